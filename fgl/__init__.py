@@ -1,0 +1,32 @@
+"""fgl: federated generative learning as a plugin framework.
+
+Clients turn labelled images into prompt embeddings and upload only those; a server synthesizes a labelled training
+set from them with a diffusion model and trains a classifier on it. `fgl.run(config)` is the whole method; plugins
+add to it through `fgl.hookimpl` and `fgl.Component`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from fgl.core.errors import FGLError
+from fgl.core.hookspecs import hookimpl
+from fgl.core.types import Component
+
+if TYPE_CHECKING:
+    from fgl.core.options import Options
+    from fgl.core.orchestrator import run
+
+__version__ = "0.1.0"
+__all__ = ["Component", "FGLError", "Options", "__version__", "hookimpl", "run"]
+
+# What costs time to import is imported when it is asked for, so that `import fgl` stays light.
+_LAZY = {"Options": "fgl.core.options", "run": "fgl.core.orchestrator"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        from importlib import import_module
+
+        return getattr(import_module(_LAZY[name]), name)
+    raise AttributeError(f"module 'fgl' has no attribute {name!r}")

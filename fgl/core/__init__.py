@@ -1,0 +1,1 @@
+"""The framework itself: no plugin, no torch."""

@@ -1,0 +1,172 @@
+"""What a plugin of each family must be. A class that a `Component.target` names is called with its options alone.
+
+Randomness, device and dtype are arguments, never module state: two runs in one process do not disturb each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from fgl.core.types import (
+        Array,
+        ClientContext,
+        ClientUpload,
+        Conditioning,
+        DatasetInfo,
+        Declaration,
+        Failure,
+        FitContext,
+        ImageSet,
+        LabelledPixels,
+        Labels,
+        Pixels,
+        Progress,
+        Prompt,
+        Shard,
+        Which,
+    )
+
+
+class Dataset(Protocol):
+    """Labelled images in up to three splits: `train` (what clients hold), `test` (real, touched once), and `public`
+    (what a generator was trained on, where the dataset knows it)."""
+
+    def info(self) -> DatasetInfo:
+        """Raises DataError where there is nothing to read."""
+
+    def split(self, name: str) -> ImageSet | None:
+        """The split `name`, or None where the dataset has no such split."""
+
+
+class Partitioner(Protocol):
+    """Divides the training samples among clients."""
+
+    def partition(self, labels: Labels, domains: Sequence[str] | None, seed: int) -> Mapping[str, list[int]]:
+        """Client id → sample positions, disjoint, each list sorted. labels: int64 [n]; domains: n names or None.
+
+        Raises PartitionError, which says which option to change."""
+
+
+class PromptStrategy(Protocol):
+    """Turns a client's images into prompts. Runs at the client: it may look at the images."""
+
+    def prompts(self, context: ClientContext) -> list[Prompt]:
+        """At least one prompt for each class that the client holds."""
+
+
+class Encoder(Protocol):
+    """The client side of a generator: tokenizer and text encoder, never the denoiser."""
+
+    def encode(self, prompts: Sequence[Prompt]) -> tuple[Mapping[str, Array], Mapping[str, Array]]:
+        """(arrays, indices) as in ClientUpload, float32, in the order of the prompts."""
+
+
+class Synthesizer(Protocol):
+    """The server side of a generator: the denoiser and the decoder."""
+
+    def synthesize(self, shard: Shard, conditioning: Conditioning, progress: Callable[[int], None]) -> Iterator[Pixels]:
+        """Yield uint8 [b, h, w, 3] batches whose rows follow `shard.items`. progress: called with images done."""
+
+
+class Generator(Protocol):
+    """A foundation model in two halves that agree on a declaration."""
+
+    def declare(self) -> Declaration:
+        """Read from the model's configuration files; loads no weights."""
+
+    def fingerprint(self) -> str:
+        """sha256 over everything that determines a picture from a row: weights, scheduler, size, steps, guidance."""
+
+    def describe(self) -> Mapping[str, object]:
+        """For the report: model, revision, licence, number of parameters, image size."""
+
+    def encoder(self, device: str) -> Encoder:
+        """Load the client side."""
+
+    def synthesizer(self, device: str) -> Synthesizer:
+        """Load the server side."""
+
+
+class Aggregator(Protocol):
+    """Maps the rows of many uploads to the rows to generate from. May run at a client on its own upload too."""
+
+    def aggregate(self, uploads: Sequence[ClientUpload], generator: str) -> Conditioning:
+        """uploads: validated, sorted by client id. generator: fingerprint, which enters every conditioning id."""
+
+
+class TrainedClassifier(Protocol):
+    """What `Classifier.fit` returns."""
+
+    def predict(self, pixels: Pixels, which: Which, progress: Progress) -> Labels:
+        """uint8 [n, h, w, 3] → class ids, int64 [n]."""
+
+    def state(self, which: Which) -> Mapping[str, Array]:
+        """Parameters and buffers by name, for averaging and for starting again."""
+
+    def history(self) -> Sequence[Mapping[str, float]]:
+        """One entry an epoch: epoch, loss, and validation top-1 where there was a validation set."""
+
+    def size_bytes(self) -> int:
+        """What FedAvg would send one way: parameters and buffers in their own dtype."""
+
+    def save(self, folder: Path, which: Which) -> None:
+        """Hugging Face format, labels named."""
+
+
+class Classifier(Protocol):
+    """Trains an image classifier."""
+
+    def fit(self, train: LabelledPixels, validation: LabelledPixels | None, context: FitContext) -> TrainedClassifier:
+        """Train on `train`; select the checkpoint by top-1 on `validation` (the last one where it is None)."""
+
+    def restore(self, state: Mapping[str, Array], context: FitContext) -> TrainedClassifier:
+        """A model with this state, untrained."""
+
+
+class Algorithm(Protocol):
+    """A federated algorithm that trains by exchanging models: FedAvg and its kin."""
+
+    def run(
+        self,
+        classifier: Classifier,
+        clients: Mapping[str, LabelledPixels],
+        rounds: int,
+        context: FitContext,
+        on_local: Callable[[int, str, TrainedClassifier], None],
+    ) -> TrainedClassifier:
+        """Train over `rounds` rounds. on_local: called with (round, client id, model) before averaging."""
+
+
+class Federation(Protocol):
+    """Transport and nothing else: bytes go to clients, bytes or failures come back."""
+
+    def call(
+        self, client_ids: Sequence[str], task: str, payload: Callable[[str], bytes], progress: Progress
+    ) -> Iterator[tuple[str, bytes | Failure]]:
+        """Run `task` at each client. payload: what to send to a client. Replies come in the order of the ids."""
+
+
+class Executor(Protocol):
+    """Fills shards. A shard is handed to `work` whole; `work` commits it."""
+
+    def run(self, shards: Sequence[Shard], work: Callable[[Shard], None]) -> None:
+        """Call `work` on every shard, in any order, and return when all are done."""
+
+
+__all__ = [
+    "Aggregator",
+    "Algorithm",
+    "Classifier",
+    "Dataset",
+    "Encoder",
+    "Executor",
+    "Federation",
+    "Generator",
+    "Partitioner",
+    "PromptStrategy",
+    "Synthesizer",
+    "TrainedClassifier",
+]

@@ -1,0 +1,96 @@
+"""Every error that fgl raises on purpose, and the exit code it ends the command line with.
+
+FGLError                     1
+ ├─ ConfigError              2   the configuration is wrong: carries every problem, each with its key
+ ├─ PluginError              3
+ │   ├─ UnknownPluginError       no plugin of that name; says what is installed and what was probably meant
+ │   ├─ PluginClashError         two distributions register the selected name
+ │   ├─ BrokenPluginError        the selected plugin, or a hook of it, raised
+ │   └─ MissingExtraError        the plugin needs an extra that is not installed
+ ├─ DataError                4   a dataset cannot be read, or does not hold what it should
+ │   ├─ BadImageError            one image cannot be decoded; names it
+ │   └─ PartitionError           the samples cannot be divided as asked
+ ├─ UploadError              5   an upload is refused; says which rule it broke
+ ├─ ModelError               6   a foundation model cannot be found, loaded or used as asked
+ └─ StoreError               7   the run directory cannot be used
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+class FGLError(Exception):
+    """Root of the tree. `str(error)` is one message for the user: what, got, expected, what to do."""
+
+    exit_code = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing wrong with a configuration: the dotted key, what it holds, and what it may hold."""
+
+    key: str
+    got: str
+    expected: str
+
+    def __str__(self) -> str:
+        got = f"got {self.got}; " if self.got else ""
+        return f"{self.key}: {got}{self.expected}"
+
+
+class ConfigError(FGLError):
+    """All problems of a configuration at once."""
+
+    exit_code = 2
+
+    def __init__(self, problems: Iterable[Problem], source: str = "the configuration") -> None:
+        self.problems = tuple(problems)
+        count = len(self.problems)
+        head = f"{count} problem{'s' if count != 1 else ''} in {source}:"
+        super().__init__("\n".join([head, *(f"  {problem}" for problem in self.problems)]))
+
+
+class PluginError(FGLError):
+    exit_code = 3
+
+
+class UnknownPluginError(PluginError):
+    pass
+
+
+class PluginClashError(PluginError):
+    pass
+
+
+class BrokenPluginError(PluginError):
+    pass
+
+
+class MissingExtraError(PluginError):
+    pass
+
+
+class DataError(FGLError):
+    exit_code = 4
+
+
+class BadImageError(DataError):
+    pass
+
+
+class PartitionError(DataError):
+    pass
+
+
+class UploadError(FGLError):
+    exit_code = 5
+
+
+class ModelError(FGLError):
+    exit_code = 6
+
+
+class StoreError(FGLError):
+    exit_code = 7

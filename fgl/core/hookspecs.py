@@ -1,0 +1,98 @@
+"""What a plugin can hook into: one registering hook a family, and what happens in a run.
+
+A hook returns components; the configuration selects one by name. Order of plugins has no meaning. Arguments are only
+ever added. See docs/plugins.md.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pluggy
+
+if TYPE_CHECKING:
+    import typer
+
+    from fgl.core.types import Component, StageContext
+
+PROJECT = "fgl"
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+
+
+@hookspec
+def fgl_datasets() -> list[Component]:
+    """Datasets (`fgl.core.contracts.Dataset`), selected by `dataset:`."""
+    raise AssertionError("a specification is not called")
+
+
+@hookspec
+def fgl_partitioners() -> list[Component]:
+    """Ways to divide samples among clients (`Partitioner`), selected by `partition:`."""
+    raise AssertionError("a specification is not called")
+
+
+@hookspec
+def fgl_prompt_strategies() -> list[Component]:
+    """Ways to turn a client's images into prompts (`PromptStrategy`), selected by `prompt_strategy:`."""
+    raise AssertionError("a specification is not called")
+
+
+@hookspec
+def fgl_aggregators() -> list[Component]:
+    """Ways to combine uploads (`Aggregator`), selected by `aggregator:`."""
+    raise AssertionError("a specification is not called")
+
+
+@hookspec
+def fgl_generators() -> list[Component]:
+    """Foundation models that encode and synthesize (`Generator`), selected by `generator:`."""
+    raise AssertionError("a specification is not called")
+
+
+@hookspec
+def fgl_classifiers() -> list[Component]:
+    """Image classifiers (`Classifier`), selected by `classifier:`."""
+    raise AssertionError("a specification is not called")
+
+
+@hookspec
+def fgl_algorithms() -> list[Component]:
+    """Federated algorithms that exchange models (`Algorithm`), used by the baselines."""
+    raise AssertionError("a specification is not called")
+
+
+@hookspec
+def fgl_federations() -> list[Component]:
+    """Transports between server and clients (`Federation`), selected by `federation:`."""
+    raise AssertionError("a specification is not called")
+
+
+@hookspec
+def fgl_executors() -> list[Component]:
+    """Ways to fill shards (`Executor`), selected by `executor:`."""
+    raise AssertionError("a specification is not called")
+
+
+@hookspec
+def fgl_register_commands(app: typer.Typer) -> None:
+    """Add commands to the plugin's own sub-command of `fgl`. app: mounted under the plugin's name."""
+    raise AssertionError("a specification is not called")
+
+
+@hookspec
+def fgl_stage_started(context: StageContext) -> None:
+    """A stage is about to run."""
+    raise AssertionError("a specification is not called")
+
+
+@hookspec
+def fgl_stage_finished(context: StageContext) -> None:
+    """A stage has been committed, or an earlier commit of it is reused."""
+    raise AssertionError("a specification is not called")
+
+
+@hookspec
+def fgl_run_failed(context: StageContext, error: BaseException) -> None:
+    """A stage raised. The error goes on to the caller whatever this hook does."""
+    raise AssertionError("a specification is not called")

@@ -1,0 +1,15 @@
+"""Base class of every plugin's options."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Options(BaseModel):
+    """Typed, documented, immutable options of one plugin.
+
+    Declare fields with `pydantic.Field(default, description=...)`: the description, with its unit, is what
+    `fgl plugins show` prints. Unknown keys and wrong types are refused: a number in quotes is not a number.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=True, protected_namespaces=())

@@ -1,0 +1,326 @@
+"""The values that pass between the parts. All frozen, none imports more than the standard library.
+
+Shape legend: n rows of an upload, s tokens, d width, h height, w width of an image, k client.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from PIL import Image
+
+    Array = NDArray[Any]
+    Pixels = NDArray[np.uint8]
+    Labels = NDArray[np.int64]
+
+API_VERSION = 1
+
+FAMILIES = {
+    "dataset": "fgl_datasets",
+    "partition": "fgl_partitioners",
+    "prompt_strategy": "fgl_prompt_strategies",
+    "aggregator": "fgl_aggregators",
+    "generator": "fgl_generators",
+    "classifier": "fgl_classifiers",
+    "algorithm": "fgl_algorithms",
+    "federation": "fgl_federations",
+    "executor": "fgl_executors",
+}
+"""Configuration key of each plugin family, and the hook that registers its members."""
+
+
+@dataclass(frozen=True, slots=True)
+class Component:
+    """What a plugin registers: light, so that listing plugins imports none of them.
+
+    name: what the configuration selects. target: "module:Class", imported when selected and called with its options.
+    options: "module:Class", a subclass of `fgl.Options`, imported when the configuration is checked; None where there
+    are none. defaults: values that replace those of the options class, so that one class can ship under several names
+    (`tiny` is `stable-diffusion` with another folder). summary: one line. extras: pip extras that must be installed.
+    modules: top-level modules that the extras bring, to tell whether they are there.
+    """
+
+    name: str
+    target: str
+    options: str | None = None
+    summary: str = ""
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    extras: tuple[str, ...] = ()
+    modules: tuple[str, ...] = ()
+    api_version: int = API_VERSION
+
+
+class ImageSet(Protocol):
+    """Labelled images that are decoded when asked for."""
+
+    @property
+    def labels(self) -> Labels:
+        """int64 [n], each an index into the dataset's class names."""
+
+    @property
+    def domains(self) -> Sequence[str] | None:
+        """The domain of each sample, or None where the dataset has none."""
+
+    def __len__(self) -> int: ...
+
+    def image(self, index: int) -> Image.Image:
+        """Decode one sample to RGB. Raises BadImageError, which names it."""
+
+    def name(self, index: int) -> str:
+        """What a person would call this sample: a path, or a file and row."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subset:
+    """Some samples of an ImageSet, by position."""
+
+    base: ImageSet
+    indices: Sequence[int]
+
+    @property
+    def labels(self) -> Labels:
+        return self.base.labels[list(self.indices)]
+
+    @property
+    def domains(self) -> Sequence[str] | None:
+        domains = self.base.domains
+        return None if domains is None else [domains[index] for index in self.indices]
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def image(self, index: int) -> Image.Image:
+        return self.base.image(self.indices[index])
+
+    def name(self, index: int) -> str:
+        return self.base.name(self.indices[index])
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetInfo:
+    """What a dataset says of itself.
+
+    class_names: in label order. domains: sorted, empty where there are none. digest: sha256 over everything that
+    determines its samples. skipped: unreadable images left out, by name (only with skip_bad_images).
+    """
+
+    name: str
+    class_names: tuple[str, ...]
+    domains: tuple[str, ...]
+    digest: str
+    licence: str = "not stated"
+    attribution: str = ""
+    source: str = ""
+    skipped: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """One prompt of one client. weight: how many samples it stands for. guidance: overrides the generator's scale."""
+
+    class_id: int
+    text: str
+    negative: str | None = None
+    domain: str | None = None
+    weight: float = 1.0
+    guidance_scale: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ArraySpec:
+    """One array of an upload. shape: without the row axis. shared: rows point into it by an index array, so that a
+    row used by many (a negative prompt) crosses the wire once. max_abs: bound on any element's magnitude."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtypes: tuple[str, ...] = ("float16", "float32")
+    shared: bool = False
+    optional: bool = False
+    max_abs: float = 1e4
+
+
+@dataclass(frozen=True, slots=True)
+class Declaration:
+    """What a generator accepts, and so what an upload for it must hold. encoder: fingerprint of the model that must
+    have produced the arrays."""
+
+    arrays: tuple[ArraySpec, ...]
+    encoder: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClientUpload:
+    """What one client sends, decoded and validated.
+
+    arrays: name → [n, *shape], or [m, *shape] for a shared array. indices: name of a shared array → int32 [n], -1 for
+    none. class_id: int64 [n]. weight: float64 [n], positive. domain: per row, "" for none. guidance_scale: float64 [n],
+    NaN for the generator's own.
+    """
+
+    client_id: str
+    round: int
+    encoder: str
+    arrays: Mapping[str, Array]
+    indices: Mapping[str, Array]
+    class_id: Labels
+    weight: NDArray[np.float64]
+    domain: tuple[str, ...]
+    guidance_scale: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.class_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Conditioning:
+    """What the server generates from: unique rows, as an index into uploads rather than a copy of them.
+
+    ids: conditioning ids, one a row, sorted by (class, id). class_id: int64 [n]. weight: float64 [n]. domain: per row.
+    guidance_scale: float64 [n], NaN for the generator's own. source, row: int64 [n]: row `row[i]` of
+    `sources[source[i]]`. clients: how many clients asked for the row, int64 [n].
+    """
+
+    ids: tuple[str, ...]
+    class_id: Labels
+    weight: NDArray[np.float64]
+    domain: tuple[str, ...]
+    guidance_scale: NDArray[np.float64]
+    source: Labels
+    row: Labels
+    clients: Labels
+    sources: Sequence[ClientUpload]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def gather(self, name: str, index: Sequence[int]) -> list[Array | None]:
+        """Array `name` of each asked row, each [*shape], None where a row has none (an optional or shared array)."""
+        found: list[Array | None] = []
+        for position in index:
+            upload, row = self.sources[int(self.source[position])], int(self.row[position])
+            if name in upload.indices:
+                row = int(upload.indices[name][row])
+            array = upload.arrays.get(name)
+            found.append(None if array is None or row < 0 else array[row])
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class PlanItem:
+    """One image to synthesize. conditioning: position in the Conditioning. draw: 0, and one more for each re-draw."""
+
+    image_id: str
+    conditioning: int
+    conditioning_id: str
+    class_id: int
+    domain: str
+    guidance_scale: float | None
+    seed: int
+    draw: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """The unit of batching, work and commit. Batches never cross shards."""
+
+    index: int
+    items: tuple[PlanItem, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledPixels:
+    """Decoded images of one size: uint8 [n, h, w, 3] and int64 [n]."""
+
+    pixels: Pixels
+    labels: Labels
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+class Progress(Protocol):
+    """Where long work reports to. The default swallows everything."""
+
+    def track(self, what: str, total: int, unit: str = "images") -> ProgressTask: ...
+
+
+class ProgressTask(Protocol):
+    """A context manager: `with progress.track("synthesize", 2000) as task: task.advance(50)`."""
+
+    def __enter__(self) -> ProgressTask: ...
+
+    def __exit__(self, *error: object) -> None: ...
+
+    def advance(self, count: int = 1, note: str = "") -> None: ...
+
+
+class Silent:
+    """Progress that says nothing."""
+
+    def track(self, what: str, total: int, unit: str = "images") -> Silent:
+        return self
+
+    def __enter__(self) -> Silent:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+    def advance(self, count: int = 1, note: str = "") -> None:
+        pass
+
+
+@dataclass(frozen=True, slots=True)
+class ClientContext:
+    """What a prompt strategy sees. encode: the generator's client side, prompts → arrays (see `Encoder.encode`).
+    seed: of this client and round, for strategies that sample."""
+
+    client_id: str
+    images: ImageSet
+    class_names: tuple[str, ...]
+    encode: Callable[[Sequence[Prompt]], Mapping[str, Array]]
+    seed: int
+    progress: Progress = field(default_factory=Silent)
+
+
+@dataclass(frozen=True, slots=True)
+class FitContext:
+    """How to train. start: a state to go on from (see `TrainedClassifier.state`), None to start as the options say.
+    epochs: overrides the options'. on_step: called after each optimizer step with (step, loss); FedProx and its like
+    hook in here. selection: whether to pick a checkpoint by validation top-1."""
+
+    class_names: tuple[str, ...]
+    seed: int
+    device: str
+    progress: Progress = field(default_factory=Silent)
+    start: Mapping[str, Array] | None = None
+    epochs: int | None = None
+    on_step: Callable[[int, float], None] | None = None
+    label: str = "train"
+
+
+@dataclass(frozen=True, slots=True)
+class StageContext:
+    """What lifecycle hooks are told. seconds and outputs are filled when the stage has finished."""
+
+    run_dir: str
+    stage: str
+    seconds: float = 0.0
+    reused: bool = False
+    outputs: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A client that did not answer a federation's call, and why."""
+
+    client_id: str
+    reason: str
+
+
+Which = Literal["selected", "last"]

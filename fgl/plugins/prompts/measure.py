@@ -1,0 +1,123 @@
+"""Words for what can be measured on an image without a captioning model.
+
+Everything is measured on a 32x32 thumbnail, so that the words do not depend on the camera's resolution, and every
+number is turned into one of a few words, so that many images share a prompt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from skimage.color import rgb2lab
+
+SIZE = 32
+
+# Anchor colours in sRGB. A pixel takes the name of the nearest anchor in CIELAB (CIE76 distance), where equal
+# distances look about equally different. Several anchors may share a name.
+_ANCHORS: tuple[tuple[str, tuple[int, int, int]], ...] = (
+    ("black", (12, 12, 12)), ("dark grey", (70, 70, 70)), ("grey", (128, 128, 128)), ("light grey", (190, 190, 190)),
+    ("white", (248, 248, 248)), ("red", (205, 35, 40)), ("dark red", (110, 30, 35)), ("orange", (240, 140, 40)),
+    ("yellow", (250, 215, 60)), ("brown", (105, 75, 50)), ("tan", (180, 150, 115)), ("beige", (222, 205, 175)),
+    ("dark green", (35, 65, 40)), ("green", (70, 140, 65)), ("light green", (150, 200, 125)), ("olive", (105, 105, 60)),
+    ("teal", (50, 110, 110)), ("dark blue", (30, 45, 90)), ("blue", (50, 95, 185)), ("light blue", (130, 180, 230)),
+    ("slate", (85, 95, 115)), ("purple", (120, 65, 145)), ("pink", (240, 150, 175)),
+)  # fmt: skip
+COLOURS = tuple(name for name, _ in _ANCHORS)
+BRIGHTNESS = ("very dark", "dark", "medium bright", "bright", "very bright")
+TEXTURE = ("flat", "smooth", "fine textured", "coarse textured", "busy")
+LAYOUT = (
+    "uniform",
+    "horizontal lines",
+    "vertical lines",
+    "diagonal lines",
+    "centered object",
+    "patchwork",
+    "scattered",
+)
+
+# Bin edges: mean L* (0..100), mean local gradient of L* (L* units a pixel), chosen so that the words spread over
+# satellite images, clothes and emoji alike.
+_BRIGHTNESS_EDGES = (22.0, 38.0, 54.0, 72.0)
+_TEXTURE_EDGES = (1.0, 2.2, 4.0, 8.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Attributes:
+    """What was measured on one image, as words.
+
+    colours: one or two colour names, the more frequent first; brightness, texture, layout: one of the tables above.
+    """
+
+    colours: tuple[str, ...]
+    brightness: str
+    texture: str
+    layout: str
+
+
+def thumbnail(image: Image.Image) -> NDArray[np.uint8]:
+    """RGB thumbnail, uint8 [32, 32, 3]."""
+    return np.asarray(image.convert("RGB").resize((SIZE, SIZE), Image.Resampling.BOX), dtype=np.uint8)
+
+
+def measure(thumbnails: Iterable[NDArray[np.uint8]]) -> list[Attributes]:
+    """Measure each uint8 [32, 32, 3] thumbnail."""
+    return [_one(pixels) for pixels in thumbnails]
+
+
+def _one(pixels: NDArray[np.uint8]) -> Attributes:
+    lab = rgb2lab(pixels)
+    lightness = lab[..., 0]
+    rows, columns = np.gradient(lightness)
+    texture = float(np.hypot(rows, columns).mean())
+    return Attributes(
+        _colours(lab),
+        BRIGHTNESS[int(np.digitize(lightness.mean(), _BRIGHTNESS_EDGES))],
+        TEXTURE[int(np.digitize(texture, _TEXTURE_EDGES))],
+        _layout(lightness, rows, columns, texture),
+    )
+
+
+_ANCHOR_LAB = rgb2lab(np.array([[rgb for _, rgb in _ANCHORS]], dtype=np.uint8))[0]
+
+
+def _colours(lab: NDArray[np.float64]) -> tuple[str, ...]:
+    flat = lab.reshape(-1, 3)
+    nearest = ((flat[:, None] - _ANCHOR_LAB) ** 2).sum(-1).argmin(1)
+    counts = np.bincount(nearest, minlength=len(_ANCHORS))
+    first, second = np.argsort(-counts, kind="stable")[:2]
+    # A second colour is worth a word when it covers at least a fifth of the image.
+    names = (COLOURS[first], COLOURS[second]) if counts[second] * 5 >= len(flat) else (COLOURS[first],)
+    return names
+
+
+def _layout(
+    lightness: NDArray[np.float64], rows: NDArray[np.float64], columns: NDArray[np.float64], texture: float
+) -> str:
+    if texture < _TEXTURE_EDGES[0]:
+        return "uniform"
+    # Coherence of the whole image's structure tensor: 1 where all gradients share one direction, 0 where none prevails.
+    rr, rc, cc = float((rows * rows).mean()), float((rows * columns).mean()), float((columns * columns).mean())
+    coherence = float(np.hypot(cc - rr, 2 * rc)) / (rr + cc)
+    if coherence > 0.35:
+        # The lines run across the direction of the gradient.
+        angle = float(np.degrees(0.5 * np.arctan2(2 * rc, cc - rr))) % 180
+        if angle < 22.5 or angle >= 157.5:
+            return "vertical lines"
+        return "horizontal lines" if 67.5 <= angle < 112.5 else "diagonal lines"
+    border = np.concatenate(
+        [lightness[:3].ravel(), lightness[-3:].ravel(), lightness[:, :3].ravel(), lightness[:, -3:].ravel()]
+    )
+    middle = lightness[8:24, 8:24]
+    if border.std() < 6 and abs(middle.mean() - border.mean()) > 1.5 * border.std() + 5:
+        return "centered object"
+    # Large patches of different lightness against detail spread evenly: compare block means with detail within blocks.
+    blocks = lightness.reshape(4, 8, 4, 8)
+    between, within = blocks.mean((1, 3)).std(), blocks.std((1, 3)).mean()
+    return "patchwork" if between > within else "scattered"
+
+
+__all__ = ["BRIGHTNESS", "COLOURS", "LAYOUT", "TEXTURE", "Attributes", "measure", "thumbnail"]

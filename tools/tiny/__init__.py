@@ -1,0 +1,1 @@
+"""Training of the embedded foundation model `tiny` (see tools/train_tiny.py)."""

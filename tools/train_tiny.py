@@ -1,0 +1,229 @@
+"""Train the embedded foundation model `tiny`, one stage after another, each resumable.
+
+    python tools/train_tiny.py all --source DATA --work .train --out fgl/plugins/generators/tiny
+
+Stages: judge (perceptual network), ae (autoencoder), text (tokenizer), unet (text encoder + denoiser), export.
+Every stage saves a checkpoint once a minute and goes on from it. Only the public half of the training images is used.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+import yaml
+from torch import Tensor
+
+from tools.tiny import nets
+from tools.tiny.data import SYMMETRIES, load
+
+CONFIG = Path(__file__).with_name("train_tiny.yaml")
+
+
+class Stage:
+    """A checkpointed loop that lasts `minutes` of wall time, summed over restarts."""
+
+    def __init__(self, name: str, work: Path, minutes: float) -> None:
+        self.name, self.work, self.limit = name, work, minutes * 60
+        self.path = work / f"{name}.pt"
+        self.spent, self.step, self.saved = 0.0, 0, 0.0
+        self.state: dict[str, Any] = {}
+        if self.path.exists():
+            self.state = torch.load(self.path, map_location="cpu", weights_only=True)
+            self.spent, self.step = self.state["spent"], self.state["step"]
+        self.start = time.monotonic() - self.spent
+        self.saved = self.spent
+
+    @property
+    def progress(self) -> float:
+        return min(1.0, self.spent / self.limit)
+
+    def tick(self, state: dict[str, Any] | None = None) -> bool:
+        """Count a step. With state: save it if a minute has passed or the time is up. Returns whether to go on."""
+        self.step += 1
+        self.spent = time.monotonic() - self.start
+        return self.spent < self.limit
+
+    def due(self) -> bool:
+        return self.spent - self.saved > 60 or self.spent >= self.limit
+
+    def save(self, **state: Any) -> None:
+        part = self.path.with_suffix(".part")
+        torch.save({"spent": self.spent, "step": self.step, **state}, part)
+        os.replace(part, self.path)
+        self.saved = self.spent
+
+    def log(self, **values: float) -> None:
+        line = {"stage": self.name, "step": self.step, "minutes": round(self.spent / 60, 2)}
+        line |= {key: round(float(value), 5) for key, value in values.items()}
+        print(json.dumps(line), flush=True)
+        with (self.work / "log.jsonl").open("a") as file:
+            file.write(json.dumps(line) + "\n")
+
+
+class Sampler:
+    """Batches of public images with random symmetries, mixed by the configured shares."""
+
+    def __init__(self, parts: list[Any], shares: dict[str, float], device: torch.device, seed: int) -> None:
+        self.rng = torch.Generator().manual_seed(seed)
+        self.images = [torch.from_numpy(p.images).permute(0, 3, 1, 2).to(device) for p in parts]
+        offset, self.labels, self.names = 0, [], []
+        for part in parts:
+            self.labels.append(torch.from_numpy(part.labels).to(device) + offset)
+            offset += len(part.class_names)
+            self.names.append(part.name)
+        self.classes = offset
+        self.shares = [shares[p.name] for p in parts]
+
+    def batch(self, size: int) -> tuple[Tensor, Tensor]:
+        """uint8 -> float [size, 3, 32, 32] in -1..1, and class ids over all datasets."""
+        xs, ys = [], []
+        for images, labels, name, share in zip(self.images, self.labels, self.names, self.shares, strict=True):
+            take = torch.randint(len(images), (round(size * share),), generator=self.rng).to(images.device)
+            kind = int(torch.randint(SYMMETRIES[name], (1,), generator=self.rng))
+            x = images[take]
+            # Half of the batch keeps its orientation, so that every view is common in every batch.
+            half = len(x) // 2
+            xs += [turn(x[:half], kind), x[half:]]
+            ys.append(labels[take])
+        return torch.cat(xs).float().div(127.5).sub(1), torch.cat(ys)
+
+
+def turn(x: Tensor, kind: int) -> Tensor:
+    """One of the eight symmetries of the square: bit 0 mirrors, bits 1 and 2 count quarter turns."""
+    x = x.flip(3) if kind & 1 else x
+    return x.rot90(kind >> 1, (2, 3))
+
+
+def jitter(x: Tensor, rng: torch.Generator) -> Tensor:
+    """Shift by up to 4 pixels, scale brightness and contrast, mirror: enough for the judge not to memorise."""
+    dx, dy, flip = (int(torch.randint(n, (1,), generator=rng)) for n in (9, 9, 2))
+    x = F.pad(x, (4, 4, 4, 4), mode="reflect")[:, :, dy : dy + 32, dx : dx + 32]
+    gain = 1 + 0.4 * (torch.rand(len(x), 1, 1, 1, generator=rng) - 0.5)
+    bias = 0.3 * (torch.rand(len(x), 1, 1, 1, generator=rng) - 0.5)
+    x = x * gain.to(x.device) + bias.to(x.device)
+    return x.flip(3) if flip else x
+
+
+def train_judge(config: dict[str, Any], sampler: Sampler, work: Path, device: torch.device) -> nets.Judge:
+    stage = Stage("judge", work, config["minutes"])
+    judge = nets.Judge(sampler.classes).to(device, memory_format=torch.channels_last)
+    optimizer = torch.optim.AdamW(judge.parameters(), config["lr"], weight_decay=0.05)
+    if stage.state:
+        judge.load_state_dict(stage.state["judge"])
+        optimizer.load_state_dict(stage.state["optimizer"])
+    rng = torch.Generator().manual_seed(stage.step)
+    while stage.progress < 1:
+        for group in optimizer.param_groups:
+            group["lr"] = config["lr"] * (1 - stage.progress) + 1e-5
+        x, y = sampler.batch(config["batch"])
+        with torch.autocast(device.type, torch.bfloat16):
+            logits = judge(jitter(x, rng).contiguous(memory_format=torch.channels_last))
+        loss = F.cross_entropy(logits.float(), y, label_smoothing=0.1)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        stage.tick()
+        if stage.step % 50 == 0:
+            stage.log(loss=loss.item(), accuracy=(logits.argmax(1) == y).float().mean().item())
+        if stage.due():
+            stage.save(judge=judge.state_dict(), optimizer=optimizer.state_dict())
+    return judge.eval().requires_grad_(False)
+
+
+def train_autoencoder(config: dict[str, Any], sampler: Sampler, judge: nets.Judge, work: Path, device: torch.device) -> Any:
+    """Minimise L1 + gradient + perceptual (+ adversarial) loss, with latents pulled to zero mean and unit variance.
+
+    Noise on the latents during training makes the decoder forgive the denoiser's small errors.
+    """
+    stage = Stage("ae", work, config["minutes"])
+    model = nets.autoencoder(config["width"], config["latent_channels"]).to(device, memory_format=torch.channels_last)
+    critic = nets.Discriminator().to(device, memory_format=torch.channels_last)
+    optimizer = torch.optim.AdamW(model.parameters(), config["lr"], betas=(0.9, 0.99), weight_decay=0.0)
+    against = torch.optim.AdamW(critic.parameters(), config["lr"] / 2, betas=(0.5, 0.99), weight_decay=0.0)
+    average = {key: value.detach().clone() for key, value in model.state_dict().items()}
+    if stage.state:
+        model.load_state_dict(stage.state["model"])
+        optimizer.load_state_dict(stage.state["optimizer"])
+        critic.load_state_dict(stage.state["critic"])
+        against.load_state_dict(stage.state["against"])
+        average = stage.state["average"]
+    while stage.progress < 1:
+        warm = min(1.0, stage.step / 200)
+        for group in optimizer.param_groups:
+            group["lr"] = config["lr"] * warm * (0.5 + 0.5 * float(np.cos(np.pi * stage.progress))) + 1e-5
+        adversarial = config["adversarial"] if stage.progress > config["adversarial_from"] else 0.0
+        x, _ = sampler.batch(config["batch"])
+        x = x.contiguous(memory_format=torch.channels_last)
+        with torch.autocast(device.type, torch.bfloat16):
+            z = model.encoder(x)
+            noisy = z + config["latent_noise"] * torch.rand(len(z), 1, 1, 1, device=device) * torch.randn_like(z)
+            y = model.decoder(noisy)
+            perceptual = nets.perceptual_loss(judge, y, x)
+            fool = -critic(y).mean() if adversarial else x.new_zeros(())
+        y, z = y.float(), z.float()
+        pixel = (y - x).abs().mean()
+        edges = nets.gradient_loss(y, x)
+        spread = z.mean((0, 2, 3)).square().mean() + (z.std((0, 2, 3)) - 1).square().mean()
+        loss = pixel + config["edges"] * edges + config["perceptual"] * perceptual + config["spread"] * spread
+        loss = loss + adversarial * fool
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        if adversarial:
+            with torch.autocast(device.type, torch.bfloat16):
+                real, fake = critic(x), critic(y.detach())
+            hinge = F.relu(1 - real.float()).mean() + F.relu(1 + fake.float()).mean()
+            against.zero_grad()
+            hinge.backward()
+            against.step()
+        with torch.no_grad():
+            keep = min(0.998, (stage.step + 1) / (stage.step + 10))
+            for key, value in model.state_dict().items():
+                average[key].lerp_(value, 1 - keep)
+        stage.tick()
+        if stage.step % 50 == 0:
+            stage.log(loss=loss.item(), pixel=pixel.item(), edges=edges.item(), perceptual=perceptual.item(),
+                      spread=spread.item(), psnr=(-10 * ((y - x) / 2).square().mean((1, 2, 3)).log10()).mean().item(),
+                      fool=fool.item())  # fmt: skip
+        if stage.due():
+            stage.save(model=model.state_dict(), average=average, optimizer=optimizer.state_dict(),
+                       critic=critic.state_dict(), against=against.state_dict())  # fmt: skip
+    model.load_state_dict(average)
+    return model.eval().requires_grad_(False)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("stage", choices=["judge", "ae", "all"])
+    parser.add_argument("--source", type=Path, required=True, help="folder with <dataset>/{train,test}.parquet")
+    parser.add_argument("--work", type=Path, default=Path(".train"))
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    args = parser.parse_args()
+    config = yaml.safe_load(CONFIG.read_text())
+    args.work.mkdir(parents=True, exist_ok=True)
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(config["seed"])
+    device = torch.device(args.device)
+    parts = [load(args.source, name, "public") for name in config["shares"]]
+    sampler = Sampler(parts, config["shares"], device, config["seed"])
+    judge = train_judge(config["judge"], sampler, args.work, device)
+    if args.stage == "judge":
+        return
+    train_autoencoder(config["ae"], sampler, judge, args.work, device)
+
+
+if __name__ == "__main__":
+    main()
