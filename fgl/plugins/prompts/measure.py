@@ -73,12 +73,23 @@ def _one(pixels: NDArray[np.uint8]) -> Attributes:
     lightness = lab[..., 0]
     rows, columns = np.gradient(lightness)
     texture = float(np.hypot(rows, columns).mean())
+    figure = _figure(lab)
     return Attributes(
-        _colours(lab),
-        BRIGHTNESS[int(np.digitize(lightness.mean(), _BRIGHTNESS_EDGES))],
+        _colours(lab if figure is None else lab[figure]),
+        BRIGHTNESS[int(np.digitize((lightness if figure is None else lightness[figure]).mean(), _BRIGHTNESS_EDGES))],
         TEXTURE[int(np.digitize(texture, _TEXTURE_EDGES))],
-        _layout(lightness, rows, columns, texture),
+        _layout(lightness, rows, columns, texture, figure is not None),
     )
+
+
+def _figure(lab: NDArray[np.float64]) -> NDArray[np.bool_] | None:
+    """Mask of an object on a plain ground, None where the ground is not plain: the ground's colour says nothing."""
+    border = np.concatenate([lab[:2].reshape(-1, 3), lab[-2:].reshape(-1, 3), lab[:, 0], lab[:, -1]])
+    ground = np.median(border, axis=0)
+    if (np.linalg.norm(border - ground, axis=1) < 8).mean() < 0.7:
+        return None
+    mask: NDArray[np.bool_] = np.linalg.norm(lab - ground, axis=2) > 12
+    return mask if mask.mean() > 0.05 else None
 
 
 _ANCHOR_LAB = rgb2lab(np.array([[rgb for _, rgb in _ANCHORS]], dtype=np.uint8))[0]
@@ -90,12 +101,15 @@ def _colours(lab: NDArray[np.float64]) -> tuple[str, ...]:
     counts = np.bincount(nearest, minlength=len(_ANCHORS))
     first, second = np.argsort(-counts, kind="stable")[:2]
     # A second colour is worth a word when it covers at least a fifth of the image.
-    names = (COLOURS[first], COLOURS[second]) if counts[second] * 5 >= len(flat) else (COLOURS[first],)
-    return names
+    return (COLOURS[first], COLOURS[second]) if counts[second] * 5 >= len(flat) else (COLOURS[first],)
 
 
 def _layout(
-    lightness: NDArray[np.float64], rows: NDArray[np.float64], columns: NDArray[np.float64], texture: float
+    lightness: NDArray[np.float64],
+    rows: NDArray[np.float64],
+    columns: NDArray[np.float64],
+    texture: float,
+    has_figure: bool,
 ) -> str:
     if texture < _TEXTURE_EDGES[0]:
         return "uniform"
@@ -108,11 +122,7 @@ def _layout(
         if angle < 22.5 or angle >= 157.5:
             return "vertical lines"
         return "horizontal lines" if 67.5 <= angle < 112.5 else "diagonal lines"
-    border = np.concatenate(
-        [lightness[:3].ravel(), lightness[-3:].ravel(), lightness[:, :3].ravel(), lightness[:, -3:].ravel()]
-    )
-    middle = lightness[8:24, 8:24]
-    if border.std() < 6 and abs(middle.mean() - border.mean()) > 1.5 * border.std() + 5:
+    if has_figure:
         return "centered object"
     # Large patches of different lightness against detail spread evenly: compare block means with detail within blocks.
     blocks = lightness.reshape(4, 8, 4, 8)
