@@ -1,0 +1,57 @@
+"""Built-in classifiers: any transformers image-classification model, and the ones ready to use by name."""
+
+from __future__ import annotations
+
+from fgl.core.hookspecs import hookimpl
+from fgl.core.types import Component
+
+_TARGET = "fgl.plugins.classifiers.fitting:TransformersClassifier"
+_OPTIONS = "fgl.plugins.classifiers.options:ClassifierOptions"
+
+# torchvision's layouts in the words of transformers' ResNetConfig.
+_RESNETS = {
+    "resnet18": {"layer_type": "basic", "hidden_sizes": [64, 128, 256, 512], "depths": [2, 2, 2, 2]},
+    "resnet34": {"layer_type": "basic", "hidden_sizes": [64, 128, 256, 512], "depths": [3, 4, 6, 3]},
+    "resnet50": {"layer_type": "bottleneck", "hidden_sizes": [256, 512, 1024, 2048], "depths": [3, 4, 6, 3]},
+}
+# RegNet rather than ResNet: its stem keeps 32 pixels at 16 before the first stage, ResNet's would leave 8. The group
+# width switches grouped convolutions off, which are slow on CPUs, and widths are multiples of 32, which their bf16
+# kernels want: 24 and 40 channels are slower than 32 and 64. docs/classifiers.md has what it was measured against.
+_SMALL = {
+    "layer_type": "y",
+    "embedding_size": 32,
+    "hidden_sizes": [32, 64, 128],
+    "depths": [1, 2, 1],
+    "groups_width": 128,
+    "downsample_in_first_stage": False,
+}
+
+
+@hookimpl
+def fgl_classifiers() -> list[Component]:
+    resnets = [
+        Component(
+            name=name,
+            target=_TARGET,
+            options=_OPTIONS,
+            summary=f"ResNet-{name.removeprefix('resnet')} from scratch, the paper's recipe (preset: small is short)",
+            defaults={"architecture": "resnet", "config": config, "preset": "paper"},
+        )
+        for name, config in _RESNETS.items()
+    ]
+    return [
+        Component(
+            name="small",
+            target=_TARGET,
+            options=_OPTIONS,
+            summary="narrow RegNet for images of about 32 pixels: half a minute on two CPU cores",
+            defaults={"architecture": "regnet", "config": _SMALL, "preset": "small", "image_size": 32},
+        ),
+        *resnets,
+        Component(
+            name="transformers",
+            target=_TARGET,
+            options=_OPTIONS,
+            summary="any transformers image classifier, from scratch (architecture) or from weights (pretrained)",
+        ),
+    ]

@@ -1,0 +1,36 @@
+"""Built-in datasets. Light: nothing here reads an image."""
+
+from __future__ import annotations
+
+from fgl.core.hookspecs import hookimpl
+from fgl.core.types import Component
+
+
+@hookimpl
+def fgl_datasets() -> list[Component]:
+    return [
+        Component(
+            name="bundled",
+            target="fgl.plugins.datasets.shipped:Bundled",
+            options="fgl.plugins.datasets.options:BundledOptions",
+            summary="small datasets inside the package: eurosat, fashion_mnist, emoji (32x32, no download)",
+        ),
+        Component(
+            name="imagefolder",
+            target="fgl.plugins.datasets.imagefolder:ImageFolder",
+            options="fgl.plugins.datasets.options:ImageFolderOptions",
+            summary="a folder of class folders, or of domain/class folders",
+        ),
+        Component(
+            name="parquet",
+            target="fgl.plugins.datasets.parquet:Parquet",
+            options="fgl.plugins.datasets.options:ParquetOptions",
+            summary="a parquet file, or a folder with train.parquet and test.parquet",
+        ),
+        Component(
+            name="hf",
+            target="fgl.plugins.datasets.hf:HuggingFace",
+            options="fgl.plugins.datasets.options:HuggingFaceOptions",
+            summary="a dataset of the Hugging Face Hub, or a local folder that `datasets` can read",
+        ),
+    ]

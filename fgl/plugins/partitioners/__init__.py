@@ -1,0 +1,30 @@
+"""Built-in ways to divide samples among clients. Light: nothing here touches an array."""
+
+from __future__ import annotations
+
+from fgl.core.hookspecs import hookimpl
+from fgl.core.types import Component
+
+
+@hookimpl
+def fgl_partitioners() -> list[Component]:
+    return [
+        Component(
+            name="iid",
+            target="fgl.plugins.partitioners.iid:IID",
+            options="fgl.plugins.partitioners.options:IIDOptions",
+            summary="shuffled, then cut into equal parts",
+        ),
+        Component(
+            name="dirichlet",
+            target="fgl.plugins.partitioners.dirichlet:Dirichlet",
+            options="fgl.plugins.partitioners.options:DirichletOptions",
+            summary="skewed classes: each class is divided in Dirichlet(beta) shares (Li et al. 2022)",
+        ),
+        Component(
+            name="domain",
+            target="fgl.plugins.partitioners.domain:Domain",
+            options="fgl.plugins.partitioners.options:DomainOptions",
+            summary="one client per domain, or several of equal size",
+        ),
+    ]

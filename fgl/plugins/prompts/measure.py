@@ -6,7 +6,7 @@ number is turned into one of a few words, so that many images share a prompt.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,7 @@ from PIL import Image
 from skimage.color import rgb2lab
 
 SIZE = 32
+ATTRIBUTES = ("colours", "brightness", "texture", "layout")
 
 # Anchor colours in sRGB. A pixel takes the name of the nearest anchor in CIELAB (CIE76 distance), where equal
 # distances look about equally different. Several anchors may share a name.
@@ -66,6 +67,20 @@ def thumbnail(image: Image.Image) -> NDArray[np.uint8]:
 def measure(thumbnails: Iterable[NDArray[np.uint8]]) -> list[Attributes]:
     """Measure each uint8 [32, 32, 3] thumbnail."""
     return [_one(pixels) for pixels in thumbnails]
+
+
+def phrase(attributes: Attributes, which: Sequence[str] = ATTRIBUTES) -> list[str]:
+    """One phrase for each attribute in `which`, in that order: ["dark green and slate", "dark", "smooth", "uniform"].
+
+    Prompts join them with ", ". Raises KeyError for a name that is not in ATTRIBUTES.
+    """
+    words = {
+        "colours": " and ".join(attributes.colours),
+        "brightness": attributes.brightness,
+        "texture": attributes.texture,
+        "layout": attributes.layout,
+    }
+    return [words[name] for name in which]
 
 
 def _one(pixels: NDArray[np.uint8]) -> Attributes:
@@ -130,4 +145,4 @@ def _layout(
     return "patchwork" if between > within else "scattered"
 
 
-__all__ = ["BRIGHTNESS", "COLOURS", "LAYOUT", "TEXTURE", "Attributes", "measure", "thumbnail"]
+__all__ = ["ATTRIBUTES", "BRIGHTNESS", "COLOURS", "LAYOUT", "TEXTURE", "Attributes", "measure", "phrase", "thumbnail"]

@@ -1,0 +1,201 @@
+"""Trains a transformers image classifier on arrays of pixels (contract `Classifier`)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torchmetrics.functional.classification import multiclass_accuracy
+
+from fgl.core.errors import DataError, ModelError
+from fgl.core.types import Silent
+from fgl.plugins.classifiers.augment import Augmenter
+from fgl.plugins.classifiers.networks import build, load_state, seeded
+from fgl.plugins.classifiers.options import ClassifierOptions
+from fgl.plugins.classifiers.trained import Network, State, Trained
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from fgl.core.types import Array, FitContext, LabelledPixels
+
+
+class TransformersClassifier:
+    """Any transformers image-classification model; see `ClassifierOptions`."""
+
+    def __init__(self, options: ClassifierOptions) -> None:
+        self.options = options
+
+    def restore(self, state: Mapping[str, Array], context: FitContext) -> Trained:
+        """A model with this state, untrained. Raises ModelError where the state is not of such a model."""
+        network = self._network(context, state)
+        kept = _snapshot(network.model)
+        return Trained(network, kept, kept)
+
+    def fit(self, train: LabelledPixels, validation: LabelledPixels | None, context: FitContext) -> Trained:
+        """Train on `train`; select the epoch by top-1 on `validation`, the earlier of equals (the last epoch where it
+        is None or empty).
+
+        Equal seed, device, thread count and libraries give equal weights. Raises DataError for labels outside the
+        class names or no images, ModelError where training diverges.
+        """
+        check(train, len(context.class_names), "training set")
+        if validation is not None and len(validation):
+            check(validation, len(context.class_names), "validation set")
+        else:
+            validation = None
+        network = self._network(context, context.start)
+        deterministic = torch.backends.cudnn.flags(
+            enabled=torch.backends.cudnn.enabled, benchmark=False, deterministic=True
+        )
+        with seeded(context.seed, network.device), deterministic:
+            return self._train(network, train, validation, context)
+
+    def _network(self, context: FitContext, state: Mapping[str, Array] | None) -> Network:
+        model = build(self.options, context.class_names, context.seed)
+        if state is not None:
+            load_state(model, state, "the state to start from")
+        return Network(model, self.options, torch.device(context.device))
+
+    def _train(
+        self, network: Network, train: LabelledPixels, validation: LabelledPixels | None, context: FitContext
+    ) -> Trained:
+        options = self.options
+        model = network.model
+        epochs, steps = self._length(len(train), context.epochs)
+        optimizer = make_optimizer(options, model)
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate(options, step, steps))
+        augmenter = Augmenter(options, options.image_size, network.device, context.seed, options.eval_resize)
+        order = np.random.default_rng(context.seed)
+        average = _snapshot(model) if options.ema else None
+        history: list[dict[str, float]] = []
+        best, selected, step = -1.0, None, 0
+        # BatchNorm cannot learn from one image: a single one is taken twice, each time varied anew.
+        positions = np.arange(len(train)) if len(train) > 1 else np.zeros(2, dtype=np.int64)
+        with context.progress.track(context.label, seen_in(steps, len(positions), options.batch_size)) as task:
+            for epoch in range(1, epochs + 1):
+                model.train()
+                total, seen = torch.zeros((), device=network.device), 0
+                for chosen in batches(order.permutation(positions), options.batch_size)[: steps - step]:
+                    pixels = torch.from_numpy(train.pixels[chosen]).to(network.device)
+                    labels = torch.from_numpy(train.labels[chosen]).to(network.device)
+                    loss = F.cross_entropy(
+                        network.logits(augmenter.train(pixels)), labels, label_smoothing=options.label_smoothing
+                    )
+                    optimizer.zero_grad(set_to_none=True)
+                    loss.backward()  # type: ignore[no-untyped-call]
+                    optimizer.step()
+                    scheduler.step()
+                    step += 1
+                    if average is not None:
+                        _follow(average, model, min(options.ema, step / (step + 9)))
+                    total += loss.detach() * len(chosen)
+                    seen += len(chosen)
+                    if context.on_step is not None:
+                        context.on_step(step, float(loss.detach()))
+                    task.advance(len(chosen), f"epoch {epoch}/{epochs}")
+                entry = {"epoch": float(epoch), "loss": float(total) / seen}
+                if not math.isfinite(entry["loss"]):
+                    raise ModelError(
+                        f"training diverged in epoch {epoch} (loss {entry['loss']}): lower lr ({options.lr})"
+                    )
+                history.append(entry)
+                if validation is None:
+                    continue
+                entry["validation_top1"] = self._top1(network, average, validation, augmenter, len(context.class_names))
+                if entry["validation_top1"] > best:
+                    best, selected = entry["validation_top1"], _snapshot(model) if average is None else _clone(average)
+        last = _snapshot(model) if average is None else average
+        return Trained(network, selected or last, last, history)
+
+    def _length(self, images: int, epochs: int | None) -> tuple[int, int]:
+        """Epochs and optimizer steps. `epochs` of the context wins over both options."""
+        per_epoch = len(batches(np.arange(max(images, 2)), self.options.batch_size))
+        if epochs is None and self.options.max_steps is not None:
+            return math.ceil(self.options.max_steps / per_epoch), self.options.max_steps
+        count = self.options.epochs if epochs is None else epochs
+        return count, count * per_epoch
+
+    @staticmethod
+    def _top1(
+        network: Network, average: State | None, validation: LabelledPixels, augmenter: Augmenter, classes: int
+    ) -> float:
+        training = None if average is None else _snapshot(network.model)
+        if average is not None:
+            network.model.load_state_dict(average)
+        predicted = network.predict(validation.pixels, augmenter, Silent(), "validate")
+        if training is not None:
+            network.model.load_state_dict(training)
+        return top1(predicted, torch.from_numpy(validation.labels), classes)
+
+
+def top1(predicted: torch.Tensor, labels: torch.Tensor, classes: int) -> float:
+    """Share of int64 [n] `predicted` that equals `labels`, over all samples."""
+    # torchmetrics refuses fewer than two classes
+    return float(multiclass_accuracy(predicted, labels, max(classes, 2), average="micro"))
+
+
+def check(data: LabelledPixels, classes: int, what: str) -> None:
+    """Raises DataError where training on `data` could not mean anything."""
+    if not len(data):
+        raise DataError(f"the {what} is empty; expected at least one image")
+    if data.pixels.dtype != np.uint8 or data.pixels.ndim != 4 or data.pixels.shape[3] != 3:
+        raise DataError(f"the {what} holds {data.pixels.dtype} {data.pixels.shape}; expected uint8 [n, h, w, 3]")
+    if len(data.pixels) != len(data.labels):
+        raise DataError(f"the {what} holds {len(data.pixels)} images but {len(data.labels)} labels")
+    low, high = int(data.labels.min()), int(data.labels.max())
+    if low < 0 or high >= classes:
+        raise DataError(f"the {what} has labels from {low} to {high}; expected 0 to {classes - 1}, one a class name")
+
+
+def batches(order: NDArray[np.int64], size: int) -> list[NDArray[np.int64]]:
+    """Divide `order` (two at least) into even batches of about `size`, and of two at least: a remainder of one image
+    would be more than BatchNorm can bear."""
+    return np.array_split(order, max(1, min(math.ceil(len(order) / size), len(order) // 2)))
+
+
+def seen_in(steps: int, images: int, size: int) -> int:
+    """Images that pass in so many steps."""
+    sizes = [len(batch) for batch in batches(np.arange(images), size)]
+    return steps // len(sizes) * images + sum(sizes[: steps % len(sizes)])
+
+
+def make_optimizer(options: ClassifierOptions, model: torch.nn.Module) -> torch.optim.Optimizer:
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    if options.optimizer == "adamw":
+        return torch.optim.AdamW(
+            parameters, lr=options.lr, betas=(options.momentum, 0.999), weight_decay=options.weight_decay, fused=True
+        )
+    return torch.optim.SGD(parameters, lr=options.lr, momentum=options.momentum, weight_decay=options.weight_decay)
+
+
+def rate(options: ClassifierOptions, step: int, steps: int) -> float:
+    """Learning rate of a step (from 0) relative to its peak."""
+    warm = round(options.warmup * steps)
+    if step < warm:
+        return (step + 1) / (warm + 1)
+    if options.schedule == "constant":
+        return 1.0
+    done = (step - warm) / max(1, steps - warm)
+    return 1 - done if options.schedule == "linear" else 0.5 * (1 + math.cos(math.pi * done))
+
+
+def _snapshot(model: torch.nn.Module) -> State:
+    return _clone(model.state_dict())
+
+
+def _clone(state: Mapping[str, torch.Tensor]) -> State:
+    return {name: tensor.detach().clone() for name, tensor in state.items()}
+
+
+@torch.no_grad()
+def _follow(average: State, model: torch.nn.Module, decay: float) -> None:
+    for name, tensor in model.state_dict().items():
+        if tensor.is_floating_point():
+            average[name].lerp_(tensor, 1 - decay)
+        else:
+            average[name].copy_(tensor)

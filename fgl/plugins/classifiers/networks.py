@@ -1,0 +1,165 @@
+"""Builds transformers image classifiers, with errors that say what to change."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from transformers import AutoConfig, AutoModelForImageClassification, PreTrainedModel
+from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES
+from transformers.utils import logging
+
+from fgl.core.errors import ModelError
+from fgl.plugins.classifiers.options import ClassifierOptions
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+def build(options: ClassifierOptions, class_names: Sequence[str], seed: int) -> PreTrainedModel:
+    """A float32 model on the CPU with one output a class, labels named. From scratch, its weights follow from `seed`.
+
+    Raises ModelError for an architecture, configuration or weights that cannot be used as asked.
+    """
+    labels = {
+        "id2label": dict(enumerate(class_names)),
+        "label2id": {name: index for index, name in enumerate(class_names)},
+    }
+    with seeded(seed, torch.device("cpu")):
+        model = _from_weights(options, labels) if options.pretrained else _from_scratch(options, labels)
+        _probe(model, options)
+    return model
+
+
+@contextmanager
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Global random numbers (initial weights, dropout) follow from `seed` inside, and are as before outside."""
+    cuda = [torch.cuda.current_device() if device.index is None else device.index] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=cuda):
+        # Not torch.manual_seed: it would also reseed the devices that are not put back.
+        torch.default_generator.manual_seed(seed)
+        for index in cuda:
+            torch.cuda.default_generators[index].manual_seed(seed)
+        yield
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without transformers' own progress bars and load reports, which would run into ours."""
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
+
+
+def load_state(model: torch.nn.Module, state: Mapping[str, NDArray[np.generic]], source: str) -> None:
+    """Put arrays by name into `model`. Raises ModelError where names or shapes are not the model's."""
+    wanted = model.state_dict()
+    missing, unknown = sorted(wanted.keys() - state.keys()), sorted(state.keys() - wanted.keys())
+    misshapen = [name for name in wanted.keys() & state.keys() if tuple(wanted[name].shape) != state[name].shape]
+    if missing or unknown or misshapen:
+        raise ModelError(
+            f"{source} does not fit the classifier: {len(missing)} arrays missing, {len(unknown)} unknown, "
+            f"{len(misshapen)} of another shape (first: {[*missing, *unknown, *sorted(misshapen)][0]}); "
+            "expected the state of a classifier with the same options and class names"
+        )
+    model.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in state.items()})
+
+
+def _from_scratch(options: ClassifierOptions, labels: dict[str, Any]) -> PreTrainedModel:
+    architecture = str(options.architecture)
+    if architecture not in MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES or architecture == "timm_wrapper":
+        known = sorted(MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES.keys() - {"timm_wrapper"})
+        raise ModelError(
+            f"unknown architecture {architecture!r}{_meant(architecture, known)}; "
+            f"expected a transformers model_type that classifies images: {', '.join(known)}"
+        )
+    default = AutoConfig.for_model(architecture)
+    known = sorted({*default.to_dict(), *default.attribute_map})
+    for key in options.config:
+        if key not in known:
+            raise ModelError(
+                f"{architecture} has no configuration key {key!r}{_meant(key, known)}; "
+                f"expected one of those at https://huggingface.co/docs/transformers/model_doc/{architecture}"
+            )
+    config = dict(options.config)
+    if hasattr(default, "image_size"):
+        # Position embeddings are laid out for one size, which is the one we train at.
+        config.setdefault("image_size", options.image_size)
+    try:
+        built: PreTrainedModel = AutoModelForImageClassification.from_config(  # type: ignore[no-untyped-call]
+            AutoConfig.for_model(architecture, **config, **labels), dtype=torch.float32
+        )
+    except Exception as error:  # transformers checks little: a wrong value surfaces as whatever its layers raise
+        raise ModelError(f"{architecture} cannot be built with config {options.config}: {_brief(error)}") from error
+    return built
+
+
+def _from_weights(options: ClassifierOptions, labels: dict[str, Any]) -> PreTrainedModel:
+    source = str(options.pretrained)
+    if (source.startswith((".", "/", "~")) or source.count("/") > 1) and not Path(source).is_dir():
+        raise ModelError(f"pretrained: no folder {source}; expected a folder with config.json and model.safetensors")
+    try:
+        with quiet():
+            model, info = AutoModelForImageClassification.from_pretrained(
+                source,
+                revision=options.revision or "main",
+                dtype=torch.float32,
+                ignore_mismatched_sizes=True,  # the head has another number of classes
+                use_safetensors=True,
+                trust_remote_code=False,
+                output_loading_info=True,
+                **labels,
+            )
+    except Exception as error:  # OSError, ValueError, and what the Hub client and safetensors raise
+        raise ModelError(
+            f"pretrained: cannot load {source}: {_brief(error)}; expected a folder or Hub id of a transformers image "
+            "classifier with safetensors weights"
+        ) from error
+    assert isinstance(model, PreTrainedModel)
+    sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
+    fresh = {*info["missing_keys"], *(key[0] for key in info["mismatched_keys"])}
+    if 2 * sum(sizes.get(name, 0) for name in fresh) > sum(sizes.values()):
+        raise ModelError(
+            f"pretrained: {source} holds less than half of the weights of {model.config.model_type} "
+            f"(missing first: {min(fresh)}); expected weights of that architecture"
+        )
+    return model
+
+
+def _probe(model: PreTrainedModel, options: ClassifierOptions) -> None:
+    """One image through the model: sizes that do not fit should fail here, with the option that mends it."""
+    side = options.image_size
+    try:
+        model.train(False)
+        with torch.inference_mode():
+            logits = model(pixel_values=torch.zeros(1, 3, side, side)).logits
+    except Exception as error:
+        raise ModelError(
+            f"{model.config.model_type} does not take RGB images of {side}x{side} pixels: {_brief(error)}; "
+            "change image_size or config"
+        ) from error
+    if logits.shape != (1, model.config.num_labels):
+        raise ModelError(
+            f"{model.config.model_type} gives logits of shape {tuple(logits.shape)}; expected one per class"
+        )
+
+
+def _meant(name: str, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    return f": did you mean {close[0]!r}?" if close else ""
+
+
+def _brief(error: Exception) -> str:
+    """First line of a message: transformers appends paragraphs of advice on networks and tokens."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

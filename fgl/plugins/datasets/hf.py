@@ -1,0 +1,186 @@
+"""Datasets of the Hugging Face Hub, and local folders that the `datasets` library reads. Its only importer."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import datasets
+
+from fgl.core.errors import BadImageError, DataError
+from fgl.plugins.datasets.images import LazyImages
+from fgl.plugins.datasets.labels import RawLabels, resolve
+from fgl.plugins.datasets.loaded import Checks, Loaded, LoadedOnce, Origin, assemble
+from fgl.plugins.datasets.options import HuggingFaceOptions
+from fgl.plugins.datasets.paths import existing
+
+HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
+TEST_SPLITS = ("test", "validation", "valid", "val")
+LABEL_COLUMNS = ("label", "labels", "class", "target", "fine_label")
+
+
+class HuggingFace(LoadedOnce):
+    """A dataset with an image and a label column. No code of the dataset is ever run."""
+
+    def __init__(self, options: HuggingFaceOptions) -> None:
+        self.options = options
+
+    def _load(self) -> Loaded:
+        options = self.options
+        splits = _open(options)
+        train = splits.get(options.train_split)
+        if train is None:
+            raise DataError(
+                f"'{options.path}' has no split '{options.train_split}'; it has {', '.join(splits)}; set train_split"
+            )
+        chosen = {"train": train}
+        test_name = options.test_split or next(
+            (name for name in TEST_SPLITS if name in splits and name != options.train_split), None
+        )
+        if test_name is not None:
+            if test_name not in splits:
+                raise DataError(
+                    f"'{options.path}' has no split '{test_name}'; it has {', '.join(splits)}; set test_split"
+                )
+            chosen["test"] = splits[test_name]
+
+        image, label, domain = _columns(train, options)
+        namings = {split: _naming(options.path, split, options) for split in chosen}
+        raw = {split: _labels(rows, label, namings[split]) for split, rows in chosen.items()}
+        names = getattr(train.features[label], "names", None)
+        class_names, labels = resolve(raw, names, lambda split, index: namings[split](index), f"'{options.path}'")
+        found = {
+            split: LazyImages(
+                _reader(rows, image, namings[split]), labels[split], _domains(rows, domain), namings[split]
+            )
+            for split, rows in chosen.items()
+        }
+        revision = f"@{options.revision}" if options.revision else ""
+        origin = Origin(
+            name=Path(options.path).name,
+            licence=str(train.info.license or "not stated"),
+            attribution=str(train.info.citation or "").strip(),
+            source=f"{options.path}{revision}{f' ({options.config})' if options.config else ''}",
+        )
+        checks = Checks(skip_bad_images=options.skip_bad_images, test_fraction=options.test_fraction, seed=options.seed)
+        return assemble(origin, class_names, found, checks)
+
+
+def _open(options: HuggingFaceOptions) -> Mapping[str, Any]:
+    """Split name → datasets.Dataset. A saved dataset without splits is its own train split."""
+    local = Path(options.path).expanduser()
+    if local.exists() or not HUB_ID.fullmatch(options.path) or options.path.startswith("."):
+        folder = existing(options.path, "the dataset folder")
+        saved = (folder / "state.json").exists() or (folder / "dataset_dict.json").exists()
+        return _read(
+            (lambda: datasets.load_from_disk(str(folder)))
+            if saved
+            else (lambda: datasets.load_dataset(str(folder), name=options.config)),
+            options,
+            f"'{folder}' cannot be read by the datasets library",
+            "expected a folder from save_to_disk, or parquet, CSV or image files; for class folders use the dataset "
+            "imagefolder, for plain parquet use parquet",
+        )
+    return _read(
+        lambda: datasets.load_dataset(options.path, name=options.config, revision=options.revision),
+        options,
+        f"the dataset '{options.path}' cannot be loaded from the Hugging Face Hub",
+        "check its name, config and revision, and the network; a private or gated dataset needs HF_TOKEN; without a "
+        "network, save it elsewhere with save_to_disk and give that folder as path",
+    )
+
+
+def _read(load: Callable[[], Any], options: HuggingFaceOptions, what: str, advice: str) -> Mapping[str, Any]:
+    try:
+        loaded = load()
+    except Exception as error:  # the library and the network raise dozens of types, many of them plain ValueError
+        lines = str(error).strip().splitlines() or [""]
+        raise DataError(f"{what}: {type(error).__name__}: {lines[0]}; {advice}") from error
+    return loaded if isinstance(loaded, dict) else {options.train_split: loaded}
+
+
+def _columns(rows: Any, options: HuggingFaceOptions) -> tuple[str, str, str | None]:
+    """Names of the image, label and domain column: as the options say, or as the features tell."""
+    features = rows.features
+    for option in ("image_column", "label_column", "domain_column"):
+        asked = getattr(options, option)
+        if asked is not None and asked not in features:
+            raise DataError(f"'{options.path}' has no column '{asked}'; it has {_listed(features)}; set {option}")
+    images = [name for name, feature in features.items() if isinstance(feature, datasets.Image)]
+    classes = [name for name, feature in features.items() if isinstance(feature, datasets.ClassLabel)]
+    image = options.image_column or _only(images, ("image", "img"))
+    if image is None:
+        raise DataError(
+            f"'{options.path}': which column holds the images? It has {_listed(features)}; set image_column"
+        )
+    if image not in images and getattr(features[image], "dtype", "") not in ("binary", "large_binary"):
+        raise DataError(f"'{options.path}': column '{image}' holds {features[image]}; expected images or binary")
+    label = (
+        options.label_column
+        or _only(classes, LABEL_COLUMNS)
+        or _only([name for name in LABEL_COLUMNS if name in features], LABEL_COLUMNS)
+    )
+    if label is None:
+        raise DataError(
+            f"'{options.path}': which column holds the labels? It has {_listed(features)}; set label_column"
+        )
+    return image, label, options.domain_column or ("domain" if "domain" in features else None)
+
+
+def _only(found: Sequence[str], preferred: Sequence[str]) -> str | None:
+    """The one that was found, or of several the first preferred one."""
+    if len(found) == 1:
+        return found[0]
+    return next((name for name in preferred if name in found), None)
+
+
+def _listed(features: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} ({type(feature).__name__})" for name, feature in features.items())
+
+
+def _naming(path: str, split: str, options: HuggingFaceOptions) -> Callable[[int], str]:
+    name = options.train_split if split == "train" else options.test_split or split
+    return lambda index: f"{path} {name} row {index}"
+
+
+def _labels(rows: Any, column: str, naming: Callable[[int], str]) -> RawLabels:
+    if column not in rows.features:
+        raise DataError(f"{naming(0)}: there is no column '{column}'; it has {_listed(rows.features)}")
+    values = list(rows.with_format(None)[column])
+    for index, value in enumerate(values):
+        if not isinstance(value, (int, str)) or isinstance(value, bool) or type(value) is not type(values[0]):
+            raise DataError(f"{naming(index)}: label {value!r} in column '{column}'; expected integers or texts")
+    return values
+
+
+def _domains(rows: Any, column: str | None) -> list[str] | None:
+    if column is None or column not in rows.features:
+        return None
+    names = getattr(rows.features[column], "names", None)
+    return [
+        names[value] if names and isinstance(value, int) else str(value) for value in rows.with_format(None)[column]
+    ]
+
+
+def _reader(rows: Any, column: str, naming: Callable[[int], str]) -> Callable[[int], bytes]:
+    """Encoded bytes of a row: from the table, or from the file that it points to."""
+    cells = rows.select_columns([column]).with_format(None)
+    if isinstance(rows.features[column], datasets.Image):
+        cells = cells.cast_column(column, datasets.Image(decode=False))
+
+    def read(index: int) -> bytes:
+        cell = cells[index][column]
+        if isinstance(cell, bytes):
+            return cell
+        if not isinstance(cell, dict):
+            return b""
+        if cell["bytes"] is not None:
+            return bytes(cell["bytes"])
+        try:
+            return Path(cell["path"]).read_bytes() if cell["path"] else b""
+        except OSError as error:
+            raise BadImageError(f"cannot read the image {naming(index)}: {error}") from error
+
+    return read

@@ -1,0 +1,53 @@
+"""Labelled images that stay encoded until they are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from fgl.core.errors import BadImageError
+from fgl.plugins.datasets.decode import decode
+
+if TYPE_CHECKING:
+    from fgl.core.types import Labels
+
+
+@dataclass(frozen=True, slots=True)
+class LazyImages:
+    """An ImageSet over anything that yields encoded bytes: a column of a table, or files on disk.
+
+    read: sample position → encoded bytes, empty where there are none. labels: int64 [n]. domains: n names or None.
+    naming: sample position → what a person would call it.
+    """
+
+    read: Callable[[int], bytes]
+    labels: Labels
+    domains: Sequence[str] | None
+    naming: Callable[[int], str]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def image(self, index: int) -> Image.Image:
+        """Decode one sample to RGB. Raises BadImageError, which names it."""
+        return decode(self.read(index), self.naming(index))
+
+    def name(self, index: int) -> str:
+        return self.naming(index)
+
+
+def from_files(files: Sequence[Path], labels: Sequence[int], domains: Sequence[str] | None) -> LazyImages:
+    """Images that lie in files, named by their paths; each is read again whenever it is asked for."""
+
+    def read(index: int) -> bytes:
+        try:
+            return files[index].read_bytes()
+        except OSError as error:
+            raise BadImageError(f"cannot read the image {files[index]}: {error.strerror or error}") from error
+
+    return LazyImages(read, np.asarray(labels, dtype=np.int64), domains, lambda index: str(files[index]))

@@ -1,0 +1,80 @@
+"""Options of the built-in datasets. Imports nothing heavy: configurations are checked without reading data."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from fgl.core.options import Options
+
+_SKIP = "Leave out images that cannot be decoded, and list them, instead of stopping at them."
+
+
+class BundledOptions(Options):
+    """Which of the datasets inside the package to use."""
+
+    name: Literal["eurosat", "fashion_mnist", "emoji"] = Field("eurosat", description="Name of the bundled dataset.")
+    domains: list[str] = Field(
+        default_factory=list, description="Keep only samples of these domains; empty keeps all (only emoji has any)."
+    )
+    skip_bad_images: bool = Field(
+        False, description="Use a damaged copy of the data without its unreadable images, instead of refusing it."
+    )
+
+
+class _SplitOptions(Options):
+    """What every dataset that may lack a test split has in common."""
+
+    test_fraction: float = Field(
+        0.2,
+        gt=0,
+        lt=1,
+        description="Fraction (0 to 1) of each class held out as the test split, where the data brings no test split.",
+    )
+    seed: int = Field(0, ge=0, description="Seed of that hold-out; unused where the data brings a test split.")
+    skip_bad_images: bool = Field(False, description=_SKIP)
+
+
+class ImageFolderOptions(_SplitOptions):
+    """A folder of class folders, or of domain folders that hold class folders."""
+
+    path: str = Field(min_length=1, description="Folder with class folders, or with train/ and test/ (or val/).")
+    test_path: str | None = Field(
+        None, min_length=1, description="Folder of the test split, laid out like `path`; overrides a test/ below it."
+    )
+
+
+class ParquetOptions(_SplitOptions):
+    """A parquet file or a folder of them."""
+
+    path: str = Field(
+        min_length=1,
+        description="A .parquet file, or a folder with train.parquet and optionally test.parquet, public.parquet and "
+        "meta.json.",
+    )
+    image_column: str = Field("image", description="Column of encoded images: binary, or a struct with `bytes`.")
+    label_column: str = Field("label", description="Column of labels: integers from 0, or class names.")
+    domain_column: str | None = Field(
+        None, description="Column of domain names; where it is not given, `domain` is used if there is one."
+    )
+
+
+class HuggingFaceOptions(_SplitOptions):
+    """A dataset that the `datasets` library reads."""
+
+    path: str = Field(
+        min_length=1,
+        description="Hub id (owner/name), or a local folder from save_to_disk or readable by load_dataset.",
+    )
+    config: str | None = Field(None, description="Configuration (subset) of the dataset, where it has several.")
+    revision: str | None = Field(None, description="Git revision on the Hub; a commit hash makes runs repeatable.")
+    train_split: str = Field("train", description="Split that clients hold.")
+    test_split: str | None = Field(
+        None, description="Test split; where it is not given, test or validation is used if there is one."
+    )
+    image_column: str | None = Field(None, description="Image column; found from the features where it is not given.")
+    label_column: str | None = Field(None, description="Label column; found from the features where it is not given.")
+    domain_column: str | None = Field(
+        None, description="Domain column; where it is not given, `domain` is used if there is one."
+    )

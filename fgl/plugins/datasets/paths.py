@@ -1,0 +1,28 @@
+"""Where the data lies, or an error that helps to find it."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+
+from fgl.core.errors import DataError
+
+
+def existing(path: str, what: str) -> Path:
+    """The absolute path of something that exists.
+
+    Raises DataError with the absolute path, the part of it that is missing, and what lies beside that part."""
+    wanted = Path(path).expanduser().absolute()
+    if wanted.exists():
+        return wanted
+    missing = wanted
+    while not missing.parent.exists():
+        missing = missing.parent
+    try:
+        siblings = sorted(child.name for child in missing.parent.iterdir() if not child.name.startswith("."))
+    except OSError:
+        siblings = []
+    close = difflib.get_close_matches(missing.name, siblings, n=1)
+    hint = f"did you mean '{missing.parent / close[0]}'? " if close else ""
+    shown = ", ".join(siblings[:8]) + (", ..." if len(siblings) > 8 else "")
+    raise DataError(f"{what} does not exist: '{wanted}'; {hint}({missing.parent} holds: {shown or 'nothing'})")

@@ -1,0 +1,32 @@
+"""Options of the built-in partitioners."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from fgl.core.options import Options
+
+
+class IIDOptions(Options):
+    """Every client sees the same distribution."""
+
+    clients: int = Field(5, ge=1, description="Number of clients.")
+
+
+class DirichletOptions(Options):
+    """Every client sees its own mix of classes. The defaults are the paper's most skewed setting."""
+
+    clients: int = Field(5, ge=1, description="Number of clients.")
+    beta: float = Field(
+        0.01, gt=0, allow_inf_nan=False, description="Concentration: small is skewed (0.01), large nears iid (100)."
+    )
+    min_samples: int = Field(10, ge=1, description="Fewest samples that a client may end up with.")
+    max_tries: int = Field(1000, ge=1, description="Draws before giving up on min_samples (about 1 ms each).")
+
+
+class DomainOptions(Options):
+    """Clients differ in domain."""
+
+    clients: int | None = Field(
+        None, ge=1, description="Number of clients, a multiple of the number of domains; not given: one per domain."
+    )

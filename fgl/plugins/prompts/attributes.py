@@ -1,0 +1,81 @@
+"""Class names with what is measured on each image: an instance-level prompt without a captioning model."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from fgl.core.types import ClientContext, Prompt
+from fgl.plugins.prompts.holdings import group_by_class, group_by_domain
+from fgl.plugins.prompts.measure import Attributes, measure, phrase, thumbnail
+from fgl.plugins.prompts.options import AttributesOptions
+from fgl.plugins.prompts.template import ATTRIBUTES, DOMAIN, LABEL, fill
+
+if TYPE_CHECKING:
+    from fgl.core.types import Pixels
+
+Words = tuple[str, ...]
+
+
+class AttributePrompts:
+    """One prompt for each distinct description of the client's images of a class, up to `max_prompts`."""
+
+    def __init__(self, options: AttributesOptions) -> None:
+        self.options = options
+
+    def prompts(self, context: ClientContext) -> list[Prompt]:
+        """In order of class, domain, frequency. weight: the images that a prompt stands for; sums to the class's.
+
+        Raises DataError where a label has no class name, BadImageError where an image cannot be decoded.
+        """
+        options = self.options
+        named = options.include_domain and context.images.domains is not None
+        groups = group_by_domain(context) if named else group_by_class(context)
+        measured = self._measure(context)
+        prompts = []
+        for (class_id, domain), positions in groups.items():
+            values = {LABEL: context.class_names[class_id]}
+            if domain is not None:
+                values[DOMAIN] = domain
+            template = options.template if domain is None else options.domain_template
+            seen = Counter(tuple(phrase(measured[position], options.attributes)) for position in positions)
+            for words, count in keep_most_frequent(seen, options.max_prompts).items():
+                text = fill(template, {**values, ATTRIBUTES: ", ".join(words)})
+                negative = options.negative_prompt or None
+                prompts.append(Prompt(class_id, text, negative=negative, domain=domain, weight=float(count)))
+        return prompts
+
+    def _measure(self, context: ClientContext) -> list[Attributes]:
+        with context.progress.track("measure", len(context.images)) as task:
+
+            def thumbnails() -> Iterator[Pixels]:
+                for position in range(len(context.images)):
+                    yield thumbnail(context.images.image(position))
+                    task.advance()
+
+            return measure(thumbnails())
+
+
+def keep_most_frequent(counts: Counter[Words], limit: int) -> dict[Words, int]:
+    """The `limit` most frequent descriptions, most frequent first, with the counts of the others added to them.
+
+    A dropped description counts for the kept one that shares most words with it ("dark green and slate" holds two);
+    among those, for the more frequent. Ties fall alphabetically, so that the order of the images does not matter.
+    """
+    ranked = sorted(counts, key=lambda words: (-counts[words], words))
+    kept = {words: counts[words] for words in ranked[:limit]}
+    vocabulary = {words: _split(words) for words in kept}
+    for dropped in ranked[limit:]:
+        own = _split(dropped)
+        # max keeps the first of equals, and `kept` runs from the most frequent on.
+        nearest = max(kept, key=lambda words: len(own & vocabulary[words]))
+        kept[nearest] += counts[dropped]
+    return kept
+
+
+def _split(words: Words) -> frozenset[str]:
+    return frozenset(part for word in words for part in word.split(" and "))
+
+
+__all__ = ["AttributePrompts", "keep_most_frequent"]

@@ -1,0 +1,35 @@
+"""The paper's class-level prompt: made from the class name alone."""
+
+from __future__ import annotations
+
+from fgl.core.types import ClientContext, Prompt
+from fgl.plugins.prompts.holdings import count_classes
+from fgl.plugins.prompts.options import ClassNameOptions
+from fgl.plugins.prompts.template import LABEL, fill
+
+
+class ClassName:
+    """One prompt for each class that the client holds and each template; opens no image."""
+
+    def __init__(self, options: ClassNameOptions) -> None:
+        self.options = options
+
+    def prompts(self, context: ClientContext) -> list[Prompt]:
+        """In order of class, then template. weight: the client's samples of the class ÷ number of templates.
+
+        Raises DataError where a label has no class name.
+        """
+        templates = self.options.templates
+        return [
+            Prompt(
+                class_id,
+                fill(template, {LABEL: context.class_names[class_id]}),
+                negative=self.options.negative_prompt or None,
+                weight=count / len(templates),
+            )
+            for class_id, count in count_classes(context).items()
+            for template in templates
+        ]
+
+
+__all__ = ["ClassName"]

@@ -1,0 +1,38 @@
+"""Class names in the words of their domain: the paper's DomainNet prompts, and a template for any other domain."""
+
+from __future__ import annotations
+
+from fgl.core.types import ClientContext, Prompt
+from fgl.plugins.prompts.holdings import group_by_domain
+from fgl.plugins.prompts.options import DomainOptions
+from fgl.plugins.prompts.template import DOMAIN, LABEL, fill
+
+
+class Domain:
+    """One prompt for each class and domain that the client holds; opens no image."""
+
+    def __init__(self, options: DomainOptions) -> None:
+        self.options = options
+
+    def prompts(self, context: ClientContext) -> list[Prompt]:
+        """In order of class, then domain. weight: the client's samples of both.
+
+        Raises DataError where the dataset has no domains, a sample has none, or a label has no class name.
+        """
+        options = self.options
+        return [
+            Prompt(
+                class_id,
+                fill(
+                    options.templates.get(domain, options.default_template),
+                    {LABEL: context.class_names[class_id], DOMAIN: domain},
+                ),
+                negative=options.negative_prompts.get(domain, options.negative_prompt) or None,
+                domain=domain,
+                weight=float(len(positions)),
+            )
+            for (class_id, domain), positions in group_by_domain(context).items()
+        ]
+
+
+__all__ = ["Domain"]

@@ -1,0 +1,57 @@
+"""docs/plugins.md quotes real code and leaves no hook out; docs/prompts.md quotes real prompts."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from fgl.core import hookspecs
+from fgl.core.types import FAMILIES, Component
+from fgl.plugins.prompts.options import AttributesOptions, ClassNameOptions, DomainOptions
+
+ROOT = Path(__file__).parents[2]
+PLUGINS = (ROOT / "docs" / "plugins.md").read_text(encoding="utf-8")
+PROMPTS = (ROOT / "docs" / "prompts.md").read_text(encoding="utf-8")
+QUOTED = re.findall(r"<!-- file: (\S+) -->\n```\w*\n(.*?)\n```", PLUGINS, flags=re.DOTALL)
+HOOKS = sorted(name for name, value in vars(hookspecs).items() if hasattr(value, f"{hookspecs.PROJECT}_spec"))
+
+
+@pytest.mark.parametrize(("path", "code"), QUOTED, ids=[path for path, _ in QUOTED])
+def test_quoted_code_is_the_file(path, code):
+    assert code == (ROOT / path).read_text(encoding="utf-8").rstrip()
+
+
+def test_the_whole_example_is_quoted():
+    folder = ROOT / "plugins-contrib" / "fgl-example-prompts"
+    code = {str(path.relative_to(ROOT)) for path in folder.rglob("*.py")}
+    assert code | {str((folder / "pyproject.toml").relative_to(ROOT))} == {path for path, _ in QUOTED}
+    assert PLUGINS.count("<!-- file:") == len(QUOTED)
+
+
+def test_every_hook_is_documented_and_none_that_does_not_exist():
+    assert set(HOOKS) >= set(FAMILIES.values())
+    assert sorted(set(re.findall(r"^\| `(fgl_\w+)\(", PLUGINS, flags=re.MULTILINE))) == HOOKS
+
+
+def test_every_registering_hook_says_which_key_selects():
+    for key, hook in FAMILIES.items():
+        row = next(line for line in PLUGINS.splitlines() if line.startswith(f"| `{hook}()`"))
+        assert row.endswith(f"| `{key}` |")
+
+
+def test_every_field_of_a_component_is_documented():
+    section = PLUGINS.split("## `Component`")[1].split("\n## ")[0]
+    assert re.findall(r"^\| `(\w+)` \|", section, flags=re.MULTILINE) == [field.name for field in fields(Component)]
+
+
+@pytest.mark.parametrize("options", [ClassNameOptions, DomainOptions, AttributesOptions])
+def test_every_option_and_preset_of_the_prompt_strategies_is_documented(options):
+    for name, field in options.model_fields.items():
+        assert f"| `{name}` |" in PROMPTS
+        values = field.default if isinstance(field.default, (list, dict)) else [field.default]
+        for text in values.values() if isinstance(values, dict) else values:
+            if isinstance(text, str):
+                assert f"`{text}`" in PROMPTS, f"{name}: {text}"
