@@ -24,8 +24,10 @@ import torch.nn.functional as F
 import yaml
 from torch import Tensor
 
-from tools.tiny import nets
+from fgl.plugins.prompts.measure import measure
+from tools.tiny import captions, denoiser, nets, text
 from tools.tiny.data import SYMMETRIES, load
+from tools.tiny.denoiser import turn
 
 CONFIG = Path(__file__).with_name("train_tiny.yaml")
 
@@ -97,12 +99,6 @@ class Sampler:
             xs += [turn(x[:half], kind), x[half:]]
             ys.append(labels[take])
         return torch.cat(xs).float().div(127.5).sub(1), torch.cat(ys)
-
-
-def turn(x: Tensor, kind: int) -> Tensor:
-    """One of the eight symmetries of the square: bit 0 mirrors, bits 1 and 2 count quarter turns."""
-    x = x.flip(3) if kind & 1 else x
-    return x.rot90(kind >> 1, (2, 3))
 
 
 def jitter(x: Tensor, rng: torch.Generator) -> Tensor:
@@ -204,17 +200,116 @@ def train_autoencoder(config: dict[str, Any], sampler: Sampler, judge: nets.Judg
     return model.eval().requires_grad_(False)
 
 
+def prepare_text(config: dict[str, Any], parts: list[Any], work: Path, seed: int) -> tuple[Any, list[Tensor]]:
+    """Tokenizer, and for each dataset int16 token ids [n, pool, length] of its caption pool. Cached."""
+    folder, cache = work / "tokenizer", work / "tokens.pt"
+    if cache.exists():
+        return text.CLIPTokenizer.from_pretrained(folder), list(torch.load(cache, weights_only=True).values())
+    pools = {}
+    for part in parts:
+        labels = [part.class_names[label] for label in part.labels]
+        pools[part.name] = captions.pool(labels, part.domains, measure(part.images), config["pool"], seed)
+    everything = [line for lines in pools.values() for one in lines for line in one]
+    tokenizer = text.train_tokenizer(everything, config["vocabulary"], config["length"], folder)
+    tokens = {}
+    for name, lines in pools.items():
+        flat = [line for one in lines for line in one]
+        ids = tokenizer(flat, padding="max_length", truncation=True, max_length=config["length"]).input_ids
+        tokens[name] = torch.tensor(ids, dtype=torch.int16).view(len(lines), config["pool"], -1)
+    torch.save(tokens, cache)
+    return tokenizer, list(tokens.values())
+
+
+def train_denoiser(config: dict[str, Any], everything: dict[str, Any], vae: Any, parts: list[Any], work: Path,
+                   device: torch.device) -> tuple[Any, Any, Any]:  # fmt: skip
+    """Train text encoder and UNet together on v-prediction; what ships is their exponential moving average."""
+    words = everything["text"]
+    tokenizer, tokens = prepare_text(words, parts, work, everything["seed"])
+    latents = denoiser.latents(vae, parts, work / "latents.pt", device)
+    encoder = text.text_encoder(tokenizer, words["width"], words["layers"], words["length"]).to(device)
+    model = denoiser.unet(config["widths"], config["layers"], latents[0].shape[2], words["width"])
+    model = model.to(device, memory_format=torch.channels_last)
+    both = torch.nn.ModuleList([encoder, model])
+    optimizer = torch.optim.AdamW(both.parameters(), config["lr"], betas=(0.9, 0.99), weight_decay=0.01)
+    average = {key: value.detach().clone() for key, value in both.state_dict().items()}
+    stage = Stage("unet", work, config["minutes"])
+    if stage.state:
+        both.load_state_dict(stage.state["model"])
+        optimizer.load_state_dict(stage.state["optimizer"])
+        average = stage.state["average"]
+    alphas = denoiser.scheduler().alphas_cumprod.to(device)
+    rng = torch.Generator().manual_seed(everything["seed"] + stage.step)
+    counts = denoiser.sizes(config["batch"], config["shares"])
+    while stage.progress < 1:
+        warm = min(1.0, stage.step / 300)
+        for group in optimizer.param_groups:
+            group["lr"] = config["lr"] * warm * (0.5 + 0.5 * float(np.cos(np.pi * stage.progress))) + 1e-6
+        zs, ids = [], []
+        for latent, token, count in zip(latents, tokens, counts, strict=True):
+            rows = denoiser.choose(rng, latent.shape[1], count)
+            zs.append(latent[denoiser.choose(rng, latent.shape[0], count), rows])
+            ids.append(token[rows, denoiser.choose(rng, token.shape[1], count)])
+        z = torch.cat(zs).to(device).float().contiguous(memory_format=torch.channels_last)
+        t = denoiser.steps_of(rng, len(z))[torch.randperm(len(z), generator=rng)].to(device)
+        noise = torch.randn(z.shape, generator=rng).to(device)
+        a = alphas[t].view(-1, 1, 1, 1)
+        noisy = a.sqrt() * z + (1 - a).sqrt() * noise
+        target = a.sqrt() * noise - (1 - a).sqrt() * z
+        with torch.autocast(device.type, torch.bfloat16):
+            hidden = encoder(torch.cat(ids).to(device).long()).last_hidden_state
+            guess = model(noisy.contiguous(memory_format=torch.channels_last), t, hidden).sample
+        loss = F.mse_loss(guess.float(), target)
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(both.parameters(), 1.0)
+        optimizer.step()
+        with torch.no_grad():
+            keep = min(config["ema"], (stage.step + 1) / (stage.step + 10))
+            values = list(both.state_dict().values())
+            torch._foreach_lerp_(list(average.values()), values, 1 - keep)
+        stage.tick()
+        if stage.step % 50 == 0:
+            stage.log(loss=loss.item())
+        if stage.due():
+            stage.save(model=both.state_dict(), average=average, optimizer=optimizer.state_dict())
+    both.load_state_dict(average)
+    return tokenizer, encoder.eval(), model.eval()
+
+
+def export(config: dict[str, Any], work: Path, out: Path, image_scale: float = 1.0) -> None:
+    """Write the averaged weights, whatever their training has reached, as a StableDiffusionPipeline in float16."""
+    from diffusers import StableDiffusionPipeline
+
+    words, shape = config["text"], config["unet"]
+    tokenizer = text.CLIPTokenizer.from_pretrained(work / "tokenizer")
+    encoder = text.text_encoder(tokenizer, words["width"], words["layers"], words["length"])
+    model = denoiser.unet(shape["widths"], shape["layers"], config["ae"]["latent_channels"], words["width"])
+    vae = nets.autoencoder(config["ae"]["width"], config["ae"]["latent_channels"])
+    refined = work / "decoder.pt"
+    vae.load_state_dict(torch.load(refined if refined.exists() else work / "ae.pt", weights_only=True)["average"])
+    torch.nn.ModuleList([encoder, model]).load_state_dict(torch.load(work / "unet.pt", weights_only=True)["average"])
+    pipeline = StableDiffusionPipeline(
+        vae=vae, text_encoder=encoder, tokenizer=tokenizer, unet=model, scheduler=denoiser.scheduler(),
+        safety_checker=None, feature_extractor=None, requires_safety_checker=False,
+    )  # fmt: skip
+    pipeline.to(torch.float16).save_pretrained(out, safe_serialization=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("stage", choices=["judge", "ae", "all"])
+    parser.add_argument("stage", choices=["judge", "ae", "unet", "decoder", "export", "all"])
     parser.add_argument("--source", type=Path, required=True, help="folder with <dataset>/{train,test}.parquet")
     parser.add_argument("--work", type=Path, default=Path(".train"))
+    parser.add_argument("--out", type=Path, default=Path("fgl/plugins/generators/tiny"))
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     args = parser.parse_args()
     config = yaml.safe_load(CONFIG.read_text())
     args.work.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(args.threads)
+    if args.stage == "export":
+        export(config, args.work, args.out)
+        return
     torch.manual_seed(config["seed"])
     device = torch.device(args.device)
     parts = [load(args.source, name, "public") for name in config["shares"]]
@@ -222,7 +317,10 @@ def main() -> None:
     judge = train_judge(config["judge"], sampler, args.work, device)
     if args.stage == "judge":
         return
-    train_autoencoder(config["ae"], sampler, judge, args.work, device)
+    vae = train_autoencoder(config["ae"], sampler, judge, args.work, device)
+    if args.stage == "ae":
+        return
+    train_denoiser(config["unet"], config, vae, parts, args.work, device)
 
 
 if __name__ == "__main__":

@@ -152,6 +152,12 @@ class Federation(Protocol):
 class Executor(Protocol):
     """Fills shards. A shard is handed to `work` whole; `work` commits it."""
 
+    def device(self, asked: str) -> str:
+        """The device that `asked` means here ("auto": the best there is). Raises ModelError where it is not there."""
+
+    def environment(self) -> Mapping[str, object]:
+        """Versions, threads and hardware: what a figure depends on beside the configuration."""
+
     def run(self, shards: Sequence[Shard], work: Callable[[Shard], None]) -> None:
         """Call `work` on every shard, in any order, and return when all are done."""
 

@@ -42,7 +42,8 @@ class Component:
     options: "module:Class", a subclass of `fgl.Options`, imported when the configuration is checked; None where there
     are none. defaults: values that replace those of the options class, so that one class can ship under several names
     (`tiny` is `stable-diffusion` with another folder). summary: one line. extras: pip extras that must be installed.
-    modules: top-level modules that the extras bring, to tell whether they are there.
+    modules: top-level modules that the extras bring, to tell whether they are there. needs: what the dataset must have,
+    of "domains", "public"; checked before anything runs.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Component:
     defaults: Mapping[str, Any] = field(default_factory=dict)
     extras: tuple[str, ...] = ()
     modules: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
     api_version: int = API_VERSION
 
 

@@ -87,7 +87,7 @@ def test_licence_and_attribution_are_stated(name: str) -> None:
 
 
 def test_only_emoji_styles_that_may_ship_are_there() -> None:
-    assert Bundled(BundledOptions(name="emoji")).info().domains == ("fluent", "noto", "twemoji")
+    assert Bundled(BundledOptions(subset="emoji")).info().domains == ("fluent", "noto", "twemoji")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -108,8 +108,8 @@ def test_the_datasets_library_opens_it_with_decoded_images(name: str, tmp_path: 
 
 
 def test_domains_can_be_chosen() -> None:
-    whole = Bundled(BundledOptions(name="emoji"))
-    part = Bundled(BundledOptions(name="emoji", domains=["noto", "fluent"]))
+    whole = Bundled(BundledOptions(subset="emoji"))
+    part = Bundled(BundledOptions(subset="emoji", domains=["noto", "fluent"]))
     train, all_of_train = part.split("train"), whole.split("train")
     assert train is not None
     assert all_of_train is not None
@@ -123,7 +123,7 @@ def test_domains_can_be_chosen() -> None:
 
 def test_an_unknown_domain_is_corrected() -> None:
     with pytest.raises(DataError, match=r"no domain 'not'; did you mean 'noto'\? \(domains: fluent, noto, twemoji\)"):
-        Bundled(BundledOptions(name="emoji", domains=["not"])).info()
+        Bundled(BundledOptions(subset="emoji", domains=["not"])).info()
     with pytest.raises(DataError, match="eurosat has no domains"):
         Bundled(BundledOptions(domains=["noto"])).info()
 
@@ -145,12 +145,12 @@ def damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_damaged_data_is_noticed(damaged: Path) -> None:
     with pytest.raises(DataError, match=r"damaged: .*private\.parquet; reinstall fgl") as caught:
-        Bundled(BundledOptions(name="emoji")).info()
+        Bundled(BundledOptions(subset="emoji")).info()
     assert not isinstance(caught.value, BadImageError)
 
 
 def test_damaged_data_can_be_used_without_what_is_broken(damaged: Path) -> None:
-    dataset = Bundled(BundledOptions(name="emoji", skip_bad_images=True))
+    dataset = Bundled(BundledOptions(subset="emoji", skip_bad_images=True))
     train = dataset.split("train")
     assert train is not None
     assert len(train) == 998

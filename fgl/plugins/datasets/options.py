@@ -14,7 +14,7 @@ _SKIP = "Leave out images that cannot be decoded, and list them, instead of stop
 class BundledOptions(Options):
     """Which of the datasets inside the package to use."""
 
-    name: Literal["eurosat", "fashion_mnist", "emoji"] = Field("eurosat", description="Name of the bundled dataset.")
+    subset: Literal["eurosat", "fashion_mnist", "emoji"] = Field("eurosat", description="Name of the bundled dataset.")
     domains: list[str] = Field(
         default_factory=list, description="Keep only samples of these domains; empty keeps all (only emoji has any)."
     )

@@ -30,7 +30,7 @@ class Bundled(LoadedOnce):
 
     def _load(self) -> Loaded:
         options = self.options
-        folder = FOLDER / options.name
+        folder = FOLDER / options.subset
         meta = read_meta(folder / "meta.json")
         files = {split: folder / file for split, file in FILES.items()}
         missing = [str(file) for file in files.values() if not file.exists()]
@@ -44,13 +44,13 @@ class Bundled(LoadedOnce):
         if damaged and not options.skip_bad_images:
             raise DataError(f"the bundled data is damaged: {', '.join(damaged)}; reinstall fgl, or set skip_bad_images")
         raw = {split: read_split([file], Columns()) for split, file in files.items()}
-        class_names, images = to_images(raw, meta["class_names"], options.name)
+        class_names, images = to_images(raw, meta["class_names"], options.subset)
         if options.domains:
             images = {
-                split: _of_domains(found, options.domains, meta["domains"], options.name)
+                split: _of_domains(found, options.domains, meta["domains"], options.subset)
                 for split, found in images.items()
             }
-        origin = Origin(options.name, meta["licence"], meta["attribution"], meta["source"])
+        origin = Origin(options.subset, meta["licence"], meta["attribution"], meta["source"])
         return assemble(
             origin,
             class_names,

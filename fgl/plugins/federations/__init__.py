@@ -1,0 +1,18 @@
+"""Built-in federations."""
+
+from __future__ import annotations
+
+from fgl.core.hookspecs import hookimpl
+from fgl.core.types import Component
+
+
+@hookimpl
+def fgl_federations() -> list[Component]:
+    return [
+        Component(
+            name="local",
+            target="fgl.plugins.federations.local:Local",
+            options="fgl.plugins.federations.options:LocalOptions",
+            summary="simulated clients on this machine, one after another; bytes and only bytes cross",
+        )
+    ]

@@ -26,5 +26,6 @@ def fgl_partitioners() -> list[Component]:
             target="fgl.plugins.partitioners.domain:Domain",
             options="fgl.plugins.partitioners.options:DomainOptions",
             summary="one client per domain, or several of equal size",
+            needs=("domains",),
         ),
     ]

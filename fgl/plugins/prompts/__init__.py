@@ -20,6 +20,7 @@ def fgl_prompt_strategies() -> list[Component]:
             target="fgl.plugins.prompts.domain:Domain",
             options="fgl.plugins.prompts.options:DomainOptions",
             summary="The class name in the template of its domain: the paper's DomainNet prompts. Looks at no image.",
+            needs=("domains",),
         ),
         Component(
             name="attributes",

@@ -1,0 +1,38 @@
+"""Built-in trackers: what happened, as it happened.
+
+The hooks are called in every run, so what they need is imported when they are.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fgl.core.hookspecs import hookimpl
+
+if TYPE_CHECKING:
+    from fgl.core.types import StageContext
+
+
+@hookimpl
+def fgl_stage_started(context: StageContext) -> None:
+    _append(context, "started")
+
+
+@hookimpl
+def fgl_stage_finished(context: StageContext) -> None:
+    _append(context, "reused" if context.reused else "finished", seconds=context.seconds, **context.outputs)
+
+
+@hookimpl
+def fgl_run_failed(context: StageContext, error: BaseException) -> None:
+    _append(context, "failed", error=type(error).__name__, message=str(error))
+
+
+def _append(context: StageContext, event: str, **more: Any) -> None:
+    """One line of RUN/metrics.jsonl. time: seconds since 1970."""
+    line = {"time": round(time.time(), 3), "stage": context.stage, "event": event, **more}
+    with (Path(context.run_dir) / "metrics.jsonl").open("a", encoding="utf-8") as file:
+        file.write(json.dumps(line, ensure_ascii=False) + "\n")

@@ -1,0 +1,345 @@
+"""The command line: parses, calls the core, prints."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fgl.core.errors import ConfigError, FGLError, Problem
+from fgl.core.manager import Manager
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from fgl.core.config import RunConfig
+
+PARTITIONS = ("dirichlet", "iid", "domain")
+
+
+def build(manager: Manager) -> typer.Typer:
+    """The app with the commands of every plugin mounted under the plugin's name."""
+    app = typer.Typer(
+        name="fgl",
+        help="Federated generative learning: clients upload prompt embeddings, a server synthesizes the training set.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+    )
+    config = typer.Typer(help="Look at configurations.", no_args_is_help=True)
+    plugins = typer.Typer(help="Look at plugins.", no_args_is_help=True)
+    app.add_typer(config, name="config")
+    app.add_typer(plugins, name="plugins")
+    app.command("run")(run_command)
+    app.command("digest")(digest_command)
+    app.callback()(version_option)
+    config.command("show")(config_show)
+    plugins.command("list")(plugins_list)
+    plugins.command("show")(plugins_show)
+    for name, register in manager.commands():
+        mounted = typer.Typer(help=f"Commands of the plugin {name}.", no_args_is_help=True)
+        try:
+            register(mounted)
+        except Exception as error:
+            _console().print(f"warning: plugin {name!r} could not add its commands: {error}", style="yellow")
+            continue
+        app.add_typer(mounted, name=name)
+    return app
+
+
+def main() -> None:
+    """Entry point. FGLError ends with its own exit code and one message on stderr."""
+    try:
+        build(Manager.load())()
+    except FGLError as error:
+        _say_error(error)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        _console().print("interrupted: the same command with the same --out goes on from here", style="yellow")
+        sys.exit(130)
+
+
+def version_option(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
+) -> None:
+    if version:
+        from fgl import __version__
+
+        print(__version__)
+        raise typer.Exit
+
+
+ConfigFile = Annotated[str | None, typer.Argument(metavar="[CONFIG.yaml]", help="Configuration; flags override it.")]
+Generator = Annotated[str | None, typer.Option(metavar="NAME", help="Foundation model, e.g. tiny, sd15, sd21.")]
+Strategy = Annotated[str | None, typer.Option(metavar="NAME", help="class-name, domain, attributes, …")]
+Aggregator = Annotated[str | None, typer.Option(metavar="NAME", help="union, class-mean, …")]
+Classifier = Annotated[str | None, typer.Option(metavar="NAME", help="small, resnet18, transformers, …")]
+Dataset = Annotated[
+    str | None,
+    typer.Option(metavar="NAME|PATH", help="bundled:eurosat, bundled:fashion_mnist, a folder, a .parquet, hf:ID."),
+]
+Clients = Annotated[int | None, typer.Option(metavar="N", help="Number of clients.")]
+Partition = Annotated[str | None, typer.Option(metavar="|".join(PARTITIONS), help="How samples are divided.")]
+Beta = Annotated[float | None, typer.Option(metavar="B", help="Dirichlet concentration; small is skewed.")]
+Images = Annotated[int | None, typer.Option("--images-per-class", metavar="N", help="Synthetic images a class.")]
+Seed = Annotated[int | None, typer.Option(metavar="S", help="Everything random follows from it.")]
+Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
+Set = Annotated[list[str] | None, typer.Option("--set", metavar="family.option=value", help="Any option; repeatable.")]
+Skip = Annotated[bool, typer.Option("--skip-bad-images", help="Leave out images that cannot be read, and count them.")]
+Out = Annotated[Path | None, typer.Option(metavar="DIR", help="Run directory; an unfinished run there is completed.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout and nothing else.")]
+
+
+def run_command(
+    config: ConfigFile = None,
+    generator: Generator = None,
+    prompt_strategy: Strategy = None,
+    aggregator: Aggregator = None,
+    classifier: Classifier = None,
+    dataset: Dataset = None,
+    clients: Clients = None,
+    partition: Partition = None,
+    beta: Beta = None,
+    images_per_class: Images = None,
+    seed: Seed = None,
+    device: Device = None,
+    skip_bad_images: Skip = False,
+    set_: Set = None,
+    out: Out = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, compute nothing.")] = False,
+    as_json: Json = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress, no table; errors only.")] = False,
+) -> None:
+    """Clients to classifier, in one communication round."""
+    from fgl.core.orchestrator import execute, fresh_folder, open_session
+    from fgl.core.report import rows
+    from fgl.core.store import RunDir
+    from fgl.core.types import Silent
+
+    manager = Manager.load()
+    resolved = _resolve(manager, config, locals())
+    console = _console()
+    say = Silent() if quiet else None
+    with _stdout_to_stderr():
+        folder = out if out is not None else fresh_folder()
+        if not quiet:
+            _announce(console, resolved, dataset is None and config is None, folder)
+        if dry_run:
+            _dry_run(manager, resolved, console, as_json)
+            return
+        if say is not None:
+            session = open_session(resolved, manager, RunDir(folder), say)
+            with session.run.lock():
+                result = execute(session)
+        else:
+            from fgl.console import progress
+
+            with progress(console) as shown:
+                session = open_session(resolved, manager, RunDir(folder), shown)
+                with session.run.lock():
+                    result = execute(session)
+    if as_json:
+        print(json.dumps(result, ensure_ascii=False))
+    elif not quiet:
+        from rich.console import Console
+
+        from fgl.console import result_table
+
+        plain = Console(width=None if sys.stdout.isatty() else 150)
+        plain.print(result_table(rows(result), result["result"]["selected"]["images"]))
+        plain.print(f"contact sheets: {folder}/sheets/", soft_wrap=True, highlight=False)
+        plain.print(f"report:         {folder}/report.md, {folder}/report.json", soft_wrap=True, highlight=False)
+
+
+def config_show(
+    config: ConfigFile = None,
+    generator: Generator = None,
+    prompt_strategy: Strategy = None,
+    aggregator: Aggregator = None,
+    classifier: Classifier = None,
+    dataset: Dataset = None,
+    clients: Clients = None,
+    partition: Partition = None,
+    beta: Beta = None,
+    images_per_class: Images = None,
+    seed: Seed = None,
+    device: Device = None,
+    skip_bad_images: Skip = False,
+    set_: Set = None,
+    as_json: Json = False,
+) -> None:
+    """Print the configuration that `fgl run` with the same arguments would use, as YAML."""
+    resolved = _resolve(Manager.load(), config, locals())
+    print(json.dumps(resolved.to_dict(), ensure_ascii=False) if as_json else resolved.to_yaml(), end="\n" * as_json)
+
+
+def digest_command(run: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]) -> None:
+    """Print the digest of a run's synthetic set, computed from its images."""
+    from fgl.core.orchestrator import digest
+
+    print(digest(run))
+
+
+def plugins_list(
+    family: Annotated[str | None, typer.Option(help="Only this family.")] = None, as_json: Json = False
+) -> None:
+    """Print every installed component, and what could not be loaded."""
+    from fgl.core.types import FAMILIES
+
+    if family is not None and family not in FAMILIES:
+        raise ConfigError([Problem("--family", repr(family), f"expected {', '.join(FAMILIES)}")], "the command line")
+    manager = Manager.load()
+    entries = [entry for entry in manager.registry.all() if family in (None, entry.family)]
+    if as_json:
+        listed = [
+            {"family": e.family, "name": e.component.name, "summary": e.component.summary, "plugin": e.plugin,
+             "distribution": e.distribution}
+            for e in entries
+        ]  # fmt: skip
+        broken = [
+            {"plugin": s.name, "distribution": s.distribution, "problem": s.problem}
+            for s in manager.statuses
+            if s.problem
+        ]
+        print(json.dumps({"components": listed, "problems": broken}))
+        return
+    width = max((len(entry.component.name) for entry in entries), default=0)
+    previous = ""
+    for entry in entries:
+        if entry.family != previous:
+            print(f"{entry.family}:")
+            previous = entry.family
+        origin = "" if entry.distribution == "fgl" else f" [{entry.distribution}]"
+        clash = " (clashes)" if len(manager.registry.entries[entry.family, entry.component.name]) > 1 else ""
+        print(f"  {entry.component.name:<{width}}  {entry.component.summary}{origin}{clash}")
+    for status in manager.statuses:
+        if status.problem:
+            print(f"not loaded: {status.name} of {status.distribution}: {status.problem}")
+
+
+def plugins_show(name: Annotated[str, typer.Argument(metavar="NAME")]) -> None:
+    """Print a component's options: type, default, what it means."""
+    from fgl.core.registry import suggestion
+
+    registry = Manager.load().registry
+    found = [entry for entry in registry.all() if entry.component.name == name]
+    if not found:
+        names = sorted({entry.component.name for entry in registry.all()})
+        raise ConfigError(
+            [Problem("NAME", repr(name), f"no such component{suggestion(name, names)}")], "the command line"
+        )
+    for entry in found:
+        component = entry.component
+        print(f"{name} ({entry.family}, from {entry.distribution}): {component.summary}")
+        cls = registry.options_class(entry)
+        if cls.__doc__ and cls.model_fields:
+            print(f"  {cls.__doc__.strip().splitlines()[0]}")
+        defaults = _effective(cls, dict(component.defaults))
+        for option, info in cls.model_fields.items():
+            shown = (
+                "required"
+                if info.is_required() and option not in defaults
+                else json.dumps(defaults.get(option), ensure_ascii=False, default=str)
+            )
+            kind = (
+                getattr(info.annotation, "__name__", None) if not getattr(info.annotation, "__args__", None) else None
+            )
+            print(f"  {entry.family}.{option}: {kind or str(info.annotation).replace('typing.', '')} = {shown}")
+            if info.description:
+                print(f"      {info.description}")
+
+
+def _effective(cls: Any, defaults: dict[str, Any]) -> dict[str, Any]:
+    """Defaults as a run would see them: an options class may fill some in by itself (a preset)."""
+    try:
+        return dict(cls(**defaults).model_dump(mode="json"))
+    except ValueError:  # a required option has no default to show
+        return {k: f.get_default(call_default_factory=True) for k, f in cls.model_fields.items() if not f.is_required()}
+
+
+def _resolve(manager: Manager, config: str | None, flags: dict[str, Any]) -> RunConfig:
+    """YAML, then flags, then --set, over the defaults."""
+    from fgl.core.config import expand, read_yaml, resolve, set_option
+
+    layers: list[dict[str, Any]] = [read_yaml(Path(config))] if config is not None else []
+    layer: dict[str, Any] = {}
+    for key in ("generator", "prompt_strategy", "aggregator", "classifier", "partition", "dataset"):
+        if flags[key] is not None:
+            layer[key] = expand(key, flags[key])
+    for key, place in (("clients", "partition"), ("beta", "partition"), ("images_per_class", "synthesis")):
+        if flags[key] is not None:
+            layer.setdefault(place, {})[key] = flags[key]
+    if flags["skip_bad_images"]:
+        layer.setdefault("dataset", {})["skip_bad_images"] = True
+    layer |= {key: flags[key] for key in ("seed", "device") if flags[key] is not None}
+    layers.append(layer)
+    extra: dict[str, Any] = {}
+    for assignment in flags["set_"] or ():
+        set_option(extra, assignment)
+    layers.append(extra)
+    return resolve(layers, manager.registry, config or "the configuration")
+
+
+def _announce(console: Console, config: RunConfig, bundled: bool, folder: Path) -> None:
+    data = config.dataset.options.get("subset") or config.dataset.options.get("path") or ""
+    said = " (no --dataset given: the bundled one)" if bundled and config.dataset.name == "bundled" else ""
+    console.print(f"dataset {config.dataset.name} {data}{said}", highlight=False)
+    console.print(
+        f"generator {config.generator.name}, prompts {config.prompt_strategy.name}, "
+        f"aggregator {config.aggregator.name}, classifier {config.classifier.name}, seed {config.seed} → {folder}",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _dry_run(manager: Manager, config: RunConfig, console: Console, as_json: bool) -> None:
+    """Open everything that can be opened without computing: data, partition, the generator's declaration."""
+    from fgl.core.orchestrator import open_session
+    from fgl.core.store import RunDir
+    from fgl.core.types import Silent
+
+    session = open_session(config, manager, RunDir(Path("unused")), Silent())
+    train, test = session.split("train"), session.split("test")
+    divided = manager.create("partition", config.partition).partition(train.labels, train.domains, config.seed)
+    plan = {
+        "clients": {name: len(rows) for name, rows in divided.items()}, "classes": list(session.info.class_names),
+        "train_images": len(train), "test_images": len(test), "device": session.device,
+        "synthetic_images": config.synthesis.images_per_class * len(session.info.class_names),
+        "arrays": {spec.name: list(spec.shape) for spec in session.generator.declare().arrays},
+        "controls": list(config.controls),
+    }  # fmt: skip
+    if as_json:
+        print(json.dumps({"dry_run": plan, "config": config.to_dict()}, ensure_ascii=False), file=sys.__stdout__)
+        return
+    for key, value in plan.items():
+        console.print(f"{key.replace('_', ' ')}: {value}", highlight=False, soft_wrap=True)
+    console.print("everything fits; nothing was computed or written", highlight=False)
+
+
+@contextmanager
+def _stdout_to_stderr() -> Iterator[None]:
+    """Whatever a library prints goes to stderr: stdout is for the result."""
+    kept, sys.stdout = sys.stdout, sys.stderr
+    try:
+        yield
+    finally:
+        sys.stdout = kept
+
+
+def _console() -> Console:
+    from rich.console import Console
+
+    return Console(stderr=True)
+
+
+def _say_error(error: FGLError) -> None:
+    print(f"error: {error}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

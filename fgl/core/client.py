@@ -1,0 +1,93 @@
+"""The client's side of a run. What goes in and what comes out is bytes; images and prompt texts stay here."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from fgl.core import upload
+from fgl.core.config import RunConfig, resolve
+from fgl.core.errors import DataError, UploadError
+from fgl.core.manager import Manager
+from fgl.core.store import RunDir
+from fgl.core.types import ClientContext, Prompt, Subset
+
+PREPARE = "fgl.core.client:prepare"
+
+
+def request(config: RunConfig, client_id: str, round_number: int, private: Path, device: str) -> bytes:
+    """What the server asks of a client. private: the folder for what the client keeps."""
+    return json.dumps(
+        {"config": config.to_dict(), "client_id": client_id, "round": round_number, "private": str(private),
+         "device": device}
+    ).encode()  # fmt: skip
+
+
+def prepare(payload: bytes) -> bytes:
+    """Samples → prompts → embeddings → the bytes of an upload.
+
+    Loads this client's images, the tokenizer and the text encoder; never the denoiser. Writes prompts.jsonl and
+    summary.json to the private folder. Raises DataError where the client holds nothing."""
+    asked = json.loads(payload)
+    site = _site(json.dumps(asked["config"], sort_keys=True), asked["device"])
+    client_id, round_number = asked["client_id"], asked["round"]
+    if client_id not in site.partition:
+        raise DataError(f"client {client_id!r} is not in this partition of {len(site.partition)} clients")
+    context = ClientContext(
+        client_id=client_id,
+        images=Subset(site.train, site.partition[client_id]),
+        class_names=site.class_names,
+        encode=lambda prompts: site.encoder.encode(prompts)[0],
+        seed=client_seed(site.config.seed, client_id, round_number),
+    )
+    prompts = site.strategy.prompts(context)
+    if not prompts:
+        raise UploadError(f"the prompt strategy wrote no prompt for {client_id}")
+    arrays, indices = site.encoder.encode(prompts)
+    data = upload.encode(client_id, round_number, site.declaration, site.config.upload.codec, prompts, arrays, indices)
+    _keep(Path(asked["private"]), prompts, data)
+    return data
+
+
+def client_seed(run_seed: int, client_id: str, round_number: int) -> int:
+    digest = hashlib.sha256(f"{run_seed}/client/{client_id}/{round_number}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+class Site:
+    """What a client has loaded. Simulated clients of one process share it, as they share the machine."""
+
+    def __init__(self, config: RunConfig, manager: Manager, device: str) -> None:
+        self.config = config
+        dataset = manager.create("dataset", config.dataset)
+        self.class_names: tuple[str, ...] = dataset.info().class_names
+        self.train = dataset.split("train")
+        partitioner = manager.create("partition", config.partition)
+        self.partition: dict[str, list[int]] = partitioner.partition(self.train.labels, self.train.domains, config.seed)
+        self.strategy: Any = manager.create("prompt_strategy", config.prompt_strategy)
+        generator = manager.create("generator", config.generator)
+        self.declaration = generator.declare()
+        self.encoder: Any = generator.encoder(device)
+
+
+@lru_cache(maxsize=1)
+def _site(config: str, device: str) -> Site:
+    manager = Manager.load()
+    return Site(resolve([json.loads(config)], manager.registry), manager, device)
+
+
+def _keep(folder: Path, prompts: list[Prompt], data: bytes) -> None:
+    run = RunDir(folder)
+    lines = [
+        {"class_id": p.class_id, "text": p.text, "negative": p.negative, "domain": p.domain, "weight": p.weight,
+         "guidance_scale": p.guidance_scale}
+        for p in prompts
+    ]  # fmt: skip
+    run.write(folder / "prompts.jsonl", "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines).encode())
+    # What the same rows would cost as strings: each prompt with its label, each distinct negative prompt once.
+    text = sum(len(p.text.encode()) + 4 for p in prompts)
+    text += sum(len(negative.encode()) for negative in {p.negative for p in prompts if p.negative})
+    run.write_json(folder / "summary.json", {"prompts": len(prompts), "text_bytes": text, "upload_bytes": len(data)})

@@ -1,0 +1,172 @@
+"""What the result has to be read beside: each control is a number from the same test images in the same run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fgl.core import server, training, upload
+from fgl.core.config import PROMPTS_CONTROL
+from fgl.core.types import ClientContext, LabelledPixels
+
+if TYPE_CHECKING:
+    from fgl.core.contracts import TrainedClassifier
+    from fgl.core.session import Session
+    from fgl.core.types import Labels, PlanItem
+
+TITLES = {
+    "class-list": "server knows only the class list",
+    "fedavg": "FedAvg, one round",
+    "local": "local only (mean over clients)",
+    "public": "generator's own public half, real images",
+    "pooled": "pooled real data of all clients (ceiling)",
+}
+
+
+def title(name: str) -> str:
+    return TITLES.get(name, f"fgl one-shot, {name.removeprefix(PROMPTS_CONTROL)} prompts")
+
+
+def real(session: Session, name: str, digest: str) -> dict[str, Any]:
+    """Train the same classifier on real images: `pooled` on what the clients hold, `public` on the public split."""
+    split = {"pooled": "train", "public": "public"}[name]
+
+    def work(_: str) -> tuple[Any, list[Path]]:
+        data = session.pixels(split)
+        model = session.classifier.fit(data, None, training.context(session, f"train on {name} data"))
+        score = training.score(session, model, "last")
+        return entry(name, score, images=len(data), note=f"{len(data)} real images"), []
+
+    return _stage(session, name, {"data": digest, "split": split}, work)
+
+
+def federated(
+    session: Session, divided: Mapping[str, list[int]], digest: str, names: list[str]
+) -> list[dict[str, Any]]:
+    """One round of the federated algorithm from the same split. Its local models, before they are averaged, are the
+    local-only control: each is tested by itself."""
+
+    def work(_: str) -> tuple[Any, list[Path]]:
+        data = session.pixels("train")
+        clients = {
+            client: LabelledPixels(data.pixels[rows], data.labels[rows]) for client, rows in divided.items() if rows
+        }
+        local: dict[str, dict[str, Any]] = {}
+
+        def on_local(_round: int, client: str, model: TrainedClassifier) -> None:
+            local[client] = training.score(session, model, "last")
+
+        algorithm = session.manager.create("algorithm", session.config.algorithm)
+        model = algorithm.run(session.classifier, clients, 1, training.context(session, "FedAvg"), on_local)
+        score = training.score(session, model, "last")
+        sent = model.size_bytes() * 2 * len(clients)
+        epochs = session.config.algorithm.options.get("local_epochs")
+        mean = {
+            "top1": round(float(np.mean([one["top1"] for one in local.values()])), 6),
+            "images": score["images"],
+            "per_class": {
+                label: round(float(np.mean([one["per_class"][label] for one in local.values()])), 6)
+                for label in score["per_class"]
+            },
+        }
+        fedavg = entry("fedavg", score, bytes_=sent, images=len(data), note=f"{epochs} local epochs, model both ways")
+        alone = entry("local", mean, images=len(data), note=f"the same models, {epochs} epochs, before averaging")
+        alone["per_client"] = {client: one["top1"] for client, one in local.items()}
+        return {"fedavg": fedavg, "local": alone}, []
+
+    inputs = {"partition": digest, "algorithm": session.config.algorithm.model_dump()}
+    found = _stage(session, "fedavg", inputs, work)
+    for name in ("fedavg", "local"):
+        found[name]["seconds"] = session.seconds["control:fedavg"]
+    return [found[name] for name in ("fedavg", "local") if name in names]
+
+
+def class_list(session: Session, own: list[PlanItem], main: dict[str, Any], digest: str) -> dict[str, Any]:
+    """What the server could have done alone: class-name prompts for the whole class list, no client asked.
+
+    Where that asks for the very same images, the result is the run's own by construction, and nothing is done twice."""
+    conditioning, shards = server.aggregate(session, [_from_class_list(session)])
+    items = [item for shard in shards for item in shard.items]
+    same = {(item.image_id, item.class_id) for item in items} == {(item.image_id, item.class_id) for item in own}
+    inputs = {"main": digest, "images": hashlib.sha256("".join(item.image_id for item in items).encode()).hexdigest()}
+
+    def work(stage_digest: str) -> tuple[Any, list[Path]]:
+        if same:
+            note = "the same set of images as this run's, by construction: reused"
+            return {**entry("class-list", main["selected"], note=note), "last": main["last"]["top1"]}, []
+        folder = session.run.path("controls", "class-list", "shards")
+        with session.progress.track("synthesize (class list)", len(items)) as task:
+            synthesizer = session.generator.synthesizer(session.device)
+            for shard in shards:
+                if not session.run.shard_done(folder, shard.index, stage_digest):
+                    pixels = np.concatenate(list(synthesizer.synthesize(shard, conditioning, task.advance)))
+                    session.run.write_shard(folder, shard, pixels, session.info.class_names, stage_digest)
+        train, validation = server.load_set(session, folder)
+        model = session.classifier.fit(train, validation, training.context(session, "train (class list)"))
+        found = entry("class-list", training.score(session, model, "selected"), images=len(items))
+        return {**found, "last": training.score(session, model, "last")["top1"]}, []
+
+    return _stage(session, "class-list", inputs, work)
+
+
+def _from_class_list(session: Session) -> Any:
+    """An upload that the server writes for itself, through the same codec as a client's."""
+    config = session.config
+    options = config.prompt_strategy.options if config.prompt_strategy.name == "class-name" else {}
+    strategy = session.manager.registry.create("prompt_strategy", "class-name", dict(options))
+    encoder = session.generator.encoder(session.device)
+    context = ClientContext("server", _ClassList(len(session.info.class_names)), session.info.class_names,
+                            lambda prompts: encoder.encode(prompts)[0], seed=config.seed)  # fmt: skip
+    prompts = strategy.prompts(context)
+    arrays, indices = encoder.encode(prompts)
+    declaration = session.generator.declare()
+    data = upload.encode("server", server.ROUND, declaration, config.upload.codec, prompts, arrays, indices)
+    return upload.decode(data, server.expectation(session, ["server"]))
+
+
+class _ClassList:
+    """One label of each class and no image: all that the server knows."""
+
+    def __init__(self, classes: int) -> None:
+        self.labels: Labels = np.arange(classes, dtype=np.int64)
+        self.domains = None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def image(self, index: int) -> Any:
+        raise LookupError("the class list has no images")
+
+    def name(self, index: int) -> str:
+        return f"class {index}"
+
+
+def entry(
+    name: str, score: Mapping[str, Any], bytes_: int = 0, images: int | None = None, note: str = ""
+) -> dict[str, Any]:
+    """One control in the result. top1 and last: fractions of the test set; bytes: sent by and to all clients."""
+    return {
+        "name": name, "title": title(name), "top1": score["top1"], "last": score["top1"], "bytes": bytes_,
+        "images": images, "per_class": score["per_class"], "note": note,
+    }  # fmt: skip
+
+
+def _stage(
+    session: Session, name: str, inputs: Mapping[str, Any], work: Callable[[str], tuple[Any, list[Path]]]
+) -> dict[str, Any]:
+    config = session.config
+    common = {
+        "dataset": session.info.digest, "classifier": config.classifier.model_dump(), "seed": config.seed,
+        "size": session.image_size, "device": session.device.split(":")[0],
+    }  # fmt: skip
+    value, _ = session.stage(f"control:{name}", {**common, **inputs}, work)
+    path = session.run.path("controls", f"{name}.json")
+    session.run.write_json(path, value)
+    found: dict[str, Any] = json.loads(json.dumps(value))
+    found["seconds"] = session.seconds[f"control:{name}"]
+    return found

@@ -1,0 +1,129 @@
+"""Finds plugins and calls their hooks. One manager a call: no global state."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from typing import TYPE_CHECKING, Any
+
+import pluggy
+
+from fgl.core import hookspecs
+from fgl.core.errors import BrokenPluginError
+from fgl.core.registry import Entry, Registry
+from fgl.core.types import FAMILIES, Component
+
+if TYPE_CHECKING:
+    from fgl.core.types import StageContext
+
+GROUP = "fgl"
+DISABLE = "FGL_DISABLE_PLUGINS"
+
+# Strings, so that the core depends on no plugin. They are loaded and registered exactly as outsiders are.
+BUILTINS = tuple(
+    EntryPoint(name, f"fgl.plugins.{name}", GROUP)
+    for name in (
+        "aggregators", "algorithms", "classifiers", "datasets", "executors", "federations", "generators",
+        "partitioners", "prompts", "trackers",
+    )
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class PluginStatus:
+    """One plugin as found. problem: why it is not in use, empty where it is."""
+
+    name: str
+    distribution: str
+    version: str
+    problem: str = ""
+
+
+@dataclass(slots=True)
+class Manager:
+    """Typed façade over pluggy: what is installed, and the lifecycle hooks."""
+
+    pm: pluggy.PluginManager
+    registry: Registry = field(default_factory=Registry)
+    statuses: list[PluginStatus] = field(default_factory=list)
+
+    @classmethod
+    def load(cls, extra: Iterable[EntryPoint] = ()) -> Manager:
+        """Load the built-ins, then every installed distribution's entry points. A plugin that cannot be loaded is
+        noted in `statuses` and stops nothing."""
+        pm = pluggy.PluginManager(hookspecs.PROJECT)
+        pm.add_hookspecs(hookspecs)
+        manager = cls(pm)
+        blocked = {name.strip() for name in os.environ.get(DISABLE, "").split(",") if name.strip()}
+        outsiders = sorted(entry_points(group=GROUP), key=lambda point: (point.name, point.value))
+        for point in (*BUILTINS, *outsiders, *extra):
+            manager._load(point, blocked)
+        return manager
+
+    def _load(self, point: EntryPoint, blocked: set[str]) -> None:
+        distribution = point.dist.name if point.dist is not None else "fgl"
+        version = point.dist.version if point.dist is not None else ""
+        outsider = point not in BUILTINS
+        problem = ""
+        # Blocked before import: a plugin whose import misbehaves can be kept out.
+        if outsider and blocked & {point.name, distribution}:
+            problem = f"blocked by {DISABLE}"
+        elif self.pm.has_plugin(point.name):
+            problem = f"a plugin called {point.name!r} is already loaded"
+        else:
+            try:
+                module = import_module(point.value)
+                self.pm.register(module, name=point.name)
+                self.pm.check_pending()
+                self._collect(point.name, distribution)
+            except Exception as error:
+                if self.pm.has_plugin(point.name):
+                    self.pm.unregister(name=point.name)
+                if not outsider:
+                    raise
+                problem = f"{type(error).__name__}: {error}"
+        self.statuses.append(PluginStatus(point.name, distribution, version, problem))
+
+    def _collect(self, plugin: str, distribution: str) -> None:
+        found: list[Entry] = []
+        for family, hook in FAMILIES.items():
+            for implementation in getattr(self.pm.hook, hook).get_hookimpls():
+                if implementation.plugin_name != plugin:
+                    continue
+                for component in implementation.function() or ():
+                    if not isinstance(component, Component):
+                        raise TypeError(f"{hook} returned {type(component).__name__}, expected fgl.Component")
+                    found.append(Entry(family, component, plugin, distribution))
+        for entry in found:
+            self.registry.add(entry)
+
+    def create(self, family: str, selected: Any) -> Any:
+        """Build the component that a configuration selects (`Selected`)."""
+        return self.registry.create(family, selected.name, dict(selected.options))
+
+    def commands(self) -> list[tuple[str, Any]]:
+        """(plugin name, function that adds commands to an app) of each plugin that has any."""
+        hook = self.pm.hook.fgl_register_commands
+        return [(implementation.plugin_name, implementation.function) for implementation in hook.get_hookimpls()]
+
+    def stage_started(self, context: StageContext) -> None:
+        self._notify("fgl_stage_started", context=context)
+
+    def stage_finished(self, context: StageContext) -> None:
+        self._notify("fgl_stage_finished", context=context)
+
+    def run_failed(self, context: StageContext, error: BaseException) -> None:
+        self._notify("fgl_run_failed", context=context, error=error)
+
+    def _notify(self, name: str, **arguments: Any) -> None:
+        """Call each implementation by itself, so that an error carries the name of the plugin that raised it."""
+        for implementation in getattr(self.pm.hook, name).get_hookimpls():
+            try:
+                implementation.function(*(arguments[argument] for argument in implementation.argnames))
+            except Exception as error:
+                raise BrokenPluginError(
+                    f"plugin {implementation.plugin_name!r} raised in {name}: {type(error).__name__}: {error}"
+                ) from error

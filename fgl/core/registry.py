@@ -1,0 +1,109 @@
+"""Components by family and name, imported only when asked for."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+from fgl.core.errors import BrokenPluginError, MissingExtraError, PluginClashError, UnknownPluginError
+from fgl.core.types import API_VERSION, Component
+
+if TYPE_CHECKING:
+    from fgl.core.options import Options
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A component and where it came from. plugin: name of the entry point; distribution: of the package."""
+
+    family: str
+    component: Component
+    plugin: str
+    distribution: str
+
+
+@dataclass(slots=True)
+class Registry:
+    """What is installed. Two components of one name are kept side by side: an error only once that name is selected."""
+
+    entries: dict[tuple[str, str], list[Entry]] = field(default_factory=dict)
+
+    def add(self, entry: Entry) -> None:
+        self.entries.setdefault((entry.family, entry.component.name), []).append(entry)
+
+    def names(self, family: str) -> list[str]:
+        return sorted(name for group, name in self.entries if group == family)
+
+    def all(self) -> list[Entry]:
+        return [entry for key in sorted(self.entries) for entry in self.entries[key]]
+
+    def find(self, family: str, name: str) -> Entry:
+        """The one component of that name. Raises UnknownPluginError, PluginClashError, BrokenPluginError (wrong API
+        version) or MissingExtraError."""
+        found = self.entries.get((family, name), [])
+        what = family.replace("_", " ")
+        if not found:
+            names = self.names(family)
+            raise UnknownPluginError(
+                f"unknown {what} {name!r}{suggestion(name, names)} (installed: {', '.join(names)})"
+            )
+        if len(found) > 1:
+            both = " and ".join(f"{entry.distribution} (plugin {entry.plugin})" for entry in found)
+            raise PluginClashError(
+                f"{what} {name!r} is registered by {both}; uninstall one, or block it with FGL_DISABLE_PLUGINS"
+            )
+        entry = found[0]
+        component = entry.component
+        if component.api_version != API_VERSION:
+            raise BrokenPluginError(
+                f"{what} {name!r} of {entry.distribution} is written for plugin API {component.api_version}; this fgl "
+                f"has {API_VERSION}: install a version of {entry.distribution} that fits"
+            )
+        missing = [module for module in component.modules if find_spec(module) is None]
+        if missing:
+            extras = ",".join(component.extras)
+            hint = f"pip install '{entry.distribution}[{extras}]'" if extras else f"pip install {' '.join(missing)}"
+            raise MissingExtraError(f"{what} {name!r} needs {', '.join(missing)}, not installed: {hint}")
+        return entry
+
+    def options_class(self, entry: Entry) -> type[Options]:
+        """The class of its options; one without fields where it declares none."""
+        from fgl.core.options import Options
+
+        if entry.component.options is None:
+            return Options
+        loaded = load(entry.component.options, entry)
+        if not (isinstance(loaded, type) and issubclass(loaded, Options)):
+            raise BrokenPluginError(
+                f"{entry.component.options} of {entry.distribution} is not a subclass of fgl.Options"
+            )
+        return loaded
+
+    def create(self, family: str, name: str, options: dict[str, Any]) -> Any:
+        """Import the component's class and call it with its options, already checked."""
+        entry = self.find(family, name)
+        kept = self.options_class(entry)(**options)
+        target = load(entry.component.target, entry)
+        return target(kept) if entry.component.options is not None else target()
+
+
+def load(target: str, entry: Entry) -> Any:
+    """Import "module:attribute". Raises BrokenPluginError that names the distribution."""
+    module, _, attribute = target.partition(":")
+    try:
+        return getattr(import_module(module), attribute)
+    except Exception as error:
+        raise BrokenPluginError(
+            f"{entry.family.replace('_', ' ')} {entry.component.name!r} of {entry.distribution}: cannot import "
+            f"{target!r}: {type(error).__name__}: {error}"
+        ) from error
+
+
+def suggestion(got: str, known: Iterable[str]) -> str:
+    """ ": did you mean 'x'?" or nothing."""
+    close = difflib.get_close_matches(got, list(known), n=1, cutoff=0.5)
+    return f": did you mean {close[0]!r}?" if close else ""

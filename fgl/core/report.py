@@ -1,0 +1,114 @@
+"""report.json, report.md and contact sheets: every number of a run, and pictures of what it was made from."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+if TYPE_CHECKING:
+    from fgl.core.session import Session
+    from fgl.core.types import Pixels
+
+SCHEMA_VERSION = 1
+_COLUMNS, _ROWS = 10, 3
+
+
+def contact_sheets(session: Session, folder: Path) -> list[Path]:
+    """One PNG a class: the first synthetic images of it, shown at no less than 64 pixels each."""
+    by_class: dict[int, list[Pixels]] = {}
+    for row, pixels in session.run.read_shards(folder):
+        shown = by_class.setdefault(row["label"], [])
+        if len(shown) < _COLUMNS * _ROWS:
+            shown.append(pixels)
+    paths = []
+    for label, images in sorted(by_class.items()):
+        path = session.run.path("sheets", f"{label:03d}-{slug(session.info.class_names[label])}.png")
+        session.run.write(path, _sheet(images))
+        paths.append(path)
+    return paths
+
+
+def _sheet(images: Sequence[Pixels]) -> bytes:
+    side = images[0].shape[0]
+    scale = max(1, -(-64 // side))
+    rows = -(-len(images) // _COLUMNS)
+    sheet = np.full((rows * side, _COLUMNS * side, 3), 255, dtype=np.uint8)
+    for index, image in enumerate(images):
+        top, left = index // _COLUMNS * side, index % _COLUMNS * side
+        sheet[top : top + side, left : left + side] = image
+    picture = Image.fromarray(sheet)
+    picture = picture.resize((picture.width * scale, picture.height * scale), Image.Resampling.NEAREST)
+    buffer = io.BytesIO()
+    picture.save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def slug(name: str) -> str:
+    """A file name for a class, whatever it is called; the number before it keeps two classes apart."""
+    return re.sub(r"[^\w-]+", "-", name, flags=re.UNICODE).strip("-")[:60] or "class"
+
+
+def rows(result: dict[str, Any]) -> list[dict[str, Any]]:
+    """The table: this run first, then its controls."""
+    own = result["result"]
+    seconds = sum(value for stage, value in result["seconds"].items() if not stage.startswith("control:"))
+    first = {
+        "title": f"fgl one-shot, {result['config']['prompt_strategy']['name']} prompts",
+        "top1": own["selected"]["top1"], "last": own["last"]["top1"], "bytes": result["upload"]["bytes_total"], "seconds": seconds, "note": "this run",
+    }  # fmt: skip
+    return [first, *result["controls"]]
+
+
+def markdown(session: Session, result: dict[str, Any], sheets: Sequence[Path]) -> str:
+    """The report for people."""
+    info, up = session.info, result["upload"]
+    lines = [f"# fgl run on {info.name}", ""]
+    lines += ["| | top-1 | top-1, last epoch | bytes sent | seconds | |", "|---|---|---|---|---|---|"]
+    for row in rows(result):
+        lines.append(
+            f"| {row['title']} | {row['top1']:.1%} | {row['last']:.1%} | {row['bytes']:,} | {row['seconds']:.1f} | "
+            f"{row['note']} |"
+        )
+    test = result["result"]["selected"]["images"]
+    lines += [
+        "",
+        f"Top-1 is measured on {test:,} real test images that neither the clients nor the generator have seen. The "
+        "checkpoint is selected on a validation part of the synthetic set; the test set is used once, at the end.",
+        "",
+        "## What crossed the boundary",
+        "",
+        f"- {up['bytes_total']:,} bytes of embeddings from {len(up['bytes_per_client'])} clients, "
+        f"codec {result['config']['upload']['codec']}",
+        f"- the same prompts as text would be {up['text_bytes_total']:,} bytes",
+        f"- FedAvg with this classifier sends {up['fedavg_bytes_per_round']:,} bytes a round "
+        "(model bytes × 2 × clients)",
+        "- embeddings can be inverted to text, and class ids with weights are a histogram of each client's labels: "
+        "neither is a privacy guarantee",
+    ]
+    lines += [f"- refused: {client}: {reason}" for client, reason in up["refused"].items()]
+    lines += ["", "## Top-1 by class", "", "| class | top-1 |", "|---|---|"]
+    lines += [f"| {_cell(name)} | {value:.1%} |" for name, value in result["result"]["per_class"].items()]
+    lines += ["", "## Samples of each client", "", "| client | " + " | ".join(map(_cell, info.class_names)) + " |"]
+    lines += ["|---" * (len(info.class_names) + 1) + "|"]
+    for client, counts in result["partition"]["samples"].items():
+        lines.append(f"| {client} | " + " | ".join(str(count) for count in counts) + " |")
+    lines += ["", f"## Synthetic images ({result['synthetic']['images']:,})", ""]
+    for path in sheets:
+        name = info.class_names[int(path.name[:3])]
+        lines += [f"**{_cell(name)}**", "", f"![{_cell(name)}](<{path.relative_to(session.run.root).as_posix()}>)", ""]
+    lines += [f"Set digest: `{result['synthetic']['digest']}`", "", "## Generator", ""]
+    lines += [f"- {key}: {value}" for key, value in result["generator"].items()]
+    lines += ["", "## Data", "", f"- {info.name}: {info.licence}", f"- {info.attribution}" if info.attribution else ""]
+    lines += [f"- left out as unreadable: {name}" for name in info.skipped]
+    lines += ["", "## Configuration", "", "```yaml", session.config.to_yaml().strip(), "```", ""]
+    return "\n".join(lines)
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")

@@ -1,0 +1,123 @@
+"""What every stage of a run shares: configuration, plugins, data, the run directory, and how a stage is committed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from fgl.core.errors import ConfigError, DataError, Problem
+from fgl.core.store import digest_of
+from fgl.core.types import DatasetInfo, ImageSet, LabelledPixels, Progress, StageContext
+
+if TYPE_CHECKING:
+    from fgl.core.config import RunConfig
+    from fgl.core.contracts import Classifier, Dataset, Executor, Generator
+    from fgl.core.manager import Manager
+    from fgl.core.store import RunDir
+
+
+@dataclass(slots=True)
+class Session:
+    """One run in progress. seconds: of each stage, as it took when it was done."""
+
+    config: RunConfig
+    manager: Manager
+    run: RunDir
+    progress: Progress
+    dataset: Dataset
+    info: DatasetInfo
+    generator: Generator
+    classifier: Classifier
+    executor: Executor
+    device: str
+    seconds: dict[str, float] = field(default_factory=dict)
+    reused: list[str] = field(default_factory=list)
+    _pixels: dict[str, LabelledPixels] = field(default_factory=dict)
+
+    def stage(self, name: str, inputs: Any, work: Callable[[str], tuple[Any, Sequence[Path]]]) -> tuple[Any, str]:
+        """Run a stage, or reuse its commit if it was made from the same inputs.
+
+        inputs: JSON, everything that determines the result. work: called with the digest of the inputs; returns what
+        later stages need (JSON) and the files it wrote. Returns that value and the digest."""
+        digest = digest_of(inputs)
+        record = self.run.committed(name, digest)
+        context = StageContext(str(self.run.root), name)
+        if record is None:
+            self.manager.stage_started(context)
+            start = time.monotonic()
+            try:
+                value, outputs = work(digest)
+            except BaseException as error:
+                self.manager.run_failed(context, error)
+                raise
+            seconds = time.monotonic() - start
+            self.run.record(name, digest, outputs, seconds, value)
+        else:
+            value, seconds = record["value"], record["seconds"]
+            self.reused.append(name)
+        self.seconds[name] = round(seconds, 2)
+        self.manager.stage_finished(
+            StageContext(str(self.run.root), name, round(seconds, 3), record is not None, _numbers(value))
+        )
+        return value, digest
+
+    @property
+    def image_size(self) -> int:
+        """Side of synthetic images, pixels; real images are brought to it."""
+        return int(str(self.generator.describe()["image_size"]))
+
+    def split(self, name: str) -> ImageSet:
+        found = self.dataset.split(name)
+        if found is None:
+            raise DataError(f"dataset {self.info.name} has no {name} split")
+        return found
+
+    def pixels(self, name: str) -> LabelledPixels:
+        """A whole split, decoded once a run."""
+        if name not in self._pixels:
+            self._pixels[name] = decode(self.split(name), self.image_size, self.progress, f"decode {name}")
+        return self._pixels[name]
+
+
+def decode(images: ImageSet, size: int, progress: Progress, label: str) -> LabelledPixels:
+    """uint8 [n, size, size, 3]: other sizes are cut to a centred square and resampled (Lanczos)."""
+    pixels = np.empty((len(images), size, size, 3), dtype=np.uint8)
+    with progress.track(label, len(images)) as task:
+        for index in range(len(images)):
+            image = images.image(index)
+            if image.size != (size, size):
+                image = ImageOps.fit(image, (size, size), Image.Resampling.LANCZOS)
+            pixels[index] = np.asarray(image)
+            task.advance()
+    return LabelledPixels(pixels, images.labels)
+
+
+def check_fit(config: RunConfig, manager: Manager, info: DatasetInfo, has_public: bool) -> None:
+    """Raises ConfigError with every selected component that needs what the dataset does not have."""
+    has = {"domains": bool(info.domains), "public": has_public}
+    problems = []
+    for family in ("partition", "prompt_strategy", "aggregator", "generator", "classifier"):
+        name = getattr(config, family).name
+        needs = manager.registry.find(family, name).component.needs
+        problems += [
+            Problem(family, repr(name), f"needs {need}, and dataset {info.name!r} has none: choose another")
+            for need in needs
+            if not has[need]
+        ]
+    if "public" in config.controls and not has_public:
+        problems.append(Problem("controls", "'public'", f"dataset {info.name!r} has no public split: leave it out"))
+    if problems:
+        raise ConfigError(problems, "the configuration together with the dataset")
+
+
+def _numbers(value: Any) -> dict[str, Any]:
+    """The scalar entries of a stage's value, for metrics.jsonl."""
+    if not isinstance(value, dict):
+        return {}
+    return {key: item for key, item in value.items() if isinstance(item, int | float | str | bool)}

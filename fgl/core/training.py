@@ -1,0 +1,103 @@
+"""Train a classifier on the synthetic set and test it, once, on real images."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from safetensors.numpy import load_file, save
+
+from fgl.core.errors import DataError
+from fgl.core.types import FitContext, LabelledPixels
+
+if TYPE_CHECKING:
+    from fgl.core.contracts import TrainedClassifier
+    from fgl.core.session import Session
+    from fgl.core.types import Labels, Which
+
+WHICH: tuple[Which, Which] = ("selected", "last")
+
+
+def context(session: Session, label: str) -> FitContext:
+    digest = hashlib.sha256(f"{session.config.seed}/train".encode()).digest()
+    return FitContext(
+        class_names=session.info.class_names,
+        seed=int.from_bytes(digest[:4], "big"),
+        device=session.device,
+        progress=session.progress,
+        label=label,
+    )
+
+
+def train(
+    session: Session, synthetic_digest: str, train_set: LabelledPixels, validation: LabelledPixels | None
+) -> tuple[dict[str, Any], str]:
+    """Fit, save `classifier/` (the selected checkpoint, Hugging Face format) and both states."""
+
+    def work(_: str) -> tuple[Any, list[Path]]:
+        model = session.classifier.fit(train_set, validation, context(session, "train"))
+        folder = session.run.path("classifier")
+        folder.mkdir(parents=True, exist_ok=True)
+        model.save(folder, "selected")
+        outputs = [path for path in sorted(folder.iterdir()) if path.is_file()]
+        for which in WHICH:
+            path = session.run.path("train", f"{which}.safetensors")
+            session.run.write(path, save({name: np.array(a, order="C") for name, a in model.state(which).items()}))
+            outputs.append(path)
+        return {
+            "images": len(train_set), "validation_images": 0 if validation is None else len(validation),
+            "model_bytes": model.size_bytes(), "history": [dict(entry) for entry in model.history()],
+        }, outputs  # fmt: skip
+
+    config = session.config
+    inputs = {
+        "synthetic": synthetic_digest, "classifier": config.classifier.model_dump(), "seed": config.seed,
+        "validation_fraction": config.synthesis.validation_fraction, "classes": session.info.class_names,
+        "device": session.device.split(":")[0],
+    }  # fmt: skip
+    value, digest = session.stage("train", inputs, work)
+    return dict(value), digest
+
+
+def evaluate(session: Session, train_digest: str) -> dict[str, Any]:
+    """Test both checkpoints on the real test split. This is the one place where the result meets it."""
+
+    def work(_: str) -> tuple[Any, list[Path]]:
+        result: dict[str, Any] = {}
+        for which in WHICH:
+            state = load_file(session.run.path("train", f"{which}.safetensors"))
+            model = session.classifier.restore(state, context(session, "evaluate"))
+            result[which] = score(session, model, "last")
+        return result, []
+
+    value, _ = session.stage("evaluate", {"train": train_digest, "dataset": session.info.digest}, work)
+    return dict(value)
+
+
+def score(session: Session, model: TrainedClassifier, which: Which) -> dict[str, Any]:
+    """Top-1 over the real test split, by class and by domain, as fractions."""
+    test = session.pixels("test")
+    predicted = model.predict(test.pixels, which, session.progress)
+    return measure(predicted, test.labels, session.info.class_names, session.split("test").domains)
+
+
+def measure(
+    predicted: Labels, labels: Labels, class_names: Sequence[str], domains: Sequence[str] | None
+) -> dict[str, Any]:
+    """top1, per_class and per_domain: fractions of the samples concerned. Classes without test samples are left out."""
+    if not len(labels):
+        raise DataError("the test split is empty: there is nothing to measure on")
+    right = predicted == labels
+    per_class = {
+        name: round(float(right[labels == index].mean()), 6)
+        for index, name in enumerate(class_names)
+        if (labels == index).any()
+    }
+    result: dict[str, Any] = {"top1": round(float(right.mean()), 6), "images": len(labels), "per_class": per_class}
+    if domains is not None:
+        names = np.asarray(domains)
+        result["per_domain"] = {str(name): round(float(right[names == name].mean()), 6) for name in np.unique(names)}
+    return result

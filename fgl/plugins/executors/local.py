@@ -1,0 +1,57 @@
+"""Shards one after another, on the best device of this machine."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+
+import torch
+
+from fgl.core.errors import ModelError
+from fgl.core.types import Shard
+
+_PACKAGES = (
+    "fgl",
+    "torch",
+    "diffusers",
+    "transformers",
+    "datasets",
+    "huggingface-hub",
+    "numpy",
+    "pyarrow",
+    "safetensors",
+)
+
+
+class Local:
+    """Fills shards in this process, in order (contract `Executor`)."""
+
+    def device(self, asked: str) -> str:
+        """auto: cuda, else mps, else cpu."""
+        kind, _, index = asked.partition(":")
+        here = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+        if kind == "auto":
+            return next(name for name in ("cuda", "mps", "cpu") if here[name])
+        if not here.get(kind, False) or (kind == "cuda" and index and int(index) >= torch.cuda.device_count()):
+            there = ", ".join(name for name, found in here.items() if found)
+            raise ModelError(f"device {asked!r} is not on this machine; there is {there}")
+        return asked
+
+    def environment(self) -> Mapping[str, object]:
+        packages = {}
+        for name in _PACKAGES:
+            try:
+                packages[name] = version(name)
+            except PackageNotFoundError:
+                packages[name] = "not installed"
+        gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+        return {
+            "python": platform.python_version(), "system": platform.system(), "machine": platform.machine(),
+            "cpus": os.cpu_count(), "threads": torch.get_num_threads(), "gpu": gpu, "packages": packages,
+        }  # fmt: skip
+
+    def run(self, shards: Sequence[Shard], work: Callable[[Shard], None]) -> None:
+        for shard in shards:
+            work(shard)

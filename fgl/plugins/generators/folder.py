@@ -1,0 +1,188 @@
+"""A pipeline's folder, read without loading it: layout, configurations, digests, sizes, licence."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import yaml
+from safetensors import SafetensorError, safe_open
+
+from fgl.core.errors import ModelError
+from fgl.plugins.generators.hub import WEIGHTS
+
+_PIPELINE = "StableDiffusionPipeline"
+# library and classes that each part may be; None: any class of that library
+_PARTS: dict[str, tuple[str, tuple[str, ...] | None]] = {
+    "tokenizer": ("transformers", None),
+    "text_encoder": ("transformers", None),
+    "unet": ("diffusers", ("UNet2DConditionModel",)),
+    "vae": ("diffusers", ("AutoencoderKL", "AutoencoderTiny")),
+    "scheduler": ("diffusers", None),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFolder:
+    """path: where it is. name: what the user calls it, for errors."""
+
+    path: Path
+    name: str
+
+    def check(self) -> None:
+        """Raises ModelError unless the folder holds a StableDiffusionPipeline made of the libraries' own classes,
+        whose parts fit each other. Code that a folder brings along is never run."""
+        index = self.json("model_index.json", "it is not the folder of a diffusers pipeline")
+        if index.get("_class_name") != _PIPELINE:
+            raise ModelError(
+                f"model: {self.name} is a {index.get('_class_name')}; expected a {_PIPELINE} (Stable Diffusion 1.x or "
+                "2.x): choose another model, or a generator for that pipeline"
+            )
+        for part, (library, classes) in _PARTS.items():
+            entry = index.get(part)
+            got = tuple(entry) if isinstance(entry, list) and len(entry) == 2 else (None, None)
+            if got[0] != library or not isinstance(got[1], str) or (classes and got[1] not in classes):
+                expected = " or ".join(classes) if classes else f"a class of {library}"
+                raise ModelError(f"model: {self.name} has a {part} of {got[0]}.{got[1]}; expected {expected}")
+        self._check_fit()
+
+    def _check_fit(self) -> None:
+        unet, latents = self.config("unet"), self.config("vae").get("latent_channels")
+        if not unet.get("in_channels") == unet.get("out_channels") == latents:
+            raise ModelError(
+                f"model: {self.name} denoises {unet.get('in_channels')} channels to {unet.get('out_channels')} and "
+                f"decodes {latents}; expected equal numbers: an inpainting, editing or depth model cannot paint from "
+                "text alone"
+            )
+        _, width = self.prompt_shape()
+        if unet.get("encoder_hid_dim") is None and unet.get("cross_attention_dim") not in (width, [width]):
+            accepted = unet.get("cross_attention_dim")
+            if not (isinstance(accepted, list) and set(accepted) == {width}):
+                raise ModelError(
+                    f"model: {self.name} encodes text {width} wide, its denoiser takes {accepted}; expected equal "
+                    "widths: the folder mixes parts of two models"
+                )
+
+    def json(self, name: str, otherwise: str = "the folder is incomplete") -> dict[str, Any]:
+        """The JSON object in file `name`. Raises ModelError, which says `otherwise` where there is no such file."""
+        try:
+            found = json.loads((self.path / name).read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise ModelError(f"model: {self.name} has no {name}: {otherwise}; looked in {self.path}") from error
+        except (OSError, ValueError) as error:
+            raise ModelError(f"model: cannot read {name} of {self.name}: {error}") from error
+        if not isinstance(found, dict):
+            raise ModelError(f"model: {name} of {self.name} holds a {type(found).__name__}; expected a JSON object")
+        return found
+
+    def config(self, part: str) -> dict[str, Any]:
+        name = "scheduler_config.json" if part == "scheduler" else "config.json"
+        return self.json(f"{part}/{name}")
+
+    def prompt_shape(self) -> tuple[int, int]:
+        """(s, d): tokens and width of the text encoder's last hidden state."""
+        encoder = self.config("text_encoder")
+        width, positions = encoder.get("hidden_size"), encoder.get("max_position_embeddings")
+        # a tokenizer without a limit says 1e30: then the encoder's positions are the limit
+        tokens = self.json("tokenizer/tokenizer_config.json").get("model_max_length", positions)
+        if not isinstance(width, int) or not isinstance(positions, int) or not isinstance(tokens, int | float):
+            raise ModelError(
+                f"model: text_encoder/config.json of {self.name} does not state hidden_size and "
+                "max_position_embeddings; expected the configuration of a CLIP text model"
+            )
+        if positions < tokens < 10**9:
+            raise ModelError(
+                f"model: the tokenizer of {self.name} gives {tokens} tokens, its text encoder takes {positions}"
+            )
+        return int(min(tokens, positions)), width
+
+    def scale_factor(self) -> int:
+        """Pixels a latent, along a side."""
+        vae = self.config("vae")
+        return int(2 ** (len(vae.get("block_out_channels") or vae["decoder_block_out_channels"]) - 1))
+
+    def image_size(self) -> tuple[int, int]:
+        """The model's own (height, width), pixels."""
+        side, scale = self.config("unet").get("sample_size"), self.scale_factor()
+        sides = [one for one in (side if isinstance(side, list) else [side, side]) if isinstance(one, int)]
+        if len(sides) != 2:
+            raise ModelError(f"model: unet/config.json of {self.name} has sample_size {side}; give height and width")
+        return sides[0] * scale, sides[1] * scale
+
+    def weights(self, part: str) -> list[Path]:
+        """The safetensors files of `part`. Raises ModelError where they are missing or only a pickle is there."""
+        home, stem = self.path / part, WEIGHTS[part]
+        if (home / f"{stem}.safetensors").is_file():
+            return [home / f"{stem}.safetensors"]
+        if (home / f"{stem}.safetensors.index.json").is_file():
+            named = self.json(f"{part}/{stem}.safetensors.index.json").get("weight_map", {})
+            shards = [home / Path(name).name for name in sorted(set(named.values()))]
+            if shards and all(shard.is_file() for shard in shards):
+                return shards
+        pickles = sorted(path.name for path in home.glob("*.bin"))
+        if pickles:
+            raise ModelError(
+                f"model: {self.name} has its {part} as pickle only ({pickles[0]}), which can run code when opened; "
+                "expected safetensors: convert it where you trust it, with save_pretrained(safe_serialization=True)"
+            )
+        raise ModelError(
+            f"model: {self.name} lacks the weights of its {part} ({part}/{stem}.safetensors); the folder {self.path} "
+            "is incomplete: pull the whole model while online, or copy it again"
+        )
+
+    def encoder_files(self) -> list[Path]:
+        """Everything that determines an embedding."""
+        tokenizer = [path for path in (self.path / "tokenizer").glob("*") if path.is_file() and path.name[0] != "."]
+        if not tokenizer:
+            raise ModelError(f"model: {self.name} has no tokenizer; looked in {self.path / 'tokenizer'}")
+        return [*sorted(tokenizer), self.path / "text_encoder/config.json", *self.weights("text_encoder")]
+
+    def painter_files(self) -> list[Path]:
+        """Everything that determines an image, given embeddings, noise and options."""
+        configs = [self.path / name for name in ("unet/config.json", "vae/config.json")]
+        configs.append(self.path / "scheduler/scheduler_config.json")
+        return [*configs, *self.weights("unet"), *self.weights("vae")]
+
+    def digest(self, files: Iterable[Path]) -> str:
+        """sha256 over names and contents. A Hub cache names files by the digest that the server claimed: contents
+        are hashed nevertheless, since the client checks no digest over HTTP."""
+        total = hashlib.sha256()
+        for path in files:
+            status = path.stat()
+            content = _sha256(path.resolve(), status.st_mtime_ns, status.st_size)
+            total.update(f"{path.relative_to(self.path).as_posix()}\0{content}\n".encode())
+        return total.hexdigest()
+
+    def parameters(self, part: str) -> int:
+        """How many numbers the part's weights hold, from the headers of its files."""
+        count = 0
+        for path in self.weights(part):
+            try:
+                with safe_open(path, framework="np") as file:
+                    count += sum(prod(file.get_slice(key).get_shape()) for key in file.keys())  # noqa: SIM118 not a dict
+            except (SafetensorError, OSError) as error:
+                raise ModelError(f"model: {path.name} of {self.name} is not a safetensors file: {error}") from error
+        return count
+
+    def licence(self) -> str:
+        """What the model card's front matter states."""
+        try:
+            text = (self.path / "README.md").read_text(encoding="utf-8")
+            head = yaml.safe_load(text.split("---", 2)[1]) if text.startswith("---") else None
+        except (OSError, ValueError, IndexError, yaml.YAMLError):
+            return "not stated"
+        stated = head.get("license_name") or head.get("license") if isinstance(head, dict) else None
+        return str(stated or "not stated")
+
+
+@lru_cache(maxsize=512)
+def _sha256(path: Path, modified_ns: int, size: int) -> str:
+    """Of the file's content; time and size are in the key, so that a changed file is read again."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

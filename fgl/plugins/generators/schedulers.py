@@ -1,0 +1,50 @@
+"""The noise schedule and solver: the model's own, or another that can take its place."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import Any
+
+import diffusers
+
+from fgl.core.errors import ModelError
+from fgl.plugins.generators.folder import ModelFolder
+
+_REFUSED = {
+    "DPMSolverSDEScheduler": "it draws its noise from torchsde and ignores the generator of each image, so that a "
+    "picture would depend on its batch; EulerAncestralDiscreteScheduler is stochastic too and does not",
+    "EDMEulerScheduler": "it is for models trained with EDM preconditioning, and gives noise with others; "
+    "EulerDiscreteScheduler is the same solver for Stable Diffusion",
+}
+
+
+def scheduler_name(folder: ModelFolder, wanted: str | None) -> str:
+    """Class name of the scheduler to use. wanted: None for the model's own. Loads no weights.
+
+    Raises ModelError where there is no such scheduler, it does not fit the model, or it cannot be reproducible."""
+    own = str(folder.json("model_index.json")["scheduler"][1])
+    name = wanted or own
+    if name in _REFUSED and (wanted or name == "DPMSolverSDEScheduler"):
+        raise ModelError(f"scheduler: {name} is refused: {_REFUSED[name]}")
+    own_class = getattr(diffusers, own, None)
+    if own_class is None or not hasattr(own_class, "_get_compatibles"):
+        raise ModelError(f"model: {folder.name} wants the scheduler {own}, which the installed diffusers does not have")
+    # by class: the instance's `compatibles` is the same list
+    fitting = sorted({kind.__name__ for kind in own_class._get_compatibles()} - _REFUSED.keys() | {own})
+    if name not in fitting:
+        near = get_close_matches(name, fitting, n=1, cutoff=0.5)
+        hint = f": did you mean {near[0]}?" if near else ""
+        raise ModelError(f"scheduler: {name} cannot replace the {own} of {folder.name}{hint} ({', '.join(fitting)})")
+    return name
+
+
+def load_scheduler(folder: ModelFolder, wanted: str | None) -> Any:
+    """A scheduler with the model's configuration. Raises ModelError as `scheduler_name` does."""
+    name = scheduler_name(folder, wanted)
+    try:
+        return getattr(diffusers, name).from_config(folder.config("scheduler"))
+    except (ImportError, TypeError, ValueError, NotImplementedError) as error:
+        raise ModelError(
+            f"scheduler: {name} does not take the configuration of {folder.name}: {error}; choose another, or none for "
+            "the model's own"
+        ) from error

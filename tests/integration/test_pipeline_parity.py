@@ -1,0 +1,200 @@
+"""What a generator paints is what diffusers' own pipeline paints, bit for bit in float32."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import numpy as np
+import pytest
+import torch
+from diffusers import StableDiffusionPipeline
+from numpy.typing import NDArray
+
+from fgl.core.types import ClientUpload, Conditioning, PlanItem, Prompt, Shard
+from fgl.plugins.generators.quiet import quiet
+from fgl.plugins.generators.options import StableDiffusionOptions
+from fgl.plugins.generators.stable_diffusion import StableDiffusion
+from fgl.testing.pipelines import save_pipeline
+
+PROMPTS = ["a cat", "a tench", "森林 at dawn", "a much longer text than fits into the tokens"]
+NEGATIVES = ["blurry", "", "blurry", "low quality"]
+SEEDS = [11, 2**63 + 5, 13, 14]
+SOLVERS: dict[str, dict[str, Any]] = {
+    "DDIMScheduler": {},
+    "PNDMScheduler": {"skip_prk_steps": True},
+    "EulerDiscreteScheduler": {},
+    "EulerAncestralDiscreteScheduler": {},
+    "DPMSolverMultistepScheduler": {},
+    "LCMScheduler": {},
+}
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def generator(folder: Path, **options: Any) -> StableDiffusion:
+    return StableDiffusion(StableDiffusionOptions(model=str(folder), dtype="fp32", num_inference_steps=3, **options))
+
+
+def conditioning_of(arrays: Any, indices: Any, count: int) -> Conditioning:
+    zeros, ones = np.zeros(count, np.int64), np.ones(count)
+    own = np.full(count, np.nan)
+    upload = ClientUpload("k", 0, "e", arrays, indices, zeros, ones, ("",) * count, own)
+    ids = tuple(f"c{row}" for row in range(count))
+    return Conditioning(ids, zeros, ones, ("",) * count, own, zeros, np.arange(count), zeros + 1, [upload])
+
+
+def shard_of(seeds: Sequence[int], scales: Sequence[float | None] | None = None) -> Shard:
+    scales = scales or [None] * len(seeds)
+    items = (
+        PlanItem(f"i{row}", row, f"c{row}", 0, "", scale, seed)
+        for row, (seed, scale) in enumerate(zip(seeds, scales, strict=True))
+    )
+    return Shard(0, tuple(items))
+
+
+def paint(
+    subject: StableDiffusion, prompts: Sequence[Prompt], scales: Sequence[float | None] | None = None
+) -> NDArray[np.uint8]:
+    arrays, indices = subject.encoder("cpu").encode(prompts)
+    rows = conditioning_of(arrays, indices, len(prompts))
+    shard = shard_of(SEEDS[: len(prompts)], scales)
+    return np.concatenate(list(subject.synthesizer("cpu").synthesize(shard, rows, lambda count: None)))
+
+
+def diffusers_pipeline(folder: Path, scheduler: str | None = None) -> Any:
+    with quiet():
+        pipeline = StableDiffusionPipeline.from_pretrained(folder, safety_checker=None)
+    pipeline.to(torch.float32)
+    if scheduler:
+        pipeline.scheduler = getattr(diffusers, scheduler).from_config(pipeline.scheduler.config)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def theirs(pipeline: Any, prompts: Sequence[Prompt], guidance: float, **more: Any) -> NDArray[np.uint8]:
+    """Encoded one by one, as fgl does, and painted together."""
+    with quiet():
+        pairs = [pipeline.encode_prompt([p.text], "cpu", 1, True, [p.negative or ""]) for p in prompts]
+        images = pipeline(
+            prompt_embeds=torch.cat([pair[0] for pair in pairs]),
+            negative_prompt_embeds=torch.cat([pair[1] for pair in pairs]),
+            generator=[torch.Generator("cpu").manual_seed(seed) for seed in SEEDS[: len(prompts)]],
+            num_inference_steps=3,
+            guidance_scale=guidance,
+            **more,
+        ).images
+    return np.stack([np.asarray(image) for image in images])
+
+
+ALL = [Prompt(0, text, negative=negative) for text, negative in zip(PROMPTS, NEGATIVES, strict=True)]
+
+
+@pytest.mark.parametrize("guidance", [1.0, 2.0])
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
+@pytest.mark.parametrize("scheduler", SOLVERS)
+def test_every_solver_paints_the_pipelines_picture(
+    tmp_path: Path, scheduler: str, prediction: Any, guidance: float
+) -> None:
+    folder = save_pipeline(tmp_path, scheduler=scheduler, prediction_type=prediction, **SOLVERS[scheduler])
+    wanted = theirs(diffusers_pipeline(folder), ALL, guidance)
+    assert wanted.std() > 5, "the picture must have content for equality to mean something"
+    np.testing.assert_array_equal(paint(generator(folder, guidance_scale=guidance), ALL), wanted)
+
+
+def test_the_kl_autoencoder_is_decoded_as_the_pipeline_decodes_it(tmp_path: Path) -> None:
+    folder = save_pipeline(tmp_path, vae="kl")
+    np.testing.assert_array_equal(paint(generator(folder), ALL), theirs(diffusers_pipeline(folder), ALL, 2.0))
+
+
+def test_a_distilled_model_takes_the_scale_as_an_input(tmp_path: Path) -> None:
+    folder = save_pipeline(tmp_path, scheduler="LCMScheduler", time_cond_proj_dim=8)
+    subject = generator(folder, guidance_scale=7.5)
+    assert "negative_prompt_embeds" not in subject.encoder("cpu").encode(ALL)[0]
+    np.testing.assert_array_equal(paint(subject, ALL), theirs(diffusers_pipeline(folder), ALL, 7.5))
+    assert (paint(subject, ALL, [1.5] * 4) != paint(subject, ALL)).any()
+
+
+def test_another_scheduler_takes_the_models_configuration(tmp_path: Path) -> None:
+    folder = save_pipeline(tmp_path, prediction_type="v_prediction")
+    name = "DPMSolverMultistepScheduler"
+    wanted = theirs(diffusers_pipeline(folder, name), ALL, 2.0)
+    np.testing.assert_array_equal(paint(generator(folder, scheduler=name), ALL), wanted)
+    assert (paint(generator(folder), ALL) != wanted).any()
+
+
+def test_another_size_is_painted_as_the_pipeline_paints_it(tmp_path: Path) -> None:
+    folder = save_pipeline(tmp_path)
+    wanted = theirs(diffusers_pipeline(folder), ALL[:2], 2.0, height=24, width=32)
+    found = paint(generator(folder, height=24, width=32), ALL[:2])
+    assert found.shape == (2, 24, 32, 3)
+    np.testing.assert_array_equal(found, wanted)
+
+
+@pytest.mark.parametrize("mask", [False, True])
+def test_from_words_to_pixels_one_image_is_the_pipelines(tmp_path: Path, mask: bool) -> None:
+    folder = save_pipeline(tmp_path, attention_mask=mask)
+    pipeline = diffusers_pipeline(folder)
+    for position, prompt in enumerate([ALL[0], Prompt(0, "a dog")]):
+        noise = torch.Generator("cpu").manual_seed(SEEDS[0])
+        with quiet():
+            image = pipeline(
+                [prompt.text],
+                negative_prompt=None if prompt.negative is None else [prompt.negative],
+                guidance_scale=2.0, num_inference_steps=3, generator=[noise],
+            ).images[0]  # fmt: skip
+        assert (paint(generator(folder), [prompt])[0] == np.asarray(image)).all(), position
+
+
+@pytest.mark.parametrize("mask", [False, True])
+def test_embeddings_are_those_of_encode_prompt(tmp_path: Path, mask: bool) -> None:
+    folder = save_pipeline(tmp_path, attention_mask=mask)
+    pipeline = diffusers_pipeline(folder)
+    for size in (1, 4):
+        arrays, indices = generator(folder, encode_batch_size=size).encoder("cpu").encode(ALL)
+        with quiet(), torch.no_grad():
+            batches = [PROMPTS[start : start + size] for start in range(0, 4, size)]
+            wanted = torch.cat([pipeline.encode_prompt(batch, "cpu", 1, False)[0] for batch in batches])
+        np.testing.assert_array_equal(arrays["prompt_embeds"], wanted.numpy())
+    with quiet(), torch.no_grad():
+        _, negative = pipeline.encode_prompt(["x"], "cpu", 1, True, ["low quality"])
+    row = indices["negative_prompt_embeds"][3]
+    np.testing.assert_allclose(arrays["negative_prompt_embeds"][row], negative[0].numpy(), atol=1e-6)
+
+
+@pytest.mark.parametrize("scheduler", ["DDIMScheduler", "EulerAncestralDiscreteScheduler", "HeunDiscreteScheduler"])
+def test_the_size_of_a_batch_changes_no_pixel_by_more_than_one_level(tmp_path: Path, scheduler: str) -> None:
+    folder = save_pipeline(tmp_path)
+    four, one, three = (
+        paint(generator(folder, scheduler=scheduler, batch_size=size), ALL).astype(int) for size in (4, 1, 3)
+    )
+    assert abs(four - one).max() <= 1
+    assert abs(four - three).max() <= 1
+
+
+def test_mixed_scales_in_a_batch_paint_what_each_scale_paints_alone(tmp_path: Path) -> None:
+    subject = generator(save_pipeline(tmp_path))
+    mixed = paint(subject, ALL, [1.0, 2.0, 0.5, 5.0]).astype(int)
+    for row, scale in enumerate([1.0, 2.0, 0.5, 5.0]):
+        assert abs(mixed[row] - paint(subject, ALL, [scale] * 4)[row]).max() <= 1
+    unguided = paint(subject, ALL, [1.0] * 4)
+    np.testing.assert_array_equal(paint(subject, ALL, [0.5] * 4), unguided)
+
+
+@pytest.mark.parametrize("vae", ["kl", "tiny"])
+def test_bf16_and_other_layouts_paint_nearly_the_same(tmp_path: Path, vae: Any) -> None:
+    folder = save_pipeline(tmp_path, vae=vae)
+    exact = paint(generator(folder), ALL).astype(int)
+    layout = paint(generator(folder, channels_last=True), ALL).astype(int)
+    assert abs(exact - layout).max() <= 1
+    options = StableDiffusionOptions(model=str(folder), dtype="bf16", num_inference_steps=3)
+    low = paint(StableDiffusion(options), ALL).astype(int)
+    assert abs(exact - low).mean() < 2

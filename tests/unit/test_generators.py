@@ -1,0 +1,390 @@
+"""Generators declare, encode, paint and refuse: on real diffusers classes of some thousand parameters."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from importlib import import_module
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from pydantic import ValidationError
+from safetensors.torch import load_file, save_file
+
+from fgl.core.errors import ModelError
+from fgl.core.types import ClientUpload, Conditioning, PlanItem, Prompt, Shard
+from fgl.plugins.generators import fgl_generators
+from fgl.plugins.generators.options import StableDiffusionOptions
+from fgl.plugins.generators.stable_diffusion import StableDiffusion
+from fgl.plugins.generators.synthesis import draw_guidance
+from fgl.testing.pipelines import SIDE, TOKENS, WIDTH, save_pipeline
+
+PROMPTS = [Prompt(0, "a cat", "blurry"), Prompt(1, "a dog"), Prompt(0, "a cat", "blurry", guidance_scale=1.0)]
+UNET = "unet/diffusion_pytorch_model.safetensors"
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_pipeline(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture
+def own(shared: Path, tmp_path: Path) -> Path:
+    """A copy that a test may damage."""
+    return Path(shutil.copytree(shared, tmp_path / "model"))
+
+
+def make(model: Path | str, **options: Any) -> StableDiffusion:
+    given = {"model": str(model), "dtype": "fp32", "num_inference_steps": 2, **options}
+    return StableDiffusion(StableDiffusionOptions(**given))
+
+
+def edit(path: Path, **values: Any) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+def conditioning(arrays: Any, indices: Any, count: int, scales: list[float] | None = None) -> Conditioning:
+    zeros = np.zeros(count, np.int64)
+    own = np.array(scales or [np.nan] * count)
+    upload = ClientUpload("k", 0, "e", arrays, indices, zeros, zeros + 1.0, ("",) * count, own)
+    ids = tuple(f"c{row}" for row in range(count))
+    return Conditioning(ids, zeros, zeros + 1.0, ("",) * count, own, zeros, np.arange(count), zeros + 1, [upload])
+
+
+def shard(rows: list[int], scale: float | None = None) -> Shard:
+    return Shard(0, tuple(PlanItem(f"i{k}", row, f"c{row}", 0, "", scale, 100 + k) for k, row in enumerate(rows)))
+
+
+def silent(count: int) -> None:
+    pass
+
+
+# --- registration and options
+
+
+def test_every_component_names_classes_that_exist_and_options_they_accept() -> None:
+    assert {"tiny", "sd15", "sd21", "stable-diffusion"} <= {component.name for component in fgl_generators()}
+    for component in fgl_generators():
+        module, _, name = (component.options or "").partition(":")
+        options = getattr(import_module(module), name)(**component.defaults)
+        module, _, name = component.target.partition(":")
+        getattr(import_module(module), name)(options)  # reads nothing yet
+
+
+def test_registering_and_options_stay_light() -> None:
+    code = (
+        "import sys, fgl.plugins.generators, fgl.plugins.generators.options;"
+        "print({'torch', 'diffusers', 'transformers', 'numpy', 'huggingface_hub'} & set(sys.modules))"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert found.strip() == "set()"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"guidance_scale": [3.0, 2.0]}, {"guidance_scale": -1.0}, {"guidance_scale": "2.0"},
+        {"guidance_scale": [1.0, float("inf")]}, {"guidance_scale": ["1", "2"]}, {"num_inference_steps": 0},
+        {"height": 500}, {"dtype": "int8"}, {"batch_size": "8"}, {"steps": 3},
+    ],
+)  # fmt: skip
+def test_wrong_options_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        StableDiffusionOptions(**wrong)
+
+
+def test_guidance_is_a_number_or_a_range() -> None:
+    assert StableDiffusionOptions(guidance_scale=3).guidance_range == (3, 3)
+    assert StableDiffusionOptions(**json.loads('{"guidance_scale": [1, 3.5]}')).guidance_range == (1, 3.5)
+
+
+# --- declaration, fingerprint, description
+
+
+def test_the_declaration_is_read_without_the_images_half(own: Path) -> None:
+    whole = make(own).declare()
+    (own / UNET).unlink()
+    (own / "vae/diffusion_pytorch_model.safetensors").unlink()
+    assert make(own).declare() == whole
+    prompt, negative = whole.arrays
+    assert (prompt.name, prompt.shape, prompt.shared) == ("prompt_embeds", (TOKENS, WIDTH), False)
+    assert (negative.shape, negative.shared, negative.optional) == ((TOKENS, WIDTH), True, True)
+
+
+def test_fingerprints_follow_the_files_and_not_their_place(shared: Path, own: Path) -> None:
+    declared, whole = make(shared).declare().encoder, make(shared).fingerprint()
+    assert (make(own).declare().encoder, make(own).fingerprint()) == (declared, whole)
+    weights = load_file(own / UNET)
+    next(iter(weights.values())).view(-1)[0] += 1
+    save_file(weights, own / UNET)
+    assert make(own).declare().encoder == declared
+    assert make(own).fingerprint() != whole
+    edit(own / "tokenizer/tokenizer_config.json", comment="another")
+    assert make(own).declare().encoder != declared
+
+
+def test_fingerprints_follow_what_changes_a_picture_and_nothing_else(shared: Path) -> None:
+    base = make(shared).fingerprint()
+    same: list[dict[str, Any]] = [
+        {"batch_size": 3}, {"encode_batch_size": 9}, {"channels_last": True}, {"height": SIDE},
+        {"scheduler": "DDIMScheduler"},
+    ]  # fmt: skip
+    assert {make(shared, **options).fingerprint() for options in same} == {base}
+    other: list[dict[str, Any]] = [
+        {"num_inference_steps": 3}, {"guidance_scale": 3.0}, {"guidance_scale": [1.0, 3.0]}, {"height": 32},
+        {"scheduler": "EulerDiscreteScheduler"}, {"dtype": "bf16"},
+    ]  # fmt: skip
+    assert len({make(shared, **options).fingerprint() for options in other} | {base}) == len(other) + 1
+
+
+def test_the_description_counts_parameters_and_quotes_the_card(own: Path) -> None:
+    (own / "README.md").write_text("---\nlicense: openrail++\n---\n# A model\n")
+    found = make(own, guidance_scale=[1.0, 3.0]).describe()
+    parameters = found["parameters"]
+    assert isinstance(parameters, dict)
+    assert parameters["unet"] == sum(value.numel() for value in load_file(own / UNET).values())
+    assert parameters["total"] == sum(count for part, count in parameters.items() if part != "total")
+    assert (found["licence"], found["image_size"], found["commit"]) == ("openrail++", [SIDE, SIDE], None)
+    assert (found["scheduler"], found["guidance_scale"]) == ("DDIMScheduler", [1.0, 3.0])
+    (own / "README.md").write_text("no front matter")
+    assert make(own).describe()["licence"] == "not stated"
+
+
+# --- the client side
+
+
+def test_the_client_needs_no_denoiser_and_no_decoder(own: Path) -> None:
+    for part in ("unet", "vae"):
+        (own / part / "diffusion_pytorch_model.safetensors").write_bytes(b"not weights at all")
+    arrays, indices = make(own).encoder("cpu").encode(PROMPTS)
+    assert arrays["prompt_embeds"].shape == (3, TOKENS, WIDTH)
+    assert {array.dtype for array in arrays.values()} == {np.dtype(np.float32)}
+    assert indices["negative_prompt_embeds"].dtype == np.int32
+
+
+def test_negative_texts_cross_once_and_only_where_guidance_is_on(shared: Path) -> None:
+    encoder = make(shared).encoder("cpu")
+    arrays, indices = encoder.encode([*PROMPTS, Prompt(2, "a fox", "blurry")])
+    assert indices["negative_prompt_embeds"].tolist() == [0, 1, -1, 0]
+    assert len(arrays["negative_prompt_embeds"]) == 2
+    empty = encoder.encode([Prompt(0, "")])[0]["prompt_embeds"][0]
+    np.testing.assert_array_equal(arrays["negative_prompt_embeds"][1], empty)
+    assert make(shared, guidance_scale=1.0).encoder("cpu").encode(PROMPTS)[1] == {}
+    assert encoder.encode([])[0]["prompt_embeds"].shape == (0, TOKENS, WIDTH)
+
+
+def test_equal_prompts_give_equal_bytes_whatever_else_is_encoded(shared: Path) -> None:
+    encoder = make(shared).encoder("cpu")
+    alone = encoder.encode(PROMPTS[1:2])[0]["prompt_embeds"][0]
+    among = encoder.encode([Prompt(0, f"a {k}") for k in range(5)] + PROMPTS)[0]["prompt_embeds"][6]
+    assert alone.tobytes() == among.tobytes()
+
+
+def test_texts_that_are_cut_are_counted_and_not_quoted(shared: Path, caplog: pytest.LogCaptureFixture) -> None:
+    encoder = make(shared).encoder("cpu")
+    with caplog.at_level(logging.WARNING):
+        encoder.encode([Prompt(0, "secret " * 20), Prompt(0, "short"), Prompt(0, "secret " * 20)])
+    assert "1 of 3 texts are longer than the 16 tokens" in caplog.text
+    assert "secret" not in caplog.text
+    assert len(caplog.records) == 1
+
+
+# --- the server side
+
+
+def test_the_server_needs_no_text_encoder(own: Path) -> None:
+    arrays, indices = make(own).encoder("cpu").encode(PROMPTS)
+    (own / "text_encoder/model.safetensors").unlink()
+    for path in (own / "tokenizer").iterdir():
+        if path.name != "tokenizer_config.json":
+            path.unlink()
+    done: list[int] = []
+    painter, rows = make(own, batch_size=2).synthesizer("cpu"), conditioning(arrays, indices, 3)
+    batches = list(painter.synthesize(shard([0, 1, 1, 0, 1]), rows, done.append))
+    assert [batch.shape for batch in batches] == [(2, SIDE, SIDE, 3), (2, SIDE, SIDE, 3), (1, SIDE, SIDE, 3)]
+    assert all(batch.dtype == np.uint8 for batch in batches)
+    assert done == [2, 2, 1]
+
+
+def test_a_guidance_range_is_drawn_from_each_images_seed(shared: Path) -> None:
+    drawn = [draw_guidance((1.0, 3.0), seed) for seed in range(500)]
+    assert 1 <= min(drawn) < 1.1 < 1.9 < sum(drawn) / 500 < 2.1 < 2.9 < max(drawn) <= 3
+    assert draw_guidance((1.0, 3.0), 7) == drawn[7]
+    arrays, indices = make(shared).encoder("cpu").encode(PROMPTS[:2])
+    rows = conditioning(arrays, indices, 2)
+    ranged = next(make(shared, guidance_scale=[1.5, 9.0]).synthesizer("cpu").synthesize(shard([0, 0]), rows, silent))
+    for k in (0, 1):
+        scale = draw_guidance((1.5, 9.0), 100 + k)
+        fixed = next(make(shared).synthesizer("cpu").synthesize(shard([0, 0], scale), rows, silent))
+        np.testing.assert_allclose(ranged[k].astype(int), fixed[k], atol=1)
+    assert (ranged[0] != ranged[1]).any()
+
+
+def test_an_items_guidance_comes_before_its_rows_and_that_before_the_options(shared: Path) -> None:
+    arrays, indices = make(shared).encoder("cpu").encode(PROMPTS[:1])
+    painter = make(shared).synthesizer("cpu")
+
+    def paint(item: float | None, row: float) -> bytes:
+        return next(painter.synthesize(shard([0], item), conditioning(arrays, indices, 1, [row]), silent)).tobytes()
+
+    assert paint(None, np.nan) == paint(2.0, np.nan) == paint(None, 2.0) == paint(2.0, 9.0)
+    assert paint(None, 9.0) == paint(9.0, np.nan) != paint(None, np.nan)
+
+
+def test_a_guided_row_without_a_negative_is_refused_by_name(shared: Path) -> None:
+    arrays, indices = make(shared, guidance_scale=1.0).encoder("cpu").encode(PROMPTS[:1])
+    rows = conditioning(arrays, indices, 1)
+    assert len(list(make(shared, guidance_scale=1.0).synthesizer("cpu").synthesize(shard([0]), rows, silent))) == 1
+    with pytest.raises(ModelError, match="c0 has no negative_prompt_embeds but a guidance scale of 2"):
+        list(make(shared).synthesizer("cpu").synthesize(shard([0]), rows, silent))
+
+
+def test_pixels_that_are_not_finite_are_an_error_and_not_a_black_image(own: Path) -> None:
+    path = own / "vae/diffusion_pytorch_model.safetensors"
+    save_file({name: torch.full_like(value, torch.nan) for name, value in load_file(path).items()}, path)
+    arrays, indices = make(own).encoder("cpu").encode(PROMPTS)
+    with pytest.raises(ModelError, match="not finite in float32"):
+        list(make(own).synthesizer("cpu").synthesize(shard([0]), conditioning(arrays, indices, 3), silent))
+
+
+# --- what is refused, and how
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "message"),
+    [
+        ("DPMSolverMultistep", "did you mean DPMSolverMultistepScheduler"),
+        ("LCMScheduler", "cannot replace the DDIMScheduler"),
+        ("DPMSolverSDEScheduler", "ignores the generator of each image"),
+        ("EDMEulerScheduler", "EulerDiscreteScheduler is the same solver"),
+    ],
+)
+def test_a_scheduler_that_does_not_fit_is_refused_before_anything_is_encoded(
+    shared: Path, scheduler: str, message: str
+) -> None:
+    for method in ("declare", "fingerprint"):
+        with pytest.raises(ModelError, match=message):
+            getattr(make(shared, scheduler=scheduler), method)()
+
+
+def _sdxl(folder: Path) -> None:
+    edit(folder / "model_index.json", _class_name="StableDiffusionXLPipeline")
+
+
+def _custom_code(folder: Path) -> None:
+    edit(folder / "model_index.json", unet=["my_unet", "MyUNet"])
+
+
+def _pickle(folder: Path) -> None:
+    (folder / "text_encoder/model.safetensors").rename(folder / "text_encoder/pytorch_model.bin")
+
+
+def _inpainting(folder: Path) -> None:
+    edit(folder / "unet/config.json", in_channels=9)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (_sdxl, "is a StableDiffusionXLPipeline; expected a StableDiffusionPipeline"),
+        (_custom_code, "unet of my_unet.MyUNet; expected UNet2DConditionModel"),
+        (_pickle, "pickle only .pytorch_model.bin.*expected safetensors"),
+        (_inpainting, "denoises 9 channels to 4 and decodes 4"),
+        (lambda folder: (folder / "text_encoder/model.safetensors").unlink(), "lacks the weights of its text_encoder"),
+        (lambda folder: (folder / "model_index.json").unlink(), "not the folder of a diffusers pipeline"),
+        (lambda folder: (folder / "unet/config.json").write_text("{"), "cannot read unet/config.json"),
+        (lambda folder: edit(folder / "unet/config.json", cross_attention_dim=99), "16 wide, its denoiser takes 99"),
+    ],
+)
+def test_a_folder_that_cannot_be_used_is_refused_with_the_reason(
+    own: Path, damage: Callable[[Path], Any], message: str
+) -> None:
+    damage(own)
+    with pytest.raises(ModelError, match=message):
+        make(own).declare()
+
+
+def test_damaged_weights_are_a_model_error(own: Path) -> None:
+    (own / UNET).write_bytes(b"\x00" * 100)
+    with pytest.raises(ModelError, match="damaged"):
+        make(own).synthesizer("cpu")
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "message"),
+    [
+        ("/nowhere/at/all", {}, "does not exist; expected the folder of a diffusers pipeline"),
+        ("nothing", {}, "or a Hub id such as"),
+        ("embedded:other", {}, "does not ship with this installation"),
+        ("SHARED", {"revision": "main"}, "only Hub models have revisions"),
+        ("SHARED", {"height": 24, "width": 8}, None),
+    ],
+)
+def test_what_a_model_may_be_called(shared: Path, model: str, options: dict[str, Any], message: str | None) -> None:
+    subject = make(model.replace("SHARED", str(shared)), **options)
+    if message is None:
+        assert subject.describe()["image_size"] == [24, 8]
+        return
+    with pytest.raises(ModelError, match=message):
+        subject.declare()
+
+
+# --- the Hub, as a loopback server that speaks the part of its protocol that fails
+
+
+class _Refusing(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        name = self.path.split("/")[4]  # /api/models/who/<name>/revision/v1
+        code = {"gated": "GatedRepo", "gone": "RepoNotFound", "old": "RevisionNotFound"}[name]
+        self.send_response(403 if code == "GatedRepo" else 404)
+        self.send_header("X-Error-Code", code)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    do_HEAD = do_GET  # noqa: N815 the server's name for it
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def hub() -> Iterator[str]:
+    server = HTTPServer(("127.0.0.1", 0), _Refusing)
+    Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+
+
+def _pull(cache: Path, model: str, **environment: str) -> str:
+    """What pulling says, in a process of its own: the client reads its settings when it is imported."""
+    code = (
+        "from fgl.core.errors import ModelError\nfrom fgl.plugins.generators.hub import resolve\n"
+        f"try: resolve({model!r}, 'v1', ['unet'])\nexcept ModelError as error: print(error)"
+    )
+    settings = {**os.environ, "HF_HOME": str(cache), **environment}
+    return subprocess.run([sys.executable, "-c", code], env=settings, capture_output=True, text=True, check=True).stdout
+
+
+def test_the_hubs_refusals_say_what_to_do(hub: str, tmp_path: Path) -> None:
+    assert "accept its licence at https://huggingface.co/who/gated" in _pull(tmp_path, "who/gated", HF_ENDPOINT=hub)
+    assert "no model who/gone, or it is private" in _pull(tmp_path, "who/gone", HF_ENDPOINT=hub)
+    assert "no revision v1" in _pull(tmp_path, "who/old", HF_ENDPOINT=hub)
+    assert "HF_HUB_OFFLINE is set" in _pull(tmp_path, "who/gone", HF_HUB_OFFLINE="1")
