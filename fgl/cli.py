@@ -130,9 +130,8 @@ def run_command(
         if not quiet:
             _announce(console, resolved, dataset is None and config is None, folder)
         if dry_run:
-            _dry_run(manager, resolved, console, as_json)
-            return
-        if say is not None:
+            result = _dry_run(manager, resolved)
+        elif say is not None:
             session = open_session(resolved, manager, RunDir(folder), say)
             with session.run.lock():
                 result = execute(session)
@@ -145,6 +144,10 @@ def run_command(
                     result = execute(session)
     if as_json:
         print(json.dumps(result, ensure_ascii=False))
+    elif dry_run:
+        for key, value in result["dry_run"].items():
+            print(f"{key.replace('_', ' ')}: {value}")
+        print("everything fits; nothing was computed or written")
     elif not quiet:
         from rich.console import Console
 
@@ -297,7 +300,7 @@ def _announce(console: Console, config: RunConfig, bundled: bool, folder: Path) 
     )
 
 
-def _dry_run(manager: Manager, config: RunConfig, console: Console, as_json: bool) -> None:
+def _dry_run(manager: Manager, config: RunConfig) -> dict[str, Any]:
     """Open everything that can be opened without computing: data, partition, the generator's declaration."""
     from fgl.core.orchestrator import open_session
     from fgl.core.store import RunDir
@@ -313,12 +316,7 @@ def _dry_run(manager: Manager, config: RunConfig, console: Console, as_json: boo
         "arrays": {spec.name: list(spec.shape) for spec in session.generator.declare().arrays},
         "controls": list(config.controls),
     }  # fmt: skip
-    if as_json:
-        print(json.dumps({"dry_run": plan, "config": config.to_dict()}, ensure_ascii=False), file=sys.__stdout__)
-        return
-    for key, value in plan.items():
-        console.print(f"{key.replace('_', ' ')}: {value}", highlight=False, soft_wrap=True)
-    console.print("everything fits; nothing was computed or written", highlight=False)
+    return {"dry_run": plan, "config": config.to_dict()}
 
 
 @contextmanager

@@ -39,7 +39,8 @@ class RichProgress:
     def __init__(self, console: Console) -> None:
         self.bars = Progress(
             TextColumn("{task.description:<34}"), BarColumn(24), MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]}"), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(), console=console,
+            TextColumn("{task.fields[rate]}"), TimeElapsedColumn(), TextColumn("left"),
+            TimeRemainingColumn(), console=console,
         )  # fmt: skip
 
     def __enter__(self) -> RichProgress:

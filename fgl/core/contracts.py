@@ -81,7 +81,8 @@ class Generator(Protocol):
         """sha256 over everything that determines a picture from a row: weights, scheduler, size, steps, guidance."""
 
     def describe(self) -> Mapping[str, object]:
-        """For the report: model, revision, licence, number of parameters, image size."""
+        """For the report: model, revision, licence, number of parameters. `image_size` must be there: (height, width)
+        of the pictures, pixels."""
 
     def encoder(self, device: str) -> Encoder:
         """Load the client side."""

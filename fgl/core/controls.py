@@ -162,7 +162,7 @@ def _stage(
     config = session.config
     common = {
         "dataset": session.info.digest, "classifier": config.classifier.model_dump(), "seed": config.seed,
-        "size": session.image_size, "device": session.device.split(":")[0],
+        "size": list(session.image_size), "device": session.device.split(":")[0],
     }  # fmt: skip
     value, _ = session.stage(f"control:{name}", {**common, **inputs}, work)
     path = session.run.path("controls", f"{name}.json")

@@ -60,7 +60,8 @@ def rows(result: dict[str, Any]) -> list[dict[str, Any]]:
     seconds = sum(value for stage, value in result["seconds"].items() if not stage.startswith("control:"))
     first = {
         "title": f"fgl one-shot, {result['config']['prompt_strategy']['name']} prompts",
-        "top1": own["selected"]["top1"], "last": own["last"]["top1"], "bytes": result["upload"]["bytes_total"], "seconds": seconds, "note": "this run",
+        "top1": own["selected"]["top1"], "last": own["last"]["top1"],
+        "bytes": result["upload"]["bytes_total"], "seconds": seconds, "note": "this run",
     }  # fmt: skip
     return [first, *result["controls"]]
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -68,9 +68,10 @@ class Session:
         return value, digest
 
     @property
-    def image_size(self) -> int:
-        """Side of synthetic images, pixels; real images are brought to it."""
-        return int(str(self.generator.describe()["image_size"]))
+    def image_size(self) -> tuple[int, int]:
+        """(height, width) of synthetic images, pixels; real images are brought to it."""
+        height, width = cast("Sequence[int]", self.generator.describe()["image_size"])
+        return int(height), int(width)
 
     def split(self, name: str) -> ImageSet:
         found = self.dataset.split(name)
@@ -85,14 +86,15 @@ class Session:
         return self._pixels[name]
 
 
-def decode(images: ImageSet, size: int, progress: Progress, label: str) -> LabelledPixels:
-    """uint8 [n, size, size, 3]: other sizes are cut to a centred square and resampled (Lanczos)."""
-    pixels = np.empty((len(images), size, size, 3), dtype=np.uint8)
+def decode(images: ImageSet, size: tuple[int, int], progress: Progress, label: str) -> LabelledPixels:
+    """uint8 [n, height, width, 3]: images of another shape are cut to the middle and resampled (Lanczos)."""
+    height, width = size
+    pixels = np.empty((len(images), height, width, 3), dtype=np.uint8)
     with progress.track(label, len(images)) as task:
         for index in range(len(images)):
             image = images.image(index)
-            if image.size != (size, size):
-                image = ImageOps.fit(image, (size, size), Image.Resampling.LANCZOS)
+            if image.size != (width, height):
+                image = ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS)
             pixels[index] = np.asarray(image)
             task.advance()
     return LabelledPixels(pixels, images.labels)

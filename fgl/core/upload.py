@@ -1,9 +1,10 @@
 """ClientUpload ⇄ bytes. What a client sends is hostile until `decode` has accepted it.
 
-Format, version 1: one safetensors file. Header metadata: format, version, client_id, round, encoder (fingerprint),
-codec, domains (JSON list). Tensors: each declared array under its name; `<name>.index` int32 [n] for a shared one;
-`class_id` int32 [n], `weight` float64 [n], `domain` int32 [n] (position in `domains`, -1 for none), `guidance_scale`
-float64 [n] (NaN for the generator's own).
+Format, version 1: one safetensors file. Header metadata: one key `fgl`, a JSON object with format, version, client_id,
+round, encoder (fingerprint), codec and domains (a list). One key, because safetensors writes several in random order,
+and equal uploads are to be equal bytes. Tensors: each declared array under its name; `<name>.index` int32 [n] for a
+shared one; `class_id` int32 [n], `weight` float64 [n], `domain` int32 [n] (position in `domains`, -1 for none),
+`guidance_scale` float64 [n] (NaN for the generator's own).
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 FORMAT, VERSION = "fgl-upload", "1"
 CODECS: dict[str, np.dtype[Any]] = {"fp16": np.dtype("float16"), "fp32": np.dtype("float32")}
-INDEX = ".index"
+METADATA, INDEX = "fgl", ".index"
 # Sums of counts stay exact in float64 far beyond this; more samples than this at one client is a mistake or an attack.
 MAX_WEIGHT = 1e12
 
@@ -71,9 +72,9 @@ def encode(
     tensors["guidance_scale"] = np.array(guidance, dtype=np.float64)
     metadata = {
         "format": FORMAT, "version": VERSION, "client_id": client_id, "round": str(round_number),
-        "encoder": declaration.encoder, "codec": codec, "domains": json.dumps(domains),
+        "encoder": declaration.encoder, "codec": codec, "domains": domains,
     }  # fmt: skip
-    return save(tensors, metadata)
+    return save(tensors, {METADATA: json.dumps(metadata, sort_keys=True)})
 
 
 def decode(data: bytes, expected: Expected, client_id: str | None = None) -> ClientUpload:
@@ -85,7 +86,7 @@ def decode(data: bytes, expected: Expected, client_id: str | None = None) -> Cli
     metadata = _metadata(data)
     for key, want in (("format", FORMAT), ("version", VERSION), ("round", str(expected.round))):
         _require(metadata.get(key) == want, f"{key} is {metadata.get(key)!r}, expected {want!r}")
-    sender = metadata.get("client_id", "")
+    sender = metadata["client_id"]
     _require(sender in expected.clients, f"unknown client {sender!r}")
     _require(client_id is None or sender == client_id, f"client id is {sender!r}, expected {client_id!r}")
     _require(
@@ -97,7 +98,7 @@ def decode(data: bytes, expected: Expected, client_id: str | None = None) -> Cli
         tensors = load(data)
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise UploadError(f"not a safetensors file: {error}") from error
-    domains = _domains(metadata.get("domains", "[]"))
+    domains = _domains(metadata.get("domains"))
     class_id = _column(tensors, "class_id", "int32", None)
     rows = len(class_id)
     _require(rows > 0, "an upload of no rows")
@@ -155,31 +156,26 @@ def _arrays(
     return arrays, indices
 
 
-def _metadata(data: bytes) -> dict[str, str]:
+def _metadata(data: bytes) -> dict[str, Any]:
     """The header's metadata, read with bounds before any tensor is."""
     _require(len(data) >= 8, "too short for a safetensors file")
     (length,) = struct.unpack("<Q", data[:8])
     _require(length <= min(len(data) - 8, 1_000_000), f"a header of {length} bytes in a file of {len(data)}")
     try:
         header = json.loads(data[8 : 8 + length])
-        metadata = header.get("__metadata__", {})
-    except (ValueError, AttributeError, RecursionError) as error:
-        raise UploadError(f"unreadable header: {error}") from error
-    _require(
-        isinstance(metadata, dict) and all(isinstance(value, str) for value in metadata.values()), "unreadable metadata"
-    )
+        metadata = json.loads(header["__metadata__"][METADATA])
+    except (ValueError, TypeError, LookupError, RecursionError) as error:
+        raise UploadError(f"refused: unreadable header: {type(error).__name__}: {error}") from error
+    texts = ("format", "version", "client_id", "round", "encoder", "codec")
+    well = isinstance(metadata, dict) and all(isinstance(metadata.get(name), str) for name in texts)
+    _require(well, f"metadata that lacks one of {', '.join(texts)}")
     return dict(metadata)
 
 
-def _domains(text: str) -> list[str]:
-    try:
-        domains = json.loads(text)
-    except (ValueError, RecursionError):
-        domains = None
+def _domains(domains: Any) -> list[str]:
     well = isinstance(domains, list) and all(isinstance(name, str) and 0 < len(name) <= 200 for name in domains)
     _require(well, "domains that are not a list of names")
-    assert isinstance(domains, list)
-    return domains
+    return list(domains)
 
 
 def _column(tensors: dict[str, Array], name: str, dtype: str, rows: int | None) -> Array:

@@ -14,8 +14,8 @@ from diffusers import StableDiffusionPipeline
 from numpy.typing import NDArray
 
 from fgl.core.types import ClientUpload, Conditioning, PlanItem, Prompt, Shard
-from fgl.plugins.generators.quiet import quiet
 from fgl.plugins.generators.options import StableDiffusionOptions
+from fgl.plugins.generators.quiet import quiet
 from fgl.plugins.generators.stable_diffusion import StableDiffusion
 from fgl.testing.pipelines import save_pipeline
 

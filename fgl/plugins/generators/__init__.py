@@ -16,14 +16,13 @@ def fgl_generators() -> list[Component]:
             name="tiny",
             target=_TARGET,
             options=_OPTIONS,
-            summary="Stable Diffusion in miniature, shipped with fgl: 32x32 pixels, thousands of images a CPU hour",
+            summary="Stable Diffusion in miniature, shipped with fgl: 32x32 pixels, made for CPUs",
             defaults={
                 "model": "embedded:tiny",
                 "num_inference_steps": 12,
                 "guidance_scale": 2.0,
                 "batch_size": 100,
                 "dtype": "bf16",
-                "channels_last": True,
             },
         ),
         Component(

@@ -99,6 +99,9 @@ def explain(model: str, revision: str | None, error: BaseException) -> str:
         return f"{model} has no revision {revision}; expected a branch, tag or commit of its repository"
     if any(isinstance(cause, RepositoryNotFoundError) for cause in causes):
         return f"the Hub has no model {model}, or it is private; check the name, or log in with `hf auth login`"
+    # by name: the class is younger than the oldest huggingface_hub we take, which returns the incomplete folder
+    if any(type(cause).__name__ == "IncompleteSnapshotError" for cause in causes):
+        return f"only a part of {model} is in the local cache, and the Hub is not asked; go online once, {elsewhere}"
     if any(isinstance(cause, OfflineModeIsEnabled) for cause in causes):
         return f"{model} is not in the local cache and HF_HUB_OFFLINE is set; unset it once to pull it, {elsewhere}"
     reason = _brief(causes[-1])

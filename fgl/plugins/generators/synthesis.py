@@ -163,8 +163,8 @@ class DiffusionSynthesizer:
             image = vae.decode(part, return_dict=False, generator=generators[start : start + at_once])[0].float()
             if not bool(torch.isfinite(image).all()):
                 raise ModelError(
-                    f"the generator's pixels are not finite in {str(self._dtype).removeprefix('torch.')}; set its dtype "
-                    "to fp32, or bf16 where the device is fast at it"
+                    f"the generator's pixels are not finite in {str(self._dtype).removeprefix('torch.')}; set its "
+                    "dtype to fp32, or bf16 where the device is fast at it"
                 )
             image = (image * 0.5 + 0.5).clamp(0, 1).mul(255).round()
             found.append(image.to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu().numpy())

@@ -1,0 +1,161 @@
+"""What a person types and what comes back."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+
+from fgl.cli import main
+
+
+@dataclass
+class Said:
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def fgl(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Callable[..., Said]:
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: str) -> Said:
+        monkeypatch.setattr(sys, "argv", ["fgl", *arguments])
+        code = 0
+        try:
+            main()
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        text = capsys.readouterr()
+        return Said(code, text.out, text.err)
+
+    return call
+
+
+def test_a_misspelt_generator_is_one_clear_line(fgl: Callable[..., Said]) -> None:
+    said = fgl("run", "--generator", "tinny")
+    assert said.code == 2
+    assert "did you mean 'tiny'" in said.err
+    assert "Traceback" not in said.err
+    assert said.out == ""
+
+
+def test_all_wrong_flags_are_reported_together(fgl: Callable[..., Said]) -> None:
+    said = fgl(
+        "run", "--partition", "iid", "--beta", "0.5", "--images-per-class", "0", "--set", "classifer.epochs=1",
+        "--device", "gpu",
+    )  # fmt: skip
+    assert said.code == 2
+    for key in ("partition.beta", "synthesis.images_per_class", "classifer", "device"):
+        assert key in said.err
+    assert "did you mean 'classifier'" in said.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (["--dataset", "./nowhere"], "a path must exist"),
+        (["--dataset", "bundled:eurosta"], "eurosat"),
+        (["nothing.yaml"], "no such file"),
+        (["--set", "generator"], "family.option=value"),
+        (["--clients", "0"], "partition.clients"),
+        (["--beta", "-1"], "partition.beta"),
+        (["--seed", "-1"], "seed"),
+        (["--set", "controls=everything"], "controls"),
+    ],
+)
+def test_each_wrong_value_names_its_key(fgl: Callable[..., Said], arguments: list[str], word: str) -> None:
+    said = fgl("run", *arguments)
+    assert said.code == 2
+    assert word in said.err
+
+
+@pytest.mark.parametrize("flag", ["--generater", "--json=yes"])
+def test_an_unknown_flag_is_a_usage_error(fgl: Callable[..., Said], flag: str) -> None:
+    assert fgl("run", flag).code == 2
+
+
+def test_an_empty_folder_is_an_error_about_the_data(fgl: Callable[..., Said], tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    said = fgl("run", "--dataset", "empty")
+    assert said.code == 4
+    assert "empty" in said.err
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_split_that_cannot_be_met_says_what_to_change(fgl: Callable[..., Said]) -> None:
+    said = fgl("run", "--clients", "20", "--set", "partition.max_tries=20", "--dry-run")
+    assert said.code == 4
+    for word in ("beta", "clients", "min_samples"):
+        assert word in said.err
+
+
+def test_config_show_prints_yaml_that_run_takes(fgl: Callable[..., Said], tmp_path: Path) -> None:
+    shown = fgl("config", "show", "--clients", "3", "--prompt-strategy", "attributes", "--set", "generator.batch_size=7")
+    assert shown.code == 0
+    loaded = yaml.safe_load(shown.out)
+    assert (loaded["partition"]["clients"], loaded["generator"]["batch_size"]) == (3, 7)
+    (tmp_path / "shown.yaml").write_text(shown.out)
+    assert yaml.safe_load(fgl("config", "show", "shown.yaml").out) == loaded
+
+
+def test_plugins_show_lists_every_option_with_type_default_and_meaning(fgl: Callable[..., Said]) -> None:
+    said = fgl("plugins", "show", "dirichlet")
+    assert said.code == 0
+    assert "partition.beta: float = 0.01" in said.out
+    assert "Concentration" in said.out
+
+
+def test_plugins_show_takes_a_preset_at_its_word(fgl: Callable[..., Said]) -> None:
+    assert "classifier.epochs: int = 120" in fgl("plugins", "show", "resnet18").out
+
+
+def test_every_component_can_be_shown(fgl: Callable[..., Said]) -> None:
+    listed = json.loads(fgl("plugins", "list", "--json").out)
+    for entry in listed["components"]:
+        said = fgl("plugins", "show", entry["name"])
+        assert said.code == 0
+        assert entry["summary"] in said.out
+
+
+def test_an_unknown_component_is_suggested(fgl: Callable[..., Said]) -> None:
+    said = fgl("plugins", "show", "atributes")
+    assert said.code == 2
+    assert "did you mean 'attributes'" in said.err
+
+
+def test_digest_of_nothing_is_an_error(fgl: Callable[..., Said], tmp_path: Path) -> None:
+    said = fgl("digest", str(tmp_path))
+    assert said.code == 7
+    assert "no synthetic set" in said.err
+
+
+def test_a_dry_run_computes_and_writes_nothing(fgl: Callable[..., Said], tmp_path: Path, pipeline: Path) -> None:
+    said = fgl("run", "--dry-run", "--json", "--generator", "stable-diffusion", "--set", f"generator.model={pipeline}")
+    assert said.code == 0
+    plan = json.loads(said.out)
+    assert len(plan["dry_run"]["clients"]) == 5
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_json_is_one_object_and_nothing_else(
+    fgl: Callable[..., Said], pipeline: Path, images: Callable[..., Path]
+) -> None:
+    said = fgl(
+        "run", "--json", "--dataset", str(images()), "--partition", "iid", "--clients", "2", "--images-per-class", "3",
+        "--generator", "stable-diffusion", "--set", f"generator.model={pipeline}", "--set",
+        "generator.num_inference_steps=1", "--set", "classifier.epochs=1", "--out", "run",
+    )  # fmt: skip
+    assert said.code == 0, said.err
+    result = json.loads(said.out)
+    assert {"schema_version", "run_dir", "result", "upload", "synthetic", "seconds", "controls"} <= set(result)
+    assert 0 <= result["result"]["selected"]["top1"] <= 1
+    assert fgl("digest", "run").out.strip() == result["synthetic"]["digest"]
+    again = fgl("run", "run/config.yaml", "--quiet", "--out", "run")
+    assert (again.code, again.out, again.err) == (0, "", "")

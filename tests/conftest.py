@@ -1,0 +1,39 @@
+"""Small real things that many tests need: images on disk, a real pipeline with random weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+CLASSES = ("river", 'an "awkward" name', "林地")
+
+
+@pytest.fixture(scope="session")
+def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A StableDiffusionPipeline of the real classes, 16x16 pixels, random weights."""
+    from fgl.testing.pipelines import save_pipeline
+
+    return save_pipeline(tmp_path_factory.mktemp("pipeline") / "sd")
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Callable[..., Path]:
+    """Write class folders (or domain/class folders) of small PNGs and return the folder."""
+
+    def make(per_class: int = 24, classes: tuple[str, ...] = CLASSES, domains: tuple[str, ...] = ()) -> Path:
+        root = tmp_path / "images"
+        draw = np.random.default_rng(0)
+        for domain in domains or ("",):
+            for index, name in enumerate(classes):
+                folder = root / domain / name
+                folder.mkdir(parents=True)
+                for number in range(per_class):
+                    pixels = draw.integers(0, 120, (20, 24, 3)) + 60 * (index % 3)
+                    Image.fromarray(pixels.astype(np.uint8)).save(folder / f"{number:03d}.png")
+        return root
+
+    return make

@@ -1,0 +1,210 @@
+"""The whole path on real classes: images in folders, clients, a small pipeline, a classifier, a report."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import fgl
+from fgl.core.config import RunConfig
+from fgl.core.errors import ConfigError, DataError
+from fgl.core.manager import Manager
+from fgl.core.orchestrator import digest, load_config
+from tests.conftest import CLASSES
+
+Run = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def settings(images: Callable[..., Path], pipeline: Path) -> Callable[..., dict[str, Any]]:
+    def make(**changes: Any) -> dict[str, Any]:
+        base: dict[str, Any] = {
+            "dataset": str(images(**changes.pop("data", {}))),
+            "partition": {"name": "iid", "clients": 2},
+            "generator": {
+                "name": "stable-diffusion", "model": str(pipeline), "num_inference_steps": 2, "dtype": "fp32",
+                "guidance_scale": 2.0,
+            },
+            "synthesis": {"images_per_class": 5, "shard_size": 4},
+            "classifier": {"name": "small", "epochs": 1, "image_size": 32},
+            "controls": "none",
+        }  # fmt: skip
+        for key, value in changes.items():
+            base[key] = {**base[key], **value} if isinstance(value, dict) and isinstance(base.get(key), dict) else value
+        return base
+
+    return make
+
+
+def test_a_run_leaves_a_folder_that_explains_every_number(settings: Run, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    result = fgl.run(settings(controls=["class-list", "pooled", "fedavg", "local"]), out=out)
+    assert result["schema_version"] == 1
+    assert result["synthetic"]["images"] == 15
+    assert 0 <= result["result"]["selected"]["top1"] <= 1
+    assert 0 <= result["result"]["last"]["top1"] <= 1
+    assert set(result["result"]["per_class"]) == set(CLASSES)
+    sizes = {path.stem: path.stat().st_size for path in (out / "server" / "uploads").iterdir()}
+    assert result["upload"]["bytes_per_client"] == sizes
+    assert result["upload"]["bytes_total"] == sum(sizes.values())
+    assert 0 < result["upload"]["text_bytes_total"] < result["upload"]["bytes_total"]
+    assert [control["name"] for control in result["controls"]] == ["class-list", "pooled", "fedavg", "local"]
+    assert json.loads((out / "report.json").read_text()) == json.loads(json.dumps(result))
+    text = (out / "report.md").read_text()
+    for name in CLASSES:
+        assert name in text
+    assert len(list((out / "sheets").glob("*.png"))) == 3
+    assert load_config(out / "config.yaml", Manager.load()).to_dict() == result["config"]
+    events = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    assert {"partition", "clients", "plan", "synthesize", "train", "evaluate"} <= {event["stage"] for event in events}
+    assert digest(out) == result["synthetic"]["digest"]
+
+
+def test_class_name_prompts_and_the_class_list_alone_ask_for_the_same_images(settings: Run, tmp_path: Path) -> None:
+    result = fgl.run(settings(controls=["class-list"]), out=tmp_path / "run")
+    (control,) = result["controls"]
+    assert "same set of images" in control["note"]
+    assert control["top1"] == result["result"]["selected"]["top1"]
+    other = fgl.run(settings_again(settings, tmp_path, prompt_strategy="attributes"), out=tmp_path / "other")
+    assert "same set of images" not in other["controls"][0]["note"]
+    assert other["controls"][0]["images"] == 15
+
+
+def settings_again(settings: Run, tmp_path: Path, **changes: Any) -> dict[str, Any]:
+    """Settings over freshly written images: the fixture writes them where the earlier ones lie."""
+    shutil.rmtree(tmp_path / "images")
+    return settings(controls=["class-list"], **changes)
+
+
+def test_the_same_command_again_reuses_everything(settings: Run, tmp_path: Path) -> None:
+    config = settings()
+    first = fgl.run(config, out=tmp_path / "run")
+    again = fgl.run(config, out=tmp_path / "run")
+    assert first["reused_stages"] == []
+    assert again["reused_stages"] == ["partition", "clients", "plan", "synthesize", "train", "evaluate"]
+    assert again["result"] == first["result"]
+    assert again["synthetic"]["digest"] == first["synthetic"]["digest"]
+
+
+def test_a_run_that_lost_shards_makes_them_again_with_the_same_digest(settings: Run, tmp_path: Path) -> None:
+    config = settings()
+    first = fgl.run(config, out=tmp_path / "run")
+    shards = tmp_path / "run" / "server" / "shards"
+    (shards / "shard-00001.json").unlink()
+    (shards / "shard-00002.parquet").write_bytes(b"cut")
+    before = (shards / "shard-00000.parquet").stat().st_mtime_ns
+    again = fgl.run(config, out=tmp_path / "run")
+    assert again["synthetic"]["digest"] == first["synthetic"]["digest"]
+    assert (shards / "shard-00000.parquet").stat().st_mtime_ns == before
+    assert again["result"] == first["result"]
+
+
+def test_a_changed_option_runs_again_what_depends_on_it(settings: Run, tmp_path: Path) -> None:
+    config = settings()
+    fgl.run(config, out=tmp_path / "run")
+    config["classifier"]["epochs"] = 2
+    again = fgl.run(config, out=tmp_path / "run")
+    assert again["reused_stages"] == ["partition", "clients", "plan", "synthesize"]
+
+
+def test_each_client_in_a_process_of_its_own_gives_the_same_bytes(settings: Run, tmp_path: Path) -> None:
+    config = settings(upload={"codec": "fp32"})
+    together = fgl.run(config, out=tmp_path / "one")
+    apart = fgl.run({**config, "federation": {"name": "local", "isolation": "process"}}, out=tmp_path / "two")
+    for name in together["upload"]["bytes_per_client"]:
+        relative = Path("server") / "uploads" / f"{name}.safetensors"
+        assert (tmp_path / "one" / relative).read_bytes() == (tmp_path / "two" / relative).read_bytes()
+    assert apart["synthetic"]["digest"] == together["synthetic"]["digest"]
+
+
+def test_the_server_folder_holds_no_text_of_a_prompt(settings: Run, tmp_path: Path) -> None:
+    fgl.run(settings(prompt_strategy="attributes"), out=tmp_path / "run")
+    prompts = [
+        json.loads(line)
+        for path in (tmp_path / "run" / "clients").glob("*/private/prompts.jsonl")
+        for line in path.read_text().splitlines()
+    ]
+    assert prompts
+    told = {text for prompt in prompts for text in (prompt["text"], prompt["negative"]) if text}
+    told |= {part for text in told for part in text.split(", ") if part not in CLASSES}
+    for path in (tmp_path / "run" / "server").rglob("*"):
+        if path.is_file():
+            data = path.read_bytes()
+            for text in told:
+                assert text.encode() not in data, f"{text!r} stands in {path}"
+
+
+def test_the_classifier_opens_in_transformers_with_its_labels(settings: Run, tmp_path: Path) -> None:
+    from transformers import AutoModelForImageClassification
+
+    fgl.run(settings(), out=tmp_path / "run")
+    model = AutoModelForImageClassification.from_pretrained(tmp_path / "run" / "classifier")
+    assert [model.config.id2label[index] for index in range(3)] == sorted(CLASSES)
+
+
+def test_domains_reach_the_pictures_and_the_score(settings: Run, tmp_path: Path) -> None:
+    config = settings(
+        data={"domains": ("photo", "sketch")}, partition={"name": "domain"}, prompt_strategy="domain"
+    )
+    del config["partition"]["clients"]
+    result = fgl.run(config, out=tmp_path / "run")
+    assert set(result["result"]["selected"]["per_domain"]) == {"photo", "sketch"}
+    assert len(result["upload"]["bytes_per_client"]) == 2
+
+
+def test_what_needs_domains_is_refused_before_anything_runs(settings: Run, tmp_path: Path) -> None:
+    config = settings(prompt_strategy="domain", partition={"name": "domain"}, controls=["public"])
+    del config["partition"]["clients"]
+    with pytest.raises(ConfigError) as caught:
+        fgl.run(config, out=tmp_path / "run")
+    assert {problem.key for problem in caught.value.problems} == {"partition", "prompt_strategy", "controls"}
+    assert not (tmp_path / "run").exists()
+
+
+def test_one_client_only_and_classes_that_no_client_holds_work(settings: Run, tmp_path: Path) -> None:
+    result = fgl.run(settings(partition={"name": "iid", "clients": 1}), out=tmp_path / "run")
+    assert len(result["upload"]["bytes_per_client"]) == 1
+
+
+def test_one_class_only_is_an_error(settings: Run, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="class"):
+        fgl.run(settings(data={"classes": ("alone",)}), out=tmp_path / "run")
+
+
+def test_an_unreadable_image_is_named_and_can_be_left_out(settings: Run, tmp_path: Path) -> None:
+    config = settings()
+    bad = tmp_path / "images" / "river" / "bad.png"
+    bad.write_bytes(b"\x89PNG\r\n\x1a\n but no more")
+    with pytest.raises(DataError, match=r"bad\.png"):
+        fgl.run(config, out=tmp_path / "run")
+    config["dataset"] = {"name": "imagefolder", "path": config["dataset"], "skip_bad_images": True}
+    result = fgl.run(config, out=tmp_path / "run")
+    assert len(result["dataset"]["skipped"]) == 1
+    assert "bad.png" in result["dataset"]["skipped"][0]
+
+
+def test_the_shards_hold_what_the_digest_says(settings: Run, tmp_path: Path) -> None:
+    from datasets import load_dataset
+
+    fgl.run(settings(), out=tmp_path / "run")
+    data = load_dataset(
+        "parquet",
+        data_files=str(tmp_path / "run" / "server" / "shards" / "*.parquet"),
+        split="train",
+        cache_dir=str(tmp_path / "cache"),
+    )
+    assert len(data) == 15
+    assert np.asarray(data[0]["image"]).shape == (16, 16, 3)
+    assert data.features["label"].names == sorted(CLASSES)
+
+
+def test_config_is_a_value(settings: Run) -> None:
+    config = load_config(settings(), Manager.load())
+    assert isinstance(config, RunConfig)
+    assert load_config(config, Manager.load()) is config
