@@ -64,14 +64,20 @@ def main() -> None:
         sys.exit(130)
 
 
-def version_option(
-    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
-) -> None:
-    if version:
+def _print_version(asked: bool) -> None:
+    if asked:
         from fgl import __version__
 
         print(__version__)
         raise typer.Exit
+
+
+def version_option(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    pass
 
 
 ConfigFile = Annotated[str | None, typer.Argument(metavar="[CONFIG.yaml]", help="Configuration; flags override it.")]

@@ -2,7 +2,7 @@
 
     python tools/train_tiny.py all --source DATA --work .train --out fgl/plugins/generators/tiny
 
-Stages: judge (perceptual network), ae (autoencoder), text (tokenizer), unet (text encoder + denoiser), export.
+Stages: judge (perceptual network), ae (autoencoder), unet (tokenizer, text encoder and denoiser), export; all.
 Every stage saves a checkpoint once a minute and goes on from it. Only the public half of the training images is used.
 """
 
@@ -50,11 +50,10 @@ class Stage:
     def progress(self) -> float:
         return min(1.0, self.spent / self.limit)
 
-    def tick(self, state: dict[str, Any] | None = None) -> bool:
-        """Count a step. With state: save it if a minute has passed or the time is up. Returns whether to go on."""
+    def tick(self) -> None:
+        """Count a step."""
         self.step += 1
         self.spent = time.monotonic() - self.start
-        return self.spent < self.limit
 
     def due(self) -> bool:
         return self.spent - self.saved > 60 or self.spent >= self.limit
@@ -137,7 +136,9 @@ def train_judge(config: dict[str, Any], sampler: Sampler, work: Path, device: to
     return judge.eval().requires_grad_(False)
 
 
-def train_autoencoder(config: dict[str, Any], sampler: Sampler, judge: nets.Judge, work: Path, device: torch.device) -> Any:
+def train_autoencoder(
+    config: dict[str, Any], sampler: Sampler, judge: nets.Judge, work: Path, device: torch.device
+) -> Any:
     """Minimise L1 + gradient + perceptual (+ adversarial) loss, with latents pulled to zero mean and unit variance.
 
     Noise on the latents during training makes the decoder forgive the denoiser's small errors.
@@ -276,7 +277,7 @@ def train_denoiser(config: dict[str, Any], everything: dict[str, Any], vae: Any,
     return tokenizer, encoder.eval(), model.eval()
 
 
-def export(config: dict[str, Any], work: Path, out: Path, image_scale: float = 1.0) -> None:
+def export(config: dict[str, Any], work: Path, out: Path) -> None:
     """Write the averaged weights, whatever their training has reached, as a StableDiffusionPipeline in float16."""
     from diffusers import StableDiffusionPipeline
 
@@ -285,19 +286,20 @@ def export(config: dict[str, Any], work: Path, out: Path, image_scale: float = 1
     encoder = text.text_encoder(tokenizer, words["width"], words["layers"], words["length"])
     model = denoiser.unet(shape["widths"], shape["layers"], config["ae"]["latent_channels"], words["width"])
     vae = nets.autoencoder(config["ae"]["width"], config["ae"]["latent_channels"])
-    refined = work / "decoder.pt"
-    vae.load_state_dict(torch.load(refined if refined.exists() else work / "ae.pt", weights_only=True)["average"])
+    vae.load_state_dict(torch.load(work / "ae.pt", weights_only=True)["average"])
     torch.nn.ModuleList([encoder, model]).load_state_dict(torch.load(work / "unet.pt", weights_only=True)["average"])
     pipeline = StableDiffusionPipeline(
         vae=vae, text_encoder=encoder, tokenizer=tokenizer, unet=model, scheduler=denoiser.scheduler(),
         safety_checker=None, feature_extractor=None, requires_safety_checker=False,
     )  # fmt: skip
     pipeline.to(torch.float16).save_pretrained(out, safe_serialization=True)
+    for path in out.rglob("*.safetensors"):
+        path.chmod(0o644)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("stage", choices=["judge", "ae", "unet", "decoder", "export", "all"])
+    parser.add_argument("stage", choices=["judge", "ae", "unet", "export", "all"])
     parser.add_argument("--source", type=Path, required=True, help="folder with <dataset>/{train,test}.parquet")
     parser.add_argument("--work", type=Path, default=Path(".train"))
     parser.add_argument("--out", type=Path, default=Path("fgl/plugins/generators/tiny"))
@@ -321,6 +323,8 @@ def main() -> None:
     if args.stage == "ae":
         return
     train_denoiser(config["unet"], config, vae, parts, args.work, device)
+    if args.stage == "all":
+        export(config, args.work, args.out)
 
 
 if __name__ == "__main__":

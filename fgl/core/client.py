@@ -18,11 +18,12 @@ from fgl.core.types import ClientContext, Prompt, Subset
 PREPARE = "fgl.core.client:prepare"
 
 
-def request(config: RunConfig, client_id: str, round_number: int, private: Path, device: str) -> bytes:
-    """What the server asks of a client. private: the folder for what the client keeps."""
+def request(config: RunConfig, client_id: str, round_number: int, private: Path, device: str, data: str) -> bytes:
+    """What the server asks of a client. private: the folder for what the client keeps. data: digest of the simulated
+    dataset, so that clients of one process share what they loaded only while it is the same data."""
     return json.dumps(
         {"config": config.to_dict(), "client_id": client_id, "round": round_number, "private": str(private),
-         "device": device}
+         "device": device, "data": data}
     ).encode()  # fmt: skip
 
 
@@ -32,7 +33,7 @@ def prepare(payload: bytes) -> bytes:
     Loads this client's images, the tokenizer and the text encoder; never the denoiser. Writes prompts.jsonl and
     summary.json to the private folder. Raises DataError where the client holds nothing."""
     asked = json.loads(payload)
-    site = _site(json.dumps(asked["config"], sort_keys=True), asked["device"])
+    site = _site(json.dumps(asked["config"], sort_keys=True), asked["device"], asked["data"])
     client_id, round_number = asked["client_id"], asked["round"]
     if client_id not in site.partition:
         raise DataError(f"client {client_id!r} is not in this partition of {len(site.partition)} clients")
@@ -74,7 +75,7 @@ class Site:
 
 
 @lru_cache(maxsize=1)
-def _site(config: str, device: str) -> Site:
+def _site(config: str, device: str, data: str) -> Site:
     manager = Manager.load()
     return Site(resolve([json.loads(config)], manager.registry), manager, device)
 

@@ -56,7 +56,7 @@ def collect(session: Session, clients: Sequence[str], partition_digest: str) -> 
 
         def payload(client_id: str) -> bytes:
             private = session.run.path("clients", client_id, "private")
-            return client.request(session.config, client_id, ROUND, private, session.device)
+            return client.request(session.config, client_id, ROUND, private, session.device, session.info.digest)
 
         for client_id, reply in federation.call(clients, client.PREPARE, payload, session.progress):
             try:

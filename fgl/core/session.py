@@ -113,7 +113,10 @@ def check_fit(config: RunConfig, manager: Manager, info: DatasetInfo, has_public
             if not has[need]
         ]
     if "public" in config.controls and not has_public:
-        problems.append(Problem("controls", "'public'", f"dataset {info.name!r} has no public split: leave it out"))
+        others = ", ".join(name for name in config.controls if name != "public")
+        problems.append(
+            Problem("controls", "'public'", f"dataset {info.name!r} has no public split; use controls=[{others}]")
+        )
     if problems:
         raise ConfigError(problems, "the configuration together with the dataset")
 

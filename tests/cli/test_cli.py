@@ -97,7 +97,8 @@ def test_a_split_that_cannot_be_met_says_what_to_change(fgl: Callable[..., Said]
 
 
 def test_config_show_prints_yaml_that_run_takes(fgl: Callable[..., Said], tmp_path: Path) -> None:
-    shown = fgl("config", "show", "--clients", "3", "--prompt-strategy", "attributes", "--set", "generator.batch_size=7")
+    flags = ["--clients", "3", "--prompt-strategy", "attributes", "--set", "generator.batch_size=7"]
+    shown = fgl("config", "show", *flags)
     assert shown.code == 0
     loaded = yaml.safe_load(shown.out)
     assert (loaded["partition"]["clients"], loaded["generator"]["batch_size"]) == (3, 7)

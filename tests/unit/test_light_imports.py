@@ -16,7 +16,9 @@ HEAVY = (
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["run", "--help"], ["plugins", "list"], ["plugins", "--help"], ["--version"]], ids=" ".join
+    "arguments",
+    [["--help"], ["run", "--help"], ["plugins", "list"], ["plugins", "--help"], ["--version"]],
+    ids=" ".join,
 )
 def test_help_and_lists_import_nothing_heavy(arguments: list[str]) -> None:
     source = f"""

@@ -31,7 +31,8 @@ class Judge(nn.Module):
         self.stages = nn.ModuleList()
         previous = width
         for index, wide in enumerate(widths):
-            self.stages.append(nn.ModuleList([Residual(previous, wide, 1 if index == 0 else 2), Residual(wide, wide, 1)]))
+            stride = 1 if index == 0 else 2
+            self.stages.append(nn.ModuleList([Residual(previous, wide, stride), Residual(wide, wide, 1)]))
             previous = wide
         self.head = nn.Linear(previous, classes)
 
