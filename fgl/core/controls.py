@@ -40,7 +40,7 @@ def real(session: Session, name: str, digest: str) -> dict[str, Any]:
         data = session.pixels(split)
         model = session.classifier.fit(data, None, training.context(session, f"train on {name} data"))
         score = training.score(session, model, "last")
-        return entry(name, score, images=len(data), note=f"{len(data)} real images"), []
+        return entry(name, score, images=len(data), note=f"{len(data)} real images: the {split} split"), []
 
     return _stage(session, name, {"data": digest, "split": split}, work)
 

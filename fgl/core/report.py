@@ -79,7 +79,7 @@ def markdown(session: Session, result: dict[str, Any], sheets: Sequence[Path]) -
     test = result["result"]["selected"]["images"]
     lines += [
         "",
-        f"Top-1 is measured on {test:,} real test images that neither the clients nor the generator have seen. The "
+        f"Top-1 is measured on {test:,} real test images, the dataset's test split, which no client holds. The "
         "checkpoint is selected on a validation part of the synthetic set; the test set is used once, at the end.",
         "",
         "## What crossed the boundary",

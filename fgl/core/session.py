@@ -125,4 +125,6 @@ def _numbers(value: Any) -> dict[str, Any]:
     """The scalar entries of a stage's value, for metrics.jsonl."""
     if not isinstance(value, dict):
         return {}
-    return {key: item for key, item in value.items() if isinstance(item, int | float | str | bool)}
+    found = {key: item for key, item in value.items() if isinstance(item, int | float | str | bool)}
+    scores = {key: item["top1"] for key, item in value.items() if isinstance(item, dict) and "top1" in item}
+    return {**found, **{f"{key}.top1": top1 for key, top1 in scores.items()}}

@@ -149,9 +149,7 @@ def test_the_classifier_opens_in_transformers_with_its_labels(settings: Run, tmp
 
 
 def test_domains_reach_the_pictures_and_the_score(settings: Run, tmp_path: Path) -> None:
-    config = settings(
-        data={"domains": ("photo", "sketch")}, partition={"name": "domain"}, prompt_strategy="domain"
-    )
+    config = settings(data={"domains": ("photo", "sketch")}, partition={"name": "domain"}, prompt_strategy="domain")
     del config["partition"]["clients"]
     result = fgl.run(config, out=tmp_path / "run")
     assert set(result["result"]["selected"]["per_domain"]) == {"photo", "sketch"}
