@@ -27,7 +27,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset", default="eurosat", choices=["eurosat", "fashion_mnist", "emoji"])
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--images-per-class", type=int, default=200)
+    parser.add_argument("--images-per-class", type=int, default=160)
     parser.add_argument("--prompt-strategy", default="class-name")
     parser.add_argument("--guidance", type=float, help="instead of the generator's default")
     parser.add_argument("--steps", type=int, help="instead of the generator's default")

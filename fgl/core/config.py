@@ -34,7 +34,7 @@ class UploadOptions(Options):
 class SynthesisOptions(Options):
     """What the server makes of the conditionings."""
 
-    images_per_class: int = Field(200, ge=1, description="images to synthesize for each class")
+    images_per_class: int = Field(160, ge=1, description="images to synthesize for each class")
     shard_size: int = Field(500, ge=1, description="images in a shard: the unit of batching, work and commit")
     validation_fraction: float = Field(
         0.1, ge=0, lt=1, description="share of each class's synthetic images kept aside to select the checkpoint"
