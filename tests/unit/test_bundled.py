@@ -33,12 +33,12 @@ def test_everything_together_keeps_the_size_budget() -> None:
 def test_the_options_name_exactly_what_ships() -> None:
     assert sorted(path.name for path in FOLDER.iterdir() if path.is_dir()) == sorted(NAMES)
     for name in NAMES:
-        assert BundledOptions.model_validate({"name": name}).name == name
+        assert BundledOptions.model_validate({"subset": name}).subset == name
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_counts_are_those_of_the_description(name: str) -> None:
-    dataset = Bundled(BundledOptions.model_validate({"name": name}))
+    dataset = Bundled(BundledOptions.model_validate({"subset": name}))
     names = dataset.info().class_names
     for split, file in FILES.items():
         images = dataset.split(split)
@@ -53,7 +53,7 @@ def test_counts_are_those_of_the_description(name: str) -> None:
     ("name", "train", "public", "test"), [("eurosat", 350, 250, 200), ("fashion_mnist", 300, 300, 200)]
 )
 def test_classes_are_balanced(name: str, train: int, public: int, test: int) -> None:
-    dataset = Bundled(BundledOptions.model_validate({"name": name}))
+    dataset = Bundled(BundledOptions.model_validate({"subset": name}))
     for split, count in (("train", train), ("public", public), ("test", test)):
         images = dataset.split(split)
         assert images is not None
@@ -62,7 +62,7 @@ def test_classes_are_balanced(name: str, train: int, public: int, test: int) -> 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_image_decodes_and_no_picture_is_there_twice(name: str) -> None:
-    dataset = Bundled(BundledOptions.model_validate({"name": name}))
+    dataset = Bundled(BundledOptions.model_validate({"subset": name}))
     seen: dict[bytes, str] = {}
     for split in FILES:
         images = dataset.split(split)
@@ -77,7 +77,7 @@ def test_every_image_decodes_and_no_picture_is_there_twice(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_licence_and_attribution_are_stated(name: str) -> None:
-    info = Bundled(BundledOptions.model_validate({"name": name})).info()
+    info = Bundled(BundledOptions.model_validate({"subset": name})).info()
     assert any(licence in info.licence for licence in FREE)
     assert "SA" not in info.licence
     assert info.attribution
