@@ -1,6 +1,9 @@
 """Train the embedded foundation model `tiny`, one stage after another, each resumable.
 
     python tools/train_tiny.py all --source DATA --work .train --out fgl/plugins/generators/tiny
+    python tools/train_tiny.py all --source DATA --work .train2 --start fgl/plugins/generators/tiny --minutes 120
+
+The second line goes on from weights that were shipped.
 
 Stages: judge (perceptual network), ae (autoencoder), unet (tokenizer, text encoder and denoiser), export; all.
 Every stage saves a checkpoint once a minute and goes on from it. Only the public half of the training images is used.
@@ -22,6 +25,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 import yaml
+from diffusers import AutoencoderTiny, UNet2DConditionModel
 from torch import Tensor
 
 from fgl.plugins.prompts.measure import measure
@@ -201,8 +205,11 @@ def train_autoencoder(
     return model.eval().requires_grad_(False)
 
 
-def prepare_text(config: dict[str, Any], parts: list[Any], work: Path, seed: int) -> tuple[Any, list[Tensor]]:
-    """Tokenizer, and for each dataset int16 token ids [n, pool, length] of its caption pool. Cached."""
+def prepare_text(
+    config: dict[str, Any], parts: list[Any], work: Path, seed: int, start: Path | None
+) -> tuple[Any, list[Tensor]]:
+    """Tokenizer (that of `start`, or a new one), and for each dataset int16 token ids [n, pool, length] of its caption
+    pool. Cached."""
     folder, cache = work / "tokenizer", work / "tokens.pt"
     if cache.exists():
         return text.CLIPTokenizer.from_pretrained(folder), list(torch.load(cache, weights_only=True).values())
@@ -211,7 +218,11 @@ def prepare_text(config: dict[str, Any], parts: list[Any], work: Path, seed: int
         labels = [part.class_names[label] for label in part.labels]
         pools[part.name] = captions.pool(labels, part.domains, measure(part.images), config["pool"], seed)
     everything = [line for lines in pools.values() for one in lines for line in one]
-    tokenizer = text.train_tokenizer(everything, config["vocabulary"], config["length"], folder)
+    if start is None:
+        tokenizer = text.train_tokenizer(everything, config["vocabulary"], config["length"], folder)
+    else:
+        tokenizer = text.CLIPTokenizer.from_pretrained(start / "tokenizer")
+        tokenizer.save_pretrained(folder)
     tokens = {}
     for name, lines in pools.items():
         flat = [line for one in lines for line in one]
@@ -222,15 +233,20 @@ def prepare_text(config: dict[str, Any], parts: list[Any], work: Path, seed: int
 
 
 def train_denoiser(config: dict[str, Any], everything: dict[str, Any], vae: Any, parts: list[Any], work: Path,
-                   device: torch.device) -> tuple[Any, Any, Any]:  # fmt: skip
-    """Train text encoder and UNet together on v-prediction; what ships is their exponential moving average."""
+                   device: torch.device, start: Path | None) -> None:  # fmt: skip
+    """Train text encoder and UNet together on v-prediction; what ships is their exponential moving average.
+
+    start: a pipeline whose weights to go on from, with an optimizer state of zero."""
     words = everything["text"]
-    tokenizer, tokens = prepare_text(words, parts, work, everything["seed"])
+    tokenizer, tokens = prepare_text(words, parts, work, everything["seed"], start)
     latents = denoiser.latents(vae, parts, work / "latents.pt", device)
     encoder = text.text_encoder(tokenizer, words["width"], words["layers"], words["length"]).to(device)
     model = denoiser.unet(config["widths"], config["layers"], latents[0].shape[2], words["width"])
     model = model.to(device, memory_format=torch.channels_last)
     both = torch.nn.ModuleList([encoder, model])
+    if start is not None:
+        encoder.load_state_dict(text.CLIPTextModel.from_pretrained(start / "text_encoder").state_dict())
+        model.load_state_dict(UNet2DConditionModel.from_pretrained(start, subfolder="unet").state_dict())
     optimizer = torch.optim.AdamW(both.parameters(), config["lr"], betas=(0.9, 0.99), weight_decay=0.01)
     average = {key: value.detach().clone() for key, value in both.state_dict().items()}
     stage = Stage("unet", work, config["minutes"])
@@ -273,8 +289,6 @@ def train_denoiser(config: dict[str, Any], everything: dict[str, Any], vae: Any,
             stage.log(loss=loss.item())
         if stage.due():
             stage.save(model=both.state_dict(), average=average, optimizer=optimizer.state_dict())
-    both.load_state_dict(average)
-    return tokenizer, encoder.eval(), model.eval()
 
 
 def export(config: dict[str, Any], work: Path, out: Path) -> None:
@@ -302,6 +316,10 @@ def main() -> None:
     parser.add_argument("stage", choices=["judge", "ae", "unet", "export", "all"])
     parser.add_argument("--source", type=Path, required=True, help="folder with <dataset>/{train,test}.parquet")
     parser.add_argument("--work", type=Path, default=Path(".train"))
+    parser.add_argument(
+        "--start", type=Path, help="pipeline to go on from: its autoencoder is kept, the rest trained on"
+    )
+    parser.add_argument("--minutes", type=float, help="of the stage unet, instead of the configuration's")
     parser.add_argument("--out", type=Path, default=Path("fgl/plugins/generators/tiny"))
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
@@ -314,15 +332,21 @@ def main() -> None:
         return
     torch.manual_seed(config["seed"])
     device = torch.device(args.device)
+    if args.minutes is not None:
+        config["unet"]["minutes"] = args.minutes
     parts = [load(args.source, name, "public") for name in config["shares"]]
     sampler = Sampler(parts, config["shares"], device, config["seed"])
-    judge = train_judge(config["judge"], sampler, args.work, device)
-    if args.stage == "judge":
-        return
-    vae = train_autoencoder(config["ae"], sampler, judge, args.work, device)
-    if args.stage == "ae":
-        return
-    train_denoiser(config["unet"], config, vae, parts, args.work, device)
+    if args.start is not None:
+        vae = AutoencoderTiny.from_pretrained(args.start, subfolder="vae").to(device).requires_grad_(False)
+        torch.save({"average": vae.state_dict()}, args.work / "ae.pt")
+    else:
+        judge = train_judge(config["judge"], sampler, args.work, device)
+        if args.stage == "judge":
+            return
+        vae = train_autoencoder(config["ae"], sampler, judge, args.work, device)
+        if args.stage == "ae":
+            return
+    train_denoiser(config["unet"], config, vae, parts, args.work, device, args.start)
     if args.stage == "all":
         export(config, args.work, args.out)
 

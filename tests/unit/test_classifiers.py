@@ -102,8 +102,8 @@ def test_the_best_epoch_on_validation_is_selected_and_the_last_is_kept():
     validation = toy(45, seed=2)
     assert (model.predict(validation.pixels, "selected") == validation.labels).mean() == pytest.approx(max(scores))
     assert (model.predict(validation.pixels, "last") == validation.labels).mean() == pytest.approx(scores[-1])
-    best = scores.index(max(scores)) + 1
-    # The first of equal epochs: training that many epochs at this constant rate gives the same weights.
+    best = len(scores) - scores[::-1].index(max(scores))
+    # The last of equal epochs: training that many epochs at this constant rate gives the same weights.
     assert same(model.state("selected"), classifier(lr=0.05, epochs=best).fit(toy(), None, CONTEXT).state("last"))
 
 

@@ -37,8 +37,8 @@ class TransformersClassifier:
         return Trained(network, kept, kept)
 
     def fit(self, train: LabelledPixels, validation: LabelledPixels | None, context: FitContext) -> Trained:
-        """Train on `train`; select the epoch by top-1 on `validation`, the earlier of equals (the last epoch where it
-        is None or empty).
+        """Train on `train`; select the epoch by top-1 on `validation`, the later of equals, because synthetic
+        validation images are soon all told right (the last epoch where there is no validation set).
 
         Equal seed, device, thread count and libraries give equal weights. Raises DataError for labels outside the
         class names or no images, ModelError where training diverges.
@@ -107,7 +107,7 @@ class TransformersClassifier:
                 if validation is None:
                     continue
                 entry["validation_top1"] = self._top1(network, average, validation, augmenter, len(context.class_names))
-                if entry["validation_top1"] > best:
+                if entry["validation_top1"] >= best:
                     best, selected = entry["validation_top1"], _snapshot(model) if average is None else _clone(average)
         last = _snapshot(model) if average is None else average
         return Trained(network, selected or last, last, history)
