@@ -141,14 +141,19 @@ def train_judge(config: dict[str, Any], sampler: Sampler, work: Path, device: to
 
 
 def train_autoencoder(
-    config: dict[str, Any], sampler: Sampler, judge: nets.Judge, work: Path, device: torch.device
+    config: dict[str, Any], sampler: Sampler, judge: nets.Judge, work: Path, device: torch.device, start: Path | None
 ) -> Any:
-    """Minimise L1 + gradient + perceptual (+ adversarial) loss, with latents pulled to zero mean and unit variance.
+    """Minimise L1 + gradient + perceptual + adversarial loss, with latents pulled to zero mean and unit variance.
 
-    Noise on the latents during training makes the decoder forgive the denoiser's small errors.
+    Noise on the latents during training makes the decoder forgive the denoiser's small errors. The adversarial term
+    is scaled so that its gradient at the last layer is `adversarial` times that of the others (Esser et al. 2021).
+    start: a pipeline whose autoencoder to go on from.
     """
     stage = Stage("ae", work, config["minutes"])
-    model = nets.autoencoder(config["width"], config["latent_channels"]).to(device, memory_format=torch.channels_last)
+    model = nets.autoencoder(config["width"], config["latent_channels"])
+    if start is not None:
+        model.load_state_dict(AutoencoderTiny.from_pretrained(start, subfolder="vae").state_dict())
+    model = model.to(device, memory_format=torch.channels_last)
     critic = nets.Discriminator().to(device, memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(model.parameters(), config["lr"], betas=(0.9, 0.99), weight_decay=0.0)
     against = torch.optim.AdamW(critic.parameters(), config["lr"] / 2, betas=(0.5, 0.99), weight_decay=0.0)
@@ -159,11 +164,12 @@ def train_autoencoder(
         critic.load_state_dict(stage.state["critic"])
         against.load_state_dict(stage.state["against"])
         average = stage.state["average"]
+    last, scale = model.decoder.layers[-1].weight, 0.0
     while stage.progress < 1:
         warm = min(1.0, stage.step / 200)
         for group in optimizer.param_groups:
             group["lr"] = config["lr"] * warm * (0.5 + 0.5 * float(np.cos(np.pi * stage.progress))) + 1e-5
-        adversarial = config["adversarial"] if stage.progress > config["adversarial_from"] else 0.0
+        adversarial = config["adversarial"] if stage.progress > config["adversarial_after"] else 0.0
         x, _ = sampler.batch(config["batch"])
         x = x.contiguous(memory_format=torch.channels_last)
         with torch.autocast(device.type, torch.bfloat16):
@@ -177,7 +183,13 @@ def train_autoencoder(
         edges = nets.gradient_loss(y, x)
         spread = z.mean((0, 2, 3)).square().mean() + (z.std((0, 2, 3)) - 1).square().mean()
         loss = pixel + config["edges"] * edges + config["perceptual"] * perceptual + config["spread"] * spread
-        loss = loss + adversarial * fool
+        if adversarial:
+            if stage.step % 20 == 0 or not scale:
+                size, against_size = (
+                    torch.autograd.grad(term, last, retain_graph=True)[0].norm() for term in (loss, fool.float())
+                )
+                scale = min(float(size / (against_size + 1e-6)), 10.0)
+            loss = loss + adversarial * scale * fool
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -197,7 +209,7 @@ def train_autoencoder(
         if stage.step % 50 == 0:
             stage.log(loss=loss.item(), pixel=pixel.item(), edges=edges.item(), perceptual=perceptual.item(),
                       spread=spread.item(), psnr=(-10 * ((y - x) / 2).square().mean((1, 2, 3)).log10()).mean().item(),
-                      fool=fool.item())  # fmt: skip
+                      fool=fool.item(), scale=scale)  # fmt: skip
         if stage.due():
             stage.save(model=model.state_dict(), average=average, optimizer=optimizer.state_dict(),
                        critic=critic.state_dict(), against=against.state_dict())  # fmt: skip
@@ -247,20 +259,20 @@ def train_denoiser(config: dict[str, Any], everything: dict[str, Any], vae: Any,
     if start is not None:
         encoder.load_state_dict(text.CLIPTextModel.from_pretrained(start / "text_encoder").state_dict())
         model.load_state_dict(UNet2DConditionModel.from_pretrained(start, subfolder="unet").state_dict())
-    optimizer = torch.optim.AdamW(both.parameters(), config["lr"], betas=(0.9, 0.99), weight_decay=0.01)
+    optimizer = denoiser.Optimizer(both, config["lr"], config["muon_lr"], config["weight_decay"])
     average = {key: value.detach().clone() for key, value in both.state_dict().items()}
     stage = Stage("unet", work, config["minutes"])
     if stage.state:
         both.load_state_dict(stage.state["model"])
         optimizer.load_state_dict(stage.state["optimizer"])
         average = stage.state["average"]
+    fast = torch.compile(model) if config["compile"] else model
     alphas = denoiser.scheduler().alphas_cumprod.to(device)
     rng = torch.Generator().manual_seed(everything["seed"] + stage.step)
     counts = denoiser.sizes(config["batch"], config["shares"])
+    losses: list[float] = []
     while stage.progress < 1:
         warm = min(1.0, stage.step / 300)
-        for group in optimizer.param_groups:
-            group["lr"] = config["lr"] * warm * (0.5 + 0.5 * float(np.cos(np.pi * stage.progress))) + 1e-6
         zs, ids = [], []
         for latent, token, count in zip(latents, tokens, counts, strict=True):
             rows = denoiser.choose(rng, latent.shape[1], count)
@@ -274,19 +286,21 @@ def train_denoiser(config: dict[str, Any], everything: dict[str, Any], vae: Any,
         target = a.sqrt() * noise - (1 - a).sqrt() * z
         with torch.autocast(device.type, torch.bfloat16):
             hidden = encoder(torch.cat(ids).to(device).long()).last_hidden_state
-            guess = model(noisy.contiguous(memory_format=torch.channels_last), t, hidden).sample
+            guess = fast(noisy.contiguous(memory_format=torch.channels_last), t, hidden).sample
         loss = F.mse_loss(guess.float(), target)
-        optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(both.parameters(), 1.0)
-        optimizer.step()
+        # Constant until `decay` of the time is left, then linearly to zero: longer runs can go on from its checkpoint.
+        optimizer.step(warm * min(1.0, max(1 - stage.progress, 0.002) / config["decay"]))
         with torch.no_grad():
             keep = min(config["ema"], (stage.step + 1) / (stage.step + 10))
             values = list(both.state_dict().values())
             torch._foreach_lerp_(list(average.values()), values, 1 - keep)
         stage.tick()
+        losses.append(loss.item())
         if stage.step % 50 == 0:
-            stage.log(loss=loss.item())
+            stage.log(loss=sum(losses) / len(losses))
+            losses.clear()
         if stage.due():
             stage.save(model=both.state_dict(), average=average, optimizer=optimizer.state_dict())
 
@@ -319,7 +333,7 @@ def main() -> None:
     parser.add_argument(
         "--start", type=Path, help="pipeline to go on from: its autoencoder is kept, the rest trained on"
     )
-    parser.add_argument("--minutes", type=float, help="of the stage unet, instead of the configuration's")
+    parser.add_argument("--minutes", type=float, help="of the stage ae or unet, instead of the configuration's")
     parser.add_argument("--out", type=Path, default=Path("fgl/plugins/generators/tiny"))
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
@@ -333,17 +347,17 @@ def main() -> None:
     torch.manual_seed(config["seed"])
     device = torch.device(args.device)
     if args.minutes is not None:
-        config["unet"]["minutes"] = args.minutes
+        config["ae" if args.stage == "ae" else "unet"]["minutes"] = args.minutes
     parts = [load(args.source, name, "public") for name in config["shares"]]
     sampler = Sampler(parts, config["shares"], device, config["seed"])
-    if args.start is not None:
+    if args.start is not None and args.stage != "ae" and not (args.work / "ae.pt").exists():
         vae = AutoencoderTiny.from_pretrained(args.start, subfolder="vae").to(device).requires_grad_(False)
         torch.save({"average": vae.state_dict()}, args.work / "ae.pt")
     else:
         judge = train_judge(config["judge"], sampler, args.work, device)
         if args.stage == "judge":
             return
-        vae = train_autoencoder(config["ae"], sampler, judge, args.work, device)
+        vae = train_autoencoder(config["ae"], sampler, judge, args.work, device, args.start)
         if args.stage == "ae":
             return
     train_denoiser(config["unet"], config, vae, parts, args.work, device, args.start)

@@ -46,4 +46,6 @@ def text_encoder(tokenizer: CLIPTokenizer, width: int, layers: int, length: int)
         num_attention_heads=width // 32, max_position_embeddings=length, projection_dim=width,
         bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
     )  # fmt: skip
+    # Plain matrix products, as in the UNet: fused attention is slower over so few tokens.
+    config._attn_implementation = "eager"
     return CLIPTextModel(config)
