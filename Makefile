@@ -9,11 +9,13 @@ STAMP := $(VENV)/.installed
 run: $(STAMP)
 	$(BIN)/fgl run --set controls=all $(ARGS)
 
-test: $(STAMP)
+lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 	$(BIN)/mypy
+
+test: lint
 	$(BIN)/pytest $(ARGS)
 	$(BIN)/pytest plugins-contrib/fgl-example-prompts/tests
 

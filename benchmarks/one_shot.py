@@ -29,6 +29,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--images-per-class", type=int, default=160)
     parser.add_argument("--prompt-strategy", default="class-name")
+    parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--guidance", type=float, help="instead of the generator's default")
     parser.add_argument("--steps", type=int, help="instead of the generator's default")
     parser.add_argument("--pooled", action="store_true", help="also train on the pooled real data of all clients")
@@ -40,7 +41,7 @@ def main() -> None:
     if args.steps is not None:
         generator["num_inference_steps"] = args.steps
     runs = []
-    for seed in range(args.seeds):
+    for seed in range(args.first_seed, args.first_seed + args.seeds):
         config = {
             "seed": seed,
             "dataset": f"bundled:{args.dataset}",

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from fgl.core.config import RunConfig
 
+_OWN_COMMANDS = ("run", "digest", "config", "plugins")
 PARTITIONS = ("dirichlet", "iid", "domain")
 
 
@@ -42,11 +43,14 @@ def build(manager: Manager) -> typer.Typer:
     plugins.command("list")(plugins_list)
     plugins.command("show")(plugins_show)
     for name, register in manager.commands():
+        if name in _OWN_COMMANDS:
+            continue  # typer would let the plugin's group replace the command
         mounted = typer.Typer(help=f"Commands of the plugin {name}.", no_args_is_help=True)
         try:
             register(mounted)
         except Exception as error:
-            _console().print(f"warning: plugin {name!r} could not add its commands: {error}", style="yellow")
+            text = f"warning: plugin {name!r} could not add its commands: {error}"
+            _console().print(text, style="yellow", markup=False)
             continue
         app.add_typer(mounted, name=name)
     return app
@@ -59,9 +63,6 @@ def main() -> None:
     except FGLError as error:
         _say_error(error)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        _console().print("interrupted: the same command with the same --out goes on from here", style="yellow")
-        sys.exit(130)
 
 
 def _print_version(asked: bool) -> None:
@@ -128,13 +129,13 @@ def run_command(
     from fgl.core.types import Silent
 
     manager = Manager.load()
-    resolved = _resolve(manager, config, locals())
+    resolved, given = _resolve(manager, config, locals())
     console = _console()
     say = Silent() if quiet else None
-    with _stdout_to_stderr():
-        folder = out if out is not None else fresh_folder()
+    folder = out if out is not None else fresh_folder()
+    with _stdout_to_stderr(), _interruptible(folder):
         if not quiet:
-            _announce(console, resolved, dataset is None and config is None, folder)
+            _announce(console, resolved, "dataset" not in given, folder)
         if dry_run:
             result = _dry_run(manager, resolved)
         elif say is not None:
@@ -148,6 +149,8 @@ def run_command(
                 session = open_session(resolved, manager, RunDir(folder), shown)
                 with session.run.lock():
                     result = execute(session)
+    if not (quiet or dry_run):
+        _warn(console, result, resolved)
     if as_json:
         print(json.dumps(result, ensure_ascii=False))
     elif dry_run:
@@ -161,8 +164,8 @@ def run_command(
 
         plain = Console(width=None if sys.stdout.isatty() else 150)
         plain.print(result_table(rows(result), result["result"]["selected"]["images"]))
-        plain.print(f"contact sheets: {folder}/sheets/", soft_wrap=True, highlight=False)
-        plain.print(f"report:         {folder}/report.md, {folder}/report.json", soft_wrap=True, highlight=False)
+        for line in (f"contact sheets: {folder}/sheets/", f"report:         {folder}/report.md, {folder}/report.json"):
+            plain.print(line, soft_wrap=True, highlight=False, markup=False)
 
 
 def config_show(
@@ -183,7 +186,7 @@ def config_show(
     as_json: Json = False,
 ) -> None:
     """Print the configuration that `fgl run` with the same arguments would use, as YAML."""
-    resolved = _resolve(Manager.load(), config, locals())
+    resolved, _ = _resolve(Manager.load(), config, locals())
     print(json.dumps(resolved.to_dict(), ensure_ascii=False) if as_json else resolved.to_yaml(), end="\n" * as_json)
 
 
@@ -255,12 +258,28 @@ def plugins_show(name: Annotated[str, typer.Argument(metavar="NAME")]) -> None:
                 if info.is_required() and option not in defaults
                 else json.dumps(defaults.get(option), ensure_ascii=False, default=str)
             )
-            kind = (
-                getattr(info.annotation, "__name__", None) if not getattr(info.annotation, "__args__", None) else None
-            )
-            print(f"  {entry.family}.{option}: {kind or str(info.annotation).replace('typing.', '')} = {shown}")
+            print(f"  {entry.family}.{option}: {_type(info.annotation)} = {shown}")
             if info.description:
                 print(f"      {info.description}")
+
+
+def _type(annotation: Any) -> str:
+    """A type as a person writes it: without the constraints and validators that pydantic keeps in it."""
+    from types import UnionType
+    from typing import Annotated, Literal, Union, get_args, get_origin
+
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _type(arguments[0])
+    if origin in (Union, UnionType):
+        return " | ".join(_type(argument) for argument in arguments)
+    if origin is Literal:
+        return " | ".join(json.dumps(argument) for argument in arguments)
+    if annotation is type(None):
+        return "null"
+    name = getattr(origin or annotation, "__name__", str(annotation))
+    inner = [_type(argument) for argument in arguments if argument is not Ellipsis]
+    return f"{name}[{', '.join(inner)}]" if inner else name
 
 
 def _effective(cls: Any, defaults: dict[str, Any]) -> dict[str, Any]:
@@ -271,8 +290,10 @@ def _effective(cls: Any, defaults: dict[str, Any]) -> dict[str, Any]:
         return {k: f.get_default(call_default_factory=True) for k, f in cls.model_fields.items() if not f.is_required()}
 
 
-def _resolve(manager: Manager, config: str | None, flags: dict[str, Any]) -> RunConfig:
-    """YAML, then flags, then --set, over the defaults."""
+def _resolve(manager: Manager, config: str | None, flags: dict[str, Any]) -> tuple[RunConfig, set[str]]:
+    """YAML, then flags, then --set, over the defaults; and the top-level keys that any of them gave.
+
+    Raises ConfigError with every problem of all three."""
     from fgl.core.config import expand, read_yaml, resolve, set_option
 
     layers: list[dict[str, Any]] = [read_yaml(Path(config))] if config is not None else []
@@ -288,22 +309,49 @@ def _resolve(manager: Manager, config: str | None, flags: dict[str, Any]) -> Run
     layer |= {key: flags[key] for key in ("seed", "device") if flags[key] is not None}
     layers.append(layer)
     extra: dict[str, Any] = {}
+    problems: list[Problem] = []
     for assignment in flags["set_"] or ():
-        set_option(extra, assignment)
+        try:
+            set_option(extra, assignment)
+        except ConfigError as error:
+            problems += error.problems
     layers.append(extra)
-    return resolve(layers, manager.registry, config or "the configuration")
+    source = config or "the configuration"
+    try:
+        resolved = resolve(layers, manager.registry, source)
+    except ConfigError as error:
+        raise ConfigError([*problems, *error.problems], source) from None
+    if problems:
+        raise ConfigError(problems, "the command line")
+    return resolved, {str(key) for layer in layers for key in layer}
 
 
 def _announce(console: Console, config: RunConfig, bundled: bool, folder: Path) -> None:
     data = config.dataset.options.get("subset") or config.dataset.options.get("path") or ""
     said = " (no --dataset given: the bundled one)" if bundled and config.dataset.name == "bundled" else ""
-    console.print(f"dataset {config.dataset.name} {data}{said}", highlight=False)
+    console.print(f"dataset {config.dataset.name} {data}{said}", highlight=False, markup=False)
     console.print(
         f"generator {config.generator.name}, prompts {config.prompt_strategy.name}, "
         f"aggregator {config.aggregator.name}, classifier {config.classifier.name}, seed {config.seed} → {folder}",
         highlight=False,
         soft_wrap=True,
+        markup=False,
     )
+
+
+def _warn(console: Console, result: dict[str, Any], config: RunConfig) -> None:
+    """What went otherwise than asked, and would be overlooked in a report."""
+    lines = [f"{client} was refused: {reason}" for client, reason in result["upload"]["refused"].items()]
+    missing, skipped = result["synthetic"]["missing_classes"], result["dataset"]["skipped"]
+    if missing:
+        lines.append(f"no client holds {', '.join(missing)}: there is no synthetic image of it")
+    if skipped:
+        lines.append(f"left out {len(skipped)} unreadable image{'s' * (len(skipped) > 1)}, named in the report")
+    left_out = set(config.controls) - {control["name"] for control in result["controls"]}
+    if left_out:
+        lines.append(f"no control {', '.join(sorted(left_out))}: the dataset has nothing for it")
+    for line in lines:
+        console.print(f"note: {line}", style="yellow", highlight=False, markup=False, soft_wrap=True)
 
 
 def _dry_run(manager: Manager, config: RunConfig) -> dict[str, Any]:
@@ -320,9 +368,20 @@ def _dry_run(manager: Manager, config: RunConfig) -> dict[str, Any]:
         "train_images": len(train), "test_images": len(test), "device": session.device,
         "synthetic_images": config.synthesis.images_per_class * len(session.info.class_names),
         "arrays": {spec.name: list(spec.shape) for spec in session.generator.declare().arrays},
-        "controls": list(config.controls),
+        "controls": list(session.config.controls),
     }  # fmt: skip
     return {"dry_run": plan, "config": config.to_dict()}
+
+
+@contextmanager
+def _interruptible(folder: Path) -> Iterator[None]:
+    """Typer ends an interrupted command without a word; a person wants to know how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        hint = f"interrupted: the same command with --out {folder} goes on from here"
+        _console().print(hint, style="yellow", highlight=False, markup=False, soft_wrap=True)
+        raise typer.Exit(130) from None
 
 
 @contextmanager

@@ -10,27 +10,43 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+
 _EVERY = 5.0  # seconds between two plain lines of one task
+
+
+def rate(done: int, seconds: float, unit: str) -> str:
+    """How fast: images a second, or seconds an image where that is the readable one."""
+    a_second = done / max(seconds, 1e-3)
+    if 0 < a_second < 1:
+        return f"{1 / a_second:.1f} s/{unit.removesuffix('s')}"
+    return f"{a_second:,.0f} {unit}/s" if a_second >= 10 else f"{a_second:.1f} {unit}/s"
+
+
+def finished(what: str, done: int, seconds: float, unit: str) -> str:
+    return f"{what}: {done:,} {unit} in {seconds:.1f} s ({rate(done, seconds, unit)})"
 
 
 class RichTask:
     """A bar with rate and time left."""
 
     def __init__(self, bars: Progress, what: str, total: int, unit: str) -> None:
-        self.bars, self.unit, self.start, self.done = bars, unit, time.monotonic(), 0
+        self.bars, self.what, self.unit, self.start, self.done = bars, what, unit, time.monotonic(), 0
         self.id = bars.add_task(what, total=total, rate="")
 
     def __enter__(self) -> RichTask:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self.bars.update(self.id, visible=self.done > 0 and error[0] is None)
-        self.bars.stop_task(self.id)
+        # A line instead of the bar: with all stages' bars on screen, the ones at work would be below its edge.
+        self.bars.remove_task(self.id)
+        seconds = time.monotonic() - self.start
+        if error[0] is None and seconds >= 1:
+            self.bars.console.print(finished(self.what, self.done, seconds, self.unit), highlight=False, markup=False)
 
     def advance(self, count: int = 1, note: str = "") -> None:
         self.done += count
-        seconds = max(time.monotonic() - self.start, 1e-3)
-        self.bars.update(self.id, advance=count, rate=f"{self.done / seconds:,.0f} {self.unit}/s")
+        shown = rate(self.done, time.monotonic() - self.start, self.unit)
+        self.bars.update(self.id, advance=count, rate=shown)
 
 
 class RichProgress:
@@ -69,17 +85,18 @@ class PlainTask:
         seconds = time.monotonic() - self.start
         # Short tasks that went well need no line.
         if error[0] is None and seconds >= 1:
-            rate = self.done / seconds
-            self.console.print(f"{self.what}: {self.done} {self.unit} in {seconds:.1f} s ({rate:,.0f} {self.unit}/s)")
+            line = finished(self.what, self.done, seconds, self.unit)
+            self.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     def advance(self, count: int = 1, note: str = "") -> None:
         self.done += count
         now = time.monotonic()
         if now - self.shown >= _EVERY and self.done < self.total:
             self.shown = now
-            rate = self.done / (now - self.start)
-            left = (self.total - self.done) / max(rate, 1e-9)
-            self.console.print(f"{self.what}: {self.done}/{self.total} ({rate:,.0f} {self.unit}/s, {left:.0f} s left)")
+            seconds = now - self.start
+            left = (self.total - self.done) * seconds / max(self.done, 1)
+            line = f"{self.what}: {self.done}/{self.total} ({rate(self.done, seconds, self.unit)}, {left:.0f} s left)"
+            self.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 class PlainProgress:

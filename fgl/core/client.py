@@ -10,7 +10,7 @@ from typing import Any
 
 from fgl.core import upload
 from fgl.core.config import RunConfig, resolve
-from fgl.core.errors import DataError, UploadError
+from fgl.core.errors import BrokenPluginError, DataError, FGLError, UploadError
 from fgl.core.manager import Manager
 from fgl.core.store import RunDir
 from fgl.core.types import ClientContext, Prompt, Subset
@@ -44,13 +44,23 @@ def prepare(payload: bytes) -> bytes:
         encode=lambda prompts: site.encoder.encode(prompts)[0],
         seed=client_seed(site.config.seed, client_id, round_number),
     )
-    prompts = site.strategy.prompts(context)
+    prompts = _ask(site, context)
     if not prompts:
         raise UploadError(f"the prompt strategy wrote no prompt for {client_id}")
     arrays, indices = site.encoder.encode(prompts)
     data = upload.encode(client_id, round_number, site.declaration, site.config.upload.codec, prompts, arrays, indices)
     _keep(Path(asked["private"]), prompts, data)
     return data
+
+
+def _ask(site: Site, context: ClientContext) -> list[Prompt]:
+    try:
+        return list(site.strategy.prompts(context))
+    except FGLError:
+        raise
+    except Exception as error:
+        name = site.config.prompt_strategy.name
+        raise BrokenPluginError(f"prompt strategy {name!r} raised {type(error).__name__}: {error}") from error
 
 
 def client_seed(run_seed: int, client_id: str, round_number: int) -> int:
@@ -61,9 +71,9 @@ def client_seed(run_seed: int, client_id: str, round_number: int) -> int:
 class Site:
     """What a client has loaded. Simulated clients of one process share it, as they share the machine."""
 
-    def __init__(self, config: RunConfig, manager: Manager, device: str) -> None:
+    def __init__(self, config: RunConfig, manager: Manager, device: str, data: str) -> None:
         self.config = config
-        dataset = manager.create("dataset", config.dataset)
+        dataset = _dataset(json.dumps([config.dataset.name, config.dataset.options], sort_keys=True), data)
         self.class_names: tuple[str, ...] = dataset.info().class_names
         self.train = dataset.split("train")
         partitioner = manager.create("partition", config.partition)
@@ -77,7 +87,14 @@ class Site:
 @lru_cache(maxsize=1)
 def _site(config: str, device: str, data: str) -> Site:
     manager = Manager.load()
-    return Site(resolve([json.loads(config)], manager.registry), manager, device)
+    return Site(resolve([json.loads(config)], manager.registry), manager, device, data)
+
+
+@lru_cache(maxsize=1)
+def _dataset(selected: str, data: str) -> Any:
+    """Kept apart from the site: another prompt strategy over the same images does not read them again."""
+    name, options = json.loads(selected)
+    return Manager.load().registry.create("dataset", name, options)
 
 
 def _keep(folder: Path, prompts: list[Prompt], data: bytes) -> None:
@@ -88,7 +105,5 @@ def _keep(folder: Path, prompts: list[Prompt], data: bytes) -> None:
         for p in prompts
     ]  # fmt: skip
     run.write(folder / "prompts.jsonl", "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines).encode())
-    # What the same rows would cost as strings: each prompt with its label, each distinct negative prompt once.
-    text = sum(len(p.text.encode()) + 4 for p in prompts)
-    text += sum(len(negative.encode()) for negative in {p.negative for p in prompts if p.negative})
-    run.write_json(folder / "summary.json", {"prompts": len(prompts), "text_bytes": text, "upload_bytes": len(data)})
+    summary = {"prompts": len(prompts), "text_bytes": upload.text_bytes(prompts), "upload_bytes": len(data)}
+    run.write_json(folder / "summary.json", summary)

@@ -59,6 +59,12 @@ class RunConfig(BaseModel):
     federation: Selected
     executor: Selected
     controls: tuple[str, ...]
+    all_controls: bool = False
+    """Whether `controls: all` was asked for: then those that the dataset cannot serve are left out, not refused."""
+
+    def control_strategies(self) -> list[str]:
+        """Prompt strategies that are run as controls."""
+        return [name.removeprefix(PROMPTS_CONTROL) for name in self.controls if name.startswith(PROMPTS_CONTROL)]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values in the form that a YAML file has; `resolve` turns it into an equal RunConfig."""
@@ -68,7 +74,7 @@ class RunConfig(BaseModel):
             result[family] = (
                 {"name": value.name, **value.options} if isinstance(value, Selected) else value.model_dump(mode="json")
             )
-        result["controls"] = list(self.controls)
+        result["controls"] = "all" if self.all_controls else list(self.controls)
         return result
 
     def to_yaml(self) -> str:
@@ -93,6 +99,7 @@ DEFAULTS: dict[str, Any] = {
 }
 CONTROLS = ("class-list", "fedavg", "local", "public", "pooled")
 PROMPTS_CONTROL = "prompts:"
+_DATASETS = ("bundled", "hf", "parquet", "imagefolder")  # have a short form of their own, see `expand`
 _ORDER = (
     "dataset", "partition", "prompt_strategy", "upload", "aggregator", "generator", "synthesis", "classifier",
     "algorithm", "federation", "executor",
@@ -145,10 +152,12 @@ def expand(family: str, value: str) -> dict[str, Any]:
     or a path, whose kind is read off what lies there."""
     if family != "dataset":
         return {"name": value}
+    if value in _DATASETS:
+        return {"name": value}
     name, colon, rest = value.partition(":")
     if colon and name == "bundled":
         return {"name": name, "subset": rest}
-    if colon and name in ("hf", "parquet", "imagefolder"):
+    if colon and name in _DATASETS:
         return {"name": name, "path": rest}
     path = Path(value).expanduser()
     if path.is_file():
@@ -157,6 +166,8 @@ def expand(family: str, value: str) -> dict[str, Any]:
         if any((path / marker).exists() for marker in ("dataset_info.json", "dataset_dict.json")):
             return {"name": "hf", "path": value}
         return {"name": "parquet" if any(path.glob("*.parquet")) else "imagefolder", "path": value}
+    if value.startswith((".", "~", "/")):  # a path that is not there: the dataset says what is there instead
+        return {"name": "parquet" if value.endswith(".parquet") else "imagefolder", "path": value}
     return {"name": value}
 
 
@@ -173,13 +184,15 @@ def resolve(layers: Sequence[Mapping[str, Any]], registry: Registry, source: str
     values: dict[str, Any] = {
         "seed": _integer(merged["seed"], problems),
         "device": _device(merged["device"], problems),
-        "controls": _controls(merged["controls"], registry, problems),
+        "all_controls": merged["controls"] == "all",
     }
     for family in _ORDER:
         given = merged[family]
         values[family] = (
             _plain(family, given, problems) if family in _PLAIN else _component(family, given, registry, problems)
         )
+    strategy = values["prompt_strategy"].name if values["prompt_strategy"] is not None else ""
+    values["controls"] = _controls(merged["controls"], strategy, registry, problems)
     if problems:
         raise ConfigError(problems, source)
     return RunConfig(**values)
@@ -215,7 +228,8 @@ def _component(family: str, given: dict[str, Any], registry: Registry, problems:
         entry = registry.find(family, name)
         cls = registry.options_class(entry)
     except PluginError as error:
-        hint = " (a path must exist; a dataset of the Hub is hf:OWNER/NAME)" if family == "dataset" else ""
+        hint = "; a path must exist, bundled data is bundled:NAME, the Hub's is hf:OWNER/NAME"
+        hint = hint if family == "dataset" else ""
         problems.append(Problem(family, repr(name), f"{error}{hint}"))
         return None
     checked = _validate(family, cls, {**entry.component.defaults, **options}, problems)
@@ -272,11 +286,13 @@ def _device(value: Any, problems: list[Problem]) -> str:
     return value
 
 
-def _controls(value: Any, registry: Registry, problems: list[Problem]) -> tuple[str, ...]:
+def _controls(value: Any, strategy: str, registry: Registry, problems: list[Problem]) -> tuple[str, ...]:
+    """strategy: the run's own prompt strategy. "all" has the other one of class-name and attributes beside it."""
     if value == "none":
         return ()
     if value == "all":
-        return (f"{PROMPTS_CONTROL}attributes", *CONTROLS)
+        others = [name for name in ("class-name", "attributes") if name != strategy]
+        return (*(PROMPTS_CONTROL + name for name in others), *CONTROLS)
     if isinstance(value, str):
         value = [value]
     known = [*CONTROLS, *(PROMPTS_CONTROL + name for name in registry.names("prompt_strategy"))]
@@ -287,4 +303,6 @@ def _controls(value: Any, registry: Registry, problems: list[Problem]) -> tuple[
         if item not in known:
             hint = suggestion(str(item), known)
             problems.append(Problem("controls", repr(item), f"unknown control{hint} (known: {', '.join(known)})"))
+        elif item.startswith(PROMPTS_CONTROL):
+            _component("prompt_strategy", {"name": item.removeprefix(PROMPTS_CONTROL)}, registry, problems)
     return tuple(dict.fromkeys(item for item in value if isinstance(item, str)))

@@ -120,6 +120,9 @@ class TrainedClassifier(Protocol):
 class Classifier(Protocol):
     """Trains an image classifier."""
 
+    def check(self, context: FitContext) -> None:
+        """Raise ModelError where no such classifier can be built. Called before anything else is computed."""
+
     def fit(self, train: LabelledPixels, validation: LabelledPixels | None, context: FitContext) -> TrainedClassifier:
         """Train on `train`; select the checkpoint by top-1 on `validation` (the last one where it is None)."""
 

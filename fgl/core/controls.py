@@ -23,7 +23,7 @@ TITLES = {
     "class-list": "server knows only the class list",
     "fedavg": "FedAvg, one round",
     "local": "local only (mean over clients)",
-    "public": "generator's own public half, real images",
+    "public": "real images that trained the generator (a sample)",
     "pooled": "pooled real data of all clients (ceiling)",
 }
 
@@ -64,7 +64,7 @@ def federated(
         algorithm = session.manager.create("algorithm", session.config.algorithm)
         model = algorithm.run(session.classifier, clients, 1, training.context(session, "FedAvg"), on_local)
         score = training.score(session, model, "last")
-        sent = model.size_bytes() * 2 * len(clients)
+        sent = model.size_bytes() * 2 * len(local)
         epochs = session.config.algorithm.options.get("local_epochs")
         mean = {
             "top1": round(float(np.mean([one["top1"] for one in local.values()])), 6),
@@ -100,12 +100,7 @@ def class_list(session: Session, own: list[PlanItem], main: dict[str, Any], dige
             note = "the same set of images as this run's, by construction: reused"
             return {**entry("class-list", main["selected"], note=note), "last": main["last"]["top1"]}, []
         folder = session.run.path("controls", "class-list", "shards")
-        with session.progress.track("synthesize (class list)", len(items)) as task:
-            synthesizer = session.generator.synthesizer(session.device)
-            for shard in shards:
-                if not session.run.shard_done(folder, shard.index, stage_digest):
-                    pixels = np.concatenate(list(synthesizer.synthesize(shard, conditioning, task.advance)))
-                    session.run.write_shard(folder, shard, pixels, session.info.class_names, stage_digest)
+        server.fill(session, folder, conditioning, shards, stage_digest, "synthesize (class list)")
         train, validation = server.load_set(session, folder)
         model = session.classifier.fit(train, validation, training.context(session, "train (class list)"))
         found = entry("class-list", training.score(session, model, "selected"), images=len(items))

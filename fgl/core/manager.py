@@ -79,12 +79,14 @@ class Manager:
                 self.pm.register(module, name=point.name)
                 self.pm.check_pending()
                 self._collect(point.name, distribution)
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 if self.pm.has_plugin(point.name):
                     self.pm.unregister(name=point.name)
                 if not outsider:
                     raise
                 problem = f"{type(error).__name__}: {error}"
+        if problem:
+            self.registry.failed.append(f"{point.name} of {distribution} ({problem})")
         self.statuses.append(PluginStatus(point.name, distribution, version, problem))
 
     def _collect(self, plugin: str, distribution: str) -> None:

@@ -51,15 +51,27 @@ def fresh_folder() -> Path:
     return folder
 
 
-def open_session(config: RunConfig, manager: Manager, run_dir: RunDir, progress: Progress) -> Session:
-    """Build the plugins and check that they fit each other and the data. Nothing is computed or written yet."""
-    dataset = manager.create("dataset", config.dataset)
-    info = dataset.info()
-    check_fit(config, manager, info, dataset.split("public") is not None)
+def open_session(
+    config: RunConfig, manager: Manager, run_dir: RunDir, progress: Progress, beside: Session | None = None
+) -> Session:
+    """Build the plugins and check that they fit each other and the data. Nothing is computed or written yet.
+
+    beside: a session over the same data and classifier, to share what it has read and checked."""
+    if beside is None:
+        dataset = manager.create("dataset", config.dataset)
+        with progress.track("read the dataset", 1, "dataset") as task:
+            info = dataset.info()
+            task.advance()
+    else:
+        dataset, info = beside.dataset, beside.info
+    has_public = dataset.split("public") is not None
+    check_fit(config, manager, info, has_public)
+    if config.all_controls and not has_public:
+        config = config.model_copy(update={"controls": tuple(name for name in config.controls if name != "public")})
     executor = manager.create("executor", config.executor)
     generator = manager.create("generator", config.generator)
     generator.declare()
-    return Session(
+    session = Session(
         config=config,
         manager=manager,
         run=run_dir,
@@ -71,13 +83,19 @@ def open_session(config: RunConfig, manager: Manager, run_dir: RunDir, progress:
         executor=executor,
         device=executor.device(config.device),
     )
+    if beside is None:
+        # Hours of synthesis are not to end in a classifier that cannot be built.
+        session.classifier.check(training.context(session, "check"))
+    else:
+        session.share_pixels(beside)
+    return session
 
 
 def execute(session: Session) -> dict[str, Any]:
     """All stages; those already committed from the same inputs are reused."""
     config = session.config
     session.run.write(session.run.path("config.yaml"), config.to_yaml().encode())
-    session.run.write_json(session.run.path("environment.json"), session.executor.environment())
+    session.run.write_json(session.run.path("environment.json"), _environment(session))
     divided, partition_digest = server.partition(session)
     uploads, uploads_digest = server.collect(session, list(divided), partition_digest)
     accepted = list(uploads["bytes_per_client"])
@@ -94,7 +112,8 @@ def execute(session: Session) -> dict[str, Any]:
         "result": {**scores, "per_class": scores["selected"]["per_class"]},
         "upload": {**uploads, "fedavg_bytes_per_round": trained["model_bytes"] * 2 * len(accepted)},
         "synthetic": {"images": synthetic["images"], "digest": synthetic["digest"], "training": trained["images"],
-                      "validation": trained["validation_images"], "conditionings": len(conditioning)},
+                      "validation": trained["validation_images"], "conditionings": len(conditioning),
+                      "missing_classes": server.missing_classes(session, conditioning)},
         "seconds": session.seconds,
         "controls": found,
         "partition": {"samples": _samples(session, divided)},
@@ -109,6 +128,15 @@ def execute(session: Session) -> dict[str, Any]:
     session.run.write(session.run.path("report.md"), report.markdown(session, result, sheets).encode())
     session.run.write_json(session.run.path("report.json"), result)
     return result
+
+
+def _environment(session: Session) -> dict[str, Any]:
+    plugins = [
+        {"plugin": status.name, "distribution": status.distribution, "version": status.version}
+        for status in session.manager.statuses
+        if not status.problem and status.version
+    ]
+    return {"device": session.device, **session.executor.environment(), "plugins": plugins}
 
 
 def _samples(session: Session, divided: Mapping[str, list[int]]) -> dict[str, list[int]]:
@@ -145,13 +173,10 @@ def _other_prompts(session: Session, name: str) -> dict[str, Any]:
     entry = registry.find("prompt_strategy", strategy)
     options = registry.options_class(entry)(**entry.component.defaults).model_dump(mode="json")
     config = session.config.model_copy(
-        update={"prompt_strategy": Selected(name=strategy, options=options), "controls": ()}
+        update={"prompt_strategy": Selected(name=strategy, options=options), "controls": (), "all_controls": False}
     )
     folder = RunDir(session.run.path("controls", name.replace(":", "-")))
-    inner = open_session(config, session.manager, folder, session.progress)
-    inner._pixels.update(session._pixels)
-    result = execute(inner)
-    session._pixels.update(inner._pixels)
+    result = execute(open_session(config, session.manager, folder, session.progress, beside=session))
     selected = result["result"]["selected"]
     rows = result["synthetic"]["conditionings"]
     note = f"{rows} conditionings; controls/{folder.root.name}"
@@ -162,9 +187,15 @@ def _other_prompts(session: Session, name: str) -> dict[str, Any]:
 
 
 def digest(folder: str | Path) -> str:
-    """Digest of a run's synthetic set, computed from its shards. Raises StoreError where there are none."""
+    """Digest of a run's synthetic set, computed from its shards. Raises StoreError where there are none, or where
+    some that the plan asks for are missing."""
     store = RunDir(Path(folder))
     shards = store.path("server", "shards")
     if not any(shards.glob("shard-*.parquet")):
         raise StoreError(f"{folder} holds no synthetic set (expected {shards}/shard-*.parquet)")
+    planned = store.path("server", "plan.parquet")
+    if planned.exists():
+        lacking = [one.index for one in store.read_plan(planned) if not (shards / f"shard-{one.index:05d}.json").exists()]
+        if lacking:
+            raise StoreError(f"{folder} is not finished: {len(lacking)} shards of its plan are missing; run it again")
     return plan.set_digest((row["image_id"], row["label"], rgb.tobytes()) for row, rgb in store.read_shards(shards))

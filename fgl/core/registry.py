@@ -31,6 +31,8 @@ class Registry:
     """What is installed. Two components of one name are kept side by side: an error only once that name is selected."""
 
     entries: dict[tuple[str, str], list[Entry]] = field(default_factory=dict)
+    failed: list[str] = field(default_factory=list)
+    """Plugins that are installed and not in use, each with the reason: what is asked for may be theirs."""
 
     def add(self, entry: Entry) -> None:
         self.entries.setdefault((entry.family, entry.component.name), []).append(entry)
@@ -50,6 +52,7 @@ class Registry:
             names = self.names(family)
             raise UnknownPluginError(
                 f"unknown {what} {name!r}{suggestion(name, names)} (installed: {', '.join(names)})"
+                + "".join(f"; not loaded: {reason}" for reason in self.failed)
             )
         if len(found) > 1:
             both = " and ".join(f"{entry.distribution} (plugin {entry.plugin})" for entry in found)

@@ -27,6 +27,8 @@ def contact_sheets(session: Session, folder: Path) -> list[Path]:
         if len(shown) < _COLUMNS * _ROWS:
             shown.append(pixels)
     paths = []
+    for path in session.run.path("sheets").glob("*.png"):  # of an earlier run in this folder, with other classes
+        path.unlink()
     for label, images in sorted(by_class.items()):
         path = session.run.path("sheets", f"{label:03d}-{slug(session.info.class_names[label])}.png")
         session.run.write(path, _sheet(images))
@@ -35,13 +37,13 @@ def contact_sheets(session: Session, folder: Path) -> list[Path]:
 
 
 def _sheet(images: Sequence[Pixels]) -> bytes:
-    side = images[0].shape[0]
-    scale = max(1, -(-64 // side))
+    height, width = images[0].shape[:2]
+    scale = max(1, -(-64 // min(height, width)))
     rows = -(-len(images) // _COLUMNS)
-    sheet = np.full((rows * side, _COLUMNS * side, 3), 255, dtype=np.uint8)
+    sheet = np.full((rows * height, _COLUMNS * width, 3), 255, dtype=np.uint8)
     for index, image in enumerate(images):
-        top, left = index // _COLUMNS * side, index % _COLUMNS * side
-        sheet[top : top + side, left : left + side] = image
+        top, left = index // _COLUMNS * height, index % _COLUMNS * width
+        sheet[top : top + height, left : left + width] = image
     picture = Image.fromarray(sheet)
     picture = picture.resize((picture.width * scale, picture.height * scale), Image.Resampling.NEAREST)
     buffer = io.BytesIO()
@@ -93,6 +95,9 @@ def markdown(session: Session, result: dict[str, Any], sheets: Sequence[Path]) -
         "neither is a privacy guarantee",
     ]
     lines += [f"- refused: {client}: {reason}" for client, reason in up["refused"].items()]
+    missing = result["synthetic"]["missing_classes"]
+    if missing:
+        lines += [f"- no client holds these classes, so there is no image of them: {', '.join(map(_cell, missing))}"]
     lines += ["", "## Top-1 by class", "", "| class | top-1 |", "|---|---|"]
     lines += [f"| {_cell(name)} | {value:.1%} |" for name, value in result["result"]["per_class"].items()]
     lines += ["", "## Samples of each client", "", "| client | " + " | ".join(map(_cell, info.class_names)) + " |"]
@@ -101,12 +106,13 @@ def markdown(session: Session, result: dict[str, Any], sheets: Sequence[Path]) -
         lines.append(f"| {client} | " + " | ".join(str(count) for count in counts) + " |")
     lines += ["", f"## Synthetic images ({result['synthetic']['images']:,})", ""]
     for path in sheets:
-        name = info.class_names[int(path.name[:3])]
+        name = info.class_names[int(path.name.partition("-")[0])]
         lines += [f"**{_cell(name)}**", "", f"![{_cell(name)}](<{path.relative_to(session.run.root).as_posix()}>)", ""]
     lines += [f"Set digest: `{result['synthetic']['digest']}`", "", "## Generator", ""]
     lines += [f"- {key}: {value}" for key, value in result["generator"].items()]
     lines += ["", "## Data", "", f"- {info.name}: {info.licence}", f"- {info.attribution}" if info.attribution else ""]
-    lines += [f"- left out as unreadable: {name}" for name in info.skipped]
+    lines += [f"- {len(info.skipped)} unreadable images left out:"] if info.skipped else []
+    lines += [f"  - {name}" for name in info.skipped]
     lines += ["", "## Configuration", "", "```yaml", session.config.to_yaml().strip(), "```", ""]
     return "\n".join(lines)
 

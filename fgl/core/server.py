@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +52,8 @@ def collect(session: Session, clients: Sequence[str], partition_digest: str) -> 
         federation = session.manager.create("federation", session.config.federation)
         expected = expectation(session, clients)
         kept: dict[str, int] = {}
+        text: dict[str, int] = {}
+        prompts: dict[str, int] = {}
         refused: dict[str, str] = {}
         outputs: list[Path] = []
 
@@ -62,19 +65,18 @@ def collect(session: Session, clients: Sequence[str], partition_digest: str) -> 
             try:
                 if isinstance(reply, Failure):
                     raise UploadError(reply.reason)
-                upload.decode(reply, expected, client_id)
+                accepted = upload.decode(reply, expected, client_id)
             except UploadError as error:
                 refused[client_id] = str(error)
                 continue
             path = upload_path(session, client_id)
             session.run.write(path, reply)
             outputs.append(path)
-            kept[client_id] = len(reply)
+            kept[client_id], text[client_id], prompts[client_id] = len(reply), accepted.text_bytes, len(accepted)
+        _drop_others(session, clients, kept)
         if not kept:
             reasons = "; ".join(f"{name}: {reason}" for name, reason in refused.items())
             raise UploadError(f"no upload was accepted ({reasons})")
-        text = {name: _summary(session, name)["text_bytes"] for name in kept}
-        prompts = {name: _summary(session, name)["prompts"] for name in kept}
         return {
             "bytes_total": sum(kept.values()), "bytes_per_client": kept, "text_bytes_total": sum(text.values()),
             "prompts": prompts, "refused": refused,
@@ -89,9 +91,14 @@ def collect(session: Session, clients: Sequence[str], partition_digest: str) -> 
     return session.stage("clients", inputs, work)
 
 
-def _summary(session: Session, client_id: str) -> dict[str, Any]:
-    path = session.run.path("clients", client_id, "private", "summary.json")
-    return dict(json.loads(path.read_text(encoding="utf-8")))
+def _drop_others(session: Session, clients: Sequence[str], kept: Mapping[str, int]) -> None:
+    """Remove what an earlier run in this folder left of clients that are not of this one."""
+    for path in session.run.path("server", "uploads").glob("*.safetensors"):
+        if path.stem not in kept:
+            path.unlink()
+    for folder in session.run.path("clients").glob("*"):
+        if folder.name not in clients:
+            shutil.rmtree(folder)
 
 
 def upload_path(session: Session, client_id: str) -> Path:
@@ -125,11 +132,9 @@ def make_plan(session: Session, clients: Sequence[str], uploads_digest: str) -> 
     def work(_: str) -> tuple[Any, list[Path]]:
         path = session.run.path("server", "plan.parquet")
         session.run.write_plan(path, shards)
-        classes = sorted({int(class_id) for class_id in conditioning.class_id})
-        missing = [name for index, name in enumerate(session.info.class_names) if index not in classes]
         return {
             "rows": sum(len(one) for one in uploads), "conditionings": len(conditioning),
-            "images": sum(len(shard.items) for shard in shards), "shards": len(shards), "missing_classes": missing,
+            "images": sum(len(shard.items) for shard in shards), "shards": len(shards), "missing_classes": missing_classes(session, conditioning),
         }, [path]  # fmt: skip
 
     config = session.config
@@ -142,6 +147,12 @@ def make_plan(session: Session, clients: Sequence[str], uploads_digest: str) -> 
     return conditioning, shards, digest
 
 
+def missing_classes(session: Session, conditioning: Conditioning) -> list[str]:
+    """Classes that nobody uploaded a row for."""
+    there = {int(class_id) for class_id in conditioning.class_id}
+    return [name for index, name in enumerate(session.info.class_names) if index not in there]
+
+
 def synthesize(
     session: Session, conditioning: Conditioning, shards: Sequence[Shard], plan_digest: str
 ) -> dict[str, Any]:
@@ -149,29 +160,38 @@ def synthesize(
     folder = session.run.path("server", "shards")
 
     def work(digest: str) -> tuple[Any, list[Path]]:
-        done = {shard.index for shard in shards if session.run.shard_done(folder, shard.index, digest)}
-        _drop_foreign(folder, len(shards))
-        left = [shard for shard in shards if shard.index not in done]
-        total = sum(len(shard.items) for shard in left)
-        with session.progress.track("synthesize", total) as task:
-            synthesizer = session.generator.synthesizer(session.device) if left else None
-
-            def fill(shard: Shard) -> None:
-                assert synthesizer is not None
-                pixels = np.concatenate(list(synthesizer.synthesize(shard, conditioning, task.advance)))
-                session.run.write_shard(folder, shard, pixels, session.info.class_names, digest)
-
-            session.executor.run(left, fill)
+        reused = fill(session, folder, conditioning, shards, digest, "synthesize")
         images = ((row["image_id"], row["label"], rgb.tobytes()) for row, rgb in session.run.read_shards(folder))
         outputs = [path for shard in shards for path in (_shard(folder, shard),)]
         return {
             "images": sum(len(shard.items) for shard in shards), "digest": plan.set_digest(images),
-            "shards_reused": len(done),
+            "shards_reused": reused,
         }, outputs  # fmt: skip
 
     inputs = {"plan": plan_digest, "generator": session.generator.fingerprint(), "device": session.device.split(":")[0]}
     value, _ = session.stage("synthesize", inputs, work)
     return dict(value)
+
+
+def fill(
+    session: Session, folder: Path, conditioning: Conditioning, shards: Sequence[Shard], digest: str, label: str
+) -> int:
+    """Make `folder` hold exactly these shards, synthesizing those it lacks for the stage `digest`.
+
+    Returns how many were there. label: what the progress display calls it."""
+    done = {shard.index for shard in shards if session.run.shard_done(folder, shard.index, digest)}
+    _drop_foreign(folder, len(shards))
+    left = [shard for shard in shards if shard.index not in done]
+    with session.progress.track(label, sum(len(shard.items) for shard in left)) as task:
+        synthesizer = session.generator.synthesizer(session.device) if left else None
+
+        def one(shard: Shard) -> None:
+            assert synthesizer is not None
+            pixels = np.concatenate(list(synthesizer.synthesize(shard, conditioning, task.advance)))
+            session.run.write_shard(folder, shard, pixels, session.info.class_names, digest)
+
+        session.executor.run(left, one)
+    return len(done)
 
 
 def _shard(folder: Path, shard: Shard) -> Path:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from PIL import Image, ImageOps
 
-from fgl.core.errors import ConfigError, DataError, Problem
+from fgl.core.errors import ConfigError, DataError, FGLError, Problem
 from fgl.core.store import digest_of
 from fgl.core.types import DatasetInfo, ImageSet, LabelledPixels, Progress, StageContext
 
@@ -54,7 +54,10 @@ class Session:
             try:
                 value, outputs = work(digest)
             except BaseException as error:
-                self.manager.run_failed(context, error)
+                try:
+                    self.manager.run_failed(context, error)
+                except FGLError as other:  # the run's own error must reach the caller, whatever the hook does
+                    error.add_note(str(other))
                 raise
             seconds = time.monotonic() - start
             self.run.record(name, digest, outputs, seconds, value)
@@ -78,6 +81,11 @@ class Session:
         if found is None:
             raise DataError(f"dataset {self.info.name} has no {name} split")
         return found
+
+    def share_pixels(self, other: Session) -> None:
+        """Decode each split once for both: the two sessions are over the same data at the same size, or share none."""
+        if self.image_size == other.image_size:
+            self._pixels = other._pixels
 
     def pixels(self, name: str) -> LabelledPixels:
         """A whole split, decoded once a run."""
@@ -104,15 +112,17 @@ def check_fit(config: RunConfig, manager: Manager, info: DatasetInfo, has_public
     """Raises ConfigError with every selected component that needs what the dataset does not have."""
     has = {"domains": bool(info.domains), "public": has_public}
     problems = []
-    for family in ("partition", "prompt_strategy", "aggregator", "generator", "classifier"):
-        name = getattr(config, family).name
+    families = ("partition", "prompt_strategy", "aggregator", "generator", "classifier")
+    chosen = [(family, family, getattr(config, family).name) for family in families]
+    chosen += [("controls", "prompt_strategy", name) for name in config.control_strategies()]
+    for key, family, name in chosen:
         needs = manager.registry.find(family, name).component.needs
         problems += [
-            Problem(family, repr(name), f"needs {need}, and dataset {info.name!r} has none: choose another")
+            Problem(key, repr(name), f"needs {need}, and dataset {info.name!r} has none: choose another")
             for need in needs
-            if not has[need]
+            if not has.get(need, False)
         ]
-    if "public" in config.controls and not has_public:
+    if "public" in config.controls and not has_public and not config.all_controls:
         others = ", ".join(name for name in config.controls if name != "public")
         problems.append(
             Problem("controls", "'public'", f"dataset {info.name!r} has no public split; use controls=[{others}]")

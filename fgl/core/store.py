@@ -2,13 +2,16 @@
 
 RUN/config.yaml                      the resolved configuration
 RUN/environment.json                 versions, device, threads
+RUN/partition.json                   which training samples each simulated client holds
 RUN/stages/<stage>.json              digests of inputs and outputs, seconds; the record is the commit
 RUN/clients/<k>/private/             stays at the client: its prompts
 RUN/server/uploads/<k>.safetensors   what crossed the boundary, byte for byte
 RUN/server/plan.parquet              every image that will be: id, conditioning, class, seed
 RUN/server/shards/*.parquet, *.json  the synthetic set, and a manifest a shard
-RUN/classifier/                      Hugging Face format
+RUN/train/{selected,last}.safetensors  the classifier's two checkpoints, as evaluation reads them
+RUN/classifier/                      the selected one, Hugging Face format
 RUN/controls/<name>.json             the baselines
+RUN/controls/prompts-<name>/         a whole run with another prompt strategy
 RUN/sheets/*.png                     contact sheets, one a class
 RUN/metrics.jsonl, report.json, report.md
 """

@@ -161,7 +161,7 @@ class ClientUpload:
 
     arrays: name → [n, *shape], or [m, *shape] for a shared array. indices: name of a shared array → int32 [n], -1 for
     none. class_id: int64 [n]. weight: float64 [n], positive. domain: per row, "" for none. guidance_scale: float64 [n],
-    NaN for the generator's own.
+    NaN for the generator's own. text_bytes: what the same prompts would have cost as strings, by the client's account.
     """
 
     client_id: str
@@ -173,6 +173,7 @@ class ClientUpload:
     weight: NDArray[np.float64]
     domain: tuple[str, ...]
     guidance_scale: NDArray[np.float64]
+    text_bytes: int = 0
 
     def __len__(self) -> int:
         return len(self.class_id)

@@ -1,7 +1,7 @@
 """ClientUpload ⇄ bytes. What a client sends is hostile until `decode` has accepted it.
 
 Format, version 1: one safetensors file. Header metadata: one key `fgl`, a JSON object with format, version, client_id,
-round, encoder (fingerprint), codec and domains (a list). One key, because safetensors writes several in random order,
+round, encoder (fingerprint), codec, domains (a list) and text_bytes (for the report alone). One key, because safetensors writes several in random order,
 and equal uploads are to be equal bytes. Tensors: each declared array under its name; `<name>.index` int32 [n] for a
 shared one; `class_id` int32 [n], `weight` float64 [n], `domain` int32 [n] (position in `domains`, -1 for none),
 `guidance_scale` float64 [n] (NaN for the generator's own).
@@ -73,8 +73,15 @@ def encode(
     metadata = {
         "format": FORMAT, "version": VERSION, "client_id": client_id, "round": str(round_number),
         "encoder": declaration.encoder, "codec": codec, "domains": domains,
+        "text_bytes": text_bytes(prompts),
     }  # fmt: skip
     return save(tensors, {METADATA: json.dumps(metadata, sort_keys=True)})
+
+
+def text_bytes(prompts: Sequence[Prompt]) -> int:
+    """What the rows would cost as strings: each prompt with its label, each distinct negative prompt once."""
+    texts = sum(len(prompt.text.encode()) + 4 for prompt in prompts)
+    return texts + sum(len(text.encode()) for text in {prompt.negative for prompt in prompts if prompt.negative})
 
 
 def decode(data: bytes, expected: Expected, client_id: str | None = None) -> ClientUpload:
@@ -127,6 +134,7 @@ def decode(data: bytes, expected: Expected, client_id: str | None = None) -> Cli
         weight=weight,
         domain=tuple("" if index < 0 else domains[index] for index in domain.tolist()),
         guidance_scale=guidance,
+        text_bytes=metadata["text_bytes"],
     )
 
 
@@ -169,6 +177,8 @@ def _metadata(data: bytes) -> dict[str, Any]:
     texts = ("format", "version", "client_id", "round", "encoder", "codec")
     well = isinstance(metadata, dict) and all(isinstance(metadata.get(name), str) for name in texts)
     _require(well, f"metadata that lacks one of {', '.join(texts)}")
+    counted = metadata.get("text_bytes")
+    _require(type(counted) is int and 0 <= counted < 2**53, f"text_bytes is {counted!r}, expected a number of bytes")
     return dict(metadata)
 
 

@@ -60,7 +60,7 @@ def test_all_wrong_flags_are_reported_together(fgl: Callable[..., Said]) -> None
 @pytest.mark.parametrize(
     ("arguments", "word"),
     [
-        (["--dataset", "./nowhere"], "a path must exist"),
+        (["--dataset", "nowhere"], "a path must exist"),
         (["--dataset", "bundled:eurosta"], "eurosat"),
         (["nothing.yaml"], "no such file"),
         (["--set", "generator"], "family.option=value"),
@@ -74,6 +74,40 @@ def test_each_wrong_value_names_its_key(fgl: Callable[..., Said], arguments: lis
     said = fgl("run", *arguments)
     assert said.code == 2
     assert word in said.err
+
+
+def test_a_path_that_is_not_there_says_what_is(fgl: Callable[..., Said], tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    said = fgl("run", "--dataset", "./imges")
+    assert said.code == 4
+    assert "does not exist" in said.err
+    assert "did you mean" in said.err
+    assert str(tmp_path / "images") in said.err
+
+
+def test_a_malformed_set_does_not_hide_other_problems(fgl: Callable[..., Said]) -> None:
+    said = fgl("run", "--set", "generator", "--generator", "tinny")
+    assert said.code == 2
+    for word in ("family.option=value", "did you mean 'tiny'"):
+        assert word in said.err
+
+
+def test_a_control_that_does_not_fit_the_data_is_said_before_anything_runs(
+    fgl: Callable[..., Said], tmp_path: Path
+) -> None:
+    said = fgl("run", "--set", "controls=[prompts:domain]", "--out", "run")
+    assert said.code == 2
+    assert "needs domains" in said.err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_classifier_that_cannot_be_built_is_said_before_anything_runs(
+    fgl: Callable[..., Said], tmp_path: Path
+) -> None:
+    said = fgl("run", "--classifier", "transformers", "--set", "classifier.architecture=resnext", "--out", "run")
+    assert said.code == 6
+    assert "resnext" in said.err
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("flag", ["--generater", "--json=yes"])
@@ -123,6 +157,8 @@ def test_every_component_can_be_shown(fgl: Callable[..., Said]) -> None:
         said = fgl("plugins", "show", entry["name"])
         assert said.code == 0
         assert entry["summary"] in said.out
+        for leaked in ("FieldInfo", "Validator", "0x", "typing."):
+            assert leaked not in said.out, f"{entry['name']} shows {leaked}"
 
 
 def test_an_unknown_component_is_suggested(fgl: Callable[..., Said]) -> None:
@@ -143,6 +179,56 @@ def test_a_dry_run_computes_and_writes_nothing(fgl: Callable[..., Said], tmp_pat
     plan = json.loads(said.out)
     assert len(plan["dry_run"]["clients"]) == 5
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_the_main_job_prints_its_table_and_where_the_report_is(fgl: Callable[..., Said], tmp_path: Path) -> None:
+    """What `make run` runs, on the shipped generator and data, with hardly any images and epochs."""
+    said = fgl(
+        "run", "--out", "run", "--images-per-class", "2", "--set", "controls=all", "--set", "classifier.epochs=1",
+        "--set", "algorithm.local_epochs=1",
+    )  # fmt: skip
+    assert said.code == 0, said.err
+    for title in (
+        "fgl one-shot, class-name prompts", "fgl one-shot, attributes prompts", "server knows only the class list",
+        "FedAvg, one round", "local only", "trained the generator", "pooled real data",
+    ):  # fmt: skip
+        assert title in said.out
+    assert "the bundled one" in said.err
+    assert "run/report.md" in said.out
+    assert (tmp_path / "run" / "report.md").exists()
+    assert len(list((tmp_path / "run" / "sheets").iterdir())) == 10
+    environment = json.loads((tmp_path / "run" / "environment.json").read_text())
+    assert environment["device"] in ("cpu", "cuda", "mps")
+    assert any(one["distribution"] == "fgl-example-prompts" for one in environment["plugins"])
+
+
+def test_unreadable_images_left_out_are_counted(
+    fgl: Callable[..., Said], pipeline: Path, images: Callable[..., Path], tmp_path: Path
+) -> None:
+    folder = images()
+    (folder / "river" / "bad.png").write_bytes(b"no picture")
+    arguments = (
+        "run", "--dataset", str(folder), "--partition", "iid", "--clients", "2", "--generator", "stable-diffusion",
+        "--set", f"generator.model={pipeline}", "--set", "generator.num_inference_steps=1", "--images-per-class", "2",
+        "--set", "classifier.epochs=1", "--set", "controls=none", "--out", "run",
+    )  # fmt: skip
+    assert fgl(*arguments).code == 4
+    said = fgl(*arguments, "--skip-bad-images")
+    assert said.code == 0, said.err
+    assert "left out 1 unreadable image" in said.err
+
+
+def test_an_interrupted_run_says_how_to_go_on(
+    fgl: Callable[..., Said], pipeline: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("fgl.core.orchestrator.execute", stop)
+    said = fgl("run", "--generator", "stable-diffusion", "--set", f"generator.model={pipeline}", "--out", "mine")
+    assert said.code == 130
+    assert "--out mine goes on from here" in said.err
 
 
 def test_json_is_one_object_and_nothing_else(

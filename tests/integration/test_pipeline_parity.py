@@ -13,7 +13,12 @@ import torch
 from diffusers import StableDiffusionPipeline
 from numpy.typing import NDArray
 
+import fgl.plugins.generators
+from fgl.core import upload
+from fgl.core.plan import make_plan
 from fgl.core.types import ClientUpload, Conditioning, PlanItem, Prompt, Shard
+from fgl.plugins.aggregators.options import UnionOptions
+from fgl.plugins.aggregators.union import Union
 from fgl.plugins.generators.options import StableDiffusionOptions
 from fgl.plugins.generators.quiet import quiet
 from fgl.plugins.generators.stable_diffusion import StableDiffusion
@@ -21,6 +26,7 @@ from fgl.testing.pipelines import save_pipeline
 
 PROMPTS = ["a cat", "a tench", "森林 at dawn", "a much longer text than fits into the tokens"]
 NEGATIVES = ["blurry", "", "blurry", "low quality"]
+EMBEDDED = Path(fgl.plugins.generators.__file__).parent / "tiny"
 SEEDS = [11, 2**63 + 5, 13, 14]
 SOLVERS: dict[str, dict[str, Any]] = {
     "DDIMScheduler": {},
@@ -152,6 +158,30 @@ def test_from_words_to_pixels_one_image_is_the_pipelines(tmp_path: Path, mask: b
                 guidance_scale=2.0, num_inference_steps=3, generator=[noise],
             ).images[0]  # fmt: skip
         assert (paint(generator(folder), [prompt])[0] == np.asarray(image)).all(), position
+
+
+@pytest.mark.parametrize("model", ["small", "embedded:tiny"])
+def test_strings_and_their_uploaded_embeddings_give_the_same_pictures(tmp_path: Path, model: str) -> None:
+    """The whole way: text encoder, codec fp32, bytes, validation, aggregation, plan, shard. Equal batch on both sides."""
+    folder = save_pipeline(tmp_path) if model == "small" else EMBEDDED
+    subject = StableDiffusion(
+        StableDiffusionOptions(model=str(folder), dtype="fp32", num_inference_steps=3, encode_batch_size=3)
+    )
+    texts, negatives = ["forest", "a sandal", "river, dark"], ["low quality, low resolution", "blurry", ""]
+    prompts = [Prompt(k, text, negative) for k, (text, negative) in enumerate(zip(texts, negatives, strict=True))]
+    arrays, indices = subject.encoder("cpu").encode(prompts)
+    data = upload.encode("k", 0, subject.declare(), "fp32", prompts, arrays, indices)
+    accepted = upload.decode(data, upload.Expected(subject.declare(), ("k",), 0, len(prompts), 10**8))
+    conditioning = Union(UnionOptions()).aggregate([accepted], subject.fingerprint())
+    (shard,) = make_plan(conditioning, 1, run_seed=7, shard_size=10)
+    assert [item.class_id for item in shard.items] == [0, 1, 2]
+    ours = np.concatenate(list(subject.synthesizer("cpu").synthesize(shard, conditioning, lambda count: None)))
+    with quiet():
+        images = diffusers_pipeline(folder)(
+            texts, negative_prompt=negatives, guidance_scale=2.0, num_inference_steps=3,
+            generator=[torch.Generator("cpu").manual_seed(item.seed) for item in shard.items],
+        ).images  # fmt: skip
+    np.testing.assert_array_equal(ours, np.stack([np.asarray(image) for image in images]))
 
 
 @pytest.mark.parametrize("mask", [False, True])

@@ -9,13 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 import fgl
+from PIL import Image
+
 from fgl.core.config import RunConfig
-from fgl.core.errors import ConfigError, DataError
+from fgl.core import client
+from fgl.core.errors import BrokenPluginError, ConfigError, DataError, StoreError, UploadError
 from fgl.core.manager import Manager
 from fgl.core.orchestrator import digest, load_config
+from fgl.plugins.prompts.class_name import ClassName
+from fgl.core.store import RunDir
 from tests.conftest import CLASSES
 
 Run = Callable[..., dict[str, Any]]
@@ -113,10 +119,15 @@ def test_a_changed_option_runs_again_what_depends_on_it(settings: Run, tmp_path:
     assert again["reused_stages"] == ["partition", "clients", "plan", "synthesize"]
 
 
-def test_each_client_in_a_process_of_its_own_gives_the_same_bytes(settings: Run, tmp_path: Path) -> None:
+def test_each_client_in_a_process_of_its_own_gives_the_same_bytes(
+    settings: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     config = settings(upload={"codec": "fp32"})
     together = fgl.run(config, out=tmp_path / "one")
+    here: list[bytes] = []
+    monkeypatch.setattr(client, "prepare", here.append)  # a client that ran in this process would end up here
     apart = fgl.run({**config, "federation": {"name": "local", "isolation": "process"}}, out=tmp_path / "two")
+    assert here == []
     for name in together["upload"]["bytes_per_client"]:
         relative = Path("server") / "uploads" / f"{name}.safetensors"
         assert (tmp_path / "one" / relative).read_bytes() == (tmp_path / "two" / relative).read_bytes()
@@ -135,7 +146,10 @@ def test_the_server_folder_holds_no_text_of_a_prompt(settings: Run, tmp_path: Pa
     told |= {part for text in told for part in text.split(", ") if part not in CLASSES}
     for path in (tmp_path / "run" / "server").rglob("*"):
         if path.is_file():
+            # Text hides in compressed columns: look at what they decode to as well.
             data = path.read_bytes()
+            if path.suffix == ".parquet":
+                data += repr(pq.read_table(path).drop_columns(["image"] * (path.parent.name == "shards"))).encode()
             for text in told:
                 assert text.encode() not in data, f"{text!r} stands in {path}"
 
@@ -153,6 +167,8 @@ def test_domains_reach_the_pictures_and_the_score(settings: Run, tmp_path: Path)
     del config["partition"]["clients"]
     result = fgl.run(config, out=tmp_path / "run")
     assert set(result["result"]["selected"]["per_domain"]) == {"photo", "sketch"}
+    rows = [row for row, _ in RunDir(tmp_path / "run").read_shards(tmp_path / "run" / "server" / "shards")]
+    assert {row["domain"] for row in rows} == {"photo", "sketch"}
     assert len(result["upload"]["bytes_per_client"]) == 2
 
 
@@ -165,9 +181,93 @@ def test_what_needs_domains_is_refused_before_anything_runs(settings: Run, tmp_p
     assert not (tmp_path / "run").exists()
 
 
-def test_one_client_only_and_classes_that_no_client_holds_work(settings: Run, tmp_path: Path) -> None:
+def test_one_client_only_works(settings: Run, tmp_path: Path) -> None:
     result = fgl.run(settings(partition={"name": "iid", "clients": 1}), out=tmp_path / "run")
     assert len(result["upload"]["bytes_per_client"]) == 1
+
+
+def test_the_server_never_opens_what_a_client_keeps(
+    settings: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def prepare_and_forget(payload: bytes) -> bytes:
+        reply = prepare(payload)
+        shutil.rmtree(json.loads(payload)["private"])
+        return reply
+
+    prepare = client.prepare
+    monkeypatch.setattr(client, "prepare", prepare_and_forget)
+    result = fgl.run(settings(), out=tmp_path / "run")
+    assert not list((tmp_path / "run").glob("clients/*/private"))
+    assert result["upload"]["text_bytes_total"] > 0
+    assert set(result["upload"]["prompts"].values()) == {3}
+
+
+def test_classes_that_nobody_uploads_are_named(
+    settings: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prompts = ClassName.prompts
+    monkeypatch.setattr(
+        ClassName, "prompts", lambda self, context: [one for one in prompts(self, context) if one.class_id != 0]
+    )
+    result = fgl.run(settings(), out=tmp_path / "run")
+    name = sorted(CLASSES)[0]
+    assert result["synthetic"]["missing_classes"] == [name]
+    assert result["synthetic"]["images"] == 10
+    assert name in (tmp_path / "run" / "report.md").read_text().split("no client holds")[1].splitlines()[0]
+
+
+def test_a_prompt_strategy_that_raises_is_named(
+    settings: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(self: object, context: object) -> None:
+        raise KeyError("colour")
+
+    monkeypatch.setattr(ClassName, "prompts", fail)
+    with pytest.raises(UploadError, match="prompt strategy 'class-name' raised KeyError: 'colour'"):
+        fgl.run(settings(), out=tmp_path / "run")
+
+
+def test_pictures_need_not_be_square(settings: Run, tmp_path: Path) -> None:
+    config = settings(generator={"height": 16, "width": 24})
+    fgl.run(config, out=tmp_path / "run")
+    sheet = Image.open(next((tmp_path / "run" / "sheets").glob("*.png")))
+    assert (sheet.width, sheet.height) == (10 * 24 * 4, 16 * 4)
+
+
+def test_what_an_earlier_run_left_does_not_pass_for_this_run(settings: Run, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    fgl.run(settings(partition={"clients": 3}), out=out)
+    shutil.rmtree(tmp_path / "images")
+    fgl.run(settings(partition={"clients": 2}), out=out)
+    assert len(list((out / "server" / "uploads").iterdir())) == 2
+    assert len(list((out / "clients").iterdir())) == 2
+
+
+def test_all_controls_leave_out_what_the_data_cannot_serve(settings: Run, tmp_path: Path) -> None:
+    result = fgl.run(settings(controls="all", algorithm={"name": "fedavg", "local_epochs": 1}), out=tmp_path / "run")
+    names = [control["name"] for control in result["controls"]]
+    assert names == ["prompts:attributes", "class-list", "fedavg", "local", "pooled"]
+    assert result["config"]["controls"] == "all"
+
+
+def test_a_digest_of_half_a_set_is_an_error(settings: Run, tmp_path: Path) -> None:
+    fgl.run(settings(), out=tmp_path / "run")
+    for path in (tmp_path / "run" / "server" / "shards").glob("shard-00001.*"):
+        path.unlink()
+    with pytest.raises(StoreError, match="not finished"):
+        digest(tmp_path / "run")
+
+
+def test_a_hook_that_fails_does_not_hide_why_the_run_failed(
+    settings: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(self: object, context: object, error: BaseException) -> None:
+        raise BrokenPluginError("the tracker is broken too")
+
+    monkeypatch.setattr(Manager, "run_failed", fail)
+    with pytest.raises(DataError) as caught:
+        fgl.run(settings(partition={"clients": 10_000}), out=tmp_path / "run")
+    assert "the tracker is broken too" in caught.value.__notes__
 
 
 def test_one_class_only_is_an_error(settings: Run, tmp_path: Path) -> None:

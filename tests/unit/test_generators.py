@@ -77,6 +77,16 @@ def silent(count: int) -> None:
     pass
 
 
+# --- the embedded model
+
+
+def test_the_embedded_model_fits_the_package_and_holds_no_pickle() -> None:
+    folder = Path(import_module("fgl.plugins.generators").__file__ or "").parent / "tiny"
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    assert {path.suffix for path in files} <= {".json", ".md", ".safetensors", ".txt"}
+    assert sum(path.stat().st_size for path in files if path.suffix == ".safetensors") <= 25_000_000
+
+
 # --- registration and options
 
 

@@ -112,8 +112,11 @@ def sizes(batch: int, shares: dict[str, float]) -> list[int]:
 
 
 def steps_of(rng: torch.Generator, count: int) -> Tensor:
-    """Timesteps spread evenly over 0..999 within a batch (stratified), which lowers the variance of the loss."""
-    return ((torch.arange(count) + torch.rand(count, generator=rng)) / count * 1000).long().clamp(max=999)
+    """Timesteps of a batch: stratified, which lowers the variance of the loss, from 50 to 999, twice as dense in the
+    middle as at both ends. Where noise is weak the loss is large and teaches little: a sampler of eight trailing steps
+    never goes below 125."""
+    u = (torch.arange(count) + torch.rand(count, generator=rng)) / count
+    return (50 + 950 * (u + 0.08 * torch.sin(2 * torch.pi * u))).long().clamp(0, 999)
 
 
 def choose(rng: torch.Generator, high: int, count: int) -> np.ndarray:

@@ -30,6 +30,10 @@ class TransformersClassifier:
     def __init__(self, options: ClassifierOptions) -> None:
         self.options = options
 
+    def check(self, context: FitContext) -> None:
+        """Build the model once. Raises ModelError for an architecture or weights that cannot be used as asked."""
+        build(self.options, context.class_names, context.seed)
+
     def restore(self, state: Mapping[str, Array], context: FitContext) -> Trained:
         """A model with this state, untrained. Raises ModelError where the state is not of such a model."""
         network = self._network(context, state)

@@ -20,8 +20,11 @@ _PACKAGES = (
     "datasets",
     "huggingface-hub",
     "numpy",
+    "pillow",
     "pyarrow",
     "safetensors",
+    "scikit-image",
+    "torchmetrics",
 )
 
 

@@ -47,6 +47,8 @@ class Local:
             return function(payload)
         except FGLError as error:
             return Failure(client_id, str(error))
+        except Exception as error:  # as with a process of its own: one client's fault does not stop the others
+            return Failure(client_id, f"{type(error).__name__}: {error}")
 
     def _in_child(self, client_id: str, task: str, payload: bytes) -> bytes | Failure:
         command = [sys.executable, "-c", _CHILD, task]

@@ -33,6 +33,7 @@ class AttributePrompts:
         named = options.include_domain and context.images.domains is not None
         groups = group_by_domain(context) if named else group_by_class(context)
         measured = self._measure(context)
+        held = Counter(context.images.labels.tolist())
         prompts = []
         for (class_id, domain), positions in groups.items():
             values = {LABEL: context.class_names[class_id]}
@@ -40,7 +41,9 @@ class AttributePrompts:
                 values[DOMAIN] = domain
             template = options.template if domain is None else options.domain_template
             seen = Counter(tuple(phrase(measured[position], options.attributes)) for position in positions)
-            for words, count in keep_most_frequent(seen, options.max_prompts).items():
+            # The class's prompts are shared among its domains by their samples; each domain keeps one at least.
+            limit = max(1, options.max_prompts * len(positions) // held[class_id])
+            for words, count in keep_most_frequent(seen, limit).items():
                 text = fill(template, {**values, ATTRIBUTES: ", ".join(words)})
                 negative = options.negative_prompt or None
                 prompts.append(Prompt(class_id, text, negative=negative, domain=domain, weight=float(count)))

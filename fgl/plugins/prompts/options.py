@@ -97,8 +97,8 @@ class AttributesOptions(Options):
     max_prompts: int = Field(
         40,
         ge=1,
-        description="Distinct prompts kept for each class (and each domain, where the text names it). The most "
-        "frequent stay; the samples of the others count for the most similar one that stays.",
+        description="Distinct prompts kept for each class, shared among its domains where the text names them (one "
+        "each at least). The most frequent stay; the samples of the others count for the most similar one that stays.",
     )
     include_domain: bool = Field(True, description="Name the domain in the text where the dataset has domains.")
     template: Annotated[str, AfterValidator(_attributes_template)] = Field(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from importlib.metadata import entry_points
 
+import fgl
 import pytest
 import typer
 from fgl.testing.contracts import PromptStrategyContract
@@ -35,6 +36,17 @@ def test_a_template_without_its_placeholders_is_refused():
 def test_fgl_finds_the_plugin():
     (entry,) = entry_points(group="fgl", name="example-prompts")
     assert entry.load() is fgl_example_prompts
+
+
+def test_a_run_takes_it_by_name(tmp_path):
+    config = {
+        "prompt_strategy": {"name": "seasons", "seasons": ["spring", "winter"]},
+        "synthesis": {"images_per_class": 2},
+        "classifier": {"name": "small", "epochs": 1},
+        "controls": "none",
+    }
+    result = fgl.run(config, out=tmp_path / "run")
+    assert result["synthetic"]["conditionings"] == 2 * len(result["result"]["per_class"])
 
 
 def test_preview_prints_the_prompts():
