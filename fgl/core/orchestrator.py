@@ -195,7 +195,9 @@ def digest(folder: str | Path) -> str:
         raise StoreError(f"{folder} holds no synthetic set (expected {shards}/shard-*.parquet)")
     planned = store.path("server", "plan.parquet")
     if planned.exists():
-        lacking = [one.index for one in store.read_plan(planned) if not (shards / f"shard-{one.index:05d}.json").exists()]
+        lacking = [
+            one.index for one in store.read_plan(planned) if not (shards / f"shard-{one.index:05d}.json").exists()
+        ]
         if lacking:
             raise StoreError(f"{folder} is not finished: {len(lacking)} shards of its plan are missing; run it again")
     return plan.set_digest((row["image_id"], row["label"], rgb.tobytes()) for row, rgb in store.read_shards(shards))

@@ -134,7 +134,8 @@ def make_plan(session: Session, clients: Sequence[str], uploads_digest: str) -> 
         session.run.write_plan(path, shards)
         return {
             "rows": sum(len(one) for one in uploads), "conditionings": len(conditioning),
-            "images": sum(len(shard.items) for shard in shards), "shards": len(shards), "missing_classes": missing_classes(session, conditioning),
+            "images": sum(len(shard.items) for shard in shards), "shards": len(shards),
+            "missing_classes": missing_classes(session, conditioning),
         }, [path]  # fmt: skip
 
     config = session.config

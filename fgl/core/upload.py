@@ -1,10 +1,10 @@
 """ClientUpload ⇄ bytes. What a client sends is hostile until `decode` has accepted it.
 
 Format, version 1: one safetensors file. Header metadata: one key `fgl`, a JSON object with format, version, client_id,
-round, encoder (fingerprint), codec, domains (a list) and text_bytes (for the report alone). One key, because safetensors writes several in random order,
-and equal uploads are to be equal bytes. Tensors: each declared array under its name; `<name>.index` int32 [n] for a
-shared one; `class_id` int32 [n], `weight` float64 [n], `domain` int32 [n] (position in `domains`, -1 for none),
-`guidance_scale` float64 [n] (NaN for the generator's own).
+round, encoder (fingerprint), codec, domains (a list) and text_bytes (for the report alone). One key, because
+safetensors writes several in random order, and equal uploads are to be equal bytes. Tensors: each declared array under
+its name; `<name>.index` int32 [n] for a shared one; `class_id` int32 [n], `weight` float64 [n], `domain` int32 [n]
+(position in `domains`, -1 for none), `guidance_scale` float64 [n] (NaN for the generator's own).
 """
 
 from __future__ import annotations

@@ -162,7 +162,7 @@ def test_from_words_to_pixels_one_image_is_the_pipelines(tmp_path: Path, mask: b
 
 @pytest.mark.parametrize("model", ["small", "embedded:tiny"])
 def test_strings_and_their_uploaded_embeddings_give_the_same_pictures(tmp_path: Path, model: str) -> None:
-    """The whole way: text encoder, codec fp32, bytes, validation, aggregation, plan, shard. Equal batch on both sides."""
+    """The whole way: text encoder, codec fp32, bytes, validation, aggregation, plan, shard; equal batches."""
     folder = save_pipeline(tmp_path) if model == "small" else EMBEDDED
     subject = StableDiffusion(
         StableDiffusionOptions(model=str(folder), dtype="fp32", num_inference_steps=3, encode_batch_size=3)

@@ -11,17 +11,16 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-
-import fgl
 from PIL import Image
 
-from fgl.core.config import RunConfig
+import fgl
 from fgl.core import client
+from fgl.core.config import RunConfig
 from fgl.core.errors import BrokenPluginError, ConfigError, DataError, StoreError, UploadError
 from fgl.core.manager import Manager
 from fgl.core.orchestrator import digest, load_config
-from fgl.plugins.prompts.class_name import ClassName
 from fgl.core.store import RunDir
+from fgl.plugins.prompts.class_name import ClassName
 from tests.conftest import CLASSES
 
 Run = Callable[..., dict[str, Any]]
@@ -202,9 +201,7 @@ def test_the_server_never_opens_what_a_client_keeps(
     assert set(result["upload"]["prompts"].values()) == {3}
 
 
-def test_classes_that_nobody_uploads_are_named(
-    settings: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_classes_that_nobody_uploads_are_named(settings: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     prompts = ClassName.prompts
     monkeypatch.setattr(
         ClassName, "prompts", lambda self, context: [one for one in prompts(self, context) if one.class_id != 0]
@@ -213,12 +210,11 @@ def test_classes_that_nobody_uploads_are_named(
     name = sorted(CLASSES)[0]
     assert result["synthetic"]["missing_classes"] == [name]
     assert result["synthetic"]["images"] == 10
-    assert name in (tmp_path / "run" / "report.md").read_text().split("no client holds")[1].splitlines()[0]
+    report = (tmp_path / "run" / "report.md").read_text()
+    assert name in report.split("no client holds these classes")[1].splitlines()[0]
 
 
-def test_a_prompt_strategy_that_raises_is_named(
-    settings: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_prompt_strategy_that_raises_is_named(settings: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(self: object, context: object) -> None:
         raise KeyError("colour")
 

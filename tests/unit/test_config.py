@@ -127,6 +127,6 @@ def test_a_dataset_is_recognised_by_what_lies_at_its_path(tmp_path: Path) -> Non
 
 
 def test_a_dataset_path_that_does_not_exist_says_what_could_be_given(registry: Registry) -> None:
-    found = problems(registry, {"dataset": "./nowhere"})
+    found = problems(registry, {"dataset": "nowhere"})
     assert "a path must exist" in found["dataset"]
     assert "hf:OWNER/NAME" in found["dataset"]

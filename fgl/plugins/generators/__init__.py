@@ -19,8 +19,8 @@ def fgl_generators() -> list[Component]:
             summary="Stable Diffusion in miniature, shipped with fgl: 32x32 pixels, made for CPUs",
             defaults={
                 "model": "embedded:tiny",
-                "num_inference_steps": 8,
-                "guidance_scale": 3.0,
+                "num_inference_steps": 16,
+                "guidance_scale": 1.0,
                 "batch_size": 100,
                 "dtype": "bf16",
             },
