@@ -43,8 +43,10 @@ def build(manager: Manager) -> typer.Typer:
     plugins.command("list")(plugins_list)
     plugins.command("show")(plugins_show)
     for name, register in manager.commands():
-        if name in _OWN_COMMANDS:
-            continue  # typer would let the plugin's group replace the command
+        if name in _OWN_COMMANDS:  # typer would let the plugin's group replace the command
+            text = f"warning: plugin {name!r} has the name of a command of fgl: its own commands are left out"
+            _console().print(text, style="yellow", markup=False)
+            continue
         mounted = typer.Typer(help=f"Commands of the plugin {name}.", no_args_is_help=True)
         try:
             register(mounted)
