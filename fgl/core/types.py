@@ -291,11 +291,25 @@ class ClientContext:
     progress: Progress = field(default_factory=Silent)
 
 
+class Checkpoint(Protocol):
+    """Where unfinished training is kept, so that a killed run goes on from its last epoch."""
+
+    def load(self) -> Mapping[str, Array] | None:
+        """What was saved last, None where nothing was, or where it is of other inputs or damaged."""
+
+    def save(self, arrays: Mapping[str, Array]) -> None:
+        """Replace what was saved, at once or not at all."""
+
+    def child(self, name: str) -> Checkpoint:
+        """A place of its own for a part of this work."""
+
+
 @dataclass(frozen=True, slots=True)
 class FitContext:
     """How to train. start: a state to go on from (see `TrainedClassifier.state`), None to start as the options say.
     epochs: overrides the options'. on_step: called after each optimizer step with (step, loss); FedProx and its like
-    hook in here. selection: whether to pick a checkpoint by validation top-1."""
+    hook in here. checkpoint: where to keep unfinished work; None keeps none. What was saved there is of the same data,
+    options and context: a fit that finds something goes on from it and gives the same result."""
 
     class_names: tuple[str, ...]
     seed: int
@@ -305,6 +319,7 @@ class FitContext:
     epochs: int | None = None
     on_step: Callable[[int, float], None] | None = None
     label: str = "train"
+    checkpoint: Checkpoint | None = None
 
 
 @dataclass(frozen=True, slots=True)

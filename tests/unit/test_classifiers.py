@@ -14,6 +14,7 @@ import pytest
 import torch
 from PIL import Image
 from pydantic import ValidationError
+from safetensors.numpy import load, save
 from transformers import AutoImageProcessor, AutoModelForImageClassification
 
 from fgl.core.errors import DataError, ModelError
@@ -228,6 +229,60 @@ def test_steps_and_progress_are_told_as_they_happen():
     assert [step for step, _ in told] == list(range(1, 9))
     assert np.mean([loss for _, loss in told[:6]]) == pytest.approx(model.history()[0]["loss"], rel=1e-5)
     assert len(model.history()) == 2
+
+
+class Kept:
+    """A checkpoint in memory, whose holder is stopped right after its `end`-th save."""
+
+    def __init__(self, end: int = 0) -> None:
+        self.arrays: dict[str, np.ndarray] | None = None
+        self.end, self.saves = end, 0
+
+    def load(self) -> dict[str, np.ndarray] | None:
+        return self.arrays
+
+    def save(self, arrays: Mapping[str, np.ndarray]) -> None:
+        self.arrays = load(save({name: np.array(array, order="C") for name, array in arrays.items()}))
+        self.saves += 1
+        if self.saves == self.end:
+            raise KeyboardInterrupt
+
+    def child(self, name: str) -> Kept:
+        raise LookupError(name)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"optimizer": "sgd", "momentum": 0.9, "warmup": 0.2, "schedule": "cosine"},
+        {"optimizer": "sgd", "momentum": 0.0},
+        {"ema": 0.9, "dtype": "bf16", "cutout": 0.3, "blur": 0.5},
+        {"max_steps": 20},
+        {
+            "architecture": "vit",
+            "config": {
+                "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16,
+                "hidden_dropout_prob": 0.3, "patch_size": 8,
+            },
+        },
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("validation", [None, toy(30, seed=2)])
+def test_training_goes_on_from_any_epoch_to_the_same_weights(
+    options: dict[str, Any], validation: LabelledPixels | None
+):
+    undisturbed = classifier(**options).fit(toy(), validation, CONTEXT)
+    epochs = len(undisturbed.history())
+    for end in range(1, epochs + 1):
+        kept = Kept(end)
+        with pytest.raises(KeyboardInterrupt):
+            classifier(**options).fit(toy(), validation, replace(CONTEXT, checkpoint=kept))
+        again = classifier(**options).fit(toy(), validation, replace(CONTEXT, checkpoint=kept))
+        assert kept.saves == epochs, "an epoch was trained twice"
+        for which in ("selected", "last"):
+            assert same(again.state(which), undisturbed.state(which))
+        assert again.history() == undisturbed.history()
 
 
 def test_epochs_of_the_context_win():

@@ -46,7 +46,7 @@ class FedAvg:
         if rounds < 1 or not holders:
             raise DataError(f"fedavg: got {rounds} rounds and {len(holders)} clients with data; expected one at least")
         epochs = self.options.local_epochs if context.epochs is None else context.epochs
-        state = context.start
+        state, kept = context.start, context.checkpoint
         for number in range(1, rounds + 1):
             states, counts = [], []
             for client in self._chosen(holders, context.seed, number):
@@ -57,6 +57,7 @@ class FedAvg:
                     # Without a global state yet, the seed is what makes the clients' initial weights one and the same.
                     seed=context.seed if state is None else seed_of(context.seed, number, client),
                     label=f"round {number}/{rounds}, {client}",
+                    checkpoint=None if kept is None else kept.child(f"{number}/{client}"),
                 )
                 model = classifier.fit(clients[client], None, local)
                 on_local(number, client, model)

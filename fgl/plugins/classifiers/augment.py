@@ -29,14 +29,20 @@ class Augmenter:
         self, options: AugmentationOptions, size: int, device: torch.device, seed: int, eval_resize: int | None = None
     ) -> None:
         self.options, self.size, self.device, self.eval_resize = options, size, device, eval_resize
-        self._draws = Generator().manual_seed(seed)
-        self._noise = Generator(device).manual_seed(seed)
+        self._draws = Generator()
+        self._noise = Generator(device)
+        self.reseed(seed)
         self._mean = torch.tensor(options.mean, device=device).view(1, 3, 1, 1)
         self._std = torch.tensor(options.std, device=device).view(1, 3, 1, 1)
         self._luma = torch.tensor(_LUMA, device=device).view(1, 3, 1, 1)
         # Below this many pixels a side the usual crop is sampled at about one pixel for one: larger sources are
         # shrunk with a proper filter first, because sampling far apart would alias.
         self._working = math.ceil(size / math.sqrt(sum(options.crop_scale) / 2))
+
+    def reseed(self, seed: int) -> None:
+        """Begin the variation anew."""
+        self._draws.manual_seed(seed)
+        self._noise.manual_seed(seed)
 
     def train(self, pixels: Tensor) -> Tensor:
         """uint8 [n, h, w, 3] on the device → float32 [n, 3, size, size], varied and normalised."""

@@ -14,7 +14,8 @@ from torchmetrics.functional.classification import multiclass_accuracy
 from fgl.core.errors import DataError, ModelError
 from fgl.core.types import Silent
 from fgl.plugins.classifiers.augment import Augmenter
-from fgl.plugins.classifiers.networks import build, load_state, seeded
+from fgl.plugins.classifiers.checkpoint import Fit, snapshot
+from fgl.plugins.classifiers.networks import build, load_state, reseed, seeded
 from fgl.plugins.classifiers.options import ClassifierOptions
 from fgl.plugins.classifiers.trained import Network, State, Trained
 
@@ -37,7 +38,7 @@ class TransformersClassifier:
     def restore(self, state: Mapping[str, Array], context: FitContext) -> Trained:
         """A model with this state, untrained. Raises ModelError where the state is not of such a model."""
         network = self._network(context, state)
-        kept = _snapshot(network.model)
+        kept = snapshot(network.model)
         return Trained(network, kept, kept)
 
     def fit(self, train: LabelledPixels, validation: LabelledPixels | None, context: FitContext) -> Trained:
@@ -68,53 +69,62 @@ class TransformersClassifier:
     def _train(
         self, network: Network, train: LabelledPixels, validation: LabelledPixels | None, context: FitContext
     ) -> Trained:
-        options = self.options
-        model = network.model
+        options, model = self.options, network.model
         epochs, steps = self._length(len(train), context.epochs)
-        optimizer = make_optimizer(options, model)
-        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate(options, step, steps))
         augmenter = Augmenter(options, options.image_size, network.device, context.seed, options.eval_resize)
-        order = np.random.default_rng(context.seed)
-        average = _snapshot(model) if options.ema else None
-        history: list[dict[str, float]] = []
-        best, selected, step = -1.0, None, 0
+        fit = Fit(model, make_optimizer(options, model), snapshot(model) if options.ema else None)
+        if context.checkpoint is not None:
+            fit.resume(context.checkpoint)
         # BatchNorm cannot learn from one image: a single one is taken twice, each time varied anew.
         positions = np.arange(len(train)) if len(train) > 1 else np.zeros(2, dtype=np.int64)
-        with context.progress.track(context.label, seen_in(steps, len(positions), options.batch_size)) as task:
-            for epoch in range(1, epochs + 1):
+        left = seen_in(steps, len(positions), options.batch_size) - seen_in(
+            fit.step, len(positions), options.batch_size
+        )
+        with context.progress.track(context.label, left) as task:
+            for epoch in range(fit.epoch + 1, epochs + 1):
+                # All that is random in an epoch follows from its number, so that it can be gone on from.
+                seed = epoch_seed(context.seed, epoch)
+                reseed(seed, network.device)
+                augmenter.reseed(seed)
                 model.train()
                 total, seen = torch.zeros((), device=network.device), 0
-                for chosen in batches(order.permutation(positions), options.batch_size)[: steps - step]:
+                order = np.random.default_rng(seed).permutation(positions)
+                for chosen in batches(order, options.batch_size)[: steps - fit.step]:
                     pixels = torch.from_numpy(train.pixels[chosen]).to(network.device)
                     labels = torch.from_numpy(train.labels[chosen]).to(network.device)
                     loss = F.cross_entropy(
                         network.logits(augmenter.train(pixels)), labels, label_smoothing=options.label_smoothing
                     )
-                    optimizer.zero_grad(set_to_none=True)
+                    for group in fit.optimizer.param_groups:
+                        group["lr"] = options.lr * rate(options, fit.step, steps)
+                    fit.optimizer.zero_grad(set_to_none=True)
                     loss.backward()  # type: ignore[no-untyped-call]
-                    optimizer.step()
-                    scheduler.step()
-                    step += 1
-                    if average is not None:
-                        _follow(average, model, min(options.ema, step / (step + 9)))
+                    fit.optimizer.step()
+                    fit.step += 1
+                    if fit.average is not None:
+                        _follow(fit.average, model, min(options.ema, fit.step / (fit.step + 9)))
                     total += loss.detach() * len(chosen)
                     seen += len(chosen)
                     if context.on_step is not None:
-                        context.on_step(step, float(loss.detach()))
+                        context.on_step(fit.step, float(loss.detach()))
                     task.advance(len(chosen), f"epoch {epoch}/{epochs}")
                 entry = {"epoch": float(epoch), "loss": float(total) / seen}
                 if not math.isfinite(entry["loss"]):
                     raise ModelError(
                         f"training diverged in epoch {epoch} (loss {entry['loss']}): lower lr ({options.lr})"
                     )
-                history.append(entry)
-                if validation is None:
-                    continue
-                entry["validation_top1"] = self._top1(network, average, validation, augmenter, len(context.class_names))
-                if entry["validation_top1"] >= best:
-                    best, selected = entry["validation_top1"], _snapshot(model) if average is None else _clone(average)
-        last = _snapshot(model) if average is None else average
-        return Trained(network, selected or last, last, history)
+                if validation is not None:
+                    entry["validation_top1"] = self._top1(
+                        network, fit.average, validation, augmenter, len(context.class_names)
+                    )
+                    if entry["validation_top1"] >= fit.best:
+                        fit.best, fit.selected = entry["validation_top1"], fit.state()
+                fit.epoch = epoch
+                fit.history.append(entry)
+                if context.checkpoint is not None:
+                    context.checkpoint.save(fit.pack())
+        last = fit.state()
+        return Trained(network, fit.selected or last, last, fit.history)
 
     def _length(self, images: int, epochs: int | None) -> tuple[int, int]:
         """Epochs and optimizer steps. `epochs` of the context wins over both options."""
@@ -128,7 +138,7 @@ class TransformersClassifier:
     def _top1(
         network: Network, average: State | None, validation: LabelledPixels, augmenter: Augmenter, classes: int
     ) -> float:
-        training = None if average is None else _snapshot(network.model)
+        training = None if average is None else snapshot(network.model)
         if average is not None:
             network.model.load_state_dict(average)
         predicted = network.predict(validation.pixels, augmenter, Silent(), "validate")
@@ -188,12 +198,9 @@ def rate(options: ClassifierOptions, step: int, steps: int) -> float:
     return 1 - done if options.schedule == "linear" else 0.5 * (1 + math.cos(math.pi * done))
 
 
-def _snapshot(model: torch.nn.Module) -> State:
-    return _clone(model.state_dict())
-
-
-def _clone(state: Mapping[str, torch.Tensor]) -> State:
-    return {name: tensor.detach().clone() for name, tensor in state.items()}
+def epoch_seed(seed: int, epoch: int) -> int:
+    """Seed of an epoch (from 1), below 2^63."""
+    return int(np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)[0]) >> 1
 
 
 @torch.no_grad()

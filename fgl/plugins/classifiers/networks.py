@@ -39,13 +39,23 @@ def build(options: ClassifierOptions, class_names: Sequence[str], seed: int) -> 
 @contextmanager
 def seeded(seed: int, device: torch.device) -> Iterator[None]:
     """Global random numbers (initial weights, dropout) follow from `seed` inside, and are as before outside."""
-    cuda = [torch.cuda.current_device() if device.index is None else device.index] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=cuda):
-        # Not torch.manual_seed: it would also reseed the devices that are not put back.
-        torch.default_generator.manual_seed(seed)
-        for index in cuda:
-            torch.cuda.default_generators[index].manual_seed(seed)
+    with torch.random.fork_rng(devices=_cuda(device)):
+        reseed(seed, device)
         yield
+
+
+def reseed(seed: int, device: torch.device) -> None:
+    """Begin the global random numbers anew, within `seeded`."""
+    # Not torch.manual_seed: it would also reseed the devices that are not put back.
+    torch.default_generator.manual_seed(seed)
+    for index in _cuda(device):
+        torch.cuda.default_generators[index].manual_seed(seed)
+
+
+def _cuda(device: torch.device) -> list[int]:
+    if device.type != "cuda":
+        return []
+    return [torch.cuda.current_device() if device.index is None else device.index]
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -58,15 +59,29 @@ class DiffusionSynthesizer:
         """Yield uint8 [b, h, w, 3], b up to batch_size, rows following `shard.items`. progress: called after each
         batch with the number of its images.
 
-        Raises ModelError where a guided row has no negative prompt, pixels are not finite, or memory runs out.
+        A short batch is filled up with copies of its last item, because kernels round differently with its size: an
+        image comes out the same whatever is synthesized beside it. Raises ModelError where a guided row has no negative
+        prompt, pixels are not finite, or memory runs out.
         """
-        for start in range(0, len(shard.items), self._options.batch_size):
-            batch = shard.items[start : start + self._options.batch_size]
-            pixels = self._paint(batch, conditioning)
-            progress(len(batch))
-            yield pixels
+        size = self._options.batch_size
+        for guided, items in groupby(shard.items, lambda item: self._guided(item, conditioning)):
+            run = list(items)
+            for start in range(0, len(run), size):
+                batch = run[start : start + size]
+                full = [*batch, *[batch[-1]] * (size - len(batch))]
+                pixels = self._paint(full, conditioning, guided)[: len(batch)]
+                progress(len(batch))
+                yield pixels
 
-    def _paint(self, batch: Sequence[PlanItem], conditioning: Conditioning) -> Pixels:
+    def _guided(self, item: PlanItem, conditioning: Conditioning) -> bool:
+        """Whether the item is denoised with and without its prompt: by its row's scale or, where that is a range, by
+        the range, so that it does not depend on what the others draw."""
+        if self._distilled is not None:
+            return False
+        scale = conditioning.guidance_scale[item.conditioning] if item.guidance_scale is None else item.guidance_scale
+        return bool((self._options.guidance_range[1] if math.isnan(scale) else scale) > 1)
+
+    def _paint(self, batch: Sequence[PlanItem], conditioning: Conditioning, guided: bool) -> Pixels:
         scales = [self._scale(item, conditioning) for item in batch]
         # benchmark would choose kernels by the clock
         deterministic = torch.backends.cudnn.flags(
@@ -76,7 +91,7 @@ class DiffusionSynthesizer:
         generators = [torch.Generator("cpu").manual_seed(item.seed) for item in batch]
         try:
             with torch.no_grad(), deterministic:
-                embeds, guided = self._condition(batch, conditioning, scales)
+                embeds = self._condition(batch, conditioning, scales, guided)
                 latents = self._denoise(embeds, scales, generators, guided)
                 return self._decode(latents, generators)
         except torch.cuda.OutOfMemoryError as error:
@@ -93,14 +108,13 @@ class DiffusionSynthesizer:
         return draw_guidance(self._options.guidance_range, item.seed) if math.isnan(row) else row
 
     def _condition(
-        self, batch: Sequence[PlanItem], conditioning: Conditioning, scales: Sequence[float]
-    ) -> tuple[Tensor, bool]:
-        """([b, s, d] or, guided, [2b, s, d] with the negative rows first; whether guided), in the denoiser's dtype."""
+        self, batch: Sequence[PlanItem], conditioning: Conditioning, scales: Sequence[float], guided: bool
+    ) -> Tensor:
+        """[b, s, d] or, guided, [2b, s, d] with the negative rows first, in the denoiser's dtype."""
         positions = [item.conditioning for item in batch]
         embeds = conditioning.gather("prompt_embeds", positions)
         if any(row is None for row in embeds):
             raise ModelError("the conditioning has no prompt_embeds; expected uploads made for this generator")
-        guided = self._distilled is None and any(scale > 1 for scale in scales)
         if guided:
             negatives = conditioning.gather("negative_prompt_embeds", positions)
             for index, scale in enumerate(scales):
@@ -114,7 +128,7 @@ class DiffusionSynthesizer:
                     negatives[index] = embeds[index]  # only fills the batch: this row's guess is the unguided one
             embeds = [*negatives, *embeds]
         stacked = torch.from_numpy(np.stack([np.asarray(row, dtype=np.float32) for row in embeds]))
-        return stacked.to(self._device, self._dtype), guided
+        return stacked.to(self._device, self._dtype)
 
     def _denoise(
         self, embeds: Tensor, scales: Sequence[float], generators: list[torch.Generator], guided: bool
