@@ -13,9 +13,10 @@ from fgl.core.config import RunConfig, resolve
 from fgl.core.errors import BrokenPluginError, DataError, FGLError, UploadError
 from fgl.core.manager import Manager
 from fgl.core.store import RunDir
-from fgl.core.types import ClientContext, Prompt, Subset
+from fgl.core.types import ClientContext, ImageSet, Prompt, Subset
 
 PREPARE = "fgl.core.client:prepare"
+ROUND = 0
 
 
 def request(config: RunConfig, client_id: str, round_number: int, private: Path, device: str, data: str) -> bytes:
@@ -35,11 +36,9 @@ def prepare(payload: bytes) -> bytes:
     asked = json.loads(payload)
     site = _site(json.dumps(asked["config"], sort_keys=True), asked["device"], asked["data"])
     client_id, round_number = asked["client_id"], asked["round"]
-    if client_id not in site.partition:
-        raise DataError(f"client {client_id!r} is not in this partition of {len(site.partition)} clients")
     context = ClientContext(
         client_id=client_id,
-        images=Subset(site.train, site.partition[client_id]),
+        images=site.samples(client_id),
         class_names=site.class_names,
         encode=lambda prompts: site.encoder.encode(prompts)[0],
         seed=client_seed(site.config.seed, client_id, round_number),
@@ -48,9 +47,26 @@ def prepare(payload: bytes) -> bytes:
     if not prompts:
         raise UploadError(f"the prompt strategy wrote no prompt for {client_id}")
     arrays, indices = site.encoder.encode(prompts)
-    data = upload.encode(client_id, round_number, site.declaration, site.config.upload.codec, prompts, arrays, indices)
+    options = site.config.upload
+    sender = upload.Sender(client_id, round_number, site.class_names, options.run_id)
+    data = upload.encode(sender, site.declaration, options.codec, prompts, arrays, indices)
     _keep(Path(asked["private"]), prompts, data)
     return data
+
+
+def prepare_file(config: RunConfig, manager: Manager, client_id: str, file: Path, private: Path) -> dict[str, Any]:
+    """Write a client's upload to `file`, on its own machine; returns what a person would check before sending it.
+
+    Raises FGLError; `file` is written whole or not at all."""
+    device = manager.create("executor", config.executor).device(config.device)
+    data = prepare(request(config, client_id, ROUND, private, device, ""))
+    run = RunDir(file.parent)
+    run.write(file, data)
+    prompts = json.loads((private / "summary.json").read_text(encoding="utf-8"))["prompts"]
+    return {
+        "file": str(file), "client_id": client_id, "bytes": len(data), "prompts": prompts,
+        "sha256": hashlib.sha256(data).hexdigest(),
+    }  # fmt: skip
 
 
 def _ask(site: Site, context: ClientContext) -> list[Prompt]:
@@ -76,12 +92,23 @@ class Site:
         dataset = _dataset(json.dumps([config.dataset.name, config.dataset.options], sort_keys=True), data)
         self.class_names: tuple[str, ...] = dataset.info().class_names
         self.train = dataset.split("train")
-        partitioner = manager.create("partition", config.partition)
-        self.partition: dict[str, list[int]] = partitioner.partition(self.train.labels, self.train.domains, config.seed)
+        if self.train is None:
+            raise DataError("the dataset has no train split: there is nothing that a client could hold")
+        self.partition: dict[str, list[int]] = {}
+        if config.upload.clients is None:
+            partitioner = manager.create("partition", config.partition)
+            self.partition = partitioner.partition(self.train.labels, self.train.domains, config.seed)
         self.strategy: Any = manager.create("prompt_strategy", config.prompt_strategy)
         generator = manager.create("generator", config.generator)
         self.declaration = generator.declare()
         self.encoder: Any = generator.encoder(device)
+
+    def samples(self, client_id: str) -> ImageSet:
+        """What the client holds: its part of the partition, or all, where the dataset is its own. Raises DataError."""
+        known = self.partition if self.config.upload.clients is None else self.config.upload.clients
+        if client_id not in known:
+            raise DataError(f"there is no client {client_id!r}; there are {', '.join(list(known)[:20])}")
+        return self.train if self.config.upload.clients is not None else Subset(self.train, self.partition[client_id])
 
 
 @lru_cache(maxsize=1)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator
 
 from fgl.core.errors import ConfigError, FGLError, PluginError, Problem
 from fgl.core.options import Options
@@ -24,11 +24,33 @@ class Selected(BaseModel):
     options: dict[str, Any]
 
 
+# An id becomes a file name, at the server as at the client.
+CLIENT_ID = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
+ClientId = Annotated[str, StringConstraints(pattern=f"^{CLIENT_ID}$")]
+
+
 class UploadOptions(Options):
     """How embeddings cross the wire."""
 
     codec: Literal["fp16", "fp32"] = Field("fp16", description="number format of uploaded arrays; fp32 is exact")
     max_megabytes: float = Field(64.0, gt=0, description="largest upload that the server looks at, in 10^6 bytes")
+    max_rows: int = Field(100_000, ge=1, description="most rows that the server accepts in an upload")
+    min_clients: int = Field(1, ge=1, description="uploads that must be accepted for the run to go on")
+    run_id: str = Field(
+        "", max_length=100, description="name of this run, the same at all clients; uploads for another are refused"
+    )
+    clients: list[ClientId] | None = Field(
+        None,
+        min_length=1,
+        description="ids of clients that hold data of their own; null: the simulated clients of the partition",
+    )
+
+    @field_validator("clients")
+    @classmethod
+    def _different(cls, clients: list[str] | None) -> list[str] | None:
+        if clients is not None and len(set(clients)) < len(clients):
+            raise ValueError("expected ids that differ")
+        return clients
 
 
 class SynthesisOptions(Options):

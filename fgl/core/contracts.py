@@ -68,7 +68,10 @@ class Synthesizer(Protocol):
     """The server side of a generator: the denoiser and the decoder."""
 
     def synthesize(self, shard: Shard, conditioning: Conditioning, progress: Callable[[int], None]) -> Iterator[Pixels]:
-        """Yield uint8 [b, h, w, 3] batches whose rows follow `shard.items`. progress: called with images done."""
+        """Yield uint8 [b, h, w, 3] batches whose rows follow `shard.items`. progress: called with images done.
+
+        An image must not depend on what else is in the shard, to the last bit: images move between shards when clients
+        come or go."""
 
 
 class Generator(Protocol):
@@ -79,6 +82,10 @@ class Generator(Protocol):
 
     def fingerprint(self) -> str:
         """sha256 over everything that determines a picture from a row: weights, scheduler, size, steps, guidance."""
+
+    def rounding(self, device: str) -> Mapping[str, object]:
+        """JSON: what changes no picture but how its numbers are rounded: sizes of batches, number format, layout. A
+        set is of one such value throughout."""
 
     def describe(self) -> Mapping[str, object]:
         """For the report: model, revision, licence, number of parameters. `image_size` must be there: (height, width)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fgl.core import server, training, upload
+from fgl.core import client, intake, server, training, upload
 from fgl.core.config import PROMPTS_CONTROL
 from fgl.core.types import ClientContext, LabelledPixels
 
@@ -32,26 +31,56 @@ def title(name: str) -> str:
     return TITLES.get(name, f"fgl one-shot, {name.removeprefix(PROMPTS_CONTROL)} prompts")
 
 
-def real(session: Session, name: str, digest: str) -> dict[str, Any]:
-    """Train the same classifier on real images: `pooled` on what the clients hold, `public` on the public split."""
-    split = {"pooled": "train", "public": "public"}[name]
+SPLITS = {"pooled": "train", "public": "public"}
 
-    def work(_: str) -> tuple[Any, list[Path]]:
+
+def inputs_of(session: Session, name: str, partition_digest: str, train_digest: str) -> dict[str, Any]:
+    """What determines a control, beside what all of them share."""
+    config = session.config
+    if name in SPLITS:
+        own: dict[str, Any] = {"split": SPLITS[name]}
+    elif name == "class-list":
+        options = config.prompt_strategy.options if config.prompt_strategy.name == "class-name" else {}
+        own = {
+            "main": train_digest, "prompts": dict(options), "aggregator": config.aggregator.model_dump(),
+            "codec": config.upload.codec, "encode_batch_size": config.generator.options.get("encode_batch_size"),
+            "images_per_class": config.synthesis.images_per_class, "shard_size": config.synthesis.shard_size,
+            "validation_fraction": config.synthesis.validation_fraction, **server.recipe(session),
+        }  # fmt: skip
+    else:
+        own = {"partition": partition_digest, "algorithm": config.algorithm.model_dump()}
+    return {
+        "dataset": session.info.digest, "classifier": config.classifier.model_dump(), "seed": config.seed,
+        "size": list(session.image_size), "device": session.device.split(":")[0], **own,
+    }  # fmt: skip
+
+
+def stage_of(name: str) -> str:
+    """The stage that yields a control; one yields two."""
+    return f"control:{'fedavg' if name == 'local' else name}"
+
+
+def real(session: Session, name: str) -> dict[str, Any]:
+    """Train the same classifier on real images: `pooled` on what the clients hold, `public` on the public split."""
+    split = SPLITS[name]
+
+    def work(digest: str) -> tuple[Any, list[Path]]:
         data = session.pixels(split)
-        model = session.classifier.fit(data, None, training.context(session, f"train on {name} data"))
+        kept = session.run.checkpoints(stage_of(name), digest)
+        model = session.classifier.fit(data, None, training.context(session, f"train on {name} data", kept))
         score = training.score(session, model, "last")
         return entry(name, score, images=len(data), note=f"{len(data)} real images: the {split} split"), []
 
-    return _stage(session, name, {"data": digest, "split": split}, work)
+    return _stage(session, name, inputs_of(session, name, "", ""), work)
 
 
 def federated(
-    session: Session, divided: Mapping[str, list[int]], digest: str, names: list[str]
+    session: Session, divided: Mapping[str, list[int]], partition_digest: str, names: list[str]
 ) -> list[dict[str, Any]]:
     """One round of the federated algorithm from the same split. Its local models, before they are averaged, are the
     local-only control: each is tested by itself."""
 
-    def work(_: str) -> tuple[Any, list[Path]]:
+    def work(digest: str) -> tuple[Any, list[Path]]:
         data = session.pixels("train")
         clients = {
             client: LabelledPixels(data.pixels[rows], data.labels[rows]) for client, rows in divided.items() if rows
@@ -62,7 +91,8 @@ def federated(
             local[client] = training.score(session, model, "last")
 
         algorithm = session.manager.create("algorithm", session.config.algorithm)
-        model = algorithm.run(session.classifier, clients, 1, training.context(session, "FedAvg"), on_local)
+        kept = session.run.checkpoints(stage_of("fedavg"), digest)
+        model = algorithm.run(session.classifier, clients, 1, training.context(session, "FedAvg", kept), on_local)
         score = training.score(session, model, "last")
         sent = model.size_bytes() * 2 * len(local)
         epochs = session.config.algorithm.options.get("local_epochs")
@@ -79,34 +109,34 @@ def federated(
         alone["per_client"] = {client: one["top1"] for client, one in local.items()}
         return {"fedavg": fedavg, "local": alone}, []
 
-    inputs = {"partition": digest, "algorithm": session.config.algorithm.model_dump()}
-    found = _stage(session, "fedavg", inputs, work)
+    found = _stage(session, "fedavg", inputs_of(session, "fedavg", partition_digest, ""), work)
     for name in ("fedavg", "local"):
         found[name]["seconds"] = session.seconds["control:fedavg"]
     return [found[name] for name in ("fedavg", "local") if name in names]
 
 
-def class_list(session: Session, own: list[PlanItem], main: dict[str, Any], digest: str) -> dict[str, Any]:
+def class_list(session: Session, own: list[PlanItem], main: dict[str, Any], train_digest: str) -> dict[str, Any]:
     """What the server could have done alone: class-name prompts for the whole class list, no client asked.
 
     Where that asks for the very same images, the result is the run's own by construction, and nothing is done twice."""
-    conditioning, shards = server.aggregate(session, [_from_class_list(session)])
-    items = [item for shard in shards for item in shard.items]
-    same = {(item.image_id, item.class_id) for item in items} == {(item.image_id, item.class_id) for item in own}
-    inputs = {"main": digest, "images": hashlib.sha256("".join(item.image_id for item in items).encode()).hexdigest()}
 
     def work(stage_digest: str) -> tuple[Any, list[Path]]:
+        conditioning = server.aggregate(session, [_from_class_list(session)])
+        planned = server.Plan(server.divide(session, conditioning), {}, "", lambda: conditioning)
+        items = planned.items
+        same = {(item.image_id, item.class_id) for item in items} == {(item.image_id, item.class_id) for item in own}
         if same:
             note = "the same set of images as this run's, by construction: reused"
             return {**entry("class-list", main["selected"], note=note), "last": main["last"]["top1"]}, []
         folder = session.run.path("controls", "class-list", "shards")
-        server.fill(session, folder, conditioning, shards, stage_digest, "synthesize (class list)")
+        server.fill(session, folder, planned, "synthesize (class list)")
         train, validation = server.load_set(session, folder)
-        model = session.classifier.fit(train, validation, training.context(session, "train (class list)"))
+        kept = session.run.checkpoints(stage_of("class-list"), stage_digest)
+        model = session.classifier.fit(train, validation, training.context(session, "train (class list)", kept))
         found = entry("class-list", training.score(session, model, "selected"), images=len(items))
         return {**found, "last": training.score(session, model, "last")["top1"]}, []
 
-    return _stage(session, "class-list", inputs, work)
+    return _stage(session, "class-list", inputs_of(session, "class-list", "", train_digest), work)
 
 
 def _from_class_list(session: Session) -> Any:
@@ -120,8 +150,9 @@ def _from_class_list(session: Session) -> Any:
     prompts = strategy.prompts(context)
     arrays, indices = encoder.encode(prompts)
     declaration = session.generator.declare()
-    data = upload.encode("server", server.ROUND, declaration, config.upload.codec, prompts, arrays, indices)
-    return upload.decode(data, server.expectation(session, ["server"]))
+    sender = upload.Sender("server", client.ROUND, session.info.class_names, config.upload.run_id)
+    data = upload.encode(sender, declaration, config.upload.codec, prompts, arrays, indices)
+    return upload.decode(data, intake.expectation(session, ["server"]))
 
 
 class _ClassList:
@@ -154,14 +185,9 @@ def entry(
 def _stage(
     session: Session, name: str, inputs: Mapping[str, Any], work: Callable[[str], tuple[Any, list[Path]]]
 ) -> dict[str, Any]:
-    config = session.config
-    common = {
-        "dataset": session.info.digest, "classifier": config.classifier.model_dump(), "seed": config.seed,
-        "size": list(session.image_size), "device": session.device.split(":")[0],
-    }  # fmt: skip
-    value, _ = session.stage(f"control:{name}", {**common, **inputs}, work)
+    value, _ = session.stage(stage_of(name), inputs, work)
     path = session.run.path("controls", f"{name}.json")
     session.run.write_json(path, value)
     found: dict[str, Any] = json.loads(json.dumps(value))
-    found["seconds"] = session.seconds[f"control:{name}"]
+    found["seconds"] = session.seconds[stage_of(name)]
     return found

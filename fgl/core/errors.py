@@ -85,7 +85,62 @@ class PartitionError(DataError):
 
 
 class UploadError(FGLError):
+    """An upload that is not accepted, or uploads that are not there. rule: what was broken, for reports and logs."""
+
     exit_code = 5
+    rule = "upload"
+
+
+class ClientFailedError(UploadError):
+    rule = "answer"
+
+
+class UploadSizeError(UploadError):
+    rule = "size"
+
+
+class UploadFormatError(UploadError):
+    rule = "format"
+
+
+class UploadChecksumError(UploadError):
+    rule = "checksum"
+
+
+class UploadSenderError(UploadError):
+    rule = "sender"
+
+
+class UploadRoundError(UploadError):
+    rule = "round"
+
+
+class UploadReplayError(UploadError):
+    rule = "replay"
+
+
+class UploadEncoderError(UploadError):
+    rule = "encoder"
+
+
+class UploadClassesError(UploadError):
+    rule = "classes"
+
+
+class UploadShapeError(UploadError):
+    rule = "shape"
+
+
+class UploadValueError(UploadError):
+    rule = "value"
+
+
+class UploadWeightError(UploadError):
+    rule = "weight"
+
+
+class TooFewUploadsError(UploadError):
+    rule = "quorum"
 
 
 class ModelError(FGLError):

@@ -96,3 +96,10 @@ def fgl_stage_finished(context: StageContext) -> None:
 def fgl_run_failed(context: StageContext, error: BaseException) -> None:
     """A stage raised. The error goes on to the caller whatever this hook does."""
     raise AssertionError("a specification is not called")
+
+
+@hookspec
+def fgl_upload_refused(context: StageContext, client_id: str, rule: str, reason: str) -> None:
+    """An upload was not accepted; the run goes on without it. client_id: whose it was, or "file …" with the first
+    digits of its digest where that is not known for sure. rule: see the subclasses of `UploadError`."""
+    raise AssertionError("a specification is not called")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 
 from fgl.core import hookspecs
-from fgl.core.errors import BrokenPluginError
+from fgl.core.errors import BrokenPluginError, StoreError
 from fgl.core.registry import Entry, Registry
 from fgl.core.types import FAMILIES, Component
 
@@ -120,11 +120,16 @@ class Manager:
     def run_failed(self, context: StageContext, error: BaseException) -> None:
         self._notify("fgl_run_failed", context=context, error=error)
 
+    def upload_refused(self, context: StageContext, client_id: str, rule: str, reason: str) -> None:
+        self._notify("fgl_upload_refused", context=context, client_id=client_id, rule=rule, reason=reason)
+
     def _notify(self, name: str, **arguments: Any) -> None:
         """Call each implementation by itself, so that an error carries the name of the plugin that raised it."""
         for implementation in getattr(self.pm.hook, name).get_hookimpls():
             try:
                 implementation.function(*(arguments[argument] for argument in implementation.argnames))
+            except StoreError:  # a full disk is not the plugin's fault
+                raise
             except Exception as error:
                 raise BrokenPluginError(
                     f"plugin {implementation.plugin_name!r} raised in {name}: {type(error).__name__}: {error}"

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
+from fgl.core.shards import read_shards
+
 if TYPE_CHECKING:
     from fgl.core.session import Session
     from fgl.core.types import Pixels
@@ -22,7 +24,7 @@ _COLUMNS, _ROWS = 10, 3
 def contact_sheets(session: Session, folder: Path) -> list[Path]:
     """One PNG a class: the first synthetic images of it, shown at no less than 64 pixels each."""
     by_class: dict[int, list[Pixels]] = {}
-    for row, pixels in session.run.read_shards(folder):
+    for row, pixels in read_shards(folder):
         shown = by_class.setdefault(row["label"], [])
         if len(shown) < _COLUMNS * _ROWS:
             shown.append(pixels)
@@ -94,7 +96,7 @@ def markdown(session: Session, result: dict[str, Any], sheets: Sequence[Path]) -
         "- embeddings can be inverted to text, and class ids with weights are a histogram of each client's labels: "
         "neither is a privacy guarantee",
     ]
-    lines += [f"- refused: {client}: {reason}" for client, reason in up["refused"].items()]
+    lines += [f"- {client}, rule {one['rule']}: {one['reason']}" for client, one in up["refused"].items()]
     missing = result["synthetic"]["missing_classes"]
     if missing:
         lines += [f"- no client holds these classes, so there is no image of them: {', '.join(map(_cell, missing))}"]

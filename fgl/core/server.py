@@ -1,23 +1,29 @@
-"""The server's side up to the synthetic set: ingest, aggregate, plan, synthesize."""
+"""The server's side up to the synthetic set: uploads, plan, synthesis."""
 
 from __future__ import annotations
 
 import json
-import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fgl.core import client, plan, upload
+from fgl.core import client, intake, plan
 from fgl.core.errors import DataError, UploadError
-from fgl.core.types import ClientUpload, Conditioning, Failure, LabelledPixels, Shard
+from fgl.core.shards import ShardStore, read_plan, read_shards, write_plan
+from fgl.core.store import digest_of
+from fgl.core.types import ClientUpload, Conditioning, LabelledPixels, Shard
 
 if TYPE_CHECKING:
     from fgl.core.session import Session
+    from fgl.core.types import Pixels, PlanItem
 
-ROUND = 0
+
+def partition_inputs(session: Session) -> dict[str, Any]:
+    config = session.config
+    return {"dataset": session.info.digest, "partition": config.partition.model_dump(), "seed": config.seed}
 
 
 def partition(session: Session) -> tuple[dict[str, list[int]], str]:
@@ -38,114 +44,175 @@ def partition(session: Session) -> tuple[dict[str, list[int]], str]:
         }
         return {"clients": len(divided), "samples": counts}, [path]
 
-    config = session.config
-    inputs = {"dataset": session.info.digest, "partition": config.partition.model_dump(), "seed": config.seed}
-    _, digest = session.stage("partition", inputs, work)
+    _, digest = session.stage("partition", partition_inputs(session), work)
     divided = json.loads(session.run.path("partition.json").read_text(encoding="utf-8"))
     return divided, digest
 
 
-def collect(session: Session, clients: Sequence[str], partition_digest: str) -> tuple[dict[str, Any], str]:
-    """Ask every client for its upload and validate what comes back. Refused uploads are listed; the others go on."""
-
-    def work(_: str) -> tuple[Any, list[Path]]:
-        federation = session.manager.create("federation", session.config.federation)
-        expected = expectation(session, clients)
-        kept: dict[str, int] = {}
-        text: dict[str, int] = {}
-        prompts: dict[str, int] = {}
-        refused: dict[str, str] = {}
-        outputs: list[Path] = []
-
-        def payload(client_id: str) -> bytes:
-            private = session.run.path("clients", client_id, "private")
-            return client.request(session.config, client_id, ROUND, private, session.device, session.info.digest)
-
-        for client_id, reply in federation.call(clients, client.PREPARE, payload, session.progress):
-            try:
-                if isinstance(reply, Failure):
-                    raise UploadError(reply.reason)
-                accepted = upload.decode(reply, expected, client_id)
-            except UploadError as error:
-                refused[client_id] = str(error)
-                continue
-            path = upload_path(session, client_id)
-            session.run.write(path, reply)
-            outputs.append(path)
-            kept[client_id], text[client_id], prompts[client_id] = len(reply), accepted.text_bytes, len(accepted)
-        _drop_others(session, clients, kept)
-        if not kept:
-            reasons = "; ".join(f"{name}: {reason}" for name, reason in refused.items())
-            raise UploadError(f"no upload was accepted ({reasons})")
-        return {
-            "bytes_total": sum(kept.values()), "bytes_per_client": kept, "text_bytes_total": sum(text.values()),
-            "prompts": prompts, "refused": refused,
-        }, outputs  # fmt: skip
-
+def clients_inputs(session: Session, partition_digest: str) -> dict[str, Any]:
     config = session.config
     inputs = {
         "partition": partition_digest, "prompt_strategy": config.prompt_strategy.model_dump(),
-        "generator": session.generator.declare().encoder, "options": config.generator.options.get("encode_batch_size"),
-        "upload": config.upload.model_dump(), "seed": config.seed,
+        "generator": session.generator.declare().encoder,
+        "encode_batch_size": config.generator.options.get("encode_batch_size"),
+        "upload": config.upload.model_dump(), "seed": config.seed, "round": client.ROUND,
     }  # fmt: skip
-    return session.stage("clients", inputs, work)
+    out = intake.forgotten(session.run)
+    return {**inputs, "forgotten": out} if out else inputs
 
 
-def _drop_others(session: Session, clients: Sequence[str], kept: Mapping[str, int]) -> None:
-    """Remove what an earlier run in this folder left of clients that are not of this one."""
-    for path in session.run.path("server", "uploads").glob("*.safetensors"):
-        if path.stem not in kept:
-            path.unlink()
-    for folder in session.run.path("clients").glob("*"):
-        if folder.name not in clients:
-            shutil.rmtree(folder)
+def collect(session: Session, clients: Sequence[str], partition_digest: str) -> dict[str, Any]:
+    """Ask every client for its upload and validate what comes back. Refused uploads are listed; the others go on.
+
+    An upload that an earlier, interrupted run has kept is not asked for again."""
+
+    def work(request: str) -> tuple[Any, list[Path]]:
+        federation = session.manager.create("federation", session.config.federation)
+        expected = intake.expectation(session, clients)
+        asked = [name for name in clients if name not in intake.forgotten(session.run)]
+        _drop_others(session, asked)
+        manifests = {name: found for name in asked if (found := _answered(session, name, request)) is not None}
+        refused: dict[str, dict[str, str]] = {}
+
+        def payload(client_id: str) -> bytes:
+            private = session.run.path("clients", client_id, "private")
+            return client.request(session.config, client_id, client.ROUND, private, session.device, session.info.digest)
+
+        left = [name for name in asked if name not in manifests]
+        for client_id, reply in federation.call(left, client.PREPARE, payload, session.progress):
+            try:
+                intake.accept(session, intake.failed(reply), expected, client_id, request)
+                manifests[client_id] = _manifest(session, client_id)
+            except UploadError as error:
+                refused[client_id] = intake.refuse(session, client_id, error)
+        for client_id in refused:  # what it sent for other inputs is not to stand in for what was refused
+            intake.upload_path(session.run, client_id).unlink(missing_ok=True)
+            intake.upload_path(session.run, client_id).with_suffix(".json").unlink(missing_ok=True)
+        intake.check_enough(session, len(manifests), len(asked), refused)
+        return intake.summary(manifests, refused), _files(session, manifests)
+
+    value, _ = session.stage("clients", clients_inputs(session, partition_digest), work)
+    return dict(value)
 
 
-def upload_path(session: Session, client_id: str) -> Path:
-    return session.run.path("server", "uploads", f"{client_id}.safetensors")
+def gather_inputs(session: Session, clients: Sequence[str]) -> dict[str, Any]:
+    """Of uploads that came as files: who may answer, and what has come."""
+    out = set(intake.forgotten(session.run))
+    there = {name: intake.kept(session.run, name) for name in clients if name not in out}
+    return {
+        "clients": digest_of(sorted(clients)), "upload": session.config.upload.model_dump(),
+        "generator": session.generator.declare().encoder, "round": client.ROUND,
+        "files": {name: None if found is None else found["sha256"] for name, found in sorted(there.items())},
+        "refused": sorted(intake.refusals(session.run)),
+    }  # fmt: skip
 
 
-def expectation(session: Session, clients: Sequence[str]) -> upload.Expected:
-    return upload.Expected(
-        declaration=session.generator.declare(),
-        clients=tuple(clients),
-        round=ROUND,
-        classes=len(session.info.class_names),
-        max_bytes=int(session.config.upload.max_megabytes * 1e6),
-    )
-
-
-def aggregate(session: Session, uploads: Sequence[ClientUpload]) -> tuple[Conditioning, list[Shard]]:
-    """Uploads → conditioning → shards to fill."""
-    aggregator = session.manager.create("aggregator", session.config.aggregator)
-    conditioning = aggregator.aggregate(uploads, session.generator.fingerprint())
-    synthesis = session.config.synthesis
-    shards = plan.make_plan(conditioning, synthesis.images_per_class, session.config.seed, synthesis.shard_size)
-    return conditioning, shards
-
-
-def make_plan(session: Session, clients: Sequence[str], uploads_digest: str) -> tuple[Conditioning, list[Shard], str]:
-    expected = expectation(session, clients)
-    uploads = [upload.decode(upload_path(session, name).read_bytes(), expected, name) for name in sorted(clients)]
-    conditioning, shards = aggregate(session, uploads)
+def gather(session: Session, clients: Sequence[str]) -> dict[str, Any]:
+    """What `fgl server ingest` has accepted. Raises UploadError for one that is damaged: only its client has it."""
+    inputs = gather_inputs(session, clients)
 
     def work(_: str) -> tuple[Any, list[Path]]:
-        path = session.run.path("server", "plan.parquet")
-        session.run.write_plan(path, shards)
-        return {
-            "rows": sum(len(one) for one in uploads), "conditionings": len(conditioning),
-            "images": sum(len(shard.items) for shard in shards), "shards": len(shards),
-            "missing_classes": missing_classes(session, conditioning),
-        }, [path]  # fmt: skip
+        for name, digest in inputs["files"].items():
+            if digest is None and intake.upload_path(session.run, name).exists():
+                raise UploadError(f"the upload of {name} is damaged where it is kept: ingest its file again, --replace")
+        manifests = {name: _manifest(session, name) for name, digest in inputs["files"].items() if digest is not None}
+        refused = intake.refusals(session.run)
+        intake.check_enough(session, len(manifests), len(inputs["files"]), refused)
+        return intake.summary(manifests, refused), _files(session, manifests)
 
+    value, _ = session.stage("clients", inputs, work)
+    return dict(value)
+
+
+def _manifest(session: Session, client_id: str) -> dict[str, Any]:
+    found = session.run.read_sealed(intake.upload_path(session.run, client_id).with_suffix(".json"))
+    if found is None:
+        raise UploadError(f"the manifest of {client_id}'s upload is gone or damaged: run again")
+    return found
+
+
+def _answered(session: Session, client_id: str, request: str) -> dict[str, Any] | None:
+    found = intake.kept(session.run, client_id)
+    return found if found is not None and found["request"] == request else None
+
+
+def _files(session: Session, manifests: Mapping[str, Any]) -> list[Path]:
+    paths = [intake.upload_path(session.run, name) for name in sorted(manifests)]
+    return [*paths, *(path.with_suffix(".json") for path in paths)]
+
+
+def _drop_others(session: Session, clients: Sequence[str]) -> None:
+    """Remove what an earlier run in this folder left of clients that are not of this one."""
+    there = {path.stem for path in session.run.path("server", "uploads").glob("*.*")}
+    there |= {path.name for path in session.run.path("clients").glob("*")}
+    intake.drop(session.run, there - set(clients))
+
+
+@dataclass(slots=True)
+class Plan:
+    """The images that a run is to have. value: the stage's. digest: of its inputs."""
+
+    shards: list[Shard]
+    value: Mapping[str, Any]
+    digest: str
+    _aggregate: Callable[[], Conditioning]
+    _conditioning: list[Conditioning] = field(default_factory=list)
+
+    @property
+    def items(self) -> list[PlanItem]:
+        return [item for shard in self.shards for item in shard.items]
+
+    @property
+    def conditioning(self) -> Conditioning:
+        """Made when it is first asked for: a run whose shards are all there does not read the uploads again."""
+        if not self._conditioning:
+            self._conditioning.append(self._aggregate())
+        return self._conditioning[0]
+
+
+def plan_inputs(session: Session, uploads: str) -> dict[str, Any]:
+    """uploads: digest of who sent what."""
     config = session.config
-    inputs = {
-        "uploads": uploads_digest, "aggregator": config.aggregator.model_dump(), "seed": config.seed,
+    return {
+        "uploads": uploads, "aggregator": config.aggregator.model_dump(), "seed": config.seed,
         "generator": session.generator.fingerprint(), "images_per_class": config.synthesis.images_per_class,
         "shard_size": config.synthesis.shard_size,
     }  # fmt: skip
-    _, digest = session.stage("plan", inputs, work)
-    return conditioning, shards, digest
+
+
+def make_plan(session: Session, uploads: Mapping[str, Any]) -> Plan:
+    """Uploads → conditioning → shards to fill. uploads: what `collect` or `gather` returned."""
+    path = session.run.path("server", "plan.parquet")
+
+    def conditioning() -> Conditioning:
+        return aggregate(session, intake.opened(session, list(uploads["bytes_per_client"])))
+
+    made = Plan([], {}, "", conditioning)
+
+    def work(_: str) -> tuple[Any, list[Path]]:
+        shards = divide(session, made.conditioning)
+        write_plan(session.run, path, shards)
+        return {
+            "rows": sum(uploads["prompts"].values()), "conditionings": len(made.conditioning),
+            "images": sum(len(shard.items) for shard in shards), "shards": len(shards),
+            "missing_classes": missing_classes(session, made.conditioning),
+        }, [path]  # fmt: skip
+
+    made.value, made.digest = session.stage("plan", plan_inputs(session, uploads["uploads"]), work)
+    made.shards = read_plan(path)
+    return made
+
+
+def aggregate(session: Session, uploads: Sequence[ClientUpload]) -> Conditioning:
+    aggregator = session.manager.create("aggregator", session.config.aggregator)
+    conditioning: Conditioning = aggregator.aggregate(uploads, session.generator.fingerprint())
+    return conditioning
+
+
+def divide(session: Session, conditioning: Conditioning) -> list[Shard]:
+    """Conditioning → shards to fill."""
+    synthesis = session.config.synthesis
+    return plan.make_plan(conditioning, synthesis.images_per_class, session.config.seed, synthesis.shard_size)
 
 
 def missing_classes(session: Session, conditioning: Conditioning) -> list[str]:
@@ -154,62 +221,62 @@ def missing_classes(session: Session, conditioning: Conditioning) -> list[str]:
     return [name for index, name in enumerate(session.info.class_names) if index not in there]
 
 
-def synthesize(
-    session: Session, conditioning: Conditioning, shards: Sequence[Shard], plan_digest: str
-) -> dict[str, Any]:
+def recipe(session: Session) -> dict[str, Any]:
+    """What determines an image beside its item, to the last bit."""
+    return {
+        "generator": session.generator.fingerprint(),
+        "rounding": dict(session.generator.rounding(session.device)),
+        "classes": list(session.info.class_names),
+    }
+
+
+def synthesize_inputs(session: Session, plan_digest: str) -> dict[str, Any]:
+    return {"plan": plan_digest, **recipe(session)}
+
+
+def synthesize(session: Session, planned: Plan) -> dict[str, Any]:
     """Fill the shards that are not there yet, then take the digest of the whole set."""
     folder = session.run.path("server", "shards")
 
-    def work(digest: str) -> tuple[Any, list[Path]]:
-        reused = fill(session, folder, conditioning, shards, digest, "synthesize")
-        images = ((row["image_id"], row["label"], rgb.tobytes()) for row, rgb in session.run.read_shards(folder))
-        outputs = [path for shard in shards for path in (_shard(folder, shard),)]
-        return {
-            "images": sum(len(shard.items) for shard in shards), "digest": plan.set_digest(images),
-            "shards_reused": reused,
-        }, outputs  # fmt: skip
+    def work(_: str) -> tuple[Any, list[Path]]:
+        made = fill(session, folder, planned, "synthesize")
+        images = ((row["image_id"], row["label"], rgb.tobytes()) for row, rgb in read_shards(folder))
+        total = sum(len(shard.items) for shard in planned.shards)
+        names = [f"shard-{shard.index:05d}.{kind}" for shard in planned.shards for kind in ("parquet", "json")]
+        value = {"images": total, "images_reused": total - made, "digest": plan.set_digest(images)}
+        return value, [folder / name for name in names]
 
-    inputs = {"plan": plan_digest, "generator": session.generator.fingerprint(), "device": session.device.split(":")[0]}
-    value, _ = session.stage("synthesize", inputs, work)
+    value, _ = session.stage("synthesize", synthesize_inputs(session, planned.digest), work)
     return dict(value)
 
 
-def fill(
-    session: Session, folder: Path, conditioning: Conditioning, shards: Sequence[Shard], digest: str, label: str
-) -> int:
-    """Make `folder` hold exactly these shards, synthesizing those it lacks for the stage `digest`.
+def fill(session: Session, folder: Path, planned: Plan, label: str) -> int:
+    """Make `folder` hold exactly the planned shards, synthesizing the images that it does not hold in any shard.
 
-    Returns how many were there. label: what the progress display calls it."""
-    done = {shard.index for shard in shards if session.run.shard_done(folder, shard.index, digest)}
-    _drop_foreign(folder, len(shards))
-    left = [shard for shard in shards if shard.index not in done]
-    with session.progress.track(label, sum(len(shard.items) for shard in left)) as task:
-        synthesizer = session.generator.synthesizer(session.device) if left else None
+    Returns how many those were. label: what the progress display calls it."""
+    store = ShardStore(session.run, folder, digest_of(recipe(session)), session.info.class_names)
+    left = store.begin(planned.shards)
+    missing = sum(len(shard.items) - len(store.have(shard.items)) for shard in left)
+    with session.progress.track(label, missing) as task:
+        synthesizer = session.generator.synthesizer(session.device) if missing else None
 
         def one(shard: Shard) -> None:
-            assert synthesizer is not None
-            pixels = np.concatenate(list(synthesizer.synthesize(shard, conditioning, task.advance)))
-            session.run.write_shard(folder, shard, pixels, session.info.class_names, digest)
+            def make(items: tuple[PlanItem, ...]) -> Pixels:
+                assert synthesizer is not None
+                part = Shard(shard.index, items)
+                return np.concatenate(list(synthesizer.synthesize(part, planned.conditioning, task.advance)))
+
+            store.write(shard, make)
 
         session.executor.run(left, one)
-    return len(done)
-
-
-def _shard(folder: Path, shard: Shard) -> Path:
-    return folder / f"shard-{shard.index:05d}.parquet"
-
-
-def _drop_foreign(folder: Path, count: int) -> None:
-    """Remove shards of an earlier, longer plan, which would otherwise count as part of this set."""
-    for path in folder.glob("shard-*.*"):
-        if int(path.stem.removeprefix("shard-")) >= count:
-            path.unlink()
+    store.end()
+    return missing
 
 
 def load_set(session: Session, folder: Path) -> tuple[LabelledPixels, LabelledPixels | None]:
     """The synthetic set as training and validation part. The order is by image id within the shards' order."""
     rows, pixels = [], []
-    for row, rgb in session.run.read_shards(folder):
+    for row, rgb in read_shards(folder):
         rows.append(row)
         pixels.append(rgb)
     if not rows:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -36,31 +36,35 @@ class Session:
     classifier: Classifier
     executor: Executor
     device: str
+    apart: bool = False
+    """Whether clients are elsewhere: then their samples are not here, and uploads come in as files."""
     seconds: dict[str, float] = field(default_factory=dict)
     reused: list[str] = field(default_factory=list)
     _pixels: dict[str, LabelledPixels] = field(default_factory=dict)
 
-    def stage(self, name: str, inputs: Any, work: Callable[[str], tuple[Any, Sequence[Path]]]) -> tuple[Any, str]:
+    def stage(
+        self, name: str, inputs: Mapping[str, Any], work: Callable[[str], tuple[Any, Sequence[Path]]]
+    ) -> tuple[Any, str]:
         """Run a stage, or reuse its commit if it was made from the same inputs.
 
         inputs: JSON, everything that determines the result. work: called with the digest of the inputs; returns what
         later stages need (JSON) and the files it wrote. Returns that value and the digest."""
         digest = digest_of(inputs)
-        record = self.run.committed(name, digest)
+        record = self.run.committed(name, inputs)
         context = StageContext(str(self.run.root), name)
         if record is None:
             self.manager.stage_started(context)
             start = time.monotonic()
             try:
                 value, outputs = work(digest)
+                seconds = time.monotonic() - start
+                self.run.record(name, inputs, outputs, seconds, value)
             except BaseException as error:
                 try:
                     self.manager.run_failed(context, error)
                 except FGLError as other:  # the run's own error must reach the caller, whatever the hook does
                     error.add_note(str(other))
                 raise
-            seconds = time.monotonic() - start
-            self.run.record(name, digest, outputs, seconds, value)
         else:
             value, seconds = record["value"], record["seconds"]
             self.reused.append(name)

@@ -1,13 +1,17 @@
-"""The run directory: atomic writes, stage records, shards.
+"""The run directory: atomic writes, sealed records, checkpoints, the lock.
 
 RUN/config.yaml                      the resolved configuration
 RUN/environment.json                 versions, device, threads
 RUN/partition.json                   which training samples each simulated client holds
-RUN/stages/<stage>.json              digests of inputs and outputs, seconds; the record is the commit
+RUN/stages/<stage>.json              inputs, digests of outputs, seconds; the record is the commit
+RUN/checkpoints/<stage>/             training that has not ended, one file a fit; gone when the stage is committed
 RUN/clients/<k>/private/             stays at the client: its prompts
-RUN/server/uploads/<k>.safetensors   what crossed the boundary, byte for byte
+RUN/server/uploads/<k>.safetensors   what crossed the boundary, byte for byte; <k>.json is its commit
+RUN/server/refused.json              uploads that were not accepted, and the rule that each broke
+RUN/server/forgotten.json            clients that were taken out
 RUN/server/plan.parquet              every image that will be: id, conditioning, class, seed
 RUN/server/shards/*.parquet, *.json  the synthetic set, and a manifest a shard
+RUN/server/shards.previous/          shards of an earlier plan, until those of this one are all there
 RUN/train/{selected,last}.safetensors  the classifier's two checkpoints, as evaluation reads them
 RUN/classifier/                      the selected one, Hugging Face format
 RUN/controls/<name>.json             the baselines
@@ -18,11 +22,14 @@ RUN/metrics.jsonl, report.json, report.md
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
-import io
 import json
 import os
+import shutil
+import socket
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -30,17 +37,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
-from PIL import Image
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
 
 from fgl.core.errors import StoreError
-from fgl.core.types import PlanItem, Shard
 
 if TYPE_CHECKING:
-    from fgl.core.types import Pixels
+    from fgl.core.types import Array
 
-RECORD_VERSION = 1
+RECORD_VERSION = 2
+_SEAL = "seal"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +60,8 @@ class RunDir:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the directory for this process. The kernel drops the lock when the holder dies, so none goes stale.
+        """Hold the directory for this process. The kernel drops the lock when the holder dies, whatever the file says,
+        so none goes stale.
 
         Raises StoreError that says who holds it, or why the directory cannot be written."""
         try:
@@ -65,19 +72,29 @@ class RunDir:
         with file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            except OSError as error:
+                if error.errno not in (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES):
+                    raise StoreError(
+                        f"cannot lock {self.root}: {error.strerror}; choose an --out on a file system that has locks"
+                    ) from error
                 file.seek(0)
-                raise StoreError(f"{self.root} is in use by process {file.read().strip() or 'unknown'}") from None
-            file.truncate(0)
-            file.write(str(os.getpid()))
-            file.flush()
+                raise StoreError(f"{self.root} is in use by {_holder(file.read())}") from None
+            try:
+                file.truncate(0)
+                holder = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
+                file.write(json.dumps(holder))
+                file.flush()
+            except OSError as error:
+                raise StoreError(f"cannot write to {self.root}: {error.strerror or error}") from error
             yield
 
     def write(self, path: Path, data: bytes) -> None:
-        """Write to a temporary name beside it, flush to disk, rename: a reader sees the old file or the new one."""
+        """Write to a temporary name beside it, flush to disk, rename: a reader sees the old file or the new one.
+
+        Raises StoreError, and leaves no half-written file behind."""
+        part = path.with_name(f".{path.name}.part")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            part = path.with_name(f".{path.name}.part")
             with part.open("wb") as file:
                 file.write(data)
                 file.flush()
@@ -85,14 +102,33 @@ class RunDir:
             os.replace(part, path)
             _sync(path.parent)
         except OSError as error:
-            raise StoreError(f"cannot write {path}: {error.strerror or error}") from error
+            with suppress(OSError):
+                part.unlink()
+            raise StoreError(f"cannot write {path}: {error.strerror or error}{_advice(error)}") from error
 
     def write_json(self, path: Path, value: Any) -> None:
         self.write(path, (json.dumps(value, indent=2, ensure_ascii=False, sort_keys=False) + "\n").encode())
 
-    def record(self, stage: str, inputs: str, outputs: Sequence[Path], seconds: float, value: Any) -> None:
-        """Commit a stage. value: JSON, what later stages and the report need of it."""
-        self.write_json(
+    def write_sealed(self, path: Path, value: Mapping[str, Any]) -> None:
+        """JSON with a digest of itself, so that a flipped bit in a number cannot pass for the number."""
+        self.write_json(path, {**value, _SEAL: digest_of(dict(value))})
+
+    @staticmethod
+    def read_sealed(path: Path) -> dict[str, Any] | None:
+        """None where the file is not there, or is not what was written."""
+        try:
+            value = json.loads(path.read_text(encoding="utf-8"))
+            seal = value.pop(_SEAL)
+            return dict(value) if seal == digest_of(value) else None
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+            return None
+
+    def record(
+        self, stage: str, inputs: Mapping[str, Any], outputs: Sequence[Path], seconds: float, value: Any
+    ) -> None:
+        """Commit a stage. inputs: JSON, everything that determines the result. value: JSON, what later stages and the
+        report need of it."""
+        self.write_sealed(
             self._record(stage),
             {
                 "version": RECORD_VERSION,
@@ -103,104 +139,80 @@ class RunDir:
                 "value": value,
             },
         )
+        self.checkpoints(stage, "").drop()
 
-    def committed(self, stage: str, inputs: str) -> dict[str, Any] | None:
+    def recorded(self, stage: str) -> dict[str, Any] | None:
+        """The stage's record as it was last committed, whether or not it still holds."""
+        record = self.read_sealed(self._record(stage))
+        return record if record is not None and record.get("version") == RECORD_VERSION else None
+
+    def damaged(self, record: Mapping[str, Any]) -> list[str]:
+        """Outputs of a record that are no longer there, or no longer what they were."""
+        return [name for name, digest in record["outputs"].items() if _digest_or_none(self.root / name) != digest]
+
+    def committed(self, stage: str, inputs: Mapping[str, Any]) -> dict[str, Any] | None:
         """The stage's record, if it was made from these inputs and its outputs are still what they were."""
-        path = self._record(stage)
-        try:
-            record = json.loads(path.read_text(encoding="utf-8"))
-            fits = record["version"] == RECORD_VERSION and record["inputs"] == inputs
-            if fits and all(file_digest(self.root / name) == digest for name, digest in record["outputs"].items()):
-                return dict(record)
-        except (OSError, ValueError, KeyError, TypeError):
+        record = self.recorded(stage)
+        if record is None or record["inputs"] != json.loads(json.dumps(inputs)) or self.damaged(record):
             return None
-        return None
+        return record
+
+    def forget_stage(self, stage: str) -> None:
+        self._record(stage).unlink(missing_ok=True)
+
+    def checkpoints(self, stage: str, inputs: str) -> Checkpoints:
+        """Where the stage keeps unfinished training. inputs: digest; what other inputs left is not found."""
+        return Checkpoints(self, self.path("checkpoints", _file_name(stage)), inputs)
 
     def _record(self, stage: str) -> Path:
-        return self.path("stages", f"{stage.replace(':', '-')}.json")
+        return self.path("stages", f"{_file_name(stage)}.json")
 
-    def write_plan(self, path: Path, shards: Sequence[Shard]) -> None:
-        columns: dict[str, list[Any]] = {
-            "shard": [], "image_id": [], "conditioning": [], "conditioning_id": [], "class_id": [], "domain": [],
-            "guidance_scale": [], "seed": [], "draw": [],
-        }  # fmt: skip
-        for shard in shards:
-            for item in shard.items:
-                columns["shard"].append(shard.index)
-                for name in columns:
-                    if name != "shard":
-                        columns[name].append(getattr(item, name))
-        buffer = io.BytesIO()
-        pq.write_table(pa.table(columns), buffer)
-        self.write(path, buffer.getvalue())
 
-    def read_plan(self, path: Path) -> list[Shard]:
-        shards: dict[int, list[PlanItem]] = {}
-        for row in pq.read_table(path).to_pylist():
-            shards.setdefault(row.pop("shard"), []).append(PlanItem(**row))
-        return [Shard(index, tuple(items)) for index, items in sorted(shards.items())]
+@dataclass(frozen=True, slots=True)
+class Checkpoints:
+    """Unfinished training of one stage (contract `Checkpoint`), one file a fit, each with a digest of itself."""
 
-    def write_shard(self, folder: Path, shard: Shard, pixels: Pixels, class_names: Sequence[str], inputs: str) -> None:
-        """Parquet that `datasets.load_dataset("parquet", …)` opens with decoded images and named labels; then its
-        manifest, which is the commit. pixels: uint8 [n, h, w, 3], in the order of the shard."""
-        path = folder / f"shard-{shard.index:05d}.parquet"
-        images = [{"bytes": png(image), "path": None} for image in pixels]
-        table = pa.table(
-            {
-                "image": pa.array(images, pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
-                "label": pa.array([item.class_id for item in shard.items], pa.int64()),
-                "image_id": [item.image_id for item in shard.items],
-                "conditioning_id": [item.conditioning_id for item in shard.items],
-                "domain": [item.domain for item in shard.items],
-                "seed": pa.array([item.seed for item in shard.items], pa.int64()),
-                "draw": pa.array([item.draw for item in shard.items], pa.int64()),
-            }
-        )
-        table = table.replace_schema_metadata({"huggingface": json.dumps(_features(class_names))})
-        buffer = io.BytesIO()
-        pq.write_table(table, buffer)
-        data = buffer.getvalue()
-        self.write(path, data)
-        self.write_json(
-            path.with_suffix(".json"),
-            {"inputs": inputs, "images": len(shard.items), "sha256": hashlib.sha256(data).hexdigest()},
-        )
+    run: RunDir
+    folder: Path
+    inputs: str
+    name: str = "fit"
 
-    def shard_done(self, folder: Path, index: int, inputs: str) -> bool:
-        """Whether the shard is committed, was made from these inputs, and is undamaged."""
-        path = folder / f"shard-{index:05d}.parquet"
+    def child(self, name: str) -> Checkpoints:
+        # by digest: a client's id is not to become a path
+        part = hashlib.sha256(f"{self.name}/{name}".encode()).hexdigest()[:32]
+        return Checkpoints(self.run, self.folder, self.inputs, part)
+
+    def save(self, arrays: Mapping[str, Array]) -> None:
+        body = save({name: np.array(array, order="C") for name, array in arrays.items()}, {"inputs": self.inputs})
+        self.run.write(self._path(), hashlib.sha256(self.inputs.encode() + body).digest() + body)
+
+    def load(self) -> Mapping[str, Array] | None:
         try:
-            manifest = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-            return bool(manifest["inputs"] == inputs and manifest["sha256"] == file_digest(path))
-        except (OSError, ValueError, KeyError, TypeError):
-            return False
+            data = self._path().read_bytes()
+        except OSError:
+            return None
+        if data[:32] != hashlib.sha256(self.inputs.encode() + data[32:]).digest():
+            return None
+        try:
+            return dict(load(data[32:]))
+        except SafetensorError:
+            return None
 
-    def read_shards(self, folder: Path) -> Iterator[tuple[dict[str, Any], Pixels]]:
-        """Each image of the set with its row. Raises StoreError for a shard without manifest or with other bytes."""
-        for path in sorted(folder.glob("shard-*.parquet")):
-            index = int(path.stem.removeprefix("shard-"))
-            try:
-                manifest = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-            except (OSError, ValueError) as error:
-                raise StoreError(f"shard {index} of {folder} has no manifest: it was never committed") from error
-            if manifest.get("sha256") != file_digest(path):
-                raise StoreError(
-                    f"{path} is damaged: its bytes are not those that were committed; run again to redo it"
-                )
-            for row in pq.read_table(path).to_pylist():
-                image = row.pop("image")["bytes"]
-                yield row, np.asarray(Image.open(io.BytesIO(image)).convert("RGB"), dtype=np.uint8)
+    def drop(self) -> None:
+        """Remove them all."""
+        shutil.rmtree(self.folder, ignore_errors=True)
 
-
-def png(pixels: Pixels) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, format="PNG", compress_level=4)
-    return buffer.getvalue()
+    def _path(self) -> Path:
+        return self.folder / f"{self.name}.safetensors"
 
 
 def file_digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """Raises StoreError where the file cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise StoreError(f"cannot read {path}: {error.strerror or error}") from error
 
 
 def digest_of(value: Any) -> str:
@@ -208,18 +220,31 @@ def digest_of(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
 
 
-def _features(class_names: Sequence[str]) -> Mapping[str, Any]:
-    value = {"dtype": "string", "_type": "Value"}
-    number = {"dtype": "int64", "_type": "Value"}
-    return {
-        "info": {
-            "features": {
-                "image": {"_type": "Image"},
-                "label": {"names": list(class_names), "_type": "ClassLabel"},
-                "image_id": value, "conditioning_id": value, "domain": value, "seed": number, "draw": number,
-            }
-        }
-    }  # fmt: skip
+def _digest_or_none(path: Path) -> str | None:
+    try:
+        return file_digest(path)
+    except StoreError:
+        return None
+
+
+def _file_name(stage: str) -> str:
+    return stage.replace(":", "-")
+
+
+def _holder(text: str) -> str:
+    try:
+        holder = json.loads(text)
+        return f"process {holder['pid']} on {holder['host']} since {holder['since']}"
+    except (ValueError, KeyError, TypeError):
+        return "another process"
+
+
+def _advice(error: OSError) -> str:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "; free some space and run the same command again: what is committed is kept"
+    if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+        return "; the folder must be writable"
+    return ""
 
 
 def _sync(folder: Path) -> None:

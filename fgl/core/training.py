@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
-from fgl.core.errors import DataError
-from fgl.core.types import FitContext, LabelledPixels
+from fgl.core import server
+from fgl.core.errors import DataError, StoreError
+from fgl.core.types import FitContext
 
 if TYPE_CHECKING:
     from fgl.core.contracts import TrainedClassifier
     from fgl.core.session import Session
-    from fgl.core.types import Labels, Which
+    from fgl.core.types import Checkpoint, Labels, Which
 
 WHICH: tuple[Which, Which] = ("selected", "last")
 
 
-def context(session: Session, label: str) -> FitContext:
+def context(session: Session, label: str, checkpoint: Checkpoint | None = None) -> FitContext:
     digest = hashlib.sha256(f"{session.config.seed}/train".encode()).digest()
     return FitContext(
         class_names=session.info.class_names,
@@ -29,37 +32,55 @@ def context(session: Session, label: str) -> FitContext:
         device=session.device,
         progress=session.progress,
         label=label,
+        checkpoint=checkpoint,
     )
 
 
-def train(
-    session: Session, synthetic_digest: str, train_set: LabelledPixels, validation: LabelledPixels | None
-) -> tuple[dict[str, Any], str]:
-    """Fit, save `classifier/` (the selected checkpoint, Hugging Face format) and both states."""
+def train_inputs(session: Session, synthetic_digest: str) -> dict[str, Any]:
+    config = session.config
+    return {
+        "synthetic": synthetic_digest, "classifier": config.classifier.model_dump(), "seed": config.seed,
+        "validation_fraction": config.synthesis.validation_fraction, "classes": list(session.info.class_names),
+        "device": session.device.split(":")[0],
+    }  # fmt: skip
 
-    def work(_: str) -> tuple[Any, list[Path]]:
-        model = session.classifier.fit(train_set, validation, context(session, "train"))
-        folder = session.run.path("classifier")
-        folder.mkdir(parents=True, exist_ok=True)
-        model.save(folder, "selected")
-        outputs = [path for path in sorted(folder.iterdir()) if path.is_file()]
-        for which in WHICH:
-            path = session.run.path("train", f"{which}.safetensors")
-            session.run.write(path, save({name: np.array(a, order="C") for name, a in model.state(which).items()}))
-            outputs.append(path)
+
+def train(session: Session, synthetic_digest: str, folder: Path) -> tuple[dict[str, Any], str]:
+    """Fit on the synthetic set in `folder`, save `classifier/` (the selected checkpoint, Hugging Face format) and both
+    states."""
+
+    def work(digest: str) -> tuple[Any, list[Path]]:
+        train_set, validation = server.load_set(session, folder)
+        kept = session.run.checkpoints("train", digest)
+        model = session.classifier.fit(train_set, validation, context(session, "train", kept))
+        outputs = _save(session, model)
         return {
             "images": len(train_set), "validation_images": 0 if validation is None else len(validation),
             "model_bytes": model.size_bytes(), "history": [dict(entry) for entry in model.history()],
         }, outputs  # fmt: skip
 
-    config = session.config
-    inputs = {
-        "synthetic": synthetic_digest, "classifier": config.classifier.model_dump(), "seed": config.seed,
-        "validation_fraction": config.synthesis.validation_fraction, "classes": session.info.class_names,
-        "device": session.device.split(":")[0],
-    }  # fmt: skip
-    value, digest = session.stage("train", inputs, work)
+    value, digest = session.stage("train", train_inputs(session, synthetic_digest), work)
     return dict(value), digest
+
+
+def _save(session: Session, model: TrainedClassifier) -> list[Path]:
+    folder = session.run.path("classifier")
+    try:
+        shutil.rmtree(folder, ignore_errors=True)  # of an earlier run, perhaps with files that this one does not have
+        folder.mkdir(parents=True)
+        model.save(folder, "selected")
+    except (OSError, SafetensorError) as error:
+        raise StoreError(f"cannot write {folder}: {error}; free some space and run the same command again") from error
+    outputs = [path for path in sorted(folder.iterdir()) if path.is_file()]
+    for which in WHICH:
+        path = session.run.path("train", f"{which}.safetensors")
+        session.run.write(path, save({name: np.array(a, order="C") for name, a in model.state(which).items()}))
+        outputs.append(path)
+    return outputs
+
+
+def evaluate_inputs(session: Session, train_digest: str) -> dict[str, Any]:
+    return {"train": train_digest, "dataset": session.info.digest}
 
 
 def evaluate(session: Session, train_digest: str) -> dict[str, Any]:
@@ -73,7 +94,7 @@ def evaluate(session: Session, train_digest: str) -> dict[str, Any]:
             result[which] = score(session, model, "last")
         return result, []
 
-    value, _ = session.stage("evaluate", {"train": train_digest, "dataset": session.info.digest}, work)
+    value, _ = session.stage("evaluate", evaluate_inputs(session, train_digest), work)
     return dict(value)
 
 

@@ -1,51 +1,92 @@
 """ClientUpload ⇄ bytes. What a client sends is hostile until `decode` has accepted it.
 
-Format, version 1: one safetensors file. Header metadata: one key `fgl`, a JSON object with format, version, client_id,
-round, encoder (fingerprint), codec, domains (a list) and text_bytes (for the report alone). One key, because
-safetensors writes several in random order, and equal uploads are to be equal bytes. Tensors: each declared array under
-its name; `<name>.index` int32 [n] for a shared one; `class_id` int32 [n], `weight` float64 [n], `domain` int32 [n]
-(position in `domains`, -1 for none), `guidance_scale` float64 [n] (NaN for the generator's own).
+Format, version 2: one safetensors file (`fgl.core.wire` says how strictly it is read). Header metadata: one key `fgl`,
+a JSON object with format, version, run, client_id, round, encoder (fingerprint), classes (digest of the class list),
+codec, domains (a list), text_bytes (for the report alone) and checksum. One key, because safetensors writes several in
+random order, and equal uploads are to be equal bytes. Tensors: each declared array under its name; `<name>.index` int32
+[n] for a shared one; `class_id` int32 [n], `weight` float64 [n], `domain` int32 [n] (position in `domains`, -1 for
+none), `guidance_scale` float64 [n] (NaN for the generator's own).
+
+The checksum tells damage from intent and nothing else: whoever writes an upload can compute it.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
-import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load, save
+from safetensors.numpy import save
 
-from fgl.core.errors import UploadError
+from fgl.core import wire
+from fgl.core.errors import (
+    UploadChecksumError,
+    UploadClassesError,
+    UploadEncoderError,
+    UploadError,
+    UploadFormatError,
+    UploadReplayError,
+    UploadRoundError,
+    UploadSenderError,
+    UploadShapeError,
+    UploadSizeError,
+    UploadValueError,
+    UploadWeightError,
+)
 from fgl.core.types import ClientUpload, Declaration
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from fgl.core.types import Array, Prompt
 
-FORMAT, VERSION = "fgl-upload", "1"
+FORMAT, VERSION = "fgl-upload", "2"
 CODECS: dict[str, np.dtype[Any]] = {"fp16": np.dtype("float16"), "fp32": np.dtype("float32")}
 METADATA, INDEX = "fgl", ".index"
 # Sums of counts stay exact in float64 far beyond this; more samples than this at one client is a mistake or an attack.
 MAX_WEIGHT = 1e12
+# A prompt may stand for a share of a sample, but not for nothing.
+MIN_WEIGHT = 1e-6
+MAX_GUIDANCE = 100.0
+_TEXTS = ("format", "version", "run", "client_id", "round", "encoder", "classes", "codec", "checksum")
+_KEYS = {*_TEXTS, "domains", "text_bytes"}
+# Comparing magnitudes in pieces keeps the check's own memory at a megabyte, whatever the array's size.
+_PIECE = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What an upload is checked against. clients: ids that may answer. max_bytes: looked at before parsing."""
+    """What an upload is checked against.
+
+    clients: ids that may answer. class_names: in label order. run: id of the run that asks. max_bytes: looked at before
+    parsing. max_rows: looked at before any array is.
+    """
 
     declaration: Declaration
     clients: Sequence[str]
     round: int
-    classes: int
+    class_names: Sequence[str]
     max_bytes: int
+    max_rows: int = 100_000
+    run: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """Who sends, to which run and round, and what its class ids mean."""
+
+    client_id: str
+    round: int
+    class_names: Sequence[str]
+    run: str = ""
 
 
 def encode(
-    client_id: str,
-    round_number: int,
+    sender: Sender,
     declaration: Declaration,
     codec: str,
     prompts: Sequence[Prompt],
@@ -54,14 +95,14 @@ def encode(
 ) -> bytes:
     """Bytes of an upload. arrays and indices: as `Encoder.encode` returns them, in the order of the prompts.
 
-    Raises UploadError where a number does not fit the codec (float16 ends at 65504)."""
+    Raises UploadValueError where a number does not fit the codec (float16 ends at 65504)."""
     domains = sorted({prompt.domain for prompt in prompts if prompt.domain})
     tensors: dict[str, Array] = {}
     for name, array in arrays.items():
         with np.errstate(over="ignore"):
             cast = np.ascontiguousarray(array, dtype=CODECS[codec])
         if not np.isfinite(cast).all():
-            raise UploadError(f"{name} of {client_id} does not fit {codec}: use upload.codec=fp32")
+            raise UploadValueError(f"{name} of {sender.client_id} does not fit {codec}: use upload.codec=fp32")
         tensors[name] = cast
     for name, index in indices.items():
         tensors[name + INDEX] = np.ascontiguousarray(index, dtype=np.int32)
@@ -71,10 +112,11 @@ def encode(
     tensors["domain"] = np.array([domains.index(p.domain) if p.domain else -1 for p in prompts], dtype=np.int32)
     tensors["guidance_scale"] = np.array(guidance, dtype=np.float64)
     metadata = {
-        "format": FORMAT, "version": VERSION, "client_id": client_id, "round": str(round_number),
-        "encoder": declaration.encoder, "codec": codec, "domains": domains,
-        "text_bytes": text_bytes(prompts),
+        "format": FORMAT, "version": VERSION, "run": sender.run, "client_id": sender.client_id,
+        "round": str(sender.round), "encoder": declaration.encoder, "classes": classes_digest(sender.class_names),
+        "codec": codec, "domains": domains, "text_bytes": text_bytes(prompts),
     }  # fmt: skip
+    metadata["checksum"] = checksum(metadata, tensors)
     return save(tensors, {METADATA: json.dumps(metadata, sort_keys=True)})
 
 
@@ -84,58 +126,153 @@ def text_bytes(prompts: Sequence[Prompt]) -> int:
     return texts + sum(len(text.encode()) for text in {prompt.negative for prompt in prompts if prompt.negative})
 
 
-def decode(data: bytes, expected: Expected, client_id: str | None = None) -> ClientUpload:
+def classes_digest(class_names: Sequence[str]) -> str:
+    """sha256 of the class list: class 3 must mean the same to client and server."""
+    return hashlib.sha256(json.dumps(list(class_names)).encode()).hexdigest()
+
+
+def checksum(metadata: Mapping[str, Any], tensors: Mapping[str, Array]) -> str:
+    """sha256 over everything that an upload says, however its file is laid out. metadata: without its checksum."""
+    stated = {key: value for key, value in metadata.items() if key != "checksum"}
+    digest = hashlib.sha256(json.dumps(stated, sort_keys=True).encode())
+    for name in sorted(tensors):
+        array = np.ascontiguousarray(tensors[name])
+        digest.update(json.dumps([name, array.dtype.str, array.shape]).encode())
+        digest.update(array.reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()
+
+
+def decode(data: bytes | memoryview, expected: Expected, client_id: str | None = None) -> ClientUpload:
     """Accept an upload whole or refuse it whole. client_id: whose it must be, None for any known client.
 
-    Raises UploadError, which says the rule that was broken."""
+    Copies nothing: the arrays are views of `data`. Raises a subclass of UploadError, which says the rule that was
+    broken."""
     if len(data) > expected.max_bytes:
-        raise UploadError(f"upload of {len(data)} bytes; the cap is {expected.max_bytes} (upload.max_megabytes)")
-    metadata = _metadata(data)
-    for key, want in (("format", FORMAT), ("version", VERSION), ("round", str(expected.round))):
-        _require(metadata.get(key) == want, f"{key} is {metadata.get(key)!r}, expected {want!r}")
-    sender = metadata["client_id"]
-    _require(sender in expected.clients, f"unknown client {sender!r}")
-    _require(client_id is None or sender == client_id, f"client id is {sender!r}, expected {client_id!r}")
+        raise UploadSizeError(
+            f"refused: upload of {len(data)} bytes; the cap is {expected.max_bytes} (upload.max_megabytes)"
+        )
+    header, slots = wire.layout(data)
+    metadata = _metadata(header)
+    _identity(metadata, expected, client_id)
+    rows = slots["class_id"].shape[0] if "class_id" in slots and slots["class_id"].shape else 0
     _require(
-        metadata.get("encoder") == expected.declaration.encoder,
-        "encoded by another model than this generator's text encoder: client and server must use the same files",
+        rows <= expected.max_rows, UploadSizeError, f"{rows} rows; the cap is {expected.max_rows} (upload.max_rows)"
     )
-    _require(metadata.get("codec") in CODECS, f"codec is {metadata.get('codec')!r}, expected {' or '.join(CODECS)}")
-    try:
-        tensors = load(data)
-    except (SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise UploadError(f"not a safetensors file: {error}") from error
-    domains = _domains(metadata.get("domains"))
-    class_id = _column(tensors, "class_id", "int32", None)
-    rows = len(class_id)
-    _require(rows > 0, "an upload of no rows")
-    _require(
-        bool(((class_id >= 0) & (class_id < expected.classes)).all()), f"class ids outside 0..{expected.classes - 1}"
-    )
-    weight = _column(tensors, "weight", "float64", rows)
-    _require(
-        bool((np.isfinite(weight) & (weight > 0) & (weight <= MAX_WEIGHT)).all()),
-        "weights that are not positive numbers",
-    )
-    guidance = _column(tensors, "guidance_scale", "float64", rows)
-    bounded = np.isnan(guidance) | ((guidance >= 0) & (guidance <= 100))
-    _require(bool(bounded.all()), "guidance scales outside 0..100")
-    domain = _column(tensors, "domain", "int32", rows)
-    _require(bool(((domain >= -1) & (domain < len(domains))).all()), "domain numbers without a name")
+    tensors = wire.views(data, slots)
+    _require(checksum(metadata, tensors) == metadata["checksum"], UploadChecksumError, "damaged: the checksum differs")
+    domains = metadata["domains"]
+    columns = {
+        name: _column(tensors, name, dtype, rows)
+        for name, dtype in (("class_id", "int32"), ("weight", "float64"), ("guidance_scale", "float64"),
+                            ("domain", "int32"))
+    }  # fmt: skip
+    _require(rows > 0, UploadShapeError, "an upload of no rows")
+    _check_columns(columns, len(expected.class_names), len(domains))
     arrays, indices = _arrays(tensors, expected.declaration, CODECS[metadata["codec"]], rows)
-    _require(not tensors, f"undeclared arrays: {', '.join(sorted(tensors))}")
+    others = ", ".join(ascii(name[:60]) for name in sorted(tensors))
+    _require(not tensors, UploadShapeError, f"undeclared arrays: {others}")
+    return _upload(metadata, columns, arrays, indices)
+
+
+def stored(path: Path, declaration: Declaration) -> ClientUpload:
+    """An upload that `decode` has accepted before, from where it is kept: the arrays stay on disk until they are asked
+    for. Raises StoreError or UploadFormatError where the file is no longer there or no longer an upload."""
+    header, slots = wire.header_of(path)
+    metadata = _metadata(header)
+    big = {spec.name for spec in declaration.arrays}
+    small = wire.Stored(path, {name: slot for name, slot in slots.items() if name not in big})
+    loaded = {name: np.array(array) for name, array in small.items()}
+    indices = {name.removesuffix(INDEX): array for name, array in loaded.items() if name.endswith(INDEX)}
+    arrays = wire.Stored(path, {name: slot for name, slot in slots.items() if name in big})
+    return _upload(metadata, loaded, arrays, indices)
+
+
+def _upload(
+    metadata: Mapping[str, Any], columns: Mapping[str, Array], arrays: Mapping[str, Array], indices: Mapping[str, Array]
+) -> ClientUpload:
+    domains = metadata["domains"]
     return ClientUpload(
-        client_id=sender,
-        round=expected.round,
+        client_id=metadata["client_id"],
+        round=int(metadata["round"]),
         encoder=metadata["encoder"],
         arrays=arrays,
         indices=indices,
-        class_id=class_id.astype(np.int64),
-        weight=weight,
-        domain=tuple("" if index < 0 else domains[index] for index in domain.tolist()),
-        guidance_scale=guidance,
+        class_id=columns["class_id"].astype(np.int64),
+        weight=np.array(columns["weight"]),
+        domain=tuple("" if index < 0 else domains[index] for index in columns["domain"].tolist()),
+        guidance_scale=np.array(columns["guidance_scale"]),
         text_bytes=metadata["text_bytes"],
     )
+
+
+def _metadata(header: Mapping[str, str]) -> dict[str, Any]:
+    _require(set(header) == {METADATA}, UploadFormatError, f"metadata other than {METADATA!r}")
+    try:
+        metadata = wire.parse(header[METADATA].encode("utf-8"))
+    except UnicodeEncodeError as error:
+        raise UploadFormatError("refused: metadata that is not text") from error
+    well = all(isinstance(metadata.get(name), str) for name in _TEXTS)
+    _require(well, UploadFormatError, f"metadata that lacks one of {', '.join(_TEXTS)}")
+    extra = ", ".join(ascii(key[:60]) for key in sorted(set(metadata) - _KEYS))
+    _require(not extra, UploadFormatError, f"metadata with unknown keys {extra}")
+    counted = metadata.get("text_bytes")
+    fits = type(counted) is int and 0 <= counted < 2**53
+    _require(fits, UploadFormatError, f"text_bytes is {wire.short(counted)}, expected a number of bytes")
+    domains = metadata.get("domains")
+    well = isinstance(domains, list) and all(
+        isinstance(name, str) and 0 < len(name) <= 200 and name.isprintable() for name in domains
+    )
+    _require(well, UploadFormatError, "domains that are not a list of printable names")
+    assert isinstance(domains, list)
+    _require(len(set(domains)) == len(domains), UploadFormatError, "a domain that is named twice")
+    return metadata
+
+
+def _identity(metadata: Mapping[str, Any], expected: Expected, client_id: str | None) -> None:
+    """Whether the upload is for this run and from whom it should be."""
+    for key, want in (("format", FORMAT), ("version", VERSION)):
+        found = wire.short(metadata[key])
+        _require(metadata[key] == want, UploadFormatError, f"{key} is {found}, expected {want!r}")
+    run, sender = metadata["run"], metadata["client_id"]
+    _require(
+        run == expected.run, UploadReplayError, f"written for the run {wire.short(run)}, this one is {expected.run!r}"
+    )
+    found = wire.short(metadata["round"])
+    _require(
+        metadata["round"] == str(expected.round), UploadRoundError, f"round is {found}, expected '{expected.round}'"
+    )
+    _require(sender in expected.clients, UploadSenderError, f"unknown client {wire.short(sender)}")
+    _require(
+        client_id is None or sender == client_id, UploadSenderError, f"client id is {sender!r}, expected {client_id!r}"
+    )
+    _require(
+        metadata["encoder"] == expected.declaration.encoder,
+        UploadEncoderError,
+        "encoded by another model than this generator's text encoder: client and server must use the same files",
+    )
+    _require(
+        metadata["classes"] == classes_digest(expected.class_names),
+        UploadClassesError,
+        "another list of classes: client and server must have the same class names in the same order",
+    )
+    known = metadata["codec"] in CODECS
+    codec = wire.short(metadata["codec"])
+    _require(known, UploadFormatError, f"codec is {codec}, expected {' or '.join(CODECS)}")
+
+
+def _check_columns(columns: Mapping[str, Array], classes: int, domains: int) -> None:
+    class_id, weight, guidance, domain = (
+        columns[name] for name in ("class_id", "weight", "guidance_scale", "domain")
+    )  # fmt: skip
+    inside = bool(((class_id >= 0) & (class_id < classes)).all())
+    _require(inside, UploadClassesError, f"class ids outside 0..{classes - 1}")
+    counted = bool(((weight >= MIN_WEIGHT) & (weight <= MAX_WEIGHT)).all())  # NaN is neither
+    _require(counted, UploadWeightError, f"weights that are not numbers from {MIN_WEIGHT:g} to {MAX_WEIGHT:g}")
+    bounded = np.isnan(guidance) | ((guidance >= 0) & (guidance <= MAX_GUIDANCE))
+    _require(bool(bounded.all()), UploadValueError, f"guidance scales outside 0..{MAX_GUIDANCE:g}")
+    named = bool(((domain >= -1) & (domain < domains)).all())
+    _require(named, UploadShapeError, "domain numbers without a name")
+    _require(len(np.setdiff1d(domain, [-1])) == domains, UploadShapeError, "domain names that no row has")
 
 
 def _arrays(
@@ -146,59 +283,54 @@ def _arrays(
     for spec in declaration.arrays:
         array = tensors.pop(spec.name, None)
         if array is None:
-            _require(spec.optional, f"array {spec.name} is missing")
+            _require(spec.optional, UploadShapeError, f"array {spec.name} is missing")
             continue
-        _require(array.dtype == dtype and dtype.name in spec.dtypes, f"{spec.name} is {array.dtype}, expected {dtype}")
-        _require(array.shape[1:] == spec.shape, f"{spec.name} has rows of {array.shape[1:]}, expected {spec.shape}")
-        bound = float(np.abs(array).max(initial=0.0)) if np.isfinite(array).all() else float("inf")
-        _require(bound <= spec.max_abs, f"{spec.name} holds numbers that are not finite or beyond {spec.max_abs:g}")
-        arrays[spec.name] = array
+        fits = array.dtype == dtype and dtype.name in spec.dtypes
+        _require(fits, UploadShapeError, f"{spec.name} is {array.dtype}, expected {dtype}")
+        fits = array.ndim > 0 and array.shape[1:] == spec.shape
+        _require(fits, UploadShapeError, f"{spec.name} has rows of {array.shape[1:]}, expected {spec.shape}")
         if spec.shared:
             index = _column(tensors, spec.name + INDEX, "int32", rows)
             low = -1 if spec.optional else 0
             inside = bool(((index >= low) & (index < len(array))).all())
-            _require(inside, f"{spec.name}{INDEX} points outside its {len(array)} rows")
+            _require(inside, UploadShapeError, f"{spec.name}{INDEX} points outside its {len(array)} rows")
+            used = len(np.setdiff1d(index, [-1]))
+            _require(used == len(array), UploadShapeError, f"{spec.name} has {len(array)} rows, and uses {used}")
             indices[spec.name] = index
         else:
-            _require(len(array) == rows, f"{spec.name} has {len(array)} rows, expected {rows}")
+            _require(len(array) == rows, UploadShapeError, f"{spec.name} has {len(array)} rows, expected {rows}")
+        bounded = within(array, spec.max_abs)
+        _require(bounded, UploadValueError, f"{spec.name} holds numbers that are not finite or beyond {spec.max_abs:g}")
+        arrays[spec.name] = array
     return arrays, indices
 
 
-def _metadata(data: bytes) -> dict[str, Any]:
-    """The header's metadata, read with bounds before any tensor is."""
-    _require(len(data) >= 8, "too short for a safetensors file")
-    (length,) = struct.unpack("<Q", data[:8])
-    _require(length <= min(len(data) - 8, 1_000_000), f"a header of {length} bytes in a file of {len(data)}")
-    try:
-        header = json.loads(data[8 : 8 + length])
-        metadata = json.loads(header["__metadata__"][METADATA])
-    except (ValueError, TypeError, LookupError, RecursionError) as error:
-        raise UploadError(f"refused: unreadable header: {type(error).__name__}: {error}") from error
-    texts = ("format", "version", "client_id", "round", "encoder", "codec")
-    well = isinstance(metadata, dict) and all(isinstance(metadata.get(name), str) for name in texts)
-    _require(well, f"metadata that lacks one of {', '.join(texts)}")
-    counted = metadata.get("text_bytes")
-    _require(type(counted) is int and 0 <= counted < 2**53, f"text_bytes is {counted!r}, expected a number of bytes")
-    return dict(metadata)
+def within(array: Array, bound: float) -> bool:
+    """Whether every number of a float16 or float32 array is finite and at most `bound` in magnitude.
+
+    Compares bit patterns: without its sign, an IEEE number orders as the integer that it is, with infinity and NaN
+    above every other. That is many times faster in float16, for which processors have no arithmetic."""
+    with np.errstate(over="ignore"):
+        limit = np.array(bound).astype(array.dtype)
+    if not np.isfinite(limit):
+        limit = np.array(np.finfo(array.dtype).max, dtype=array.dtype)
+    elif float(limit) > bound:
+        limit = np.nextafter(limit, array.dtype.type(0))
+    kind, mask = (np.dtype(np.uint16), 0x7FFF) if array.dtype.itemsize == 2 else (np.dtype(np.uint32), 0x7FFFFFFF)
+    highest = int(limit.view(kind))
+    bits: NDArray[Any] = np.ascontiguousarray(array).reshape(-1).view(kind)
+    return all(int((bits[i : i + _PIECE] & mask).max()) <= highest for i in range(0, len(bits), _PIECE))
 
 
-def _domains(domains: Any) -> list[str]:
-    well = isinstance(domains, list) and all(isinstance(name, str) and 0 < len(name) <= 200 for name in domains)
-    _require(well, "domains that are not a list of names")
-    return list(domains)
-
-
-def _column(tensors: dict[str, Array], name: str, dtype: str, rows: int | None) -> Array:
+def _column(tensors: dict[str, Array], name: str, dtype: str, rows: int) -> Array:
     array = tensors.pop(name, None)
     if array is None:
-        raise UploadError(f"refused: array {name} is missing")
-    shape_fits = array.ndim == 1 and (rows is None or len(array) == rows)
-    _require(
-        array.dtype == dtype and shape_fits, f"{name} is {array.dtype} {array.shape}, expected {dtype} [{rows or 'n'}]"
-    )
+        raise UploadShapeError(f"refused: array {name} is missing")
+    fits = array.dtype == dtype and array.shape == (rows,)
+    _require(fits, UploadShapeError, f"{name} is {array.dtype} {array.shape}, expected {dtype} [{rows}]")
     return array
 
 
-def _require(holds: bool, rule: str) -> None:
+def _require(holds: bool, error: type[UploadError], rule: str) -> None:
     if not holds:
-        raise UploadError(f"refused: {rule}")
+        raise error(f"refused: {rule}")

@@ -18,8 +18,9 @@ from fgl.core import client
 from fgl.core.config import RunConfig
 from fgl.core.errors import BrokenPluginError, ConfigError, DataError, StoreError, UploadError
 from fgl.core.manager import Manager
-from fgl.core.orchestrator import digest, load_config
-from fgl.core.store import RunDir
+from fgl.core.opening import load_config
+from fgl.core.orchestrator import digest
+from fgl.core.shards import read_shards
 from fgl.plugins.prompts.class_name import ClassName
 from tests.conftest import CLASSES
 
@@ -55,7 +56,7 @@ def test_a_run_leaves_a_folder_that_explains_every_number(settings: Run, tmp_pat
     assert 0 <= result["result"]["selected"]["top1"] <= 1
     assert 0 <= result["result"]["last"]["top1"] <= 1
     assert set(result["result"]["per_class"]) == set(CLASSES)
-    sizes = {path.stem: path.stat().st_size for path in (out / "server" / "uploads").iterdir()}
+    sizes = {path.stem: path.stat().st_size for path in (out / "server" / "uploads").glob("*.safetensors")}
     assert result["upload"]["bytes_per_client"] == sizes
     assert result["upload"]["bytes_total"] == sum(sizes.values())
     assert 0 < result["upload"]["text_bytes_total"] < result["upload"]["bytes_total"]
@@ -166,7 +167,7 @@ def test_domains_reach_the_pictures_and_the_score(settings: Run, tmp_path: Path)
     del config["partition"]["clients"]
     result = fgl.run(config, out=tmp_path / "run")
     assert set(result["result"]["selected"]["per_domain"]) == {"photo", "sketch"}
-    rows = [row for row, _ in RunDir(tmp_path / "run").read_shards(tmp_path / "run" / "server" / "shards")]
+    rows = [row for row, _ in read_shards(tmp_path / "run" / "server" / "shards")]
     assert {row["domain"] for row in rows} == {"photo", "sketch"}
     assert len(result["upload"]["bytes_per_client"]) == 2
 
@@ -235,7 +236,8 @@ def test_what_an_earlier_run_left_does_not_pass_for_this_run(settings: Run, tmp_
     fgl.run(settings(partition={"clients": 3}), out=out)
     shutil.rmtree(tmp_path / "images")
     fgl.run(settings(partition={"clients": 2}), out=out)
-    assert len(list((out / "server" / "uploads").iterdir())) == 2
+    assert len(list((out / "server" / "uploads").glob("*.safetensors"))) == 2
+    assert len(list((out / "server" / "uploads").iterdir())) == 4
     assert len(list((out / "clients").iterdir())) == 2
 
 

@@ -5,14 +5,18 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from fgl.core.errors import StoreError
 from fgl.core.plan import set_digest
-from fgl.core.store import RunDir, digest_of
+from fgl.core.shards import ShardStore, read_plan, read_shards, write_plan
+from fgl.core.store import RunDir
 from fgl.core.types import PlanItem, Shard
 
 NAMES = ("river", 'a "quoted" name', "林/地")
@@ -29,23 +33,23 @@ def test_a_stage_is_committed_until_its_inputs_or_outputs_change(tmp_path: Path)
     run = RunDir(tmp_path)
     output = tmp_path / "server" / "x.bin"
     run.write(output, b"one")
-    run.record("plan", digest_of({"a": 1}), [output], 0.5, {"n": 1})
-    record = run.committed("plan", digest_of({"a": 1}))
+    run.record("plan", {"a": 1}, [output], 0.5, {"n": 1})
+    record = run.committed("plan", {"a": 1})
     assert record is not None
     assert record["value"] == {"n": 1}
-    assert run.committed("plan", digest_of({"a": 2})) is None
+    assert run.committed("plan", {"a": 2}) is None
     output.write_bytes(b"two")
-    assert run.committed("plan", digest_of({"a": 1})) is None
+    assert run.committed("plan", {"a": 1}) is None
     output.unlink()
-    assert run.committed("plan", digest_of({"a": 1})) is None
+    assert run.committed("plan", {"a": 1}) is None
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"version": 99}'])
 def test_a_damaged_record_is_no_commit(tmp_path: Path, text: str) -> None:
     run = RunDir(tmp_path)
-    run.record("plan", "x", [], 0.0, None)
+    run.record("plan", {"x": 1}, [], 0.0, None)
     (tmp_path / "stages" / "plan.json").write_text(text)
-    assert run.committed("plan", "x") is None
+    assert run.committed("plan", {"x": 1}) is None
 
 
 def test_a_write_leaves_no_temporary_name_behind(tmp_path: Path) -> None:
@@ -53,40 +57,166 @@ def test_a_write_leaves_no_temporary_name_behind(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["file"]
 
 
+def store(folder: Path, recipe: str = "recipe") -> ShardStore:
+    return ShardStore(RunDir(folder), folder / "shards", recipe, NAMES)
+
+
+def picture(item: PlanItem) -> np.ndarray:
+    """What a generator makes of an item, the same whenever it is asked."""
+    return np.random.default_rng([*item.image_id.encode()]).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+
+
+def fill(kept: ShardStore, shards: list[Shard]) -> list[str]:
+    """Fill a folder as a run does; the ids of the images that had to be made."""
+    made: list[str] = []
+
+    def make(items: tuple[PlanItem, ...]) -> np.ndarray:
+        made.extend(item.image_id for item in items)
+        return np.stack([picture(item) for item in items])
+
+    for one in kept.begin(shards):
+        kept.write(one, make)
+    kept.end()
+    return made
+
+
+def held(kept: ShardStore) -> list[str]:
+    rows = list(read_shards(kept.folder))
+    assert all(np.array_equal(rgb, picture(PlanItem(row["image_id"], 0, "", 0, "", None, 0))) for row, rgb in rows)
+    return [row["image_id"] for row, _ in rows]
+
+
 def test_a_shard_gives_back_its_images_and_survives_only_undamaged(tmp_path: Path) -> None:
-    run, (one, pixels) = RunDir(tmp_path), shard()
-    run.write_shard(tmp_path, one, pixels, NAMES, "inputs")
-    assert run.shard_done(tmp_path, 0, "inputs")
-    assert not run.shard_done(tmp_path, 0, "other inputs")
-    assert not run.shard_done(tmp_path, 1, "inputs")
-    rows = list(run.read_shards(tmp_path))
+    kept, (one, pixels) = store(tmp_path), shard()
+    kept.write(one, lambda items: pixels)
+    assert kept.done(one)
+    assert not store(tmp_path, "other").done(one)
+    assert not kept.done(shard(1)[0])
+    assert not kept.done(Shard(0, one.items[:-1]))
+    rows = list(read_shards(kept.folder))
     assert [row["image_id"] for row, _ in rows] == [item.image_id for item in one.items]
     assert np.array_equal(np.stack([rgb for _, rgb in rows]), pixels)
-    path = tmp_path / "shard-00000.parquet"
+    path = kept.folder / "shard-00000.parquet"
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
-    assert not run.shard_done(tmp_path, 0, "inputs")
+    assert not kept.done(one)
     with pytest.raises(StoreError, match="damaged"):
-        list(run.read_shards(tmp_path))
+        list(read_shards(kept.folder))
+
+
+def test_a_flipped_bit_in_a_manifest_or_a_record_is_seen(tmp_path: Path) -> None:
+    kept, (one, _) = store(tmp_path), shard()
+    fill(kept, [one])
+    kept.run.record("evaluate", {"a": 1}, [], 1.0, {"top1": 0.5})
+    for path, whole in (
+        (kept.folder / "shard-00000.json", lambda: kept.done(one)),
+        (tmp_path / "stages" / "evaluate.json", lambda: kept.run.committed("evaluate", {"a": 1}) is not None),
+    ):
+        data = path.read_bytes()
+        assert whole()
+        for place in range(len(data) - 1):  # the last byte is a line feed, which says nothing
+            changed = bytearray(data)
+            changed[place] ^= 4
+            path.write_bytes(changed)
+            assert not whole(), f"{bytes(changed)!r} passed for {data!r}"
+        path.write_bytes(data)
+
+
+def cut(items: list[PlanItem], size: int) -> list[Shard]:
+    return [Shard(n, tuple(items[i : i + size])) for n, i in enumerate(range(0, len(items), size))]
+
+
+def test_images_move_between_shards_and_only_new_ones_are_made(tmp_path: Path) -> None:
+    items = [item for index in range(3) for item in shard(index)[0].items]
+    kept = store(tmp_path)
+    assert len(fill(kept, cut(items, 5))) == 18
+    new = shard(9)[0].items
+    longer = [*items[:2], *new[:3], *items[2:], *new[3:]]
+    assert sorted(fill(kept, cut(longer, 4))) == sorted(item.image_id for item in new)
+    assert held(kept) == [item.image_id for item in longer]
+    assert fill(kept, cut(items, 5)) == []
+    assert held(kept) == [item.image_id for item in items]
+    assert [path.name for path in tmp_path.iterdir()] == ["shards"]
+
+
+def test_images_of_another_recipe_are_made_again(tmp_path: Path) -> None:
+    items = list(shard()[0].items)
+    fill(store(tmp_path), cut(items, 4))
+    assert len(fill(store(tmp_path, "other"), cut(items, 4))) == 6
+
+
+@pytest.mark.parametrize("calls", range(1, 30))
+def test_killed_anywhere_while_images_move_nothing_is_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calls: int
+) -> None:
+    """Stop before the n-th thing that is done to the disk, and go on as another process would."""
+    items = [item for index in range(3) for item in shard(index)[0].items]
+    fill(store(tmp_path), cut(items, 5))
+    left = calls
+
+    def counted(function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **more: Any) -> Any:
+            nonlocal left
+            left -= 1
+            if left < 0:
+                raise KeyboardInterrupt
+            return function(*arguments, **more)
+
+        return call
+
+    new = shard(9)[0].items
+    longer = [*new[:3], *items, *new[3:]]
+    with monkeypatch.context() as patch:
+        for name in ("replace", "link", "fsync"):
+            patch.setattr(os, name, counted(getattr(os, name)))
+        patch.setattr(Path, "unlink", counted(Path.unlink))
+        with suppress(KeyboardInterrupt):
+            fill(store(tmp_path), cut(longer, 4))
+    made = fill(store(tmp_path), cut(longer, 4))
+    assert set(made) <= {item.image_id for item in new}, "an image that was there was made again"
+    assert held(store(tmp_path)) == [item.image_id for item in longer]
 
 
 def test_datasets_opens_shards_with_decoded_images_and_named_labels(tmp_path: Path) -> None:
     from datasets import load_dataset
 
-    run, (one, pixels) = RunDir(tmp_path), shard()
-    run.write_shard(tmp_path, one, pixels, NAMES, "inputs")
+    kept, (one, pixels) = store(tmp_path), shard()
+    kept.write(one, lambda items: pixels)
     data = load_dataset(
-        "parquet", data_files=str(tmp_path / "*.parquet"), split="train", cache_dir=str(tmp_path / "cache")
+        "parquet", data_files=str(kept.folder / "*.parquet"), split="train", cache_dir=str(tmp_path / "cache")
     )
     assert data.features["label"].names == list(NAMES)
     assert np.array_equal(np.asarray(data[1]["image"].convert("RGB")), pixels[1])
 
 
+def test_checkpoints_are_found_by_the_same_inputs_and_undamaged_only(tmp_path: Path) -> None:
+    run = RunDir(tmp_path)
+    kept = run.checkpoints("control:pooled", "inputs")
+    assert kept.load() is None
+    arrays = {"weights": np.arange(6, dtype=np.float32).reshape(2, 3), "step": np.array(7)}
+    kept.save(arrays)
+    kept.child("1/client-0").save({"weights": np.zeros(2)})
+    found = run.checkpoints("control:pooled", "inputs").load()
+    assert found is not None
+    assert all(np.array_equal(found[name], arrays[name]) for name in arrays)
+    assert found["step"].shape == ()
+    assert run.checkpoints("control:pooled", "other inputs").load() is None
+    (path,) = tmp_path.glob("checkpoints/control-pooled/fit.safetensors")
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    assert kept.load() is None
+    assert kept.child("1/client-0").load() is not None
+    assert kept.child("1/client-1").load() is None
+    run.record("control:pooled", {}, [], 0.0, None)
+    assert not list(tmp_path.glob("checkpoints/*"))
+
+
 def test_a_plan_is_read_back_as_written(tmp_path: Path) -> None:
     run, shards = RunDir(tmp_path), [shard(0)[0], shard(1, 2)[0]]
-    run.write_plan(tmp_path / "plan.parquet", shards)
-    assert run.read_plan(tmp_path / "plan.parquet") == shards
+    write_plan(run, tmp_path / "plan.parquet", shards)
+    assert read_plan(tmp_path / "plan.parquet") == shards
 
 
 def test_the_digest_of_a_set_is_of_its_images_in_any_order() -> None:
@@ -106,7 +236,7 @@ def test_a_second_process_is_told_who_holds_the_directory(tmp_path: Path) -> Non
             [sys.executable, "-c", source, str(tmp_path)], capture_output=True, text=True, check=False
         )
     assert other.returncode != 0
-    assert f"in use by process {os.getpid()}" in other.stderr
+    assert f"in use by process {os.getpid()} on " in other.stderr
     with RunDir(tmp_path).lock():
         pass
 

@@ -5,14 +5,21 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from safetensors.numpy import load, save
 
-from fgl.core.errors import UploadError
-from fgl.core.types import ArraySpec, Declaration, Prompt
-from fgl.core.upload import Expected, decode, encode
+from fgl.core import errors
+from fgl.core.errors import StoreError, UploadError
+from fgl.core.types import ArraySpec, ClientUpload, Conditioning, Declaration, Prompt
+from fgl.core.upload import Expected, Sender, checksum, decode, encode, stored, within
+from fgl.testing.uploads import keeps_every_rule, mutants, same_arrays, same_upload, signed_mutants
 
 DECLARATION = Declaration(
     (ArraySpec("prompt_embeds", (4, 3)), ArraySpec("negative_prompt_embeds", (4, 3), shared=True, optional=True)),
@@ -27,19 +34,26 @@ ARRAYS = {
     "negative_prompt_embeds": np.ones((1, 4, 3), dtype=np.float32),
 }
 INDICES = {"negative_prompt_embeds": np.array([-1, 0], dtype=np.int32)}
-EXPECTED = Expected(DECLARATION, ("client-00", "client-01"), 0, 3, 100_000)
+NAMES = ("river", "road", "林")
+EXPECTED = Expected(DECLARATION, ("client-00", "client-01"), 0, NAMES, 100_000, 1000, "trial-7")
+SENDER = Sender("client-00", 0, NAMES, "trial-7")
 
 
 def packed(codec: str = "fp32") -> bytes:
-    return encode("client-00", 0, DECLARATION, codec, PROMPTS, ARRAYS, INDICES)
+    return encode(SENDER, DECLARATION, codec, PROMPTS, ARRAYS, INDICES)
 
 
-def changed(change: Callable[[dict[str, np.ndarray], dict[str, str]], None]) -> bytes:
-    data = packed()
+def opened(data: bytes) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     (length,) = struct.unpack("<Q", data[:8])
-    metadata = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["fgl"])
-    tensors = load(data)
+    return load(data), json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["fgl"])
+
+
+def changed(change: Callable[[dict[str, np.ndarray], dict[str, Any]], None], sign: bool = True) -> bytes:
+    """An upload as a client could have written it; sign: with the checksum of what it says."""
+    tensors, metadata = opened(packed())
     change(tensors, metadata)
+    if sign:
+        metadata["checksum"] = checksum(metadata, tensors)
     return save(tensors, {"fgl": json.dumps(metadata)})
 
 
@@ -68,62 +82,273 @@ def test_equal_input_gives_equal_bytes() -> None:
 def test_a_number_beyond_float16_asks_for_fp32() -> None:
     arrays = {**ARRAYS, "prompt_embeds": ARRAYS["prompt_embeds"] + 1e6}
     with pytest.raises(UploadError, match="fp32"):
-        encode("client-00", 0, DECLARATION, "fp16", PROMPTS, arrays, INDICES)
+        encode(SENDER, DECLARATION, "fp16", PROMPTS, arrays, INDICES)
 
 
-def _set(name: str, value: np.ndarray) -> Callable[[dict[str, np.ndarray], dict[str, str]], None]:
+def _set(name: str, value: np.ndarray) -> Callable[[dict[str, np.ndarray], dict[str, Any]], None]:
     return lambda tensors, _: tensors.__setitem__(name, value)
 
 
-def _meta(name: str, value: object) -> Callable[[dict[str, np.ndarray], dict[str, str]], None]:
+def _meta(name: str, value: object) -> Callable[[dict[str, np.ndarray], dict[str, Any]], None]:
     return lambda _, metadata: metadata.__setitem__(name, value)
 
 
 NAN = np.full((2, 4, 3), np.nan, dtype=np.float32)
 
 
+MILLION = 1_000_000
+
+
+def _rows(count: int) -> Callable[[dict[str, np.ndarray], dict[str, Any]], None]:
+    def change(tensors: dict[str, np.ndarray], _: dict[str, Any]) -> None:
+        tensors["class_id"] = np.zeros(count, dtype=np.int32)
+
+    return change
+
+
 @pytest.mark.parametrize(
-    ("change", "rule"),
+    ("change", "error", "rule"),
     [
-        (_set("prompt_embeds", NAN), "not finite"),
-        (_set("prompt_embeds", np.full((2, 4, 3), 1e9, dtype=np.float32)), "beyond"),
-        (_set("prompt_embeds", np.zeros((2, 4, 4), dtype=np.float32)), "rows of"),
-        (_set("prompt_embeds", np.zeros((3, 4, 3), dtype=np.float32)), "3 rows, expected 2"),
-        (_set("prompt_embeds", np.zeros((2, 4, 3), dtype=np.float64)), "expected float32"),
-        (_set("extra", np.zeros(3, dtype=np.float32)), "undeclared arrays: extra"),
-        (lambda tensors, _: tensors.pop("prompt_embeds"), "missing"),
-        (lambda tensors, _: tensors.pop("weight"), "weight is missing"),
-        (_set("class_id", np.array([0, 3], dtype=np.int32)), "class ids"),
-        (_set("class_id", np.array([-1, 0], dtype=np.int32)), "class ids"),
-        (_set("class_id", np.zeros(0, dtype=np.int32)), "no rows"),
-        (_set("weight", np.array([1.0, 0.0])), "weights"),
-        (_set("weight", np.array([1.0, np.inf])), "weights"),
-        (_set("weight", np.array([1.0, -1.0])), "weights"),
-        (_set("guidance_scale", np.array([1.0, 1e9])), "guidance"),
-        (_set("domain", np.array([0, 1], dtype=np.int32)), "domain"),
-        (_set("negative_prompt_embeds.index", np.array([0, 1], dtype=np.int32)), "points outside"),
-        (_set("negative_prompt_embeds.index", np.array([0, -2], dtype=np.int32)), "points outside"),
-        (_meta("round", "1"), "round"),
-        (_meta("client_id", "client-07"), "unknown client"),
-        (_meta("client_id", "client-01"), "client id"),
-        (_meta("encoder", "f" * 64), "another model"),
-        (_meta("version", "2"), "version"),
-        (_meta("codec", "fp8"), "codec"),
-        (_meta("codec", 16), "metadata"),
-        (_meta("domains", [1]), "domains"),
+        (_set("prompt_embeds", NAN), errors.UploadValueError, "not finite"),
+        (_set("prompt_embeds", np.full((2, 4, 3), -np.inf, dtype=np.float32)), errors.UploadValueError, "not finite"),
+        (_set("prompt_embeds", np.full((2, 4, 3), 1e9, dtype=np.float32)), errors.UploadValueError, "beyond"),
+        (_set("negative_prompt_embeds", NAN[:1]), errors.UploadValueError, "not finite"),
+        (_set("prompt_embeds", np.zeros((2, 4, 4), dtype=np.float32)), errors.UploadShapeError, "rows of"),
+        (_set("prompt_embeds", np.zeros((3, 4, 3), dtype=np.float32)), errors.UploadShapeError, "3 rows, expected 2"),
+        (_set("prompt_embeds", np.zeros((2, 4, 3), dtype=np.float64)), errors.UploadShapeError, "expected float32"),
+        (_set("prompt_embeds", np.zeros((2, 4, 3), dtype=np.float16)), errors.UploadShapeError, "expected float32"),
+        (_set("prompt_embeds", np.zeros((), dtype=np.float32)), errors.UploadShapeError, "rows of"),
+        (_set("extra", np.zeros(3, dtype=np.float32)), errors.UploadShapeError, "undeclared arrays: 'extra'"),
+        (_set("extra\x1b[2J", np.zeros(3, dtype=np.float32)), errors.UploadShapeError, r"'extra.x1b\[2J'"),
+        (lambda tensors, _: tensors.pop("prompt_embeds"), errors.UploadShapeError, "missing"),
+        (lambda tensors, _: tensors.pop("weight"), errors.UploadShapeError, "weight is missing"),
+        (_set("class_id", np.array([0, 3], dtype=np.int32)), errors.UploadClassesError, "class ids"),
+        (_set("class_id", np.array([-1, 0], dtype=np.int32)), errors.UploadClassesError, "class ids"),
+        (_set("class_id", np.zeros(0, dtype=np.int32)), errors.UploadShapeError, "expected float64"),
+        (_set("class_id", np.zeros((2, 1), dtype=np.int32)), errors.UploadShapeError, "class_id is"),
+        (_set("weight", np.array([1.0, 0.0])), errors.UploadWeightError, "weights"),
+        (_set("weight", np.array([1.0, 1e-300])), errors.UploadWeightError, "weights"),
+        (_set("weight", np.array([1.0, np.inf])), errors.UploadWeightError, "weights"),
+        (_set("weight", np.array([1.0, np.nan])), errors.UploadWeightError, "weights"),
+        (_set("weight", np.array([1.0, -1.0])), errors.UploadWeightError, "weights"),
+        (_set("weight", np.array([1.0, 1e300])), errors.UploadWeightError, "weights"),
+        (_set("guidance_scale", np.array([1.0, 1e9])), errors.UploadValueError, "guidance"),
+        (_set("guidance_scale", np.array([1.0, -np.inf])), errors.UploadValueError, "guidance"),
+        (_set("domain", np.array([0, 1], dtype=np.int32)), errors.UploadShapeError, "domain"),
+        (_set("domain", np.array([-1, -1], dtype=np.int32)), errors.UploadShapeError, "no row has"),
+        (_set("negative_prompt_embeds.index", np.array([0, 1], np.int32)), errors.UploadShapeError, "points outside"),
+        (_set("negative_prompt_embeds.index", np.array([0, -2], np.int32)), errors.UploadShapeError, "points outside"),
+        (_set("negative_prompt_embeds.index", np.array([-1, -1], np.int32)), errors.UploadShapeError, "uses 0"),
+        (_meta("round", "1"), errors.UploadRoundError, "round"),
+        (_meta("run", "trial-6"), errors.UploadReplayError, "written for the run 'trial-6'"),
+        (_meta("client_id", "client-07"), errors.UploadSenderError, "unknown client"),
+        (_meta("client_id", "../../etc/passwd"), errors.UploadSenderError, "unknown client"),
+        (_meta("client_id", "client-01"), errors.UploadSenderError, "client id"),
+        (_meta("encoder", "f" * 64), errors.UploadEncoderError, "another model"),
+        (_meta("classes", "f" * 64), errors.UploadClassesError, "another list of classes"),
+        (_meta("version", "1"), errors.UploadFormatError, "version"),
+        (_meta("codec", "fp8"), errors.UploadFormatError, "codec"),
+        (_meta("codec", 16), errors.UploadFormatError, "metadata"),
+        (_meta("domains", [1]), errors.UploadFormatError, "domains"),
+        (_meta("domains", ["a", "a"]), errors.UploadFormatError, "twice"),
+        (_meta("domains", ["a\x1b]0;owned\x07"]), errors.UploadFormatError, "printable"),
+        (_meta("domains", ["x" * 201]), errors.UploadFormatError, "domains"),
+        (_meta("text_bytes", -1), errors.UploadFormatError, "text_bytes"),
+        (_meta("text_bytes", True), errors.UploadFormatError, "text_bytes"),
+        (_meta("path", "/home/alice"), errors.UploadFormatError, "unknown keys 'path'"),
+        (_rows(1001), errors.UploadSizeError, "1001 rows; the cap is 1000"),
     ],
 )
-def test_anything_off_is_refused_with_the_rule(change: Callable[..., None], rule: str) -> None:
-    with pytest.raises(UploadError, match=rule):
+def test_anything_off_is_refused_with_an_error_and_a_rule_of_its_own(
+    change: Callable[..., None], error: type[UploadError], rule: str
+) -> None:
+    with pytest.raises(error, match=rule) as caught:
         decode(changed(change), EXPECTED, "client-00")
+    assert type(caught.value) is error
+
+
+def test_every_kind_of_refusal_has_a_rule_of_its_own() -> None:
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, UploadError)]
+    assert len({kind.rule for kind in kinds}) == len(kinds) > 12
+
+
+def test_a_change_that_is_not_signed_is_damage() -> None:
+    with pytest.raises(errors.UploadChecksumError):
+        decode(changed(_set("weight", np.array([1.0, 2.0])), sign=False), EXPECTED)
 
 
 @pytest.mark.parametrize("data", [b"", b"short", b"\xff" * 64, struct.pack("<Q", 10) + b"not json..", packed()[:-1]])
 def test_bytes_that_are_no_safetensors_file_are_refused(data: bytes) -> None:
-    with pytest.raises(UploadError):
+    with pytest.raises(errors.UploadFormatError):
+        decode(data, EXPECTED)
+
+
+def container(header: object, body: bytes = b"", length: int | None = None) -> bytes:
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return struct.pack("<Q", len(text) if length is None else length) + text + body
+
+
+def one(begin: object = 0, end: object = 4, shape: object = (1,), dtype: object = "F32") -> dict[str, object]:
+    return {"dtype": dtype, "shape": shape, "data_offsets": [begin, end]}
+
+
+@pytest.mark.parametrize(
+    ("data", "rule"),
+    [
+        (container({"a": one()}, b"1234", length=2**63), "a header of"),
+        (container({"a": one()}, b"1234", length=10**6 + 1), "a header of"),
+        (container(b"{" * 90_000), "unreadable header"),
+        (container(b'{"a":' * 5_000), "unreadable header"),
+        (container(b'{"a": 1, "a": 1}'), "given twice"),
+        (container(b'{"a": {"dtype": "F32", "dtype": "F16", "shape": [1], "data_offsets": [0, 4]}}', b"1234"), "twice"),
+        (container(b'{"a": NaN}'), "not JSON"),
+        (container(b" {}"), "does not begin"),
+        (container("{}".encode("utf-16")), "does not begin"),
+        (container(b'{"\xff": 1}'), "unreadable header"),
+        (container(b'{"\\ud800": 1}'), "unreadable header"),
+        (container(b'{"a": ' + b"9" * 10_000 + b"}"), "unreadable header"),
+        (container([]), "does not begin"),
+        (container({"a": 1}), "not described"),
+        (container({"a": {**one(), "more": 1}}, b"1234"), "not described"),
+        (container({"a": one(dtype="BF16")}, b"1234"), "dtype"),
+        (container({"a": one(dtype=["F32"])}, b"1234"), "dtype"),
+        (container({"a": one(shape=[2**40, 2**40])}, b"1234"), "more or fewer bytes"),
+        (container({"a": one(shape=[2**62, 4])}, b"1234"), "shape"),
+        (container({"a": one(shape=[-1])}, b"1234"), "shape"),
+        (container({"a": one(shape=[True])}, b"1234"), "shape"),
+        (container({"a": one(shape=[1.0])}, b"1234"), "shape"),
+        (container({"a": one(shape=[1] * 9)}, b"1234"), "shape"),
+        (container({"a": one(-4, 0)}, b"1234"), "lies at"),
+        (container({"a": one(4, 0)}, b"1234"), "ends before"),
+        (container({"a": one(4, 8)}, b"12345678"), "hole"),
+        (container({"a": one(), "b": one()}, b"1234"), "over another"),
+        (container({"a": one(0, 8, [2]), "b": one(4, 8)}, b"12345678"), "over another"),
+        (container({"a": one()}, b"123"), "belong to no array"),
+        (container({"a": one()}, b"12345"), "belong to no array"),
+        (container({f"{n}": one(0, 0, [0]) for n in range(65)}), "at most 64"),
+        (container({"__metadata__": {"fgl": 1}}), "mapping of texts"),
+        (container({"__metadata__": {"pt": "x"}, "a": one()}, b"1234"), "metadata other than"),
+        (container({"__metadata__": {"fgl": "[]"}}), "metadata|does not begin"),
+        (container({"__metadata__": {"fgl": "{" * 9000}}), "unreadable"),
+    ],
+)
+def test_headers_that_lie_are_refused(data: bytes, rule: str) -> None:
+    with pytest.raises(errors.UploadFormatError, match=rule):
         decode(data, EXPECTED)
 
 
 def test_the_cap_is_looked_at_before_anything_is_parsed() -> None:
-    with pytest.raises(UploadError, match="cap"):
+    with pytest.raises(errors.UploadSizeError, match="cap"):
         decode(b"\x00" * 100_001, EXPECTED)
+
+
+def test_a_million_rows_are_refused_before_an_array_is_looked_at() -> None:
+    roomy = replace(EXPECTED, max_bytes=10**9)
+    header = {"class_id": {"dtype": "I32", "shape": [MILLION], "data_offsets": [0, 4 * MILLION]}}
+    _, metadata = opened(packed())
+    data = container({"__metadata__": {"fgl": json.dumps(metadata)}, **header}, bytes(4 * MILLION))
+    with pytest.raises(errors.UploadSizeError, match="1000000 rows"):
+        decode(data, roomy)
+
+
+def test_an_upload_that_is_kept_reads_as_it_was_accepted(tmp_path: Path) -> None:
+    for codec in ("fp16", "fp32"):
+        path = tmp_path / f"{codec}.safetensors"
+        path.write_bytes(packed(codec))
+        again = stored(path, DECLARATION)
+        assert same_upload(again, decode(packed(codec), EXPECTED))
+        rows = Conditioning(
+            ("a", "b"), again.class_id, again.weight, again.domain, again.guidance_scale, np.zeros(2, np.int64),
+            np.arange(2), np.ones(2, np.int64), [again],
+        )  # fmt: skip
+        first, second = rows.gather("negative_prompt_embeds", [0, 1])
+        assert first is None
+        assert np.array_equal(second, np.ones((4, 3)))
+    path.unlink()
+    with pytest.raises(StoreError):
+        again.arrays["prompt_embeds"]
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32"])
+def test_bounds_are_those_of_plain_comparison(dtype: str) -> None:
+    draw = np.random.default_rng(0)
+    edges = [0.0, -0.0, 1.0, -1.0, 999.5, 1000.0, -1000.0, 1000.5, 65504.0, 6e-8, np.inf, -np.inf, np.nan]
+    for bound in (1000.0, 1.0, 0.1, 1e4, 1e6):
+        for value in [*edges, *(draw.standard_normal(200) * 10 ** draw.uniform(-3, 5, 200))]:
+            with np.errstate(over="ignore"):
+                array = np.array([[0.0, value]], dtype=dtype)
+            plain = bool(np.isfinite(array).all() and (np.abs(array.astype(np.float64)) <= bound).all())
+            assert within(array, bound) == plain, (value, bound)
+
+
+numbers = st.floats(-100, 100, width=16)
+prompts = st.builds(
+    Prompt,
+    class_id=st.integers(0, 2),
+    text=st.text(min_size=1, max_size=20),
+    negative=st.none() | st.sampled_from(["blurred", "dark"]),
+    domain=st.none() | st.sampled_from(["sketch", "art painting", "写真"]),
+    weight=st.floats(1e-6, 1e12),
+    guidance_scale=st.none() | st.floats(0, 100),
+)
+
+
+@given(rows=st.lists(prompts, min_size=1, max_size=6), codec=st.sampled_from(["fp16", "fp32"]), data=st.data())
+@settings(max_examples=60, deadline=None)
+def test_whatever_a_client_may_say_arrives_as_it_was_said(rows: list[Prompt], codec: str, data: st.DataObject) -> None:
+    embeds = np.array(data.draw(st.lists(numbers, min_size=12 * len(rows), max_size=12 * len(rows))), np.float32)
+    negatives = sorted({prompt.negative for prompt in rows if prompt.negative})
+    index = [negatives.index(prompt.negative) if prompt.negative else -1 for prompt in rows]
+    arrays = {"prompt_embeds": embeds.reshape(-1, 4, 3)}
+    if negatives:
+        arrays["negative_prompt_embeds"] = np.arange(len(negatives), dtype=np.float32)[:, None, None] + np.zeros((4, 3))
+    indices = {"negative_prompt_embeds": np.array(index, np.int32)} if negatives else {}
+    found = decode(encode(SENDER, DECLARATION, codec, rows, arrays, indices), EXPECTED)
+    assert found.client_id == "client-00"
+    assert found.class_id.tolist() == [prompt.class_id for prompt in rows]
+    assert found.weight.tolist() == [prompt.weight for prompt in rows]
+    assert found.domain == tuple(prompt.domain or "" for prompt in rows)
+    for scale, prompt in zip(found.guidance_scale.tolist(), rows, strict=True):
+        assert np.isnan(scale) if prompt.guidance_scale is None else scale == prompt.guidance_scale
+    for name in arrays:
+        assert np.array_equal(found.arrays[name], arrays[name].astype(found.arrays[name].dtype))
+    assert {name: array.tolist() for name, array in found.indices.items()} == {
+        name: array.tolist() for name, array in indices.items()
+    }
+
+
+def accepted(data: bytes) -> ClientUpload | None:
+    """None where it is refused; any other error is a bug."""
+    try:
+        return decode(data, EXPECTED)
+    except UploadError:
+        return None
+
+
+def test_what_is_accepted_the_safetensors_library_reads_as_the_same_arrays() -> None:
+    for data in (packed("fp16"), packed("fp32")):
+        found, theirs = decode(data, EXPECTED), load(data)
+        for name in found.arrays:
+            assert np.array_equal(found.arrays[name], theirs[name])
+
+
+def test_mutated_files_are_refused_or_mean_the_same() -> None:
+    """The same loop as benchmarks/fuzz_uploads.py, short."""
+    files = [packed("fp16"), packed("fp32")]
+    meanings = [decode(data, EXPECTED) for data in files]
+    for mutant in mutants(files, seed=0, count=3000):
+        found = accepted(mutant)
+        if found is not None:
+            assert any(same_upload(found, meaning) for meaning in meanings)
+            assert same_arrays(load(mutant), found)
+
+
+def test_signed_lies_are_refused_or_keep_every_rule() -> None:
+    """Mutations of what an upload says, with a checksum that fits: a malicious client's, not the network's."""
+    taken = 0
+    for mutant in signed_mutants([packed("fp16"), packed("fp32")], seed=0, count=1500):
+        found = accepted(mutant)
+        if found is not None:
+            taken += 1
+            assert keeps_every_rule(found, EXPECTED)
+    assert taken, "the mutations are too coarse to find what might slip through"

@@ -62,6 +62,16 @@ class StableDiffusion:
         }
         return hashlib.sha256(json.dumps(picture, sort_keys=True).encode()).hexdigest()
 
+    def rounding(self, device: str) -> Mapping[str, object]:
+        """The size of a batch, the number format that `dtype` means on the device, and the layout."""
+        dtype = choose_dtype(self.options.dtype, torch.device(device))
+        return {
+            "batch_size": self.options.batch_size,
+            "dtype": str(dtype).removeprefix("torch."),
+            "channels_last": self.options.channels_last,
+            "device": torch.device(device).type,
+        }
+
     def describe(self) -> Mapping[str, object]:
         """For the report. commit: what a Hub model was locked to, None for a folder. parameters: by part. Needs all
         weights in place, but reads only their headers."""

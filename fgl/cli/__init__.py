@@ -1,0 +1,85 @@
+"""The command line: parses, calls the core, prints."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Annotated
+
+import typer
+
+from fgl.cli import apart, plugins, run
+from fgl.cli.common import console
+from fgl.core.errors import FGLError
+from fgl.core.manager import Manager
+
+_OWN_COMMANDS = ("run", "digest", "stages", "config", "plugins", "client", "server")
+
+
+def build(manager: Manager) -> typer.Typer:
+    """The app with the commands of every plugin mounted under the plugin's name."""
+    app = typer.Typer(
+        name="fgl",
+        help="Federated generative learning: clients upload prompt embeddings, a server synthesizes the training set.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+    )
+    app.callback()(version_option)
+    app.command("run")(run.run_command)
+    app.command("stages")(run.stages_command)
+    app.command("digest")(run.digest_command)
+    groups: tuple[tuple[str, str, dict[str, Callable[..., None]]], ...] = (
+        ("config", "Look at configurations.", {"show": run.config_show}),
+        ("plugins", "Look at plugins.", {"list": plugins.plugins_list, "show": plugins.plugins_show}),
+        ("client", "A client on a machine of its own.", {"prepare": apart.prepare_command}),
+        (
+            "server",
+            "A server whose clients are elsewhere.",
+            {"ingest": apart.ingest_command, "run": apart.run_command, "forget": apart.forget_command},
+        ),
+    )
+    for name, text, commands in groups:
+        group = typer.Typer(help=text, no_args_is_help=True)
+        for command, function in commands.items():
+            group.command(command)(function)
+        app.add_typer(group, name=name)
+    for name, register in manager.commands():
+        if name in _OWN_COMMANDS:  # typer would let the plugin's group replace the command
+            text = f"warning: plugin {name!r} has the name of a command of fgl: its own commands are left out"
+            console().print(text, style="yellow", markup=False)
+            continue
+        mounted = typer.Typer(help=f"Commands of the plugin {name}.", no_args_is_help=True)
+        try:
+            register(mounted)
+        except Exception as error:
+            text = f"warning: plugin {name!r} could not add its commands: {error}"
+            console().print(text, style="yellow", markup=False)
+            continue
+        app.add_typer(mounted, name=name)
+    return app
+
+
+def main() -> None:
+    """Entry point. FGLError ends with its own exit code and one message on stderr."""
+    try:
+        build(Manager.load())()
+    except FGLError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        from fgl import __version__
+
+        print(__version__)
+        raise typer.Exit
+
+
+def version_option(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    pass

@@ -1,0 +1,155 @@
+"""`fgl client …` and `fgl server …`: the two sides of the boundary on machines of their own, one file an upload."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fgl.cli.common import (
+    NO_FLAGS,
+    ConfigFile,
+    Device,
+    Json,
+    Quiet,
+    Run,
+    Set,
+    console,
+    interruptible,
+    resolve,
+    shown,
+    stdout_to_stderr,
+)
+from fgl.core.errors import ConfigError, Problem, UploadError
+from fgl.core.manager import Manager
+
+Client = Annotated[str, typer.Option("--client", metavar="K", help="The client's id.")]
+
+
+def prepare_command(
+    client: Client,
+    config: ConfigFile = None,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Upload to write; default K.safetensors.")] = None,
+    private: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder for prompt texts, which stay here; default K.private.")
+    ] = None,
+    set_: Set = None,
+    device: Device = None,
+    as_json: Json = False,
+) -> None:
+    """Write one client's upload: its images, the tokenizer and the text encoder; nothing else is loaded or sent."""
+    from fgl.core.client import prepare_file
+
+    manager = Manager.load()
+    resolved, _ = resolve(manager, config, {**NO_FLAGS, "set_": set_, "device": device})
+    file = out if out is not None else Path(f"{client}.safetensors")
+    folder = private if private is not None else Path(f"{client}.private")
+    with stdout_to_stderr():
+        summary = prepare_file(resolved, manager, client, file, folder)
+    if as_json:
+        print(json.dumps(summary, ensure_ascii=False))
+        return
+    print(f"{file}: {summary['bytes']:,} bytes, {summary['prompts']} prompts; sha256 {summary['sha256']}")
+    print(f"the prompts themselves stay in {folder}/; send the file, and nothing of that folder")
+
+
+def ingest_command(
+    run: Run,
+    files: Annotated[list[Path], typer.Argument(metavar="FILES…", help="Uploads that clients have written.")],
+    config: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Configuration of a run that is begun by this; default: fgl's.")
+    ] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Let a client's new upload take its old one's place.")] = (
+        False
+    ),
+    set_: Set = None,
+    as_json: Json = False,
+) -> None:
+    """Validate uploads and keep those that are accepted. The run is begun if it is not there."""
+    from fgl.core import intake
+    from fgl.core.opening import open_session, save_config, saved_config
+    from fgl.core.orchestrator import clients_of
+    from fgl.core.status import missing_clients
+    from fgl.core.store import RunDir
+    from fgl.core.types import Silent
+
+    manager, folder = Manager.load(), RunDir(run)
+    new = not folder.path("config.yaml").exists()
+    if not new and (config is not None or set_):
+        expected = f"nothing: {run} keeps the configuration it was begun with; change it for fgl server run --set"
+        raise ConfigError([Problem("--config, --set", "given", expected)], "the command line")
+    if not new and not intake.is_apart(folder):
+        raise UploadError(f"{run} simulates its clients (fgl run): it takes no files; choose another folder")
+    absent = [path for path in files if not path.is_file()]
+    if absent:
+        raise ConfigError([Problem("FILES", str(path), "no such file") for path in absent], "the command line")
+    if new:
+        resolved, _ = resolve(manager, config, {**NO_FLAGS, "set_": set_})
+    else:
+        resolved = saved_config(folder, manager)
+    with stdout_to_stderr():
+        session = open_session(resolved, manager, folder, Silent(), apart=True)
+        with folder.lock():
+            intake.mark_apart(folder)
+            if new:
+                save_config(folder, resolved)
+            clients, _, _ = clients_of(session)
+            found = intake.ingest(session, clients, files, replace)
+            missing = missing_clients(session, list(clients))
+    if as_json:
+        print(json.dumps({"files": found, "missing": missing}, ensure_ascii=False))
+    else:
+        for name, one in found.items():
+            print(f"{name}: {one['outcome']}{': ' + one['client'] if one['client'] else ''}{_reason(one)}")
+        shown_missing = ", ".join(missing[:10]) + (", …" if len(missing) > 10 else "")
+        print(f"still missing: {shown_missing}" if missing else f"all uploads are there: fgl server run {run}")
+    if any(one["outcome"] == "refused" for one in found.values()):
+        raise typer.Exit(UploadError.exit_code)
+
+
+def run_command(run: Run, set_: Set = None, device: Device = None, as_json: Json = False, quiet: Quiet = False) -> None:
+    """Aggregate, plan, synthesize, train and evaluate what has been ingested; what is done already is reused."""
+    from fgl.cli.run import show_result
+    from fgl.core.opening import open_session, saved_config
+    from fgl.core.orchestrator import run_session
+    from fgl.core.store import RunDir
+
+    manager, folder = Manager.load(), RunDir(run)
+    layer = saved_config(folder, manager).to_dict()
+    resolved, _ = resolve(manager, None, {**NO_FLAGS, "set_": set_, "device": device}, [layer])
+    with stdout_to_stderr(), interruptible(run, f"fgl server run {run}"), shown(quiet) as progress:
+        result = run_session(open_session(resolved, manager, folder, progress, apart=True))
+    show_result(result, resolved, as_json, quiet)
+
+
+def forget_command(
+    run: Run,
+    client: Client,
+    later: Annotated[bool, typer.Option("--later", help="Only take the client out; the next run does the rest.")] = (
+        False
+    ),
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Take a client out: drop its rows, keep every image that others ask for, and train again without it."""
+    from fgl.cli.run import show_result
+    from fgl.core import intake
+    from fgl.core.orchestrator import clients_of, execute, reopen
+
+    with stdout_to_stderr(), interruptible(run, f"fgl server forget {run} --client {client}"), shown(quiet) as progress:
+        session = reopen(run, progress)
+        with session.run.lock():
+            clients, _, _ = clients_of(session)
+            intake.forget(session, clients, client)
+            result = None if later else execute(session)
+    if result is not None:
+        show_result(result, session.config, as_json, quiet)
+    elif not quiet:
+        text = f"{client} is out; the images and the classifier still know it until the run is gone on with"
+        console().print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+def _reason(one: dict[str, str]) -> str:
+    return f" ({one['rule']}): {one['reason'].removeprefix('refused: ')}" if one["outcome"] == "refused" else ""

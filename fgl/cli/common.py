@@ -1,0 +1,132 @@
+"""What several commands share: options, how they become a configuration, and where text goes."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fgl.core.errors import ConfigError, Problem
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from fgl.core.config import RunConfig
+    from fgl.core.manager import Manager
+    from fgl.core.types import Progress
+
+PARTITIONS = ("dirichlet", "iid", "domain")
+
+ConfigFile = Annotated[str | None, typer.Argument(metavar="[CONFIG.yaml]", help="Configuration; flags override it.")]
+Generator = Annotated[str | None, typer.Option(metavar="NAME", help="Foundation model, e.g. tiny, sd15, sd21.")]
+Strategy = Annotated[str | None, typer.Option(metavar="NAME", help="class-name, domain, attributes, …")]
+Aggregator = Annotated[str | None, typer.Option(metavar="NAME", help="union, class-mean, …")]
+Classifier = Annotated[str | None, typer.Option(metavar="NAME", help="small, resnet18, transformers, …")]
+Dataset = Annotated[
+    str | None,
+    typer.Option(metavar="NAME|PATH", help="bundled:eurosat, bundled:fashion_mnist, a folder, a .parquet, hf:ID."),
+]
+Clients = Annotated[int | None, typer.Option(metavar="N", help="Number of clients.")]
+Partition = Annotated[str | None, typer.Option(metavar="|".join(PARTITIONS), help="How samples are divided.")]
+Beta = Annotated[float | None, typer.Option(metavar="B", help="Dirichlet concentration; small is skewed.")]
+Images = Annotated[int | None, typer.Option("--images-per-class", metavar="N", help="Synthetic images a class.")]
+Seed = Annotated[int | None, typer.Option(metavar="S", help="Everything random follows from it.")]
+Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
+Set = Annotated[list[str] | None, typer.Option("--set", metavar="family.option=value", help="Any option; repeatable.")]
+Skip = Annotated[bool, typer.Option("--skip-bad-images", help="Leave out images that cannot be read, and count them.")]
+Out = Annotated[Path | None, typer.Option(metavar="DIR", help="Run directory; an unfinished run there is completed.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress, no table; errors only.")]
+Run = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout and nothing else.")]
+
+
+NO_FLAGS: dict[str, Any] = dict.fromkeys(
+    ("generator", "prompt_strategy", "aggregator", "classifier", "partition", "dataset", "clients", "beta",
+     "images_per_class", "seed", "device", "skip_bad_images", "set_")
+)  # fmt: skip
+"""`resolve` with nothing given."""
+
+
+def resolve(
+    manager: Manager, config: str | None, flags: dict[str, Any], below: Sequence[dict[str, Any]] = ()
+) -> tuple[RunConfig, set[str]]:
+    """`below`, then YAML, then flags, then --set, over the defaults; and the top-level keys that any of them gave.
+
+    Raises ConfigError with every problem of all three."""
+    from fgl.core import config as configuration
+    from fgl.core.config import expand, read_yaml, set_option
+
+    layers = [*below, *([read_yaml(Path(config))] if config is not None else [])]
+    layer: dict[str, Any] = {}
+    for key in ("generator", "prompt_strategy", "aggregator", "classifier", "partition", "dataset"):
+        if flags[key] is not None:
+            layer[key] = expand(key, flags[key])
+    for key, place in (("clients", "partition"), ("beta", "partition"), ("images_per_class", "synthesis")):
+        if flags[key] is not None:
+            layer.setdefault(place, {})[key] = flags[key]
+    if flags["skip_bad_images"]:
+        layer.setdefault("dataset", {})["skip_bad_images"] = True
+    layer |= {key: flags[key] for key in ("seed", "device") if flags[key] is not None}
+    layers.append(layer)
+    extra: dict[str, Any] = {}
+    problems: list[Problem] = []
+    for assignment in flags["set_"] or ():
+        try:
+            set_option(extra, assignment)
+        except ConfigError as error:
+            problems += error.problems
+    layers.append(extra)
+    source = config or "the configuration"
+    try:
+        resolved = configuration.resolve(layers, manager.registry, source)
+    except ConfigError as error:
+        raise ConfigError([*problems, *error.problems], source) from None
+    if problems:
+        raise ConfigError(problems, "the command line")
+    return resolved, {str(key) for layer in layers for key in layer}
+
+
+@contextmanager
+def interruptible(folder: Path, again: str = "") -> Iterator[None]:
+    """Typer ends an interrupted command without a word; a person wants to know how to go on. again: the command that
+    does, "" for --resume."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        hint = f"interrupted: {again or f'fgl run --resume {folder}'} goes on from here"
+        console().print(hint, style="yellow", highlight=False, markup=False, soft_wrap=True)
+        raise typer.Exit(130) from None
+
+
+@contextmanager
+def stdout_to_stderr() -> Iterator[None]:
+    """Whatever a library prints goes to stderr: stdout is for the result."""
+    kept, sys.stdout = sys.stdout, sys.stderr
+    try:
+        yield
+    finally:
+        sys.stdout = kept
+
+
+def console() -> Console:
+    from rich.console import Console
+
+    return Console(stderr=True)
+
+
+@contextmanager
+def shown(quiet: bool) -> Iterator[Progress]:
+    """Where progress goes: to stderr, or nowhere."""
+    if quiet:
+        from fgl.core.types import Silent
+
+        yield Silent()
+    else:
+        from fgl.console import progress
+
+        with progress(console()) as display:
+            yield display

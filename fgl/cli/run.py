@@ -1,0 +1,238 @@
+"""`fgl run`, and commands that look at a configuration or a run."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fgl.cli.common import (
+    NO_FLAGS,
+    Aggregator,
+    Beta,
+    Classifier,
+    Clients,
+    ConfigFile,
+    Dataset,
+    Device,
+    Generator,
+    Images,
+    Json,
+    Out,
+    Partition,
+    Quiet,
+    Run,
+    Seed,
+    Set,
+    Skip,
+    Strategy,
+    console,
+    interruptible,
+    resolve,
+    shown,
+    stdout_to_stderr,
+)
+from fgl.core.errors import ConfigError, Problem
+from fgl.core.manager import Manager
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from fgl.core.config import RunConfig
+
+
+def run_command(
+    config: ConfigFile = None,
+    generator: Generator = None,
+    prompt_strategy: Strategy = None,
+    aggregator: Aggregator = None,
+    classifier: Classifier = None,
+    dataset: Dataset = None,
+    clients: Clients = None,
+    partition: Partition = None,
+    beta: Beta = None,
+    images_per_class: Images = None,
+    seed: Seed = None,
+    device: Device = None,
+    skip_bad_images: Skip = False,
+    set_: Set = None,
+    out: Out = None,
+    resume: Annotated[
+        Path | None, typer.Option(metavar="RUN", help="Complete this run, with the configuration it was begun with.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, compute nothing.")] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Clients to classifier, in one communication round."""
+    from fgl.core.opening import fresh_folder, open_session
+    from fgl.core.orchestrator import reopen, run_session
+    from fgl.core.store import RunDir
+
+    given = locals()
+    if resume is not None:
+        _check_alone(given)
+        with stdout_to_stderr(), interruptible(resume), shown(quiet) as progress:
+            session = reopen(resume, progress)
+            result = run_session(session)
+        show_result(result, session.config, as_json, quiet)
+        return
+    manager = Manager.load()
+    resolved, keys = resolve(manager, config, given)
+    folder = out if out is not None else fresh_folder()
+    with stdout_to_stderr(), interruptible(folder):
+        if not quiet:
+            _announce(console(), resolved, "dataset" not in keys, folder)
+        if dry_run:
+            result = _dry_run(manager, resolved)
+        else:
+            with shown(quiet) as progress:
+                result = run_session(open_session(resolved, manager, RunDir(folder), progress))
+    if not dry_run:
+        show_result(result, resolved, as_json, quiet)
+    elif as_json:
+        print(json.dumps(result, ensure_ascii=False))
+    else:
+        for key, value in result["dry_run"].items():
+            print(f"{key.replace('_', ' ')}: {value}")
+        print("everything fits; nothing was computed or written")
+
+
+def show_result(result: dict[str, Any], config: RunConfig, as_json: bool, quiet: bool) -> None:
+    """The table on stdout and the notes on stderr, or the JSON alone."""
+    if not quiet:
+        _warn(console(), result, config)
+    if as_json:
+        print(json.dumps(result, ensure_ascii=False))
+    elif not quiet:
+        from rich.console import Console
+
+        from fgl.console import result_table
+        from fgl.core.report import rows
+
+        folder = result["run_dir"]
+        plain = Console(width=None if sys.stdout.isatty() else 150)
+        plain.print(result_table(rows(result), result["result"]["selected"]["images"]))
+        for line in (f"contact sheets: {folder}/sheets/", f"report:         {folder}/report.md, {folder}/report.json"):
+            plain.print(line, soft_wrap=True, highlight=False, markup=False)
+
+
+def _check_alone(given: dict[str, Any]) -> None:
+    """--resume takes the run's own configuration: every other option would be lost without a word."""
+    others = [key for key, value in given.items() if key not in ("resume", "as_json", "quiet") and value]
+    if others:
+        names = ["CONFIG.yaml" if key == "config" else f"--{key.strip('_').replace('_', '-')}" for key in others]
+        expected = "nothing beside --resume; to go on with other options, name the run by --out instead"
+        raise ConfigError([Problem(", ".join(names), "given", expected)], "the command line")
+
+
+def stages_command(
+    run: Run,
+    config: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Judge by this configuration instead of the run's own.")
+    ] = None,
+    set_: Set = None,
+    as_json: Json = False,
+) -> None:
+    """Print what of a run is done, what would be done again, and why."""
+    from dataclasses import asdict
+
+    from fgl.core import config as configuration
+    from fgl.core.intake import is_apart
+    from fgl.core.opening import open_session, saved_config
+    from fgl.core.status import stages
+    from fgl.core.store import RunDir
+    from fgl.core.types import Silent
+
+    manager, folder = Manager.load(), RunDir(run)
+    layer = configuration.read_yaml(config) if config is not None else saved_config(folder, manager).to_dict()
+    resolved, _ = resolve(manager, None, {**NO_FLAGS, "set_": set_}, [layer])
+    with stdout_to_stderr():
+        session = open_session(resolved, manager, folder, Silent(), apart=is_apart(folder))
+        found = list(stages(session))
+    if as_json:
+        print(json.dumps([asdict(one) for one in found], ensure_ascii=False))
+        return
+    width = max(len(one.stage) for one in found)
+    for one in found:
+        took = f"{one.seconds:>9.1f} s" if one.state != "not done" else " " * 11
+        print(f"{one.stage:<{width}}  {one.state:<8}  {took}  {one.why}".rstrip())
+
+
+def config_show(
+    config: ConfigFile = None,
+    generator: Generator = None,
+    prompt_strategy: Strategy = None,
+    aggregator: Aggregator = None,
+    classifier: Classifier = None,
+    dataset: Dataset = None,
+    clients: Clients = None,
+    partition: Partition = None,
+    beta: Beta = None,
+    images_per_class: Images = None,
+    seed: Seed = None,
+    device: Device = None,
+    skip_bad_images: Skip = False,
+    set_: Set = None,
+    as_json: Json = False,
+) -> None:
+    """Print the configuration that `fgl run` with the same arguments would use, as YAML."""
+    resolved, _ = resolve(Manager.load(), config, locals())
+    print(json.dumps(resolved.to_dict(), ensure_ascii=False) if as_json else resolved.to_yaml(), end="\n" * as_json)
+
+
+def digest_command(run: Run) -> None:
+    """Print the digest of a run's synthetic set, computed from its images."""
+    from fgl.core.orchestrator import digest
+
+    print(digest(run))
+
+
+def _announce(out: Console, config: RunConfig, bundled: bool, folder: Path) -> None:
+    data = config.dataset.options.get("subset") or config.dataset.options.get("path") or ""
+    said = " (no --dataset given: the bundled one)" if bundled and config.dataset.name == "bundled" else ""
+    out.print(f"dataset {config.dataset.name} {data}{said}", highlight=False, markup=False)
+    out.print(
+        f"generator {config.generator.name}, prompts {config.prompt_strategy.name}, "
+        f"aggregator {config.aggregator.name}, classifier {config.classifier.name}, seed {config.seed} → {folder}",
+        highlight=False,
+        soft_wrap=True,
+        markup=False,
+    )
+
+
+def _warn(out: Console, result: dict[str, Any], config: RunConfig) -> None:
+    """What went otherwise than asked, and would be overlooked in a report."""
+    lines = [f"{client}: {one['reason']}" for client, one in result["upload"]["refused"].items()]
+    missing, skipped = result["synthetic"]["missing_classes"], result["dataset"]["skipped"]
+    if missing:
+        lines.append(f"no client holds {', '.join(missing)}: there is no synthetic image of it")
+    if skipped:
+        lines.append(f"left out {len(skipped)} unreadable image{'s' * (len(skipped) > 1)}, named in the report")
+    left_out = set(config.controls) - {control["name"] for control in result["controls"]}
+    if left_out:
+        lines.append(f"no control {', '.join(sorted(left_out))}: the dataset has nothing for it")
+    for line in lines:
+        out.print(f"note: {line}", style="yellow", highlight=False, markup=False, soft_wrap=True)
+
+
+def _dry_run(manager: Manager, config: RunConfig) -> dict[str, Any]:
+    """Open everything that can be opened without computing: data, partition, the generator's declaration."""
+    from fgl.core.opening import open_session
+    from fgl.core.store import RunDir
+    from fgl.core.types import Silent
+
+    session = open_session(config, manager, RunDir(Path("unused")), Silent())
+    train, test = session.split("train"), session.split("test")
+    divided = manager.create("partition", config.partition).partition(train.labels, train.domains, config.seed)
+    plan = {
+        "clients": {name: len(rows) for name, rows in divided.items()}, "classes": list(session.info.class_names),
+        "train_images": len(train), "test_images": len(test), "device": session.device,
+        "synthetic_images": config.synthesis.images_per_class * len(session.info.class_names),
+        "arrays": {spec.name: list(spec.shape) for spec in session.generator.declare().arrays},
+        "controls": list(session.config.controls),
+    }  # fmt: skip
+    return {"dry_run": plan, "config": config.to_dict()}

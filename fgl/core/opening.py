@@ -1,0 +1,136 @@
+"""From a configuration to a session: plugins built, checked against each other and the data. Nothing is computed."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from fgl.core import training
+from fgl.core.config import PROMPTS_CONTROL, RunConfig, Selected, read_yaml, resolve
+from fgl.core.errors import ConfigError, Problem, StoreError
+from fgl.core.manager import Manager
+from fgl.core.session import Session, check_fit
+from fgl.core.store import RunDir
+from fgl.core.types import Progress
+
+_SEAL = "# sha256 of the lines above: "
+# Controls that need what the clients hold, or the clients themselves.
+_NEED_CLIENTS = ("fedavg", "local", "pooled")
+
+
+def load_config(config: RunConfig | Mapping[str, Any] | str | Path | None, manager: Manager) -> RunConfig:
+    if isinstance(config, RunConfig):
+        return config
+    if isinstance(config, str | Path):
+        return resolve([read_yaml(Path(config))], manager.registry, str(config))
+    return resolve([config or {}], manager.registry)
+
+
+def save_config(run: RunDir, config: RunConfig) -> None:
+    text = config.to_yaml()
+    run.write(run.path("config.yaml"), f"{text}{_SEAL}{hashlib.sha256(text.encode()).hexdigest()}\n".encode())
+
+
+def saved_config(run: RunDir, manager: Manager) -> RunConfig:
+    """The configuration of a run directory. Raises StoreError where there is none, or where it is not what was written:
+    what a run is gone on with must be what it was begun with."""
+    path = run.path("config.yaml")
+    try:
+        text, mark, digest = path.read_text(encoding="utf-8").rpartition(_SEAL)
+    except (OSError, UnicodeDecodeError) as error:
+        raise StoreError(f"{run.root} is no run directory: {path} cannot be read") from error
+    if not mark or hashlib.sha256(text.encode()).hexdigest() != digest.strip():
+        raise StoreError(
+            f"{path} is not what fgl wrote; to run a changed configuration, pass it: fgl run {path} --out {run.root}"
+        )
+    return resolve([read_yaml(path)], manager.registry, str(path))
+
+
+def fresh_folder() -> Path:
+    """runs/<time>, with a number behind it where that is taken."""
+    base = Path("runs") / time.strftime("%Y%m%d-%H%M%S")
+    folder, number = base, 1
+    while folder.exists():
+        number += 1
+        folder = base.with_name(f"{base.name}-{number}")
+    return folder
+
+
+def open_session(
+    config: RunConfig,
+    manager: Manager,
+    run_dir: RunDir,
+    progress: Progress,
+    beside: Session | None = None,
+    apart: bool = False,
+) -> Session:
+    """Build the plugins and check that they fit each other and the data. Nothing is computed or written yet.
+
+    beside: a session over the same data and classifier, to share what it has read and checked. apart: whether the
+    clients are elsewhere."""
+    if config.upload.clients is not None and not apart:
+        given = f"{len(config.upload.clients)} clients with data of their own"
+        expected = "null: fgl run simulates its clients; those are asked by fgl client prepare and fgl server run"
+        raise ConfigError([Problem("upload.clients", given, expected)])
+    if beside is None:
+        dataset = manager.create("dataset", config.dataset)
+        with progress.track("read the dataset", 1, "dataset") as task:
+            info = dataset.info()
+            task.advance()
+    else:
+        dataset, info = beside.dataset, beside.info
+    has_public = dataset.split("public") is not None
+    check_fit(config, manager, info, has_public)
+    if config.all_controls and not has_public:
+        config = config.model_copy(update={"controls": tuple(name for name in config.controls if name != "public")})
+    if apart:
+        config = _without_clients(config)
+    executor = manager.create("executor", config.executor)
+    generator = manager.create("generator", config.generator)
+    generator.declare()
+    session = Session(
+        config=config,
+        manager=manager,
+        run=run_dir,
+        progress=progress,
+        dataset=dataset,
+        info=info,
+        generator=generator,
+        classifier=manager.create("classifier", config.classifier),
+        executor=executor,
+        device=executor.device(config.device),
+        apart=apart,
+    )
+    if beside is None:
+        # Hours of synthesis are not to end in a classifier that cannot be built.
+        session.classifier.check(training.context(session, "check"))
+    else:
+        session.share_pixels(beside)
+    return session
+
+
+def other_prompts(session: Session, name: str) -> Session:
+    """The same run with another prompt strategy, whole, in a folder of its own below this one. name: of the control."""
+    strategy = name.removeprefix(PROMPTS_CONTROL)
+    registry = session.manager.registry
+    entry = registry.find("prompt_strategy", strategy)
+    options = registry.options_class(entry)(**entry.component.defaults).model_dump(mode="json")
+    config = session.config.model_copy(
+        update={"prompt_strategy": Selected(name=strategy, options=options), "controls": (), "all_controls": False}
+    )
+    folder = RunDir(session.run.path("controls", name.replace(":", "-")))
+    return open_session(config, session.manager, folder, session.progress, beside=session)
+
+
+def _without_clients(config: RunConfig) -> RunConfig:
+    """Leave out, or refuse where they were asked for by name, the controls that a server alone cannot make."""
+    own = config.upload.clients is not None
+    missing = [name for name in config.controls if name.startswith(PROMPTS_CONTROL) or (own and name in _NEED_CLIENTS)]
+    if missing and not config.all_controls:
+        rest = ", ".join(name for name in config.controls if name not in missing)
+        expected = f"these need the clients, which are elsewhere; use controls=[{rest}]"
+        raise ConfigError([Problem("controls", ", ".join(missing), expected)])
+    return config.model_copy(update={"controls": tuple(name for name in config.controls if name not in missing)})

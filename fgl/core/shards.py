@@ -1,0 +1,230 @@
+"""The synthetic set on disk: the plan and its shards.
+
+An image is known by its id, seed and draw, and comes out the same in whatever shard it lies, as long as the recipe (the
+generator and what rounds its numbers) is the same. So when the plan changes, images move: shards of the earlier plan
+are kept aside until the new ones are filled, and only images that nobody has made are synthesized.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image
+
+from fgl.core.errors import StoreError
+from fgl.core.store import RunDir, digest_of, file_digest
+from fgl.core.types import PlanItem, Shard
+
+if TYPE_CHECKING:
+    from fgl.core.types import Pixels
+
+_COLUMNS = (
+    "shard", "image_id", "conditioning", "conditioning_id", "class_id", "domain", "guidance_scale", "seed", "draw",
+)  # fmt: skip
+_Key = tuple[str, int, int]
+
+
+def write_plan(run: RunDir, path: Path, shards: Sequence[Shard]) -> None:
+    columns: dict[str, list[Any]] = {name: [] for name in _COLUMNS}
+    for shard in shards:
+        for item in shard.items:
+            columns["shard"].append(shard.index)
+            for name in _COLUMNS[1:]:
+                columns[name].append(getattr(item, name))
+    run.write(path, _parquet(pa.table(columns)))
+
+
+def read_plan(path: Path) -> list[Shard]:
+    shards: dict[int, list[PlanItem]] = {}
+    for row in pq.read_table(path).to_pylist():
+        shards.setdefault(row.pop("shard"), []).append(PlanItem(**row))
+    return [Shard(index, tuple(items)) for index, items in sorted(shards.items())]
+
+
+@dataclass(slots=True)
+class ShardStore:
+    """The shards in one folder, all of one recipe. recipe: digest of what determines an image beside its item."""
+
+    run: RunDir
+    folder: Path
+    recipe: str
+    class_names: Sequence[str]
+    _places: dict[_Key, tuple[Path, int]] = field(default_factory=dict)
+
+    def done(self, shard: Shard) -> bool:
+        """Whether the shard is committed, holds just these items, and is undamaged."""
+        manifest = self._manifest(self._path(shard.index))
+        return manifest is not None and manifest["items"] == items_digest(shard)
+
+    def begin(self, shards: Sequence[Shard]) -> list[Shard]:
+        """Those of `shards` that are not there yet. Sets aside what is of another plan, and notes which of its images
+        can be used again; drops what is of another recipe."""
+        left = [shard for shard in shards if not self.done(shard)]
+        kept = {shard.index for shard in shards} - {shard.index for shard in left}
+        for path in sorted(self.folder.glob("shard-*.parquet")):
+            if number(path) not in kept:
+                self._set_aside(path)
+        for path in self.folder.glob("shard-*.json"):  # of a shard that was removed by hand
+            if not path.with_suffix(".parquet").exists():
+                path.unlink()
+        if left:
+            for path in sorted(self._aside.glob("shard-*.parquet")):
+                if self._manifest(path) is None:
+                    continue
+                columns = pq.read_table(path, columns=["image_id", "seed", "draw"]).to_pydict()
+                for row, key in enumerate(zip(*columns.values(), strict=True)):
+                    self._places[key] = (path, row)
+        return left
+
+    def have(self, items: Sequence[PlanItem]) -> list[PlanItem]:
+        """Those of `items` that an earlier plan's shards hold."""
+        return [item for item in items if _key(item) in self._places]
+
+    def write(self, shard: Shard, made: Callable[[tuple[PlanItem, ...]], Pixels]) -> None:
+        """Fill and commit a shard: parquet that `datasets.load_dataset("parquet", …)` opens with decoded images and
+        named labels; then its manifest, which is the commit. made: makes the images of the items that no earlier shard
+        holds: uint8 [n, h, w, 3]."""
+        files = self._found(shard.items)
+        missing = tuple(item for item in shard.items if _key(item) not in files)
+        if missing:
+            files |= {_key(item): png(image) for item, image in zip(missing, made(missing), strict=True)}
+        images = [{"bytes": files[_key(item)], "path": None} for item in shard.items]
+        table = pa.table(
+            {
+                "image": pa.array(images, pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
+                "label": pa.array([item.class_id for item in shard.items], pa.int64()),
+                "image_id": [item.image_id for item in shard.items],
+                "conditioning_id": [item.conditioning_id for item in shard.items],
+                "domain": [item.domain for item in shard.items],
+                "seed": pa.array([item.seed for item in shard.items], pa.int64()),
+                "draw": pa.array([item.draw for item in shard.items], pa.int64()),
+            }
+        )
+        data = _parquet(table.replace_schema_metadata({"huggingface": json.dumps(_features(self.class_names))}))
+        path = self._path(shard.index)
+        self.run.write(path, data)
+        self.run.write_sealed(
+            path.with_suffix(".json"),
+            {
+                "recipe": self.recipe, "items": items_digest(shard), "images": len(shard.items),
+                "sha256": hashlib.sha256(data).hexdigest(),
+            },
+        )  # fmt: skip
+
+    def end(self) -> None:
+        """All shards are there: what was kept of an earlier plan is no longer needed."""
+        shutil.rmtree(self._aside, ignore_errors=True)
+        self._places.clear()
+
+    @property
+    def _aside(self) -> Path:
+        return self.folder.with_name(f"{self.folder.name}.previous")
+
+    def _path(self, index: int) -> Path:
+        return self.folder / f"shard-{index:05d}.parquet"
+
+    def _manifest(self, path: Path) -> dict[str, Any] | None:
+        """Of a committed, undamaged shard of this recipe."""
+        manifest = self.run.read_sealed(path.with_suffix(".json"))
+        if manifest is None or manifest.get("recipe") != self.recipe:
+            return None
+        try:
+            return manifest if manifest["sha256"] == file_digest(path) else None
+        except StoreError:
+            return None
+
+    def _set_aside(self, path: Path) -> None:
+        """Move a shard out of the way, its manifest last: a shard without one is no commit anywhere."""
+        manifest = self._manifest(path)
+        if manifest is None:
+            path.unlink()
+            path.with_suffix(".json").unlink(missing_ok=True)
+            return
+        aside = self._aside / f"shard-{number(path):05d}-{manifest['sha256'][:16]}.parquet"
+        try:
+            self._aside.mkdir(parents=True, exist_ok=True)
+            # A copy of the name, not a move: killed in between, the shard is a commit in both places or in the old one.
+            if not aside.exists():
+                os.link(path, aside)
+        except OSError:
+            shutil.copyfile(path, aside)
+        self.run.write_sealed(aside.with_suffix(".json"), manifest)
+        path.with_suffix(".json").unlink()
+        path.unlink()
+
+    def _found(self, items: Sequence[PlanItem]) -> dict[_Key, bytes]:
+        """Encoded images that an earlier plan's shards hold."""
+        wanted: dict[Path, list[tuple[_Key, int]]] = {}
+        for item in items:
+            if _key(item) in self._places:
+                path, row = self._places[_key(item)]
+                wanted.setdefault(path, []).append((_key(item), row))
+        files: dict[_Key, bytes] = {}
+        for path, rows in wanted.items():
+            images = pq.read_table(path, columns=["image"]).column("image")
+            files |= {key: images[row]["bytes"].as_py() for key, row in rows}
+        return files
+
+
+def read_shards(folder: Path) -> Iterator[tuple[dict[str, Any], Pixels]]:
+    """Each image of the set with its row, a shard in memory at a time. Raises StoreError for a shard without manifest
+    or with other bytes."""
+    for path in sorted(folder.glob("shard-*.parquet")):
+        manifest = RunDir.read_sealed(path.with_suffix(".json"))
+        if manifest is None:
+            raise StoreError(f"shard {number(path)} of {folder} has no sound manifest: it was never committed")
+        if manifest.get("sha256") != file_digest(path):
+            raise StoreError(f"{path} is damaged: its bytes are not those that were committed; run again to redo it")
+        for row in pq.read_table(path).to_pylist():
+            image = row.pop("image")["bytes"]
+            yield row, np.asarray(Image.open(io.BytesIO(image)).convert("RGB"), dtype=np.uint8)
+
+
+def items_digest(shard: Shard) -> str:
+    """sha256 over who the images of a shard are, in order."""
+    return digest_of([[item.image_id, item.class_id, item.domain, item.seed, item.draw] for item in shard.items])
+
+
+def number(path: Path) -> int:
+    return int(path.stem.split("-")[1])
+
+
+def png(pixels: Pixels) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, format="PNG", compress_level=4)
+    return buffer.getvalue()
+
+
+def _key(item: PlanItem) -> _Key:
+    return item.image_id, item.seed, item.draw
+
+
+def _parquet(table: pa.Table) -> bytes:
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer)
+    return buffer.getvalue()
+
+
+def _features(class_names: Sequence[str]) -> Mapping[str, Any]:
+    value = {"dtype": "string", "_type": "Value"}
+    number = {"dtype": "int64", "_type": "Value"}
+    return {
+        "info": {
+            "features": {
+                "image": {"_type": "Image"},
+                "label": {"names": list(class_names), "_type": "ClassLabel"},
+                "image_id": value, "conditioning_id": value, "domain": value, "seed": number, "draw": number,
+            }
+        }
+    }  # fmt: skip
