@@ -37,8 +37,11 @@ SPLITS = {"pooled": "train", "public": "public"}
 def inputs_of(session: Session, name: str, partition_digest: str, train_digest: str) -> dict[str, Any]:
     """What determines a control, beside what all of them share."""
     config = session.config
+    out = intake.forgotten(session.run)
     if name in SPLITS:
         own: dict[str, Any] = {"split": SPLITS[name]}
+        if name == "pooled" and out:
+            own |= {"partition": partition_digest, "forgotten": out}
     elif name == "class-list":
         options = config.prompt_strategy.options if config.prompt_strategy.name == "class-name" else {}
         own = {
@@ -49,6 +52,7 @@ def inputs_of(session: Session, name: str, partition_digest: str, train_digest: 
         }  # fmt: skip
     else:
         own = {"partition": partition_digest, "algorithm": config.algorithm.model_dump()}
+        own |= {"forgotten": out} if out else {}
     return {
         "dataset": session.info.digest, "classifier": config.classifier.model_dump(), "seed": config.seed,
         "size": list(session.image_size), "device": session.device.split(":")[0], **own,
@@ -60,18 +64,21 @@ def stage_of(name: str) -> str:
     return f"control:{'fedavg' if name == 'local' else name}"
 
 
-def real(session: Session, name: str) -> dict[str, Any]:
+def real(session: Session, name: str, divided: Mapping[str, list[int]], partition_digest: str) -> dict[str, Any]:
     """Train the same classifier on real images: `pooled` on what the clients hold, `public` on the public split."""
     split = SPLITS[name]
 
     def work(digest: str) -> tuple[Any, list[Path]]:
         data = session.pixels(split)
+        if name == "pooled" and intake.forgotten(session.run):
+            rows = sorted(row for held in divided.values() for row in held)
+            data = LabelledPixels(data.pixels[rows], data.labels[rows])
         kept = session.run.checkpoints(stage_of(name), digest)
         model = session.classifier.fit(data, None, training.context(session, f"train on {name} data", kept))
         score = training.score(session, model, "last")
         return entry(name, score, images=len(data), note=f"{len(data)} real images: the {split} split"), []
 
-    return _stage(session, name, inputs_of(session, name, "", ""), work)
+    return _stage(session, name, inputs_of(session, name, partition_digest, ""), work)
 
 
 def federated(

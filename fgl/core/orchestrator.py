@@ -94,13 +94,14 @@ def execute(session: Session) -> dict[str, Any]:
 
 
 def clients_of(session: Session) -> tuple[Sequence[str], dict[str, list[int]], str]:
-    """(ids of the clients, what each holds of the data here, digest of that division). The latter two are empty where
-    clients have data of their own."""
+    """(ids of the clients, what each that was not taken out holds of the data here, digest of that division). The
+    latter two are empty where clients have data of their own."""
     own = session.config.upload.clients
     if own is not None:
         return own, {}, ""
     divided, digest = server.partition(session)
-    return list(divided), divided, digest
+    out = intake.forgotten(session.run)
+    return list(divided), {name: rows for name, rows in divided.items() if name not in out}, digest
 
 
 def _environment(session: Session) -> dict[str, Any]:
@@ -130,7 +131,7 @@ def _controls(
         elif name == "class-list":
             found[name] = controls.class_list(session, items, scores, train_digest)
         elif name in controls.SPLITS:
-            found[name] = controls.real(session, name)
+            found[name] = controls.real(session, name, divided, partition_digest)
         elif name in ("fedavg", "local") and name not in found:
             both = controls.federated(
                 session, divided, partition_digest, [n for n in wanted if n in ("fedavg", "local")]

@@ -271,7 +271,7 @@ def two_spellings(root: Path) -> None:
 
 
 def unknown_test_class(root: Path) -> None:
-    r"""of the class 'fox', which has no training images \(training classes: cat, dog\)"""
+    r"""of the class 'fox', which is not among the classes \(cat, dog\)"""
     put(root / "train" / "cat", 3)
     put(root / "train" / "dog", 3)
     put(root / "test" / "fox", 3)
@@ -611,3 +611,41 @@ def test_a_dataset_without_images_lists_its_columns(tmp_path: Path) -> None:
     rows_for_datasets().remove_columns("picture").save_to_disk(str(tmp_path / "saved"))
     with pytest.raises(DataError, match=r"which column holds the images\? It has kind \(ClassLabel\)"):
         hub(tmp_path / "saved").info()
+
+
+def folder_of(root: Path, classes: dict[str, int]) -> Path:
+    """Class folders with so many 8x8 images each."""
+    for name, count in classes.items():
+        (root / name).mkdir(parents=True)
+        for number in range(count):
+            Image.new("RGB", (8, 8), (number, 0, 0)).save(root / name / f"{number}.png")
+    return root
+
+
+def test_a_client_may_hold_one_class_of_those_that_it_states(tmp_path: Path) -> None:
+    options = ImageFolderOptions(
+        path=str(folder_of(tmp_path / "mine", {"fox": 5})), holds="train", class_names=["cat", "dog", "fox"]
+    )
+    data = ImageFolder(options)
+    assert data.info().class_names == ("cat", "dog", "fox")
+    train = data.split("train")
+    assert train is not None
+    assert train.labels.tolist() == [2] * 5  # all five: a client's images are not held out for a test
+    assert data.split("test") is None
+    with pytest.raises(DataError, match="state them all in class_names"):
+        ImageFolder(ImageFolderOptions(path=str(folder_of(tmp_path / "other", {"cat": 2})))).info()
+
+
+def test_a_server_may_hold_test_images_alone(tmp_path: Path) -> None:
+    path = folder_of(tmp_path / "tests", {"cat": 3, "dog": 2})
+    data = ImageFolder(ImageFolderOptions(path=str(path), holds="test"))
+    test = data.split("test")
+    assert test is not None
+    assert len(test) == 5
+    assert data.split("train") is None
+
+
+def test_a_class_outside_the_stated_ones_is_named(tmp_path: Path) -> None:
+    path = folder_of(tmp_path / "mine", {"fox": 1, "wolf": 1})
+    with pytest.raises(DataError, match=r"class 'wolf', which is not among the classes \(cat, fox\)"):
+        ImageFolder(ImageFolderOptions(path=str(path), holds="train", class_names=["cat", "fox"])).info()

@@ -49,7 +49,7 @@ class HuggingFace(LoadedOnce):
         image, label, domain = _columns(train, options)
         namings = {split: _naming(options.path, split, options) for split in chosen}
         raw = {split: _labels(rows, label, namings[split]) for split, rows in chosen.items()}
-        names = getattr(train.features[label], "names", None)
+        names = options.class_names or getattr(train.features[label], "names", None)
         class_names, labels = resolve(raw, names, lambda split, index: namings[split](index), f"'{options.path}'")
         found = {
             split: LazyImages(
@@ -64,8 +64,7 @@ class HuggingFace(LoadedOnce):
             attribution=str(train.info.citation or "").strip(),
             source=f"{options.path}{revision}{f' ({options.config})' if options.config else ''}",
         )
-        checks = Checks(skip_bad_images=options.skip_bad_images, test_fraction=options.test_fraction, seed=options.seed)
-        return assemble(origin, class_names, found, checks)
+        return assemble(origin, class_names, found, Checks.of(options))
 
 
 def _open(options: HuggingFaceOptions) -> Mapping[str, Any]:

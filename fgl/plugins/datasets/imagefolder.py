@@ -29,7 +29,7 @@ class ImageFolder(LoadedOnce):
         if options.test_path is not None:
             test_root = _folder(options.test_path, "the test folder")
         train = find(train_root)
-        class_names = check_class_names(sorted(set(train.classes)), f"'{train_root}'")
+        class_names = check_class_names(options.class_names or sorted(set(train.classes)), f"'{train_root}'")
         found = {"train": _labelled(train, class_names)}
         if test_root is not None:
             test = find(test_root)
@@ -40,8 +40,7 @@ class ImageFolder(LoadedOnce):
                     f"'{test_root}' {kinds[test.domains is None]}; expected the same layout in both"
                 )
             found["test"] = _labelled(test, class_names)
-        checks = Checks(skip_bad_images=options.skip_bad_images, test_fraction=options.test_fraction, seed=options.seed)
-        return assemble(Origin(root.name, source=str(root)), class_names, found, checks)
+        return assemble(Origin(root.name, source=str(root)), class_names, found, Checks.of(options))
 
 
 def _folder(path: str, what: str) -> Path:
@@ -56,7 +55,7 @@ def _labelled(files: Files, class_names: tuple[str, ...]) -> LazyImages:
     for path, name in zip(files.paths, files.classes, strict=True):
         if name not in position:
             raise DataError(
-                f"'{path}' is of the class '{name}', which has no training images "
-                f"(training classes: {', '.join(class_names[:10])}{', ...' if len(class_names) > 10 else ''})"
+                f"'{path}' is of the class '{name}', which is not among the classes "
+                f"({', '.join(class_names[:10])}{', ...' if len(class_names) > 10 else ''})"
             )
     return from_files(files.paths, [position[name] for name in files.classes], files.domains)

@@ -32,7 +32,8 @@ def check_class_names(names: Sequence[object], where: str) -> tuple[str, ...]:
         checked.append(name)
     if len(checked) < 2:
         found = f"only one class, '{checked[0]}'" if checked else "no class"
-        raise DataError(f"{where}: found {found}; a classifier needs at least two")
+        hint = "a classifier needs at least two; images that lack some state them all in class_names"
+        raise DataError(f"{where}: found {found}; {hint}")
     return tuple(checked)
 
 
@@ -44,14 +45,15 @@ def resolve(
 ) -> tuple[tuple[str, ...], dict[str, Labels]]:
     """Class names, and int64 [n] labels of each split.
 
-    splits: split name → labels, all integers or all names; "train" is there. names: the class names, where the data
-    states them; otherwise names are taken from the training labels: sorted, or "class 0", "class 1", ... for integers.
-    naming: (split, position) → what a person would call the sample. where: what to call the dataset in errors.
+    splits: split name → labels, all integers or all names; the first is "train" where there is one. names: the class
+    names, where they are stated; otherwise they are taken from the first split's labels: sorted, or "class 0", "class
+    1", ... for integers. naming: (split, position) → what a person would call the sample. where: what to call the
+    dataset in errors.
     """
-    train = splits["train"]
+    train = next(iter(splits.values()))
     if names is None:
         if not len(train):
-            raise DataError(f"{where}: the train split holds no images")
+            raise DataError(f"{where}: the {next(iter(splits))} split holds no images")
         if isinstance(train[0], str):
             names = sorted({str(label) for label in train})
         else:

@@ -21,6 +21,7 @@ from fgl.core.types import DatasetInfo, ImageSet, Subset
 from fgl.plugins.datasets.decode import decode
 from fgl.plugins.datasets.holdout import hold_out
 from fgl.plugins.datasets.images import LazyImages
+from fgl.plugins.datasets.options import SplitOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +37,25 @@ class Origin:
 @dataclass(frozen=True, slots=True)
 class Checks:
     """How to treat the samples. decode: whether every image is decoded now. test_fraction: of each class, held out
-    where there is no test split; None makes a missing test split an error."""
+    where there is no test split; None makes a missing test split an error. holds: "all", or the one split that the
+    samples are. partial: whether the samples may lack classes, all but one included."""
 
     decode: bool = True
     skip_bad_images: bool = False
     test_fraction: float | None = None
     seed: int = 0
+    holds: str = "all"
+    partial: bool = False
+
+    @classmethod
+    def of(cls, options: SplitOptions) -> Checks:
+        return cls(
+            skip_bad_images=options.skip_bad_images,
+            test_fraction=options.test_fraction,
+            seed=options.seed,
+            holds=options.holds,
+            partial=options.class_names is not None,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +89,11 @@ class LoadedOnce(ABC):
 def assemble(origin: Origin, class_names: tuple[str, ...], found: Mapping[str, LazyImages], checks: Checks) -> Loaded:
     """Check, hold out and digest.
 
-    class_names: checked already (`labels.check_class_names`). found: split → its images, "train" among them, labels in
-    range. Raises BadImageError for unreadable images (unless they are skipped), DataError for a split without images
-    or training data of a single class.
+    class_names: checked already (`labels.check_class_names`). found: split → its images, labels in range. Raises
+    BadImageError for unreadable images (unless they are skipped), DataError for a split without images or training data
+    of a single class.
     """
+    found = only(found, checks.holds)
     kept: dict[str, list[int]] = {}
     hashes: dict[str, list[bytes]] = {}
     bad: list[BadImageError] = []
@@ -93,7 +108,7 @@ def assemble(origin: Origin, class_names: tuple[str, ...], found: Mapping[str, L
         raise BadImageError(f"{bad[0]}{others}")
 
     sources = {split: split for split in found}  # a held-out test split takes its samples from train
-    if "test" not in found and checks.test_fraction is not None:
+    if "test" not in found and checks.test_fraction is not None and checks.holds == "all":
         train = Subset(found["train"], kept["train"])
         first, second = hold_out(train.labels, train.domains, checks.test_fraction, checks.seed)
         kept["test"] = [kept["train"][index] for index in second]
@@ -103,18 +118,18 @@ def assemble(origin: Origin, class_names: tuple[str, ...], found: Mapping[str, L
         if split in sources and not kept[split]:
             reason = "every image was skipped" if skipped else "add images, or another split"
             raise DataError(f"{origin.name}: the {split} split holds no images; {reason}")
-    if "test" not in sources:
+    if "test" not in sources and checks.holds != "train":
         raise DataError(f"{origin.name}: there is no test split")
 
     splits: dict[str, ImageSet] = {}
     for split, source in sources.items():
         base = found[source]
         splits[split] = base if len(kept[split]) == len(base) else Subset(base, tuple(kept[split]))
-    present = np.unique(splits["train"].labels)
-    if len(present) < 2:
+    present = np.unique(splits["train"].labels) if "train" in splits else np.arange(len(class_names))
+    if len(present) < 2 and not checks.partial:
         raise DataError(
             f"{origin.name}: the train split holds only the class '{class_names[int(present[0])]}'; "
-            "a classifier needs at least two"
+            "a classifier needs at least two; a client that holds one class only states them all in class_names"
         )
     digest = hashlib.sha256(json.dumps(class_names).encode())
     for split in sorted(splits):
@@ -132,6 +147,16 @@ def assemble(origin: Origin, class_names: tuple[str, ...], found: Mapping[str, L
         skipped=tuple(skipped),
     )
     return Loaded(info, splits)
+
+
+def only(found: Mapping[str, LazyImages], holds: str) -> dict[str, LazyImages]:
+    """The splits that count: all, or the one that the samples are, whatever they are called where they lie."""
+    if holds == "all":
+        return dict(found)
+    if holds == "train":
+        return {"train": found["train"]}
+    rest = {split: part for split, part in found.items() if split != "train"}
+    return {"test": found["train"], **rest} if "test" not in rest else rest
 
 
 def _survey(images: LazyImages, decoding: bool) -> tuple[list[int], list[bytes], list[BadImageError]]:

@@ -23,7 +23,7 @@ class BundledOptions(Options):
     )
 
 
-class _SplitOptions(Options):
+class SplitOptions(Options):
     """What every dataset that may lack a test split has in common."""
 
     test_fraction: float = Field(
@@ -34,9 +34,19 @@ class _SplitOptions(Options):
     )
     seed: int = Field(0, ge=0, description="Seed of that hold-out; unused where the data brings a test split.")
     skip_bad_images: bool = Field(False, description=_SKIP)
+    holds: Literal["all", "train", "test"] = Field(
+        "all",
+        description="What these images are: all, of which a test split is held out where there is none; train, a "
+        "client's own, which need no test split; test, a server's, of which none is trained on.",
+    )
+    class_names: list[str] | None = Field(
+        None,
+        min_length=2,
+        description="Class names in label order, where these images may lack some; the same at clients and server.",
+    )
 
 
-class ImageFolderOptions(_SplitOptions):
+class ImageFolderOptions(SplitOptions):
     """A folder of class folders, or of domain folders that hold class folders."""
 
     path: str = Field(min_length=1, description="Folder with class folders, or with train/ and test/ (or val/).")
@@ -45,7 +55,7 @@ class ImageFolderOptions(_SplitOptions):
     )
 
 
-class ParquetOptions(_SplitOptions):
+class ParquetOptions(SplitOptions):
     """A parquet file or a folder of them."""
 
     path: str = Field(
@@ -60,7 +70,7 @@ class ParquetOptions(_SplitOptions):
     )
 
 
-class HuggingFaceOptions(_SplitOptions):
+class HuggingFaceOptions(SplitOptions):
     """A dataset that the `datasets` library reads."""
 
     path: str = Field(

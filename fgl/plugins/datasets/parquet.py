@@ -23,33 +23,28 @@ class Parquet(LoadedOnce):
     def _load(self) -> Loaded:
         options = self.options
         path = existing(options.path, "the parquet dataset")
-        files = {"train": [path]} if path.is_file() else _split_files(path)
+        files = {"train": [path]} if path.is_file() else _split_files(path, options.holds)
         meta = read_meta(path.with_name("meta.json") if path.is_file() else path / "meta.json")
         columns = Columns(options.image_column, options.label_column, options.domain_column)
         raw = {split: read_split(paths, columns) for split, paths in files.items()}
-        class_names, images = to_images(raw, meta.get("class_names"), str(path))
+        class_names, images = to_images(raw, options.class_names or meta.get("class_names"), str(path))
         origin = Origin(
             name=str(meta.get("name") or path.stem),
             licence=str(meta.get("licence") or "not stated"),
             attribution=str(meta.get("attribution") or ""),
             source=str(meta.get("source") or path),
         )
-        return assemble(
-            origin,
-            class_names,
-            images,
-            Checks(skip_bad_images=options.skip_bad_images, test_fraction=options.test_fraction, seed=options.seed),
-        )
+        return assemble(origin, class_names, images, Checks.of(options))
 
 
-def _split_files(folder: Path) -> dict[str, list[Path]]:
+def _split_files(folder: Path, holds: str) -> dict[str, list[Path]]:
     found: dict[str, list[Path]] = {}
     for split in ("train", "test", "public"):
         whole = folder / f"{split}.parquet"
         files = [whole] if whole.exists() else sorted(folder.glob(f"{split}-*.parquet"))
         if files:
             found[split] = files
-    if "train" not in found:
+    if "train" not in found and not (holds == "test" and "test" in found):
         names = sorted(child.name for child in folder.iterdir())
         held = f"it holds: {', '.join(names[:8])}{', ...' if len(names) > 8 else ''}" if names else "it is empty"
         raise DataError(f"'{folder}' has no train.parquet and no train-*.parquet; {held}")

@@ -85,7 +85,7 @@ def to_images(
     raw: Mapping[str, RawTable], names: Sequence[object] | None, where: str
 ) -> tuple[tuple[str, ...], dict[str, LazyImages]]:
     """Class names and images of each split. names: class names that the data states, over those in the files."""
-    stated = names if names is not None else raw["train"].class_names
+    stated = names if names is not None else next(iter(raw.values())).class_names
     class_names, labels = resolve(
         {split: table.labels for split, table in raw.items()},
         stated,

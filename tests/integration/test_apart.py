@@ -1,0 +1,396 @@
+"""Clients and server on machines of their own: files go over, and the result is that of one process."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+import fgl
+from fgl.cli import main
+from fgl.core import client
+from fgl.core.errors import ConfigError, StoreError, TooFewUploadsError, UploadError
+from fgl.core.orchestrator import digest
+from fgl.core.shards import read_shards
+from tests.conftest import CLASSES
+
+CLIENTS = ("client-00", "client-01", "client-02")
+
+
+@pytest.fixture
+def config(images: Callable[..., Path], pipeline: Path, tmp_path: Path) -> Path:
+    """A configuration file that clients and server share; three simulated clients."""
+    settings = {
+        "dataset": str(images(12)),
+        "partition": {"name": "iid", "clients": 3},
+        # the small encoder takes 14 characters: what differs comes first
+        "prompt_strategy": {"name": "attributes", "max_prompts": 3, "template": "{attributes}, {label}"},
+        "generator": {
+            "name": "stable-diffusion", "model": str(pipeline), "num_inference_steps": 2, "dtype": "fp32",
+            "guidance_scale": 2.0, "batch_size": 4,
+        },
+        "synthesis": {"images_per_class": 12, "shard_size": 5},
+        "classifier": {"name": "small", "epochs": 1, "image_size": 16},
+        "controls": "none",
+        "upload": {"run_id": "trial-7"},
+    }  # fmt: skip
+    path = tmp_path / "shared.yaml"
+    path.write_text(yaml.safe_dump(settings))
+    return path
+
+
+Command = Callable[..., Any]
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Command:
+    """Types a command; returns what it printed as JSON, or (exit code, what it said)."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: object, fails: int = 0) -> Any:
+        monkeypatch.setattr(sys, "argv", ["fgl", *map(str, arguments)])
+        code = 0
+        try:
+            main()
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        said = capsys.readouterr()
+        assert code == fails, said.err
+        assert "Traceback" not in said.err
+        return json.loads(said.out) if "--json" in arguments and said.out else said.out + said.err
+
+    return call
+
+
+def prepare(command: Command, config: Path, folder: Path, clients: tuple[str, ...] = CLIENTS) -> dict[str, Path]:
+    files = {}
+    for name in clients:
+        files[name] = folder / f"{name}.safetensors"
+        command("client", "prepare", config, "--client", name, "--out", files[name], "--private", folder / "p" / name)
+    return files
+
+
+def test_files_that_went_over_give_what_one_process_gives(command: Command, config: Path, tmp_path: Path) -> None:
+    whole = fgl.run(config, out=tmp_path / "whole")
+    files = prepare(command, config, tmp_path / "clients")
+    for name, path in files.items():
+        kept = tmp_path / "whole" / "server" / "uploads" / f"{name}.safetensors"
+        assert path.read_bytes() == kept.read_bytes()
+    run = tmp_path / "run"
+    said = command("server", "ingest", run, files["client-01"], "--config", config, "--json")
+    assert said["missing"] == ["client-00", "client-02"]
+    said = command("server", "ingest", run, *files.values(), "--json")
+    assert [one["outcome"] for one in said["files"].values()] == ["accepted", "already there", "accepted"]
+    result = command("server", "run", run, "--json", "--quiet")
+    assert result["synthetic"]["digest"] == whole["synthetic"]["digest"] == digest(run)
+    assert result["result"] == whole["result"]
+    assert result["upload"]["bytes_per_client"] == whole["upload"]["bytes_per_client"]
+    again = command("server", "run", run, "--json", "--quiet")
+    assert set(again["reused_stages"]) >= {"clients", "plan", "synthesize", "train", "evaluate"}
+    assert not (run / "clients").exists()
+
+
+def test_the_servers_folder_tells_nothing_of_a_client_but_its_upload(
+    command: Command, config: Path, tmp_path: Path
+) -> None:
+    """No prompt, no path, no name of a sample, no picture, in any file, as it lies or unpacked."""
+    files = prepare(command, config, tmp_path / "clients")
+    run = tmp_path / "run"
+    bad = tmp_path / "clients" / "of alice at home.safetensors"
+    bad.write_bytes(files["client-00"].read_bytes()[:-3])
+    command("server", "ingest", run, bad, *files.values(), "--config", config, fails=UploadError.exit_code)
+    command("server", "run", run, "--quiet")
+    secrets: set[bytes] = {str(tmp_path).encode(), b"of alice at home"}
+    for path in (tmp_path / "images").rglob("*.png"):
+        secrets |= {str(path).encode(), f"/{path.name}".encode(), path.read_bytes()}
+    for path in (tmp_path / "clients" / "p").rglob("prompts.jsonl"):
+        for line in path.read_text().splitlines():
+            prompt = json.loads(line)
+            texts = {prompt["text"], prompt["negative"] or "", *prompt["text"].split(", ")}
+            secrets |= {text.encode() for text in texts if text and text not in CLASSES}
+    assert len(secrets) > 80
+    for path in (run / "server").rglob("*"):
+        if path.is_file():
+            data = path.read_bytes()
+            if path.suffix == ".parquet":
+                table = pq.read_table(path)
+                data += repr(table.drop_columns(["image"] * ("image" in table.column_names)).to_pydict()).encode()
+                for image in table.column("image").to_pylist() if "image" in table.column_names else []:
+                    data += image["bytes"]
+            for secret in secrets:
+                assert secret not in data, f"{secret[:60]!r} stands in {path}"
+
+
+def images_of(run: Path) -> dict[str, bytes]:
+    return {row["image_id"]: rgb.tobytes() for row, rgb in read_shards(run / "server" / "shards")}
+
+
+def test_a_late_client_costs_only_what_is_new(command: Command, config: Path, tmp_path: Path) -> None:
+    files = prepare(command, config, tmp_path / "clients")
+    run = tmp_path / "run"
+    command("server", "ingest", run, files["client-00"], files["client-01"], "--config", config)
+    first = command("server", "run", run, "--json", "--quiet")
+    before = images_of(run)
+    command("server", "ingest", run, files["client-02"])
+    second = command("server", "run", run, "--json", "--quiet")
+    after = images_of(run)
+    shared = before.keys() & after.keys()
+    assert 0 < len(shared) < len(after)
+    assert second["synthetic"]["reused"] == len(shared)
+    assert all(after[name] == before[name] for name in shared)
+    other = tmp_path / "at once"
+    command("server", "ingest", other, *files.values(), "--config", config)
+    whole = command("server", "run", other, "--json", "--quiet")
+    assert whole["synthetic"]["digest"] == second["synthetic"]["digest"] != first["synthetic"]["digest"]
+    assert whole["result"] == second["result"]
+
+
+def test_a_client_that_is_taken_out_might_never_have_been_there(command: Command, config: Path, tmp_path: Path) -> None:
+    files = prepare(command, config, tmp_path / "clients")
+    run, other = tmp_path / "run", tmp_path / "without"
+    command("server", "ingest", run, *files.values(), "--config", config)
+    whole = command("server", "run", run, "--json", "--quiet")
+    before = images_of(run)
+    result = command("server", "forget", run, "--client", "client-01", "--json", "--quiet")
+    command("server", "ingest", other, files["client-00"], files["client-02"], "--config", config)
+    never = command("server", "run", other, "--json", "--quiet")
+    assert result["synthetic"]["digest"] == never["synthetic"]["digest"] != whole["synthetic"]["digest"]
+    assert result["result"] == never["result"]
+    assert result["history"] == never["history"]
+    assert result["synthetic"]["reused"] == len(before.keys() & images_of(other).keys()) > 0
+    gone = json.loads((tmp_path / "clients" / "p" / "client-01" / "summary.json").read_text())
+    assert gone["prompts"] > 0
+    for path in run.rglob("*"):
+        # the log of what happened, the list of who is out, and the simulation's own division still name it
+        if path.is_file() and path.name not in ("metrics.jsonl", "forgotten.json", "partition.json"):
+            assert b"client-01" not in path.read_bytes().replace(b'"forgotten": [\n      "client-01"', b""), path
+    said = command("server", "ingest", run, files["client-01"], fails=UploadError.exit_code)
+    assert "taken out" in said
+    assert "there is no client 'nobody'" in command(
+        "server", "forget", run, "--client", "nobody", fails=UploadError.exit_code
+    )
+
+
+def test_a_simulated_client_can_be_taken_out_too(command: Command, config: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    fgl.run(config, out=run)
+    result = command("server", "forget", run, "--client", "client-01", "--json", "--quiet")
+    assert set(result["upload"]["bytes_per_client"]) == {"client-00", "client-02"}
+    assert not (run / "clients" / "client-01").exists()
+    again = fgl.run(config, out=run)
+    assert again["synthetic"]["digest"] == result["synthetic"]["digest"]
+    assert "clients" in again["reused_stages"]
+
+
+def test_what_is_refused_is_said_everywhere_and_stops_nobody(command: Command, config: Path, tmp_path: Path) -> None:
+    files = prepare(command, config, tmp_path / "clients")
+    data = files["client-02"].read_bytes()
+    changed = bytearray(data)
+    changed[-1] ^= 1
+    files["client-02"].write_bytes(changed)
+    big = tmp_path / "clients" / "big.safetensors"
+    big.write_bytes(bytes(3_000_000))
+    run = tmp_path / "run"
+    said = command(
+        "server", "ingest", run, *files.values(), big, "--config", config, "--set", "upload.max_megabytes=2", "--json",
+        fails=UploadError.exit_code,
+    )  # fmt: skip
+    rules = [one["rule"] for one in said["files"].values()]
+    assert rules == ["", "", "checksum", "size"]
+    assert said["missing"] == ["client-02"]
+    result = command("server", "run", run, "--json", "--quiet")
+    assert sorted(one["rule"] for one in result["upload"]["refused"].values()) == ["checksum", "size"]
+    assert set(result["upload"]["bytes_per_client"]) == {"client-00", "client-01"}
+    report = (run / "report.md").read_text()
+    assert "rule checksum" in report
+    assert "rule size" in report
+    events = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [event["rule"] for event in events if event["event"] == "refused"] == ["checksum", "size"]
+    files["client-02"].write_bytes(data)
+    command("server", "ingest", run, files["client-02"])
+    assert len(command("server", "run", run, "--json", "--quiet")["upload"]["bytes_per_client"]) == 3
+
+
+def test_another_upload_of_the_same_client_needs_a_word(command: Command, config: Path, tmp_path: Path) -> None:
+    files = prepare(command, config, tmp_path / "clients")
+    run = tmp_path / "run"
+    command("server", "ingest", run, *files.values(), "--config", config)
+    text = config.read_text().replace("max_prompts: 3", "max_prompts: 1")
+    other = tmp_path / "other.yaml"
+    other.write_text(text)
+    new = prepare(command, other, tmp_path / "new", ("client-00",))["client-00"]
+    said = command("server", "ingest", run, new, fails=UploadError.exit_code)
+    assert "already sent another upload" in said
+    assert "--replace" in said
+    assert "accepted" in command("server", "ingest", run, new, "--replace")
+    kept = run / "server" / "uploads" / "client-00.safetensors"
+    assert kept.read_bytes() == new.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("change", "rule"),
+    [("upload.run_id=trial-6", "replay"), ("upload.codec=fp32", ""), ("generator.guidance_scale=1.0", "")],
+)
+def test_files_for_another_run_are_refused(
+    command: Command, config: Path, tmp_path: Path, change: str, rule: str
+) -> None:
+    path = tmp_path / "one.safetensors"
+    command("client", "prepare", config, "--client", "client-00", "--out", path, "--set", change)
+    said = command(
+        "server", "ingest", tmp_path / "run", path, "--config", config, "--json",
+        fails=UploadError.exit_code if rule else 0,
+    )  # fmt: skip
+    assert [one["rule"] for one in said["files"].values()] == [rule]
+
+
+def test_too_few_uploads_are_an_error_that_says_so(command: Command, config: Path, tmp_path: Path) -> None:
+    files = prepare(command, config, tmp_path / "clients", ("client-00",))
+    run = tmp_path / "run"
+    command("server", "ingest", run, *files.values(), "--config", config, "--set", "upload.min_clients=2")
+    said = command("server", "run", run, "--quiet", fails=TooFewUploadsError.exit_code)
+    assert "1 of 3 clients' uploads were accepted, 2 are needed" in said
+
+
+def test_too_few_answers_in_one_process_are_an_error_too(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare_all = client.prepare
+
+    def fail(payload: bytes) -> bytes:
+        if json.loads(payload)["client_id"] != "client-00":
+            raise RuntimeError("out of order")
+        return prepare_all(payload)
+
+    monkeypatch.setattr(client, "prepare", fail)
+    settings = yaml.safe_load(config.read_text())
+    settings["upload"]["min_clients"] = 2
+    with pytest.raises(TooFewUploadsError, match="1 of 3"):
+        fgl.run(settings, out=tmp_path / "run")
+    settings["upload"]["min_clients"] = 1
+    result = fgl.run(settings, out=tmp_path / "run")
+    assert {one["rule"] for one in result["upload"]["refused"].values()} == {"answer"}
+
+
+def test_clients_with_data_of_their_own(
+    command: Command, config: Path, tmp_path: Path, images: Callable[..., Path]
+) -> None:
+    """Two hospitals with folders of their own, of which one lacks a class; a server with test images alone."""
+    shared = yaml.safe_load(config.read_text())
+    names = sorted(CLASSES)
+    del shared["partition"]
+    shared["upload"]["clients"] = ["north", "south"]
+    folders = {}
+    for name, classes in (("north", names[:1]), ("south", names), ("tests", names)):
+        folders[name] = tmp_path / name
+        for label in classes:
+            shutil.copytree(tmp_path / "images" / label, folders[name] / label)
+    files = []
+    for name in ("north", "south"):
+        own = {"name": "imagefolder", "path": str(folders[name]), "holds": "train", "class_names": names}
+        path = tmp_path / f"{name}.yaml"
+        path.write_text(yaml.safe_dump({**shared, "dataset": own}))
+        files.append(tmp_path / f"{name}.safetensors")
+        command("client", "prepare", path, "--client", name, "--out", files[-1])
+    server = {"name": "imagefolder", "path": str(folders["tests"]), "holds": "test", "class_names": names}
+    path = tmp_path / "server.yaml"
+    path.write_text(yaml.safe_dump({**shared, "dataset": server, "controls": "all"}))
+    run = tmp_path / "run"
+    command("server", "ingest", run, *files, "--config", path)
+    result = command("server", "run", run, "--json", "--quiet")
+    assert result["partition"]["samples"]["north"] == [12.0, 0.0, 0.0]
+    assert result["partition"]["samples"]["south"] == [12.0, 12.0, 12.0]
+    assert [control["name"] for control in result["controls"]] == ["class-list"]
+    with pytest.raises(ConfigError, match="simulates its clients"):
+        fgl.run(path, out=tmp_path / "other")
+    text = command("client", "prepare", tmp_path / "north.yaml", "--client", "west", fails=4)
+    assert "there is no client 'west'; there are north, south" in text
+
+
+def test_the_two_ways_do_not_mix(command: Command, config: Path, tmp_path: Path) -> None:
+    files = prepare(command, config, tmp_path / "clients", ("client-00",))
+    run = tmp_path / "run"
+    command("server", "ingest", run, *files.values(), "--config", config)
+    with pytest.raises(StoreError, match="go on with fgl server run"):
+        fgl.run(config, out=run)
+    fgl.run(config, out=tmp_path / "one")
+    said = command("server", "ingest", tmp_path / "one", *files.values(), fails=UploadError.exit_code)
+    assert "takes no files" in said
+    said = command("server", "ingest", run, *files.values(), "--set", "seed=1", fails=2)
+    assert "keeps the configuration" in said
+    said = command("server", "ingest", run, tmp_path / "nothing", fails=2)
+    assert "no such file" in said
+    assert "is no run directory" in command("server", "run", tmp_path / "nowhere", fails=StoreError.exit_code)
+
+
+def states(command: Command, *arguments: object) -> dict[str, tuple[str, str]]:
+    return {one["stage"]: (one["state"], one["why"]) for one in command("stages", *arguments, "--json")}
+
+
+def test_stages_says_what_would_be_done_again_and_it_is(command: Command, config: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    settings = yaml.safe_load(config.read_text())
+    settings["controls"] = ["class-list", "pooled", "prompts:class-name"]
+    config.write_text(yaml.safe_dump(settings))
+    order = ["partition", "clients", "plan", "synthesize", "train", "evaluate"]
+    fgl.run(config, out=run)
+    found = states(command, run)
+    assert {state for state, _ in found.values()} == {"done"}
+    assert [name for name in found if "control" not in name and "/" not in name] == order
+    changes = {
+        "classifier.epochs=2": ("train", "evaluate", "control:class-list", "control:pooled"),
+        "synthesis.images_per_class=13": ("plan", "synthesize", "train", "evaluate", "control:class-list"),
+        "generator.num_inference_steps=3": ("plan", "synthesize", "train", "evaluate", "control:class-list"),
+        "generator.batch_size=5": ("synthesize", "train", "evaluate", "control:class-list"),
+        "synthesis.validation_fraction=0.5": ("train", "evaluate", "control:class-list"),
+        "prompt_strategy.max_prompts=2": ("clients", "plan", "synthesize", "train", "evaluate"),
+        "upload.codec=fp32": ("clients", "plan", "synthesize", "train", "evaluate", "control:class-list"),
+    }
+    for change, stale in changes.items():
+        said = states(command, run, "--set", change)
+        own = {name for name, (state, _) in said.items() if state == "stale" and "/" not in name}
+        assert own - {"control:class-list"} == set(stale) - {"control:class-list"}, change
+        option, _, value = change.partition("=")
+        first = next(name for name in said if name in own)
+        assert f"{option.split('.')[-1]}: " in said[first][1] or option.startswith("generator."), said[first]
+        copy = tmp_path / "copy"
+        shutil.copytree(run, copy)
+        changed = yaml.safe_load(config.read_text())
+        family, name = option.split(".")
+        changed.setdefault(family, {})[name] = yaml.safe_load(value)
+        result = fgl.run(changed, out=copy)
+        assert set(order) - set(result["reused_stages"]) <= own, change
+        assert set(result["reused_stages"]) & own <= {"train", "evaluate", "control:class-list"}, change
+        shutil.rmtree(copy)
+    shutil.rmtree(run / "train")
+    (run / "stages" / "plan.json").write_text("{}")
+    said = states(command, run)
+    assert said["plan"] == ("not done", "its record is damaged")
+    assert said["train"][0] == "stale"
+
+
+def test_arrays_of_kept_uploads_are_let_go(command: Command, config: Path, tmp_path: Path) -> None:
+    """Thousands of uploads may be open at once: none of them may hold memory or a file."""
+    import os
+
+    from fgl.core.intake import opened
+    from fgl.core.orchestrator import reopen
+    from fgl.core.types import Silent
+
+    fgl.run(config, out=tmp_path / "run")
+    session = reopen(tmp_path / "run", Silent())
+    before = len(os.listdir("/proc/self/fd")) if Path("/proc/self/fd").exists() else 0
+    uploads = opened(session, CLIENTS * 100)
+    for one in uploads:
+        assert np.isfinite(one.arrays["prompt_embeds"]).all()
+    maps = Path("/proc/self/maps")
+    if maps.exists():
+        assert "server/uploads" not in maps.read_text()
+        assert len(os.listdir("/proc/self/fd")) <= before + 1

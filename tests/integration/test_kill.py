@@ -1,0 +1,253 @@
+"""A run that is killed, starved of disk, or misled by the clock ends as an undisturbed one, or says what is wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import fgl
+from fgl.core.errors import StoreError
+from fgl.core.orchestrator import digest
+from tests.killing import Ended, Killer
+
+SHARD, EPOCHS = 4, 3
+
+
+@pytest.fixture(scope="module")
+def config(pipeline: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    import numpy as np
+    from PIL import Image
+
+    root = tmp_path_factory.mktemp("images")
+    draw = np.random.default_rng(0)
+    for index, name in enumerate(("river", "road", "sea")):
+        (root / name).mkdir()
+        for number in range(12):
+            pixels = draw.integers(0, 120, (16, 16, 3)) + 60 * index
+            Image.fromarray(pixels.astype(np.uint8)).save(root / name / f"{number:03d}.png")
+    return {
+        "dataset": str(root),
+        "partition": {"name": "iid", "clients": 2},
+        "prompt_strategy": "attributes",
+        "generator": {
+            "name": "stable-diffusion", "model": str(pipeline), "num_inference_steps": 2, "dtype": "fp32",
+            "guidance_scale": 2.0, "batch_size": 4,
+        },
+        "synthesis": {"images_per_class": 4, "shard_size": SHARD},
+        "classifier": {
+            "name": "small", "epochs": EPOCHS, "image_size": 16, "batch_size": 8,
+        },
+        "controls": ["class-list"],
+    }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def killer(config: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Killer]:
+    with Killer(config, tmp_path_factory.mktemp("logs")) as process:
+        yield process
+
+
+@pytest.fixture(scope="module")
+def undisturbed(killer: Killer, tmp_path_factory: pytest.TempPathFactory) -> tuple[Ended, Path]:
+    out = tmp_path_factory.mktemp("runs") / "undisturbed"
+    ended = killer.run(out)
+    assert ended.code == 0, ended.result
+    return ended, out
+
+
+def same(killer: Killer, ended: Ended, out: Path, undisturbed: tuple[Ended, Path], kills: int) -> None:
+    """The same images and figures, and no more work done than was lost with each kill."""
+    whole, first = undisturbed
+    assert ended.code == 0, ended.result
+    for key in ("result", "history"):
+        assert ended.result[key] == whole.result[key]
+    assert ended.result["synthetic"]["digest"] == whole.result["synthetic"]["digest"] == digest(out)
+    tops = [[control["name"], control["top1"], control["last"]] for control in ended.result["controls"]]
+    assert tops == [[control["name"], control["top1"], control["last"]] for control in whole.result["controls"]]
+    assert len(killer.log(out, "image")) <= len(killer.log(first, "image")) + kills * SHARD
+    assert len(killer.log(out, "epoch")) <= len(killer.log(first, "epoch")) + kills
+    assert len(killer.log(out, "client")) <= len(killer.log(first, "client")) + kills
+    assert not list(out.glob("server/*.previous"))
+    assert not list(out.glob("checkpoints/*"))
+
+
+@pytest.mark.slow
+def test_killed_at_every_commit_point_a_run_ends_the_same(
+    killer: Killer, undisturbed: tuple[Ended, Path], tmp_path: Path
+) -> None:
+    points = len(killer.log(undisturbed[1], "write"))
+    assert points > 40
+    for point in range(1, points + 1):
+        out = tmp_path / f"run-{point}"
+        moment = ("before", "half", "after")[point % 3]
+        ended = killer.run(out, kill_at=point, moment=moment)
+        assert ended.killed, f"the run was to die {moment} write {point}"
+        same(killer, killer.run(out), out, undisturbed, kills=1)
+        shutil.rmtree(out)
+
+
+def test_killed_again_and_again_a_run_still_comes_to_its_end(
+    killer: Killer, undisturbed: tuple[Ended, Path], tmp_path: Path
+) -> None:
+    out, kills = tmp_path / "unlucky", 0
+    # eight files, the report among them, are written by every attempt: each gets a few writes further
+    while (ended := killer.run(out, kill_at=10, moment="after")).killed:
+        kills += 1
+        assert kills < 60
+    assert kills > 5
+    same(killer, ended, out, undisturbed, kills)
+
+
+def test_killed_at_random_moments_a_run_ends_the_same(
+    killer: Killer, undisturbed: tuple[Ended, Path], tmp_path: Path
+) -> None:
+    draw = random.Random(0)
+    for number in range(6):
+        out, kills = tmp_path / f"random-{number}", 0
+        while (ended := killer.run(out, after=draw.uniform(0.02, 1.5))).killed:
+            kills += 1
+        same(killer, ended, out, undisturbed, kills)
+
+
+def test_a_clock_that_leaps_about_changes_nothing(
+    killer: Killer, undisturbed: tuple[Ended, Path], tmp_path: Path
+) -> None:
+    out = tmp_path / "leaping"
+    assert killer.run(out, kill_at=30, moment="after", jump=True).killed
+    ended = killer.run(out, jump=True)
+    same(killer, ended, out, undisturbed, kills=1)
+    assert all(seconds >= 0 for seconds in ended.result["seconds"].values())
+
+
+def test_a_file_that_cannot_grow_is_an_error_and_no_loss(
+    killer: Killer, undisturbed: tuple[Ended, Path], tmp_path: Path
+) -> None:
+    out = tmp_path / "small"
+    ended = killer.run(out, file_limit=60_000)  # uploads fit, the classifier's checkpoint does not
+    assert ended.code == StoreError.exit_code, ended.result
+    assert "File too large" in ended.result["error"]
+    assert not list(out.rglob("*.part"))
+    same(killer, killer.run(out), out, undisturbed, kills=1)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
+    """Mounts a file system of a size; called again, changes its options."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mounted = False
+
+    def mount(options: str) -> Path:
+        nonlocal mounted
+        how = (
+            ["-o", f"remount,{options}", str(place)] if mounted else ["-t", "tmpfs", "-o", options, "none", str(place)]
+        )
+        done = subprocess.run(["mount", *how], capture_output=True, text=True, check=False)
+        if done.returncode:
+            pytest.skip(f"no file system can be mounted here: {done.stderr.strip()}")
+        mounted = True
+        return place
+
+    if shutil.which("mount") is None:
+        pytest.skip("there is no mount command here")
+    yield mount
+    if mounted:
+        subprocess.run(["umount", str(place)], check=True)
+
+
+@pytest.mark.parametrize("kilobytes", [4, 40, 100, 400, 1000])
+def test_a_full_disk_is_an_error_that_says_so_and_more_space_goes_on(
+    killer: Killer, undisturbed: tuple[Ended, Path], small_disk: Callable[[str], Path], kilobytes: int
+) -> None:
+    out = small_disk(f"size={kilobytes}k") / f"full-{kilobytes}"
+    ended = killer.run(out)
+    assert ended.code == StoreError.exit_code, ended.result
+    assert "No space left" in ended.result["error"]
+    small_disk("size=200m")
+    same(killer, killer.run(out), out, undisturbed, kills=1)
+
+
+def test_a_read_only_folder_is_an_error_that_says_so(
+    config: dict[str, Any], small_disk: Callable[[str], Path], undisturbed: tuple[Ended, Path]
+) -> None:
+    place = small_disk("size=50m")
+    shutil.copytree(undisturbed[1], place / "run")
+    small_disk("ro")
+    with pytest.raises(StoreError, match="Read-only file system"):
+        fgl.run(config, out=place / "run")
+    with pytest.raises(StoreError, match="Read-only file system"):
+        fgl.run(config, out=place / "new")
+
+
+def damage(path: Path, kind: str) -> None:
+    data = path.read_bytes()
+    if kind == "cut":
+        path.write_bytes(data[: len(data) // 2])
+    elif kind == "flip":
+        changed = bytearray(data)
+        changed[len(data) // 2] ^= 1
+        path.write_bytes(changed)
+    elif kind == "empty":
+        path.write_bytes(b"")
+    else:
+        path.unlink()
+
+
+@pytest.mark.parametrize("kind", ["cut", "flip", "empty", "gone"])
+def test_any_damaged_file_is_repaired_or_an_error(
+    killer: Killer, undisturbed: tuple[Ended, Path], tmp_path: Path, kind: str
+) -> None:
+    """All files of a run that a later one reads, one after the other."""
+    whole, first = undisturbed
+    ignored = (".lock", "metrics.jsonl", "report.md", "report.json", "environment.json")
+    names = sorted(
+        str(path.relative_to(first))
+        for path in first.rglob("*")
+        if path.is_file() and path.name not in ignored and path.parent.name not in ("sheets", "private")
+    )
+    assert len(names) > 20
+    for name in names:
+        out = tmp_path / kind
+        shutil.copytree(first, out)
+        damage(out / name, kind)
+        ended = killer.run(out)
+        assert ended.code == 0, (name, ended.result)
+        for key in ("result", "history"):
+            assert ended.result[key] == whole.result[key], name
+        assert ended.result["synthetic"]["digest"] == whole.result["synthetic"]["digest"] == digest(out), name
+        shutil.rmtree(out)
+
+
+def test_resume_takes_the_runs_own_configuration_and_no_other(
+    undisturbed: tuple[Ended, Path], tmp_path: Path, config: dict[str, Any]
+) -> None:
+    from fgl.core.orchestrator import resume
+
+    whole, first = undisturbed
+    out = tmp_path / "run"
+    shutil.copytree(first, out)
+    shutil.rmtree(out / "train")
+    result = resume(out)
+    assert result["synthetic"]["digest"] == whole.result["synthetic"]["digest"]
+    assert "train" not in result["reused_stages"]
+    text = (out / "config.yaml").read_text()
+    (out / "config.yaml").write_text(text.replace("epochs: 3", "epochs: 4"))
+    with pytest.raises(StoreError, match="not what fgl wrote"):
+        resume(out)
+    with pytest.raises(StoreError, match="no run directory"):
+        resume(tmp_path / "nowhere")
+
+
+def test_a_lock_of_a_dead_process_holds_nobody_up(config: dict[str, Any], tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    out.mkdir()
+    (out / ".lock").write_text(json.dumps({"pid": 2**22 - 1, "host": os.uname().nodename, "since": "long ago"}))
+    assert fgl.run({**config, "controls": "none"}, out=out)["synthetic"]["images"] == 12
