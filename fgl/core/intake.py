@@ -38,7 +38,7 @@ def expectation(session: Session, clients: Sequence[str]) -> upload.Expected:
     options = session.config.upload
     return upload.Expected(
         declaration=session.generator.declare(),
-        clients=tuple(clients),
+        clients=frozenset(clients),
         round=client.ROUND,
         class_names=session.info.class_names,
         max_bytes=int(options.max_megabytes * 1e6),

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -67,7 +67,7 @@ class Expected:
     """
 
     declaration: Declaration
-    clients: Sequence[str]
+    clients: Collection[str]
     round: int
     class_names: Sequence[str]
     max_bytes: int
