@@ -97,7 +97,9 @@ def interruptible(folder: Path, again: str = "") -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        hint = f"interrupted: {again or f'fgl run --resume {folder}'} goes on from here"
+        begun = (folder / "config.yaml").exists()
+        same = f"fgl run --resume {folder}" if begun else f"the same command with --out {folder}"
+        hint = f"interrupted: {again or same} goes on from here"
         console().print(hint, style="yellow", highlight=False, markup=False, soft_wrap=True)
         raise typer.Exit(130) from None
 

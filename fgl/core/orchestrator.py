@@ -82,7 +82,8 @@ def execute(session: Session) -> dict[str, Any]:
         "partition": {"samples": _samples(session, divided) if divided else uploads["weight_per_class"]},
         "dataset": {"name": session.info.name, "licence": session.info.licence, "digest": session.info.digest,
                     "skipped": list(session.info.skipped)},
-        "generator": dict(session.generator.describe()),
+        # "auto" is no answer to what the pictures were computed in
+        "generator": {**session.generator.describe(), **session.generator.rounding(session.device)},
         "history": trained["history"],
         "reused_stages": session.reused,
         "config": config.to_dict(),

@@ -246,3 +246,57 @@ def test_json_is_one_object_and_nothing_else(
     assert fgl("digest", "run").out.strip() == result["synthetic"]["digest"]
     again = fgl("run", "run/config.yaml", "--quiet", "--out", "run")
     assert (again.code, again.out, again.err) == (0, "", "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "word"),
+    [
+        (["run", "--resume", "nowhere"], 7, "nowhere is no run directory"),
+        (["run", "--resume", "nowhere", "--seed", "1", "--out", "x"], 2, "--seed, --out: got given; nothing beside"),
+        (["run", "some.yaml", "--resume", "nowhere"], 2, "CONFIG.yaml: got given"),
+        (["stages", "nowhere"], 7, "nowhere is no run directory"),
+        (["stages", "nowhere", "--config", "no.yaml"], 2, "no.yaml: got no such file"),
+        (["digest", "nowhere"], 7, "holds no synthetic set"),
+        (["client", "prepare", "--client", "client-99"], 4, "there is no client 'client-99'; there are client-0"),
+        (["client", "prepare"], 2, "Missing option '--client'"),
+        (["client", "prepare", "no.yaml", "--client", "client-0"], 2, "no.yaml: got no such file"),
+        (["server", "ingest", "run", "no.safetensors"], 2, "no.safetensors: got no such file"),
+        (["server", "ingest", "run"], 2, "Missing argument"),
+        (["server", "run", "nowhere"], 7, "nowhere is no run directory"),
+        (["server", "forget", "nowhere", "--client", "a"], 7, "nowhere is no run directory"),
+        (["run", "--set", "upload.clients=[a]"], 2, "upload.clients: got 1 clients with data of their own"),
+        (["run", "--set", "upload.clients=[a,a]"], 2, "expected ids that differ"),
+        (["run", "--set", "upload.clients=[../a]"], 2, "upload.clients.0"),
+        (["run", "--set", "upload.min_clients=0"], 2, "upload.min_clients"),
+        (["run", "--set", "upload.max_rows=x"], 2, "upload.max_rows"),
+    ],
+)
+def test_each_wrong_word_to_the_later_commands_is_one_clear_line(
+    fgl: Callable[..., Said], arguments: list[str], code: int, word: str
+) -> None:
+    said = fgl(*arguments)
+    assert said.code == code, said.err
+    # usage errors come in a frame as wide as the terminal: words may be broken over lines
+    assert " ".join(word.split()) in " ".join(said.err.replace("│", " ").split())
+    assert "Traceback" not in said.err
+
+
+def test_a_run_can_be_resumed_and_looked_at(
+    fgl: Callable[..., Said], pipeline: Path, images: Callable[..., Path]
+) -> None:
+    said = fgl(
+        "run", "--json", "--dataset", str(images(8)), "--partition", "iid", "--clients", "2", "--images-per-class", "3",
+        "--generator", "stable-diffusion", "--set", f"generator.model={pipeline}", "--set",
+        "generator.num_inference_steps=1", "--set", "classifier.epochs=1", "--out", "run",
+    )  # fmt: skip
+    assert said.code == 0, said.err
+    first = json.loads(said.out)
+    assert first["generator"]["dtype"] in ("float32", "bfloat16")
+    again = json.loads(fgl("run", "--resume", "run", "--json", "--quiet").out)
+    assert again["result"] == first["result"]
+    assert "train" in again["reused_stages"]
+    lines = fgl("stages", "run").out.splitlines()
+    assert [line.split()[1] for line in lines] == ["done"] * 7
+    changed = fgl("stages", "run", "--set", "classifier.epochs=2").out.splitlines()
+    assert "classifier.options.epochs: 1 → 2" in next(line for line in changed if line.startswith("train"))
+    assert "follows train" in next(line for line in changed if line.startswith("evaluate"))
