@@ -22,7 +22,7 @@ from fgl.cli.common import (
     shown,
     stdout_to_stderr,
 )
-from fgl.core.errors import ConfigError, Problem, UploadError
+from fgl.core.errors import ConfigError, Problem, TooFewUploadsError, UploadError
 from fgl.core.manager import Manager
 
 Client = Annotated[str, typer.Option("--client", metavar="K", help="The client's id.")]
@@ -59,7 +59,7 @@ def ingest_command(
     run: Run,
     files: Annotated[list[Path], typer.Argument(metavar="FILES…", help="Uploads that clients have written.")],
     config: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Configuration of a run that is begun by this; default: fgl's.")
+        str | None, typer.Option(metavar="FILE", help="Configuration of a run that is begun by this.")
     ] = None,
     replace: Annotated[bool, typer.Option("--replace", help="Let a client's new upload take its old one's place.")] = (
         False
@@ -77,18 +77,25 @@ def ingest_command(
 
     manager, folder = Manager.load(), RunDir(run)
     new = not folder.path("config.yaml").exists()
-    if not new and (config is not None or set_):
-        expected = f"nothing: {run} keeps the configuration it was begun with; change it for fgl server run --set"
-        raise ConfigError([Problem("--config, --set", "given", expected)], "the command line")
+    given = config is not None or bool(set_)
+    problems = [Problem("FILES", str(path), "no such file") for path in files if not path.exists()]
+    if new and not given:
+        expected = f"{run} is not begun yet: the configuration that the clients have, by --config FILE"
+        problems.append(Problem("--config", "nothing", expected))
+    if problems:
+        raise ConfigError(problems, "the command line")
     if not new and not intake.is_apart(folder):
         raise UploadError(f"{run} simulates its clients (fgl run): it takes no files; choose another folder")
-    absent = [path for path in files if not path.is_file()]
-    if absent:
-        raise ConfigError([Problem("FILES", str(path), "no such file") for path in absent], "the command line")
-    if new:
+    if given:
         resolved, _ = resolve(manager, config, {**NO_FLAGS, "set_": set_})
-    else:
-        resolved = saved_config(folder, manager)
+    if not new:
+        saved = saved_config(folder, manager)
+        if given and resolved != saved:
+            expected = (
+                f"nothing, or the same: {run} keeps the configuration it was begun with (fgl server run has --set)"
+            )
+            raise ConfigError([Problem("--config, --set", "another configuration", expected)], "the command line")
+        resolved = saved
     with stdout_to_stderr():
         session = open_session(resolved, manager, folder, Silent(), apart=True)
         with folder.lock():
@@ -105,7 +112,7 @@ def ingest_command(
             print(f"{name}: {one['outcome']}{': ' + one['client'] if one['client'] else ''}{_reason(one)}")
         shown_missing = ", ".join(missing[:10]) + (", …" if len(missing) > 10 else "")
         print(f"still missing: {shown_missing}" if missing else f"all uploads are there: fgl server run {run}")
-    if any(one["outcome"] == "refused" for one in found.values()):
+    if any(one["outcome"] in ("refused", "unreadable") for one in found.values()):
         raise typer.Exit(UploadError.exit_code)
 
 
@@ -120,8 +127,9 @@ def run_command(run: Run, set_: Set = None, device: Device = None, as_json: Json
     layer = saved_config(folder, manager).to_dict()
     resolved, _ = resolve(manager, None, {**NO_FLAGS, "set_": set_, "device": device}, [layer])
     with stdout_to_stderr(), interruptible(run, f"fgl server run {run}"), shown(quiet) as progress:
-        result = run_session(open_session(resolved, manager, folder, progress, apart=True))
-    show_result(result, resolved, as_json, quiet)
+        session = open_session(resolved, manager, folder, progress, apart=True)
+        result = run_session(session)
+    show_result(result, session.config, as_json, quiet)
 
 
 def forget_command(
@@ -140,10 +148,16 @@ def forget_command(
 
     with stdout_to_stderr(), interruptible(run, f"fgl server forget {run} --client {client}"), shown(quiet) as progress:
         session = reopen(run, progress)
-        with session.run.lock():
+        folder = session.run
+        with folder.lock():
             clients, _, _ = clients_of(session)
             intake.forget(session, clients, client)
-            result = None if later else execute(session)
+            try:
+                result = None if later else execute(session)
+            except TooFewUploadsError as error:
+                intake.clear(folder)
+                text = f"{client} is out, and all that was made of its upload is removed; no new result: {error}"
+                raise TooFewUploadsError(text) from error
     if result is not None:
         show_result(result, session.config, as_json, quiet)
     elif not quiet:
@@ -152,4 +166,5 @@ def forget_command(
 
 
 def _reason(one: dict[str, str]) -> str:
-    return f" ({one['rule']}): {one['reason'].removeprefix('refused: ')}" if one["outcome"] == "refused" else ""
+    rule = f" ({one['rule']})" if one["rule"] else ""
+    return f"{rule}: {one['reason'].removeprefix('refused: ')}" if one["reason"] else ""

@@ -93,13 +93,11 @@ def resolve(
 @contextmanager
 def interruptible(folder: Path, again: str = "") -> Iterator[None]:
     """Typer ends an interrupted command without a word; a person wants to know how to go on. again: the command that
-    does, "" for --resume."""
+    does, "" for the same one."""
     try:
         yield
     except KeyboardInterrupt:
-        begun = (folder / "config.yaml").exists()
-        same = f"fgl run --resume {folder}" if begun else f"the same command with --out {folder}"
-        hint = f"interrupted: {again or same} goes on from here"
+        hint = f"interrupted: {again or f'the same command with --out {folder}'} goes on from here"
         console().print(hint, style="yellow", highlight=False, markup=False, soft_wrap=True)
         raise typer.Exit(130) from None
 

@@ -68,11 +68,11 @@ def run_command(
     quiet: Quiet = False,
 ) -> None:
     """Clients to classifier, in one communication round."""
+    given = dict(locals())  # before anything else gets a name here
     from fgl.core.opening import fresh_folder, open_session
     from fgl.core.orchestrator import reopen, run_session
     from fgl.core.store import RunDir
 
-    given = locals()
     if resume is not None:
         _check_alone(given)
         with stdout_to_stderr(), interruptible(resume), shown(quiet) as progress:
@@ -122,7 +122,8 @@ def show_result(result: dict[str, Any], config: RunConfig, as_json: bool, quiet:
 
 def _check_alone(given: dict[str, Any]) -> None:
     """--resume takes the run's own configuration: every other option would be lost without a word."""
-    others = [key for key, value in given.items() if key not in ("resume", "as_json", "quiet") and value]
+    beside = ("resume", "as_json", "quiet")
+    others = [key for key, value in given.items() if key not in beside and value is not None and value is not False]
     if others:
         names = ["CONFIG.yaml" if key == "config" else f"--{key.strip('_').replace('_', '-')}" for key in others]
         expected = "nothing beside --resume; to go on with other options, name the run by --out instead"

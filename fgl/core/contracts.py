@@ -83,6 +83,9 @@ class Generator(Protocol):
     def fingerprint(self) -> str:
         """sha256 over everything that determines a picture from a row: weights, scheduler, size, steps, guidance."""
 
+    def encoding(self) -> Mapping[str, object]:
+        """JSON: what determines the arrays of an upload from its prompts. Loads no weights."""
+
     def rounding(self, device: str) -> Mapping[str, object]:
         """JSON: what changes no picture but how its numbers are rounded: sizes of batches, number format, layout. A
         set is of one such value throughout."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,7 +47,7 @@ def inputs_of(session: Session, name: str, partition_digest: str, train_digest: 
         options = config.prompt_strategy.options if config.prompt_strategy.name == "class-name" else {}
         own = {
             "main": train_digest, "prompts": dict(options), "aggregator": config.aggregator.model_dump(),
-            "codec": config.upload.codec, "encode_batch_size": config.generator.options.get("encode_batch_size"),
+            "codec": config.upload.codec, "encoding": dict(session.generator.encoding()),
             "images_per_class": config.synthesis.images_per_class, "shard_size": config.synthesis.shard_size,
             "validation_fraction": config.synthesis.validation_fraction, **server.recipe(session),
         }  # fmt: skip
@@ -137,7 +138,7 @@ def class_list(session: Session, own: list[PlanItem], main: dict[str, Any], trai
             return {**entry("class-list", main["selected"], note=note), "last": main["last"]["top1"]}, []
         folder = session.run.path("controls", "class-list", "shards")
         server.fill(session, folder, planned, "synthesize (class list)")
-        train, validation = server.load_set(session, folder)
+        train, validation = server.load_set(session, folder, planned.shards)
         kept = session.run.checkpoints(stage_of("class-list"), stage_digest)
         model = session.classifier.fit(train, validation, training.context(session, "train (class list)", kept))
         found = entry("class-list", training.score(session, model, "selected"), images=len(items))
@@ -159,7 +160,8 @@ def _from_class_list(session: Session) -> Any:
     declaration = session.generator.declare()
     sender = upload.Sender("server", client.ROUND, session.info.class_names, config.upload.run_id)
     data = upload.encode(sender, declaration, config.upload.codec, prompts, arrays, indices)
-    return upload.decode(data, intake.expectation(session, ["server"]))
+    # the caps are for what comes from outside
+    return upload.decode(data, replace(intake.expectation(session, ["server"]), max_rows=2**40, max_bytes=2**60))
 
 
 class _ClassList:

@@ -6,6 +6,7 @@ An upload is kept as `server/uploads/<client>.safetensors`, byte for byte, besid
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -16,7 +17,6 @@ import numpy as np
 from fgl.core import client, upload
 from fgl.core.errors import (
     ClientFailedError,
-    DataError,
     StoreError,
     TooFewUploadsError,
     UploadError,
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 # A run keeps the last refusals, not all of them: whoever may send files must not be able to fill the disk with them.
 _REFUSALS_KEPT = 1000
+_REASON = 500  # characters
 
 
 def expectation(session: Session, clients: Sequence[str]) -> upload.Expected:
@@ -77,6 +78,29 @@ def kept(run: RunDir, client_id: str) -> dict[str, Any] | None:
         return None
 
 
+def judged(
+    session: Session, manifests: Mapping[str, Mapping[str, Any]], expected: upload.Expected
+) -> tuple[dict[str, Mapping[str, Any]], dict[str, dict[str, str]]]:
+    """Of uploads that are kept: those that the configuration, which may have changed since, still accepts, and the
+    refusals of the others."""
+    accepted: dict[str, Mapping[str, Any]] = {}
+    refused: dict[str, dict[str, str]] = {}
+    for client_id, manifest in manifests.items():
+        try:
+            upload.decode(_read(upload_path(session.run, client_id)), expected, client_id)
+            accepted[client_id] = manifest
+        except UploadError as error:
+            refused[client_id] = refuse(session, client_id, error)
+    return accepted, refused
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise StoreError(f"cannot read {path}: {error.strerror or error}") from error
+
+
 def opened(session: Session, clients: Sequence[str]) -> list[ClientUpload]:
     """Uploads that were kept, in order of the client ids. Their arrays stay on disk until they are asked for."""
     declaration = session.generator.declare()
@@ -115,8 +139,9 @@ def check_enough(session: Session, accepted: int, asked: int, refused: Mapping[s
 def refuse(session: Session, client_id: str, error: UploadError) -> dict[str, str]:
     """Tell the trackers; returns what the report says."""
     context = StageContext(str(session.run.root), "clients")
-    session.manager.upload_refused(context, client_id, error.rule, str(error))
-    return {"rule": error.rule, "reason": str(error)}
+    reason = str(error) if len(str(error)) <= _REASON else f"{str(error)[:_REASON]}…"
+    session.manager.upload_refused(context, client_id, error.rule, reason)
+    return {"rule": error.rule, "reason": reason}
 
 
 def failed(reply: bytes | Failure) -> bytes:
@@ -144,17 +169,26 @@ def ingest(
     """Validate each file and keep those that are accepted; the others do not stop it.
 
     clients: ids that may answer. replace: whether another upload of the same client takes the place of an earlier one.
-    Returns file → {"client", "outcome" ("accepted", "already there" or "refused"), "rule", "reason"}."""
+    Returns file → {"client", "outcome" ("accepted", "already there", "refused" or "unreadable"), "rule", "reason"}."""
     expected = expectation(session, clients)
     found: dict[str, dict[str, str]] = {}
     with session.progress.track("ingest", 0, "files") as task:
         for path in files:
             try:
-                client_id, outcome = _ingest(session, expected, path, replace)
+                # one byte beyond the cap tells a larger file, whatever its length is said to be
+                with path.open("rb") as file:
+                    data = file.read(expected.max_bytes + 1)
+                    size = max(len(data), os.fstat(file.fileno()).st_size)
+            except OSError as error:
+                found[str(path)] = {"client": "", "outcome": "unreadable", "rule": "", "reason": error.strerror or ""}
+                continue
+            # The run's own records hold no path of a sender: a refused file is known by its digest.
+            name = f"file {hashlib.sha256(data).hexdigest()[:16]}"
+            try:
+                client_id, outcome = _ingest(session, expected, data, size, replace)
+                _remember(session.run, name, None)
                 found[str(path)] = {"client": client_id, "outcome": outcome, "rule": "", "reason": ""}
             except UploadError as error:
-                # The run's own records hold no path of a sender: a refused file is known by its digest.
-                name = f"file {_short_digest(path, expected.max_bytes)}"
                 note = refuse(session, name, error)
                 _remember(session.run, name, note)
                 found[str(path)] = {"client": "", "outcome": "refused", **note}
@@ -162,17 +196,11 @@ def ingest(
     return found
 
 
-def _ingest(session: Session, expected: upload.Expected, path: Path, replace: bool) -> tuple[str, str]:
-    try:
-        size = path.stat().st_size
-        if size > expected.max_bytes:  # before a byte of it is read
-            raise UploadSizeError(
-                f"refused: upload of {size} bytes; the cap is {expected.max_bytes} (upload.max_megabytes)"
-            )
-        with path.open("rb") as file:
-            data = file.read(expected.max_bytes + 1)
-    except OSError as error:
-        raise DataError(f"cannot read the upload {path}: {error.strerror or error}") from error
+def _ingest(session: Session, expected: upload.Expected, data: bytes, size: int, replace: bool) -> tuple[str, str]:
+    if size > expected.max_bytes:
+        raise UploadSizeError(
+            f"refused: upload of {size} bytes; the cap is {expected.max_bytes} (upload.max_megabytes)"
+        )
     sender = upload.decode(data, expected).client_id
     if sender in forgotten(session.run):
         raise UploadReplayError(f"refused: {sender} was taken out of this run (fgl server forget)")
@@ -188,26 +216,30 @@ def _ingest(session: Session, expected: upload.Expected, path: Path, replace: bo
 
 
 def refusals(run: RunDir) -> dict[str, dict[str, str]]:
-    """Files that were refused, by a name that is their digest, the last thousand of them."""
-    return dict((run.read_sealed(_refusals(run)) or {"files": {}})["files"])
+    """Files that were refused and not accepted later, by a name that is their digest, the last thousand of them.
+
+    Raises StoreError where the list is damaged."""
+    path = _refusals(run)
+    if not path.exists():
+        return {}
+    found = run.read_sealed(path)
+    if found is None:
+        raise StoreError(f"{path} is damaged: delete it, and what was refused so far is no longer known")
+    return dict(found["files"])
 
 
-def _remember(run: RunDir, name: str, note: dict[str, str]) -> None:
+def _remember(run: RunDir, name: str, note: dict[str, str] | None) -> None:
+    """note: None where the file has been accepted after all."""
     known = refusals(run)
-    known.pop(name, None)
-    known[name] = note
+    if known.pop(name, None) is None and note is None:
+        return
+    if note is not None:
+        known[name] = note
     run.write_sealed(_refusals(run), {"files": dict(list(known.items())[-_REFUSALS_KEPT:])})
 
 
 def _refusals(run: RunDir) -> Path:
     return run.path("server", "refused.json")
-
-
-def _short_digest(path: Path, cap: int) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        digest.update(file.read(cap))
-    return digest.hexdigest()[:16]
 
 
 # --- taking a client out --------------------------------------------------------------------------------------------
@@ -231,11 +263,25 @@ def forget(session: Session, clients: Sequence[str], client_id: str) -> None:
     if client_id not in clients:
         raise UploadError(f"there is no client {client_id!r} in this run; there are {', '.join(sorted(clients)[:20])}")
     # First the note, then the files: killed in between, the client is out, and the rest is removed by the next call.
-    if client_id not in out:
-        session.run.write_sealed(session.run.path("server", "forgotten.json"), {"clients": sorted([*out, client_id])})
-    drop(session.run, [client_id])
-    # A stage's record is replaced when the stage runs again; this one names the client and what it held.
-    session.run.forget_stage("clients")
+    # Runs with other prompts, which are controls of this one, hold uploads of the same clients.
+    for folder in (session.run.root, *session.run.path("controls").glob("prompts-*")):
+        run = RunDir(folder)
+        run.write_sealed(run.path("server", "forgotten.json"), {"clients": sorted({*out, client_id})})
+        drop(run, [client_id])
+        # A stage's record is replaced when the stage runs again; this one names the client and what it held.
+        run.forget_stage("clients")
+
+
+def clear(run: RunDir) -> None:
+    """Remove all that was made of uploads, where too few are left to make it again."""
+    for folder in (run.root, *run.path("controls").glob("prompts-*")):
+        for name in ("server/shards", "server/shards.previous", "classifier", "train", "sheets", "checkpoints"):
+            shutil.rmtree(folder / name, ignore_errors=True)
+        files = [folder / name for name in ("server/plan.parquet", "report.json", "report.md")]
+        for path in (*files, *folder.glob("controls/*.json"), *folder.glob("stages/*.json")):
+            if path.name != "partition.json":
+                path.unlink(missing_ok=True)
+    shutil.rmtree(run.path("controls", "class-list"), ignore_errors=True)
 
 
 def drop(run: RunDir, clients: Iterable[str]) -> None:

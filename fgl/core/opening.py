@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fgl.core import training
+from fgl.core import intake, training
 from fgl.core.config import PROMPTS_CONTROL, RunConfig, Selected, read_yaml, resolve
 from fgl.core.errors import ConfigError, Problem, StoreError
 from fgl.core.manager import Manager
@@ -43,9 +43,10 @@ def saved_config(run: RunDir, manager: Manager) -> RunConfig:
     except (OSError, UnicodeDecodeError) as error:
         raise StoreError(f"{run.root} is no run directory: {path} cannot be read") from error
     if not mark or hashlib.sha256(text.encode()).hexdigest() != digest.strip():
-        raise StoreError(
-            f"{path} is not what fgl wrote; to run a changed configuration, pass it: fgl run {path} --out {run.root}"
-        )
+        again = f"to run a changed configuration, pass it: fgl run {path} --out {run.root}"
+        if intake.is_apart(run):
+            again = f"delete it, and give the configuration again: fgl server ingest {run.root} FILES --config FILE"
+        raise StoreError(f"{path} is not what fgl wrote; {again}")
     return resolve([read_yaml(path)], manager.registry, str(path))
 
 

@@ -48,9 +48,11 @@ def run_session(session: Session) -> dict[str, Any]:
     """Execute a session that holds its run directory alone. Raises StoreError where another process holds it, or where
     it belongs to clients that are elsewhere."""
     with session.run.lock():
-        if intake.is_apart(session.run) != session.apart:
-            kept = f"{session.run.root} is kept by fgl server ingest: go on with fgl server run {session.run.root}"
-            raise StoreError(kept)
+        root = session.run.root
+        if intake.is_apart(session.run) and not session.apart:
+            raise StoreError(f"{root} is kept by fgl server ingest: go on with fgl server run {root}")
+        if session.apart and not intake.is_apart(session.run):
+            raise StoreError(f"{root} simulates its clients: go on with fgl run --resume {root}")
         return execute(session)
 
 
@@ -65,8 +67,7 @@ def execute(session: Session) -> dict[str, Any]:
     accepted = list(uploads["bytes_per_client"])
     planned = server.make_plan(session, uploads)
     synthetic = server.synthesize(session, planned)
-    folder = session.run.path("server", "shards")
-    trained, train_digest = training.train(session, synthetic["digest"], folder)
+    trained, train_digest = training.train(session, synthetic["digest"], planned)
     scores = training.evaluate(session, train_digest)
     found = _controls(session, divided, partition_digest, planned.items, scores, train_digest)
     result = {
@@ -88,7 +89,7 @@ def execute(session: Session) -> dict[str, Any]:
         "reused_stages": session.reused,
         "config": config.to_dict(),
     }  # fmt: skip
-    sheets = report.contact_sheets(session, folder)
+    sheets = report.contact_sheets(session, session.run.path("server", "shards"), planned.shards)
     session.run.write(session.run.path("report.md"), report.markdown(session, result, sheets).encode())
     session.run.write_json(session.run.path("report.json"), result)
     return result
@@ -143,7 +144,8 @@ def _controls(
 
 def _other_prompts(session: Session, name: str) -> dict[str, Any]:
     nested = other_prompts(session, name)
-    result = execute(nested)
+    with nested.run.lock():
+        result = execute(nested)
     selected = result["result"]["selected"]
     rows = result["synthetic"]["conditionings"]
     note = f"{rows} conditionings; controls/{nested.run.root.name}"
@@ -160,9 +162,11 @@ def digest(folder: str | Path) -> str:
     shards = store.path("server", "shards")
     if not any(shards.glob("shard-*.parquet")):
         raise StoreError(f"{folder} holds no synthetic set (expected {shards}/shard-*.parquet)")
-    planned = store.path("server", "plan.parquet")
-    if planned.exists():
-        lacking = [one.index for one in read_plan(planned) if not (shards / f"shard-{one.index:05d}.json").exists()]
+    path = store.path("server", "plan.parquet")
+    planned = read_plan(path) if path.exists() else None
+    if planned is not None:
+        lacking = [one for one in planned if not (shards / f"shard-{one.index:05d}.json").exists()]
         if lacking:
             raise StoreError(f"{folder} is not finished: {len(lacking)} shards of its plan are missing; run it again")
-    return plan.set_digest((row["image_id"], row["label"], rgb.tobytes()) for row, rgb in read_shards(shards))
+    images = ((row["image_id"], row["label"], rgb.tobytes()) for row, rgb in read_shards(shards, planned))
+    return plan.set_digest(images)

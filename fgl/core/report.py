@@ -15,16 +15,16 @@ from fgl.core.shards import read_shards
 
 if TYPE_CHECKING:
     from fgl.core.session import Session
-    from fgl.core.types import Pixels
+    from fgl.core.types import Pixels, Shard
 
 SCHEMA_VERSION = 1
 _COLUMNS, _ROWS = 10, 3
 
 
-def contact_sheets(session: Session, folder: Path) -> list[Path]:
+def contact_sheets(session: Session, folder: Path, shards: Sequence[Shard]) -> list[Path]:
     """One PNG a class: the first synthetic images of it, shown at no less than 64 pixels each."""
     by_class: dict[int, list[Pixels]] = {}
-    for row, pixels in read_shards(folder):
+    for row, pixels in read_shards(folder, shards):
         shown = by_class.setdefault(row["label"], [])
         if len(shown) < _COLUMNS * _ROWS:
             shown.append(pixels)

@@ -49,14 +49,18 @@ def partition(session: Session) -> tuple[dict[str, list[int]], str]:
     return divided, digest
 
 
-def clients_inputs(session: Session, partition_digest: str) -> dict[str, Any]:
+def request_inputs(session: Session, partition_digest: str) -> dict[str, Any]:
+    """What determines the upload of each client."""
     config = session.config
-    inputs = {
+    return {
         "partition": partition_digest, "prompt_strategy": config.prompt_strategy.model_dump(),
-        "generator": session.generator.declare().encoder,
-        "encode_batch_size": config.generator.options.get("encode_batch_size"),
-        "upload": config.upload.model_dump(), "seed": config.seed, "round": client.ROUND,
+        "generator": dict(session.generator.encoding()), "codec": config.upload.codec, "run_id": config.upload.run_id,
+        "seed": config.seed, "round": client.ROUND, "device": session.device.split(":")[0],
     }  # fmt: skip
+
+
+def clients_inputs(session: Session, partition_digest: str) -> dict[str, Any]:
+    inputs = {**request_inputs(session, partition_digest), "upload": session.config.upload.model_dump()}
     out = intake.forgotten(session.run)
     return {**inputs, "forgotten": out} if out else inputs
 
@@ -66,19 +70,20 @@ def collect(session: Session, clients: Sequence[str], partition_digest: str) -> 
 
     An upload that an earlier, interrupted run has kept is not asked for again."""
 
-    def work(request: str) -> tuple[Any, list[Path]]:
+    def work(_: str) -> tuple[Any, list[Path]]:
         federation = session.manager.create("federation", session.config.federation)
         expected = intake.expectation(session, clients)
         asked = [name for name in clients if name not in intake.forgotten(session.run)]
         _drop_others(session, asked)
-        manifests = {name: found for name in asked if (found := _answered(session, name, request)) is not None}
-        refused: dict[str, dict[str, str]] = {}
+        request = digest_of(request_inputs(session, partition_digest))
+        answered = {name: found for name in asked if (found := _answered(session, name, request)) is not None}
+        manifests, refused = intake.judged(session, answered, expected)
 
         def payload(client_id: str) -> bytes:
             private = session.run.path("clients", client_id, "private")
             return client.request(session.config, client_id, client.ROUND, private, session.device, session.info.digest)
 
-        left = [name for name in asked if name not in manifests]
+        left = [name for name in asked if name not in answered]
         for client_id, reply in federation.call(left, client.PREPARE, payload, session.progress):
             try:
                 intake.accept(session, intake.failed(reply), expected, client_id, request)
@@ -101,22 +106,31 @@ def gather_inputs(session: Session, clients: Sequence[str]) -> dict[str, Any]:
     there = {name: intake.kept(session.run, name) for name in clients if name not in out}
     return {
         "clients": digest_of(sorted(clients)), "upload": session.config.upload.model_dump(),
-        "generator": session.generator.declare().encoder, "round": client.ROUND,
+        "generator": dict(session.generator.encoding()), "round": client.ROUND,
+        "classes": list(session.info.class_names),
         "files": {name: None if found is None else found["sha256"] for name, found in sorted(there.items())},
         "refused": sorted(intake.refusals(session.run)),
     }  # fmt: skip
 
 
 def gather(session: Session, clients: Sequence[str]) -> dict[str, Any]:
-    """What `fgl server ingest` has accepted. Raises UploadError for one that is damaged: only its client has it."""
+    """What `fgl server ingest` has accepted, judged again by the configuration as it is now. Raises UploadError for one
+    that is damaged or gone: only its client has it."""
+    intake.drop(session.run, intake.forgotten(session.run))  # if taking one out was interrupted
     inputs = gather_inputs(session, clients)
 
     def work(_: str) -> tuple[Any, list[Path]]:
+        before = (session.run.recorded("clients") or {"value": {"bytes_per_client": {}}})["value"]["bytes_per_client"]
         for name, digest in inputs["files"].items():
-            if digest is None and intake.upload_path(session.run, name).exists():
-                raise UploadError(f"the upload of {name} is damaged where it is kept: ingest its file again, --replace")
-        manifests = {name: _manifest(session, name) for name, digest in inputs["files"].items() if digest is not None}
-        refused = intake.refusals(session.run)
+            path = intake.upload_path(session.run, name)
+            if digest is None and (path.exists() or path.with_suffix(".json").exists() or name in before):
+                raise UploadError(
+                    f"the upload of {name} is damaged or gone from where it was kept: ingest its file again, or go on "
+                    f"without it by fgl server forget --client {name}"
+                )
+        kept = {name: _manifest(session, name) for name, digest in inputs["files"].items() if digest is not None}
+        manifests, refused = intake.judged(session, kept, intake.expectation(session, clients))
+        refused = {**intake.refusals(session.run), **refused}
         intake.check_enough(session, len(manifests), len(inputs["files"]), refused)
         return intake.summary(manifests, refused), _files(session, manifests)
 
@@ -240,13 +254,14 @@ def synthesize(session: Session, planned: Plan) -> dict[str, Any]:
 
     def work(_: str) -> tuple[Any, list[Path]]:
         made = fill(session, folder, planned, "synthesize")
-        images = ((row["image_id"], row["label"], rgb.tobytes()) for row, rgb in read_shards(folder))
+        images = ((row["image_id"], row["label"], rgb.tobytes()) for row, rgb in read_shards(folder, planned.shards))
         total = sum(len(shard.items) for shard in planned.shards)
         names = [f"shard-{shard.index:05d}.{kind}" for shard in planned.shards for kind in ("parquet", "json")]
         value = {"images": total, "images_reused": total - made, "digest": plan.set_digest(images)}
         return value, [folder / name for name in names]
 
     value, _ = session.stage("synthesize", synthesize_inputs(session, planned.digest), work)
+    shard_store(session, folder).end(planned.shards)  # what a plan in between has left, which was not come back from
     return dict(value)
 
 
@@ -254,7 +269,7 @@ def fill(session: Session, folder: Path, planned: Plan, label: str) -> int:
     """Make `folder` hold exactly the planned shards, synthesizing the images that it does not hold in any shard.
 
     Returns how many those were. label: what the progress display calls it."""
-    store = ShardStore(session.run, folder, digest_of(recipe(session)), session.info.class_names)
+    store = shard_store(session, folder)
     left = store.begin(planned.shards)
     missing = sum(len(shard.items) - len(store.have(shard.items)) for shard in left)
     with session.progress.track(label, missing) as task:
@@ -269,14 +284,20 @@ def fill(session: Session, folder: Path, planned: Plan, label: str) -> int:
             store.write(shard, make)
 
         session.executor.run(left, one)
-    store.end()
+    store.end(planned.shards)
     return missing
 
 
-def load_set(session: Session, folder: Path) -> tuple[LabelledPixels, LabelledPixels | None]:
-    """The synthetic set as training and validation part. The order is by image id within the shards' order."""
+def shard_store(session: Session, folder: Path | None = None) -> ShardStore:
+    """folder: None for the run's own set."""
+    place = session.run.path("server", "shards") if folder is None else folder
+    return ShardStore(session.run, place, digest_of(recipe(session)), session.info.class_names)
+
+
+def load_set(session: Session, folder: Path, shards: Sequence[Shard]) -> tuple[LabelledPixels, LabelledPixels | None]:
+    """The synthetic set of a plan as training and validation part, in the order of the plan."""
     rows, pixels = [], []
-    for row, rgb in read_shards(folder):
+    for row, rgb in read_shards(folder, shards):
         rows.append(row)
         pixels.append(rgb)
     if not rows:

@@ -46,9 +46,13 @@ def write_plan(run: RunDir, path: Path, shards: Sequence[Shard]) -> None:
 
 
 def read_plan(path: Path) -> list[Shard]:
+    """Raises StoreError where it cannot be read."""
     shards: dict[int, list[PlanItem]] = {}
-    for row in pq.read_table(path).to_pylist():
-        shards.setdefault(row.pop("shard"), []).append(PlanItem(**row))
+    try:
+        for row in pq.read_table(path).to_pylist():
+            shards.setdefault(row.pop("shard"), []).append(PlanItem(**row))
+    except (pa.ArrowException, OSError, KeyError, TypeError) as error:
+        raise StoreError(f"{path} is damaged: {str(error).splitlines()[0]}; run again to redo it") from error
     return [Shard(index, tuple(items)) for index, items in sorted(shards.items())]
 
 
@@ -122,8 +126,12 @@ class ShardStore:
             },
         )  # fmt: skip
 
-    def end(self) -> None:
-        """All shards are there: what was kept of an earlier plan is no longer needed."""
+    def end(self, shards: Sequence[Shard]) -> None:
+        """All of `shards` are there: what is of another plan, here or set aside, is no longer needed."""
+        planned = {shard.index for shard in shards}
+        for path in self.folder.glob("shard-*.*"):
+            if number(path) not in planned:
+                path.unlink()
         shutil.rmtree(self._aside, ignore_errors=True)
         self._places.clear()
 
@@ -154,11 +162,11 @@ class ShardStore:
         aside = self._aside / f"shard-{number(path):05d}-{manifest['sha256'][:16]}.parquet"
         try:
             self._aside.mkdir(parents=True, exist_ok=True)
-            # A copy of the name, not a move: killed in between, the shard is a commit in both places or in the old one.
+            # A second name, not a move: killed in between, the shard is a commit in both places or in the old one.
             if not aside.exists():
                 os.link(path, aside)
-        except OSError:
-            shutil.copyfile(path, aside)
+        except OSError:  # a file system without hard links
+            self.run.write(aside, path.read_bytes())
         self.run.write_sealed(aside.with_suffix(".json"), manifest)
         path.with_suffix(".json").unlink()
         path.unlink()
@@ -177,13 +185,18 @@ class ShardStore:
         return files
 
 
-def read_shards(folder: Path) -> Iterator[tuple[dict[str, Any], Pixels]]:
-    """Each image of the set with its row, a shard in memory at a time. Raises StoreError for a shard without manifest
-    or with other bytes."""
-    for path in sorted(folder.glob("shard-*.parquet")):
+def read_shards(folder: Path, shards: Sequence[Shard] | None = None) -> Iterator[tuple[dict[str, Any], Pixels]]:
+    """Each image of the set with its row, a shard in memory at a time. shards: just these of the plan; None reads what
+    is there. Raises StoreError for a shard that is missing, of another plan, without manifest or with other bytes."""
+    wanted = (
+        None if shards is None else {folder / f"shard-{one.index:05d}.parquet": items_digest(one) for one in shards}
+    )
+    for path in sorted(folder.glob("shard-*.parquet")) if wanted is None else wanted:
         manifest = RunDir.read_sealed(path.with_suffix(".json"))
         if manifest is None:
             raise StoreError(f"shard {number(path)} of {folder} has no sound manifest: it was never committed")
+        if wanted is not None and manifest.get("items") != wanted[path]:
+            raise StoreError(f"{path} holds other images than the plan asks for; run again to redo it")
         if manifest.get("sha256") != file_digest(path):
             raise StoreError(f"{path} is damaged: its bytes are not those that were committed; run again to redo it")
         for row in pq.read_table(path).to_pylist():

@@ -8,11 +8,14 @@ from typing import Any
 
 from fgl.core import controls, intake, server, training
 from fgl.core.config import PROMPTS_CONTROL
+from fgl.core.errors import StoreError
 from fgl.core.opening import other_prompts
 from fgl.core.session import Session
+from fgl.core.shards import read_plan
 from fgl.core.store import digest_of
 
 _MISSING = object()
+_DAMAGED = "damaged or missing"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +42,8 @@ def stages(session: Session, prefix: str = "") -> Iterator[StageState]:
         shown = prefix + name
         if record is None:
             there = run.path("stages", f"{name.replace(':', '-')}.json").exists()
-            said = "its record is damaged" if there else _partial(session, name)
-            return StageState(shown, "not done", said, 0.0)
+            said = "its record is of another version of fgl" if run.other_version(name) else "its record is damaged"
+            return StageState(shown, "not done", said if there else _partial(session, name, inputs), 0.0)
         if behind:
             return StageState(shown, "stale", f"follows {prefix}{behind}", seconds)
         assert inputs is not None
@@ -49,7 +52,7 @@ def stages(session: Session, prefix: str = "") -> Iterator[StageState]:
             return StageState(shown, "stale", "; ".join(changed[:5]) + ("; …" if len(changed) > 5 else ""), seconds)
         damaged = run.damaged(record)
         if damaged:
-            return StageState(shown, "stale", f"damaged or missing: {', '.join(damaged[:3])}", seconds)
+            return StageState(shown, "stale", f"{_DAMAGED}: {', '.join(damaged[:3])}", seconds)
         return StageState(shown, "done", "", seconds)
 
     partition_digest = ""
@@ -58,33 +61,35 @@ def stages(session: Session, prefix: str = "") -> Iterator[StageState]:
         found = state("partition", inputs, "")
         partition_digest = digest_of(inputs)
         yield found
-        waits = "" if found.state == "done" or not session.apart else "partition"
+        waits = "" if _known(found) or not session.apart else "partition"
     if session.apart:
         record = run.recorded("partition")
         names = config.upload.clients if record is None else list(record["value"]["samples"])
         inputs = server.gather_inputs(session, names or [])
+        # All that is kept has been accepted once; whether a changed configuration still does is seen when it runs.
+        uploads = digest_of({name: digest for name, digest in inputs["files"].items() if digest is not None})
     else:
         inputs = server.clients_inputs(session, partition_digest)
     found = state("clients", inputs, waits)
     yield found
-    waits = "" if found.state == "done" else "clients"
-    record = run.recorded("clients")
-    uploads = "" if waits or record is None else record["value"]["uploads"]
+    if not session.apart:
+        record = run.recorded("clients")
+        waits = "" if _known(found) else "clients"
+        uploads = "" if waits or record is None else record["value"]["uploads"]
     inputs = server.plan_inputs(session, uploads)
     plan_digest = digest_of(inputs)
     found = state("plan", inputs, waits)
     yield found
-    waits = waits or ("" if found.state == "done" else "plan")
     found = state("synthesize", server.synthesize_inputs(session, plan_digest), waits)
     yield found
-    waits = waits or ("" if found.state == "done" else "synthesize")
+    waits = waits or ("" if _known(found) else "synthesize")
     record = run.recorded("synthesize")
     images = "" if waits or record is None else record["value"]["digest"]
     inputs = training.train_inputs(session, images)
     train_digest = digest_of(inputs)
     found = state("train", inputs, waits)
     yield found
-    after = waits or ("" if found.state == "done" else "train")
+    after = waits or ("" if _known(found) else "train")
     yield state("evaluate", training.evaluate_inputs(session, train_digest), after)
     for name in config.controls:
         if name.startswith(PROMPTS_CONTROL):
@@ -93,6 +98,11 @@ def stages(session: Session, prefix: str = "") -> Iterator[StageState]:
             needs = after if name == "class-list" else ""
             inputs = controls.inputs_of(session, name, partition_digest, train_digest)
             yield state(controls.stage_of(name), inputs, needs)
+
+
+def _known(found: StageState) -> bool:
+    """Whether what follows can be judged: a damaged output will be made again, and be what it was."""
+    return found.state == "done" or found.why.startswith(_DAMAGED)
 
 
 def differences(old: Any, new: Any, key: str = "") -> list[str]:
@@ -115,17 +125,19 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 40 else f"{text[:8]}…"
 
 
-def _partial(session: Session, name: str) -> str:
-    """What of an unfinished stage is there already."""
+def _partial(session: Session, name: str, inputs: Mapping[str, Any] | None) -> str:
+    """What of an unfinished stage is there already and would be used."""
     run = session.run
-    if name == "clients" and not session.apart:
-        count = len(list(run.path("server", "uploads").glob("*.json")))
-        return f"{count} uploads are there" if count else ""
+    if inputs is None:
+        return ""
     if name == "synthesize":
-        count = len(list(run.path("server", "shards").glob("shard-*.json")))
-        return f"{count} shards are there" if count else ""
-    kept = run.checkpoints(name, "").folder
-    return "a checkpoint is there" if any(kept.glob("*.safetensors")) else ""
+        try:
+            planned = read_plan(run.path("server", "plan.parquet"))
+        except StoreError:
+            return ""
+        done = sum(server.shard_store(session).done(shard) for shard in planned)
+        return f"{done} of {len(planned)} shards are there" if done else ""
+    return "a checkpoint is there" if run.checkpoints(name, digest_of(inputs)).load() is not None else ""
 
 
 def missing_clients(session: Session, clients: list[str]) -> list[str]:

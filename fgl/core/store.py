@@ -84,6 +84,9 @@ class RunDir:
                 holder = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
                 file.write(json.dumps(holder))
                 file.flush()
+                # What a killed process left half-written is no longer anybody's, and may hold a client's rows.
+                for part in self.root.rglob(".*.part"):
+                    part.unlink()
             except OSError as error:
                 raise StoreError(f"cannot write to {self.root}: {error.strerror or error}") from error
             yield
@@ -104,7 +107,7 @@ class RunDir:
         except OSError as error:
             with suppress(OSError):
                 part.unlink()
-            raise StoreError(f"cannot write {path}: {error.strerror or error}{_advice(error)}") from error
+            raise StoreError(f"cannot write {path}: {error.strerror or error}{advice(error)}") from error
 
     def write_json(self, path: Path, value: Any) -> None:
         self.write(path, (json.dumps(value, indent=2, ensure_ascii=False, sort_keys=False) + "\n").encode())
@@ -156,6 +159,11 @@ class RunDir:
         if record is None or record["inputs"] != json.loads(json.dumps(inputs)) or self.damaged(record):
             return None
         return record
+
+    def other_version(self, stage: str) -> bool:
+        """Whether there is a sound record of the stage that another version of fgl wrote."""
+        record = self.read_sealed(self._record(stage))
+        return record is not None and record.get("version") != RECORD_VERSION
 
     def forget_stage(self, stage: str) -> None:
         self._record(stage).unlink(missing_ok=True)
@@ -239,7 +247,7 @@ def _holder(text: str) -> str:
         return "another process"
 
 
-def _advice(error: OSError) -> str:
+def advice(error: OSError) -> str:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return "; free some space and run the same command again: what is committed is kept"
     if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from fgl.core.types import FitContext
 
 if TYPE_CHECKING:
     from fgl.core.contracts import TrainedClassifier
+    from fgl.core.server import Plan
     from fgl.core.session import Session
     from fgl.core.types import Checkpoint, Labels, Which
 
@@ -45,12 +47,12 @@ def train_inputs(session: Session, synthetic_digest: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def train(session: Session, synthetic_digest: str, folder: Path) -> tuple[dict[str, Any], str]:
-    """Fit on the synthetic set in `folder`, save `classifier/` (the selected checkpoint, Hugging Face format) and both
+def train(session: Session, synthetic_digest: str, planned: Plan) -> tuple[dict[str, Any], str]:
+    """Fit on the synthetic set, save `classifier/` (the selected checkpoint, Hugging Face format) and both
     states."""
 
     def work(digest: str) -> tuple[Any, list[Path]]:
-        train_set, validation = server.load_set(session, folder)
+        train_set, validation = server.load_set(session, session.run.path("server", "shards"), planned.shards)
         kept = session.run.checkpoints("train", digest)
         model = session.classifier.fit(train_set, validation, context(session, "train", kept))
         outputs = _save(session, model)
@@ -64,11 +66,16 @@ def train(session: Session, synthetic_digest: str, folder: Path) -> tuple[dict[s
 
 
 def _save(session: Session, model: TrainedClassifier) -> list[Path]:
-    folder = session.run.path("classifier")
+    folder, part = session.run.path("classifier"), session.run.path(".classifier.part.d")
     try:
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(parents=True)
+        model.save(part, "selected")
+        for path in part.iterdir():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
         shutil.rmtree(folder, ignore_errors=True)  # of an earlier run, perhaps with files that this one does not have
-        folder.mkdir(parents=True)
-        model.save(folder, "selected")
+        part.rename(folder)
     except (OSError, SafetensorError) as error:
         raise StoreError(f"cannot write {folder}: {error}; free some space and run the same command again") from error
     outputs = [path for path in sorted(folder.iterdir()) if path.is_file()]

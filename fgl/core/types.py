@@ -149,10 +149,13 @@ class ArraySpec:
 @dataclass(frozen=True, slots=True)
 class Declaration:
     """What a generator accepts, and so what an upload for it must hold. encoder: fingerprint of the model that must
-    have produced the arrays."""
+    have produced the arrays. guided: arrays that a row must have where it is painted with a guidance scale above 1.
+    guidance_scale: the highest for rows that state none of their own."""
 
     arrays: tuple[ArraySpec, ...]
     encoder: str
+    guided: tuple[str, ...] = ()
+    guidance_scale: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

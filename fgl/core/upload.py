@@ -169,8 +169,14 @@ def decode(data: bytes | memoryview, expected: Expected, client_id: str | None =
     _require(rows > 0, UploadShapeError, "an upload of no rows")
     _check_columns(columns, len(expected.class_names), len(domains))
     arrays, indices = _arrays(tensors, expected.declaration, CODECS[metadata["codec"]], rows)
-    others = ", ".join(ascii(name[:60]) for name in sorted(tensors))
-    _require(not tensors, UploadShapeError, f"undeclared arrays: {others}")
+    _require(not tensors, UploadShapeError, f"undeclared arrays: {_some(tensors)}")
+    scales = np.where(
+        np.isnan(columns["guidance_scale"]), expected.declaration.guidance_scale, columns["guidance_scale"]
+    )
+    for name in expected.declaration.guided:
+        there = indices[name] >= 0 if name in indices else np.full(rows, name in arrays)
+        said = f"rows with a guidance scale above 1 but without {name}: encode them for this generator's guidance_scale"
+        _require(bool((there | (scales <= 1)).all()), UploadShapeError, said)
     return _upload(metadata, columns, arrays, indices)
 
 
@@ -213,8 +219,8 @@ def _metadata(header: Mapping[str, str]) -> dict[str, Any]:
         raise UploadFormatError("refused: metadata that is not text") from error
     well = all(isinstance(metadata.get(name), str) for name in _TEXTS)
     _require(well, UploadFormatError, f"metadata that lacks one of {', '.join(_TEXTS)}")
-    extra = ", ".join(ascii(key[:60]) for key in sorted(set(metadata) - _KEYS))
-    _require(not extra, UploadFormatError, f"metadata with unknown keys {extra}")
+    extra = set(metadata) - _KEYS
+    _require(not extra, UploadFormatError, f"metadata with unknown keys {_some(extra)}")
     counted = metadata.get("text_bytes")
     fits = type(counted) is int and 0 <= counted < 2**53
     _require(fits, UploadFormatError, f"text_bytes is {wire.short(counted)}, expected a number of bytes")
@@ -320,6 +326,11 @@ def within(array: Array, bound: float) -> bool:
     highest = int(limit.view(kind))
     bits: NDArray[Any] = np.ascontiguousarray(array).reshape(-1).view(kind)
     return all(int((bits[i : i + _PIECE] & mask).max()) <= highest for i in range(0, len(bits), _PIECE))
+
+
+def _some(names: Collection[str]) -> str:
+    """A few of a sender's names, none long enough to fill a log."""
+    return ", ".join(wire.short(name) for name in sorted(names)[:5]) + (", ..." if len(names) > 5 else "")
 
 
 def _column(tensors: dict[str, Array], name: str, dtype: str, rows: int) -> Array:

@@ -31,6 +31,8 @@ DTYPES: dict[str, np.dtype[Any]] = {
 }  # fmt: skip
 """What an upload may hold. safetensors knows more; nothing here needs them."""
 MAX_HEADER, MAX_TENSORS, MAX_AXES = 1_000_000, 64, 8
+# An array without elements may have a huge axis all the same, which numpy cannot even make empty.
+_MAX_BYTES = 2**47
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +148,8 @@ def _slot(name: str, entry: Any, begin: int) -> Slot:
     _require(_naturals(shape) and len(shape) <= MAX_AXES, f"array {short(name)} has the shape {short(shape)}")
     _require(_naturals(offsets) and len(offsets) == 2, f"array {short(name)} lies at {short(offsets)}")
     slot = Slot(DTYPES[dtype], tuple(shape), begin + offsets[0])
+    fits = math.prod(axis for axis in shape if axis) * slot.dtype.itemsize < _MAX_BYTES
+    _require(fits, f"array {short(name)} has the shape {short(shape)}")
     _require(offsets[0] <= offsets[1], f"array {short(name)} ends before it begins")
     _require(slot.size == offsets[1] - offsets[0], f"array {short(name)} is given more or fewer bytes than it needs")
     return slot

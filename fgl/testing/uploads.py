@@ -148,7 +148,13 @@ def _header(data: bytes, draw: random.Random, _: Sequence[bytes]) -> bytes:
         return data
     if not isinstance(header, dict) or not header:
         return data
-    _edit(header, draw)
+    if draw.random() < 0.2:  # an array without a byte, of any shape
+        place = len(data) - 8 - length
+        shape = draw.choice(([0], [0, 2**47, 2**47], [0, 2**62], [2**40, 0, 2**40], [0] * 40, [0, 4, 3]))
+        name = draw.choice(("x", "weight", "prompt_embeds", "negative_prompt_embeds.index"))
+        header[name] = {"dtype": draw.choice(("F16", "F32", "I32")), "shape": shape, "data_offsets": [place, place]}
+    else:
+        _edit(header, draw)
     text = json.dumps(header).encode()
     if draw.random() < 0.2:  # the same, laid out otherwise: may be accepted, for it says the same
         text += b" " * draw.randrange(16)

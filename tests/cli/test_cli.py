@@ -252,7 +252,7 @@ def test_json_is_one_object_and_nothing_else(
     ("arguments", "code", "word"),
     [
         (["run", "--resume", "nowhere"], 7, "nowhere is no run directory"),
-        (["run", "--resume", "nowhere", "--seed", "1", "--out", "x"], 2, "--seed, --out: got given; nothing beside"),
+        (["run", "--resume", "nowhere", "--seed", "0", "--out", "x"], 2, "--seed, --out: got given; nothing beside"),
         (["run", "some.yaml", "--resume", "nowhere"], 2, "CONFIG.yaml: got given"),
         (["stages", "nowhere"], 7, "nowhere is no run directory"),
         (["stages", "nowhere", "--config", "no.yaml"], 2, "no.yaml: got no such file"),
@@ -260,7 +260,8 @@ def test_json_is_one_object_and_nothing_else(
         (["client", "prepare", "--client", "client-99"], 4, "there is no client 'client-99'; there are client-0"),
         (["client", "prepare"], 2, "Missing option '--client'"),
         (["client", "prepare", "no.yaml", "--client", "client-0"], 2, "no.yaml: got no such file"),
-        (["server", "ingest", "run", "no.safetensors"], 2, "no.safetensors: got no such file"),
+        (["server", "ingest", "run", "no.safetensors"], 2, "FILES: got no.safetensors; no such file"),
+        (["server", "ingest", "run", "no.safetensors"], 2, "run is not begun yet"),
         (["server", "ingest", "run"], 2, "Missing argument"),
         (["server", "run", "nowhere"], 7, "nowhere is no run directory"),
         (["server", "forget", "nowhere", "--client", "a"], 7, "nowhere is no run directory"),

@@ -209,6 +209,7 @@ def test_what_is_refused_is_said_everywhere_and_stops_nobody(command: Command, c
     result = command("server", "run", run, "--json", "--quiet")
     assert sorted(one["rule"] for one in result["upload"]["refused"].values()) == ["checksum", "size"]
     assert set(result["upload"]["bytes_per_client"]) == {"client-00", "client-01"}
+    assert all(len(one["reason"]) < 600 for one in result["upload"]["refused"].values())
     report = (run / "report.md").read_text()
     assert "rule checksum" in report
     assert "rule size" in report
@@ -237,7 +238,7 @@ def test_another_upload_of_the_same_client_needs_a_word(command: Command, config
 
 @pytest.mark.parametrize(
     ("change", "rule"),
-    [("upload.run_id=trial-6", "replay"), ("upload.codec=fp32", ""), ("generator.guidance_scale=1.0", "")],
+    [("upload.run_id=trial-6", "replay"), ("upload.codec=fp32", ""), ("generator.guidance_scale=1.0", "shape")],
 )
 def test_files_for_another_run_are_refused(
     command: Command, config: Path, tmp_path: Path, change: str, rule: str
@@ -314,6 +315,114 @@ def test_clients_with_data_of_their_own(
     assert "there is no client 'west'; there are north, south" in text
 
 
+def test_what_is_kept_is_judged_again_by_a_changed_configuration(
+    command: Command, config: Path, tmp_path: Path
+) -> None:
+    from fgl.testing.pipelines import save_pipeline
+
+    files = prepare(command, config, tmp_path / "clients")
+    run = tmp_path / "run"
+    command("server", "ingest", run, *files.values(), "--config", config)
+    other = save_pipeline(tmp_path / "other", seed=1)
+    said = command("server", "run", run, "--quiet", "--set", f"generator.model={other}", fails=5)
+    assert "0 of 3 clients' uploads were accepted" in said
+    assert "encoded by another model" in said
+    said = command("server", "run", run, "--quiet", "--set", "upload.run_id=trial-8", fails=5)
+    assert "written for the run 'trial-7'" in said
+    result = command("server", "run", run, "--quiet", "--json", "--set", "upload.run_id=trial-7")
+    assert len(result["upload"]["bytes_per_client"]) == 3
+
+
+def test_a_kept_upload_that_is_gone_is_an_error(command: Command, config: Path, tmp_path: Path) -> None:
+    files = prepare(command, config, tmp_path / "clients")
+    run = tmp_path / "run"
+    command("server", "ingest", run, *files.values(), "--config", config)
+    kept = run / "server" / "uploads" / "client-01.safetensors"
+    data = kept.read_bytes()
+    kept.unlink()
+    assert "of client-01 is damaged or gone" in command("server", "run", run, "--quiet", fails=5)
+    kept.write_bytes(data[:-1])
+    assert "of client-01 is damaged or gone" in command("server", "run", run, "--quiet", fails=5)
+    command("server", "ingest", run, files["client-01"])
+    first = command("server", "run", run, "--quiet", "--json")
+    for path in kept.parent.glob("client-01.*"):
+        path.unlink()
+    assert "of client-01 is damaged or gone" in command("server", "run", run, "--quiet", fails=5)
+    result = command("server", "forget", run, "--client", "client-01", "--quiet", "--json")
+    assert result["synthetic"]["digest"] != first["synthetic"]["digest"]
+
+
+def test_taking_a_client_out_reaches_runs_with_other_prompts(config: Path, command: Command, tmp_path: Path) -> None:
+    settings = yaml.safe_load(config.read_text())
+    settings["controls"] = ["prompts:class-name", "pooled", "fedavg"]
+    config.write_text(yaml.safe_dump(settings))
+    run = tmp_path / "run"
+    whole = fgl.run(config, out=run)
+    result = command("server", "forget", run, "--client", "client-01", "--json", "--quiet")
+    assert not list(run.rglob("client-01*"))
+    nested = json.loads((run / "controls" / "prompts-class-name" / "report.json").read_text())
+    assert set(nested["upload"]["bytes_per_client"]) == {"client-00", "client-02"}
+    notes = [[control["note"] for control in one["controls"] if control["name"] == "pooled"] for one in (whole, result)]
+    assert notes[0] != notes[1]
+    held = whole["partition"]["samples"]
+    assert result["partition"]["samples"] == {name: held[name] for name in ("client-00", "client-02")}
+
+
+def test_too_few_left_leaves_nothing_of_the_client_behind(command: Command, config: Path, tmp_path: Path) -> None:
+    files = prepare(command, config, tmp_path / "clients", ("client-00",))
+    run = tmp_path / "run"
+    command("server", "ingest", run, *files.values(), "--config", config)
+    command("server", "run", run, "--quiet")
+    said = command("server", "forget", run, "--client", "client-00", "--quiet", fails=5)
+    assert "client-00 is out, and all that was made of its upload is removed" in said
+    left = {path.name for path in run.rglob("*") if path.is_file()}
+    assert left == {
+        ".lock", "config.yaml", "environment.json", "metrics.jsonl", "apart.json", "forgotten.json", "partition.json",
+    }  # fmt: skip
+
+
+def test_shards_of_a_plan_that_was_given_up_are_not_trained_on(
+    command: Command, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A late upload's run is killed after a shard; the client is taken out; the earlier plan is the plan again."""
+    from fgl.core.shards import ShardStore
+
+    files = prepare(command, config, tmp_path / "clients")
+    run = tmp_path / "run"
+    command("server", "ingest", run, files["client-00"], files["client-01"], "--config", config)
+    whole = command("server", "run", run, "--json", "--quiet")
+    command("server", "ingest", run, files["client-02"])
+    write, written = ShardStore.write, 0
+
+    def stop(self: ShardStore, *arguments: Any) -> None:
+        nonlocal written
+        if written == 1:
+            raise KeyboardInterrupt
+        written += 1
+        write(self, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ShardStore, "write", stop)
+        command("server", "run", run, "--quiet", fails=130)
+    extra = run / "server" / "shards" / "shard-00099.parquet"
+    for kind in (".parquet", ".json"):
+        shutil.copyfile(next((run / "server").glob("shards*/shard-*" + kind)), extra.with_suffix(kind))
+    result = command("server", "forget", run, "--client", "client-02", "--json", "--quiet")
+    assert result["synthetic"]["digest"] == whole["synthetic"]["digest"] == digest(run)
+    assert result["result"] == whole["result"]
+    assert not extra.exists()
+
+
+def test_files_that_cannot_be_read_do_not_stop_the_others(command: Command, config: Path, tmp_path: Path) -> None:
+    files = prepare(command, config, tmp_path / "clients", ("client-00",))
+    folder = tmp_path / "a folder"
+    folder.mkdir()
+    said = command(
+        "server", "ingest", tmp_path / "run", folder, *files.values(), "--config", config, "--json", fails=5
+    )  # fmt: skip
+    assert [one["outcome"] for one in said["files"].values()] == ["unreadable", "accepted"]
+
+
 def test_the_two_ways_do_not_mix(command: Command, config: Path, tmp_path: Path) -> None:
     files = prepare(command, config, tmp_path / "clients", ("client-00",))
     run = tmp_path / "run"
@@ -325,6 +434,8 @@ def test_the_two_ways_do_not_mix(command: Command, config: Path, tmp_path: Path)
     assert "takes no files" in said
     said = command("server", "ingest", run, *files.values(), "--set", "seed=1", fails=2)
     assert "keeps the configuration" in said
+    command("server", "ingest", run, *files.values(), "--config", config)  # the same again is no change
+    assert "simulates its clients" in command("server", "run", tmp_path / "one", "--quiet", fails=StoreError.exit_code)
     said = command("server", "ingest", run, tmp_path / "nothing", fails=2)
     assert "no such file" in said
     assert "is no run directory" in command("server", "run", tmp_path / "nowhere", fails=StoreError.exit_code)
@@ -349,6 +460,7 @@ def test_stages_says_what_would_be_done_again_and_it_is(command: Command, config
         "synthesis.images_per_class=13": ("plan", "synthesize", "train", "evaluate", "control:class-list"),
         "generator.num_inference_steps=3": ("plan", "synthesize", "train", "evaluate", "control:class-list"),
         "generator.batch_size=5": ("synthesize", "train", "evaluate", "control:class-list"),
+        "generator.guidance_scale=1.0": ("clients", "plan", "synthesize", "train", "evaluate"),
         "synthesis.validation_fraction=0.5": ("train", "evaluate", "control:class-list"),
         "prompt_strategy.max_prompts=2": ("clients", "plan", "synthesize", "train", "evaluate"),
         "upload.codec=fp32": ("clients", "plan", "synthesize", "train", "evaluate", "control:class-list"),

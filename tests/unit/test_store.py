@@ -76,7 +76,7 @@ def fill(kept: ShardStore, shards: list[Shard]) -> list[str]:
 
     for one in kept.begin(shards):
         kept.write(one, make)
-    kept.end()
+    kept.end(shards)
     return made
 
 

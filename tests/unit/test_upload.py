@@ -214,6 +214,8 @@ def one(begin: object = 0, end: object = 4, shape: object = (1,), dtype: object 
         (container({"a": one(dtype=["F32"])}, b"1234"), "dtype"),
         (container({"a": one(shape=[2**40, 2**40])}, b"1234"), "more or fewer bytes"),
         (container({"a": one(shape=[2**62, 4])}, b"1234"), "shape"),
+        (container({"a": one(0, 0, [0, 2**47, 2**47])}), "shape"),
+        (container({"a": one(0, 0, [2**47, 0])}), "shape"),
         (container({"a": one(shape=[-1])}, b"1234"), "shape"),
         (container({"a": one(shape=[True])}, b"1234"), "shape"),
         (container({"a": one(shape=[1.0])}, b"1234"), "shape"),

@@ -45,6 +45,8 @@ class StableDiffusion:
                 ArraySpec("negative_prompt_embeds", shape, shared=True, optional=True, max_abs=_MAX_ABS),
             ),
             encoder=folder.digest(folder.encoder_files()),
+            guided=("negative_prompt_embeds",) if self._guided(folder) else (),
+            guidance_scale=self.options.guidance_range[1],
         )
 
     def fingerprint(self) -> str:
@@ -61,6 +63,15 @@ class StableDiffusion:
             "dtype": self.options.dtype,
         }
         return hashlib.sha256(json.dumps(picture, sort_keys=True).encode()).hexdigest()
+
+    def encoding(self) -> Mapping[str, object]:
+        """The encoder, how many texts it takes at once, and whether negative prompts are encoded."""
+        folder = self._folder("text_encoder")
+        return {
+            "encoder": folder.digest(folder.encoder_files()),
+            "encode_batch_size": self.options.encode_batch_size,
+            "negatives": self._guided(folder) and self.options.guidance_range[1] > 1,
+        }
 
     def rounding(self, device: str) -> Mapping[str, object]:
         """The size of a batch, the number format that `dtype` means on the device, and the layout."""
@@ -103,7 +114,7 @@ class StableDiffusion:
             folder.prompt_shape(),
             self.options.encode_batch_size,
             guidance=self.options.guidance_range[1],
-            guided=folder.config("unet").get("time_cond_proj_dim") is None,
+            guided=self._guided(folder),
         )
 
     def synthesizer(self, device: str) -> DiffusionSynthesizer:
@@ -117,6 +128,11 @@ class StableDiffusion:
         return DiffusionSynthesizer(
             pipeline, self.options, on, choose_dtype(self.options.dtype, on), self._size(folder)
         )
+
+    @staticmethod
+    def _guided(folder: ModelFolder) -> bool:
+        """Whether guidance compares with a negative prompt; distilled models take the scale as an input instead."""
+        return folder.config("unet").get("time_cond_proj_dim") is None
 
     def _folder(self, *parts: str) -> ModelFolder:
         """The model's folder, with at least the weights of `parts` pulled, and checked."""

@@ -169,7 +169,9 @@ class DiffusionSynthesizer:
         """uint8 [b, h, w, 3], rounded as the pipeline's image processor does. Raises ModelError on NaN."""
         vae = self._pipeline.vae
         height, width = self._size
-        at_once = max(1, _DECODED_PIXELS // (height * width))
+        most = max(1, _DECODED_PIXELS // (height * width))
+        # equal parts, for the same reason as equal batches
+        at_once = next(size for size in range(min(most, len(latents)), 0, -1) if len(latents) % size == 0)
         found: list[Pixels] = []
         for start in range(0, len(latents), at_once):
             part = latents[start : start + at_once] / vae.config.scaling_factor
