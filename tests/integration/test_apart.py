@@ -316,7 +316,7 @@ def test_clients_with_data_of_their_own(
 
 
 def test_what_is_kept_is_judged_again_by_a_changed_configuration(
-    command: Command, config: Path, tmp_path: Path
+    command: Command, config: Path, tmp_path: Path, pipeline: Path
 ) -> None:
     from fgl.testing.pipelines import save_pipeline
 
@@ -327,7 +327,8 @@ def test_what_is_kept_is_judged_again_by_a_changed_configuration(
     said = command("server", "run", run, "--quiet", "--set", f"generator.model={other}", fails=5)
     assert "0 of 3 clients' uploads were accepted" in said
     assert "encoded by another model" in said
-    said = command("server", "run", run, "--quiet", "--set", "upload.run_id=trial-8", fails=5)
+    back = f"generator.model={pipeline}"
+    said = command("server", "run", run, "--quiet", "--set", back, "--set", "upload.run_id=trial-8", fails=5)
     assert "written for the run 'trial-7'" in said
     result = command("server", "run", run, "--quiet", "--json", "--set", "upload.run_id=trial-7")
     assert len(result["upload"]["bytes_per_client"]) == 3

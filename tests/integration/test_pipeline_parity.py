@@ -167,13 +167,16 @@ def test_strings_and_their_uploaded_embeddings_give_the_same_pictures(tmp_path: 
     """The whole way: text encoder, codec fp32, bytes, validation, aggregation, plan, shard; equal batches."""
     folder = save_pipeline(tmp_path) if model == "small" else EMBEDDED
     subject = StableDiffusion(
-        StableDiffusionOptions(model=str(folder), dtype="fp32", num_inference_steps=3, encode_batch_size=3)
+        StableDiffusionOptions(
+            model=str(folder), dtype="fp32", num_inference_steps=3, encode_batch_size=3, batch_size=3
+        )
     )
     texts, negatives = ["forest", "a sandal", "river, dark"], ["low quality, low resolution", "blurry", ""]
     prompts = [Prompt(k, text, negative) for k, (text, negative) in enumerate(zip(texts, negatives, strict=True))]
     arrays, indices = subject.encoder("cpu").encode(prompts)
-    data = upload.encode("k", 0, subject.declare(), "fp32", prompts, arrays, indices)
-    accepted = upload.decode(data, upload.Expected(subject.declare(), ("k",), 0, len(prompts), 10**8))
+    sender = upload.Sender("k", 0, texts)
+    data = upload.encode(sender, subject.declare(), "fp32", prompts, arrays, indices)
+    accepted = upload.decode(data, upload.Expected(subject.declare(), ("k",), 0, texts, 10**8))
     conditioning = Union(UnionOptions()).aggregate([accepted], subject.fingerprint())
     (shard,) = make_plan(conditioning, 1, run_seed=7, shard_size=10)
     assert [item.class_id for item in shard.items] == [0, 1, 2]
