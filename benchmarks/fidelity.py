@@ -3,9 +3,9 @@
     python benchmarks/fidelity.py --dataset eurosat --seed 30 --out benchmarks/results/fidelity_eurosat.json
 
 One run with the defaults; then the same classifier trained on (a) all real images of the clients, (b) as many real
-images a class as the synthetic set has, (c) the whole synthetic set, each tested on real test images. And the other way:
-the share of synthetic images that (a) takes for what they were asked to be, by class. That is fidelity; what is left of
-the gap is variety.
+images a class as the synthetic set has, (c) the whole synthetic set, each tested on real test images. And the other
+way round: the share of synthetic images that (a) takes for what they were asked to be, by class. That is fidelity;
+what is left of the gap is variety.
 """
 
 from __future__ import annotations
