@@ -42,6 +42,7 @@ from fgl.plugins.generators.quiet import quiet
 def synthesis(images: int, repeats: int, folder: Path) -> dict[str, Any]:
     config = load_config({"generator": "tiny", "synthesis": {"images_per_class": images // 10}}, Manager.load())
     session = open_session(config, Manager.load(), RunDir(folder / "run"), Silent())
+    session.run.root.mkdir()
     divided, digest = server.partition(session)
     planned = server.make_plan(session, server.collect(session, list(divided), digest))
     assert len(planned.conditioning) > 0  # made before the clock runs

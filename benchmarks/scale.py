@@ -132,6 +132,7 @@ def synthesize(folder: Path, images: int) -> dict[str, Any]:
         Manager.load(),
     )
     session = open_session(config, Manager.load(), RunDir(folder / f"run-{images}"), Silent())
+    session.run.root.mkdir()
     divided, digest = server.partition(session)
     uploads = server.collect(session, list(divided), digest)
     planned = server.make_plan(session, uploads)
