@@ -26,6 +26,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+import fgl.plugins.generators
 from fgl.core import server
 from fgl.core.manager import Manager
 from fgl.core.opening import load_config, open_session
@@ -37,6 +38,8 @@ from fgl.plugins.classifiers.networks import build
 from fgl.plugins.classifiers.options import ClassifierOptions
 from fgl.plugins.classifiers.trained import Network
 from fgl.plugins.generators.quiet import quiet
+
+_EMBEDDED = Path(fgl.plugins.generators.__file__).parent / "tiny"
 
 
 def synthesis(images: int, repeats: int, folder: Path) -> dict[str, Any]:
@@ -82,7 +85,7 @@ def synthesis(images: int, repeats: int, folder: Path) -> dict[str, Any]:
     from diffusers import StableDiffusionPipeline
 
     with quiet():
-        whole = StableDiffusionPipeline.from_pretrained(options.model, safety_checker=None)
+        whole = StableDiffusionPipeline.from_pretrained(_EMBEDDED, safety_checker=None)
     whole.to(painter._dtype)
     whole.set_progress_bar_config(disable=True)
     names = session.info.class_names
