@@ -67,6 +67,7 @@ class Session:
                 raise
         else:
             value, seconds = record["value"], record["seconds"]
+            self.run.checkpoints(name, "").drop()  # killed between the commit and this, it would lie there for good
             self.reused.append(name)
         self.seconds[name] = round(seconds, 2)
         self.manager.stage_finished(
