@@ -71,7 +71,6 @@ def ingest_command(
     from fgl.core import intake
     from fgl.core.opening import open_session, save_config, saved_config
     from fgl.core.orchestrator import clients_of
-    from fgl.core.status import missing_clients
     from fgl.core.store import RunDir
     from fgl.core.types import Silent
 
@@ -104,7 +103,7 @@ def ingest_command(
                 save_config(folder, resolved)
             clients, _, _ = clients_of(session)
             found = intake.ingest(session, clients, files, replace)
-            missing = missing_clients(session, list(clients))
+            missing = intake.missing(folder, clients)
     if as_json:
         print(json.dumps({"files": found, "missing": missing}, ensure_ascii=False))
     else:

@@ -10,7 +10,20 @@ FGLError                     1
  ├─ DataError                4   a dataset cannot be read, or does not hold what it should
  │   ├─ BadImageError            one image cannot be decoded; names it
  │   └─ PartitionError           the samples cannot be divided as asked
- ├─ UploadError              5   an upload is refused; says which rule it broke
+ ├─ UploadError              5   an upload is refused; `rule` says by which rule
+ │   ├─ ClientFailedError        answer: the client did not send one
+ │   ├─ UploadSizeError          size: more bytes or rows than the caps
+ │   ├─ UploadFormatError        format: not a file of this format, read strictly
+ │   ├─ UploadChecksumError      checksum: damaged on its way
+ │   ├─ UploadSenderError        sender: not on the list, or not the one that was asked
+ │   ├─ UploadRoundError         round: made for another round
+ │   ├─ UploadReplayError        replay: for another run, sent twice, or of a client that was taken out
+ │   ├─ UploadEncoderError       encoder: encoded by another model
+ │   ├─ UploadClassesError       classes: another class list, or ids outside of it
+ │   ├─ UploadShapeError         shape: arrays that are missing, undeclared, or of another dtype or shape
+ │   ├─ UploadValueError         value: numbers that are not finite or out of bounds
+ │   ├─ UploadWeightError        weight: weights out of bounds
+ │   └─ TooFewUploadsError       quorum: fewer accepted than the run needs
  ├─ ModelError               6   a foundation model cannot be found, loaded or used as asked
  └─ StoreError               7   the run directory cannot be used
 """

@@ -242,6 +242,12 @@ def _refusals(run: RunDir) -> Path:
     return run.path("server", "refused.json")
 
 
+def missing(run: RunDir, clients: Sequence[str]) -> list[str]:
+    """Clients of whom there is no upload yet, and that were not taken out."""
+    out = set(forgotten(run))
+    return [name for name in clients if name not in out and kept(run, name) is None]
+
+
 # --- taking a client out --------------------------------------------------------------------------------------------
 
 

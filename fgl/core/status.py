@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from fgl.core import controls, intake, server, training
+from fgl.core import controls, server, training
 from fgl.core.config import PROMPTS_CONTROL
 from fgl.core.errors import StoreError
 from fgl.core.opening import other_prompts
@@ -138,9 +138,3 @@ def _partial(session: Session, name: str, inputs: Mapping[str, Any] | None) -> s
         done = sum(server.shard_store(session).done(shard) for shard in planned)
         return f"{done} of {len(planned)} shards are there" if done else ""
     return "a checkpoint is there" if run.checkpoints(name, digest_of(inputs)).load() is not None else ""
-
-
-def missing_clients(session: Session, clients: list[str]) -> list[str]:
-    """Clients of whom there is no upload yet, and that were not taken out."""
-    out = set(intake.forgotten(session.run))
-    return [name for name in clients if name not in out and intake.kept(session.run, name) is None]
