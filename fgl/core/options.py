@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from pydantic import BaseModel, ConfigDict
+
+if TYPE_CHECKING:
+    from fgl.core.types import ModelUse
 
 
 class Options(BaseModel):
@@ -13,3 +18,7 @@ class Options(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=True, protected_namespaces=())
+
+    def models(self) -> tuple[ModelUse, ...]:
+        """Models that a run with these options pulls, for `fgl models`; none unless a subclass says otherwise."""
+        return ()

@@ -57,6 +57,23 @@ class Component:
     api_version: int = API_VERSION
 
 
+@dataclass(frozen=True, slots=True)
+class ModelUse:
+    """A model that a component's options name (see `Options.models`).
+
+    model: Hub id, or a folder. revision: branch, tag or commit, None where it is locked on the first pull. mirrors: Hub
+    ids that hold the same files, for when the Hub no longer has `model`. files: patterns of all files that are needed.
+    client_files: of those that a client needs. licence: as its source states it.
+    """
+
+    model: str
+    revision: str | None = None
+    mirrors: tuple[str, ...] = ()
+    files: tuple[str, ...] = ("*",)
+    client_files: tuple[str, ...] = ()
+    licence: str = "not stated"
+
+
 class ImageSet(Protocol):
     """Labelled images that are decoded when asked for."""
 

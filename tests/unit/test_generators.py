@@ -430,7 +430,7 @@ def _run(code: str, cache: Path, **environment: str) -> str:
 
 def _refusal(cache: Path, model: str, **environment: str) -> str:
     code = (
-        "from fgl.core.errors import ModelError\nfrom fgl.plugins.generators.hub import resolve\n"
+        "from fgl.core.errors import ModelError\nfrom fgl.plugins.generators.sources import resolve\n"
         f"try: resolve({model!r}, 'v1', ['unet'])\nexcept ModelError as error: print(error)"
     )
     return _run(code, cache, **environment)

