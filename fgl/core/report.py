@@ -110,8 +110,11 @@ def markdown(session: Session, result: dict[str, Any], sheets: Sequence[Path]) -
     for path in sheets:
         name = info.class_names[int(path.name.partition("-")[0])]
         lines += [f"**{_cell(name)}**", "", f"![{_cell(name)}](<{path.relative_to(session.run.root).as_posix()}>)", ""]
-    lines += [f"Set digest: `{result['synthetic']['digest']}`", "", "## Generator", ""]
-    lines += [f"- {key}: {value}" for key, value in result["generator"].items()]
+    lines += [f"Set digest: `{result['synthetic']['digest']}`", ""]
+    if result["synthetic"]["redrawn"]:
+        lines += [f"{result['synthetic']['redrawn']:,} images were blanked by the safety checker and drawn again.", ""]
+    lines += ["## Generator", ""]
+    lines += [f"- {key}: {value}" for key, value in (result["generator"] | result["synthetic"]["notes"]).items()]
     lines += ["", "## Data", "", f"- {info.name}: {info.licence}", f"- {info.attribution}" if info.attribution else ""]
     lines += [f"- {len(info.skipped)} unreadable images left out:"] if info.skipped else []
     lines += [f"  - {name}" for name in info.skipped]

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fgl.core import client, intake, plan
+from fgl.core import client, intake, plan, synthesis
 from fgl.core.errors import DataError, UploadError
 from fgl.core.shards import ShardStore, read_plan, read_shards, write_plan
 from fgl.core.store import digest_of
@@ -18,7 +18,7 @@ from fgl.core.types import ClientUpload, Conditioning, LabelledPixels, Shard
 
 if TYPE_CHECKING:
     from fgl.core.session import Session
-    from fgl.core.types import Pixels, PlanItem
+    from fgl.core.types import PlanItem
 
 
 def partition_inputs(session: Session) -> dict[str, Any]:
@@ -225,8 +225,8 @@ def aggregate(session: Session, uploads: Sequence[ClientUpload]) -> Conditioning
 
 def divide(session: Session, conditioning: Conditioning) -> list[Shard]:
     """Conditioning → shards to fill."""
-    synthesis = session.config.synthesis
-    return plan.make_plan(conditioning, synthesis.images_per_class, session.config.seed, synthesis.shard_size)
+    options = session.config.synthesis
+    return plan.make_plan(conditioning, options.images_per_class, session.config.seed, options.shard_size)
 
 
 def missing_classes(session: Session, conditioning: Conditioning) -> list[str]:
@@ -253,11 +253,22 @@ def synthesize(session: Session, planned: Plan) -> dict[str, Any]:
     folder = session.run.path("server", "shards")
 
     def work(_: str) -> tuple[Any, list[Path]]:
-        made = fill(session, folder, planned, "synthesize")
-        images = ((row["image_id"], row["label"], rgb.tobytes()) for row, rgb in read_shards(folder, planned.shards))
+        made, notes = fill(session, folder, planned, "synthesize")
+        redrawn = 0
+
+        def images() -> Iterator[tuple[str, int, bytes]]:
+            nonlocal redrawn
+            for row, rgb in read_shards(folder, planned.shards):
+                redrawn += row["draw"] > 0
+                yield row["image_id"], row["label"], rgb.tobytes()
+
+        digest = plan.set_digest(images())
         total = sum(len(shard.items) for shard in planned.shards)
         names = [f"shard-{shard.index:05d}.{kind}" for shard in planned.shards for kind in ("parquet", "json")]
-        value = {"images": total, "images_reused": total - made, "digest": plan.set_digest(images)}
+        value = {
+            "images": total, "images_reused": total - made, "images_redrawn": redrawn, "digest": digest,
+            "notes": dict(notes),
+        }  # fmt: skip
         return value, [folder / name for name in names]
 
     value, _ = session.stage("synthesize", synthesize_inputs(session, planned.digest), work)
@@ -265,27 +276,9 @@ def synthesize(session: Session, planned: Plan) -> dict[str, Any]:
     return dict(value)
 
 
-def fill(session: Session, folder: Path, planned: Plan, label: str) -> int:
-    """Make `folder` hold exactly the planned shards, synthesizing the images that it does not hold in any shard.
-
-    Returns how many those were. label: what the progress display calls it."""
-    store = shard_store(session, folder)
-    left = store.begin(planned.shards)
-    missing = sum(len(shard.items) - len(store.have(shard.items)) for shard in left)
-    with session.progress.track(label, missing) as task:
-        synthesizer = session.generator.synthesizer(session.device) if missing else None
-
-        def one(shard: Shard) -> None:
-            def make(items: tuple[PlanItem, ...]) -> Pixels:
-                assert synthesizer is not None
-                part = Shard(shard.index, items)
-                return np.concatenate(list(synthesizer.synthesize(part, planned.conditioning, task.advance)))
-
-            store.write(shard, make)
-
-        session.executor.run(left, one)
-    store.end(planned.shards)
-    return missing
+def fill(session: Session, folder: Path, planned: Plan, label: str) -> tuple[int, Mapping[str, object]]:
+    """Make `folder` hold exactly the planned shards: see `synthesis.fill`."""
+    return synthesis.fill(session, shard_store(session, folder), planned.shards, lambda: planned.conditioning, label)
 
 
 def shard_store(session: Session, folder: Path | None = None) -> ShardStore:

@@ -266,6 +266,15 @@ class LabelledPixels:
         return len(self.labels)
 
 
+@dataclass(frozen=True, slots=True)
+class Painted:
+    """A batch of images. pixels: uint8 [b, h, w, 3]. blanked: positions of images that must not be kept; they are asked
+    for again with the next draw of their item."""
+
+    pixels: Pixels
+    blanked: tuple[int, ...] = ()
+
+
 class Progress(Protocol):
     """Where long work reports to. The default swallows everything."""
 

@@ -229,8 +229,8 @@ def test_the_server_needs_no_text_encoder(own: Path) -> None:
     done: list[int] = []
     painter, rows = make(own, batch_size=2).synthesizer("cpu"), conditioning(arrays, indices, 3)
     batches = list(painter.synthesize(shard([0, 1, 1, 0, 1]), rows, done.append))
-    assert [batch.shape for batch in batches] == [(2, SIDE, SIDE, 3), (2, SIDE, SIDE, 3), (1, SIDE, SIDE, 3)]
-    assert all(batch.dtype == np.uint8 for batch in batches)
+    assert [batch.pixels.shape for batch in batches] == [(2, SIDE, SIDE, 3), (2, SIDE, SIDE, 3), (1, SIDE, SIDE, 3)]
+    assert all(batch.pixels.dtype == np.uint8 for batch in batches)
     assert done == [2, 2, 1]
 
 
@@ -240,10 +240,11 @@ def test_a_guidance_range_is_drawn_from_each_images_seed(shared: Path) -> None:
     assert draw_guidance((1.0, 3.0), 7) == drawn[7]
     arrays, indices = make(shared).encoder("cpu").encode(PROMPTS[:2])
     rows = conditioning(arrays, indices, 2)
-    ranged = next(make(shared, guidance_scale=[1.5, 9.0]).synthesizer("cpu").synthesize(shard([0, 0]), rows, silent))
+    painter = make(shared, guidance_scale=[1.5, 9.0]).synthesizer("cpu")
+    ranged = next(painter.synthesize(shard([0, 0]), rows, silent)).pixels
     for k in (0, 1):
         scale = draw_guidance((1.5, 9.0), 100 + k)
-        fixed = next(make(shared).synthesizer("cpu").synthesize(shard([0, 0], scale), rows, silent))
+        fixed = next(make(shared).synthesizer("cpu").synthesize(shard([0, 0], scale), rows, silent)).pixels
         np.testing.assert_allclose(ranged[k].astype(int), fixed[k], atol=1)
     assert (ranged[0] != ranged[1]).any()
 
@@ -253,7 +254,8 @@ def test_an_items_guidance_comes_before_its_rows_and_that_before_the_options(sha
     painter = make(shared).synthesizer("cpu")
 
     def paint(item: float | None, row: float) -> bytes:
-        return next(painter.synthesize(shard([0], item), conditioning(arrays, indices, 1, [row]), silent)).tobytes()
+        rows = conditioning(arrays, indices, 1, [row])
+        return next(painter.synthesize(shard([0], item), rows, silent)).pixels.tobytes()
 
     assert paint(None, np.nan) == paint(2.0, np.nan) == paint(None, 2.0) == paint(2.0, 9.0)
     assert paint(None, 9.0) == paint(9.0, np.nan) != paint(None, np.nan)
