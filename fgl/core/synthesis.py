@@ -1,12 +1,12 @@
-"""Fills shards: the generator paints, threads beside it encode and commit, so that it never waits for a file."""
+"""Fills shards: the generator paints, and threads beside it encode, so that it waits for the commit of a shard alone.
+
+It does wait for that: painting on meanwhile would lose more than one shard where the process is killed just then."""
 
 from __future__ import annotations
 
 import os
-from collections import deque
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from fgl.core import plan
@@ -38,7 +38,7 @@ def fill(
     missing = {shard.index: store.missing(shard.items) for shard in left}
     total = sum(len(items) for items in missing.values())
     notes: Mapping[str, object] = {}
-    with session.progress.track(label, total) as task, Writer(store) as writer:
+    with session.progress.track(label, total) as task, ThreadPoolExecutor(_WRITERS, "fgl-encode") as pool:
         synthesizer = session.generator.synthesizer(session.device) if total else None
 
         def one(shard: Shard) -> None:
@@ -46,14 +46,18 @@ def fill(
             if missing[shard.index]:
                 wanted = Shard(shard.index, missing[shard.index])
                 for item, pixels in _paint(session, synthesizer, wanted, conditioning(), task.advance):
-                    made[item.image_id] = writer.encode(item, pixels)
-            writer.commit(shard, made)
+                    made[item.image_id] = pool.submit(_encode, item, pixels)
+            store.write(shard, {name: drawn.result() for name, drawn in made.items()})
 
         session.executor.run(left, one)
         if synthesizer is not None:
             notes = dict(synthesizer.notes())
     store.end(shards)
     return total, notes
+
+
+def _encode(item: PlanItem, pixels: Any) -> Drawn:
+    return Drawn(item, png(pixels))
 
 
 def _paint(
@@ -81,46 +85,3 @@ def _paint(
         f"{len(wanted)} images of {', '.join(names)} were blanked by the safety checker in each of {MOST_DRAWS} draws; "
         "change the prompts of these classes, or switch generator.safety_checker off"
     )
-
-
-class Writer:
-    """Encodes images and commits shards in threads of its own.
-
-    Whatever fails there is raised at the next call, or at the end. No more than two shards are under way, so that
-    memory does not grow where the disk is slower than the generator."""
-
-    def __init__(self, store: ShardStore) -> None:
-        self._store, self._pool = store, ThreadPoolExecutor(_WRITERS, "fgl-writer")
-        self._commits: deque[Future[None]] = deque()
-        self._lock = Lock()  # executors may fill several shards at once
-
-    def __enter__(self) -> Writer:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
-        self._pool.shutdown(wait=True, cancel_futures=kind is not None)
-        if kind is None:
-            self._settle(0)
-
-    def encode(self, item: PlanItem, pixels: Any) -> Future[Drawn]:
-        if self._commits and self._commits[0].done():
-            self._settle(len(self._commits) - 1)
-        return self._pool.submit(lambda: Drawn(item, png(pixels)))
-
-    def commit(self, shard: Shard, made: Mapping[str, Future[Drawn]]) -> None:
-        # Its images are ahead of it in the queue, so waiting for them in a thread of the pool comes to an end.
-        work = self._pool.submit(
-            lambda: self._store.write(shard, {name: drawn.result() for name, drawn in made.items()})
-        )
-        with self._lock:
-            self._commits.append(work)
-        self._settle(1)
-
-    def _settle(self, left: int) -> None:
-        """Wait until at most `left` commits are under way; raise what went wrong in the others."""
-        while True:
-            with self._lock:
-                if len(self._commits) <= left:
-                    return
-                first = self._commits.popleft()
-            first.result()
