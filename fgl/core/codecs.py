@@ -11,7 +11,7 @@ Shape legend: n rows, s tokens, d channels, t distinct texts, b bytes.
 from __future__ import annotations
 
 import math
-import unicodedata
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +36,8 @@ TEXTS, OFFSETS, PROMPTS, NEGATIVES = "text", "text.offsets", "text.index", "nega
 none."""
 MAX_TEXT = 2000
 """Characters of one text. Text encoders read some dozens of words."""
+# Controls, the line and the paragraph separator, surrogates. Marks that join emoji or turn a script around are text.
+_UNFIT = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 # A smaller scale would be a subnormal number, which some processors flush to zero.
 _LEAST = float(np.finfo(np.float32).tiny)
 # Numbers that are looked at together: what a check needs beside the array stays at some megabytes, whatever its size.
@@ -208,7 +210,7 @@ def unfit(text: str) -> str:
     """Why a text is not taken, "" where it is."""
     if len(text) > MAX_TEXT:
         return f"has {len(text)} characters; the cap is {MAX_TEXT}"
-    if any(unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp") for letter in text):
+    if _UNFIT.search(text):
         return "holds a control character, a line break or half of a character"
     return ""
 

@@ -370,19 +370,23 @@ def _check_columns(columns: Mapping[str, Array], classes: int, domains: int) -> 
 def _texts(
     tensors: dict[str, Array], metadata: Mapping[str, Any], expected: Expected, rows: int
 ) -> list[tuple[str, str | None]]:
-    """(text, negative text) of each row. What they become is counted before anything is encoded: a short text is an
-    array of a hundred kilobytes."""
-    counted = [len(tensors[codecs.OFFSETS]) - 1 if codecs.OFFSETS in tensors and tensors[codecs.OFFSETS].ndim else 0,
+    """(text, negative text) of each row. What they become is counted before anything is encoded, and as far as it is
+    known before a text is looked at: a short one is an array of a hundred kilobytes."""
+    arrays = expected.declaration.arrays
+    each = {spec.name: 4 * math.prod(spec.shape) for spec in arrays}
+
+    def count(shared: int) -> None:
+        grown = sum(each[spec.name] * (shared if spec.shared else rows) for spec in arrays)
+        said = f"texts that become {grown} bytes of embeddings; the cap is {expected.max_bytes} (upload.max_megabytes)"
+        _require(grown <= expected.max_bytes, UploadSizeError, said)
+
+    count(0)
+    counted = [tensors[codecs.OFFSETS].size - 1 if codecs.OFFSETS in tensors else 0,
                tensors[codecs.TEXTS].size if codecs.TEXTS in tensors else 0]  # fmt: skip
     texts = codecs.unpack_texts(tensors, rows)
     _require(metadata["texts"] == counted, UploadFormatError, f"texts is {metadata['texts']}, expected {counted}")
     _require(not metadata["error"], UploadFormatError, "errors of a codec that has none")
-    # a row without a negative text may be given that of an empty one
-    shared = min(rows, len({negative for _, negative in texts} | {None}))
-    each = {spec.name: 4 * math.prod(spec.shape) for spec in expected.declaration.arrays}
-    grown = sum(each[spec.name] * (shared if spec.shared else rows) for spec in expected.declaration.arrays)
-    said = f"texts that become {grown} bytes of embeddings; the cap is {expected.max_bytes} (upload.max_megabytes)"
-    _require(grown <= expected.max_bytes, UploadSizeError, said)
+    count(min(rows, len({negative or "" for _, negative in texts})))  # without one, a row has that of an empty text
     return texts
 
 

@@ -404,8 +404,9 @@ def test_a_short_text_that_becomes_a_large_array_counts_as_what_it_becomes() -> 
     grown = 4 * 12 * (1000 + 1)  # every row, and the embedding of an empty negative text
     assert len(data) < grown
     assert len(decode(data, replace(TEXTS, max_bytes=grown)).prompts) == 1000
-    with pytest.raises(errors.UploadSizeError, match=f"become {grown} bytes of embeddings; the cap is {grown - 1}"):
-        decode(data, replace(TEXTS, max_bytes=grown - 1))
+    for cap, becomes in ((grown - 1, grown), (len(data), 4 * 12 * 1000)):
+        with pytest.raises(errors.UploadSizeError, match=f"become {becomes} bytes of embeddings; the cap is {cap} "):
+            decode(data, replace(TEXTS, max_bytes=cap))
 
 
 def test_every_kind_of_refusal_has_a_rule_of_its_own() -> None:
