@@ -122,13 +122,17 @@ def check_quantized(name: str, values: Array, scale: Array, bound: float) -> Non
     for start in range(0, len(flat), PIECE):
         if int(flat[start : start + PIECE].min()) < -127:
             raise UploadValueError(f"refused: {name} holds -128: int8 is symmetric, from -127 to 127")
-    # A sign, infinity and NaN show in the bits of what would otherwise pass as zero or need a rule of its own.
-    bits = np.ascontiguousarray(scale).view(np.uint32)
-    normal = (bits == 0) | ((bits >= np.float32(_LEAST).view(np.uint32)) & (bits < np.float32(np.inf).view(np.uint32)))
-    if not bool(normal.all()):
-        raise UploadValueError(f"refused: {name}{SCALE} holds numbers that are negative, not finite, or subnormal")
-    with np.errstate(over="ignore"):
-        if not bool((scale * np.float32(127) <= bound).all()):
+    least, beyond = (int(np.float32(one).view(np.uint32)) for one in (_LEAST, np.inf))
+    scales = np.ascontiguousarray(scale).reshape(-1)
+    for start in range(0, len(scales), PIECE):
+        part = scales[start : start + PIECE]
+        # A sign, infinity and NaN show in the bits of what would otherwise pass as zero or need a rule of its own.
+        bits = part.view(np.uint32)
+        if not bool(((bits == 0) | ((bits >= least) & (bits < beyond))).all()):
+            raise UploadValueError(f"refused: {name}{SCALE} holds numbers that are negative, not finite, or subnormal")
+        with np.errstate(over="ignore"):
+            largest = float((part * np.float32(127)).max())
+        if largest > bound:
             raise UploadValueError(f"refused: {name} stands for numbers beyond {bound:g}")
 
 
