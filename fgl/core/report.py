@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = 1
 _COLUMNS, _ROWS = 10, 3
+_READ, _INVERTED = "texts are read by the server", "embeddings can be inverted to text"
 
 
 def contact_sheets(session: Session, folder: Path, shards: Sequence[Shard]) -> list[Path]:
@@ -88,18 +89,31 @@ def markdown(session: Session, result: dict[str, Any], sheets: Sequence[Path]) -
         "",
         "## What crossed the boundary",
         "",
-        f"- {up['bytes_total']:,} bytes of embeddings from {len(up['bytes_per_client'])} clients, "
-        f"codec {result['config']['upload']['codec']}",
-        f"- the same prompts as text would be {up['text_bytes_total']:,} bytes",
+        f"- {up['bytes_total']:,} bytes of {_sent(up)} from {len(up['bytes_per_client'])} clients, codec {up['codec']}",
         f"- FedAvg with this classifier sends {up['fedavg_bytes_per_round']:,} bytes a round "
         "(model bytes × 2 × clients)",
-        "- embeddings can be inverted to text, and class ids with weights are a histogram of each client's labels: "
-        "neither is a privacy guarantee",
+        f"- {_READ if 'text' in up['codec_error'] else _INVERTED}, and class ids with weights are a histogram of each "
+        "client's labels: neither is a privacy guarantee",
     ]
     lines += [f"- {client}, rule {one['rule']}: {one['reason']}" for client, one in up["refused"].items()]
+    lines += ["", "The same rows, by codec; whole files, their headers included:", ""]
+    lines += ["| codec | bytes | | largest absolute error | relative RMS error |", "|---|---|---|---|---|"]
+    lines += [_codec_row(codec, one, up["codec_error"].get(codec)) for codec, one in up["bytes_by_codec"].items()]
+    lines += [
+        "",
+        "Errors are the clients' own account of what their codec did, the largest of any client and array; the "
+        "relative one is ‖x − q‖ / ‖x‖ over an array. Only a codec that was used has them.",
+        "",
+        "| client | bytes sent |",
+        "|---|---|",
+        *(f"| {client} | {size:,} |" for client, size in up["bytes_per_client"].items()),
+    ]
     missing = result["synthetic"]["missing_classes"]
     if missing:
-        lines += [f"- no client holds these classes, so there is no image of them: {', '.join(map(_cell, missing))}"]
+        lines += [
+            "",
+            f"- no client holds these classes, so there is no image of them: {', '.join(map(_cell, missing))}",
+        ]
     lines += ["", "## Top-1 by class", "", "| class | top-1 |", "|---|---|"]
     lines += [f"| {_cell(name)} | {value:.1%} |" for name, value in result["result"]["per_class"].items()]
     lines += ["", "## Samples of each client", "", "| client | " + " | ".join(map(_cell, info.class_names)) + " |"]
@@ -120,6 +134,18 @@ def markdown(session: Session, result: dict[str, Any], sheets: Sequence[Path]) -
     lines += [f"  - {name}" for name in info.skipped]
     lines += ["", "## Configuration", "", "```yaml", session.config.to_yaml().strip(), "```", ""]
     return "\n".join(lines)
+
+
+def _sent(up: dict[str, Any]) -> str:
+    return " and ".join({"texts" if codec == "text" else "embeddings": 0 for codec in up["codec_error"]})
+
+
+def _codec_row(codec: str, one: dict[str, Any], error: dict[str, dict[str, float]] | None) -> str:
+    largest, rms = (
+        max((each[kind] for each in (error or {}).values()), default=None) for kind in ("max_abs", "relative_rms")
+    )
+    shown = ["" if largest is None else f"{largest:.3g}", "" if rms is None else f"{rms:.3g}"]
+    return f"| {codec} | {one['total']:,} | {one['how']} | {' | '.join(shown)} |"
 
 
 def _cell(text: str) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fgl.core import client, intake, plan, synthesis
+from fgl.core import client, intake, plan, synthesis, upload
 from fgl.core.errors import DataError, UploadError
 from fgl.core.shards import ShardStore, read_plan, read_shards, write_plan
 from fgl.core.store import digest_of
@@ -54,8 +54,9 @@ def request_inputs(session: Session, partition_digest: str) -> dict[str, Any]:
     config = session.config
     return {
         "partition": partition_digest, "prompt_strategy": config.prompt_strategy.model_dump(),
-        "generator": dict(session.generator.encoding()), "codec": config.upload.codec, "run_id": config.upload.run_id,
-        "seed": config.seed, "round": client.ROUND, "device": session.device.split(":")[0],
+        "generator": dict(session.generator.encoding()), "codec": config.upload.codec, "format": upload.VERSION,
+        "run_id": config.upload.run_id, "seed": config.seed, "round": client.ROUND,
+        "device": session.device.split(":")[0],
     }  # fmt: skip
 
 
@@ -72,12 +73,12 @@ def collect(session: Session, clients: Sequence[str], partition_digest: str) -> 
 
     def work(_: str) -> tuple[Any, list[Path]]:
         federation = session.manager.create("federation", session.config.federation)
-        expected = intake.expectation(session, clients)
+        expected, encoding = intake.expectation(session, clients), intake.Encoding(session)
         asked = [name for name in clients if name not in intake.forgotten(session.run)]
         _drop_others(session, asked)
         request = digest_of(request_inputs(session, partition_digest))
         answered = {name: found for name in asked if (found := _answered(session, name, request)) is not None}
-        manifests, refused = intake.judged(session, answered, expected)
+        manifests, refused = intake.judged(session, answered, expected, encoding)
 
         def payload(client_id: str) -> bytes:
             private = session.run.path("clients", client_id, "private")
@@ -86,15 +87,14 @@ def collect(session: Session, clients: Sequence[str], partition_digest: str) -> 
         left = [name for name in asked if name not in answered]
         for client_id, reply in federation.call(left, client.PREPARE, payload, session.progress):
             try:
-                intake.accept(session, intake.failed(reply), expected, client_id, request)
+                intake.accept(session, intake.failed(reply), expected, client_id, request, encoding)
                 manifests[client_id] = _manifest(session, client_id)
             except UploadError as error:
                 refused[client_id] = intake.refuse(session, client_id, error)
         for client_id in refused:  # what it sent for other inputs is not to stand in for what was refused
-            intake.upload_path(session.run, client_id).unlink(missing_ok=True)
-            intake.upload_path(session.run, client_id).with_suffix(".json").unlink(missing_ok=True)
+            intake.drop_upload(session.run, client_id)
         intake.check_enough(session, len(manifests), len(asked), refused)
-        return intake.summary(manifests, refused), _files(session, manifests)
+        return intake.summary(session, manifests, refused), _files(session, manifests)
 
     value, _ = session.stage("clients", clients_inputs(session, partition_digest), work)
     return dict(value)
@@ -106,9 +106,9 @@ def gather_inputs(session: Session, clients: Sequence[str]) -> dict[str, Any]:
     there = {name: intake.kept(session.run, name) for name in clients if name not in out}
     return {
         "clients": digest_of(sorted(clients)), "upload": session.config.upload.model_dump(),
-        "generator": dict(session.generator.encoding()), "round": client.ROUND,
+        "generator": dict(session.generator.encoding()), "round": client.ROUND, "format": upload.VERSION,
         "classes": list(session.info.class_names),
-        "files": {name: None if found is None else found["sha256"] for name, found in sorted(there.items())},
+        "files": {**dict.fromkeys(sorted(there)), **intake.identities(session, there)},
         "refused": sorted(intake.refusals(session.run)),
     }  # fmt: skip
 
@@ -129,10 +129,11 @@ def gather(session: Session, clients: Sequence[str]) -> dict[str, Any]:
                     f"without it by fgl server forget --client {name}"
                 )
         kept = {name: _manifest(session, name) for name, digest in inputs["files"].items() if digest is not None}
-        manifests, refused = intake.judged(session, kept, intake.expectation(session, clients))
+        expected, encoding = intake.expectation(session, clients), intake.Encoding(session)
+        manifests, refused = intake.judged(session, kept, expected, encoding)
         refused = {**intake.refusals(session.run), **refused}
         intake.check_enough(session, len(manifests), len(inputs["files"]), refused)
-        return intake.summary(manifests, refused), _files(session, manifests)
+        return intake.summary(session, manifests, refused), _files(session, manifests)
 
     value, _ = session.stage("clients", inputs, work)
     return dict(value)
@@ -157,7 +158,7 @@ def _files(session: Session, manifests: Mapping[str, Any]) -> list[Path]:
 
 def _drop_others(session: Session, clients: Sequence[str]) -> None:
     """Remove what an earlier run in this folder left of clients that are not of this one."""
-    there = {path.stem for path in session.run.path("server", "uploads").glob("*.*")}
+    there = {path.stem for kind in ("uploads", "encoded") for path in session.run.path("server", kind).glob("*.*")}
     there |= {path.name for path in session.run.path("clients").glob("*")}
     intake.drop(session.run, there - set(clients))
 

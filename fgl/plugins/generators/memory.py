@@ -37,7 +37,7 @@ def _even(count: float, most: int) -> int:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether the device or the computer had no memory left for a tensor."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+    if isinstance(error, torch.cuda.OutOfMemoryError | MemoryError):
         return True
     return isinstance(error, RuntimeError) and any(
         sign in str(error) for sign in ("DefaultCPUAllocator: can't allocate", "not enough memory", "out of memory")
