@@ -17,10 +17,12 @@ from pathlib import Path
 
 from fgl.core.errors import ModelError
 from fgl.hub.pulling import Plan, pull
+from fgl.hub.reasons import size
 from fgl.hub.state import State, Verdict, folder_of, state, verify
 
 __all__ = [
-    "Plan", "State", "Verdict", "commit_of", "folder_of", "is_hub_id", "is_local", "pull", "resolve", "state", "verify",
+    "Plan", "State", "Verdict", "commit_of", "folder_of", "is_hub_id", "is_local", "pull", "resolve", "size", "state",
+    "verify",
 ]  # fmt: skip
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")

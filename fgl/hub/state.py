@@ -25,7 +25,8 @@ class State:
 
     model: the repository that is there, which may be a mirror. how: see `held`. commit: None where nothing is pinned,
     locked or pulled. cache: "all", "client" (what a client needs), "part" or "no". cached: bytes. client, all: bytes
-    that a fresh pull downloads, None where they are not known; why says the reason. folder: where it is or would be.
+    that a fresh pull downloads, None where they are not known; why says the reason. reachable: whether the Hub gave an
+    answer, or was not asked. folder: where it is or would be.
     """
 
     model: str
@@ -36,6 +37,7 @@ class State:
     client: int | None = None
     all: int | None = None
     why: str = ""
+    reachable: bool = True
     folder: Path | None = None
 
 
@@ -65,22 +67,24 @@ def state(use: ModelUse, *, ask: bool = True) -> State:
     repository = source.repository
     commit = repository.commit(source.revision) or repository.seen(source.revision)
     listing = None if commit is None else repository.listing(commit)
-    why = ""
+    why, reachable = "", True
     if listing is None and (constants.HF_HUB_OFFLINE or not ask):
-        why = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else "the Hub was not asked"
+        why = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else "the Hub is not asked"
     elif listing is None:
         try:
             listing = fetch_listing(source.model, commit or source.revision, timeout=_PATIENCE, patience=_PATIENCE)
         except Exception as error:  # of whichever HTTP library the client uses
-            unreachable = "the Hub cannot be reached"
-            why = unreachable if is_unreachable(error) else explain(source.model, source.revision, error)
+            reachable = not is_unreachable(error)
+            why = explain(source.model, source.revision, error)
     client = all_ = None
     if listing is not None:
         client = sum(file.size for file in listing.select(use.client_files)) if use.client_files else None
         all_ = sum(file.size for file in listing.select(use.files))
     cached, kind = _extent(repository, commit, listing, use)
     home = None if commit is None else repository.snapshot(commit)
-    return State(source.model, held(repository, source.revision), commit, kind, cached, client, all_, why, home)
+    return State(
+        source.model, held(repository, source.revision), commit, kind, cached, client, all_, why, reachable, home
+    )
 
 
 def verify(use: ModelUse, progress: Progress | None = None) -> Verdict:

@@ -51,8 +51,8 @@ class Fault:
     """What goes wrong with requests whose "METHOD /path" the pattern is found in.
 
     status, code, retry_after: an error answer with X-Error-Code and Retry-After. delay: seconds before the answer. The
-    others are of a file's content. flip: position of a byte that is sent wrong. cut: bytes after which the connection is
-    closed. pause: seconds between two pieces of CHUNK bytes. times: how often, -1 for always.
+    others are of a file's content. flip: position of a byte that is sent wrong. cut: bytes after which the connection
+    is closed. pause: seconds between two pieces of CHUNK bytes. times: how often, -1 for always.
     """
 
     pattern: re.Pattern[str]

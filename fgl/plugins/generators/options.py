@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator
 
 from fgl.core.options import Options
+from fgl.core.types import ModelUse
 
 GuidanceRange = Annotated[tuple[float, float], Field(strict=False)]
 
@@ -62,6 +63,15 @@ class StableDiffusionOptions(Options):
         if not (math.isfinite(low) and math.isfinite(high) and 0 <= low <= high <= 100):
             raise ValueError("must be a number from 0 to 100, or [low, high] with low <= high within them")
         return value
+
+    def models(self) -> tuple[ModelUse, ...]:
+        """The one model, in the halves that clients and server need; none where it ships with fgl."""
+        from fgl.plugins.generators.sources import EMBEDDED, WEIGHTS, patterns
+
+        if self.model.startswith(EMBEDDED):
+            return ()
+        client = tuple(patterns(["text_encoder"]))
+        return (ModelUse(self.model, self.revision, files=tuple(patterns(WEIGHTS)), client_files=client),)
 
     @property
     def guidance_range(self) -> tuple[float, float]:
