@@ -21,8 +21,8 @@ from fgl.hub.reasons import size
 from fgl.hub.state import State, Verdict, folder_of, state, verify
 
 __all__ = [
-    "Plan", "State", "Verdict", "commit_of", "folder_of", "is_hub_id", "is_local", "pull", "resolve", "size", "state",
-    "verify",
+    "Plan", "State", "Verdict", "commit_of", "folder_of", "is_hub_id", "is_local", "pull", "repository_of", "resolve",
+    "size", "state", "verify",
 ]  # fmt: skip
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
@@ -57,6 +57,13 @@ def is_hub_id(model: str) -> bool:
 def is_local(model: str) -> bool:
     """Whether `model` names a folder rather than a Hub repository."""
     return Path(model).expanduser().is_dir()
+
+
+def repository_of(folder: Path) -> str | None:
+    """The Hub id that a folder of the Hub cache was pulled from, which may be a mirror's; None for any other folder."""
+    if commit_of(folder) is None or not folder.parent.parent.name.startswith("models--"):
+        return None
+    return folder.parent.parent.name.removeprefix("models--").replace("--", "/")
 
 
 def commit_of(folder: Path) -> str | None:

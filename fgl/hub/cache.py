@@ -4,6 +4,7 @@ Beside what the client keeps of a repository (`blobs/`, `snapshots/`, `refs/`), 
     refs/fgl-locked/HEAD          the commit that the default branch is locked to; a named branch or tag by its own name
     .fgl/<commit>.json            names, sizes and digests of all files of the commit, as the Hub listed them
     .fgl/<commit>.checked.json    path → [bytes, time of change] of files whose content was compared with the listing
+    .fgl/mirror-of.json           models for which this repository was taken, because the Hub did not have them
     blobs/<sha256>.fgl.incomplete a file on its way, see remote.py; `hf cache prune` removes it
 The client takes the locks for references, so that removing a revision removes its lock, and pruning keeps it.
 """
@@ -134,6 +135,14 @@ class Repository:
         for file in wrong:
             marks.pop(file.path, None)
         _write(self._record(commit, ".checked"), json.dumps(marks, indent=0))
+
+    def stands_in_for(self, model: str) -> bool:
+        return bool(_read_json(self.folder / ".fgl" / "mirror-of.json").get(model))
+
+    def stand_in_for(self, model: str) -> None:
+        known = _read_json(self.folder / ".fgl" / "mirror-of.json")
+        if not known.get(model):
+            _write(self.folder / ".fgl" / "mirror-of.json", json.dumps(known | {model: True}))
 
     def remove(self, commit: str, file: File) -> None:
         """Link, what it points to, and so on: the client may share a file between repositories."""

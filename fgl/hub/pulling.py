@@ -75,7 +75,7 @@ def pull(
         raise ModelError(f"model: cannot update {model} while HF_HUB_OFFLINE is set; unset it")
     asked = sources(model, revision, mirrors)
     if not update and (found := in_cache(asked, patterns)) is not None:
-        return found[1]
+        return found
     if constants.HF_HUB_OFFLINE:
         return as_the_client_has_it(asked, patterns)
     absent: Exception | None = None
@@ -101,6 +101,7 @@ def pull(
                     return folder
             raise ModelError(f"model: {explain(source.model, source.revision, error)}") from error
         if source.mirror:
+            source.repository.stand_in_for(model)
             log.warning(
                 "the Hub has no model %s that can be read, or it is private: its mirror %s is used, at commit %s",
                 model, source.model, folder.name,
@@ -129,17 +130,20 @@ def held(repository: Repository, revision: str | None) -> str:
     return "none" if repository.locked(revision) is None else "locked"
 
 
-def in_cache(asked: Sequence[Source], patterns: Sequence[str]) -> tuple[Source, Path] | None:
-    """The first source whose commit is known and whose files are all there and right."""
+def in_cache(asked: Sequence[Source], patterns: Sequence[str]) -> Path | None:
+    """The snapshot of the first source whose commit is known and whose files are all there and right. Of the mirrors,
+    only those that were taken for this model before: another model may be gated, and not gone."""
     for source in asked:
         repository = source.repository
+        if source.mirror and not repository.stands_in_for(asked[0].model):
+            continue
         commit = repository.commit(source.revision)
         listing = None if commit is None else repository.listing(commit)
         if commit is None or listing is None:
             continue
         files = listing.select(patterns)
         if files and all(repository.present(commit, file) for file in files) and not _wrong(repository, commit, files):
-            return source, repository.snapshot(commit)
+            return repository.snapshot(commit)
     return None
 
 
@@ -228,7 +232,8 @@ def _listing(source: Source, known: str | None) -> Listing:
 
 
 def as_the_client_has_it(asked: Sequence[Source], patterns: Sequence[str]) -> Path:
-    """A snapshot in the cache that some other program has pulled, by the client's own judgement; nothing is asked."""
+    """A snapshot in the cache that some other program has pulled, by the client's own judgement, or that of a mirror;
+    nothing is asked."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
@@ -240,9 +245,12 @@ def as_the_client_has_it(asked: Sequence[Source], patterns: Sequence[str]) -> Pa
         listing = repository.listing(commit)
         if listing is not None:
             files = listing.select(patterns)
-            if files and all(repository.present(commit, file) for file in files):
-                return repository.snapshot(commit)
-            continue
+            whole = files and all(repository.present(commit, file) for file in files)
+            if not whole or _wrong(repository, commit, files):
+                continue
+            if source.mirror:
+                log.warning("%s is not in the cache: its mirror %s is used", asked[0].model, source.model)
+            return repository.snapshot(commit)
         try:
             wanted = [pattern for pattern in patterns if not pattern.startswith("!")]
             found = snapshot_download(source.model, revision=commit, allow_patterns=wanted, local_files_only=True)

@@ -52,15 +52,16 @@ def fetch_listing(
 
 
 def patiently(call: Callable[[], T], *, patience: float = PATIENCE) -> T:
-    """The call's result, tried again where the server asks for a pause, fails by itself or drops the connection: the
-    client does not for listings. Not where there is no connection at all."""
-    end, pause = time.monotonic() + patience, 1.0
+    """The call's result, tried again where the server asks for a pause or fails by itself, and once where it drops the
+    connection or is silent: the client does not for listings. Not where there is no connection at all."""
+    end, pause, drops = time.monotonic() + patience, 1.0, 0
     while True:
         try:
             return call()
         except Exception as error:
-            dropped = any(type(cause).__name__ in _BROKEN for cause in causes(error))
-            if not (is_unreachable(error) and (status(error) is not None or dropped)):
+            if status(error) is None and any(type(cause).__name__ in _BROKEN for cause in causes(error)):
+                drops += 1
+            if not is_unreachable(error) or (status(error) is None and drops != 1):
                 raise
             wait = retry_after(error)
             wait = pause if wait is None else wait

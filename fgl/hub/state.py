@@ -130,7 +130,7 @@ def folder_of(use: ModelUse, patterns: Sequence[str]) -> Path | None:
     """The model's folder where all files that match are there; nothing is asked."""
     asked = sources(use.model, use.revision, use.mirrors)
     if (found := in_cache(asked, patterns)) is not None:
-        return found[1]
+        return found
     try:
         return as_the_client_has_it(asked, patterns)
     except ModelError:
@@ -141,6 +141,8 @@ def _present(asked: Sequence[Source]) -> Source | None:
     """The first source of which the cache has a snapshot."""
     for source in asked:
         repository = source.repository
+        if source.mirror and not repository.stands_in_for(asked[0].model):
+            continue
         commit = repository.commit(source.revision) or repository.seen(source.revision)
         if commit is not None and repository.snapshot(commit).is_dir():
             return source
