@@ -8,12 +8,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from fgl.core.errors import ModelError
 from fgl.core.types import Progress, ProgressTask
 from fgl.hub.cache import File, Listing, Repository, cache, is_commit
-from fgl.hub.reasons import causes, disk_full, explain, is_full, is_unreachable, not_cached, size
+from fgl.hub.reasons import brief, causes, disk_full, explain, is_full, is_unreachable, not_cached, size
 from fgl.hub.remote import download, fetch_listing
 
 log = logging.getLogger(__name__)
@@ -101,7 +102,7 @@ def pull(
                     return folder
             raise ModelError(f"model: {explain(source.model, source.revision, error)}") from error
         if source.mirror:
-            source.repository.stand_in_for(model)
+            _remember(partial(source.repository.stand_in_for, model))
             log.warning(
                 "the Hub has no model %s that can be read, or it is private: its mirror %s is used, at commit %s",
                 model, source.model, folder.name,
@@ -158,9 +159,23 @@ def _wrong(repository: Repository, commit: str, files: Sequence[File]) -> list[F
     right = [file for file in unread if file not in wrong]
     for file in wrong:
         log.warning("%s of %s is damaged in the cache: it is pulled again", file.path, repository.model)
-        repository.remove(commit, file)
-    repository.mark(commit, right, wrong)
+        try:
+            repository.remove(commit, file)
+        except OSError as error:
+            raise ModelError(
+                f"model: {home / file.path} is damaged and cannot be replaced ({brief(error)}); ask whoever keeps that "
+                f"cache, or set HF_HOME to a folder of your own, then `fgl models pull {repository.model}`"
+            ) from error
+    _remember(lambda: repository.mark(commit, right, wrong))
     return wrong
+
+
+def _remember(write: Callable[[], None]) -> None:
+    """A cache that many share may be one that only some can write to: then what is there is read again next time."""
+    try:
+        write()
+    except OSError as error:
+        log.info("cannot write to the cache: %s", brief(error))
 
 
 def _pull_from(
@@ -201,15 +216,18 @@ def _pull_from(
                 if early:
                     repository.lock(source.revision, commit)
                     early = False
-        repository.save(listing)
-        repository.mark(commit, files)
-        if locks:
+        if missing and locks:
             repository.lock(source.revision, commit)
     except OSError as error:
         if not is_full(error):
             raise
         left, free = _left(repository, commit, files), shutil.disk_usage(_existing(home)).free
         raise disk_full(source.model, cache(), left, free) from error
+    if not missing:
+        _remember(lambda: repository.save(listing))
+        _remember(lambda: repository.mark(commit, files))
+        if locks:
+            _remember(lambda: repository.lock(source.revision, commit))
     return repository.snapshot(commit)
 
 

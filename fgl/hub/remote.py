@@ -10,12 +10,15 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urljoin, urlsplit
 
 from fgl.core.errors import ModelError
 from fgl.hub.cache import File, Listing, Repository, check_path
 from fgl.hub.reasons import brief, causes, is_unreachable, retry_after, status
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfFileMetadata
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -47,7 +50,12 @@ def fetch_listing(
         if sha256 and not re.fullmatch("[0-9a-f]{64}", sha256):
             raise ModelError(f"model: {model} lists {one.rfilename} with a checksum that is none: {sha256[:80]!r}")
         total = one.lfs.size if one.lfs is not None else one.size
-        files.append(File(check_path(one.rfilename, model), total or 0, sha256, "" if sha256 else one.blob_id or ""))
+        if total is None:
+            raise ModelError(
+                f"model: {constants.ENDPOINT} lists {one.rfilename} of {model} without its size, so nothing could be "
+                "checked; set HF_ENDPOINT to a mirror that speaks the Hub's whole protocol, or unset it"
+            )
+        files.append(File(check_path(one.rfilename, model), total, sha256, "" if sha256 else one.blob_id or ""))
     return Listing(found.id, found.sha, tuple(files))
 
 
@@ -84,6 +92,8 @@ def download(repository: Repository, commit: str, file: File, advance: Callable[
             compared = file.sha256 != "" and _fetch(repository, commit, file, advance)
         except _WrongContentError:
             continue
+        if not compared:  # the client waits however long it is told to: a busy Hub is met here, with a bound
+            _head(repository, commit, file)
         path = patiently(lambda: _link(repository, commit, file))
         if compared:
             return
@@ -135,7 +145,7 @@ def _no_bars(wanted: bool) -> Iterator[None]:
 def _fetch(repository: Repository, commit: str, file: File, advance: Callable[[int], None]) -> bool:
     """Bring an LFS file among the blobs; False where it is left to the client. Raises _WrongContentError, and then
     nothing of the file is kept."""
-    from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url
+    from huggingface_hub import constants, hf_hub_url
     from huggingface_hub.utils import WeakFileLock, build_hf_headers
 
     blob = repository.folder / "blobs" / file.sha256
@@ -149,11 +159,7 @@ def _fetch(repository: Repository, commit: str, file: File, advance: Callable[[i
                 advance(file.size)
                 return True
             blob.unlink()
-        headers = build_hf_headers(library_name="fgl")
-        url = hf_hub_url(repository.model, file.path, revision=commit)
-        metadata = patiently(
-            lambda: get_hf_file_metadata(url, headers=dict(headers), timeout=constants.HF_HUB_ETAG_TIMEOUT)
-        )
+        metadata = _head(repository, commit, file)
         if metadata.xet_file_data is not None and _wants_xet(file):
             return False
         if metadata.etag != file.sha256:
@@ -162,7 +168,8 @@ def _fetch(repository: Repository, commit: str, file: File, advance: Callable[[i
                 f"{file.sha256} and {metadata.etag}; nothing is pulled from it"
             )
         with _Part(blob.with_name(f"{file.sha256}.fgl.incomplete"), advance) as part:
-            _fill(part, url, headers, file.size)
+            url = hf_hub_url(repository.model, file.path, revision=commit)
+            _fill(part, url, build_hf_headers(library_name="fgl"), file.size)
             if part.digest() != file.sha256:
                 part.restart()
                 part.path.unlink()
@@ -170,6 +177,15 @@ def _fetch(repository: Repository, commit: str, file: File, advance: Callable[[i
             part.sync()
         part.path.replace(blob)
     return True
+
+
+def _head(repository: Repository, commit: str, file: File) -> HfFileMetadata:
+    from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url
+    from huggingface_hub.utils import build_hf_headers
+
+    url, timeout = hf_hub_url(repository.model, file.path, revision=commit), constants.HF_HUB_ETAG_TIMEOUT
+    headers = build_hf_headers(library_name="fgl")
+    return patiently(lambda: get_hf_file_metadata(url, headers=dict(headers), timeout=timeout))
 
 
 def _wants_xet(file: File) -> bool:

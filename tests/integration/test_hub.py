@@ -176,6 +176,16 @@ def test_the_clients_own_tools_read_the_cache_without_a_complaint(hub: Hub, tmp_
     assert not list((tmp_path / "hub").rglob("HEAD"))
 
 
+def test_a_cache_that_cannot_be_written_to_is_used_nevertheless(hub: Hub, tmp_path: Path) -> None:
+    commit = hub.push("who/model", FILES)
+    pull = "from huggingface_hub import snapshot_download as pull; pull('who/model')"
+    subprocess.run([sys.executable, "-c", pull], env=hub.env(tmp_path), check=True, capture_output=True)
+    repository = next(tmp_path.rglob("models--*"))
+    for name in (".fgl", "refs/fgl-locked"):
+        (repository / name).write_text("in the way")
+    assert [one.commit for one in resolve(hub.env(tmp_path), call(), call(revision=commit))] == [commit, commit]
+
+
 # --- locks
 
 
@@ -352,7 +362,7 @@ def test_what_the_hub_refuses_says_what_to_do(hub: Hub, tmp_path: Path) -> None:
     ):
         for word in words:
             assert word in answer.error, answer
-        assert answer.seconds < 10
+        assert answer.seconds < 60  # and not for an hour
     assert not list(tmp_path.rglob("fgl-locked"))
     (wrong,) = resolve(hub.env(tmp_path, HF_TOKEN="hf_wrong"), call("who/gated"))
     assert "the token that is set is not accepted (401)" in wrong.error
@@ -366,9 +376,10 @@ def test_a_pause_that_the_hub_asks_for_is_kept(hub: Hub, tmp_path: Path) -> None
     hub.fault("GET", BIG, status=503, retry_after=1, times=1)
     hub.fault("HEAD", BIG, status=429, retry_after=1, times=1)
     hub.fault("GET", "README.md", status=503, retry_after=0, times=1)
+    hub.fault("HEAD", "model_index.json", status=429, retry_after=1, times=1)
     (answer,) = resolve(hub.env(tmp_path), call())
     assert holds(answer.path, FILES)
-    assert 3 <= answer.seconds < 10
+    assert answer.seconds >= 4
 
 
 def test_a_hub_that_does_not_answer_is_not_waited_for(hub: Hub, tmp_path: Path) -> None:
@@ -378,7 +389,7 @@ def test_a_hub_that_does_not_answer_is_not_waited_for(hub: Hub, tmp_path: Path) 
     (answer,) = resolve(environment, call())
     assert "cannot be reached" in answer.error
     assert "set HF_ENDPOINT to a mirror" in answer.error
-    assert answer.seconds < 10
+    assert answer.seconds < 60  # and not for an hour
     hub.faults.clear()
     assert resolve(environment, call(patterns=CLIENT))[0].commit == commit
     nobody = {**environment, "HF_ENDPOINT": "http://127.0.0.1:9"}
