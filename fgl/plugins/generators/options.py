@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from fgl.core.options import Options
+from fgl.core.types import ModelUse
 from fgl.plugins.generators.presets import EMBEDDED, LICENCES, PINNED
-
-if TYPE_CHECKING:
-    from fgl.core.types import ModelUse
 
 GuidanceRange = Annotated[tuple[float, float], Field(strict=False)]
 Pair = Annotated[tuple[int, int], Field(strict=False)]
@@ -159,7 +157,6 @@ class StableDiffusionOptions(Options):
 
     def models(self) -> tuple[ModelUse, ...]:
         """The pipeline, the LoRA and the safety checker, as far as these options name them."""
-        from fgl.core.types import ModelUse
         from fgl.plugins.generators import layouts
 
         layout = {"StableDiffusionPipeline": layouts.STABLE_DIFFUSION}.get(self._pipeline, layouts.STABLE_DIFFUSION_XL)
