@@ -145,13 +145,18 @@ class Repository:
             _write(self.folder / ".fgl" / "mirror-of.json", json.dumps(known | {model: True}))
 
     def remove(self, commit: str, file: File) -> None:
-        """Link, what it points to, and so on: the client may share a file between repositories."""
+        """Link, what it points to, and so on: the client may share a file between repositories, or copy it where there
+        are no links. Nothing where there is no link."""
         path = self.snapshot(commit) / file.path
+        if not os.path.lexists(path):
+            return
         while path.is_symlink():
             target = path.parent / os.readlink(path)
             path.unlink()
             path = target
         path.unlink(missing_ok=True)
+        if file.sha256 or file.blob_id:
+            (self.folder / "blobs" / (file.sha256 or file.blob_id)).unlink(missing_ok=True)
 
     def _mark(self, commit: str, file: File) -> list[int]:
         status = (self.snapshot(commit) / file.path).stat()

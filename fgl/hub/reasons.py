@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import errno
+import re
+import time
 from collections.abc import Iterator
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 
 from fgl.core.errors import ModelError
@@ -113,10 +116,6 @@ def status(error: BaseException) -> int | None:
 
 def retry_after(error: BaseException) -> float | None:
     """Seconds that the server asks to wait: by Retry-After, a number or a date, or by its rate limit."""
-    import re
-    import time
-    from email.utils import parsedate_to_datetime
-
     for cause in causes(error):
         headers = getattr(getattr(cause, "response", None), "headers", None)
         if headers is None:
@@ -146,8 +145,9 @@ def causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def brief(error: BaseException) -> str:
-    """Kind and first line: what the HTTP libraries say below it is their own traceback."""
-    lines = str(error).strip().splitlines()
+    """Kind and first line: what the HTTP libraries say below it is their own traceback. Without what follows a question
+    mark in an address: that may be a signature which lets anybody in."""
+    lines = re.sub(r"(https?://[^\s?]+)\?[^\s'\"]*", r"\1", str(error)).strip().splitlines()
     return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
 
 

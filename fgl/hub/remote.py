@@ -305,7 +305,7 @@ def _attempt(part: _Part, url: str, headers: Mapping[str, str], size: int) -> No
                 if part.size > size:
                     return
             return
-    raise ModelError(f"model: {url} redirects more than {_REDIRECTS} times")
+    raise ModelError(f"model: {urlsplit(url).hostname} redirects more than {_REDIRECTS} times; is HF_ENDPOINT right?")
 
 
 @contextmanager

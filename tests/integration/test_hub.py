@@ -256,7 +256,8 @@ def test_a_dropped_connection_is_taken_up_again(hub: Hub, tmp_path: Path) -> Non
     hub.fault("GET", "README.md", cut=3, times=1)
     (answer,) = resolve(hub.env(tmp_path), call())
     assert holds(answer.path, FILES)
-    assert [one.range for one in hub.downloads(BIG)] == [0, 100_000, 200_000]
+    first, second, third = (one.range for one in hub.downloads(BIG))
+    assert first == 0 < second < third <= 200_000
 
 
 def test_two_processes_at_once_pull_a_file_once(hub: Hub, tmp_path: Path) -> None:

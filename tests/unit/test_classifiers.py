@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from importlib import import_module
@@ -23,6 +26,7 @@ from fgl.plugins.classifiers import fgl_classifiers
 from fgl.plugins.classifiers.fitting import TransformersClassifier, batches, rate, seen_in
 from fgl.plugins.classifiers.networks import build
 from fgl.plugins.classifiers.options import ClassifierOptions
+from fgl.testing.hub import Hub
 
 NAMES = ('a "quoted" name', "road/highway", "森林")
 TINY: dict[str, Any] = {
@@ -174,6 +178,25 @@ def test_a_saved_folder_is_a_pretrained_model_for_other_classes(tmp_path: Path, 
     for name, array in model.state("last").items():
         if not name.startswith("classifier"):
             assert np.array_equal(wider[0][name].numpy(), array)
+
+
+def test_a_pretrained_model_of_the_hub_is_pulled_without_its_pickles(hub: Hub, tmp_path: Path):
+    built = build(ClassifierOptions(**TINY), NAMES, 0)
+    built.save_pretrained(tmp_path / "net")
+    (tmp_path / "net" / "pytorch_model.bin").write_bytes(b"pickle")
+    hub.push("who/net", tmp_path / "net")
+    code = (
+        "from fgl.plugins.classifiers.networks import build\n"
+        "from fgl.plugins.classifiers.options import ClassifierOptions\n"
+        "model = build(ClassifierOptions(pretrained='who/net', image_size=32), ('a', 'b', 'c'), 0)\n"
+        "print(sum(parameter.sum().item() for name, parameter in model.base_model.named_parameters()))"
+    )
+    environment = {**hub.env(tmp_path / "home"), "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert float(done.stdout) == pytest.approx(sum(one.sum().item() for one in built.base_model.parameters()), rel=1e-5)
+    assert sorted(one.path.rpartition("/")[2] for one in hub.downloads()) == ["config.json", "model.safetensors"]
+    (use,) = ClassifierOptions(pretrained="who/net", revision="v1").models()
+    assert (use.model, use.revision) == ("who/net", "v1")
 
 
 def test_weights_of_another_architecture_are_refused(tmp_path: Path):

@@ -14,7 +14,7 @@ from fgl import hub
 from fgl.core.errors import ModelError
 from fgl.hub.cache import File, Listing, Repository, check_path
 from fgl.hub.pulling import sources
-from fgl.hub.reasons import is_full, is_unreachable, retry_after
+from fgl.hub.reasons import brief, is_full, is_unreachable, retry_after
 from fgl.testing.hub import git_blob
 
 COMMIT = "0123456789" * 4
@@ -55,6 +55,11 @@ def test_reasons_are_found_in_what_an_error_was_raised_from() -> None:
     assert is_unreachable(TimeoutError())
     assert not is_unreachable(_AnswerError(404))
     assert not is_unreachable(OSError(errno.EACCES, "denied"))
+
+
+def test_an_address_is_quoted_without_its_signature() -> None:
+    error = ValueError("403 for url 'https://cdn.example/a/b?Signature=abc&Key=d', sorry\nmore")
+    assert brief(error) == "ValueError: 403 for url 'https://cdn.example/a/b', sorry"
 
 
 @pytest.mark.parametrize("path", ["../x", "/x", "a/../../x", "a\\b", ""])

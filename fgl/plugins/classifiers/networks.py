@@ -15,7 +15,8 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_CLASSIFICATIO
 from transformers.utils import logging
 
 from fgl.core.errors import ModelError
-from fgl.plugins.classifiers.options import ClassifierOptions
+from fgl.hub import is_hub_id, is_local, resolve
+from fgl.plugins.classifiers.options import PRETRAINED_FILES, ClassifierOptions
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -119,11 +120,13 @@ def _from_weights(options: ClassifierOptions, labels: dict[str, Any]) -> PreTrai
     source = str(options.pretrained)
     if (source.startswith((".", "/", "~")) or source.count("/") > 1) and not Path(source).is_dir():
         raise ModelError(f"pretrained: no folder {source}; expected a folder with config.json and model.safetensors")
+    folder = source
+    if is_hub_id(source) and not is_local(source):
+        folder = str(resolve(source, options.revision, PRETRAINED_FILES))
     try:
         with quiet():
             model, info = AutoModelForImageClassification.from_pretrained(
-                source,
-                revision=options.revision or "main",
+                folder,
                 dtype=torch.float32,
                 ignore_mismatched_sizes=True,  # the head has another number of classes
                 use_safetensors=True,

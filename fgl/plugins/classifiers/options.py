@@ -7,6 +7,12 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from fgl.core.options import Options
+from fgl.core.types import ModelUse
+
+PRETRAINED_FILES = (
+    "config.json", "README.md", "model.safetensors", "model.safetensors.index.json", "model-*-of-*.safetensors",
+)  # fmt: skip
+"""What is pulled of a pretrained model of the Hub: no pickles, no code."""
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -120,6 +126,10 @@ class ClassifierOptions(AugmentationOptions):
         description="arithmetic of the forward pass; auto: bf16 where the device is fast at it. Weights are fp32",
     )
     channels_last: bool = Field(True, description="memory layout of convolutions; faster on most devices")
+
+    def models(self) -> tuple[ModelUse, ...]:
+        """The pretrained model, where there is one."""
+        return () if self.pretrained is None else (ModelUse(self.pretrained, self.revision, files=PRETRAINED_FILES),)
 
     @model_validator(mode="before")
     @classmethod
