@@ -13,7 +13,7 @@ import torch
 from fgl import hub
 from fgl.core.errors import ModelError
 from fgl.core.types import ArraySpec, Declaration
-from fgl.hub import commit_of
+from fgl.hub import commit_of, repository_of
 from fgl.plugins.generators.encoding import NEGATIVE, PromptEncoder
 from fgl.plugins.generators.folder import ModelFolder, sha256
 from fgl.plugins.generators.layouts import CHECKER_FILES, STABLE_DIFFUSION, STABLE_DIFFUSION_XL, Layout
@@ -112,8 +112,8 @@ class StableDiffusion:
         return found
 
     def describe(self) -> Mapping[str, object]:
-        """For the report. commit: what a Hub model was locked to, None for a folder. parameters: by part. Needs all
-        weights in place, but reads only their headers."""
+        """For the report. repository, commit: where a Hub model came from, which may be a mirror, and what it was
+        locked to; None for a folder. parameters: by part. Needs all weights in place, but reads only their headers."""
         parts = (*self.layout.encoders, *self.layout.painters)
         options, folder = self.options, self._folder(*parts)
         height, width = self._size(folder)
@@ -122,6 +122,7 @@ class StableDiffusion:
         return {
             "model": options.model,
             "revision": options.revision,
+            "repository": repository_of(folder.path),
             "commit": commit_of(folder.path),
             "licence": folder.licence(),
             "parameters": {**counts, "total": sum(counts.values())},
