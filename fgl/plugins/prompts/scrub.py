@@ -37,6 +37,11 @@ _CAPITAL_WORDS = (
     "cd pc x-ray t-shirt north south east west"
 )
 _CAPITALS = frozenset(_CAPITAL_WORDS.split())
+_ORPHAN = re.compile(
+    r"\b(?:an?|the)\s+(?=(?:in|on|of|at|by|for|from|with|and|or|to|is|are|next|near|under|over|behind)\b|[,.;:])", re.I
+)
+_LITTLE_WORDS = "a an the in on of at by for from with and or to is are it its his her their this that one two three"
+_LITTLE = frozenset(_LITTLE_WORDS.split())
 _TITLE_CASE = 0.5  # share of capitalised words inside sentences from which capitals say nothing
 
 
@@ -57,8 +62,13 @@ def scrub(
         texts = _without_names(texts, kept, counts)
     if "rare" in kinds:
         texts = _without_rare(texts, kept, rare_below, counts)
-    changed = {text: trim(text) for text in set(texts)}
-    return [old if old == text else changed[text] for old, text in zip(captions, texts, strict=True)], counts
+    return [old if old == text else _tidy(text) for old, text in zip(captions, texts, strict=True)], counts
+
+
+def _tidy(text: str) -> str:
+    """Without what words leave behind that were taken out: "with a on her wrist". Empty where no word says anything."""
+    text = trim(_ORPHAN.sub("", " ".join(text.split())))
+    return text if any(word.casefold() not in _LITTLE for word, _ in _words(text)) else ""
 
 
 def _without(pattern: re.Pattern[str], text: str, kind: str, kept: Collection[str], counts: Counter[str]) -> str:
@@ -135,15 +145,14 @@ def _words(text: str) -> list[tuple[str, int]]:
 
 
 def _base(word: str) -> str:
-    return word.casefold().replace("’", "'").removesuffix("'s")
+    word = word.casefold().replace("’", "'").removesuffix("'s")
+    # Singular and plural are one word. What this makes of "glass" is no word, but the same one every time.
+    return word[:-1] if len(word) > 3 and word.endswith("s") else word
 
 
 def _forms(text: str) -> set[str]:
-    """Words of a class name as captions may have them: singular, plural, and its numbers."""
-    words = {_base(word) for word, _ in _words(text)} | set(text.casefold().split())
-    return (
-        words | {f"{word}s" for word in words} | {f"{word}es" for word in words} | {w.removesuffix("s") for w in words}
-    )
+    """Words of a class name as `_base` has them, and its numbers."""
+    return {_base(word) for word, _ in _words(text)} | set(text.casefold().split())
 
 
 __all__ = ["KINDS", "scrub"]
