@@ -21,6 +21,8 @@ from transformers import (
     GitForCausalLM,
     GPT2Config,
     GPT2LMHeadModel,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     PreTrainedTokenizerFast,
@@ -29,7 +31,7 @@ from transformers import (
     ViTConfig,
 )
 
-Kind = Literal["blip", "blip-2", "git", "vision-encoder-decoder"]
+Kind = Literal["blip", "blip-2", "git", "vision-encoder-decoder", "llava"]
 
 SIDE = 32
 """Of an image as the models take it, pixels."""
@@ -45,6 +47,10 @@ _LAYERS: dict[str, Any] = {
     "hidden_size": _WIDTH, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2,
 }  # fmt: skip
 
+_LLAVA_PROCESSOR = """{"processor_class": "LlavaProcessor", "patch_size": 8, "num_additional_image_tokens": 1,
+ "vision_feature_select_strategy": "default"}
+"""
+
 
 def save_captioner(folder: Path, kind: Kind = "blip", *, seed: int = 0, words: str = WORDS) -> Path:
     """Write a model that captions, with its tokenizer and image processor, to `folder`, and return it.
@@ -55,10 +61,13 @@ def save_captioner(folder: Path, kind: Kind = "blip", *, seed: int = 0, words: s
         torch.manual_seed(seed)
         model, tokenizer, processor = {
             "blip": _blip, "blip-2": _blip2, "git": _git, "vision-encoder-decoder": _encoder_decoder,
+            "llava": _llava,
         }[kind](words.split())  # fmt: skip
         _loud(model)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    if kind == "llava":
+        (folder / "processor_config.json").write_text(_LLAVA_PROCESSOR)
     (folder / "preprocessor_config.json").write_text(
         f'{{"image_processor_type": "{processor}", "size": {{"height": {SIDE}, "width": {SIDE}}}, '
         f'"crop_size": {{"height": {SIDE}, "width": {SIDE}}}}}\n'
@@ -140,6 +149,27 @@ def _encoder_decoder(words: list[str]) -> tuple[PreTrainedModel, PreTrainedToken
     if model.generation_config is not None:
         model.generation_config.min_new_tokens = 3  # left to itself it ends at once
     return model, tokenizer, "ViTImageProcessor"
+
+
+def _llava(words: list[str]) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, str]:
+    """A model that is asked rather than prompted: it has a chat template."""
+    tokenizer = _word_tokenizer(words, "<unk>", bos_token="<s>", eos_token="</s>", pad_token="<pad>")
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<image>"]})
+    tokenizer.chat_template = (
+        "{% for message in messages %}{% for part in message['content'] %}"
+        "{{ '<image> ' if part['type'] == 'image' else part['text'] }}{% endfor %}{% endfor %}"
+    )
+    config = LlavaConfig(
+        vision_config={"model_type": "clip_vision_model", **_vision()},
+        text_config={
+            "model_type": "llama", "vocab_size": len(tokenizer), "max_position_embeddings": 128,
+            "num_key_value_heads": 2, "bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id,
+            "pad_token_id": tokenizer.pad_token_id, **_LAYERS,
+        },
+        image_token_index=len(tokenizer) - 1,
+        vision_feature_layer=-1,
+    )  # fmt: skip
+    return LlavaForConditionalGeneration(config), tokenizer, "CLIPImageProcessor"
 
 
 def _vision() -> dict[str, Any]:

@@ -52,6 +52,7 @@ class Captioner:
                 f"{models.brief(error)}; expected preprocessor_config.json (or processor_config.json) and the "
                 "tokenizer's files beside the weights"
             ) from error
+        models.check_tokenizer(self._tokenizer, self._model, options.model)
         if options.prefix and self._kind == "vision-encoder-decoder":
             raise ModelError(
                 f"prefix: got {options.prefix!r}, but {options.model} takes no words; expected an empty prefix"

@@ -50,8 +50,8 @@ class CaptionCache:
                 os.fsync(file.fileno())
         except OSError as error:
             raise StoreError(
-                f"cannot write {self._path}: {error.strerror or error}; captions that are done are kept: make room, or "
-                "make the folder writable, and run the same command again"
+                f"cannot write {self._path}: {error.strerror or error}; what is in it is kept: make room, or make the "
+                "folder writable, and run the same command again"
             ) from error
 
 
@@ -78,7 +78,9 @@ def _read(path: Path, model: str) -> dict[str, str]:
     except FileNotFoundError:
         pass
     except OSError as error:
-        raise StoreError(f"cannot read {path}: {error.strerror or error}") from error
+        raise StoreError(
+            f"cannot read {path}: {error.strerror or error}; expected a file that was written here before, or none"
+        ) from error
     return known
 
 

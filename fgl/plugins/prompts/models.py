@@ -64,6 +64,17 @@ def _wanted(auto_class: Any) -> str:
     return "a model that captions images" if "Image" in auto_class.__name__ else "a causal language model"
 
 
+def check_tokenizer(tokenizer: Any, loaded: Any, model: str) -> None:
+    """Raises ModelError for one that knows too few of the model's words: transformers makes an empty one up where its
+    files are not there."""
+    needed = getattr(loaded.config.get_text_config(decoder=True), "vocab_size", 0)
+    if 2 * len(tokenizer) < needed:
+        raise ModelError(
+            f"model: the tokenizer of {model} has {len(tokenizer)} tokens and its weights {needed}; expected the "
+            "tokenizer's files (tokenizer.json, or vocab.txt and the like) beside the weights"
+        )
+
+
 def precision(dtype: Precision, device: str) -> torch.dtype:
     """auto: fp16 on a GPU, as the paper's code has it; fp32 elsewhere, where half is slow or not there."""
     if dtype == "auto":
@@ -112,4 +123,4 @@ def brief(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:300].rstrip(".")
 
 
-__all__ = ["brief", "digest", "find", "load", "precision", "quiet"]
+__all__ = ["brief", "check_tokenizer", "digest", "find", "load", "precision", "quiet"]

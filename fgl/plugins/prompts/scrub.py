@@ -22,7 +22,7 @@ _PATTERNS = {
     ),
     "handles": re.compile(r"(?<!\w)[@#]\s?\w[\w.]*"),
     # telephone numbers, dates and the like first, so that their signs go with them
-    "numbers": re.compile(r"[+(]?\d[\d\s()./:+-]{4,}\d|[#№$€£]?\s?\b[\w.,'/-]*\d[\w'/%-]*(?:[.,:]\d+)*"),
+    "numbers": re.compile(r"[+(]?\d[\d\s()./:+-]{4,}\d|(?:[#№$€£]\s?)?\b[\w.,'/-]*\d[\w'/%-]*(?:[.,:]\d+)*"),
 }  # fmt: skip
 _WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
 _TITLE = re.compile(r"\b(?:mr|mrs|ms|miss|mister|dr|prof|professor|sir|saint|st|president|senator|captain)\b\.?$", re.I)
@@ -38,7 +38,9 @@ _CAPITAL_WORDS = (
 )
 _CAPITALS = frozenset(_CAPITAL_WORDS.split())
 _ORPHAN = re.compile(
-    r"\b(?:an?|the)\s+(?=(?:in|on|of|at|by|for|from|with|and|or|to|is|are|next|near|under|over|behind)\b|[,.;:])", re.I
+    r"\b(?:(?:an?|the|named|called|nicknamed|of|by|with|from)\s+)+"
+    r"(?=(?:in|on|of|at|by|for|from|with|and|or|to|is|are|next|near|under|over|behind)\b|[,.;:])",
+    re.I,
 )
 _LITTLE_WORDS = "a an the in on of at by for from with and or to is are it its his her their this that one two three"
 _LITTLE = frozenset(_LITTLE_WORDS.split())
@@ -104,10 +106,11 @@ def _name_spans(text: str, kept: Collection[str], told: bool) -> list[tuple[int,
     spans: list[tuple[int, int]] = []
     for word, start in _words(text):
         before, span = text[:start], (start, start + len(word))
-        if _base(word) in kept or word.casefold() in _CAPITALS:
+        if _base(word) in kept:
             continue
         introduced = _TITLE.search(before.rstrip()) is not None or _NAMED.search(before) is not None
-        capital = told and word[0].isupper() and not _SENTENCE_END.search(before)
+        named = word[0].isupper() and word.casefold() not in _CAPITALS
+        capital = told and named and not _SENTENCE_END.search(before)
         # "mr john smith": a second word that is not ordinary goes with the first
         goes_on = spans and text[spans[-1][1] : start] == " " and not is_ordinary(word.casefold())
         if introduced or capital or (goes_on and _introduced(text, spans[-1][0])):
@@ -123,7 +126,9 @@ def _without_rare(texts: Sequence[str], kept: Collection[str], below: int, count
     said = Counter(word for text in texts for word in {_base(word) for word, _ in _words(text)})
 
     def rare(word: str) -> bool:
-        return said[_base(word)] < below and _base(word) not in kept and not is_ordinary(word.casefold())
+        if said[_base(word)] >= below or _base(word) in kept:
+            return False
+        return not is_ordinary(word.casefold()) and word.casefold() not in _CAPITALS
 
     return [
         _cut(text, [(start, start + len(word)) for word, start in _words(text) if rare(word)], "rare", counts)

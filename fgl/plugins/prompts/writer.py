@@ -40,6 +40,8 @@ class Writer:
                 "beside the weights"
             ) from error
 
+        models.check_tokenizer(self._tokenizer, self._model, self._name)
+
     def write(self, instruction: str, count: int, seed: str) -> list[str]:
         """Up to `count` distinct descriptions. seed: what is drawn follows from it."""
         found: dict[str, str] = {}
