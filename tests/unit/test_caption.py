@@ -104,9 +104,14 @@ def test_a_model_without_words_refuses_a_prefix(models):
         Captioner(CaptionOptions(model=str(folder), prefix="a photo of"), folder, "cpu")
 
 
-def test_half_precision_is_asked_for_by_name(models):
-    captioner = Captioner(CaptionOptions(model=str(models["blip"]), dtype="bf16"), models["blip"], "cpu")
-    assert str(captioner._model.dtype) == "torch.bfloat16"
+@pytest.mark.parametrize("dtype", ["fp16", "bf16"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_half_precision_is_asked_for_by_name(models, kind, dtype):
+    options = CaptionOptions(model=str(models[kind]), dtype=dtype, max_new_tokens=4, batch_size=2)
+    captioner = Captioner(options, models[kind], "cpu")
+    assert {"fp16": "torch.float16", "bf16": "torch.bfloat16"}[dtype] in {
+        str(parameter.dtype) for parameter in captioner._model.parameters()
+    }
     assert len(captioner.caption([Image.new("RGB", (8, 8))])) == 1
 
 

@@ -97,8 +97,10 @@ class Captioner:
                     images=[[image] for image in batch], text=[asked] * len(batch), return_tensors="pt", padding=True
                 )
             )
+        # not the model's own dtype: BLIP-2 keeps a part of itself in fp32
+        dtype = models.precision(self._options.dtype, self._device)
         return {
-            name: value.to(self._device, self._model.dtype if value.is_floating_point() else None)
+            name: value.to(self._device, dtype if value.is_floating_point() else None)
             for name, value in found.items()
             if isinstance(value, torch.Tensor)
         }

@@ -32,8 +32,8 @@ Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
 MODEL_FILES = (
     "*.safetensors", "*.safetensors.index.json", "config.json", "generation_config.json", "preprocessor_config.json",
-    "processor_config.json", "chat_template.*", "tokenizer*", "special_tokens_map.json", "added_tokens.json",
-    "vocab.*", "merges.txt", "spiece.model", "sentencepiece.bpe.model", "README.md",
+    "processor_config.json", "chat_template.*", "tokenizer*.json", "tokenizer.model", "special_tokens_map.json",
+    "added_tokens.json", "vocab.*", "merges.txt", "spiece.model", "sentencepiece.bpe.model", "README.md",
 )  # fmt: skip
 """What is pulled of a transformers model: weights without pickle, configurations, tokenizer; no code."""
 
