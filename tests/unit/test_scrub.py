@@ -11,6 +11,12 @@ from fgl.plugins.prompts.scrub import KINDS, scrub
 from fgl.plugins.prompts.vocabulary import is_ordinary, ordinary_words
 from fgl.testing.captioners import WORDS
 
+NAMES = (
+    "james mary robert patricia john jennifer michael linda david elizabeth william barbara richard susan joseph jessica "
+    "thomas sarah charles karen anna maria peter ali fatima wei yuki olga pierre hans smith johnson williams jones garcia "
+    "davis hayes müller ivanov nguyen"
+)
+
 
 @pytest.mark.parametrize(
     ("text", "expected"),
@@ -129,3 +135,14 @@ def test_the_list_of_words_holds_words_and_no_given_names():
 @pytest.mark.parametrize("word", ["sitting", "bushes", "berries", "reddish", "closest", "happily", "leafless", "man's"])
 def test_inflections_are_ordinary(word):
     assert is_ordinary(word)
+
+
+@pytest.mark.parametrize("name", NAMES.split())
+def test_common_names_are_not(name):
+    assert not is_ordinary(name)
+
+
+def test_a_title_alone_is_no_name():
+    captions = ["a captain standing on a ship", "a professor writing on a blackboard"]
+    assert scrub(captions, ["names"], (), (), 2) == (captions, Counter())
+    assert scrub(["captain haddock on a ship"], ["names"], (), (), 2) == (["captain on a ship"], {"names": 1})

@@ -108,12 +108,15 @@ def _name_spans(text: str, kept: Collection[str], told: bool) -> list[tuple[int,
         before, span = text[:start], (start, start + len(word))
         if _base(word) in kept:
             continue
-        introduced = _TITLE.search(before.rstrip()) is not None or _NAMED.search(before) is not None
+        ordinary = is_ordinary(word.casefold())
         named = word[0].isupper() and word.casefold() not in _CAPITALS
         capital = told and named and not _SENTENCE_END.search(before)
+        # "a dog called rose", but "a captain standing": a title is often no more than a word
+        called = _NAMED.search(before) is not None and word.casefold() not in _LITTLE
+        titled = _TITLE.search(before.rstrip()) is not None and not ordinary
         # "mr john smith": a second word that is not ordinary goes with the first
-        goes_on = spans and text[spans[-1][1] : start] == " " and not is_ordinary(word.casefold())
-        if introduced or capital or (goes_on and _introduced(text, spans[-1][0])):
+        goes_on = bool(spans) and not ordinary and text[spans[-1][1] : start] == " "
+        if capital or called or titled or (goes_on and _introduced(text, spans[-1][0])):
             spans.append(span)
     return spans
 

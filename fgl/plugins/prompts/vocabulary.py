@@ -27,12 +27,14 @@ def _stems(word: str) -> set[str]:
     word = word.removesuffix("'s").removesuffix("'")
     found = {word}
     for ending, others in (
-        ("ies", ("y",)), ("es", ("", "e")), ("s", ("",)), ("ied", ("y",)), ("ed", ("", "e")), ("ing", ("", "e")),
+        ("ies", ("y",)), ("es", ("",)), ("s", ("",)), ("ied", ("y",)), ("ed", ("", "e")), ("ing", ("", "e")),
         ("ier", ("y",)), ("er", ("", "e")), ("iest", ("y",)), ("est", ("", "e")), ("ily", ("y",)), ("ly", ("", "le")),
         ("y", ("", "e")), ("ish", ("", "e")), ("less", ("",)),
     ):  # fmt: skip
         stem = word.removesuffix(ending)
         if stem == word or len(stem) < 3:
+            continue
+        if ending == "es" and not stem.endswith(("s", "x", "z", "ch", "sh", "o")):  # "james" is no kind of jam
             continue
         found |= {stem + other for other in others}
         if stem[-1] == stem[-2]:  # "sitting", "reddish"
