@@ -12,9 +12,9 @@ from fgl.plugins.prompts.vocabulary import is_ordinary, ordinary_words
 from fgl.testing.captioners import WORDS
 
 NAMES = (
-    "james mary robert patricia john jennifer michael linda david elizabeth william barbara richard susan joseph jessica "
-    "thomas sarah charles karen anna maria peter ali fatima wei yuki olga pierre hans smith johnson williams jones garcia "
-    "davis hayes müller ivanov nguyen"
+    "james mary robert patricia john jennifer michael linda david elizabeth william barbara richard susan joseph "
+    "jessica thomas sarah charles karen anna maria peter ali fatima wei yuki olga pierre hans smith johnson williams "
+    "jones garcia davis hayes müller ivanov nguyen"
 )
 
 
