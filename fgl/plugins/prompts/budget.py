@@ -106,7 +106,8 @@ def _features(prompts: Sequence[Prompt], context: ClientContext) -> Floats:
             )
         rows = np.asarray(arrays["prompt_embeds"], dtype=np.float64)
         means.append(rows.reshape(len(rows), -1, rows.shape[-1]).mean(axis=1))
-    return np.concatenate(means)
+    points = np.concatenate(means)
+    return np.asarray(points - points.mean(axis=0))  # what all have in common would only cost digits
 
 
 def _plus_plus(points: Floats, weights: Floats, count: int, random: np.random.Generator) -> list[int]:
@@ -124,7 +125,8 @@ def _plus_plus(points: Floats, weights: Floats, count: int, random: np.random.Ge
 
 def _nearest(points: Floats, centres: Floats) -> NDArray[np.int64]:
     """For each point the centre nearest to it, the first of equals."""
-    distance = np.stack([((points - centre) ** 2).sum(axis=1) for centre in centres])
+    # squared distances, less the square of the point, which is the same for all centres
+    distance = (centres**2).sum(axis=1)[:, None] - 2 * centres @ points.T
     return np.asarray(distance.argmin(axis=0), dtype=np.int64)
 
 

@@ -69,7 +69,7 @@ class Captioner:
                     **inputs, max_new_tokens=self._options.max_new_tokens, num_beams=self._options.num_beams,
                     do_sample=False,
                 )  # fmt: skip
-        except torch.OutOfMemoryError as error:
+        except torch.cuda.OutOfMemoryError as error:
             raise ModelError(
                 f"batch_size: {len(batch)} images at once do not fit into the memory of {self._device}; expected a "
                 "smaller one, num_beams: 1, or a smaller model such as caption-small"

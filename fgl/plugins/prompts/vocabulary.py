@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 
@@ -13,6 +13,7 @@ def ordinary_words() -> frozenset[str]:
     return frozenset(word for line in text.splitlines() if not line.startswith("#") for word in line.split())
 
 
+@lru_cache(maxsize=100_000)
 def is_ordinary(word: str) -> bool:
     """Whether a lower-case word, an inflection of it, or each part of a compound is in the list.
 

@@ -72,7 +72,7 @@ class Writer:
                     max_new_tokens=self._options.max_new_tokens,
                     pad_token_id=self._tokenizer.eos_token_id if pad is None else pad,
                 )  # fmt: skip
-        except torch.OutOfMemoryError as error:
+        except torch.cuda.OutOfMemoryError as error:
             raise ModelError(
                 f"batch_size: {self._options.batch_size} texts at once do not fit into the memory of {self._device}; "
                 "expected a smaller one, or a smaller model"
