@@ -5,8 +5,8 @@
 First mutations that know nothing of checksums (bits, cuts, splices, edited headers): any that is accepted must mean
 what a file that was written means, and the safetensors library must read the same arrays. Then mutations with a
 checksum that fits: any that is accepted must keep every rule, as `fgl.testing.uploads` judges without the decoder's
-code. Any error that is no refusal is a crash. Last, files as large as the cap with headers made to cost memory: the
-growth of the process is measured for each and compared with the cap.
+code. Any error that is no refusal is a crash. --codec leaves out other codecs. Last, files as large as the cap with
+headers made to cost memory: the growth of the process is measured for each and compared with the cap.
 """
 
 from __future__ import annotations
@@ -19,15 +19,17 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load
 
+from fgl.core.codecs import CODECS, MAX_TEXT, TEXT
 from fgl.core.errors import UploadError
 from fgl.core.types import ArraySpec, Declaration, Prompt
-from fgl.core.upload import Expected, Sender, decode, encode
+from fgl.core.upload import Expected, Sender, decode, encode, encode_texts
 from fgl.testing.uploads import keeps_every_rule, mutants, same_arrays, same_upload, signed_mutants
 
 NAMES = ("river", "road", "sea")
@@ -35,25 +37,30 @@ DECLARATION = Declaration(
     (ArraySpec("prompt_embeds", (4, 3)), ArraySpec("negative_prompt_embeds", (4, 3), shared=True, optional=True)),
     "e" * 64,
 )
-EXPECTED = Expected(DECLARATION, ("client-0", "client-1"), 0, NAMES, 100_000, 1000, "trial")
+EXPECTED = Expected(DECLARATION, ("client-0", "client-1"), 0, NAMES, 100_000, 1000, "trial", texts=True)
 CAP = 64_000_000
 
 
-def files() -> list[bytes]:
-    """Valid uploads of several shapes."""
+def files(codecs: list[str]) -> list[bytes]:
+    """Valid uploads of several shapes in each codec."""
     draw, found = np.random.default_rng(0), []
-    for client, codec, rows, negative in (("client-0", "fp16", 1, False), ("client-0", "fp32", 3, True),
-                                          ("client-1", "fp16", 9, True)):  # fmt: skip
+    shapes = (("client-0", 1, False), ("client-1", 9, True))
+    for codec, (client, rows, negative) in product(codecs, shapes):
         prompts = [
-            Prompt(k % 3, "x", "n" if negative else None, "sketch" if k % 2 else None, 1.0 + k, 2.0 if k == 2 else None)
+            Prompt(k % 3, f"{NAMES[k % 3]} {k} 林", "n" if negative else None, "sketch" if k % 2 else None, 1.0 + k,
+                   2.0 if k == 2 else None)
             for k in range(rows)
-        ]
+        ]  # fmt: skip
         arrays = {"prompt_embeds": draw.standard_normal((rows, 4, 3)).astype(np.float32)}
         indices = {}
         if negative:
             arrays["negative_prompt_embeds"] = draw.standard_normal((1, 4, 3)).astype(np.float32)
             indices["negative_prompt_embeds"] = np.zeros(rows, np.int32)
-        found.append(encode(Sender(client, 0, NAMES, "trial"), DECLARATION, codec, prompts, arrays, indices))
+        sender = Sender(client, 0, NAMES, "trial")
+        if codec == TEXT:
+            found.append(encode_texts(sender, prompts))
+        else:
+            found.append(encode(sender, DECLARATION, codec, prompts, arrays, indices))
     return found
 
 
@@ -62,13 +69,14 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=100_000)
     parser.add_argument("--signed", type=int, default=20_000)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--codec", choices=CODECS, action="append", help="may be given again; default: all")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--memory", help=argparse.SUPPRESS)  # measures one case, in a process of its own
     args = parser.parse_args()
     if args.memory:
         print(json.dumps(growth(args.memory)))
         return
-    valid = files()
+    valid = files(args.codec or list(CODECS))
     meanings = [decode(data, EXPECTED) for data in valid]
     result = {"command": " ".join(["python", "benchmarks/fuzz_uploads.py", *sys.argv[1:]])}
     for kind, made in (
@@ -122,18 +130,26 @@ def headed(header: bytes, size: int) -> bytes:
     return struct.pack("<Q", len(header)) + header + bytes(size - 8 - len(header))
 
 
-def _whole() -> bytes:
+def _whole(codec: str, rows: int) -> bytes:
     """A valid upload of nearly the cap."""
-    rows = 900
-    arrays = {"prompt_embeds": np.zeros((rows, 4, 4000), np.float32)}
+    arrays = {"prompt_embeds": np.ones((rows, 4, 4000), np.float32)}
     return encode(
-        Sender("client-0", 0, NAMES, "trial"), BIG, "fp32", [Prompt(0, "x") for _ in range(rows)], arrays, {}
+        Sender("client-0", 0, NAMES, "trial"), BIG, codec, [Prompt(0, "x") for _ in range(rows)], arrays, {}
     )  # fmt: skip
+
+
+def _texts(rows: int) -> bytes:
+    """Texts as long as they may be, of letters that take four bytes."""
+    prompts = [Prompt(0, f"{row:05d}" + "🌊" * (MAX_TEXT - 5)) for row in range(rows)]
+    return encode_texts(Sender("client-0", 0, NAMES, "trial"), prompts)
 
 
 BIG = Declaration((ArraySpec("prompt_embeds", (4, 4000)),), "e" * 64)
 CASES = {
-    "a valid file of 58 MB": _whole,
+    "a valid file of 58 MB": lambda: _whole("fp32", 900),
+    "a valid file of 61 MB, int8": lambda: _whole("int8", 1900),
+    "900 texts of 8 kB, which become 58 MB": lambda: _texts(900),
+    "7,000 texts of 8 kB, which become 448 MB": lambda: _texts(7000),
     "a header of a megabyte, all brackets": lambda: headed(b'{"a":' + b"[" * 999_000 + b"}", CAP),
     "a header of a megabyte, 90,000 names": lambda: headed(
         b"{" + b",".join(b'"%d":1' % k for k in range(90_000)) + b"}", CAP
@@ -150,7 +166,7 @@ CASES = {
 def growth(case: str) -> dict[str, float]:
     """How much the process grew while it decoded a file that it held already, in caps."""
     data = CASES[case]()
-    expected = Expected(BIG, ("client-0",), 0, NAMES, CAP, 100_000, "trial")
+    expected = Expected(BIG, ("client-0",), 0, NAMES, CAP, 100_000, "trial", texts=True)
     _forget_peak()
     before = _peak()
     said = "accepted"

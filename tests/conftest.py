@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+
+from fgl.testing.hub import Hub
 
 CLASSES = ("river", 'an "awkward" name', "林地")
 
@@ -53,3 +55,10 @@ def images(tmp_path: Path) -> Callable[..., Path]:
         return root
 
     return make
+
+
+@pytest.fixture
+def hub() -> Iterator[Hub]:
+    """A Hugging Face Hub of one's own, empty."""
+    with Hub() as server:
+        yield server

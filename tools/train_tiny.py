@@ -5,7 +5,8 @@
 
 The second line goes on from weights that were shipped.
 
-Stages: judge (perceptual network), ae (autoencoder), unet (tokenizer, text encoder and denoiser), export; all.
+Stages: judge (perceptual network), ae (autoencoder), unet (tokenizer, text encoder and denoiser), distill (a denoiser
+of few steps), export; all.
 Every stage saves a checkpoint once a minute and goes on from it. Only the public half of the training images is used.
 """
 
@@ -32,6 +33,7 @@ from fgl.plugins.prompts.measure import measure
 from tools.tiny import captions, denoiser, nets, text
 from tools.tiny.data import SYMMETRIES, load
 from tools.tiny.denoiser import turn
+from tools.tiny.distill import Distiller
 
 CONFIG = Path(__file__).with_name("train_tiny.yaml")
 
@@ -269,23 +271,18 @@ def train_denoiser(config: dict[str, Any], everything: dict[str, Any], vae: Any,
     fast = torch.compile(model) if config["compile"] else model
     alphas = denoiser.scheduler().alphas_cumprod.to(device)
     rng = torch.Generator().manual_seed(everything["seed"] + stage.step)
-    counts = denoiser.sizes(config["batch"], config["shares"])
+    batches = Batches(latents, tokens, denoiser.sizes(config["batch"], config["shares"]), device)
     losses: list[float] = []
     while stage.progress < 1:
         warm = min(1.0, stage.step / 300)
-        zs, ids = [], []
-        for latent, token, count in zip(latents, tokens, counts, strict=True):
-            rows = denoiser.choose(rng, latent.shape[1], count)
-            zs.append(latent[denoiser.choose(rng, latent.shape[0], count), rows])
-            ids.append(token[rows, denoiser.choose(rng, token.shape[1], count)])
-        z = torch.cat(zs).to(device).float().contiguous(memory_format=torch.channels_last)
+        z, ids = batches(rng)
         t = denoiser.steps_of(rng, len(z))[torch.randperm(len(z), generator=rng)].to(device)
         noise = torch.randn(z.shape, generator=rng).to(device)
         a = alphas[t].view(-1, 1, 1, 1)
         noisy = a.sqrt() * z + (1 - a).sqrt() * noise
         target = a.sqrt() * noise - (1 - a).sqrt() * z
         with torch.autocast(device.type, torch.bfloat16):
-            hidden = encoder(torch.cat(ids).to(device).long()).last_hidden_state
+            hidden = encoder(ids).last_hidden_state
             guess = fast(noisy.contiguous(memory_format=torch.channels_last), t, hidden).sample
         loss = F.mse_loss(guess.float(), target)
         loss.backward()
@@ -305,6 +302,86 @@ def train_denoiser(config: dict[str, Any], everything: dict[str, Any], vae: Any,
             stage.save(model=both.state_dict(), average=average, optimizer=optimizer.state_dict())
 
 
+class Batches:
+    """Latents in a random symmetry and one of their captions, from each dataset as many as `counts` says."""
+
+    def __init__(self, latents: list[Tensor], tokens: list[Tensor], counts: list[int], device: torch.device) -> None:
+        self.parts, self.device = list(zip(latents, tokens, counts, strict=True)), device
+
+    def __call__(self, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+        """float32 [b, c, 8, 8] and int64 token ids [b, length]."""
+        zs, ids = [], []
+        for latent, token, count in self.parts:
+            rows = denoiser.choose(rng, latent.shape[1], count)
+            zs.append(latent[denoiser.choose(rng, latent.shape[0], count), rows])
+            ids.append(token[rows, denoiser.choose(rng, token.shape[1], count)])
+        z = torch.cat(zs).to(self.device).float().contiguous(memory_format=torch.channels_last)
+        return z, torch.cat(ids).to(self.device).long()
+
+
+def distill(config: dict[str, Any], everything: dict[str, Any], vae: Any, parts: list[Any], work: Path,
+            device: torch.device) -> None:  # fmt: skip
+    """Train a student of few steps from the averaged denoiser; text encoder and autoencoder stay as they are."""
+    words, shape = everything["text"], everything["unet"]
+    tokenizer, tokens = prepare_text(words, parts, work, everything["seed"], None)
+    latents = denoiser.latents(vae, parts, work / "latents.pt", device)
+    encoder = text.text_encoder(tokenizer, words["width"], words["layers"], words["length"]).to(device)
+    teacher, student = (
+        denoiser.unet(shape["widths"], shape["layers"], latents[0].shape[2], words["width"]).to(
+            device, memory_format=torch.channels_last
+        )
+        for _ in range(2)
+    )
+    trained = torch.load(work / "unet.pt", map_location=device, weights_only=True)["average"]
+    torch.nn.ModuleList([encoder, teacher]).load_state_dict(trained)
+    student.load_state_dict(teacher.state_dict())
+    encoder.eval().requires_grad_(False)
+    teacher.eval().requires_grad_(False)
+    optimizer = denoiser.Optimizer(student, config["lr"], config["muon_lr"], config["weight_decay"])
+    average = {key: value.detach().clone() for key, value in student.state_dict().items()}
+    stage = Stage("distill", work, config["minutes"])
+    if stage.state:
+        student.load_state_dict(stage.state["model"])
+        optimizer.load_state_dict(stage.state["optimizer"])
+        average = stage.state["average"]
+    fast, wise = (torch.compile(model) if shape["compile"] else model for model in (student, teacher))
+    distiller = Distiller(denoiser.scheduler().alphas_cumprod.to(device), config["steps"], config["substeps"])
+    rng = torch.Generator().manual_seed(everything["seed"] + 1 + stage.step)
+    batches = Batches(latents, tokens, denoiser.sizes(shape["batch"], shape["shares"]), device)
+    losses: list[Tensor] = []
+    while stage.progress < 1:
+        z, ids = batches(rng)
+        t = distiller.times(len(z), rng).to(device)
+        a, s = distiller.level(t)
+        noisy = (a * z + s * torch.randn(z.shape, generator=rng).to(device)).float()
+        noisy = noisy.contiguous(memory_format=torch.channels_last)
+        with torch.autocast(device.type, torch.bfloat16):
+            with torch.no_grad():
+                hidden = encoder(ids).last_hidden_state
+
+                def guess(x: Tensor, now: Tensor, hidden: Tensor = hidden) -> Tensor:
+                    x = x.contiguous(memory_format=torch.channels_last)
+                    return wise(x, now.clamp(min=0), hidden).sample.float()
+
+                target = distiller.target(noisy, t, guess)
+            found = fast(noisy, t, hidden).sample.float()
+        each = (found - target).square().mean((1, 2, 3))
+        each.mean().backward()
+        torch.nn.utils.clip_grad_norm_(student.parameters(), 1.0)
+        optimizer.step(min(1.0, stage.step / 100) * max(1 - stage.progress, 0.002))
+        with torch.no_grad():
+            keep = min(config["ema"], (stage.step + 1) / (stage.step + 10))
+            torch._foreach_lerp_(list(average.values()), list(student.state_dict().values()), 1 - keep)
+        stage.tick()
+        losses.append(torch.stack([each.detach().mean(), each.detach()[t == 999].mean()]))
+        if stage.step % 50 == 0:
+            mean, first = torch.stack(losses).nanmean(0)
+            stage.log(loss=mean, first=first)
+            losses.clear()
+        if stage.due():
+            stage.save(model=student.state_dict(), average=average, optimizer=optimizer.state_dict())
+
+
 def export(config: dict[str, Any], work: Path, out: Path) -> None:
     """Write the averaged weights, whatever their training has reached, as a StableDiffusionPipeline in float16."""
     from diffusers import StableDiffusionPipeline
@@ -316,8 +393,13 @@ def export(config: dict[str, Any], work: Path, out: Path) -> None:
     vae = nets.autoencoder(config["ae"]["width"], config["ae"]["latent_channels"])
     vae.load_state_dict(torch.load(work / "ae.pt", weights_only=True)["average"])
     torch.nn.ModuleList([encoder, model]).load_state_dict(torch.load(work / "unet.pt", weights_only=True)["average"])
+    if (work / "distill.pt").exists():
+        model.load_state_dict(torch.load(work / "distill.pt", weights_only=True)["average"])
+        scheduler = denoiser.few_step_scheduler()
+    else:
+        scheduler = denoiser.scheduler()
     pipeline = StableDiffusionPipeline(
-        vae=vae, text_encoder=encoder, tokenizer=tokenizer, unet=model, scheduler=denoiser.scheduler(),
+        vae=vae, text_encoder=encoder, tokenizer=tokenizer, unet=model, scheduler=scheduler,
         safety_checker=None, feature_extractor=None, requires_safety_checker=False,
     )  # fmt: skip
     pipeline.to(torch.float16).save_pretrained(out, safe_serialization=True)
@@ -327,13 +409,13 @@ def export(config: dict[str, Any], work: Path, out: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("stage", choices=["judge", "ae", "unet", "export", "all"])
+    parser.add_argument("stage", choices=["judge", "ae", "unet", "distill", "export", "all"])
     parser.add_argument("--source", type=Path, required=True, help="folder with <dataset>/{train,test}.parquet")
     parser.add_argument("--work", type=Path, default=Path(".train"))
     parser.add_argument(
         "--start", type=Path, help="pipeline to go on from: its autoencoder is kept, the rest trained on"
     )
-    parser.add_argument("--minutes", type=float, help="of the stage ae or unet, instead of the configuration's")
+    parser.add_argument("--minutes", type=float, help="of this stage (of unet, if all), instead of the configuration's")
     parser.add_argument("--out", type=Path, default=Path("fgl/plugins/generators/tiny"))
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
@@ -347,9 +429,14 @@ def main() -> None:
     torch.manual_seed(config["seed"])
     device = torch.device(args.device)
     if args.minutes is not None:
-        config["ae" if args.stage == "ae" else "unet"]["minutes"] = args.minutes
+        config[args.stage if args.stage in ("ae", "distill") else "unet"]["minutes"] = args.minutes
     parts = [load(args.source, name, "public") for name in config["shares"]]
     sampler = Sampler(parts, config["shares"], device, config["seed"])
+    if args.stage == "distill":
+        vae = nets.autoencoder(config["ae"]["width"], config["ae"]["latent_channels"]).to(device)
+        vae.load_state_dict(torch.load(args.work / "ae.pt", map_location=device, weights_only=True)["average"])
+        distill(config["distill"], config, vae.eval().requires_grad_(False), parts, args.work, device)
+        return
     if args.start is not None and args.stage != "ae" and not (args.work / "ae.pt").exists():
         vae = AutoencoderTiny.from_pretrained(args.start, subfolder="vae").to(device).requires_grad_(False)
         torch.save({"average": vae.state_dict()}, args.work / "ae.pt")
@@ -362,6 +449,7 @@ def main() -> None:
             return
     train_denoiser(config["unet"], config, vae, parts, args.work, device, args.start)
     if args.stage == "all":
+        distill(config["distill"], config, vae, parts, args.work, device)
         export(config, args.work, args.out)
 
 

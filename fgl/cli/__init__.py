@@ -8,12 +8,12 @@ from typing import Annotated
 
 import typer
 
-from fgl.cli import apart, plugins, run
+from fgl.cli import apart, models, plugins, run
 from fgl.cli.common import console
 from fgl.core.errors import FGLError
 from fgl.core.manager import Manager
 
-_OWN_COMMANDS = ("run", "digest", "stages", "config", "plugins", "client", "server")
+_OWN_COMMANDS = ("run", "digest", "stages", "config", "plugins", "models", "client", "server")
 
 
 def build(manager: Manager) -> typer.Typer:
@@ -32,6 +32,16 @@ def build(manager: Manager) -> typer.Typer:
     groups: tuple[tuple[str, str, dict[str, Callable[..., None]]], ...] = (
         ("config", "Look at configurations.", {"show": run.config_show}),
         ("plugins", "Look at plugins.", {"list": plugins.plugins_list, "show": plugins.plugins_show}),
+        (
+            "models",
+            "Foundation models on this machine.",
+            {
+                "list": models.list_command,
+                "pull": models.pull_command,
+                "verify": models.verify_command,
+                "path": models.path_command,
+            },
+        ),
         ("client", "A client on a machine of its own.", {"prepare": apart.prepare_command}),
         (
             "server",

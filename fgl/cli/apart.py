@@ -54,7 +54,12 @@ def prepare_command(
     print(f"{file}: {summary['bytes']:,} bytes, {summary['prompts']} prompts; sha256 {summary['sha256']}")
     if summary["notes"]:
         print(", ".join(f"{kind.replace('_', ' ')}: {count:,}" for kind, count in summary["notes"].items()))
-    print(f"the prompts themselves stay in {folder}/; send the file, and nothing of that folder")
+    for name, (largest, rms) in summary["codec_error"].items():
+        print(f"{summary['codec']} is off by at most {largest:.3g} in {name}, by {rms:.2%} of its RMS")
+    if summary["codec"] == "text":
+        print(f"the file holds the prompts as text, for the server to read; {folder}/ has them to look at first")
+    else:
+        print(f"the prompts themselves stay in {folder}/; send the file, and nothing of that folder")
 
 
 def ingest_command(

@@ -5,16 +5,21 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fgl.core import upload
+from fgl.core.codecs import TEXT
 from fgl.core.config import RunConfig, resolve
 from fgl.core.errors import BrokenPluginError, DataError, FGLError, UploadError
 from fgl.core.manager import Manager
 from fgl.core.store import RunDir
 from fgl.core.types import ClientContext, ImageSet, Progress, Prompt, Silent, Subset
+
+if TYPE_CHECKING:
+    from fgl.core.contracts import Encoder, Generator
+    from fgl.core.types import Declaration
 
 PREPARE = "fgl.core.client:prepare"
 ROUND = 0
@@ -32,8 +37,9 @@ def request(config: RunConfig, client_id: str, round_number: int, private: Path,
 def prepare(payload: bytes, progress: Progress | None = None) -> bytes:
     """Samples → prompts → embeddings → the bytes of an upload.
 
-    Loads this client's images, the tokenizer and the text encoder; never the denoiser. Writes prompts.jsonl and
-    summary.json to the private folder. Raises DataError where the client holds nothing."""
+    Loads this client's images, the tokenizer and the text encoder; never the denoiser. With the codec text the prompts
+    are what is sent, and nothing of the generator is loaded unless the prompt strategy asks for it. Writes
+    prompts.jsonl and summary.json to the private folder. Raises DataError where the client holds nothing."""
     asked = json.loads(payload)
     private, notes = Path(asked["private"]), Counter[str]()
 
@@ -56,10 +62,13 @@ def prepare(payload: bytes, progress: Progress | None = None) -> bytes:
     prompts = _ask(site, context)
     if not prompts:
         raise UploadError(f"the prompt strategy wrote no prompt for {client_id}")
-    arrays, indices = site.encoder.encode(prompts)
     options = site.config.upload
     sender = upload.Sender(client_id, round_number, site.class_names, options.run_id)
-    data = upload.encode(sender, site.declaration, options.codec, prompts, arrays, indices)
+    if options.codec == TEXT:
+        data = upload.encode_texts(sender, prompts)
+    else:
+        arrays, indices = site.encoder.encode(prompts)
+        data = upload.encode(sender, site.declaration, options.codec, prompts, arrays, indices)
     _keep(private, prompts, data, notes)
     return data
 
@@ -77,7 +86,7 @@ def prepare_file(
     kept = json.loads((private / "summary.json").read_text(encoding="utf-8"))
     return {
         "file": str(file), "client_id": client_id, "bytes": len(data), "prompts": kept["prompts"],
-        "notes": kept["notes"], "sha256": hashlib.sha256(data).hexdigest(),
+        "notes": kept["notes"], "sha256": hashlib.sha256(data).hexdigest(), **upload.account(data),
     }  # fmt: skip
 
 
@@ -116,9 +125,21 @@ class Site:
             partitioner = manager.create("partition", config.partition)
             self.partition = partitioner.partition(self.train.labels, self.train.domains, config.seed)
         self.strategy: Any = manager.create("prompt_strategy", config.prompt_strategy)
-        generator = manager.create("generator", config.generator)
-        self.declaration = generator.declare()
-        self.encoder: Any = generator.encoder(device)
+        self._manager, self._device = manager, device
+
+    # What a client with the codec text has no need of, and whose weights it must not pull.
+    @cached_property
+    def generator(self) -> Generator:
+        found: Generator = self._manager.create("generator", self.config.generator)
+        return found
+
+    @cached_property
+    def declaration(self) -> Declaration:
+        return self.generator.declare()
+
+    @cached_property
+    def encoder(self) -> Encoder:
+        return self.generator.encoder(self._device)
 
     def samples(self, client_id: str) -> ImageSet:
         """What the client holds: its part of the partition, or all, where the dataset is its own. Raises DataError."""
@@ -150,7 +171,6 @@ def _keep(folder: Path, prompts: list[Prompt], data: bytes, notes: Counter[str])
     ]  # fmt: skip
     run.write(folder / "prompts.jsonl", "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines).encode())
     summary = {
-        "prompts": len(prompts), "text_bytes": upload.text_bytes(prompts), "upload_bytes": len(data),
-        "notes": dict(sorted(notes.items())),
+        "prompts": len(prompts), "upload_bytes": len(data), "notes": dict(sorted(notes.items())), **upload.account(data)
     }  # fmt: skip
     run.write_json(folder / "summary.json", summary)

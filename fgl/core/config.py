@@ -30,10 +30,19 @@ ClientId = Annotated[str, StringConstraints(pattern=f"^{CLIENT_ID}$")]
 
 
 class UploadOptions(Options):
-    """How embeddings cross the wire."""
+    """How embeddings cross the wire, or the texts of prompts."""
 
-    codec: Literal["fp16", "fp32"] = Field("fp16", description="number format of uploaded arrays; fp32 is exact")
-    max_megabytes: float = Field(64.0, gt=0, description="largest upload that the server looks at, in 10^6 bytes")
+    codec: Literal["fp16", "fp32", "int8", "text"] = Field(
+        "fp16",
+        description="what clients send: embeddings in 16, 32 (exact) or 8 bits, or the prompts as text, which the "
+        "server then reads and encodes",
+    )
+    max_megabytes: float = Field(
+        64.0,
+        gt=0,
+        description="largest upload that the server looks at, in 10^6 bytes; texts count as the fp32 embeddings that "
+        "they become",
+    )
     max_rows: int = Field(100_000, ge=1, description="most rows that the server accepts in an upload")
     min_clients: int = Field(1, ge=1, description="uploads that must be accepted for the run to go on")
     run_id: str = Field(

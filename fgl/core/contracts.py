@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         ImageSet,
         LabelledPixels,
         Labels,
+        Painted,
         Pixels,
         Progress,
         Prompt,
@@ -67,11 +68,16 @@ class Encoder(Protocol):
 class Synthesizer(Protocol):
     """The server side of a generator: the denoiser and the decoder."""
 
-    def synthesize(self, shard: Shard, conditioning: Conditioning, progress: Callable[[int], None]) -> Iterator[Pixels]:
-        """Yield uint8 [b, h, w, 3] batches whose rows follow `shard.items`. progress: called with images done.
+    def synthesize(
+        self, shard: Shard, conditioning: Conditioning, progress: Callable[[int], None]
+    ) -> Iterator[Painted]:
+        """Yield batches whose rows follow `shard.items`. progress: called with images done.
 
         An image must not depend on what else is in the shard, to the last bit: images move between shards when clients
         come or go."""
+
+    def notes(self) -> Mapping[str, object]:
+        """JSON for the report: what was found out on the way, such as the size of batches that memory had room for."""
 
 
 class Generator(Protocol):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fgl.core import client, intake, server, training, upload
+from fgl.core.codecs import TEXT
 from fgl.core.config import PROMPTS_CONTROL
 from fgl.core.types import ClientContext, LabelledPixels
 
@@ -159,7 +160,9 @@ def _from_class_list(session: Session) -> Any:
     arrays, indices = encoder.encode(prompts)
     declaration = session.generator.declare()
     sender = upload.Sender("server", client.ROUND, session.info.class_names, config.upload.run_id)
-    data = upload.encode(sender, declaration, config.upload.codec, prompts, arrays, indices)
+    # texts become what fp32 holds
+    codec = "fp32" if config.upload.codec == TEXT else config.upload.codec
+    data = upload.encode(sender, declaration, codec, prompts, arrays, indices)
     # the caps are for what comes from outside
     return upload.decode(data, replace(intake.expectation(session, ["server"]), max_rows=2**40, max_bytes=2**60))
 

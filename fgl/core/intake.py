@@ -1,6 +1,10 @@
 """The server's door: uploads are validated, kept, refused or taken out again. No client's images, files or names here.
 
 An upload is kept as `server/uploads/<client>.safetensors`, byte for byte, beside a sealed manifest that is its commit.
+
+Texts are encoded here, as a client would have encoded them, into `server/encoded/<client>.safetensors`: the upload that
+the client would have sent in fp32. That file is derived; it is made again where it is missing, damaged, or of another
+text or encoder.
 """
 
 from __future__ import annotations
@@ -9,12 +13,15 @@ import hashlib
 import os
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fgl.core import client, upload
+from fgl.core.codecs import CODECS, TEXT
 from fgl.core.errors import (
     ClientFailedError,
     StoreError,
@@ -27,6 +34,7 @@ from fgl.core.store import RunDir, digest_of, file_digest
 from fgl.core.types import Failure, StageContext
 
 if TYPE_CHECKING:
+    from fgl.core.contracts import Encoder
     from fgl.core.session import Session
     from fgl.core.types import ClientUpload
 
@@ -45,25 +53,110 @@ def expectation(session: Session, clients: Sequence[str]) -> upload.Expected:
         max_bytes=int(options.max_megabytes * 1e6),
         max_rows=options.max_rows,
         run=options.run_id,
+        texts=options.codec == TEXT,
     )
 
 
-def accept(session: Session, data: bytes, expected: upload.Expected, client_id: str | None, request: str) -> str:
+@dataclass
+class Encoding:
+    """What encodes texts at the server: the generator's own text encoder, loaded when the first text comes."""
+
+    session: Session
+
+    @cached_property
+    def encoder(self) -> Encoder:
+        return self.session.generator.encoder(self.session.device)
+
+    @cached_property
+    def identity(self) -> str:
+        """Digest of what determines the arrays of a text."""
+        generator = self.session.generator
+        said = {"declared": generator.declare().encoder, "encoding": dict(generator.encoding())}
+        return digest_of({**said, "device": self.session.device.split(":")[0], "format": upload.VERSION})
+
+    def embeddings(self, accepted: ClientUpload, expected: upload.Expected) -> bytes:
+        """The upload of the same prompts in fp32, byte for byte what the client would have sent."""
+        arrays, indices = self.encoder.encode(accepted.prompts)
+        sender = upload.Sender(accepted.client_id, accepted.round, expected.class_names, expected.run)
+        return upload.encode(sender, expected.declaration, "fp32", accepted.prompts, arrays, indices)
+
+
+def accept(
+    session: Session, data: bytes, expected: upload.Expected, client_id: str | None, request: str, encoding: Encoding
+) -> str:
     """Validate an upload and keep it; returns whose it is. client_id: whose it must be, None for anybody on the list.
     request: digest of what the client was asked, "" where it answers by file. Raises UploadError."""
     accepted = upload.decode(data, expected, client_id)
-    path = upload_path(session.run, accepted.client_id)
-    session.run.write(path, data)
+    path, digest = upload_path(session.run, accepted.client_id), hashlib.sha256(data).hexdigest()
+    sizes, embeddings = dict(accepted.bytes_by_codec), b""
+    if accepted.codec == TEXT:
+        embeddings = encoding.embeddings(accepted, expected)
+        sizes = dict(_of_own(embeddings, expected, accepted.client_id).bytes_by_codec)
     held = np.bincount(accepted.class_id, accepted.weight, minlength=len(expected.class_names))
+    # What was encoded of an earlier upload goes first: killed in between, there is nothing that fits no upload.
+    _drop_encoded(session.run, accepted.client_id)
+    session.run.write(path, data)
     session.run.write_sealed(
         path.with_suffix(".json"),
         {
             "client_id": accepted.client_id, "round": accepted.round, "request": request, "bytes": len(data),
-            "rows": len(accepted), "text_bytes": accepted.text_bytes, "weight_per_class": held.round(6).tolist(),
-            "sha256": hashlib.sha256(data).hexdigest(),
+            "rows": len(accepted), "weight_per_class": held.round(6).tolist(), "sha256": digest,
+            "codec": accepted.codec, "bytes_by_codec": sizes,
+            "codec_error": {name: list(error) for name, error in accepted.codec_error.items()},
         },
     )  # fmt: skip
+    if embeddings:
+        _keep_encoded(session.run, accepted.client_id, embeddings, digest, encoding)
     return accepted.client_id
+
+
+def identities(session: Session, manifests: Mapping[str, Mapping[str, Any] | None]) -> dict[str, str]:
+    """Of each client whose upload is kept, a digest of what it gives: of its bytes, and where they are texts, of what
+    encodes them."""
+    encoding, found = Encoding(session), {}
+    for name, manifest in sorted(manifests.items()):
+        if manifest is not None:
+            texts = manifest.get("codec") == TEXT
+            found[name] = digest_of([manifest["sha256"], encoding.identity]) if texts else str(manifest["sha256"])
+    return found
+
+
+def _of_own(embeddings: bytes, expected: upload.Expected, client_id: str) -> ClientUpload:
+    # whether what it becomes is too large was judged by shapes, before it was encoded
+    return upload.decode(embeddings, replace(expected, max_bytes=2**60), client_id)
+
+
+def _keep_encoded(run: RunDir, client_id: str, embeddings: bytes, digest: str, encoding: Encoding) -> None:
+    """digest: of the texts."""
+    path = encoded_path(run, client_id)
+    run.write(path, embeddings)
+    sealed = {"texts": digest, "encoding": encoding.identity, "sha256": hashlib.sha256(embeddings).hexdigest()}
+    run.write_sealed(path.with_suffix(".json"), sealed)
+
+
+def _encoded(session: Session, client_id: str, digest: str, encoding: Encoding) -> Path:
+    """Where the embeddings of a client's texts are; encodes them where they are not there as they should be. digest:
+    of the texts."""
+    path = encoded_path(session.run, client_id)
+    sealed = session.run.read_sealed(path.with_suffix(".json"))
+    if sealed is not None and (sealed["texts"], sealed["encoding"]) == (digest, encoding.identity):
+        try:
+            if file_digest(path) == sealed["sha256"]:
+                return path
+        except StoreError:
+            pass
+    expected = expectation(session, [client_id])
+    accepted = upload.decode(_read(upload_path(session.run, client_id)), expected, client_id)
+    embeddings = encoding.embeddings(accepted, expected)
+    _of_own(embeddings, expected, client_id)
+    _keep_encoded(session.run, client_id, embeddings, digest, encoding)
+    return path
+
+
+def _drop_encoded(run: RunDir, client_id: str) -> None:
+    path = encoded_path(run, client_id)
+    path.with_suffix(".json").unlink(missing_ok=True)
+    path.unlink(missing_ok=True)
 
 
 def kept(run: RunDir, client_id: str) -> dict[str, Any] | None:
@@ -79,7 +172,7 @@ def kept(run: RunDir, client_id: str) -> dict[str, Any] | None:
 
 
 def judged(
-    session: Session, manifests: Mapping[str, Mapping[str, Any]], expected: upload.Expected
+    session: Session, manifests: Mapping[str, Mapping[str, Any]], expected: upload.Expected, encoding: Encoding
 ) -> tuple[dict[str, Mapping[str, Any]], dict[str, dict[str, str]]]:
     """Of uploads that are kept: those that the configuration, which may have changed since, still accepts, and the
     refusals of the others."""
@@ -87,9 +180,14 @@ def judged(
     refused: dict[str, dict[str, str]] = {}
     for client_id, manifest in manifests.items():
         try:
-            upload.decode(_read(upload_path(session.run, client_id)), expected, client_id)
+            found = upload.decode(_read(upload_path(session.run, client_id)), expected, client_id)
             accepted[client_id] = manifest
+            if found.codec == TEXT:  # another encoder may give arrays of another size
+                path = _encoded(session, client_id, manifest["sha256"], encoding)
+                sizes = upload.stored(path, expected.declaration).bytes_by_codec
+                accepted[client_id] = {**manifest, "bytes_by_codec": dict(sizes)}
         except UploadError as error:
+            accepted.pop(client_id, None)
             refused[client_id] = refuse(session, client_id, error)
     return accepted, refused
 
@@ -102,26 +200,59 @@ def _read(path: Path) -> bytes:
 
 
 def opened(session: Session, clients: Sequence[str]) -> list[ClientUpload]:
-    """Uploads that were kept, in order of the client ids. Their arrays stay on disk until they are asked for."""
-    declaration = session.generator.declare()
-    return [upload.stored(upload_path(session.run, name), declaration) for name in sorted(clients)]
+    """Uploads that were kept, in order of the client ids, texts as the embeddings that they are encoded to. Their
+    arrays stay on disk until they are asked for."""
+    declaration, encoding = session.generator.declare(), Encoding(session)
+    paths = []
+    for name in sorted(clients):
+        manifest = session.run.read_sealed(upload_path(session.run, name).with_suffix(".json"))
+        texts = manifest is not None and manifest.get("codec") == TEXT
+        paths.append(
+            _encoded(session, name, manifest["sha256"], encoding)
+            if manifest is not None and texts
+            else upload_path(session.run, name)
+        )
+    return [upload.stored(path, declaration) for path in paths]
 
 
 def upload_path(run: RunDir, client_id: str) -> Path:
     return run.path("server", "uploads", f"{client_id}.safetensors")
 
 
-def summary(manifests: Mapping[str, Mapping[str, Any]], refused: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
-    """What the report says of the uploads. uploads: digest of who sent what."""
-    sizes = {name: one["bytes"] for name, one in sorted(manifests.items())}
+def encoded_path(run: RunDir, client_id: str) -> Path:
+    return run.path("server", "encoded", f"{client_id}.safetensors")
+
+
+def summary(session: Session, manifests: Mapping[str, Any], refused: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
+    """What the report says of the uploads. uploads: digest of who sent what, and of what encodes it."""
+    ordered = dict(sorted(manifests.items()))
+    sizes = {name: one["bytes"] for name, one in ordered.items()}
+    used = [codec for codec in CODECS if any(one["codec"] == codec for one in ordered.values())]
+    by_codec = {}
+    for codec in CODECS:
+        each = {name: one["bytes_by_codec"][codec] for name, one in ordered.items()}
+        computed = "computed from the clients' account of their texts" if codec == TEXT else "computed from shapes"
+        how = "measured" if used == [codec] else f"measured and {computed}" if codec in used else computed
+        by_codec[codec] = {"total": sum(each.values()), "per_client": each, "how": how}
     return {
-        "bytes_total": sum(sizes.values()), "bytes_per_client": sizes,
-        "text_bytes_total": sum(one["text_bytes"] for one in manifests.values()),
-        "prompts": {name: one["rows"] for name, one in sorted(manifests.items())},
-        "weight_per_class": {name: one["weight_per_class"] for name, one in sorted(manifests.items())},
-        "uploads": digest_of({name: one["sha256"] for name, one in manifests.items()}),
+        "bytes_total": sum(sizes.values()), "bytes_per_client": sizes, "codec": ", ".join(used),
+        "bytes_by_codec": by_codec, "codec_error": {codec: _worst(ordered.values(), codec) for codec in used},
+        "text_bytes_total": by_codec[TEXT]["total"],
+        "prompts": {name: one["rows"] for name, one in ordered.items()},
+        "weight_per_class": {name: one["weight_per_class"] for name, one in ordered.items()},
+        "uploads": digest_of(identities(session, manifests)),
         "refused": dict(refused),
     }  # fmt: skip
+
+
+def _worst(manifests: Iterable[Mapping[str, Any]], codec: str) -> dict[str, dict[str, float]]:
+    """Array → the largest errors that a client with this codec states."""
+    found: dict[str, dict[str, float]] = {}
+    for one in manifests:
+        for name, (largest, rms) in sorted(one["codec_error"].items()) if one["codec"] == codec else ():
+            known = found.setdefault(name, {"max_abs": 0.0, "relative_rms": 0.0})
+            known["max_abs"], known["relative_rms"] = max(known["max_abs"], largest), max(known["relative_rms"], rms)
+    return found
 
 
 def check_enough(session: Session, accepted: int, asked: int, refused: Mapping[str, Mapping[str, str]]) -> None:
@@ -170,7 +301,7 @@ def ingest(
 
     clients: ids that may answer. replace: whether another upload of the same client takes the place of an earlier one.
     Returns file → {"client", "outcome" ("accepted", "already there", "refused" or "unreadable"), "rule", "reason"}."""
-    expected = expectation(session, clients)
+    expected, encoding = expectation(session, clients), Encoding(session)
     found: dict[str, dict[str, str]] = {}
     with session.progress.track("ingest", 0, "files") as task:
         for path in files:
@@ -185,7 +316,7 @@ def ingest(
             # The run's own records hold no path of a sender: a refused file is known by its digest.
             name = f"file {hashlib.sha256(data).hexdigest()[:16]}"
             try:
-                client_id, outcome = _ingest(session, expected, data, size, replace)
+                client_id, outcome = _ingest(session, expected, data, size, replace, encoding)
                 _remember(session.run, name, None)
                 found[str(path)] = {"client": client_id, "outcome": outcome, "rule": "", "reason": ""}
             except UploadError as error:
@@ -196,7 +327,9 @@ def ingest(
     return found
 
 
-def _ingest(session: Session, expected: upload.Expected, data: bytes, size: int, replace: bool) -> tuple[str, str]:
+def _ingest(
+    session: Session, expected: upload.Expected, data: bytes, size: int, again: bool, encoding: Encoding
+) -> tuple[str, str]:
     if size > expected.max_bytes:
         raise UploadSizeError(
             f"refused: upload of {size} bytes; the cap is {expected.max_bytes} (upload.max_megabytes)"
@@ -207,11 +340,11 @@ def _ingest(session: Session, expected: upload.Expected, data: bytes, size: int,
     earlier = kept(session.run, sender)
     if earlier is not None and earlier["sha256"] == hashlib.sha256(data).hexdigest():
         return sender, "already there"
-    if earlier is not None and not replace:
+    if earlier is not None and not again:
         raise UploadReplayError(
             f"refused: {sender} has already sent another upload for round {client.ROUND}; --replace takes the new one"
         )
-    accept(session, data, expected, sender, "")
+    accept(session, data, expected, sender, "", encoding)
     return sender, "accepted"
 
 
@@ -281,7 +414,15 @@ def forget(session: Session, clients: Sequence[str], client_id: str) -> None:
 def clear(run: RunDir) -> None:
     """Remove all that was made of uploads, where too few are left to make it again."""
     for folder in (run.root, *run.path("controls").glob("prompts-*")):
-        for name in ("server/shards", "server/shards.previous", "classifier", "train", "sheets", "checkpoints"):
+        for name in (
+            "server/encoded",
+            "server/shards",
+            "server/shards.previous",
+            "classifier",
+            "train",
+            "sheets",
+            "checkpoints",
+        ):
             shutil.rmtree(folder / name, ignore_errors=True)
         files = [folder / name for name in ("server/plan.parquet", "report.json", "report.md")]
         for path in (*files, *folder.glob("controls/*.json"), *folder.glob("stages/*.json")):
@@ -293,7 +434,13 @@ def clear(run: RunDir) -> None:
 def drop(run: RunDir, clients: Iterable[str]) -> None:
     """Remove clients' uploads and, in a simulation, what they kept."""
     for client_id in clients:
-        path = upload_path(run, client_id)
-        path.with_suffix(".json").unlink(missing_ok=True)
-        path.unlink(missing_ok=True)
+        drop_upload(run, client_id)
         shutil.rmtree(run.path("clients", client_id), ignore_errors=True)
+
+
+def drop_upload(run: RunDir, client_id: str) -> None:
+    """Remove a client's upload, and what was encoded of it."""
+    path = upload_path(run, client_id)
+    path.with_suffix(".json").unlink(missing_ok=True)
+    path.unlink(missing_ok=True)
+    _drop_encoded(run, client_id)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -37,6 +38,12 @@ def seed_of(run_seed: int, image: str, draw: int = 0) -> int:
     """Seed of an image's generator, 0 to 2^63 - 1."""
     digest = hashlib.sha256(f"{run_seed}/{image}/{draw}".encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
+
+
+def redraw(item: PlanItem, run_seed: int) -> PlanItem:
+    """The same image's next draw: another seed in the same slot."""
+    draw = item.draw + 1
+    return replace(item, draw=draw, seed=seed_of(run_seed, item.image_id, draw))
 
 
 def make_plan(conditioning: Conditioning, images_per_class: int, run_seed: int, shard_size: int) -> list[Shard]:

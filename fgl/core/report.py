@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = 1
 _COLUMNS, _ROWS = 10, 3
+_READ, _INVERTED = "texts are read by the server", "embeddings can be inverted to text"
 
 
 def contact_sheets(session: Session, folder: Path, shards: Sequence[Shard]) -> list[Path]:
@@ -88,18 +89,31 @@ def markdown(session: Session, result: dict[str, Any], sheets: Sequence[Path]) -
         "",
         "## What crossed the boundary",
         "",
-        f"- {up['bytes_total']:,} bytes of embeddings from {len(up['bytes_per_client'])} clients, "
-        f"codec {result['config']['upload']['codec']}",
-        f"- the same prompts as text would be {up['text_bytes_total']:,} bytes",
+        f"- {up['bytes_total']:,} bytes of {_sent(up)} from {len(up['bytes_per_client'])} clients, codec {up['codec']}",
         f"- FedAvg with this classifier sends {up['fedavg_bytes_per_round']:,} bytes a round "
         "(model bytes × 2 × clients)",
-        "- embeddings can be inverted to text, and class ids with weights are a histogram of each client's labels: "
-        "neither is a privacy guarantee",
+        f"- {_READ if 'text' in up['codec_error'] else _INVERTED}, and class ids with weights are a histogram of each "
+        "client's labels: neither is a privacy guarantee",
     ]
     lines += [f"- {client}, rule {one['rule']}: {one['reason']}" for client, one in up["refused"].items()]
+    lines += ["", "The same rows, by codec; whole files, their headers included:", ""]
+    lines += ["| codec | bytes | | largest absolute error | relative RMS error |", "|---|---|---|---|---|"]
+    lines += [_codec_row(codec, one, up["codec_error"].get(codec)) for codec, one in up["bytes_by_codec"].items()]
+    lines += [
+        "",
+        "Errors are the clients' own account of what their codec did, the largest of any client and array; the "
+        "relative one is ‖x − q‖ / ‖x‖ over an array. Only a codec that was used has them.",
+        "",
+        "| client | bytes sent |",
+        "|---|---|",
+        *(f"| {client} | {size:,} |" for client, size in up["bytes_per_client"].items()),
+    ]
     missing = result["synthetic"]["missing_classes"]
     if missing:
-        lines += [f"- no client holds these classes, so there is no image of them: {', '.join(map(_cell, missing))}"]
+        lines += [
+            "",
+            f"- no client holds these classes, so there is no image of them: {', '.join(map(_cell, missing))}",
+        ]
     lines += ["", "## Top-1 by class", "", "| class | top-1 |", "|---|---|"]
     lines += [f"| {_cell(name)} | {value:.1%} |" for name, value in result["result"]["per_class"].items()]
     lines += ["", "## Samples of each client", "", "| client | " + " | ".join(map(_cell, info.class_names)) + " |"]
@@ -110,13 +124,28 @@ def markdown(session: Session, result: dict[str, Any], sheets: Sequence[Path]) -
     for path in sheets:
         name = info.class_names[int(path.name.partition("-")[0])]
         lines += [f"**{_cell(name)}**", "", f"![{_cell(name)}](<{path.relative_to(session.run.root).as_posix()}>)", ""]
-    lines += [f"Set digest: `{result['synthetic']['digest']}`", "", "## Generator", ""]
-    lines += [f"- {key}: {value}" for key, value in result["generator"].items()]
+    lines += [f"Set digest: `{result['synthetic']['digest']}`", ""]
+    if result["synthetic"]["redrawn"]:
+        lines += [f"{result['synthetic']['redrawn']:,} images were blanked by the safety checker and drawn again.", ""]
+    lines += ["## Generator", ""]
+    lines += [f"- {key}: {value}" for key, value in (result["generator"] | result["synthetic"]["notes"]).items()]
     lines += ["", "## Data", "", f"- {info.name}: {info.licence}", f"- {info.attribution}" if info.attribution else ""]
     lines += [f"- {len(info.skipped)} unreadable images left out:"] if info.skipped else []
     lines += [f"  - {name}" for name in info.skipped]
     lines += ["", "## Configuration", "", "```yaml", session.config.to_yaml().strip(), "```", ""]
     return "\n".join(lines)
+
+
+def _sent(up: dict[str, Any]) -> str:
+    return " and ".join({"texts" if codec == "text" else "embeddings": 0 for codec in up["codec_error"]})
+
+
+def _codec_row(codec: str, one: dict[str, Any], error: dict[str, dict[str, float]] | None) -> str:
+    largest, rms = (
+        max((each[kind] for each in (error or {}).values()), default=None) for kind in ("max_abs", "relative_rms")
+    )
+    shown = ["" if largest is None else f"{largest:.3g}", "" if rms is None else f"{rms:.3g}"]
+    return f"| {codec} | {one['total']:,} | {one['how']} | {' | '.join(shown)} |"
 
 
 def _cell(text: str) -> str:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fgl.core import client, intake, plan
+from fgl.core import client, intake, plan, synthesis, upload
 from fgl.core.errors import DataError, StoreError, UploadError
 from fgl.core.shards import ShardStore, read_plan, read_shards, write_plan
 from fgl.core.store import digest_of, file_digest
@@ -18,7 +18,7 @@ from fgl.core.types import ClientUpload, Conditioning, LabelledPixels, Shard
 
 if TYPE_CHECKING:
     from fgl.core.session import Session
-    from fgl.core.types import Pixels, PlanItem
+    from fgl.core.types import PlanItem
 
 
 def partition_inputs(session: Session) -> dict[str, Any]:
@@ -56,8 +56,9 @@ def request_inputs(session: Session, partition_digest: str) -> dict[str, Any]:
     return {
         "partition": partition_digest, "prompt_strategy": config.prompt_strategy.model_dump(),
         **({"prompt_files": {name: _digest(name) for name in files}} if files else {}),
-        "generator": dict(session.generator.encoding()), "codec": config.upload.codec, "run_id": config.upload.run_id,
-        "seed": config.seed, "round": client.ROUND, "device": session.device.split(":")[0],
+        "generator": dict(session.generator.encoding()), "codec": config.upload.codec, "format": upload.VERSION,
+        "run_id": config.upload.run_id, "seed": config.seed, "round": client.ROUND,
+        "device": session.device.split(":")[0],
     }  # fmt: skip
 
 
@@ -82,12 +83,12 @@ def collect(session: Session, clients: Sequence[str], partition_digest: str) -> 
 
     def work(_: str) -> tuple[Any, list[Path]]:
         federation = session.manager.create("federation", session.config.federation)
-        expected = intake.expectation(session, clients)
+        expected, encoding = intake.expectation(session, clients), intake.Encoding(session)
         asked = [name for name in clients if name not in intake.forgotten(session.run)]
         _drop_others(session, asked)
         request = digest_of(request_inputs(session, partition_digest))
         answered = {name: found for name in asked if (found := _answered(session, name, request)) is not None}
-        manifests, refused = intake.judged(session, answered, expected)
+        manifests, refused = intake.judged(session, answered, expected, encoding)
 
         def payload(client_id: str) -> bytes:
             private = session.run.path("clients", client_id, "private")
@@ -96,16 +97,15 @@ def collect(session: Session, clients: Sequence[str], partition_digest: str) -> 
         left = [name for name in asked if name not in answered]
         for client_id, reply in federation.call(left, client.PREPARE, payload, session.progress):
             try:
-                intake.accept(session, intake.failed(reply), expected, client_id, request)
+                intake.accept(session, intake.failed(reply), expected, client_id, request, encoding)
                 manifests[client_id] = _manifest(session, client_id)
             except UploadError as error:
                 refused[client_id] = intake.refuse(session, client_id, error)
         client.release()
         for client_id in refused:  # what it sent for other inputs is not to stand in for what was refused
-            intake.upload_path(session.run, client_id).unlink(missing_ok=True)
-            intake.upload_path(session.run, client_id).with_suffix(".json").unlink(missing_ok=True)
+            intake.drop_upload(session.run, client_id)
         intake.check_enough(session, len(manifests), len(asked), refused)
-        return intake.summary(manifests, refused), _files(session, manifests)
+        return intake.summary(session, manifests, refused), _files(session, manifests)
 
     value, _ = session.stage("clients", clients_inputs(session, partition_digest), work)
     return dict(value)
@@ -117,9 +117,9 @@ def gather_inputs(session: Session, clients: Sequence[str]) -> dict[str, Any]:
     there = {name: intake.kept(session.run, name) for name in clients if name not in out}
     return {
         "clients": digest_of(sorted(clients)), "upload": session.config.upload.model_dump(),
-        "generator": dict(session.generator.encoding()), "round": client.ROUND,
+        "generator": dict(session.generator.encoding()), "round": client.ROUND, "format": upload.VERSION,
         "classes": list(session.info.class_names),
-        "files": {name: None if found is None else found["sha256"] for name, found in sorted(there.items())},
+        "files": {**dict.fromkeys(sorted(there)), **intake.identities(session, there)},
         "refused": sorted(intake.refusals(session.run)),
     }  # fmt: skip
 
@@ -140,10 +140,11 @@ def gather(session: Session, clients: Sequence[str]) -> dict[str, Any]:
                     f"without it by fgl server forget --client {name}"
                 )
         kept = {name: _manifest(session, name) for name, digest in inputs["files"].items() if digest is not None}
-        manifests, refused = intake.judged(session, kept, intake.expectation(session, clients))
+        expected, encoding = intake.expectation(session, clients), intake.Encoding(session)
+        manifests, refused = intake.judged(session, kept, expected, encoding)
         refused = {**intake.refusals(session.run), **refused}
         intake.check_enough(session, len(manifests), len(inputs["files"]), refused)
-        return intake.summary(manifests, refused), _files(session, manifests)
+        return intake.summary(session, manifests, refused), _files(session, manifests)
 
     value, _ = session.stage("clients", inputs, work)
     return dict(value)
@@ -168,7 +169,7 @@ def _files(session: Session, manifests: Mapping[str, Any]) -> list[Path]:
 
 def _drop_others(session: Session, clients: Sequence[str]) -> None:
     """Remove what an earlier run in this folder left of clients that are not of this one."""
-    there = {path.stem for path in session.run.path("server", "uploads").glob("*.*")}
+    there = {path.stem for kind in ("uploads", "encoded") for path in session.run.path("server", kind).glob("*.*")}
     there |= {path.name for path in session.run.path("clients").glob("*")}
     intake.drop(session.run, there - set(clients))
 
@@ -236,8 +237,8 @@ def aggregate(session: Session, uploads: Sequence[ClientUpload]) -> Conditioning
 
 def divide(session: Session, conditioning: Conditioning) -> list[Shard]:
     """Conditioning → shards to fill."""
-    synthesis = session.config.synthesis
-    return plan.make_plan(conditioning, synthesis.images_per_class, session.config.seed, synthesis.shard_size)
+    options = session.config.synthesis
+    return plan.make_plan(conditioning, options.images_per_class, session.config.seed, options.shard_size)
 
 
 def missing_classes(session: Session, conditioning: Conditioning) -> list[str]:
@@ -264,11 +265,22 @@ def synthesize(session: Session, planned: Plan) -> dict[str, Any]:
     folder = session.run.path("server", "shards")
 
     def work(_: str) -> tuple[Any, list[Path]]:
-        made = fill(session, folder, planned, "synthesize")
-        images = ((row["image_id"], row["label"], rgb.tobytes()) for row, rgb in read_shards(folder, planned.shards))
+        made, notes = fill(session, folder, planned, "synthesize")
+        redrawn = 0
+
+        def images() -> Iterator[tuple[str, int, bytes]]:
+            nonlocal redrawn
+            for row, rgb in read_shards(folder, planned.shards):
+                redrawn += row["draw"] > 0
+                yield row["image_id"], row["label"], rgb.tobytes()
+
+        digest = plan.set_digest(images())
         total = sum(len(shard.items) for shard in planned.shards)
         names = [f"shard-{shard.index:05d}.{kind}" for shard in planned.shards for kind in ("parquet", "json")]
-        value = {"images": total, "images_reused": total - made, "digest": plan.set_digest(images)}
+        value = {
+            "images": total, "images_reused": total - made, "images_redrawn": redrawn, "digest": digest,
+            "notes": dict(notes),
+        }  # fmt: skip
         return value, [folder / name for name in names]
 
     value, _ = session.stage("synthesize", synthesize_inputs(session, planned.digest), work)
@@ -276,27 +288,9 @@ def synthesize(session: Session, planned: Plan) -> dict[str, Any]:
     return dict(value)
 
 
-def fill(session: Session, folder: Path, planned: Plan, label: str) -> int:
-    """Make `folder` hold exactly the planned shards, synthesizing the images that it does not hold in any shard.
-
-    Returns how many those were. label: what the progress display calls it."""
-    store = shard_store(session, folder)
-    left = store.begin(planned.shards)
-    missing = sum(len(shard.items) - len(store.have(shard.items)) for shard in left)
-    with session.progress.track(label, missing) as task:
-        synthesizer = session.generator.synthesizer(session.device) if missing else None
-
-        def one(shard: Shard) -> None:
-            def make(items: tuple[PlanItem, ...]) -> Pixels:
-                assert synthesizer is not None
-                part = Shard(shard.index, items)
-                return np.concatenate(list(synthesizer.synthesize(part, planned.conditioning, task.advance)))
-
-            store.write(shard, make)
-
-        session.executor.run(left, one)
-    store.end(planned.shards)
-    return missing
+def fill(session: Session, folder: Path, planned: Plan, label: str) -> tuple[int, Mapping[str, object]]:
+    """Make `folder` hold exactly the planned shards: see `synthesis.fill`."""
+    return synthesis.fill(session, shard_store(session, folder), planned.shards, lambda: planned.conditioning, label)
 
 
 def shard_store(session: Session, folder: Path | None = None) -> ShardStore:

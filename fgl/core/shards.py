@@ -12,7 +12,7 @@ import io
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,6 +33,14 @@ _COLUMNS = (
     "shard", "image_id", "conditioning", "conditioning_id", "class_id", "domain", "guidance_scale", "seed", "draw",
 )  # fmt: skip
 _Key = tuple[str, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """An image as it was made. item: that of the plan, or of a later draw. data: the encoded file."""
+
+    item: PlanItem
+    data: bytes
 
 
 def write_plan(run: RunDir, path: Path, shards: Sequence[Shard]) -> None:
@@ -91,19 +99,19 @@ class ShardStore:
                     self._places[key] = (path, row)
         return left
 
-    def have(self, items: Sequence[PlanItem]) -> list[PlanItem]:
-        """Those of `items` that an earlier plan's shards hold."""
-        return [item for item in items if _key(item) in self._places]
+    def missing(self, items: Sequence[PlanItem]) -> tuple[PlanItem, ...]:
+        """Those of `items` that no earlier plan's shard holds."""
+        return tuple(item for item in items if _key(item) not in self._places)
 
-    def write(self, shard: Shard, made: Callable[[tuple[PlanItem, ...]], Pixels]) -> None:
+    def write(self, shard: Shard, made: Mapping[str, Drawn]) -> None:
         """Fill and commit a shard: parquet that `datasets.load_dataset("parquet", …)` opens with decoded images and
-        named labels; then its manifest, which is the commit. made: makes the images of the items that no earlier shard
-        holds: uint8 [n, h, w, 3]."""
-        files = self._found(shard.items)
-        missing = tuple(item for item in shard.items if _key(item) not in files)
-        if missing:
-            files |= {_key(item): png(image) for item, image in zip(missing, made(missing), strict=True)}
-        images = [{"bytes": files[_key(item)], "path": None} for item in shard.items]
+        named labels; then its manifest, which is the commit. made: image id → what was made of the items that no
+        earlier shard holds."""
+        files = self._found([item for item in shard.items if item.image_id not in made])
+        drawn = [
+            made[item.image_id] if item.image_id in made else Drawn(item, files[_key(item)]) for item in shard.items
+        ]
+        images = [{"bytes": one.data, "path": None} for one in drawn]
         table = pa.table(
             {
                 "image": pa.array(images, pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
@@ -111,8 +119,8 @@ class ShardStore:
                 "image_id": [item.image_id for item in shard.items],
                 "conditioning_id": [item.conditioning_id for item in shard.items],
                 "domain": [item.domain for item in shard.items],
-                "seed": pa.array([item.seed for item in shard.items], pa.int64()),
-                "draw": pa.array([item.draw for item in shard.items], pa.int64()),
+                "seed": pa.array([one.item.seed for one in drawn], pa.int64()),
+                "draw": pa.array([one.item.draw for one in drawn], pa.int64()),
             }
         )
         data = _parquet(table.replace_schema_metadata({"huggingface": json.dumps(_features(self.class_names))}))

@@ -176,25 +176,46 @@ class Declaration:
     guidance_scale: float = 1.0
 
 
+class Rows(Protocol):
+    """An array of an upload, rows first: a numpy array, or one whose rows are made when they are asked for. By number,
+    slice or list; numpy.asarray makes them all."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]: ...
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: Any, /) -> Any: ...
+
+
 @dataclass(frozen=True, slots=True)
 class ClientUpload:
     """What one client sends, decoded and validated.
 
-    arrays: name → [n, *shape], or [m, *shape] for a shared array. indices: name of a shared array → int32 [n], -1 for
-    none. class_id: int64 [n]. weight: float64 [n], positive. domain: per row, "" for none. guidance_scale: float64 [n],
-    NaN for the generator's own. text_bytes: what the same prompts would have cost as strings, by the client's account.
+    arrays: name → [n, *shape], or [m, *shape] for a shared array, floating point whatever the codec. indices: name of a
+    shared array → int32 [n], -1 for none. class_id: int64 [n]. weight: float64 [n], positive. domain: per row, "" for
+    none. guidance_scale: float64 [n], NaN for the generator's own. codec: that the client chose. codec_error: array →
+    (largest absolute, relative RMS) error of the codec, by the client's account. bytes_by_codec: codec → bytes of the
+    same upload; its own codec's are measured, the others computed from shapes. prompts: with the codec text, what is
+    to be encoded; there are no arrays then.
     """
 
     client_id: str
     round: int
     encoder: str
-    arrays: Mapping[str, Array]
+    arrays: Mapping[str, Rows]
     indices: Mapping[str, Array]
     class_id: Labels
     weight: NDArray[np.float64]
     domain: tuple[str, ...]
     guidance_scale: NDArray[np.float64]
-    text_bytes: int = 0
+    codec: str = ""
+    codec_error: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    bytes_by_codec: Mapping[str, int] = field(default_factory=dict)
+    prompts: tuple[Prompt, ...] = ()
 
     def __len__(self) -> int:
         return len(self.class_id)
@@ -265,6 +286,15 @@ class LabelledPixels:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+
+@dataclass(frozen=True, slots=True)
+class Painted:
+    """A batch of images. pixels: uint8 [b, h, w, 3]. blanked: positions of images that must not be kept; they are asked
+    for again with the next draw of their item."""
+
+    pixels: Pixels
+    blanked: tuple[int, ...] = ()
 
 
 class Progress(Protocol):

@@ -1,11 +1,16 @@
 """ClientUpload ⇄ bytes. What a client sends is hostile until `decode` has accepted it.
 
-Format, version 2: one safetensors file (`fgl.core.wire` says how strictly it is read). Header metadata: one key `fgl`,
-a JSON object with format, version, run, client_id, round, encoder (fingerprint), classes (digest of the class list),
-codec, domains (a list), text_bytes (for the report alone) and checksum. One key, because safetensors writes several in
-random order, and equal uploads are to be equal bytes. Tensors: each declared array under its name; `<name>.index` int32
-[n] for a shared one; `class_id` int32 [n], `weight` float64 [n], `domain` int32 [n] (position in `domains`, -1 for
-none), `guidance_scale` float64 [n] (NaN for the generator's own).
+Format, version 3: one safetensors file (`fgl.core.wire` says how strictly it is read). Header metadata: one key `fgl`,
+a JSON object with format, version, run, client_id, round, encoder (fingerprint; empty with the codec text, which is of
+no model), classes (digest of the class list), codec, domains (a list), error (array → [largest absolute, relative RMS]
+error of the codec), texts ([distinct texts of the prompts, their bytes], for the report) and checksum. One key, because
+safetensors writes several in random order, and equal uploads are to be equal bytes. Errors are strings of one width, so
+that what the rows would weigh in another codec follows from shapes.
+
+Tensors: each declared array under its name, with `<name>.scale` in the codec int8, and `<name>.index` int32 [n] for a
+shared one; in the codec text instead of all these the four that `fgl.core.codecs` lists. `class_id` int32 [n], `weight`
+float64 [n], `domain` int32 [n] (position in `domains`, -1 for none), `guidance_scale` float64 [n] (NaN for the
+generator's own).
 
 The checksum tells damage from intent and nothing else: whoever writes an upload can compute it.
 """
@@ -14,6 +19,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +29,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from safetensors.numpy import save
 
-from fgl.core import wire
+from fgl.core import codecs, wire
+from fgl.core.codecs import CODECS, INDEX, NUMBERS, SCALE, TEXT
 from fgl.core.errors import (
     UploadChecksumError,
     UploadClassesError,
@@ -37,25 +45,24 @@ from fgl.core.errors import (
     UploadValueError,
     UploadWeightError,
 )
-from fgl.core.types import ClientUpload, Declaration
+from fgl.core.types import ClientUpload, Declaration, Prompt
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from fgl.core.types import Array, Prompt
+    from fgl.core.types import Array, Rows
 
-FORMAT, VERSION = "fgl-upload", "2"
-CODECS: dict[str, np.dtype[Any]] = {"fp16": np.dtype("float16"), "fp32": np.dtype("float32")}
-METADATA, INDEX = "fgl", ".index"
+FORMAT, VERSION = "fgl-upload", "3"
+METADATA = "fgl"
 # Sums of counts stay exact in float64 far beyond this; more samples than this at one client is a mistake or an attack.
 MAX_WEIGHT = 1e12
 # A prompt may stand for a share of a sample, but not for nothing.
 MIN_WEIGHT = 1e-6
 MAX_GUIDANCE = 100.0
 _TEXTS = ("format", "version", "run", "client_id", "round", "encoder", "classes", "codec", "checksum")
-_KEYS = {*_TEXTS, "domains", "text_bytes"}
-# Comparing magnitudes in pieces keeps the check's own memory at a megabyte, whatever the array's size.
-_PIECE = 1 << 20
+_KEYS = {*_TEXTS, "domains", "error", "texts"}
+_ERROR = re.compile(r"[0-9]\.[0-9]{6}e[+-][0-9]{2}")
+_COLUMNS = {"class_id": "int32", "weight": "float64", "domain": "int32", "guidance_scale": "float64"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +70,8 @@ class Expected:
     """What an upload is checked against.
 
     clients: ids that may answer. class_names: in label order. run: id of the run that asks. max_bytes: looked at before
-    parsing. max_rows: looked at before any array is.
+    parsing; the fp32 embeddings that an upload of texts becomes are held to it too. max_rows: looked at before any
+    array is. texts: whether the codec text was chosen; without it, no text is taken.
     """
 
     declaration: Declaration
@@ -73,6 +81,7 @@ class Expected:
     max_bytes: int
     max_rows: int = 100_000
     run: str = ""
+    texts: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,37 +102,87 @@ def encode(
     arrays: Mapping[str, Array],
     indices: Mapping[str, Array],
 ) -> bytes:
-    """Bytes of an upload. arrays and indices: as `Encoder.encode` returns them, in the order of the prompts.
+    """Bytes of an upload of numbers. arrays and indices: as `Encoder.encode` returns them, in the order of the prompts.
 
     Raises UploadValueError where a number does not fit the codec (float16 ends at 65504)."""
-    domains = sorted({prompt.domain for prompt in prompts if prompt.domain})
     tensors: dict[str, Array] = {}
+    error = {}
     for name, array in arrays.items():
         with np.errstate(over="ignore"):
-            cast = np.ascontiguousarray(array, dtype=CODECS[codec])
+            cast = np.ascontiguousarray(array, dtype=codecs.presented(codec))
         if not np.isfinite(cast).all():
             raise UploadValueError(f"{name} of {sender.client_id} does not fit {codec}: use upload.codec=fp32")
+        kept: Rows = cast
         tensors[name] = cast
+        if codec == "int8":
+            tensors[name], tensors[name + SCALE] = codecs.quantize(cast)
+            kept = codecs.Quantized(tensors[name], tensors[name + SCALE])
+        error[name] = [f"{one:.6e}" for one in codecs.deviation(array, kept)]
     for name, index in indices.items():
         tensors[name + INDEX] = np.ascontiguousarray(index, dtype=np.int32)
+    return _written(sender, declaration.encoder, codec, prompts, tensors, error)
+
+
+def encode_texts(sender: Sender, prompts: Sequence[Prompt]) -> bytes:
+    """Bytes of an upload of texts, which needs no model. Raises UploadValueError where a text is not to be sent."""
+    return _written(sender, "", TEXT, prompts, codecs.pack_texts(prompts), {})
+
+
+def _written(
+    sender: Sender, encoder: str, codec: str, prompts: Sequence[Prompt], tensors: dict[str, Array],
+    error: Mapping[str, list[str]],
+) -> bytes:  # fmt: skip
+    domains = sorted({prompt.domain for prompt in prompts if prompt.domain})
     guidance = [np.nan if prompt.guidance_scale is None else prompt.guidance_scale for prompt in prompts]
     tensors["class_id"] = np.array([prompt.class_id for prompt in prompts], dtype=np.int32)
     tensors["weight"] = np.array([prompt.weight for prompt in prompts], dtype=np.float64)
     tensors["domain"] = np.array([domains.index(p.domain) if p.domain else -1 for p in prompts], dtype=np.int32)
     tensors["guidance_scale"] = np.array(guidance, dtype=np.float64)
+    texts = codecs.distinct_texts(prompts)
     metadata = {
         "format": FORMAT, "version": VERSION, "run": sender.run, "client_id": sender.client_id,
-        "round": str(sender.round), "encoder": declaration.encoder, "classes": classes_digest(sender.class_names),
-        "codec": codec, "domains": domains, "text_bytes": text_bytes(prompts),
+        "round": str(sender.round), "encoder": encoder, "classes": classes_digest(sender.class_names),
+        "codec": codec, "domains": domains, "error": dict(error), "texts": [len(texts), sum(map(len, texts))],
     }  # fmt: skip
     metadata["checksum"] = checksum(metadata, tensors)
     return save(tensors, {METADATA: json.dumps(metadata, sort_keys=True)})
 
 
-def text_bytes(prompts: Sequence[Prompt]) -> int:
-    """What the rows would cost as strings: each prompt with its label, each distinct negative prompt once."""
-    texts = sum(len(prompt.text.encode()) + 4 for prompt in prompts)
-    return texts + sum(len(text.encode()) for text in {prompt.negative for prompt in prompts if prompt.negative})
+def account(data: bytes) -> dict[str, Any]:
+    """What an upload that was written here says of its codec: its error, and bytes in this and other codecs."""
+    header, slots = wire.layout(data)
+    metadata = _metadata(header)
+    return {"codec": metadata["codec"], "codec_error": _errors(metadata), "bytes_by_codec": _sizes(metadata, slots)}
+
+
+def _sizes(metadata: Mapping[str, Any], slots: Mapping[str, wire.Slot]) -> dict[str, int]:
+    """Codec → bytes of an upload that says the same. From texts the shapes of embeddings do not follow: only texts are
+    counted there."""
+    columns = {name: (slots[name].dtype, slots[name].shape) for name in _COLUMNS}
+    row = slots["class_id"].shape
+    indices = {name: (slots[name].dtype, slots[name].shape) for name in slots if name.endswith(INDEX)}
+    texts, length = metadata["texts"]
+    byte, number = np.dtype("u1"), np.dtype("<i4")
+    tensors: dict[str, dict[str, tuple[np.dtype[Any], tuple[int, ...]]]] = {
+        TEXT: {**columns, codecs.TEXTS: (byte, (length,)), codecs.OFFSETS: (number, (texts + 1,)),
+               codecs.PROMPTS: (number, row), codecs.NEGATIVES: (number, row)}
+    }  # fmt: skip
+    for codec, dtype in NUMBERS.items() if metadata["codec"] != TEXT else ():
+        there = {name: (dtype.newbyteorder("<"), slots[name].shape) for name in metadata["error"]}
+        if codec == "int8":
+            scales = {name + SCALE: codecs.scale_shape(shape) for name, (_, shape) in there.items()}
+            there |= {name: (np.dtype("<f4"), shape) for name, shape in scales.items()}
+        tensors[codec] = {**columns, **indices, **there}
+    found = {}
+    for codec, one in tensors.items():
+        changed = {"encoder": "", "error": {}} if codec == TEXT else {}
+        said = json.dumps({**metadata, **changed, "codec": codec}, sort_keys=True)
+        found[codec] = wire.size_of({METADATA: said}, one)
+    return {codec: found[codec] for codec in CODECS if codec in found}
+
+
+def _errors(metadata: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
+    return {name: (float(largest), float(rms)) for name, (largest, rms) in metadata["error"].items()}
 
 
 def classes_digest(class_names: Sequence[str]) -> str:
@@ -160,16 +219,17 @@ def decode(data: bytes | memoryview, expected: Expected, client_id: str | None =
     )
     tensors = wire.views(data, slots)
     _require(checksum(metadata, tensors) == metadata["checksum"], UploadChecksumError, "damaged: the checksum differs")
-    domains = metadata["domains"]
-    columns = {
-        name: _column(tensors, name, dtype, rows)
-        for name, dtype in (("class_id", "int32"), ("weight", "float64"), ("guidance_scale", "float64"),
-                            ("domain", "int32"))
-    }  # fmt: skip
+    columns = {name: _column(tensors, name, dtype, rows) for name, dtype in _COLUMNS.items()}
     _require(rows > 0, UploadShapeError, "an upload of no rows")
-    _check_columns(columns, len(expected.class_names), len(domains))
-    arrays, indices = _arrays(tensors, expected.declaration, CODECS[metadata["codec"]], rows)
+    _check_columns(columns, len(expected.class_names), len(metadata["domains"]))
+    if metadata["codec"] == TEXT:
+        texts = _texts(tensors, metadata, expected, rows)
+        _require(not tensors, UploadShapeError, f"undeclared arrays: {_some(tensors)}")
+        return _upload(metadata, slots, columns, {}, {}, texts)
+    arrays, indices = _arrays(tensors, expected.declaration, metadata["codec"], rows)
     _require(not tensors, UploadShapeError, f"undeclared arrays: {_some(tensors)}")
+    told = set(metadata["error"]) == set(arrays)
+    _require(told, UploadFormatError, f"errors of {_some(metadata['error'])}, expected those of {', '.join(arrays)}")
     scales = np.where(
         np.isnan(columns["guidance_scale"]), expected.declaration.guidance_scale, columns["guidance_scale"]
     )
@@ -177,26 +237,39 @@ def decode(data: bytes | memoryview, expected: Expected, client_id: str | None =
         there = indices[name] >= 0 if name in indices else np.full(rows, name in arrays)
         said = f"rows with a guidance scale above 1 but without {name}: encode them for this generator's guidance_scale"
         _require(bool((there | (scales <= 1)).all()), UploadShapeError, said)
-    return _upload(metadata, columns, arrays, indices)
+    return _upload(metadata, slots, columns, arrays, indices)
 
 
 def stored(path: Path, declaration: Declaration) -> ClientUpload:
-    """An upload that `decode` has accepted before, from where it is kept: the arrays stay on disk until they are asked
-    for. Raises StoreError or UploadFormatError where the file is no longer there or no longer an upload."""
+    """An upload of numbers that `decode` has accepted before, from where it is kept: the arrays stay on disk until they
+    are asked for. Raises StoreError or UploadFormatError where the file is no longer there or no longer an upload."""
     header, slots = wire.header_of(path)
     metadata = _metadata(header)
-    big = {spec.name for spec in declaration.arrays}
+    names = [spec.name for spec in declaration.arrays if spec.name in slots]
+    big = {*names, *(name + SCALE for name in names)}
     small = wire.Stored(path, {name: slot for name, slot in slots.items() if name not in big})
     loaded = {name: np.array(array) for name, array in small.items()}
     indices = {name.removesuffix(INDEX): array for name, array in loaded.items() if name.endswith(INDEX)}
-    arrays = wire.Stored(path, {name: slot for name, slot in slots.items() if name in big})
-    return _upload(metadata, loaded, arrays, indices)
+    tensors = wire.Stored(path, {name: slot for name, slot in slots.items() if name in big})
+    arrays = codecs.Scaled(tensors, names) if metadata["codec"] == "int8" else tensors
+    return _upload(metadata, slots, loaded, arrays, indices)
 
 
 def _upload(
-    metadata: Mapping[str, Any], columns: Mapping[str, Array], arrays: Mapping[str, Array], indices: Mapping[str, Array]
+    metadata: Mapping[str, Any],
+    slots: Mapping[str, wire.Slot],
+    columns: Mapping[str, Array],
+    arrays: Mapping[str, Rows],
+    indices: Mapping[str, Array],
+    texts: Sequence[tuple[str, str | None]] = (),
 ) -> ClientUpload:
-    domains = metadata["domains"]
+    domain = tuple("" if index < 0 else metadata["domains"][index] for index in columns["domain"].tolist())
+    classes, weights, scales = (columns[name].tolist() for name in ("class_id", "weight", "guidance_scale"))
+    prompts = tuple(
+        Prompt(classes[row], text, negative, domain[row] or None, weights[row],
+               None if math.isnan(scales[row]) else scales[row])
+        for row, (text, negative) in enumerate(texts)
+    )  # fmt: skip
     return ClientUpload(
         client_id=metadata["client_id"],
         round=int(metadata["round"]),
@@ -205,9 +278,12 @@ def _upload(
         indices=indices,
         class_id=columns["class_id"].astype(np.int64),
         weight=np.array(columns["weight"]),
-        domain=tuple("" if index < 0 else domains[index] for index in columns["domain"].tolist()),
+        domain=domain,
         guidance_scale=np.array(columns["guidance_scale"]),
-        text_bytes=metadata["text_bytes"],
+        codec=metadata["codec"],
+        codec_error=_errors(metadata),
+        bytes_by_codec=_sizes(metadata, slots),
+        prompts=prompts,
     )
 
 
@@ -219,11 +295,22 @@ def _metadata(header: Mapping[str, str]) -> dict[str, Any]:
         raise UploadFormatError("refused: metadata that is not text") from error
     well = all(isinstance(metadata.get(name), str) for name in _TEXTS)
     _require(well, UploadFormatError, f"metadata that lacks one of {', '.join(_TEXTS)}")
+    found = wire.short(metadata["format"])
+    _require(metadata["format"] == FORMAT, UploadFormatError, f"format is {found}, expected {FORMAT!r}")
+    found = wire.short(metadata["version"])
+    said = f"version is {found}, expected {VERSION!r}: client and server must have the same version of fgl"
+    _require(metadata["version"] == VERSION, UploadFormatError, said)
     extra = set(metadata) - _KEYS
     _require(not extra, UploadFormatError, f"metadata with unknown keys {_some(extra)}")
-    counted = metadata.get("text_bytes")
-    fits = type(counted) is int and 0 <= counted < 2**53
-    _require(fits, UploadFormatError, f"text_bytes is {wire.short(counted)}, expected a number of bytes")
+    counted = metadata.get("texts")
+    fits = isinstance(counted, list) and len(counted) == 2 and all(type(n) is int and 0 <= n < 2**31 for n in counted)
+    _require(fits, UploadFormatError, f"texts is {wire.short(counted)}, expected the number of texts and their bytes")
+    stated = metadata.get("error")
+    well = isinstance(stated, dict) and all(
+        isinstance(pair, list) and len(pair) == 2 and all(isinstance(n, str) and _ERROR.fullmatch(n) for n in pair)
+        for pair in stated.values()
+    )
+    _require(well, UploadFormatError, "an error that is not two numbers an array, like 1.234567e-03")
     domains = metadata.get("domains")
     well = isinstance(domains, list) and all(
         isinstance(name, str) and 0 < len(name) <= 200 and name.isprintable() for name in domains
@@ -236,9 +323,6 @@ def _metadata(header: Mapping[str, str]) -> dict[str, Any]:
 
 def _identity(metadata: Mapping[str, Any], expected: Expected, client_id: str | None) -> None:
     """Whether the upload is for this run and from whom it should be."""
-    for key, want in (("format", FORMAT), ("version", VERSION)):
-        found = wire.short(metadata[key])
-        _require(metadata[key] == want, UploadFormatError, f"{key} is {found}, expected {want!r}")
     run, sender = metadata["run"], metadata["client_id"]
     _require(
         run == expected.run, UploadReplayError, f"written for the run {wire.short(run)}, this one is {expected.run!r}"
@@ -251,8 +335,13 @@ def _identity(metadata: Mapping[str, Any], expected: Expected, client_id: str | 
     _require(
         client_id is None or sender == client_id, UploadSenderError, f"client id is {sender!r}, expected {client_id!r}"
     )
+    known = metadata["codec"] in CODECS
+    codec = wire.short(metadata["codec"])
+    _require(known, UploadFormatError, f"codec is {codec}, expected {', '.join(CODECS[:-1])} or {CODECS[-1]}")
+    said = "a text upload, and this run takes embeddings alone: the server has not chosen upload.codec=text"
+    _require(expected.texts or metadata["codec"] != TEXT, UploadFormatError, said)
     _require(
-        metadata["encoder"] == expected.declaration.encoder,
+        metadata["encoder"] == ("" if metadata["codec"] == TEXT else expected.declaration.encoder),
         UploadEncoderError,
         "encoded by another model than this generator's text encoder: client and server must use the same files",
     )
@@ -261,9 +350,6 @@ def _identity(metadata: Mapping[str, Any], expected: Expected, client_id: str | 
         UploadClassesError,
         "another list of classes: client and server must have the same class names in the same order",
     )
-    known = metadata["codec"] in CODECS
-    codec = wire.short(metadata["codec"])
-    _require(known, UploadFormatError, f"codec is {codec}, expected {' or '.join(CODECS)}")
 
 
 def _check_columns(columns: Mapping[str, Array], classes: int, domains: int) -> None:
@@ -281,17 +367,41 @@ def _check_columns(columns: Mapping[str, Array], classes: int, domains: int) -> 
     _require(len(np.setdiff1d(domain, [-1])) == domains, UploadShapeError, "domain names that no row has")
 
 
+def _texts(
+    tensors: dict[str, Array], metadata: Mapping[str, Any], expected: Expected, rows: int
+) -> list[tuple[str, str | None]]:
+    """(text, negative text) of each row. What they become is counted before anything is encoded, and as far as it is
+    known before a text is looked at: a short one is an array of a hundred kilobytes."""
+    arrays = expected.declaration.arrays
+    each = {spec.name: 4 * math.prod(spec.shape) for spec in arrays}
+
+    def count(shared: int) -> None:
+        grown = sum(each[spec.name] * (shared if spec.shared else rows) for spec in arrays)
+        said = f"texts that become {grown} bytes of embeddings; the cap is {expected.max_bytes} (upload.max_megabytes)"
+        _require(grown <= expected.max_bytes, UploadSizeError, said)
+
+    count(0)
+    counted = [tensors[codecs.OFFSETS].size - 1 if codecs.OFFSETS in tensors else 0,
+               tensors[codecs.TEXTS].size if codecs.TEXTS in tensors else 0]  # fmt: skip
+    texts = codecs.unpack_texts(tensors, rows)
+    _require(metadata["texts"] == counted, UploadFormatError, f"texts is {metadata['texts']}, expected {counted}")
+    _require(not metadata["error"], UploadFormatError, "errors of a codec that has none")
+    count(min(rows, len({negative or "" for _, negative in texts})))  # without one, a row has that of an empty text
+    return texts
+
+
 def _arrays(
-    tensors: dict[str, Array], declaration: Declaration, dtype: np.dtype[Any], rows: int
-) -> tuple[dict[str, Array], dict[str, Array]]:
-    arrays: dict[str, Array] = {}
+    tensors: dict[str, Array], declaration: Declaration, codec: str, rows: int
+) -> tuple[dict[str, Rows], dict[str, Array]]:
+    dtype, presented = NUMBERS[codec], codecs.presented(codec)
+    arrays: dict[str, Rows] = {}
     indices: dict[str, Array] = {}
     for spec in declaration.arrays:
         array = tensors.pop(spec.name, None)
         if array is None:
             _require(spec.optional, UploadShapeError, f"array {spec.name} is missing")
             continue
-        fits = array.dtype == dtype and dtype.name in spec.dtypes
+        fits = array.dtype == dtype and presented.name in spec.dtypes
         _require(fits, UploadShapeError, f"{spec.name} is {array.dtype}, expected {dtype}")
         fits = array.ndim > 0 and array.shape[1:] == spec.shape
         _require(fits, UploadShapeError, f"{spec.name} has rows of {array.shape[1:]}, expected {spec.shape}")
@@ -305,6 +415,16 @@ def _arrays(
             indices[spec.name] = index
         else:
             _require(len(array) == rows, UploadShapeError, f"{spec.name} has {len(array)} rows, expected {rows}")
+        if codec == "int8":
+            scale, shape = tensors.pop(spec.name + SCALE, None), codecs.scale_shape(array.shape)
+            if scale is None:
+                raise UploadShapeError(f"refused: array {spec.name}{SCALE} is missing")
+            fits = scale.dtype == np.float32 and scale.shape == shape
+            said = f"{spec.name}{SCALE} is {scale.dtype} {scale.shape}, expected float32 {shape}"
+            _require(fits, UploadShapeError, said)
+            codecs.check_quantized(spec.name, array, scale, spec.max_abs)
+            arrays[spec.name] = codecs.Quantized(array, scale)
+            continue
         bounded = within(array, spec.max_abs)
         _require(bounded, UploadValueError, f"{spec.name} holds numbers that are not finite or beyond {spec.max_abs:g}")
         arrays[spec.name] = array
@@ -325,7 +445,7 @@ def within(array: Array, bound: float) -> bool:
     kind, mask = (np.dtype(np.uint16), 0x7FFF) if array.dtype.itemsize == 2 else (np.dtype(np.uint32), 0x7FFFFFFF)
     highest = int(limit.view(kind))
     bits: NDArray[Any] = np.ascontiguousarray(array).reshape(-1).view(kind)
-    return all(int((bits[i : i + _PIECE] & mask).max()) <= highest for i in range(0, len(bits), _PIECE))
+    return all(int((bits[i : i + codecs.PIECE] & mask).max()) <= highest for i in range(0, len(bits), codecs.PIECE))
 
 
 def _some(names: Collection[str]) -> str:

@@ -28,8 +28,11 @@ if TYPE_CHECKING:
 
 DTYPES: dict[str, np.dtype[Any]] = {
     "F16": np.dtype("<f2"), "F32": np.dtype("<f4"), "F64": np.dtype("<f8"), "I32": np.dtype("<i4"),
+    "I8": np.dtype("i1"), "U8": np.dtype("u1"),
 }  # fmt: skip
 """What an upload may hold. safetensors knows more; nothing here needs them."""
+# The order in which safetensors lays tensors of several dtypes.
+_WRITTEN = ("F64", "F32", "I32", "F16", "I8", "U8")
 MAX_HEADER, MAX_TENSORS, MAX_AXES = 1_000_000, 64, 8
 # An array without elements may have a huge axis all the same, which numpy cannot even make empty.
 _MAX_BYTES = 2**47
@@ -101,6 +104,19 @@ class Stored(Mapping[str, "Array"]):
 
     def __len__(self) -> int:
         return len(self._slots)
+
+
+def size_of(metadata: Mapping[str, str], tensors: Mapping[str, tuple[np.dtype[Any], tuple[int, ...]]]) -> int:
+    """Bytes of the file that the safetensors library would write for tensors of these dtypes and shapes."""
+    names = {dtype: name for name, dtype in DTYPES.items()}
+    header: dict[str, Any] = {"__metadata__": dict(metadata)}
+    reached = 0
+    for name, (dtype, shape) in sorted(tensors.items(), key=lambda item: (_WRITTEN.index(names[item[1][0]]), item[0])):
+        end = reached + math.prod(shape) * dtype.itemsize
+        header[name] = {"dtype": names[dtype], "shape": shape, "data_offsets": [reached, end]}
+        reached = end
+    length = len(json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode())
+    return 8 + -(-length // 8) * 8 + reached
 
 
 def header_of(path: Path) -> tuple[dict[str, str], dict[str, Slot]]:

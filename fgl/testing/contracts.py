@@ -21,6 +21,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fgl.core.codecs import Quantized, quantize
 from fgl.core.contracts import Aggregator, PromptStrategy
 from fgl.core.errors import DataError
 from fgl.core.types import ClientContext, ClientUpload, Conditioning, ImageSet, Prompt, Subset
@@ -218,9 +219,19 @@ class AggregatorContract:
 
     def test_uploads_are_not_written_to(self, uploads: list[ClientUpload]) -> None:
         for upload in uploads:
-            for array in (*upload.arrays.values(), *upload.indices.values(), upload.class_id, upload.weight):
+            arrays = [np.asarray(array) for array in upload.arrays.values()]
+            for array in (*arrays, *upload.indices.values(), upload.class_id, upload.weight):
                 array.setflags(write=False)
         self.make().aggregate(uploads, GENERATOR)
+
+    def test_rows_that_are_made_on_demand_are_rows_like_any_other(self, uploads: list[ClientUpload]) -> None:
+        """As the codec int8 has them: an index makes the float32 row that 8 bits and a scale stand for."""
+        made, plain = [], []
+        for upload in uploads:
+            arrays = {name: Quantized(*quantize(np.asarray(array))) for name, array in upload.arrays.items()}
+            made.append(replace(upload, arrays=arrays))
+            plain.append(replace(upload, arrays={name: np.asarray(array) for name, array in arrays.items()}))
+        _assert_same(self.make().aggregate(made, GENERATOR), self.make().aggregate(plain, GENERATOR))
 
     def test_every_column_has_an_entry_for_every_row(self, uploads: list[ClientUpload]) -> None:
         result = self.make().aggregate(uploads, GENERATOR)

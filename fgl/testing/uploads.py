@@ -13,23 +13,25 @@ import math
 import random
 import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from safetensors.numpy import load, save
 
+from fgl.core.codecs import INDEX, MAX_TEXT, NEGATIVES, OFFSETS, PROMPTS, SCALE, TEXTS
 from fgl.core.types import ClientUpload
-from fgl.core.upload import INDEX, MAX_GUIDANCE, MAX_WEIGHT, METADATA, MIN_WEIGHT, Expected, checksum
+from fgl.core.upload import MAX_GUIDANCE, MAX_WEIGHT, METADATA, MIN_WEIGHT, Expected, checksum
 
 if TYPE_CHECKING:
-    from fgl.core.types import Array
+    from fgl.core.types import Array, Rows
 
 
 def same_upload(one: ClientUpload, other: ClientUpload) -> bool:
     """Whether two uploads say the same, to the last bit."""
     return (
-        (one.client_id, one.round, one.encoder, one.domain, one.text_bytes)
-        == (other.client_id, other.round, other.encoder, other.domain, other.text_bytes)
+        (one.client_id, one.round, one.encoder, one.domain, one.codec, one.codec_error, one.prompts)
+        == (other.client_id, other.round, other.encoder, other.domain, other.codec, other.codec_error, other.prompts)
         and _equal(one.class_id, other.class_id)
         and _equal(one.weight, other.weight)
         and _equal(one.guidance_scale, other.guidance_scale)
@@ -41,20 +43,39 @@ def same_upload(one: ClientUpload, other: ClientUpload) -> bool:
 
 
 def same_arrays(read: Mapping[str, Array], found: ClientUpload) -> bool:
-    """Whether the safetensors library read the same arrays from the file."""
-    return all(_equal(read[name], array) for name, array in found.arrays.items())
+    """Whether the safetensors library read the same arrays from the file, or the same texts."""
+    if found.prompts:
+        data, ends = read[TEXTS].tobytes(), read[OFFSETS].tolist()
+        texts = [data[start:end].decode() for start, end in pairwise(ends)]
+        told = [(prompt.text, prompt.negative) for prompt in found.prompts]
+        pairs = zip(read[PROMPTS].tolist(), read[NEGATIVES].tolist(), strict=True)
+        return told == [(texts[one], None if other < 0 else texts[other]) for one, other in pairs]
+    plain = {name: read[name] for name in found.arrays}
+    for name in found.arrays:
+        if name + SCALE in read:
+            scale = read[name + SCALE]
+            axes = (len(scale), *[1] * (read[name].ndim - 2), scale.shape[1])
+            plain[name] = read[name].astype(np.float32) * scale.reshape(axes) + np.float32(0)
+    return all(_equal(plain[name], array) for name, array in found.arrays.items())
 
 
 def keeps_every_rule(found: ClientUpload, expected: Expected) -> bool:
     """Whether an accepted upload is within everything that was declared, computed the plain way."""
     rows = len(found.class_id)
     fine = found.client_id in expected.clients and found.round == expected.round
-    fine &= found.encoder == expected.declaration.encoder and 0 < rows <= expected.max_rows
+    fine &= 0 < rows <= expected.max_rows
+    fine &= all(0 <= error < math.inf for pair in found.codec_error.values() for error in pair)
     fine &= all(0 <= item < len(expected.class_names) for item in found.class_id.tolist())
     fine &= len(found.weight) == rows and all(MIN_WEIGHT <= item <= MAX_WEIGHT for item in found.weight.tolist())
     scales = found.guidance_scale.tolist()
     fine &= len(scales) == rows and all(math.isnan(item) or 0 <= item <= MAX_GUIDANCE for item in scales)
     fine &= len(found.domain) == rows and all(isinstance(name, str) and len(name) <= 200 for name in found.domain)
+    if found.codec == "text":
+        told = [text for prompt in found.prompts for text in (prompt.text, prompt.negative or "")]
+        fine &= expected.texts and len(found.prompts) == rows and not found.arrays and found.encoder == ""
+        fine &= all(len(text) <= MAX_TEXT and text.encode().decode() == text for text in told)
+        return bool(fine and all(ord(letter) >= 32 and not 127 <= ord(letter) < 160 for letter in "".join(told)))
+    fine &= found.encoder == expected.declaration.encoder and not found.prompts
     specs = {spec.name: spec for spec in expected.declaration.arrays}
     fine &= set(found.arrays) <= set(specs)
     for name, spec in specs.items():
@@ -63,7 +84,10 @@ def keeps_every_rule(found: ClientUpload, expected: Expected) -> bool:
             fine &= spec.optional
             continue
         fine &= array.shape[1:] == spec.shape and array.dtype.name in spec.dtypes
-        fine &= all(math.isfinite(item) and abs(item) <= spec.max_abs for item in array.astype(float).ravel().tolist())
+        fine &= all(
+            math.isfinite(item) and abs(item) <= spec.max_abs
+            for item in np.asarray(array).astype(float).ravel().tolist()
+        )
         if spec.shared:
             low = -1 if spec.optional else 0
             pointers = found.indices[name].tolist()
@@ -152,7 +176,11 @@ def _header(data: bytes, draw: random.Random, _: Sequence[bytes]) -> bytes:
         place = len(data) - 8 - length
         shape = draw.choice(([0], [0, 2**47, 2**47], [0, 2**62], [2**40, 0, 2**40], [0] * 40, [0, 4, 3]))
         name = draw.choice(("x", "weight", "prompt_embeds", "negative_prompt_embeds.index"))
-        header[name] = {"dtype": draw.choice(("F16", "F32", "I32")), "shape": shape, "data_offsets": [place, place]}
+        header[name] = {
+            "dtype": draw.choice(("F16", "F32", "I32", "I8", "U8")),
+            "shape": shape,
+            "data_offsets": [place, place],
+        }
     else:
         _edit(header, draw)
     text = json.dumps(header).encode()
@@ -166,7 +194,8 @@ _MUTATIONS: tuple[Callable[[bytes, random.Random, Sequence[bytes]], bytes], ...]
 )  # fmt: skip
 _VALUES: tuple[Any, ...] = (
     0, 1, -1, 2, 3, 2**31, 2**63, 2**64, 1e308, float("nan"), True, None, "", "F16", "F32", "F64", "I32", "BF16",
-    "x" * 300, [], [0, 0], [1], [0, 2**62], [2**32, 2**32], {}, {"a": 1},
+    "x" * 300, "0.000000e+00", "fp16", "fp32", "int8", "text", [], [0, 0], [1], [0, 2**62], [2**32, 2**32], {},
+    {"a": 1},
 )  # fmt: skip
 
 
@@ -215,6 +244,11 @@ _NUMBERS = (
     np.nan,
     np.inf,
     -np.inf,
+    127,
+    -128,
+    255,
+    1e-45,
+    3e38,
 )
 
 
@@ -237,11 +271,11 @@ def _lie_in_shapes(tensors: dict[str, Array], metadata: dict[str, Any], draw: ra
     if kind == 0:
         del tensors[name]
     elif kind == 1:
-        tensors[name + draw.choice((INDEX, "2", "/../x"))] = array.copy()
+        tensors[name + draw.choice((INDEX, SCALE, "2", "/../x"))] = array.copy()
     elif kind == 2:
         with np.errstate(all="ignore"):
             tensors[name] = array.astype(
-                draw.choice(("float16", "float32", "float64", "int32", "int64", "uint8", "bool"))
+                draw.choice(("float16", "float32", "float64", "int8", "int32", "int64", "uint8", "bool"))
             )
     elif kind == 3 and array.ndim:
         tensors[name] = np.concatenate([array, array[:1]])
@@ -253,5 +287,6 @@ def _lie_in_shapes(tensors: dict[str, Array], metadata: dict[str, Any], draw: ra
         tensors[name] = array.reshape(-1)[: array.size - 1].copy()
 
 
-def _equal(one: Array, other: Array) -> bool:
+def _equal(first: Rows, second: Rows) -> bool:
+    one, other = np.asarray(first), np.asarray(second)
     return one.dtype == other.dtype and one.shape == other.shape and one.tobytes() == other.tobytes()

@@ -98,10 +98,90 @@ def test_files_that_went_over_give_what_one_process_gives(command: Command, conf
     assert not (run / "clients").exists()
 
 
-def test_the_servers_folder_tells_nothing_of_a_client_but_its_upload(
+def with_codec(config: Path, codec: str) -> Path:
+    settings = yaml.safe_load(config.read_text())
+    settings["upload"]["codec"] = codec
+    path = config.with_name(f"{codec}.yaml")
+    path.write_text(yaml.safe_dump(settings))
+    return path
+
+
+def test_texts_that_went_over_give_what_embeddings_give(command: Command, config: Path, tmp_path: Path) -> None:
+    """In one process and apart, also after the derived files were lost, and with a client taken out."""
+    exact = fgl.run(with_codec(config, "fp32"), out=tmp_path / "exact")
+    chosen = with_codec(config, "text")
+    whole = fgl.run(chosen, out=tmp_path / "whole")
+    files = prepare(command, chosen, tmp_path / "clients")
+    run = tmp_path / "run"
+    command("server", "ingest", run, *files.values(), "--config", chosen)
+    uploads, encoded = run / "server" / "uploads", run / "server" / "encoded"
+    for name, path in files.items():
+        assert (uploads / path.name).read_bytes() == path.read_bytes()
+        theirs = tmp_path / "exact" / "server" / "uploads" / f"{name}.safetensors"
+        assert (encoded / path.name).read_bytes() == theirs.read_bytes()
+    shutil.rmtree(encoded)
+    result = command("server", "run", run, "--json", "--quiet")
+    digests = {one["synthetic"]["digest"] for one in (exact, whole, result)}
+    assert digests == {digest(run)}
+    assert result["result"] == whole["result"] == exact["result"]
+    assert result["upload"]["bytes_by_codec"] == whole["upload"]["bytes_by_codec"]
+    assert {one["state"] for one in command("stages", run, "--json")} == {"done"}
+    command("server", "ingest", run, files["client-02"])  # the same again
+    command("server", "forget", run, "--client", "client-01", "--quiet")
+    assert not list(run.rglob("client-01*"))
+    assert {path.stem for path in encoded.iterdir()} == {"client-00", "client-02"}
+    other = tmp_path / "other"
+    command("server", "ingest", other, files["client-00"], files["client-02"], "--config", chosen)
+    assert command("server", "run", other, "--json", "--quiet")["synthetic"]["digest"] == digest(run)
+
+
+def test_a_changed_encoder_encodes_texts_again_and_a_changed_codec_takes_them_no_more(
     command: Command, config: Path, tmp_path: Path
 ) -> None:
+    from fgl.testing.pipelines import save_pipeline
+
+    chosen = with_codec(config, "text")
+    files = prepare(command, chosen, tmp_path / "clients")
+    run = tmp_path / "run"
+    command("server", "ingest", run, *files.values(), "--config", chosen)
+    first = command("server", "run", run, "--json", "--quiet")
+    encoded = run / "server" / "encoded" / "client-00.safetensors"
+    before = encoded.read_bytes()
+    other = save_pipeline(tmp_path / "other", seed=1)
+    second = command("server", "run", run, "--json", "--quiet", "--set", f"generator.model={other}")
+    assert len(second["upload"]["bytes_per_client"]) == 3
+    assert encoded.read_bytes() != before
+    assert second["synthetic"]["digest"] != first["synthetic"]["digest"]
+    said = command("server", "run", run, "--quiet", "--set", "upload.codec=fp16", fails=TooFewUploadsError.exit_code)
+    assert "this run takes embeddings alone" in said
+    small = tmp_path / "small"
+    said = command(
+        "server", "ingest", small, files["client-00"], "--config", chosen, "--set", "upload.max_megabytes=0.002",
+        "--json", fails=UploadError.exit_code,
+    )  # fmt: skip
+    (refused,) = said["files"].values()
+    assert refused["rule"] == "size"
+    assert not list((small / "server").rglob("client*"))
+
+
+@pytest.mark.parametrize("codec", ["fp16", "fp32", "int8", "text"])
+def test_what_a_client_is_told_of_its_codec(command: Command, config: Path, tmp_path: Path, codec: str) -> None:
+    path = tmp_path / "one.safetensors"
+    said = command("client", "prepare", with_codec(config, codec), "--client", "client-00", "--out", path)
+    told = command("client", "prepare", with_codec(config, codec), "--client", "client-00", "--out", path, "--json")
+    assert told["codec"] == codec
+    assert told["bytes_by_codec"][codec] == told["bytes"] == path.stat().st_size
+    assert ("holds the prompts as text" in said) == (codec == "text")
+    assert ("send the file, and nothing of that folder" in said) == (codec != "text")
+    assert ("is off by at most" in said) == (codec != "text")
+
+
+@pytest.mark.parametrize("codec", ["fp16", "int8"])
+def test_the_servers_folder_tells_nothing_of_a_client_but_its_upload(
+    command: Command, config: Path, tmp_path: Path, codec: str
+) -> None:
     """No prompt, no path, no name of a sample, no picture, in any file, as it lies or unpacked."""
+    config = with_codec(config, codec)
     files = prepare(command, config, tmp_path / "clients")
     run = tmp_path / "run"
     bad = tmp_path / "clients" / "of alice at home.safetensors"
@@ -238,7 +318,13 @@ def test_another_upload_of_the_same_client_needs_a_word(command: Command, config
 
 @pytest.mark.parametrize(
     ("change", "rule"),
-    [("upload.run_id=trial-6", "replay"), ("upload.codec=fp32", ""), ("generator.guidance_scale=1.0", "shape")],
+    [
+        ("upload.run_id=trial-6", "replay"),
+        ("upload.codec=fp32", ""),
+        ("generator.guidance_scale=1.0", "shape"),
+        ("upload.codec=int8", ""),
+        ("upload.codec=text", "format"),
+    ],
 )
 def test_files_for_another_run_are_refused(
     command: Command, config: Path, tmp_path: Path, change: str, rule: str
@@ -464,7 +550,7 @@ def test_stages_says_what_would_be_done_again_and_it_is(command: Command, config
         "generator.guidance_scale=1.0": ("clients", "plan", "synthesize", "train", "evaluate"),
         "synthesis.validation_fraction=0.5": ("train", "evaluate", "control:class-list"),
         "prompt_strategy.max_prompts=2": ("clients", "plan", "synthesize", "train", "evaluate"),
-        "upload.codec=fp32": ("clients", "plan", "synthesize", "train", "evaluate", "control:class-list"),
+        "upload.codec=text": ("clients", "plan", "synthesize", "train", "evaluate", "control:class-list"),
     }
     for change, stale in changes.items():
         said = states(command, run, "--set", change)

@@ -94,6 +94,38 @@ def test_killed_at_every_commit_point_a_run_ends_the_same(
         shutil.rmtree(out)
 
 
+@pytest.mark.slow
+def test_killed_while_texts_are_kept_and_encoded_a_run_ends_the_same(
+    config: dict[str, Any], tmp_path_factory: pytest.TempPathFactory, tmp_path: Path
+) -> None:
+    """At each write between the first upload and the plan: the texts, their manifest, what they are encoded to."""
+    short = {**config, "upload": {"codec": "text"}, "controls": "none"}
+    with Killer(short, tmp_path_factory.mktemp("text-logs")) as killer:
+        first = tmp_path / "first"
+        undisturbed = killer.run(first), first
+        assert undisturbed[0].code == 0, undisturbed[0].result
+        written = killer.log(first, "write")
+        begin, end = written.index("write prompts.jsonl"), written.index("write plan.parquet")
+        assert written[begin:end].count("write client-00.safetensors") == 2
+        for point in range(begin + 1, end + 2):
+            out = tmp_path / f"run-{point}"
+            assert killer.run(out, kill_at=point, moment=("before", "half", "after")[point % 3]).killed
+            same(killer, killer.run(out), out, undisturbed, kills=1)
+            for path in (first / "server" / "encoded").iterdir():
+                assert (out / "server" / "encoded" / path.name).read_bytes() == path.read_bytes()
+            shutil.rmtree(out)
+        for path in sorted((first / "server" / "encoded").iterdir()):
+            out = tmp_path / "damaged"
+            for kind in ("cut", "flip", "empty", "gone"):
+                shutil.copytree(first, out)
+                shutil.rmtree(out / "server" / "shards")
+                damage(out / "server" / "encoded" / path.name, kind)
+                again = killer.run(out)
+                assert again.result["synthetic"]["digest"] == undisturbed[0].result["synthetic"]["digest"]
+                assert (out / "server" / "encoded" / path.name).read_bytes() == path.read_bytes()
+                shutil.rmtree(out)
+
+
 def test_killed_again_and_again_a_run_still_comes_to_its_end(
     killer: Killer, undisturbed: tuple[Ended, Path], tmp_path: Path
 ) -> None:

@@ -16,18 +16,18 @@ from numpy.typing import NDArray
 import fgl.plugins.generators
 from fgl.core import upload
 from fgl.core.plan import make_plan
-from fgl.core.types import ClientUpload, Conditioning, PlanItem, Prompt, Shard
+from fgl.core.types import Conditioning, PlanItem, Prompt, Shard
 from fgl.plugins.aggregators.options import UnionOptions
 from fgl.plugins.aggregators.union import Union
 from fgl.plugins.generators.options import StableDiffusionOptions
 from fgl.plugins.generators.quiet import quiet
 from fgl.plugins.generators.stable_diffusion import StableDiffusion
 from fgl.testing.pipelines import save_pipeline
+from tests.painting import SEEDS, conditioning_of, paint
 
 PROMPTS = ["a cat", "a tench", "森林 at dawn", "a much longer text than fits into the tokens"]
 NEGATIVES = ["blurry", "", "blurry", "low quality"]
 EMBEDDED = Path(fgl.plugins.generators.__file__).parent / "tiny"
-SEEDS = [11, 2**63 + 5, 13, 14]
 SOLVERS: dict[str, dict[str, Any]] = {
     "DDIMScheduler": {},
     "PNDMScheduler": {"skip_prk_steps": True},
@@ -50,32 +50,6 @@ def generator(folder: Path, **options: Any) -> StableDiffusion:
     # Exactness is promised for equal batches, and the pipeline is given all prompts at once.
     chosen = {"dtype": "fp32", "num_inference_steps": 3, "batch_size": len(ALL), **options}
     return StableDiffusion(StableDiffusionOptions(model=str(folder), **chosen))
-
-
-def conditioning_of(arrays: Any, indices: Any, count: int) -> Conditioning:
-    zeros, ones = np.zeros(count, np.int64), np.ones(count)
-    own = np.full(count, np.nan)
-    upload = ClientUpload("k", 0, "e", arrays, indices, zeros, ones, ("",) * count, own)
-    ids = tuple(f"c{row}" for row in range(count))
-    return Conditioning(ids, zeros, ones, ("",) * count, own, zeros, np.arange(count), zeros + 1, [upload])
-
-
-def shard_of(seeds: Sequence[int], scales: Sequence[float | None] | None = None) -> Shard:
-    scales = scales or [None] * len(seeds)
-    items = (
-        PlanItem(f"i{row}", row, f"c{row}", 0, "", scale, seed)
-        for row, (seed, scale) in enumerate(zip(seeds, scales, strict=True))
-    )
-    return Shard(0, tuple(items))
-
-
-def paint(
-    subject: StableDiffusion, prompts: Sequence[Prompt], scales: Sequence[float | None] | None = None
-) -> NDArray[np.uint8]:
-    arrays, indices = subject.encoder("cpu").encode(prompts)
-    rows = conditioning_of(arrays, indices, len(prompts))
-    shard = shard_of(SEEDS[: len(prompts)], scales)
-    return np.concatenate(list(subject.synthesizer("cpu").synthesize(shard, rows, lambda count: None)))
 
 
 def diffusers_pipeline(folder: Path, scheduler: str | None = None) -> Any:
@@ -180,7 +154,9 @@ def test_strings_and_their_uploaded_embeddings_give_the_same_pictures(tmp_path: 
     conditioning = Union(UnionOptions()).aggregate([accepted], subject.fingerprint())
     (shard,) = make_plan(conditioning, 1, run_seed=7, shard_size=10)
     assert [item.class_id for item in shard.items] == [0, 1, 2]
-    ours = np.concatenate(list(subject.synthesizer("cpu").synthesize(shard, conditioning, lambda count: None)))
+    ours = np.concatenate(
+        [b.pixels for b in subject.synthesizer("cpu").synthesize(shard, conditioning, lambda count: None)]
+    )
     with quiet():
         images = diffusers_pipeline(folder)(
             texts, negative_prompt=negatives, guidance_scale=2.0, num_inference_steps=3,
@@ -242,7 +218,7 @@ def test_an_image_does_not_depend_on_what_is_synthesized_beside_it(tmp_path: Pat
 
 def _painted(subject: StableDiffusion, items: Sequence[PlanItem], rows: Conditioning) -> NDArray[np.uint8]:
     shard = Shard(0, tuple(items))
-    return np.concatenate(list(subject.synthesizer("cpu").synthesize(shard, rows, lambda count: None)))
+    return np.concatenate([b.pixels for b in subject.synthesizer("cpu").synthesize(shard, rows, lambda count: None)])
 
 
 @pytest.mark.parametrize("vae", ["kl", "tiny"])

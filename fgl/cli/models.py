@@ -1,0 +1,303 @@
+"""`fgl models …`: foundation models on this machine: what there is, what it would cost, whether it is intact."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fgl.cli.common import NO_FLAGS, Json, Quiet, console, interruptible, resolve, shown, stdout_to_stderr
+from fgl.core.errors import ConfigError, FGLError, ModelError, Problem
+from fgl.core.manager import Manager
+
+if TYPE_CHECKING:
+    from fgl.core.types import ModelUse
+    from fgl.hub import Plan, State
+
+# Of a repository that no component describes: weights without code that runs when they are opened, in one precision.
+_SAFE = (
+    "*", "!*.bin", "!*.pt", "!*.pth", "!*.ckpt", "!*.pkl", "!*.msgpack", "!*.h5", "!*.onnx", "!*.onnx_data", "!*.py",
+    "!*.fp16.*", "!*.non_ema*",
+)  # fmt: skip
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="A component (fgl models list), or a Hub id: owner/name.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="family.option=value", help="The component's options, as for fgl run; repeatable."),
+]
+Revision = Annotated[
+    str | None, typer.Option(metavar="REV", help="Branch, tag or commit; for a Hub id. Components have an option.")
+]
+EncoderOnly = Annotated[
+    bool, typer.Option("--encoder-only", help="What a client needs, without the half that makes images.")
+]
+
+
+def list_command(as_json: Json = False) -> None:
+    """Print the components that need a model: what of it is in the cache, and what a pull would download."""
+    from huggingface_hub import constants
+
+    from fgl import hub
+
+    ask, rows = True, []
+    with stdout_to_stderr():
+        for family, name, use, problem in _catalogue(Manager.load()):
+            row: dict[str, Any] = {"name": name, "family": family, "problem": problem}
+            if use is not None:
+                if hub.is_local(use.model):
+                    row |= _folder_row(use)
+                else:
+                    found = hub.state(use, ask=ask)
+                    if ask and not found.reachable:  # then not by another name either
+                        print(f"note: {found.why}")  # to stderr
+                        ask = False
+                    row |= _row(use, found)
+            rows.append(row)
+    where = {"cache": constants.HF_HUB_CACHE, "endpoint": constants.ENDPOINT, "offline": constants.HF_HUB_OFFLINE}
+    if as_json:
+        print(json.dumps({**where, "models": rows}, ensure_ascii=False))
+        return
+    for row in rows:
+        if row["problem"]:
+            print(f"{row['name']} ({row['family']}): {row['problem']}")
+            continue
+        print(f"{row['name']} ({row['family']}): {row['model']}")
+        for key, text in _said(row):
+            print(f"    {key:<9} {text}")
+    print(f"cache: {where['cache']}")
+
+
+def pull_command(
+    name: Name,
+    encoder_only: EncoderOnly = False,
+    update: Annotated[
+        bool, typer.Option("--update", help="Move the lock to the commit that the Hub has now, and pull that.")
+    ] = False,
+    revision: Revision = None,
+    set_: Set = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Download a model: sizes first, broken downloads are taken up again, checksums are compared."""
+    from fgl import hub
+
+    results = []
+    with stdout_to_stderr():
+        for use in _uses(name, revision, set_):
+            if hub.is_local(use.model):
+                results.append({**_folder_row(use), "downloaded": 0})
+                continue
+            plans: list[Plan] = []
+            patterns = _patterns(use, encoder_only)
+            with interruptible(Path(), f"fgl models pull {name}"), shown(quiet) as progress:
+
+                def announce(plan: Plan, plans: list[Plan] = plans) -> None:
+                    plans.append(plan)
+                    if not quiet:
+                        _announce(plan)
+
+                path = hub.pull(
+                    use.model, use.revision, patterns, use.mirrors, update=update, progress=progress, announce=announce
+                )
+            found = hub.state(use, ask=False)
+            downloaded = sum(plan.needed for plan in plans)
+            row = {**_row(use, found), "commit": path.name, "folder": str(path)}
+            results.append({**row, "downloaded": downloaded})
+    if as_json:
+        print(json.dumps({"models": results}, ensure_ascii=False))
+        return
+    for row in results:
+        if row["how"] == "folder":
+            print(f"{row['model']}: a folder of yours, nothing to pull")
+            continue
+        got = f"{hub.size(row['downloaded'])} downloaded" if row["downloaded"] else "nothing to download"
+        print(f"{row['repository']}: {got}, {_revision(row)}")
+        print(row["folder"])
+
+
+def verify_command(
+    name: Name, revision: Revision = None, set_: Set = None, as_json: Json = False, quiet: Quiet = False
+) -> None:
+    """Read a model's files in the cache and compare them with the checksums of its commit."""
+    from dataclasses import asdict
+
+    from fgl import hub
+
+    verdicts = []
+    with stdout_to_stderr():
+        for use in _uses(name, revision, set_):
+            if hub.is_local(use.model):
+                raise ModelError(f"model: {use.model} is a folder of yours: there are no checksums to compare it with")
+            with shown(quiet) as progress:
+                verdicts.append(hub.verify(use, progress))
+    wrong = any(verdict.damaged or verdict.missing for verdict in verdicts)
+    if as_json:
+        rows = [{**asdict(verdict), "folder": str(verdict.folder)} for verdict in verdicts]
+        print(json.dumps({"intact": not wrong, "models": rows}, ensure_ascii=False))
+    else:
+        for verdict in verdicts:
+            print(f"{verdict.model} at commit {verdict.commit}:")
+            print(f"  {verdict.right} files right, {hub.size(verdict.read)} read")
+            for what, paths in (("damaged", verdict.damaged), ("missing", verdict.missing)):
+                for path in paths:
+                    print(f"  {what}: {path}")
+            if verdict.unknown:
+                print(f"  no checksum known: {', '.join(verdict.unknown)}")
+            if verdict.absent:
+                print(f"  not pulled so far: {verdict.absent} files")
+        if wrong:
+            print(f"`fgl models pull {name}` replaces what is damaged or missing")
+    if wrong:
+        raise typer.Exit(ModelError.exit_code)
+
+
+def path_command(
+    name: Name, encoder_only: EncoderOnly = False, revision: Revision = None, set_: Set = None, as_json: Json = False
+) -> None:
+    """Print the folder of a model that has been pulled. Nothing is asked of the network."""
+    from fgl import hub
+
+    rows = []
+    for use in _uses(name, revision, set_):
+        if hub.is_local(use.model):
+            rows.append(_folder_row(use))
+            continue
+        folder = hub.folder_of(use, _patterns(use, encoder_only))
+        if folder is None:
+            half = " --encoder-only" if encoder_only else ""
+            raise ModelError(f"model: {use.model} is not in the cache, or not whole: `fgl models pull {name}{half}`")
+        rows.append({**_row(use, hub.state(use, ask=False)), "commit": folder.name, "folder": str(folder)})
+    if as_json:
+        print(json.dumps({"models": rows}, ensure_ascii=False))
+        return
+    for row in rows:
+        print(row["folder"])
+
+
+def _catalogue(manager: Manager) -> Iterator[tuple[str, str, ModelUse | None, str]]:
+    """(family, component, model, "") for each model that an installed component needs by default; or why it cannot be
+    told."""
+    registry = manager.registry
+    for entry in registry.all():
+        component = entry.component
+        try:
+            cls = registry.options_class(entry)
+            uses = cls(**component.defaults).models()
+        except FGLError as error:
+            yield entry.family, component.name, None, str(error)
+        except ValueError:  # has options that must be given: it names no model by itself
+            continue
+        except Exception as error:
+            yield entry.family, component.name, None, f"{entry.distribution}: {type(error).__name__}: {error}"
+        else:
+            for use in uses:
+                yield entry.family, component.name, use, ""
+
+
+def _uses(name: str, revision: str | None, set_: list[str] | None) -> list[ModelUse]:
+    """The models that NAME stands for. Raises ConfigError where it stands for none."""
+    from dataclasses import replace
+
+    from fgl.core.registry import suggestion
+    from fgl.core.types import ModelUse
+    from fgl.hub import is_hub_id
+
+    manager = Manager.load()
+    if is_hub_id(name):
+        if set_:
+            raise _refused("--set", ", ".join(set_), "expected with a component's name, not with a Hub id")
+        known = [use for _, _, use, _ in _catalogue(manager) if use is not None and use.model == name]
+        found = known[0] if known else ModelUse(name, files=_SAFE)
+        return [found if revision is None else replace(found, revision=revision)]
+    if revision is not None:
+        raise _refused("--revision", revision, "expected with a Hub id; a component has --set family.revision=REV")
+    families = {entry.family for entry in manager.registry.all() if entry.component.name == name}
+    if not families:
+        names = sorted({component for _, component, _, _ in _catalogue(manager)})
+        expected = f"no such component{suggestion(name, names)}; these need a model: {', '.join(names)}"
+        raise _refused("NAME", repr(name), f"{expected}; or a Hub id: owner/name")
+    uses: list[ModelUse] = []
+    for family in sorted(families):
+        config, _ = resolve(manager, None, {**NO_FLAGS, "set_": set_}, [{family: {"name": name}}])
+        selected = getattr(config, family)
+        if selected.name != name:
+            raise _refused("--set", f"{family}.name={selected.name}", f"expected {name}, which NAME selects")
+        cls = manager.registry.options_class(manager.registry.find(family, name))
+        uses += cls(**selected.options).models()
+    if not uses:
+        raise _refused("NAME", repr(name), "expected a component that needs a model; all of this one ships with it")
+    return uses
+
+
+def _refused(key: str, got: str, expected: str) -> ConfigError:
+    return ConfigError([Problem(key, got, expected)], "the command line")
+
+
+def _patterns(use: ModelUse, encoder_only: bool) -> tuple[str, ...]:
+    if not encoder_only:
+        return use.files
+    if not use.client_files:
+        expected = (
+            f"nothing of the kind for {use.model}: which of its files a client needs is not known; name a component, "
+            f"as in fgl models pull stable-diffusion --set generator.model={use.model} --encoder-only"
+        )
+        raise _refused("--encoder-only", "", expected)
+    return use.client_files
+
+
+def _announce(plan: Plan) -> None:
+    from fgl.hub import size
+
+    lines = [f"{plan.model} at commit {plan.commit} ({plan.how}): {len(plan.missing)} of {len(plan.files)} files"]
+    lines += [f"  {size(file.size):>10}  {file.path}" for file in plan.missing]
+    whole = sum(file.size for file in plan.missing)
+    begun = f" (another {size(whole - plan.needed)} is here already)" if whole > plan.needed else ""
+    lines += [f"to download: {size(plan.needed)}{begun}", f"to {plan.folder}, {size(plan.free)} free"]
+    for line in lines:
+        console().print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _row(use: ModelUse, found: State) -> dict[str, Any]:
+    """repository: where the model comes from, itself or a mirror. how: pinned, locked, none, or folder."""
+    return {
+        "model": use.model, "revision": use.revision, "mirrors": list(use.mirrors), "licence": use.licence,
+        "repository": found.model, "how": found.how, "commit": found.commit, "cache": found.cache,
+        "cached_bytes": found.cached, "client_bytes": found.client, "all_bytes": found.all, "why": found.why,
+        "folder": None if found.folder is None else str(found.folder),
+    }  # fmt: skip
+
+
+def _folder_row(use: ModelUse) -> dict[str, Any]:
+    return {"model": use.model, "how": "folder", "folder": str(Path(use.model).expanduser()), "licence": use.licence}
+
+
+def _revision(row: dict[str, Any]) -> str:
+    if row["how"] == "pinned":
+        return f"pinned to {row['commit']}"
+    if row["how"] == "locked":
+        return f"locked to {row['commit']} on first pull"
+    return "neither pinned nor locked: the first pull locks it"
+
+
+def _said(row: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """What the list says of one model, line by line."""
+    from fgl.hub import size
+
+    if row["how"] == "folder":
+        yield "folder", row["folder"]
+        return
+    named = f"{row['revision']}: " if row["revision"] and row["how"] != "pinned" else ""
+    yield "revision", named + _revision(row)
+    if row["repository"] != row["model"]:
+        yield "mirror", f"{row['repository']} is in the cache in its place"
+    much = {"all": "all", "client": "what a client needs", "part": "a part", "no": "nothing"}[row["cache"]]
+    yield "cache", f"{much}, {size(row['cached_bytes'])}" if row["cached_bytes"] else much
+    if row["all_bytes"] is None:
+        yield "download", f"size not known: {row['why'].partition(';')[0]}"
+    else:
+        client = "" if row["client_bytes"] is None else f"{size(row['client_bytes'])} for a client, "
+        yield "download", f"{client}{size(row['all_bytes'])} for all"
+    yield "licence", row["licence"]

@@ -1,0 +1,87 @@
+"""Fills shards: the generator paints, and threads beside it encode, so that it waits for the commit of a shard alone.
+
+It does wait for that: painting on meanwhile would lose more than one shard where the process is killed just then."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+from fgl.core import plan
+from fgl.core.errors import ModelError
+from fgl.core.shards import Drawn, ShardStore, png
+from fgl.core.types import Shard
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fgl.core.session import Session
+    from fgl.core.types import Conditioning, PlanItem
+
+MOST_DRAWS = 20
+"""Times that an image is drawn before its prompt is given up as one that is always blanked."""
+
+# Encoding an image takes a fraction of painting it; more threads than this only take cores from the painter.
+_WRITERS = max(1, min(4, (os.cpu_count() or 1) // 4))
+
+
+def fill(
+    session: Session, store: ShardStore, shards: list[Shard], conditioning: Callable[[], Conditioning], label: str
+) -> tuple[int, Mapping[str, object]]:
+    """Make `store` hold exactly the shards, synthesizing the images that it does not hold in any shard.
+
+    conditioning: asked for only where something is missing. label: what the progress display calls it. Returns how many
+    images were made, and the generator's notes."""
+    left = store.begin(shards)
+    missing = {shard.index: store.missing(shard.items) for shard in left}
+    total = sum(len(items) for items in missing.values())
+    notes: Mapping[str, object] = {}
+    with session.progress.track(label, total) as task, ThreadPoolExecutor(_WRITERS, "fgl-encode") as pool:
+        synthesizer = session.generator.synthesizer(session.device) if total else None
+
+        def one(shard: Shard) -> None:
+            made: dict[str, Future[Drawn]] = {}
+            if missing[shard.index]:
+                wanted = Shard(shard.index, missing[shard.index])
+                for item, pixels in _paint(session, synthesizer, wanted, conditioning(), task.advance):
+                    made[item.image_id] = pool.submit(_encode, item, pixels)
+            store.write(shard, {name: drawn.result() for name, drawn in made.items()})
+
+        session.executor.run(left, one)
+        if synthesizer is not None:
+            notes = dict(synthesizer.notes())
+    store.end(shards)
+    return total, notes
+
+
+def _encode(item: PlanItem, pixels: Any) -> Drawn:
+    return Drawn(item, png(pixels))
+
+
+def _paint(
+    session: Session, synthesizer: Any, shard: Shard, conditioning: Conditioning, advance: Callable[[int], None]
+) -> Iterator[tuple[PlanItem, Any]]:
+    """Every item of the shard with its pixels, [h, w, 3]; where the generator blanks an image, its next draw."""
+    wanted, again = list(shard.items), []
+    for _ in range(MOST_DRAWS):
+        place = 0
+        for painted in synthesizer.synthesize(Shard(shard.index, tuple(wanted)), conditioning, advance):
+            blanked = set(painted.blanked)
+            for position, pixels in enumerate(painted.pixels):
+                item = wanted[place + position]
+                if position in blanked:
+                    again.append(plan.redraw(item, session.config.seed))
+                else:
+                    yield item, pixels
+            place += len(painted.pixels)
+        if not again:
+            return
+        # Counted when they were first painted.
+        wanted, again, advance = again, [], lambda count: None
+    names = sorted({session.info.class_names[item.class_id] for item in wanted})
+    raise ModelError(
+        f"{len(wanted)} images of {', '.join(names)} were blanked by the safety checker in each of {MOST_DRAWS} draws; "
+        "change the prompts of these classes, or switch generator.safety_checker off"
+    )

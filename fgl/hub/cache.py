@@ -1,0 +1,226 @@
+"""The client's cache as fgl uses it: what a commit holds, which commit a model is locked to, what has been checked.
+
+Beside what the client keeps of a repository (`blobs/`, `snapshots/`, `refs/`), fgl keeps
+    refs/fgl-locked/HEAD          the commit that the default branch is locked to; a named branch or tag by its own name
+    .fgl/<commit>.json            names, sizes and digests of all files of the commit, as the Hub listed them
+    .fgl/<commit>.checked.json    path → [bytes, time of change] of files whose content was compared with the listing
+    .fgl/mirror-of.json           models for which this repository was taken, because the Hub did not have them
+    blobs/<sha256>.fgl.incomplete a file on its way, see remote.py; `hf cache prune` removes it
+The client takes the locks for references, so that removing a revision removes its lock, and pruning keeps it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from fgl.core.errors import ModelError
+
+_LOCKS = "fgl-locked"
+_BLOCK = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """One file of a commit. sha256: of an LFS file. blob_id: git's sha1 of another."""
+
+    path: str
+    size: int
+    sha256: str = ""
+    blob_id: str = ""
+
+    def matches(self, path: Path, advance: Callable[[int], None]) -> bool:
+        """Whether the content at `path` is this file's; True where the Hub has told no digest. advance: is told the
+        bytes that were read."""
+        total = hashlib.sha256() if self.sha256 else hashlib.sha1(b"blob %d\0" % path.stat().st_size)
+        with path.open("rb") as content:
+            while block := content.read(_BLOCK):
+                total.update(block)
+                advance(len(block))
+        return total.hexdigest() == (self.sha256 or self.blob_id or total.hexdigest())
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """All files of a commit. id: what the Hub calls the repository."""
+
+    id: str
+    commit: str
+    files: tuple[File, ...]
+
+    def select(self, patterns: Sequence[str]) -> list[File]:
+        """Files that match a pattern and none of those that begin with an exclamation mark, small ones first."""
+        from huggingface_hub.utils import filter_repo_objects
+
+        wanted = [pattern for pattern in patterns if not pattern.startswith("!")]
+        unwanted = [pattern[1:] for pattern in patterns if pattern.startswith("!")]
+        found = filter_repo_objects(
+            self.files, allow_patterns=wanted, ignore_patterns=unwanted or None, key=lambda file: file.path
+        )
+        return sorted(found, key=lambda file: (file.size, file.path))
+
+
+@dataclass(frozen=True, slots=True)
+class Repository:
+    """A model's folder in the cache, there or not."""
+
+    model: str
+    folder: Path
+
+    @classmethod
+    def of(cls, model: str) -> Repository:
+        return cls(model, cache() / f"models--{model.replace('/', '--')}")
+
+    def snapshot(self, commit: str) -> Path:
+        return self.folder / "snapshots" / commit
+
+    def commit(self, revision: str | None) -> str | None:
+        """The commit that the revision is, or is locked to; None where it is not known."""
+        return revision if revision is not None and is_commit(revision) else self.locked(revision)
+
+    def locked(self, revision: str | None) -> str | None:
+        return _read_commit(self._lock(revision))
+
+    def seen(self, revision: str | None) -> str | None:
+        """The commit that the client has last seen a branch or tag at, main by default."""
+        return _read_commit(self.folder / "refs" / (revision or "main"))
+
+    def lock(self, revision: str | None, commit: str) -> None:
+        """Only for a commit that has a snapshot: the client calls a reference to another one damage."""
+        _write(self._lock(revision), commit)
+
+    def _lock(self, revision: str | None) -> Path:
+        # no branch can be called HEAD
+        return self.folder / "refs" / _LOCKS / (revision or "HEAD")
+
+    def listing(self, commit: str) -> Listing | None:
+        """What was recorded when the commit was first pulled."""
+        found = _read_json(self._record(commit, ""))
+        try:
+            files = tuple(File(**file) for file in found["files"])
+            return Listing(found["id"], commit, files)
+        except (KeyError, TypeError):
+            return None
+
+    def save(self, listing: Listing) -> None:
+        files = [{key: value for key, value in asdict(file).items() if value != ""} for file in listing.files]
+        _write(self._record(listing.commit, ""), json.dumps({"id": listing.id, "files": files}, indent=0))
+
+    def present(self, commit: str, file: File) -> bool:
+        """Whether the file is there in its full length."""
+        try:
+            return (self.snapshot(commit) / file.path).stat().st_size == file.size
+        except OSError:
+            return False
+
+    def checked(self, commit: str, file: File) -> bool:
+        """Whether the file is there as it was when its content was last compared with the listing."""
+        return self.present(commit, file) and self._marks(commit).get(file.path) == self._mark(commit, file)
+
+    def pulled(self, commit: str) -> set[str]:
+        """Paths of files that were once there and right."""
+        return set(self._marks(commit))
+
+    def mark(self, commit: str, right: Sequence[File], wrong: Sequence[File] = ()) -> None:
+        """Remember which files were right, and forget the wrong ones. Two processes at once may lose a mark: then a
+        file is read once more."""
+        marks = self._marks(commit) | {file.path: self._mark(commit, file) for file in right}
+        for file in wrong:
+            marks.pop(file.path, None)
+        _write(self._record(commit, ".checked"), json.dumps(marks, indent=0))
+
+    def stands_in_for(self, model: str) -> bool:
+        return bool(_read_json(self.folder / ".fgl" / "mirror-of.json").get(model))
+
+    def stand_in_for(self, model: str) -> None:
+        known = _read_json(self.folder / ".fgl" / "mirror-of.json")
+        if not known.get(model):
+            _write(self.folder / ".fgl" / "mirror-of.json", json.dumps(known | {model: True}))
+
+    def remove(self, commit: str, file: File) -> None:
+        """Link, what it points to, and so on: the client may share a file between repositories."""
+        path = self.snapshot(commit) / file.path
+        while path.is_symlink():
+            target = path.parent / os.readlink(path)
+            path.unlink()
+            path = target
+        path.unlink(missing_ok=True)
+
+    def _mark(self, commit: str, file: File) -> list[int]:
+        status = (self.snapshot(commit) / file.path).stat()
+        return [status.st_size, status.st_mtime_ns]
+
+    def _marks(self, commit: str) -> dict[str, Any]:
+        return _read_json(self._record(commit, ".checked"))
+
+    def _record(self, commit: str, kind: str) -> Path:
+        return self.folder / ".fgl" / f"{commit}{kind}.json"
+
+    def named(self, commit: str) -> Listing:
+        """A listing of what the snapshot holds, by the names of the blobs: the client calls them by the digests that
+        the server has told."""
+        home = self.snapshot(commit)
+        files = []
+        for path in sorted(path for path in home.rglob("*") if path.is_file()):
+            blob = Path(os.readlink(path)).name if path.is_symlink() else ""
+            digests = {
+                "sha256": blob if re.fullmatch("[0-9a-f]{64}", blob) else "",
+                "blob_id": blob if re.fullmatch("[0-9a-f]{40}", blob) else "",
+            }
+            files.append(File(path.relative_to(home).as_posix(), path.stat().st_size, **digests))
+        return Listing(self.model, commit, tuple(files))
+
+
+def cache() -> Path:
+    """Where the client keeps its models: HF_HUB_CACHE, HF_HOME or XDG_CACHE_HOME say so."""
+    from huggingface_hub import constants
+
+    return Path(constants.HF_HUB_CACHE)
+
+
+def is_commit(revision: str) -> bool:
+    return re.fullmatch("[0-9a-f]{40}", revision) is not None
+
+
+def check_path(path: str, model: str) -> str:
+    """The path of a file in a repository. Raises ModelError where it would leave the snapshot's folder."""
+    pure = PurePosixPath(path)
+    if pure.is_absolute() or ".." in pure.parts or "\\" in path or not pure.parts:
+        raise ModelError(
+            f"model: {model} lists a file called {path!r}, which no repository can hold; nothing is pulled"
+        )
+    return path
+
+
+def _read_commit(path: Path) -> str | None:
+    try:
+        text = path.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        return None
+    return text if is_commit(text) else None
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _write(path: Path, text: str) -> None:
+    """At once or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        part.write_text(text, encoding="utf-8")
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)

@@ -1,0 +1,341 @@
+"""Pulling a model: from the cache where it can be, from the Hub or a mirror where it must be."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from fgl.core.errors import ModelError
+from fgl.core.types import Progress, ProgressTask
+from fgl.hub.cache import File, Listing, Repository, cache, is_commit
+from fgl.hub.reasons import brief, causes, disk_full, explain, is_full, is_unreachable, not_cached, size
+from fgl.hub.remote import download, fetch_listing
+
+log = logging.getLogger(__name__)
+
+_LOG_EVERY = 30.0  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A repository that may hold the model."""
+
+    model: str
+    revision: str | None
+    mirror: bool = False
+
+    @property
+    def repository(self) -> Repository:
+        return Repository.of(self.model)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a pull is about to do. model: the repository, which is a mirror where that was needed. how: see `held`.
+    files: all that are asked for. missing: those to download. needed: bytes of them, less what a broken download has
+    left. free: bytes of the disk."""
+
+    model: str
+    commit: str
+    how: str
+    folder: Path
+    files: tuple[File, ...]
+    missing: tuple[File, ...]
+    needed: int
+    free: int
+
+
+def pull(
+    model: str,
+    revision: str | None,
+    patterns: Sequence[str],
+    mirrors: Sequence[str] = (),
+    *,
+    update: bool = False,
+    progress: Progress | None = None,
+    announce: Callable[[Plan], None] | None = None,
+) -> Path:
+    """The snapshot's folder, with all files that match the patterns there and right.
+
+    Nothing is asked of the network where the cache has them. update: move the lock to the present commit. progress,
+    announce: None logs; announce is told before the first byte, and not at all where nothing is to be pulled. Raises
+    ModelError, which says what to do.
+    """
+    from huggingface_hub import constants
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
+
+    if update and revision is not None and is_commit(revision):
+        raise ModelError(f"model: {model} is pinned to {revision}: there is nothing to update; change its revision")
+    if update and constants.HF_HUB_OFFLINE:
+        raise ModelError(f"model: cannot update {model} while HF_HUB_OFFLINE is set; unset it")
+    asked = sources(model, revision, mirrors)
+    if not update and (found := in_cache(asked, patterns)) is not None:
+        return found
+    if constants.HF_HUB_OFFLINE:
+        return as_the_client_has_it(asked, patterns)
+    absent: Exception | None = None
+    for source in asked:
+        try:
+            folder = _pull_from(source, patterns, update, progress, announce or _log_plan)
+        except ModelError:
+            raise
+        except Exception as error:  # of whichever HTTP library the client uses
+            found_causes = list(causes(error))
+            gated = any(isinstance(cause, GatedRepoError) for cause in found_causes)
+            missing = any(isinstance(cause, RepositoryNotFoundError) for cause in found_causes) and not gated
+            if missing or (source.mirror and any(isinstance(cause, RevisionNotFoundError) for cause in found_causes)):
+                absent = absent or error
+                continue
+            if is_unreachable(error) and not update:
+                try:
+                    folder = as_the_client_has_it(asked, patterns)
+                except ModelError:
+                    pass
+                else:
+                    log.warning("%s: using what is in the cache, %s", explain(source.model, revision, error), folder)
+                    return folder
+            raise ModelError(f"model: {explain(source.model, source.revision, error)}") from error
+        if source.mirror:
+            _remember(partial(source.repository.stand_in_for, model))
+            log.warning(
+                "the Hub has no model %s that can be read, or it is private: its mirror %s is used, at commit %s",
+                model, source.model, folder.name,
+            )  # fmt: skip
+        return folder
+    assert absent is not None
+    tried = f". Its mirrors are not there either: {', '.join(mirrors)}" if mirrors else ""
+    raise ModelError(f"model: {explain(model, revision, absent)}{tried}") from absent
+
+
+def sources(model: str, revision: str | None, mirrors: Sequence[str]) -> list[Source]:
+    """The model, then its mirrors: a Hub id each, with @revision where it is pinned there to another one."""
+    found = [Source(model, revision)]
+    for mirror in mirrors:
+        name, _, own = mirror.partition("@")
+        found.append(Source(name, own or revision, mirror=True))
+        if not own and revision is not None and is_commit(revision):  # a copy may have another history
+            found.append(Source(name, None, mirror=True))
+    return found
+
+
+def held(repository: Repository, revision: str | None) -> str:
+    """ "pinned" where the revision is a commit, "locked" where this machine has locked it to one, else "none"."""
+    if revision is not None and is_commit(revision):
+        return "pinned"
+    return "none" if repository.locked(revision) is None else "locked"
+
+
+def in_cache(asked: Sequence[Source], patterns: Sequence[str]) -> Path | None:
+    """The snapshot of the first source whose commit is known and whose files are all there and right. Of the mirrors,
+    only those that were taken for this model before: another model may be gated, and not gone."""
+    for source in asked:
+        repository = source.repository
+        if source.mirror and not repository.stands_in_for(asked[0].model):
+            continue
+        commit = repository.commit(source.revision)
+        listing = None if commit is None else repository.listing(commit)
+        if commit is None or listing is None:
+            continue
+        files = listing.select(patterns)
+        if files and all(repository.present(commit, file) for file in files) and not _wrong(repository, commit, files):
+            return repository.snapshot(commit)
+    return None
+
+
+def _wrong(repository: Repository, commit: str, files: Sequence[File]) -> list[File]:
+    """Which of the files that are there are not what the Hub has listed: those that were not read yet are read. They
+    are removed."""
+    unread = [file for file in files if repository.present(commit, file) and not repository.checked(commit, file)]
+    if not unread:
+        return []
+    home = repository.snapshot(commit)
+    wrong = [file for file in unread if not file.matches(home / file.path, lambda count: None)]
+    right = [file for file in unread if file not in wrong]
+    for file in wrong:
+        log.warning("%s of %s is damaged in the cache: it is pulled again", file.path, repository.model)
+        try:
+            repository.remove(commit, file)
+        except OSError as error:
+            raise ModelError(
+                f"model: {home / file.path} is damaged and cannot be replaced ({brief(error)}); ask whoever keeps that "
+                f"cache, or set HF_HOME to a folder of your own, then `fgl models pull {repository.model}`"
+            ) from error
+    _remember(lambda: repository.mark(commit, right, wrong))
+    return wrong
+
+
+def _remember(write: Callable[[], None]) -> None:
+    """A cache that many share may be one that only some can write to: then what is there is read again next time."""
+    try:
+        write()
+    except OSError as error:
+        log.info("cannot write to the cache: %s", brief(error))
+
+
+def _pull_from(
+    source: Source, patterns: Sequence[str], update: bool, progress: Progress | None, announce: Callable[[Plan], None]
+) -> Path:
+    repository = source.repository
+    known = None if update else repository.commit(source.revision)
+    listing = None if known is None else repository.listing(known)
+    if listing is None:
+        listing = _listing(source, known)
+    commit, files = listing.commit, listing.select(patterns)
+    if not files:
+        raise ModelError(
+            f"model: {source.model} has none of the files that are needed ({', '.join(patterns)}) at commit {commit}; "
+            "choose another model or revision"
+        )
+    _wrong(repository, commit, files)
+    missing = [file for file in files if not repository.present(commit, file)]
+    home = repository.folder
+    if missing:
+        needed, free = _left(repository, commit, files), shutil.disk_usage(_existing(home)).free
+        how = "pinned" if source.revision is not None and is_commit(source.revision) else "locked"
+        announce(
+            Plan(source.model, commit, how, repository.snapshot(commit), tuple(files), tuple(missing), needed, free)
+        )
+        if needed > free:
+            raise disk_full(source.model, cache(), needed, free)
+    locks = known is None and not (source.revision is not None and is_commit(source.revision))
+    # An update is interrupted: the old commit must stay the one in use. A first pull: the new one must become it.
+    early = locks and repository.locked(source.revision) is None
+    try:
+        with meter(progress, f"pull {source.model}", sum(file.size for file in missing)) as advance:
+            for file in missing:
+                repository.remove(commit, file)
+                download(repository, commit, file, advance)
+                repository.save(listing)
+                repository.mark(commit, [file])
+                if early:
+                    repository.lock(source.revision, commit)
+                    early = False
+        if missing and locks:
+            repository.lock(source.revision, commit)
+    except OSError as error:
+        if not is_full(error):
+            raise
+        left, free = _left(repository, commit, files), shutil.disk_usage(_existing(home)).free
+        raise disk_full(source.model, cache(), left, free) from error
+    if not missing:
+        _remember(lambda: repository.save(listing))
+        _remember(lambda: repository.mark(commit, files))
+        if locks:
+            _remember(lambda: repository.lock(source.revision, commit))
+    return repository.snapshot(commit)
+
+
+def _listing(source: Source, known: str | None) -> Listing:
+    """What the Hub has at the commit, or at the revision where none is known."""
+    from huggingface_hub.errors import RevisionNotFoundError
+
+    try:
+        listing = fetch_listing(source.model, known or source.revision)
+    except RevisionNotFoundError as error:
+        if known is None or known == source.revision:
+            raise
+        raise ModelError(
+            f"model: {source.model} no longer has commit {known}, to which it was locked when it was pulled first; "
+            f"`fgl models pull {source.model} --update` locks it to the present one"
+        ) from error
+    if listing.id != source.model:
+        log.warning("%s is now called %s on the Hub: use that name from now on", source.model, listing.id)
+    return listing
+
+
+def as_the_client_has_it(asked: Sequence[Source], patterns: Sequence[str]) -> Path:
+    """A snapshot in the cache that some other program has pulled, by the client's own judgement, or that of a mirror;
+    nothing is asked."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    for source in asked:
+        repository = source.repository
+        commit = repository.commit(source.revision) or repository.seen(source.revision)
+        if commit is None:
+            continue
+        listing = repository.listing(commit)
+        if listing is not None:
+            files = listing.select(patterns)
+            whole = files and all(repository.present(commit, file) for file in files)
+            if not whole or _wrong(repository, commit, files):
+                continue
+            if source.mirror:
+                log.warning("%s is not in the cache: its mirror %s is used", asked[0].model, source.model)
+            return repository.snapshot(commit)
+        try:
+            wanted = [pattern for pattern in patterns if not pattern.startswith("!")]
+            found = snapshot_download(source.model, revision=commit, allow_patterns=wanted, local_files_only=True)
+        except LocalEntryNotFoundError:
+            continue
+        return Path(found)
+    raise ModelError(f"model: {not_cached(asked[0].model)}")
+
+
+def _left(repository: Repository, commit: str, files: Sequence[File]) -> int:
+    """Bytes that are not there yet, neither in a blob of another commit nor in a broken download."""
+    blobs, left = repository.folder / "blobs", 0
+    for file in files:
+        if repository.present(commit, file):
+            continue
+        begun = (blobs / name for name in (f"{file.sha256}.fgl.incomplete", file.sha256 or file.blob_id or "-"))
+        left += max(0, file.size - max(path.stat().st_size if path.is_file() else 0 for path in begun))
+    return left
+
+
+def _existing(folder: Path) -> Path:
+    while not folder.exists():
+        folder = folder.parent
+    return folder
+
+
+def _log_plan(plan: Plan) -> None:
+    log.warning(
+        "pulling %s of %s (commit %s) to %s",
+        size(plan.needed), plan.model, plan.commit[:12], plan.folder,
+    )  # fmt: skip
+
+
+@contextmanager
+def meter(progress: Progress | None, what: str, total: int) -> Iterator[Callable[[int], None]]:
+    """A function that is told bytes, and shows them in a unit of which there are neither millions nor none."""
+    scale, unit = (10**6, "MB") if total >= 10**7 else (10**3, "kB")
+    task: ProgressTask = (
+        _Logged(what, total // scale, unit) if progress is None else progress.track(what, total // scale, unit=unit)
+    )
+    with task:
+        rest = 0
+
+        def advance(count: int) -> None:
+            nonlocal rest
+            whole, rest = divmod(rest + count, scale)
+            if whole:
+                task.advance(whole)
+
+        yield advance
+
+
+class _Logged:
+    """Progress for pulls that a run makes by itself."""
+
+    def __init__(self, what: str, total: int, unit: str) -> None:
+        self.what, self.total, self.unit = what, total, unit
+        self.done, self.shown = 0, time.monotonic()
+
+    def __enter__(self) -> _Logged:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+    def advance(self, count: int = 1, note: str = "") -> None:
+        self.done += count
+        if time.monotonic() - self.shown >= _LOG_EVERY:
+            self.shown = time.monotonic()
+            log.warning("%s: %d of %d %s", self.what, self.done, self.total, self.unit)

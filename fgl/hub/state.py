@@ -1,0 +1,173 @@
+"""What the cache has of a model, what the Hub would send, and whether what is there is right."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from fgl.core.errors import ModelError
+from fgl.core.types import ModelUse, Progress, Silent
+from fgl.hub.cache import File, Listing, Repository
+from fgl.hub.pulling import Source, as_the_client_has_it, held, in_cache, meter, sources
+from fgl.hub.reasons import explain, is_unreachable
+from fgl.hub.remote import fetch_listing
+
+log = logging.getLogger(__name__)
+
+_PATIENCE = 4.0  # seconds for a list that only informs
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """Of one model on this machine.
+
+    model: the repository that is there, which may be a mirror. how: see `held`. commit: None where nothing is pinned,
+    locked or pulled. cache: "all", "client" (what a client needs), "part" or "no". cached: bytes. client, all: bytes
+    that a fresh pull downloads, None where they are not known; why says the reason. reachable: whether the Hub gave an
+    answer, or was not asked. folder: where it is or would be.
+    """
+
+    model: str
+    how: str
+    commit: str | None
+    cache: str
+    cached: int
+    client: int | None = None
+    all: int | None = None
+    why: str = ""
+    reachable: bool = True
+    folder: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """right: files whose content is the commit's. damaged, missing: paths; missing are files that were there once.
+    unknown: paths of which no digest is known. absent: how many files were never pulled, None where that cannot be
+    told."""
+
+    model: str
+    commit: str
+    folder: Path
+    right: int
+    read: int
+    damaged: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
+    absent: int | None = None
+
+
+def state(use: ModelUse, *, ask: bool = True) -> State:
+    """ask: whether the Hub may be asked for sizes that no record has, for some seconds at most."""
+    from huggingface_hub import constants
+
+    asked = sources(use.model, use.revision, use.mirrors)
+    source = _present(asked) or asked[0]
+    repository = source.repository
+    commit = repository.commit(source.revision) or repository.seen(source.revision)
+    listing = None if commit is None else repository.listing(commit)
+    why, reachable = "", True
+    if listing is None and (constants.HF_HUB_OFFLINE or not ask):
+        why = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else "the Hub is not asked"
+    elif listing is None:
+        try:
+            listing = fetch_listing(source.model, commit or source.revision, timeout=_PATIENCE, patience=_PATIENCE)
+        except Exception as error:  # of whichever HTTP library the client uses
+            reachable = not is_unreachable(error)
+            why = explain(source.model, source.revision, error)
+    client = all_ = None
+    if listing is not None:
+        client = sum(file.size for file in listing.select(use.client_files)) if use.client_files else None
+        all_ = sum(file.size for file in listing.select(use.files))
+    cached, kind = _extent(repository, commit, listing, use)
+    home = None if commit is None else repository.snapshot(commit)
+    return State(
+        source.model, held(repository, source.revision), commit, kind, cached, client, all_, why, reachable, home
+    )
+
+
+def verify(use: ModelUse, progress: Progress | None = None) -> Verdict:
+    """Read every file that the cache has of the model's commit. Raises ModelError where it has none."""
+    from huggingface_hub import constants
+
+    asked = sources(use.model, use.revision, use.mirrors)
+    source = _present(asked)
+    if source is None:
+        raise ModelError(f"model: {use.model} is not in the cache: `fgl models pull {use.model}`")
+    repository = source.repository
+    commit = repository.commit(source.revision) or repository.seen(source.revision)
+    assert commit is not None
+    home = repository.snapshot(commit)
+    there, listing = repository.named(commit), repository.listing(commit)
+    if listing is None and not constants.HF_HUB_OFFLINE:
+        try:
+            listing = fetch_listing(source.model, commit)
+        except Exception as error:
+            log.warning("%s; judging by the names that the cache gives", explain(source.model, commit, error))
+    known = {file.path: file for file in (listing or there).files}
+    right: list[File] = []
+    wrong: list[File] = []
+    unknown = [file.path for file in there.files if not _digest(known.get(file.path))]
+    with meter(progress or Silent(), f"verify {source.model}", sum(file.size for file in there.files)) as advance:
+        for found in there.files:
+            file = known.get(found.path)
+            if file is None or not _digest(file):
+                continue
+            fits = file.size in (0, found.size) and file.matches(home / file.path, advance)
+            (right if fits else wrong).append(file)
+    missing = sorted(repository.pulled(commit) - {file.path for file in there.files})
+    absent = None if listing is None else _absent(listing, use.files, there, missing)
+    if listing is not None:
+        repository.save(listing)
+        repository.mark(commit, right, wrong)  # a wrong one is read again, and replaced, by the next pull
+    paths = tuple(file.path for file in wrong)
+    read = sum(file.size for file in there.files)
+    return Verdict(source.model, commit, home, len(right), read, paths, tuple(missing), tuple(unknown), absent)
+
+
+def folder_of(use: ModelUse, patterns: Sequence[str]) -> Path | None:
+    """The model's folder where all files that match are there; nothing is asked."""
+    asked = sources(use.model, use.revision, use.mirrors)
+    if (found := in_cache(asked, patterns)) is not None:
+        return found
+    try:
+        return as_the_client_has_it(asked, patterns)
+    except ModelError:
+        return None
+
+
+def _present(asked: Sequence[Source]) -> Source | None:
+    """The first source of which the cache has a snapshot."""
+    for source in asked:
+        repository = source.repository
+        if source.mirror and not repository.stands_in_for(asked[0].model):
+            continue
+        commit = repository.commit(source.revision) or repository.seen(source.revision)
+        if commit is not None and repository.snapshot(commit).is_dir():
+            return source
+    return None
+
+
+def _extent(repository: Repository, commit: str | None, listing: Listing | None, use: ModelUse) -> tuple[int, str]:
+    """Bytes of the model's files in the cache, and how much of it that is."""
+    if commit is None or not repository.snapshot(commit).is_dir():
+        return 0, "no"
+    wanted = (listing or repository.named(commit)).select(use.files)
+    there = [file for file in wanted if repository.present(commit, file)]
+    cached = sum(file.size for file in there)
+    if listing is None or not there:
+        return cached, "part" if there else "no"
+    if len(there) == len(wanted):
+        return cached, "all"
+    client = listing.select(use.client_files) if use.client_files else []
+    return cached, "client" if client and all(repository.present(commit, file) for file in client) else "part"
+
+
+def _digest(file: File | None) -> str:
+    return "" if file is None else file.sha256 or file.blob_id
+
+
+def _absent(listing: Listing, patterns: Sequence[str], there: Listing, missing: Sequence[str]) -> int:
+    have = {file.path for file in there.files} | set(missing)
+    return sum(file.path not in have for file in listing.select(patterns))

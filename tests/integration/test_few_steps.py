@@ -1,0 +1,297 @@
+"""LoRA weights that make a few-step model, the safety checker, and memory that runs out: on real classes, tiny."""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import numpy as np
+import pytest
+import torch
+from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
+
+from fgl.core.errors import ModelError
+from fgl.core.types import Painted, PlanItem, Prompt, Shard
+from fgl.plugins.generators import loading, memory, stable_diffusion
+from fgl.plugins.generators.options import StableDiffusionOptions, StableDiffusionXLOptions
+from fgl.plugins.generators.quiet import quiet
+from fgl.plugins.generators.stable_diffusion import StableDiffusion, StableDiffusionXL
+from fgl.testing.pipelines import SIDE, save_lora, save_pipeline, save_safety_checker, save_xl_pipeline
+from tests.painting import SEEDS, conditioning_of, paint, shard_of
+
+ALL = [Prompt(0, text, negative="blurry") for text in ("a cat", "a tench", "a river", "森林")]
+KINDS: dict[str, Any] = {
+    "sd": (StableDiffusion, StableDiffusionOptions, StableDiffusionPipeline, save_pipeline),
+    "xl": (StableDiffusionXL, StableDiffusionXLOptions, StableDiffusionXLPipeline, save_xl_pipeline),
+}
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def make(kind: str, folder: Path, **options: Any) -> Any:
+    target, options_class, _, _ = KINDS[kind]
+    chosen = {"dtype": "fp32", "num_inference_steps": 3, "batch_size": len(ALL), **options}
+    return target(options_class(model=str(folder), **chosen))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_lora_weights_are_fused_as_diffusers_fuses_them(tmp_path: Path, kind: str) -> None:
+    _, _, pipeline_class, save = KINDS[kind]
+    folder = save(tmp_path / "model")
+    lora = save_lora(tmp_path / "lora", folder)
+    few = {"scheduler": "LCMScheduler", "guidance_scale": 1.0}
+    subject = make(kind, folder, lora=str(lora), lora_scale=0.5, **few)
+    with quiet():
+        pipeline = pipeline_class.from_pretrained(folder).to(torch.float32)
+        pipeline.load_lora_weights(lora)
+        pipeline.fuse_lora(lora_scale=0.5)
+        pipeline.scheduler = diffusers.LCMScheduler.from_config(pipeline.scheduler.config)
+        pipeline.set_progress_bar_config(disable=True)
+        encoded = [pipeline.encode_prompt(prompt=[one.text], device="cpu", do_classifier_free_guidance=False,
+                                          num_images_per_prompt=1) for one in ALL]  # fmt: skip
+        arrays = {"prompt_embeds": torch.cat([one[0] for one in encoded])}
+        if kind == "xl":
+            arrays["pooled_prompt_embeds"] = torch.cat([one[2] for one in encoded])
+        images = pipeline(
+            **arrays, guidance_scale=1.0, num_inference_steps=3,
+            generator=[torch.Generator("cpu").manual_seed(seed) for seed in SEEDS],
+        ).images  # fmt: skip
+    found = paint(subject, ALL)
+    np.testing.assert_array_equal(found, np.stack([np.asarray(image) for image in images]))
+    others = [make(kind, folder, lora=str(lora), lora_scale=1.0, **few), make(kind, folder, guidance_scale=1.0)]
+    assert all((paint(other, ALL) != found).any() for other in others)
+    assert len({one.fingerprint() for one in (subject, *others)}) == 3
+    # The text encoder is not touched: clients need no LoRA.
+    assert len({one.declare().encoder for one in (subject, *others)}) == 1
+    assert subject.describe()["lora"] == str(lora)
+
+
+def test_lcm_is_short_for_its_lora_its_scheduler_four_steps_and_no_guidance() -> None:
+    plain = StableDiffusionOptions(lora="lcm")
+    assert plain.lora == "latent-consistency/lcm-lora-sdv1-5"
+    assert (plain.scheduler, plain.num_inference_steps, plain.guidance_scale) == ("LCMScheduler", 4, 1.0)
+    xl = StableDiffusionXLOptions(lora="lcm", num_inference_steps=8)
+    assert xl.lora == "latent-consistency/lcm-lora-sdxl"
+    assert len(str(xl.lora_revision)) == 40
+    assert xl.num_inference_steps == 8
+    again = StableDiffusionXLOptions.model_validate(xl.model_dump(mode="json"))
+    assert again == xl
+    assert [use.model for use in xl.models()] == [xl.model, xl.lora]
+    with pytest.raises(ValueError, match="lora_revision: given without lora"):
+        StableDiffusionOptions(lora_revision="main")
+
+
+def test_lora_weights_that_do_not_fit_are_refused_with_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = save_pipeline(tmp_path / "model")
+    both = save_lora(tmp_path / "both", folder, text_encoder=True)
+    other = save_lora(tmp_path / "other", save_xl_pipeline(tmp_path / "xl"))
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    damaged = tmp_path / "damaged"
+    damaged.mkdir()
+    (damaged / "pytorch_lora_weights.safetensors").write_bytes(b"not weights")
+    for lora, message in (
+        (both, "changes the text encoder as well as the denoiser"),
+        (other, "does not fit the denoiser"),
+        (damaged, "does not fit the denoiser"),
+        (empty, r"has no pytorch_lora_weights\.safetensors"),
+        (tmp_path / "nowhere", "does not exist"),
+    ):
+        with pytest.raises(ModelError, match=message):
+            make("sd", folder, lora=str(lora)).synthesizer("cpu")
+    fine = save_lora(tmp_path / "fine", folder)
+    monkeypatch.setattr(loading, "find_spec", lambda name: None)
+    with pytest.raises(ModelError, match=r"pip install 'fgl\[lora\]'"):
+        make("sd", folder, lora=str(fine)).synthesizer("cpu")
+
+
+def test_the_scheduler_of_distilled_models_needs_their_lora(tmp_path: Path) -> None:
+    folder = save_pipeline(tmp_path)
+    with pytest.raises(ModelError, match="for distilled models; give their LoRA as lora"):
+        make("sd", folder, scheduler="LCMScheduler").declare()
+
+
+# --- the safety checker
+
+
+def test_blanked_images_are_those_of_the_pipelines_checker(tmp_path: Path) -> None:
+    folder = save_pipeline(tmp_path / "model", seed=3)
+    arrays, indices = make("sd", folder).encoder("cpu").encode(ALL)
+    seeds = list(range(12))
+    rows = conditioning_of(arrays, indices, len(ALL))
+    items = tuple(PlanItem(f"i{k}", k % 4, f"c{k % 4}", 0, "", None, seed) for k, seed in enumerate(seeds))
+
+    def verdict(strictness: float) -> list[bool]:
+        safe = save_safety_checker(tmp_path / "safe", strictness=strictness)
+        painter = make("sd", folder, safety_checker=str(safe)).synthesizer("cpu")
+        batches = list(painter.synthesize(Shard(0, items), rows, lambda count: None))
+        return [position in batch.blanked for batch in batches for position in range(len(batch.pixels))]
+
+    assert not any(verdict(2.0))
+    assert all(verdict(-2.0))
+    low, high, found = -2.0, 2.0, [True]
+    while len(set(found)) == 1:  # until it blanks some and keeps some
+        middle = (low + high) / 2
+        found = verdict(middle)
+        low, high = (middle, high) if found[0] else (low, middle)
+    checker, extractor = loading.load_safety_checker(tmp_path / "safe", "safe")
+    with quiet():
+        pipeline = StableDiffusionPipeline.from_pretrained(
+            folder, safety_checker=checker, feature_extractor=extractor
+        ).to(torch.float32)
+        pipeline.set_progress_bar_config(disable=True)
+    for start in range(0, len(items), 4):
+        part = items[start : start + 4]
+        with quiet():
+            theirs = pipeline(
+                prompt_embeds=torch.from_numpy(np.stack([arrays["prompt_embeds"][item.conditioning] for item in part])),
+                negative_prompt_embeds=torch.from_numpy(np.repeat(arrays["negative_prompt_embeds"], 4, axis=0)),
+                guidance_scale=2.0, num_inference_steps=3,
+                generator=[torch.Generator("cpu").manual_seed(item.seed) for item in part],
+            ).nsfw_content_detected  # fmt: skip
+        assert theirs == found[start : start + 4]
+
+
+def test_the_models_own_checker_is_used_where_it_has_one(tmp_path: Path) -> None:
+    folder = save_pipeline(tmp_path / "model")
+    with pytest.raises(ModelError, match=r"has none of its own; give the folder or Hub id of one"):
+        make("sd", folder, safety_checker="own").synthesizer("cpu")
+    safe = save_safety_checker(tmp_path / "safe", strictness=-2.0)
+    (safe / "preprocessor_config.json").rename(tmp_path / "preprocessor_config.json")
+    safe.rename(folder / "safety_checker")
+    (folder / "feature_extractor").mkdir()
+    (tmp_path / "preprocessor_config.json").rename(folder / "feature_extractor/preprocessor_config.json")
+    subject = make("sd", folder, safety_checker="own")
+    arrays, indices = subject.encoder("cpu").encode(ALL)
+    rows = conditioning_of(arrays, indices, len(ALL))
+    (batch,) = subject.synthesizer("cpu").synthesize(shard_of(SEEDS), rows, lambda count: None)
+    assert batch.blanked == (0, 1, 2, 3)
+    assert subject.fingerprint() != make("sd", folder).fingerprint()
+
+
+def test_a_checker_that_cannot_be_loaded_is_a_model_error(tmp_path: Path) -> None:
+    folder = save_pipeline(tmp_path / "model")
+    with pytest.raises(ModelError, match=r"expected a folder or Hub id with a StableDiffusionSafetyChecker"):
+        make("sd", folder, safety_checker=str(folder)).synthesizer("cpu")
+
+
+# --- memory
+
+
+def limit(monkeypatch: pytest.MonkeyPatch, most: int, error: Exception) -> list[int]:
+    """Let the denoiser run out of memory beyond `most` rows; returns the sizes that it was asked for."""
+    asked: list[int] = []
+    own = diffusers.UNet2DConditionModel.forward
+
+    def forward(self: Any, sample: torch.Tensor, *args: Any, **more: Any) -> Any:
+        asked.append(len(sample))
+        if len(sample) > most:
+            raise error
+        return own(self, sample, *args, **more)
+
+    monkeypatch.setattr(diffusers.UNet2DConditionModel, "forward", forward)
+    return asked
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:114] err == 0. DefaultCPUAllocator: can't allocate memory"),
+    ],
+)
+def test_batches_are_halved_where_memory_runs_out_and_it_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: Exception
+) -> None:
+    folder = save_pipeline(tmp_path)
+    wanted = paint(make("sd", folder), ALL)
+    monkeypatch.setattr(memory, "_CPU_MOST", 8)
+    arrays, indices = make("sd", folder).encoder("cpu").encode(ALL)
+    rows = conditioning_of(arrays, indices, len(ALL))
+    asked = limit(monkeypatch, 4, error)  # two images, guided
+    painter = make("sd", folder, batch_size="auto").synthesizer("cpu")
+    assert painter.notes() == {"batch_size": 8}
+    with caplog.at_level(logging.WARNING):
+        batches = list(painter.synthesize(shard_of(SEEDS), rows, lambda count: None))
+    assert [len(batch.pixels) for batch in batches] == [2, 2]
+    assert asked == [16, 8, *[4] * 6]
+    assert painter.notes() == {"batch_size": 2, "batch_sizes": [8, 4, 2]}
+    assert f"out of memory with 8 images of {SIDE}x{SIDE} on cpu: going on with 4 at a time" in caplog.text
+    found = np.concatenate([batch.pixels for batch in batches]).astype(int)
+    assert abs(found - wanted).max() <= 1
+
+
+def test_a_number_that_the_user_chose_is_kept_and_one_image_that_does_not_fit_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = save_pipeline(tmp_path)
+    arrays, indices = make("sd", folder).encoder("cpu").encode(ALL)
+    rows = conditioning_of(arrays, indices, len(ALL))
+    limit(monkeypatch, 0, torch.OutOfMemoryError("no"))
+    for size, message in ((4, "lower the generator's batch_size, or set it to auto"), ("auto", "offload to model")):
+        with pytest.raises(ModelError, match=message):
+            list(make("sd", folder, batch_size=size).synthesizer("cpu").synthesize(shard_of(SEEDS), rows, print))
+
+
+def test_other_runtime_errors_are_not_taken_for_a_lack_of_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = save_pipeline(tmp_path)
+    arrays, indices = make("sd", folder).encoder("cpu").encode(ALL)
+    limit(monkeypatch, 0, RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+    painter = make("sd", folder, batch_size="auto").synthesizer("cpu")
+    with pytest.raises(RuntimeError, match="mat1 and mat2"):
+        list(painter.synthesize(shard_of(SEEDS), conditioning_of(arrays, indices, len(ALL)), print))
+
+
+def test_the_first_guess_follows_the_image_and_the_device() -> None:
+    cpu = torch.device("cpu")
+    assert memory.batch_size("auto", cpu, (32, 32)) == 100
+    assert memory.batch_size("auto", cpu, (512, 512)) == 8
+    assert memory.batch_size("auto", cpu, (1024, 1024)) == 2
+    assert memory.batch_size("auto", cpu, (4096, 4096)) == 1
+    assert memory.batch_size(3, cpu, (4096, 4096)) == 3
+
+
+@pytest.mark.parametrize("options", [{"vae_slicing": True}, {"offload": "model"}, {"attention": "plain"}])
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_saves_memory_paints_the_same_pictures(tmp_path: Path, kind: str, options: dict[str, Any]) -> None:
+    folder = KINDS[kind][3](tmp_path, vae="kl")
+    plain, other = make(kind, folder), make(kind, folder, **options)
+    assert abs(paint(plain, ALL).astype(int) - paint(other, ALL)).max() <= 1
+    assert plain.fingerprint() == other.fingerprint()
+    if "offload" not in options:
+        assert plain.rounding("cpu") != other.rounding("cpu")
+
+
+def test_tiles_are_another_picture_where_an_image_is_larger_than_one(tmp_path: Path) -> None:
+    folder = save_pipeline(tmp_path, vae="kl")
+    plain, tiled = (make("sd", folder, height=32, width=32, vae_tiling=on) for on in (False, True))
+    assert abs(paint(plain, ALL).astype(int) - paint(tiled, ALL)).max() > 0
+    assert plain.fingerprint() != tiled.fingerprint()
+
+
+def test_a_compiled_denoiser_paints_nearly_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Traced as ever, but run by torch: generating and compiling C++ takes a minute and belongs into benchmarks.
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+    folder = save_pipeline(tmp_path)
+    plain, compiled = make("sd", folder), make("sd", folder, compile=True)
+    assert plain.rounding("cpu") != compiled.rounding("cpu")
+    assert plain.fingerprint() == compiled.fingerprint()
+    assert abs(paint(plain, ALL).astype(int) - paint(compiled, ALL)).max() <= 1
+
+
+def test_painted_is_whole_by_default() -> None:
+    assert Painted(np.zeros((1, 2, 2, 3), np.uint8)).blanked == ()
+    assert stable_diffusion.StableDiffusionXL.layout.encoders == ("text_encoder", "text_encoder_2")
