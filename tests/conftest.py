@@ -22,6 +22,22 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_pipeline(tmp_path_factory.mktemp("pipeline") / "sd")
 
 
+@pytest.fixture(scope="session")
+def captioner(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A BlipForConditionalGeneration of random weights, with tokenizer and image processor."""
+    from fgl.testing.captioners import save_captioner
+
+    return save_captioner(tmp_path_factory.mktemp("captioner") / "blip")
+
+
+@pytest.fixture(scope="session")
+def writer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A GPT2LMHeadModel of random weights, with tokenizer."""
+    from fgl.testing.captioners import save_writer
+
+    return save_writer(tmp_path_factory.mktemp("writer") / "gpt2")
+
+
 @pytest.fixture
 def images(tmp_path: Path) -> Callable[..., Path]:
     """Write class folders (or domain/class folders) of small PNGs and return the folder."""

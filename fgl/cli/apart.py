@@ -46,12 +46,14 @@ def prepare_command(
     resolved, _ = resolve(manager, config, {**NO_FLAGS, "set_": set_, "device": device})
     file = out if out is not None else Path(f"{client}.safetensors")
     folder = private if private is not None else Path(f"{client}.private")
-    with stdout_to_stderr():
-        summary = prepare_file(resolved, manager, client, file, folder)
+    with stdout_to_stderr(), shown(as_json) as progress:
+        summary = prepare_file(resolved, manager, client, file, folder, progress)
     if as_json:
         print(json.dumps(summary, ensure_ascii=False))
         return
     print(f"{file}: {summary['bytes']:,} bytes, {summary['prompts']} prompts; sha256 {summary['sha256']}")
+    if summary["notes"]:
+        print(", ".join(f"{kind.replace('_', ' ')}: {count:,}" for kind, count in summary["notes"].items()))
     for name, (largest, rms) in summary["codec_error"].items():
         print(f"{summary['codec']} is off by at most {largest:.3g} in {name}, by {rms:.2%} of its RMS")
     if summary["codec"] == "text":

@@ -23,7 +23,7 @@ PARTITIONS = ("dirichlet", "iid", "domain")
 
 ConfigFile = Annotated[str | None, typer.Argument(metavar="[CONFIG.yaml]", help="Configuration; flags override it.")]
 Generator = Annotated[str | None, typer.Option(metavar="NAME", help="Foundation model, e.g. tiny, sd15, sd21.")]
-Strategy = Annotated[str | None, typer.Option(metavar="NAME", help="class-name, domain, attributes, …")]
+Strategy = Annotated[str | None, typer.Option(metavar="NAME", help="class-name, domain, attributes, caption, …")]
 Aggregator = Annotated[str | None, typer.Option(metavar="NAME", help="union, class-mean, …")]
 Classifier = Annotated[str | None, typer.Option(metavar="NAME", help="small, resnet18, transformers, …")]
 Dataset = Annotated[

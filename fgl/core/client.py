@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from fgl.core.config import RunConfig, resolve
 from fgl.core.errors import BrokenPluginError, DataError, FGLError, UploadError
 from fgl.core.manager import Manager
 from fgl.core.store import RunDir
-from fgl.core.types import ClientContext, ImageSet, Prompt, Subset
+from fgl.core.types import ClientContext, ImageSet, Progress, Prompt, Silent, Subset
 
 if TYPE_CHECKING:
     from fgl.core.contracts import Encoder, Generator
@@ -33,13 +34,18 @@ def request(config: RunConfig, client_id: str, round_number: int, private: Path,
     ).encode()  # fmt: skip
 
 
-def prepare(payload: bytes) -> bytes:
+def prepare(payload: bytes, progress: Progress | None = None) -> bytes:
     """Samples → prompts → embeddings → the bytes of an upload.
 
     Loads this client's images, the tokenizer and the text encoder; never the denoiser. With the codec text the prompts
     are what is sent, and nothing of the generator is loaded unless the prompt strategy asks for it. Writes
     prompts.jsonl and summary.json to the private folder. Raises DataError where the client holds nothing."""
     asked = json.loads(payload)
+    private, notes = Path(asked["private"]), Counter[str]()
+
+    def note(kind: str, count: int) -> None:
+        notes[kind] += count
+
     site = _site(json.dumps(asked["config"], sort_keys=True), asked["device"], asked["data"])
     client_id, round_number = asked["client_id"], asked["round"]
     context = ClientContext(
@@ -48,6 +54,10 @@ def prepare(payload: bytes) -> bytes:
         class_names=site.class_names,
         encode=lambda prompts: site.encoder.encode(prompts)[0],
         seed=client_seed(site.config.seed, client_id, round_number),
+        progress=progress or Silent(),
+        device=asked["device"],
+        private=private,
+        note=note,
     )
     prompts = _ask(site, context)
     if not prompts:
@@ -59,23 +69,30 @@ def prepare(payload: bytes) -> bytes:
     else:
         arrays, indices = site.encoder.encode(prompts)
         data = upload.encode(sender, site.declaration, options.codec, prompts, arrays, indices)
-    _keep(Path(asked["private"]), prompts, data)
+    _keep(private, prompts, data, notes)
     return data
 
 
-def prepare_file(config: RunConfig, manager: Manager, client_id: str, file: Path, private: Path) -> dict[str, Any]:
+def prepare_file(
+    config: RunConfig, manager: Manager, client_id: str, file: Path, private: Path, progress: Progress | None = None
+) -> dict[str, Any]:
     """Write a client's upload to `file`, on its own machine; returns what a person would check before sending it.
 
     Raises FGLError; `file` is written whole or not at all."""
     device = manager.create("executor", config.executor).device(config.device)
-    data = prepare(request(config, client_id, ROUND, private, device, ""))
+    data = prepare(request(config, client_id, ROUND, private, device, ""), progress)
     run = RunDir(file.parent)
     run.write(file, data)
-    prompts = json.loads((private / "summary.json").read_text(encoding="utf-8"))["prompts"]
+    kept = json.loads((private / "summary.json").read_text(encoding="utf-8"))
     return {
-        "file": str(file), "client_id": client_id, "bytes": len(data), "prompts": prompts,
-        "sha256": hashlib.sha256(data).hexdigest(), **upload.account(data),
+        "file": str(file), "client_id": client_id, "bytes": len(data), "prompts": kept["prompts"],
+        "notes": kept["notes"], "sha256": hashlib.sha256(data).hexdigest(), **upload.account(data),
     }  # fmt: skip
+
+
+def release() -> None:
+    """Let go of what simulated clients have loaded: a captioning model has no business beside the denoiser."""
+    _site.cache_clear()
 
 
 def _ask(site: Site, context: ClientContext) -> list[Prompt]:
@@ -145,7 +162,7 @@ def _dataset(selected: str, data: str) -> Any:
     return Manager.load().registry.create("dataset", name, options)
 
 
-def _keep(folder: Path, prompts: list[Prompt], data: bytes) -> None:
+def _keep(folder: Path, prompts: list[Prompt], data: bytes, notes: Counter[str]) -> None:
     run = RunDir(folder)
     lines = [
         {"class_id": p.class_id, "text": p.text, "negative": p.negative, "domain": p.domain, "weight": p.weight,
@@ -153,5 +170,7 @@ def _keep(folder: Path, prompts: list[Prompt], data: bytes) -> None:
         for p in prompts
     ]  # fmt: skip
     run.write(folder / "prompts.jsonl", "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines).encode())
-    summary = {"prompts": len(prompts), "upload_bytes": len(data), **upload.account(data)}
+    summary = {
+        "prompts": len(prompts), "upload_bytes": len(data), "notes": dict(sorted(notes.items())), **upload.account(data)
+    }  # fmt: skip
     run.write_json(folder / "summary.json", summary)

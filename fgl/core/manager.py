@@ -17,6 +17,7 @@ from fgl.core.registry import Entry, Registry
 from fgl.core.types import FAMILIES, Component
 
 if TYPE_CHECKING:
+    from fgl.core.options import Options
     from fgl.core.types import StageContext
 
 GROUP = "fgl"
@@ -105,6 +106,11 @@ class Manager:
     def create(self, family: str, selected: Any) -> Any:
         """Build the component that a configuration selects (`Selected`)."""
         return self.registry.create(family, selected.name, dict(selected.options))
+
+    def options(self, family: str, selected: Any) -> Options:
+        """The options of the component that a configuration selects, without importing the component itself."""
+        entry = self.registry.find(family, selected.name)
+        return self.registry.options_class(entry)(**selected.options)
 
     def commands(self) -> list[tuple[str, Any]]:
         """(plugin name, function that adds commands to an app) of each plugin that has any."""

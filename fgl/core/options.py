@@ -22,3 +22,8 @@ class Options(BaseModel):
     def models(self) -> tuple[ModelUse, ...]:
         """Models that a run with these options pulls, for `fgl models`; none unless a subclass says otherwise."""
         return ()
+
+    def files(self) -> tuple[str, ...]:
+        """Files that these options name and whose contents count as part of them: where one changes, what was made
+        with it is made anew."""
+        return ()

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fgl.core import client, intake, plan, synthesis, upload
-from fgl.core.errors import DataError, UploadError
+from fgl.core.errors import DataError, StoreError, UploadError
 from fgl.core.shards import ShardStore, read_plan, read_shards, write_plan
-from fgl.core.store import digest_of
+from fgl.core.store import digest_of, file_digest
 from fgl.core.types import ClientUpload, Conditioning, LabelledPixels, Shard
 
 if TYPE_CHECKING:
@@ -52,12 +52,22 @@ def partition(session: Session) -> tuple[dict[str, list[int]], str]:
 def request_inputs(session: Session, partition_digest: str) -> dict[str, Any]:
     """What determines the upload of each client."""
     config = session.config
+    files = session.manager.options("prompt_strategy", config.prompt_strategy).files()
     return {
         "partition": partition_digest, "prompt_strategy": config.prompt_strategy.model_dump(),
+        **({"prompt_files": {name: _digest(name) for name in files}} if files else {}),
         "generator": dict(session.generator.encoding()), "codec": config.upload.codec, "format": upload.VERSION,
         "run_id": config.upload.run_id, "seed": config.seed, "round": client.ROUND,
         "device": session.device.split(":")[0],
     }  # fmt: skip
+
+
+def _digest(name: str) -> str:
+    """Of a file that a client is to read; one that is not there is the client's to complain of."""
+    try:
+        return file_digest(Path(name).expanduser())
+    except StoreError:
+        return ""
 
 
 def clients_inputs(session: Session, partition_digest: str) -> dict[str, Any]:
@@ -91,6 +101,7 @@ def collect(session: Session, clients: Sequence[str], partition_digest: str) -> 
                 manifests[client_id] = _manifest(session, client_id)
             except UploadError as error:
                 refused[client_id] = intake.refuse(session, client_id, error)
+        client.release()
         for client_id in refused:  # what it sent for other inputs is not to stand in for what was refused
             intake.drop_upload(session.run, client_id)
         intake.check_enough(session, len(manifests), len(asked), refused)

@@ -5,7 +5,7 @@ RUN/environment.json                 versions, device, threads
 RUN/partition.json                   which training samples each simulated client holds
 RUN/stages/<stage>.json              inputs, digests of outputs, seconds; the record is the commit
 RUN/checkpoints/<stage>/             training that has not ended, one file a fit; gone when the stage is committed
-RUN/clients/<k>/private/             stays at the client: its prompts
+RUN/clients/<k>/private/             stays at the client: its prompts, captions and a summary
 RUN/server/uploads/<k>.safetensors   what crossed the boundary, byte for byte; <k>.json is its commit
 RUN/server/encoded/<k>.safetensors   what an upload of texts was encoded to, with its seal; made again where it is lost
 RUN/server/refused.json              uploads that were not accepted, and the rule that each broke

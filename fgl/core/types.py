@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 if TYPE_CHECKING:
@@ -328,10 +329,17 @@ class Silent:
         pass
 
 
+def _unheard(kind: str, count: int) -> None:
+    """What a ClientContext without a listener does with notes."""
+
+
 @dataclass(frozen=True, slots=True)
 class ClientContext:
     """What a prompt strategy sees. encode: the generator's client side, prompts → arrays (see `Encoder.encode`).
-    seed: of this client and round, for strategies that sample."""
+    seed: of this client and round, for strategies that sample. device: where a strategy's own models run. private: the
+    folder for what the client keeps and nobody else sees, None where there is none; it may not exist yet. note: called
+    with a kind and a count of what the client should know of, such as ("scrubbed_names", 3); totals lie in the private
+    summary.json and may be shown, so a kind says nothing of the data itself."""
 
     client_id: str
     images: ImageSet
@@ -339,6 +347,9 @@ class ClientContext:
     encode: Callable[[Sequence[Prompt]], Mapping[str, Array]]
     seed: int
     progress: Progress = field(default_factory=Silent)
+    device: str = "cpu"
+    private: Path | None = None
+    note: Callable[[str, int], None] = _unheard
 
 
 class Checkpoint(Protocol):

@@ -5,15 +5,26 @@ from __future__ import annotations
 import subprocess
 import sys
 from importlib import import_module
+from typing import ClassVar
 
 import pytest
 
 from fgl.core.options import Options
 from fgl.plugins.prompts import fgl_prompt_strategies
 from fgl.plugins.prompts.attributes import AttributePrompts
+from fgl.plugins.prompts.caption import Caption
 from fgl.plugins.prompts.class_name import ClassName
+from fgl.plugins.prompts.diversified import Diversified
 from fgl.plugins.prompts.domain import Domain
-from fgl.plugins.prompts.options import AttributesOptions, ClassNameOptions, DomainOptions
+from fgl.plugins.prompts.options import (
+    AttributesOptions,
+    CaptionOptions,
+    ClassNameOptions,
+    DiversifiedOptions,
+    DomainOptions,
+    PromptsFileOptions,
+)
+from fgl.plugins.prompts.prompts_file import PromptsFile
 from fgl.testing.contracts import PromptStrategyContract
 
 
@@ -39,6 +50,49 @@ class TestAttributesWithOnePromptAClass(PromptStrategyContract):
     make = staticmethod(lambda: AttributePrompts(AttributesOptions(max_prompts=1, include_domain=False)))
 
 
+class _Captioned(PromptStrategyContract):
+    options: ClassVar[dict[str, object]] = {}
+
+    @pytest.fixture(autouse=True)
+    def _model(self, captioner):
+        options = CaptionOptions(model=str(captioner), max_new_tokens=6, **self.options)
+        self.make = lambda: Caption(options)
+
+
+class TestCaption(_Captioned):
+    pass
+
+
+class TestCaptionWithDomains(_Captioned):
+    options: ClassVar = {"template": "{label}, {domain} style, {caption}", "max_per_class": 3, "choose": "clustered"}
+
+
+class TestCaptionWithOneSampledPromptAClass(_Captioned):
+    options: ClassVar = {"max_per_class": 1, "choose": "sampled"}
+
+
+class TestPromptsFile(PromptStrategyContract):
+    @pytest.fixture(autouse=True)
+    def _file(self, tmp_path):
+        path = tmp_path / "prompts.csv"
+        rows = [f"{class_id},prompt {number} of {class_id}" for class_id in range(4) for number in range(3)]
+        path.write_text("\n".join(["class,prompt", *rows]) + "\n")
+        self.make = lambda: PromptsFile(PromptsFileOptions(path=str(path)))
+
+
+class TestDiversified(PromptStrategyContract):
+    make = staticmethod(lambda: Diversified(DiversifiedOptions()))
+
+
+class TestDiversifiedByAModel(PromptStrategyContract):
+    @pytest.fixture(autouse=True)
+    def _model(self, writer):
+        options = DiversifiedOptions(
+            model=str(writer), prompts_per_class=6, max_new_tokens=5, batch_size=4, max_per_class=3, choose="clustered"
+        )
+        self.make = lambda: Diversified(options)
+
+
 @pytest.mark.parametrize("component", fgl_prompt_strategies(), ids=lambda component: component.name)
 def test_what_is_registered_exists(component):
     target, options = (
@@ -46,7 +100,8 @@ def test_what_is_registered_exists(component):
         for module, name in (component.target.split(":"), component.options.split(":"))
     )
     assert issubclass(options, Options)
-    assert callable(target(options(**component.defaults)).prompts)
+    required = {"path": "prompts.csv"} if component.name == "prompts-file" else {}
+    assert callable(target(options(**required, **component.defaults)).prompts)
     assert all(field.description for name, field in options.model_fields.items()), "an option without a description"
     assert component.summary
 

@@ -10,7 +10,15 @@ import pytest
 
 from fgl.core import hookspecs
 from fgl.core.types import FAMILIES, Component
-from fgl.plugins.prompts.options import AttributesOptions, ClassNameOptions, DomainOptions
+from fgl.plugins.prompts.options import (
+    AttributesOptions,
+    BudgetOptions,
+    CaptionOptions,
+    ClassNameOptions,
+    DiversifiedOptions,
+    DomainOptions,
+    PromptsFileOptions,
+)
 
 ROOT = Path(__file__).parents[2]
 PLUGINS = (ROOT / "docs" / "plugins.md").read_text(encoding="utf-8")
@@ -47,11 +55,17 @@ def test_every_field_of_a_component_is_documented():
     assert re.findall(r"^\| `(\w+)` \|", section, flags=re.MULTILINE) == [field.name for field in fields(Component)]
 
 
-@pytest.mark.parametrize("options", [ClassNameOptions, DomainOptions, AttributesOptions])
+@pytest.mark.parametrize(
+    "options",
+    [
+        ClassNameOptions, DomainOptions, AttributesOptions, BudgetOptions, CaptionOptions, PromptsFileOptions,
+        DiversifiedOptions,
+    ],
+)  # fmt: skip
 def test_every_option_and_preset_of_the_prompt_strategies_is_documented(options):
     for name, field in options.model_fields.items():
-        assert f"| `{name}` |" in PROMPTS
+        assert re.search(rf"^\| (`\w+`, )*`{name}`(, `\w+`)* \|", PROMPTS, flags=re.MULTILINE), name
         values = field.default if isinstance(field.default, (list, dict)) else [field.default]
         for text in values.values() if isinstance(values, dict) else values:
-            if isinstance(text, str):
+            if isinstance(text, str) and text:
                 assert f"`{text}`" in PROMPTS, f"{name}: {text}"

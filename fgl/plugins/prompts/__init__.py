@@ -28,4 +28,29 @@ def fgl_prompt_strategies() -> list[Component]:
             options="fgl.plugins.prompts.options:AttributesOptions",
             summary="The class name and what is measured on each image: colours, brightness, texture, layout.",
         ),
+        Component(
+            name="caption",
+            target="fgl.plugins.prompts.caption:Caption",
+            options="fgl.plugins.prompts.options:CaptionOptions",
+            summary="The class name and a caption of each image: the paper's instance-level prompt, by BLIP-2.",
+        ),
+        Component(
+            name="caption-small",
+            target="fgl.plugins.prompts.caption:Caption",
+            options="fgl.plugins.prompts.options:CaptionOptions",
+            defaults={"model": "Salesforce/blip-image-captioning-base"},
+            summary="As `caption`, by BLIP base: a quarter of a billion parameters, for small clients.",
+        ),
+        Component(
+            name="prompts-file",
+            target="fgl.plugins.prompts.prompts_file:PromptsFile",
+            options="fgl.plugins.prompts.options:PromptsFileOptions",
+            summary="Prompts that you wrote, from a CSV or JSONL file. Looks at no image.",
+        ),
+        Component(
+            name="diversified",
+            target="fgl.plugins.prompts.diversified:Diversified",
+            options="fgl.plugins.prompts.options:DiversifiedOptions",
+            summary="Many prompts a class from a grammar of views and light, or a text model. Looks at no image.",
+        ),
     ]

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from fgl.core.options import Options
-from fgl.plugins.prompts.template import A_LABEL, ATTRIBUTES, DOMAIN, LABEL, check_template
+from fgl.core.types import ModelUse
+from fgl.plugins.prompts.template import A_LABEL, ATTRIBUTES, CAPTION, DETAILS, DOMAIN, LABEL, check_template
 
 CLASS_TEMPLATE = "{label}, real world images, high resolution"
+INSTANCE_TEMPLATE = "{label}, {caption}, real world images, high resolution."
 NEGATIVE_PROMPT = "low quality, low resolution"
 
 # The spelling "clippart" is the authors'. Correcting it would change the text embedding.
@@ -25,6 +27,37 @@ DOMAINNET_TEMPLATES = {
 DOMAINNET_NEGATIVES: dict[str, str | None] = {"quickdraw": "colorful, painting"}
 
 AttributeName = Literal["colours", "brightness", "texture", "layout"]
+ScrubKind = Literal["emails", "links", "handles", "numbers", "names", "rare"]
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+
+MODEL_FILES = (
+    "*.safetensors", "*.safetensors.index.json", "config.json", "generation_config.json", "preprocessor_config.json",
+    "processor_config.json", "chat_template.*", "tokenizer*.json", "tokenizer.model", "special_tokens_map.json",
+    "added_tokens.json", "vocab.*", "merges.txt", "spiece.model", "sentencepiece.bpe.model", "README.md",
+)  # fmt: skip
+"""What is pulled of a transformers model: weights without pickle, configurations, tokenizer; no code."""
+
+# The main branch of this one has pickle weights alone. The revision is where the `mindone` library, which reads
+# nothing but safetensors, takes them from.
+SAFE_REVISIONS = {"Salesforce/blip-image-captioning-base": "refs/pr/50"}
+LICENCES = {"Salesforce/blip-image-captioning-base": "BSD-3-Clause", "Salesforce/blip2-opt-2.7b": "MIT"}
+
+VIEWS = [
+    "seen from the front", "seen from the side", "seen from behind", "seen from above", "seen from below",
+    "seen from far away", "close-up", "at eye level", "at an angle",
+]  # fmt: skip
+LIGHT = [
+    "in bright sunlight", "on an overcast day", "in soft morning light", "at sunset", "at dusk",
+    "under artificial light", "lit from the side", "against the light", "in deep shadow",
+]  # fmt: skip
+SETTINGS = [
+    "in spring", "in summer", "in autumn", "in winter", "after rain", "in fog", "on a plain background",
+    "on a cluttered background", "outdoors", "indoors",
+]  # fmt: skip
+COMPOSITION = [
+    "in the center of the picture", "at the edge of the picture", "filling the picture", "small in the picture",
+    "partly hidden", "cut off by the edge", "in sharp focus", "with a blurred background",
+]  # fmt: skip
 
 
 def _class_template(template: str) -> str:
@@ -41,6 +74,14 @@ def _attributes_template(template: str) -> str:
 
 def _attributes_domain_template(template: str) -> str:
     return check_template(template, (LABEL, A_LABEL, DOMAIN, ATTRIBUTES), (LABEL, DOMAIN, ATTRIBUTES))
+
+
+def _caption_template(template: str) -> str:
+    return check_template(template, (LABEL, A_LABEL, DOMAIN, CAPTION), (LABEL, CAPTION))
+
+
+def _details_template(template: str) -> str:
+    return check_template(template, (LABEL, A_LABEL, DETAILS), (LABEL, DETAILS))
 
 
 def _distinct(values: list[str]) -> list[str]:
@@ -114,13 +155,191 @@ class AttributesOptions(Options):
     )
 
 
+class BudgetOptions(Options):
+    """How many prompts a client may upload."""
+
+    max_per_class: int | None = Field(
+        None,
+        ge=1,
+        description="Prompts kept for each class, shared among its domains where prompts have one (one each at least): "
+        "fewer bytes for less diversity; null keeps all.",
+    )
+    choose: Literal["frequent", "sampled", "clustered"] = Field(
+        "frequent",
+        description="Which stay. frequent: those of most images. sampled: drawn by their images. clustered: the "
+        "medoids of a k-means of their embeddings, and the others count for the nearest one; otherwise the weight of "
+        "those left out is shared in proportion.",
+    )
+
+
+class CaptionOptions(BudgetOptions):
+    """Options of `caption` and `caption-small`."""
+
+    model: str = Field(
+        "Salesforce/blip2-opt-2.7b",
+        min_length=1,
+        description="Folder or Hub id of a transformers model that captions images, with safetensors weights.",
+    )
+    revision: str | None = Field(
+        None,
+        min_length=1,
+        description="Hub branch, tag or commit; null for the default branch (of BLIP base: the one with safetensors).",
+    )
+    dtype: Precision = Field("auto", description="Number format of the model; auto: fp16 on a GPU, else fp32.")
+    batch_size: int = Field(
+        8,
+        ge=1,
+        description="Images captioned together. The last batch is filled up, so that a caption does not depend on what "
+        "else is captioned; another size may round otherwise, and its captions are made anew.",
+    )
+    max_new_tokens: int = Field(30, ge=1, le=512, description="Longest caption, tokens.")
+    num_beams: int = Field(1, ge=1, le=32, description="Beams of the search; 1 takes the likeliest token each time.")
+    prefix: str = Field(
+        "",
+        description="Words that the caption goes on from, such as 'a photo of', and that are not repeated in the "
+        "prompt; what a model that follows instructions is asked.",
+    )
+    max_words: int = Field(30, ge=1, description="Words kept of a caption.")
+    template: Annotated[str, AfterValidator(_caption_template)] = Field(
+        INSTANCE_TEMPLATE,
+        description="Text with {label} or {a label}, and {caption}. With {domain} the upload carries the domain too.",
+    )
+    fallback_template: Annotated[str, AfterValidator(_domain_template)] = Field(
+        CLASS_TEMPLATE, description="Text for images of which no caption is left; with {label} or {a label}."
+    )
+    negative_prompt: str | None = Field(
+        NEGATIVE_PROMPT, description="What pictures should not look like; null or empty for no negative prompt."
+    )
+    scrub: Annotated[list[ScrubKind], AfterValidator(_distinct)] = Field(
+        ["emails", "links", "handles", "numbers", "names", "rare"],
+        description="What is taken out of captions; an empty list takes out nothing. Words of class names stay.",
+    )
+    rare_below: int = Field(
+        3,
+        ge=1,
+        description="A word that is neither ordinary English nor of a class name stays only if the captions of so many "
+        "of the client's images have it.",
+    )
+    keep_words: list[str] = Field([], description="Words that scrubbing leaves alone, whatever they look like.")
+
+    @model_validator(mode="after")
+    def _domains_agree(self) -> Self:
+        if "{domain}" in self.fallback_template and "{domain}" not in self.template:
+            raise ValueError(
+                "fallback_template has {domain}, and template has not: expected it in both, or in template"
+            )
+        return self
+
+    @property
+    def pulled_revision(self) -> str | None:
+        """The revision asked for, or the one that is known to hold safetensors."""
+        return self.revision or SAFE_REVISIONS.get(self.model)
+
+    def models(self) -> tuple[ModelUse, ...]:
+        return (_model_use(self.model, self.pulled_revision),)
+
+
+class PromptsFileOptions(BudgetOptions):
+    """Options of `prompts-file`."""
+
+    path: str = Field(
+        min_length=1, description="CSV or JSONL file with the columns `class` and `prompt`; see the docs."
+    )
+    format: Literal["auto", "csv", "jsonl"] = Field("auto", description="auto: by the file's name.")
+    missing: Literal["refuse", "class-name"] = Field(
+        "refuse",
+        description="Classes that the client holds and the file lacks: refuse stops, class-name writes the class-level "
+        "prompt.",
+    )
+    template: Annotated[str, AfterValidator(_class_template)] = Field(
+        CLASS_TEMPLATE, description="That class-level prompt, with {label} or {a label}."
+    )
+    negative_prompt: str | None = Field(
+        NEGATIVE_PROMPT, description="For rows that state none; null or empty for no negative prompt."
+    )
+
+    def files(self) -> tuple[str, ...]:
+        return (self.path,)
+
+
+class DiversifiedOptions(BudgetOptions):
+    """Options of `diversified`."""
+
+    prompts_per_class: int = Field(20, ge=1, le=10_000, description="Distinct prompts written for each class.")
+    seed: int = Field(
+        0,
+        ge=0,
+        description="What is drawn follows from this and the class name alone, so that all clients write the same "
+        "prompts, which are then one conditioning each.",
+    )
+    views: Annotated[list[str], AfterValidator(_distinct)] = Field(
+        VIEWS, description="Of the grammar: from where it is seen; an empty list leaves this out."
+    )
+    light: Annotated[list[str], AfterValidator(_distinct)] = Field(LIGHT, description="Of the grammar: how it is lit.")
+    settings: Annotated[list[str], AfterValidator(_distinct)] = Field(
+        SETTINGS, description="Of the grammar: season, weather, surroundings."
+    )
+    composition: Annotated[list[str], AfterValidator(_distinct)] = Field(
+        COMPOSITION, description="Of the grammar: where in the picture it is."
+    )
+    more: dict[str, Annotated[list[str], Field(min_length=1), AfterValidator(_distinct)]] = Field(
+        {}, description="Further parts of the grammar: any name to its phrases, each prompt gets one of each."
+    )
+    template: Annotated[str, AfterValidator(_details_template)] = Field(
+        "{label}, {details}, real world images, high resolution",
+        description="Text with {label} or {a label}, and {details}: phrases of the grammar, or what the model wrote.",
+    )
+    negative_prompt: str | None = Field(
+        NEGATIVE_PROMPT, description="What pictures should not look like; null or empty for no negative prompt."
+    )
+    model: str | None = Field(
+        None,
+        min_length=1,
+        description="Folder or Hub id of a transformers model that writes text, with safetensors weights; null: the "
+        "grammar writes all.",
+    )
+    revision: str | None = Field(None, min_length=1, description="Hub branch, tag or commit of the model.")
+    instruction: Annotated[str, AfterValidator(_class_template)] = Field(
+        "Describe a photograph of {a label} in one short sentence: the view, the light and the surroundings.",
+        description="What the model is asked, or goes on from where it does not chat; with {label} or {a label}.",
+    )
+    dtype: Precision = Field("auto", description="Number format of the model; auto: fp16 on a GPU, else fp32.")
+    batch_size: int = Field(8, ge=1, description="Texts that are written together.")
+    max_new_tokens: int = Field(40, ge=1, le=1024, description="Longest text that the model writes, tokens.")
+    temperature: float = Field(1.0, gt=0, le=5, description="Of the model's sampling: higher is more varied.")
+    max_words: int = Field(30, ge=1, description="Words kept of what the model wrote.")
+
+    @model_validator(mode="after")
+    def _has_grammar(self) -> Self:
+        if not (self.views or self.light or self.settings or self.composition or self.more):
+            raise ValueError("the grammar has no phrases: expected some in views, light, settings, composition or more")
+        return self
+
+    def models(self) -> tuple[ModelUse, ...]:
+        return () if self.model is None else (_model_use(self.model, self.revision),)
+
+
+def _model_use(model: str, revision: str | None) -> ModelUse:
+    return ModelUse(
+        model, revision, files=MODEL_FILES, client_files=MODEL_FILES, licence=LICENCES.get(model, "not stated")
+    )
+
+
 __all__ = [
     "CLASS_TEMPLATE",
     "DOMAINNET_NEGATIVES",
     "DOMAINNET_TEMPLATES",
+    "INSTANCE_TEMPLATE",
+    "MODEL_FILES",
     "NEGATIVE_PROMPT",
     "AttributeName",
     "AttributesOptions",
+    "BudgetOptions",
+    "CaptionOptions",
     "ClassNameOptions",
+    "DiversifiedOptions",
     "DomainOptions",
+    "Precision",
+    "PromptsFileOptions",
+    "ScrubKind",
 ]

@@ -10,6 +10,7 @@ import re
 from collections.abc import Collection, Mapping
 
 LABEL, A_LABEL, DOMAIN, ATTRIBUTES = "label", "a label", "domain", "attributes"
+CAPTION, DETAILS = "caption", "details"
 
 _TOKEN = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 
@@ -56,6 +57,11 @@ def fill(template: str, values: Mapping[str, str]) -> str:
     return _TOKEN.sub(replace, template)
 
 
+def names_domain(template: str) -> bool:
+    """Whether a checked template says {domain}."""
+    return any(token[1] == DOMAIN for token in _TOKEN.finditer(template))
+
+
 def with_article(label: str) -> str:
     """ "a clock", "an airplane", "an hourglass", "a unicorn", "an X-ray": as the paper's quickdraw template has it.
 
@@ -73,4 +79,15 @@ def with_article(label: str) -> str:
     return f"{'an' if vowel else 'a'} {label}"
 
 
-__all__ = ["ATTRIBUTES", "A_LABEL", "DOMAIN", "LABEL", "check_template", "fill", "with_article"]
+__all__ = [
+    "ATTRIBUTES",
+    "A_LABEL",
+    "CAPTION",
+    "DETAILS",
+    "DOMAIN",
+    "LABEL",
+    "check_template",
+    "fill",
+    "names_domain",
+    "with_article",
+]

@@ -1,0 +1,130 @@
+"""The paper's instance-level prompt: the class name and a caption of each image."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from pathlib import Path
+
+from PIL import Image
+
+from fgl.core.errors import ModelError
+from fgl.core.types import ClientContext, Prompt
+from fgl.plugins.prompts.budget import fit_budget
+from fgl.plugins.prompts.captioner import Captioner, identity
+from fgl.plugins.prompts.captions import CaptionCache, image_digest
+from fgl.plugins.prompts.clean import clean
+from fgl.plugins.prompts.holdings import group_by_class, group_by_domain
+from fgl.plugins.prompts.models import find
+from fgl.plugins.prompts.options import CaptionOptions
+from fgl.plugins.prompts.scrub import scrub
+from fgl.plugins.prompts.template import CAPTION, DOMAIN, LABEL, fill, names_domain
+
+log = logging.getLogger(__name__)
+
+
+class Caption:
+    """One prompt for each distinct caption of the client's images of a class, within the budget."""
+
+    def __init__(self, options: CaptionOptions) -> None:
+        self.options = options
+        self._loaded: tuple[str, Captioner] | None = None
+
+    def prompts(self, context: ClientContext) -> list[Prompt]:
+        """In order of class, domain, frequency. weight: the images that a prompt stands for; sums to the class's.
+
+        Raises DataError where a label has no class name, BadImageError where an image cannot be decoded, ModelError
+        where the model cannot be used or says nothing of any image, StoreError where captions cannot be kept.
+        """
+        options = self.options
+        with_domain = names_domain(options.template)
+        groups = group_by_domain(context) if with_domain else group_by_class(context)
+        if not groups:
+            return []
+        texts = self._texts(context)
+        prompts = []
+        for (class_id, domain), positions in groups.items():
+            values = {LABEL: context.class_names[class_id], **({} if domain is None else {DOMAIN: domain})}
+            seen = Counter(
+                fill(options.template, {**values, CAPTION: texts[position]})
+                if texts[position]
+                else fill(options.fallback_template, values)
+                for position in positions
+            )
+            prompts += [
+                Prompt(class_id, text, negative=options.negative_prompt or None, domain=domain, weight=float(count))
+                for text, count in sorted(seen.items(), key=lambda item: (-item[1], item[0]))
+            ]
+        return fit_budget(prompts, options, context)
+
+    def _texts(self, context: ClientContext) -> list[str]:
+        """A clean caption for each of the client's images, "" where none is left. What is missing is counted."""
+        options = self.options
+        written = self._captions(context)
+        cleaned = [clean(text, options.max_words) for text in written]
+        silent = cleaned.count("")
+        if silent == len(cleaned):
+            raise ModelError(
+                f"model: {options.model} said nothing about any of the {len(cleaned)} images; expected a model that "
+                "was trained to caption. Check its folder or id, try dtype: fp32 (half precision overflows in some "
+                "models), and look at prefix and max_new_tokens"
+            )
+        texts, removed = scrub(cleaned, options.scrub, context.class_names, options.keep_words, options.rare_below)
+        context.note("captions", len(texts))
+        for kind in sorted(removed):
+            context.note(f"scrubbed_{kind}", removed[kind])
+        emptied = texts.count("") - silent
+        for kind, count, reason in (
+            ("captions_missing", silent, "the model said nothing"),
+            ("captions_scrubbed_away", emptied, "nothing was left after scrubbing"),
+        ):
+            if count:
+                context.note(kind, count)
+                log.warning(
+                    "%s: no caption for %d of %d images (%s); they have the class-level prompt",
+                    context.client_id, count, len(texts), reason,
+                )  # fmt: skip
+        if removed:
+            counts = ", ".join(f"{count} {kind}" for kind, count in sorted(removed.items()))
+            log.info("%s: scrubbed from %d captions: %s", context.client_id, len(texts), counts)
+        return texts
+
+    def _captions(self, context: ClientContext) -> list[str]:
+        """What the model wrote, by image. Of the images, no more than a batch is in memory at a time."""
+        folder = find(self.options.model, self.options.pulled_revision)
+        key = identity(self.options, folder, context.device)
+        cache = CaptionCache(context.private, key)
+        digests: list[str] = []
+        waiting: dict[str, Image.Image] = {}
+        with context.progress.track(f"caption {context.client_id}", len(context.images)) as task:
+
+            def write() -> None:
+                if waiting:
+                    captions = self._captioner(folder, context.device, key).caption(list(waiting.values()))
+                    cache.add(dict(zip(waiting, captions, strict=True)))
+                    waiting.clear()
+
+            reported = 0
+            for position in range(len(context.images)):
+                image = context.images.image(position)
+                digests.append(image_digest(image))
+                if digests[-1] not in cache and digests[-1] not in waiting:
+                    waiting[digests[-1]] = image
+                if len(waiting) == self.options.batch_size:
+                    write()
+                if not waiting:
+                    task.advance(position + 1 - reported)
+                    reported = position + 1
+            write()
+            task.advance(len(digests) - reported)
+        return [cache[digest] for digest in digests]
+
+    def _captioner(self, folder: Path, device: str, key: str) -> Captioner:
+        """Loaded when the first image needs it: where all captions are kept, never."""
+        if self._loaded is None or self._loaded[0] != key:
+            self._loaded = None  # two do not fit side by side
+            self._loaded = (key, Captioner(self.options, folder, device))
+        return self._loaded[1]
+
+
+__all__ = ["Caption"]

@@ -1,0 +1,105 @@
+"""Many prompts a class from its name alone: by a grammar, or by a language model."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fgl.core.types import ClientContext, Prompt
+from fgl.plugins.prompts.budget import fit_budget
+from fgl.plugins.prompts.grammar import describe
+from fgl.plugins.prompts.holdings import count_classes
+from fgl.plugins.prompts.options import DiversifiedOptions
+from fgl.plugins.prompts.template import DETAILS, LABEL, fill
+
+if TYPE_CHECKING:
+    from fgl.plugins.prompts.writer import Writer
+
+log = logging.getLogger(__name__)
+
+
+class Diversified:
+    """The same prompts at every client that holds a class: equal rows of many clients are one conditioning."""
+
+    def __init__(self, options: DiversifiedOptions) -> None:
+        self.options = options
+        self._writer: tuple[str, Writer] | None = None
+        # (class name, device) → its prompts, and how many of them the grammar had to add
+        self._written: dict[tuple[str, str], tuple[list[str], int]] = {}
+
+    def prompts(self, context: ClientContext) -> list[Prompt]:
+        """In order of class. weight: the client's samples of the class ÷ the number of its prompts.
+
+        Raises DataError where a label has no class name, ModelError where the model cannot be used."""
+        held = count_classes(context)
+        prompts = []
+        with context.progress.track("write prompts", len(held), "classes") as task:
+            for class_id, count in held.items():
+                texts, added = self._texts(context.class_names[class_id], context.device)
+                if added:
+                    context.note("prompts_by_grammar", added)
+                if len(texts) < self.options.prompts_per_class:
+                    context.note("prompts_too_few", self.options.prompts_per_class - len(texts))
+                prompts += [
+                    Prompt(class_id, text, negative=self.options.negative_prompt or None, weight=count / len(texts))
+                    for text in texts
+                ]
+                task.advance()
+        return fit_budget(prompts, self.options, context)
+
+    def _texts(self, label: str, device: str) -> tuple[list[str], int]:
+        """A function of the options and the label, but for how the device rounds what a model draws from."""
+        if (label, device) not in self._written:
+            self._written[label, device] = self._write(label, device)
+        return self._written[label, device]
+
+    def _write(self, label: str, device: str) -> tuple[list[str], int]:
+        options = self.options
+        wanted = options.prompts_per_class
+        seed = f"{options.seed}/diversified/{label}"
+        written: list[str] = []
+        if options.model is not None:
+            instruction = fill(options.instruction, {LABEL: label})
+            written = self._load(device).write(instruction, wanted, seed)
+        texts = {_normal(text): text for text in (self._fill(label, details) for details in written)}
+        by_model = len(texts)
+        if by_model < wanted:
+            digest = hashlib.sha256(seed.encode()).digest()
+            random = np.random.default_rng(int.from_bytes(digest[:8], "big"))
+            parts = [options.views, options.light, options.settings, options.composition, *options.more.values()]
+            # as many as there are to be in all: what the model has written already is left out
+            for text in (self._fill(label, details) for details in describe(parts, wanted, random)):
+                if len(texts) < wanted:
+                    texts.setdefault(_normal(text), text)
+        if options.model is not None and by_model < wanted:
+            log.warning(
+                "%s wrote %d distinct prompts of the %d wanted for a class; the grammar wrote %d more; a higher "
+                "temperature or another instruction may help",
+                options.model, by_model, wanted, len(texts) - by_model,
+            )  # fmt: skip
+        elif len(texts) < wanted:
+            log.warning("the grammar has %d prompts a class, and %d were asked for; add phrases", len(texts), wanted)
+        return list(texts.values()), 0 if options.model is None else len(texts) - by_model
+
+    def _fill(self, label: str, details: str) -> str:
+        return fill(self.options.template, {LABEL: label, DETAILS: details})
+
+    def _load(self, device: str) -> Writer:
+        from fgl.plugins.prompts.models import find
+        from fgl.plugins.prompts.writer import Writer  # with torch, which the grammar does without
+
+        if self._writer is None or self._writer[0] != device:
+            folder = find(str(self.options.model), self.options.revision)
+            self._writer = (device, Writer(self.options, folder, device))
+        return self._writer[1]
+
+
+def _normal(text: str) -> str:
+    """Two prompts that differ in case, punctuation or spacing alone are one."""
+    return " ".join("".join(char if char.isalnum() else " " for char in text.casefold()).split())
+
+
+__all__ = ["Diversified"]

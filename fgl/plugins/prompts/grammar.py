@@ -1,0 +1,38 @@
+"""Many descriptions of how something can look in a photograph, without a model: one phrase of each list."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+
+import numpy as np
+
+
+def describe(parts: Sequence[Sequence[str]], count: int, random: np.random.Generator) -> list[str]:
+    """Up to `count` distinct "phrase, phrase, …" with one phrase of each part, each phrase about equally often.
+
+    Fewer where the parts have no more combinations."""
+    parts = [part for part in parts if part]
+    total = prod(len(part) for part in parts)
+    if count >= total // 2:  # where most of them are wanted, draw from the list of all
+        order = random.permutation(total)[:count]
+        return [_join(parts, np.unravel_index(index, [len(part) for part in parts])) for index in order.tolist()]
+    found: dict[str, None] = {}
+    while len(found) < count:
+        wanted = count - len(found)
+        columns = [_evenly(len(part), wanted, random) for part in parts]
+        found |= dict.fromkeys(_join(parts, row) for row in zip(*columns, strict=True))
+    return list(found)
+
+
+def _join(parts: Sequence[Sequence[str]], row: Sequence[int]) -> str:
+    return ", ".join(part[int(index)] for part, index in zip(parts, row, strict=True))
+
+
+def _evenly(choices: int, count: int, random: np.random.Generator) -> list[int]:
+    """`count` numbers below `choices`, none of them twice more often than another."""
+    rounds = [random.permutation(choices) for _ in range(-(-count // choices))]
+    return [int(index) for index in np.concatenate(rounds)[:count]]
+
+
+__all__ = ["describe"]

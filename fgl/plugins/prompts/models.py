@@ -1,0 +1,126 @@
+"""What captioning and writing have in common: finding a transformers model, and loading it without pickle or code."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers.utils import logging
+
+from fgl import hub
+from fgl.core.errors import ModelError
+from fgl.plugins.prompts.options import MODEL_FILES, Precision
+
+_MISSING = 0.05  # of the parameters: published captioners lack a pooling layer that nothing uses
+
+
+def find(model: str, revision: str | None) -> Path:
+    """The folder of `model`, pulled where it has to be. Raises ModelError where it has no safetensors weights."""
+    folder = hub.resolve(model, revision, MODEL_FILES)
+    if not any(folder.glob("*.safetensors")):
+        at = f" at revision {revision}" if revision else ""
+        raise ModelError(
+            f"model: {model}{at} has no safetensors weights, and fgl opens no others, since pickle can run code; name "
+            "a `revision` that has them (the Hub keeps conversions as pull requests: see the model's Community page), "
+            "or load it once where you trust it, save_pretrained it to a folder, and give that folder as model"
+        )
+    return folder
+
+
+def load(auto_class: Any, folder: Path, model: str, device: str, dtype: Precision) -> Any:
+    """A model in evaluation mode on `device`. auto_class: of transformers. Raises ModelError."""
+    try:
+        with quiet():
+            loaded, info = auto_class.from_pretrained(
+                folder,
+                dtype=precision(dtype, device),
+                use_safetensors=True,
+                trust_remote_code=False,
+                local_files_only=True,
+                output_loading_info=True,
+            )
+            loaded = loaded.eval().to(device)
+    except Exception as error:  # OSError, ValueError, KeyError, and what safetensors and torch raise
+        raise ModelError(f"model: cannot load {model}: {brief(error)}; expected a folder or Hub id of "
+                         f"{_wanted(auto_class)} with config.json and safetensors weights") from error  # fmt: skip
+    sizes = {name: parameter.numel() for name, parameter in loaded.named_parameters()}
+    missing = sorted(info["missing_keys"])
+    if sum(sizes.get(name, 0) for name in missing) > _MISSING * sum(sizes.values()):
+        raise ModelError(
+            f"model: {model} holds only a part of the weights of a {loaded.config.model_type} (missing first: "
+            f"{missing[0]}); expected all of them: it would say nothing but noise"
+        )
+    return loaded
+
+
+def _wanted(auto_class: Any) -> str:
+    return "a model that captions images" if "Image" in auto_class.__name__ else "a causal language model"
+
+
+def check_tokenizer(tokenizer: Any, loaded: Any, model: str) -> None:
+    """Raises ModelError for one that knows too few of the model's words: transformers makes an empty one up where its
+    files are not there."""
+    needed = getattr(loaded.config.get_text_config(decoder=True), "vocab_size", 0)
+    if 2 * len(tokenizer) < needed:
+        raise ModelError(
+            f"model: the tokenizer of {model} has {len(tokenizer)} tokens and its weights {needed}; expected the "
+            "tokenizer's files (tokenizer.json, or vocab.txt and the like) beside the weights"
+        )
+
+
+def precision(dtype: Precision, device: str) -> torch.dtype:
+    """auto: fp16 on a GPU, as the paper's code has it; fp32 elsewhere, where half is slow or not there."""
+    if dtype == "auto":
+        return torch.float16 if device.startswith("cuda") else torch.float32
+    return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[dtype]
+
+
+def digest(folder: Path) -> str:
+    """sha256 of what a model is: of the commit where the folder is of the Hub's cache, else of all its files."""
+    commit = hub.commit_of(folder)
+    if commit is not None:
+        return hashlib.sha256(f"{folder.parent.parent.name}@{commit}".encode()).hexdigest()
+    files = sorted(path for path in folder.iterdir() if path.is_file() and any(map(path.match, MODEL_FILES)))
+    state = tuple((str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files)
+    return _digest_files(state)
+
+
+@lru_cache(maxsize=8)
+def _digest_files(state: tuple[tuple[str, int, int], ...]) -> str:
+    """Read once for all clients of a process: `state` is of names, sizes and times."""
+    contents = {}
+    for name, _, _ in state:
+        with Path(name).open("rb") as file:
+            contents[Path(name).name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return hashlib.sha256(json.dumps(contents, sort_keys=True).encode()).hexdigest()
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without transformers' progress bars and notices, which would run into ours, or quote captions in the log."""
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
+
+
+def brief(error: BaseException) -> str:
+    """First line of a message: transformers appends paragraphs of advice."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300].rstrip(".")
+
+
+__all__ = ["brief", "check_tokenizer", "digest", "find", "load", "precision", "quiet"]

@@ -1,0 +1,295 @@
+"""Prompts that the user wrote, from a CSV or JSONL file."""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import json
+import logging
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fgl.core.errors import DataError
+from fgl.core.types import ClientContext, Prompt
+from fgl.plugins.prompts.budget import fit_budget
+from fgl.plugins.prompts.holdings import count_classes
+from fgl.plugins.prompts.options import PromptsFileOptions
+from fgl.plugins.prompts.template import LABEL, fill
+
+log = logging.getLogger(__name__)
+
+COLUMNS = {
+    "class": "class", "label": "class", "prompt": "prompt", "text": "prompt", "negative": "negative",
+    "domain": "domain", "weight": "weight", "guidance_scale": "guidance_scale", "client": "client",
+}  # fmt: skip
+"""What a column may be called, and what it is."""
+
+_LIMIT = 20  # problems that are listed
+_MAX_GUIDANCE = 100.0
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One prompt of the file. share: relative to the class's other prompts. client: whose it is, "" for everybody's."""
+
+    class_id: int
+    text: str
+    negative: str | None
+    domain: str | None
+    share: float
+    guidance_scale: float | None
+    client: str
+
+
+class PromptsFile:
+    """The file's prompts of the classes that the client holds; opens no image."""
+
+    def __init__(self, options: PromptsFileOptions) -> None:
+        self.options = options
+
+    def prompts(self, context: ClientContext) -> list[Prompt]:
+        """In order of class, then of the file. weight: the client's samples of the class, shared as the rows say.
+
+        Rows of classes and domains that the client does not hold, and of other clients, are not used. Raises DataError,
+        which lists what is wrong with the file, line by line, or names the held classes that it has no prompt for.
+        """
+        held = count_classes(context)
+        if not held:
+            return []
+        domains = context.images.domains
+        rows = read(self.options, context.class_names, has_domains=domains is not None)
+        here = None if domains is None else set(zip(context.images.labels.tolist(), domains, strict=True))
+        mine = [
+            row
+            for row in rows
+            if row.class_id in held
+            and row.client in ("", context.client_id)
+            and (row.domain is None or here is None or (row.class_id, row.domain) in here)
+        ]
+        missing = [class_id for class_id in held if all(row.class_id != class_id for row in mine)]
+        if missing and self.options.missing == "refuse":
+            names = ", ".join(repr(context.class_names[class_id]) for class_id in missing[:10])
+            raise DataError(
+                f"{self.options.path}: no prompt for {names}{', …' if len(missing) > 10 else ''}, of which "
+                f"{context.client_id} holds images; add rows, or set missing: class-name for the class-level prompt"
+            )
+        if missing:
+            context.note("classes_without_prompt", len(missing))
+        if len(mine) < len(rows):
+            log.info("%s: %d of %d prompts are for what it holds", context.client_id, len(mine), len(rows))
+        prompts = []
+        for class_id, count in held.items():
+            own = [row for row in mine if row.class_id == class_id]
+            total = sum(row.share for row in own)
+            prompts += [
+                Prompt(
+                    class_id, row.text, negative=row.negative, domain=row.domain, weight=count * row.share / total,
+                    guidance_scale=row.guidance_scale,
+                )
+                for row in own
+            ] or [self._class_level(class_id, count, context)]  # fmt: skip
+        return fit_budget(prompts, self.options, context)
+
+    def _class_level(self, class_id: int, count: int, context: ClientContext) -> Prompt:
+        text = fill(self.options.template, {LABEL: context.class_names[class_id]})
+        return Prompt(class_id, text, negative=self.options.negative_prompt or None, weight=float(count))
+
+
+def read(options: PromptsFileOptions, class_names: Sequence[str], has_domains: bool) -> list[Row]:
+    """All rows of the file. Raises DataError with every problem, each with its line."""
+    path = Path(options.path).expanduser()
+    problems: list[str] = []
+    rows = []
+    by_name = _by_name(class_names)
+    try:
+        lines = _jsonl(path, problems) if _is_jsonl(options, path) else _csv(path, problems)
+        for line, values in lines:
+            found, wrong = _row(values, class_names, by_name, options, has_domains)
+            problems += [f"line {line}: {reason}" for reason in wrong]
+            if found is not None:
+                rows.append(found)
+    except UnicodeDecodeError as error:
+        problems.append(
+            f"line {_line_of_bad_byte(path)}: not UTF-8 ({error.reason}); save the file in the encoding UTF-8"
+        )
+    except OSError as error:
+        raise DataError(
+            f"path: cannot read {options.path}: {error.strerror or error}; expected a CSV or JSONL file with prompts"
+        ) from error
+    if not problems and not rows:
+        problems.append("it holds no prompts; expected a row for each, with a class and a prompt")
+    if problems:
+        shown = "\n".join(f"  {problem}" for problem in problems[:_LIMIT])
+        more = f"\n  and {len(problems) - _LIMIT} more" if len(problems) > _LIMIT else ""
+        count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
+        raise DataError(f"{options.path}: {count}:\n{shown}{more}")
+    return rows
+
+
+def _is_jsonl(options: PromptsFileOptions, path: Path) -> bool:
+    if options.format == "auto":
+        return path.suffix.lower() in (".jsonl", ".ndjson", ".json")
+    return options.format == "jsonl"
+
+
+def _csv(path: Path, problems: list[str]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(line, column → text). Columns without a value are left out."""
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        table = csv.reader(file, strict=True)
+        try:
+            header = [name.strip() for name in next(table, [])]
+            if not header:
+                return
+            problems += [f"line 1: {reason}" for reason in _wrong_columns(header)]
+            if problems:
+                return
+            for cells in table:
+                if not any(cell.strip() for cell in cells):
+                    continue
+                if len(cells) > len(header):
+                    problems.append(
+                        f"line {table.line_num}: {len(cells)} values, but {len(header)} columns; put quotes around a "
+                        "text with commas"
+                    )
+                    continue
+                named = zip(header, cells, strict=False)
+                yield table.line_num, {COLUMNS[name]: cell.strip() for name, cell in named if cell.strip()}
+        except csv.Error as error:
+            problems.append(f"line {table.line_num}: not CSV ({error}); expected quotes in pairs")
+
+
+def _jsonl(path: Path, problems: list[str]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(line, key → value). Keys whose value is null or empty are left out."""
+    with path.open(encoding="utf-8-sig") as file:
+        for line, text in enumerate(file, 1):
+            if not text.strip():
+                continue
+            try:
+                entry = json.loads(text)
+            except (ValueError, RecursionError) as error:
+                reason = error.msg if isinstance(error, json.JSONDecodeError) else type(error).__name__
+                problems.append(f"line {line}: not JSON ({reason}); expected one object a line")
+                continue
+            if not isinstance(entry, dict):
+                problems.append(f'line {line}: got {_short(entry)}; expected an object such as {{"class": "…", …}}')
+                continue
+            wrong = _wrong_columns(list(entry))
+            problems += [f"line {line}: {reason}" for reason in wrong]
+            if not wrong:
+                yield line, {COLUMNS[name]: value for name, value in entry.items() if value not in (None, "")}
+
+
+def _wrong_columns(names: Sequence[str]) -> list[str]:
+    unknown = [name for name in names if name not in COLUMNS]
+    if len(names) == 1 and unknown and any(sign in names[0] for sign in ";\t|"):
+        return [f"got the one column {_short(names[0])}; expected columns separated by commas"]
+    wrong = []
+    for name in unknown:
+        close = difflib.get_close_matches(name.casefold(), COLUMNS, n=1)
+        hint = f": did you mean {close[0]!r}?" if close else f"; expected of {', '.join(COLUMNS)}"
+        wrong.append(f"unknown column {_short(name)}{hint}")
+    meant = [COLUMNS[name] for name in names if name in COLUMNS]
+    for column, other in (("class", "label"), ("prompt", "text")):
+        if column not in meant:
+            wrong.append(f"no column {column!r} (or {other!r})")
+    wrong += [f"the column {column!r} is there twice" for column in sorted({c for c in meant if meant.count(c) > 1})]
+    return wrong
+
+
+def _row(
+    values: Mapping[str, Any],
+    class_names: Sequence[str],
+    by_name: Mapping[str, int],
+    options: PromptsFileOptions,
+    has_domains: bool,
+) -> tuple[Row | None, list[str]]:
+    """(the row, or None where it is wrong; what is wrong with it)."""
+    wrong: list[str] = []
+    class_id = _class_id(values.get("class"), class_names, by_name, wrong)
+    texts: dict[str, str | None] = {}
+    for name in ("prompt", "negative", "domain", "client"):
+        value = values.get(name)
+        if isinstance(value, int) and not isinstance(value, bool) and name == "client":
+            value = str(value)
+        if value is not None and not isinstance(value, str):
+            wrong.append(f"{name}: got {_short(value)}; expected text")
+            value = None
+        texts[name] = None if value is None else value.strip() or None
+    if texts["prompt"] is None and not any(reason.startswith("prompt:") for reason in wrong):
+        wrong.append("prompt: is empty; expected text")
+    if texts["domain"] is not None and not has_domains:
+        wrong.append(f"domain: got {texts['domain']!r}, but the dataset has no domains; expected no such column")
+    share = _number("weight", values.get("weight"), 1.0, math.inf, wrong)
+    guidance = _number("guidance_scale", values.get("guidance_scale"), None, _MAX_GUIDANCE, wrong)
+    if wrong or class_id is None or texts["prompt"] is None or share is None:
+        return None, wrong
+    negative = texts["negative"] or options.negative_prompt or None
+    return Row(class_id, texts["prompt"], negative, texts["domain"], share, guidance, texts["client"] or ""), wrong
+
+
+def _by_name(class_names: Sequence[str]) -> dict[str, int]:
+    """Names as they are, and in lower case where that is no other class's."""
+    exact = {name: class_id for class_id, name in enumerate(class_names)}
+    folded = [name.casefold() for name in class_names]
+    loose = {name: class_id for class_id, name in enumerate(folded) if folded.count(name) == 1}
+    return {**loose, **exact}
+
+
+def _class_id(value: Any, class_names: Sequence[str], by_name: Mapping[str, int], wrong: list[str]) -> int | None:
+    """By name first: a class may be called "7"."""
+    if isinstance(value, str):
+        name = value.strip()
+        found = by_name.get(name, by_name.get(name.casefold()))
+        if found is not None:
+            return found
+        if name.isascii() and name.isdigit():
+            value = int(name[:9])
+    if isinstance(value, int) and not isinstance(value, bool):
+        if 0 <= value < len(class_names):
+            return value
+        wrong.append(f"class: got {value}; expected an id from 0 to {len(class_names) - 1}, or a name")
+    elif value is None:
+        wrong.append("class: is empty; expected a class name or id")
+    elif isinstance(value, str):
+        close = difflib.get_close_matches(value, class_names, n=1)
+        known = ", ".join(map(repr, class_names[:8])) + (", …" if len(class_names) > 8 else "")
+        wrong.append(f"class: unknown {_short(value)}" + (f": did you mean {close[0]!r}?" if close else f" ({known})"))
+    else:
+        wrong.append(f"class: got {_short(value)}; expected a class name or id")
+    return None
+
+
+def _number(name: str, value: Any, default: float | None, high: float, wrong: list[str]) -> float | None:
+    """A weight is above 0, a guidance scale may be 0."""
+    if value is None:
+        return default
+    try:
+        number = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if math.isfinite(number) and 0 <= number <= high and (number > 0 or name != "weight"):
+        return number
+    expected = "a number above 0" if name == "weight" else f"a number from 0 to {high:g}"
+    wrong.append(f"{name}: got {_short(value)}; expected {expected}")
+    return None
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}…"
+
+
+def _line_of_bad_byte(path: Path) -> int:
+    with path.open("rb") as file:
+        for line, data in enumerate(file, 1):
+            try:
+                data.decode("utf-8")
+            except UnicodeDecodeError:
+                return line
+    return 1
+
+
+__all__ = ["COLUMNS", "PromptsFile", "Row", "read"]

@@ -1,0 +1,46 @@
+"""Which words are ordinary: said of many pictures, and so no sign of whose picture it is."""
+
+from __future__ import annotations
+
+from functools import cache, lru_cache
+from pathlib import Path
+
+
+@cache
+def ordinary_words() -> frozenset[str]:
+    """The shipped list, lower case."""
+    text = (Path(__file__).parent / "words.txt").read_text(encoding="utf-8")
+    return frozenset(word for line in text.splitlines() if not line.startswith("#") for word in line.split())
+
+
+@lru_cache(maxsize=100_000)
+def is_ordinary(word: str) -> bool:
+    """Whether a lower-case word, an inflection of it, or each part of a compound is in the list.
+
+    Inflections go by spelling alone, so that a few words pass that are none ("rivers" as a surname)."""
+    known = ordinary_words()
+    parts = [part for part in word.replace("’", "'").split("-") if part]
+    return bool(parts) and all(any(stem in known for stem in _stems(part)) for part in parts)
+
+
+def _stems(word: str) -> set[str]:
+    """`word` and what it may be an inflection of: "running" of "run", "bushes" of "bush"."""
+    word = word.removesuffix("'s").removesuffix("'")
+    found = {word}
+    for ending, others in (
+        ("ies", ("y",)), ("es", ("",)), ("s", ("",)), ("ied", ("y",)), ("ed", ("", "e")), ("ing", ("", "e")),
+        ("ier", ("y",)), ("er", ("", "e")), ("iest", ("y",)), ("est", ("", "e")), ("ily", ("y",)), ("ly", ("", "le")),
+        ("y", ("", "e")), ("ish", ("", "e")), ("less", ("",)),
+    ):  # fmt: skip
+        stem = word.removesuffix(ending)
+        if stem == word or len(stem) < 3:
+            continue
+        if ending == "es" and not stem.endswith(("s", "x", "z", "ch", "sh", "o")):  # "james" is no kind of jam
+            continue
+        found |= {stem + other for other in others}
+        if stem[-1] == stem[-2]:  # "sitting", "reddish"
+            found.add(stem[:-1])
+    return found
+
+
+__all__ = ["is_ordinary", "ordinary_words"]

@@ -1,0 +1,169 @@
+"""Prompts that a user wrote: what is read, what is used, and what is said where the file is wrong."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from fgl.core.errors import DataError
+from fgl.plugins.prompts.options import PromptsFileOptions
+from fgl.plugins.prompts.prompts_file import PromptsFile
+from fgl.testing.contracts import DrawnImages, client_context
+
+
+def client(labels=(0, 0, 0, 1), domains=None):
+    return client_context(DrawnImages(np.array(labels, dtype=np.int64), domains))
+
+
+@pytest.fixture
+def ask(tmp_path):
+    def call(text, context=None, name="prompts.csv", **options):
+        path = tmp_path / name
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        return PromptsFile(PromptsFileOptions(path=str(path), **options)).prompts(context or client())
+
+    return call
+
+
+def test_csv_by_name_or_id_with_defaults(ask):
+    prompts = ask('class,prompt\nriver,"a river, wide"\n0,a river at night\nAirplane,an airplane\n')
+    assert [(p.class_id, p.text, p.weight, p.negative, p.domain, p.guidance_scale) for p in prompts] == [
+        (0, "a river, wide", 1.5, "low quality, low resolution", None, None),
+        (0, "a river at night", 1.5, "low quality, low resolution", None, None),
+        (1, "an airplane", 1.0, "low quality, low resolution", None, None),
+    ]
+
+
+def test_every_column_of_csv_and_jsonl_means_the_same(ask):
+    context = client(domains=["photo", "photo", "sketch", "photo"])
+    csv = (
+        "label,text,negative,domain,weight,guidance_scale,client\n"
+        "river,one,ugly,photo,2,1.5,client-0\nriver,two,,sketch,1,,\n\n1,three,,,,,\n"
+    )
+    rows = [
+        {"label": "river", "text": "one", "negative": "ugly", "domain": "photo", "weight": 2, "guidance_scale": 1.5,
+         "client": "client-0"},
+        {"label": "river", "text": "two", "domain": "sketch", "weight": 1, "client": None},
+        {"class": 1, "prompt": "three"},
+    ]  # fmt: skip
+    prompts = ask(csv, context)
+    assert prompts == ask("\n".join(map(json.dumps, rows)), context, "prompts.jsonl")
+    assert prompts == ask("\n".join(map(json.dumps, rows)), context, "prompts.txt", format="jsonl")
+    assert [(p.text, p.negative, p.domain, p.weight, p.guidance_scale) for p in prompts] == [
+        ("one", "ugly", "photo", 2.0, 1.5),
+        ("two", "low quality, low resolution", "sketch", 1.0, None),
+        ("three", "low quality, low resolution", None, 1.0, None),
+    ]
+
+
+def test_only_what_the_client_holds_is_used(ask):
+    rows = [
+        "0,mine,client-0,",
+        "0,another's,client-1,",
+        "2,not held,,",
+        "1,no such domain here,,sketch",
+        "1,held,,photo",
+    ]
+    text = "\n".join(["class,prompt,client,domain", *rows])
+    prompts = ask(text, client(domains=["photo", "sketch", "photo", "photo"]))
+    assert [p.text for p in prompts] == ["mine", "held"]
+
+
+def test_spreadsheets_byte_order_mark_and_line_ends_are_read(ask):
+    prompts = ask(b"\xef\xbb\xbfclass,prompt\r\nriver,caf\xc3\xa9 by a river\r\nairplane,two\r\n")
+    assert prompts[0].text == "café by a river"
+
+
+def test_a_class_that_is_called_by_a_number_is_found_by_name_first(ask):
+    context = replace(client(), class_names=("1", "0"))
+    assert [p.class_id for p in ask("class,prompt\n1,first\n0,second\n", context)] == [0, 1]
+
+
+def test_held_classes_without_a_prompt(ask):
+    with pytest.raises(
+        DataError, match=r"no prompt for 'airplane', of which client-0 holds images; add rows, or set mis"
+    ):
+        ask("class,prompt\nriver,a river\n")
+    noted = []
+    context = replace(client(), note=lambda kind, count: noted.append((kind, count)))
+    prompts = ask("class,prompt\nriver,a river\n", context, missing="class-name")
+    assert [p.text for p in prompts] == ["a river", "airplane, real world images, high resolution"]
+    assert noted == [("classes_without_prompt", 1)]
+
+
+def test_a_budget_keeps_the_heaviest(ask):
+    text = "class,prompt,weight\n" + "".join(f"0,text {n},{n}\n" for n in range(1, 9)) + "1,other,\n"
+    prompts = ask(text, max_per_class=2)
+    assert [p.text for p in prompts] == ["text 7", "text 8", "other"]
+    assert sum(p.weight for p in prompts[:2]) == pytest.approx(3)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("class,prompt\nriwer,a\n", r"line 2: class: unknown 'riwer': did you mean 'river'\?"),
+        ("class,prompt\nxyzzy,a\n", r"line 2: class: unknown 'xyzzy' \('river', 'airplane'"),
+        ("class,prompt\n9,a\n", "line 2: class: got 9; expected an id from 0 to 3, or a name"),
+        ("class,prompt\n-1,a\n", "line 2: class: unknown '-1'"),
+        ("class,prompt\n,a\n", "line 2: class: is empty"),
+        ("class,prompt\nriver,\n", "line 2: prompt: is empty; expected text"),
+        ("class,prompt\nriver\n", "line 2: prompt: is empty; expected text"),
+        ("class,prompt\nriver,a river, wide\n", "line 2: 3 values, but 2 columns; put quotes around a text"),
+        ('class,prompt\nriver,"a river\n', "not CSV"),
+        ("class,text,weight\nriver,a,0\n", "line 2: weight: got '0'; expected a number above 0"),
+        ("class,text,weight\nriver,a,nan\n", "line 2: weight: got 'nan'; expected a number above 0"),
+        ("class,text,guidance_scale\nriver,a,x\n", "line 2: guidance_scale: got 'x'; expected a number from 0 to 100"),
+        ("class,text,domain\nriver,a,photo\n", "line 2: domain: got 'photo', but the dataset has no domains"),
+        ("prompt\na\n", r"line 1: no column 'class' \(or 'label'\)"),
+        ("class,promt\nriver,a\n", r"line 1: unknown column 'promt': did you mean 'prompt'\?"),
+        ("class,label,prompt\nriver,river,a\n", "line 1: the column 'class' is there twice"),
+        ("class;prompt\nriver;a\n", "line 1: got the one column 'class;prompt'; expected columns separated by commas"),
+        ("", "it holds no prompts"),
+        ("\n", "it holds no prompts"),
+        ("class,prompt\n", "it holds no prompts"),
+        ("class,prompt\nriver,caf\u00e9\n".encode("latin-1"), r"line 2: not UTF-8 .*save the file in the enc"),
+        ("class,prompt\nriver,a\n".encode("utf-16"), "line 1: not UTF-8"),
+    ],
+)  # fmt: skip
+def test_a_wrong_csv_says_where_and_what_to_do(ask, text, message):
+    with pytest.raises(DataError, match=message):
+        ask(text, client([0]))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"class": "river", "prompt": "a"', r"line 1: not JSON \(.*\); expected one object a line"),
+        ('\n["river", "a"]', r"line 2: got \['river', 'a'\]; expected an object"),
+        ('{"class": "river"}', r"line 1: no column 'prompt' \(or 'text'\)"),
+        ('{"class": true, "prompt": "a"}', "line 1: class: got True; expected a class name or id"),
+        ('{"class": 7, "prompt": "a"}', "line 1: class: got 7; expected an id from 0 to 3"),
+        ('{"class": 0, "prompt": ["a"]}', r"line 1: prompt: got \['a'\]; expected text"),
+        ('{"class": 0, "prompt": "a", "weight": "NaN"}', "line 1: weight: got 'NaN'; expected a number above 0"),
+        ('{"class": 0, "prompt": "a", "guidance_scale": 1e999}', "line 1: guidance_scale: got inf; expected a number"),
+        ('{"class": 0, "prompt": "a", "colour": 1}', "line 1: unknown column 'colour'"),
+        ("[" * 100_000, r"line 1: not JSON \(RecursionError\)"),
+    ],
+)
+def test_a_wrong_jsonl_says_where_and_what_to_do(ask, text, message):
+    with pytest.raises(DataError, match=message):
+        ask(text, client([0]), "prompts.jsonl")
+
+
+def test_all_problems_are_said_at_once_up_to_twenty(ask):
+    with pytest.raises(DataError) as caught:
+        ask("class,prompt\n" + "nowhere,a\nriver,\n" * 15)
+    lines = str(caught.value).splitlines()
+    assert lines[0].endswith("prompts.csv: 30 problems:")
+    assert lines[1].startswith("  line 2: class: unknown 'nowhere'")
+    assert lines[2] == "  line 3: prompt: is empty; expected text"
+    assert lines[21] == "  and 10 more"
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path):
+    for path in (tmp_path / "none.csv", tmp_path):
+        with pytest.raises(DataError, match=f"path: cannot read {path}"):
+            PromptsFile(PromptsFileOptions(path=str(path))).prompts(client())
