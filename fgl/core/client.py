@@ -68,6 +68,8 @@ def prepare(payload: bytes, progress: Progress | None = None) -> bytes:
         data = upload.encode_texts(sender, prompts)
     else:
         arrays, indices = site.encoder.encode(prompts)
+        if cut := site.encoder.truncated(prompts):
+            note("prompts_truncated", cut)
         data = upload.encode(sender, site.declaration, options.codec, prompts, arrays, indices)
     _keep(private, prompts, data, notes)
     return data

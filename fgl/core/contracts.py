@@ -64,6 +64,9 @@ class Encoder(Protocol):
     def encode(self, prompts: Sequence[Prompt]) -> tuple[Mapping[str, Array], Mapping[str, Array]]:
         """(arrays, indices) as in ClientUpload, float32, in the order of the prompts."""
 
+    def truncated(self, prompts: Sequence[Prompt]) -> int:
+        """How many of the prompts have a text, or a negative one, that is longer than the encoder takes."""
+
 
 class Synthesizer(Protocol):
     """The server side of a generator: the denoiser and the decoder."""

@@ -214,6 +214,10 @@ def test_texts_that_are_cut_are_counted_and_not_quoted(shared: Path, caplog: pyt
     assert "1 of 3 texts are longer than the 16 tokens" in caplog.text
     assert "secret" not in caplog.text
     assert len(caplog.records) == 1
+    long, short = "secret " * 20, "short"
+    asked = [Prompt(0, long), Prompt(0, short), Prompt(0, short, long), Prompt(0, short, long, guidance_scale=1.0)]
+    assert encoder.truncated(asked) == 2, "a negative text counts where guidance uses it"
+    assert encoder.truncated([]) == 0
 
 
 # --- the server side

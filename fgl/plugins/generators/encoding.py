@@ -96,17 +96,33 @@ class PromptEncoder:
                     found[name][rows] = embeds.cpu().numpy()
         return found
 
-    def _warn_of_cuts(self, texts: Sequence[str]) -> None:
+    def truncated(self, prompts: Sequence[Prompt]) -> int:
+        """How many of the prompts have a text, or a negative one where it is used, that is cut."""
+        texts = {prompt.text for prompt in prompts}
+        texts |= {prompt.negative for prompt in prompts if prompt.negative and self._is_guided(prompt)}
+        cut = {text for text, length in self._lengths(sorted(texts)).items() if length > self._limit}
+        return sum(prompt.text in cut or (prompt.negative in cut and self._is_guided(prompt)) for prompt in prompts)
+
+    @property
+    def _limit(self) -> int:
+        return self._shapes["prompt_embeds"][0]
+
+    def _lengths(self, texts: Sequence[str]) -> dict[str, int]:
+        """Tokens of each text, by the tokenizer that makes the most of it."""
         if not texts:
-            return
+            return {}
         with quiet():
             counts = [getattr(self._pipeline, name)(list(texts)).input_ids for name in self._layout.tokenizers]
-        lengths = [max(len(ids) for ids in each) for each in zip(*counts, strict=True)]
-        limit = self._shapes["prompt_embeds"][0]
-        cut = sum(length > limit for length in lengths)
+        return {
+            text: max(len(ids) for ids in each) for text, each in zip(texts, zip(*counts, strict=True), strict=True)
+        }
+
+    def _warn_of_cuts(self, texts: Sequence[str]) -> None:
+        lengths = self._lengths(texts).values()
+        cut = sum(length > self._limit for length in lengths)
         if cut:
             log.warning(
                 "%d of %d texts are longer than the %d tokens that the text encoder takes (longest: %d); their ends "
                 "are cut: put what matters first, or shorten the prompts",
-                cut, len(texts), limit, max(lengths),
+                cut, len(texts), self._limit, max(lengths),
             )  # fmt: skip
