@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
+from PIL import Image
 
 from fgl.core.errors import ModelError
 from fgl.core.types import Painted, PlanItem, Prompt, Shard
@@ -290,6 +291,41 @@ def test_a_compiled_denoiser_paints_nearly_the_same(tmp_path: Path, monkeypatch:
     assert plain.rounding("cpu") != compiled.rounding("cpu")
     assert plain.fingerprint() == compiled.fingerprint()
     assert abs(paint(plain, ALL).astype(int) - paint(compiled, ALL)).max() <= 1
+
+
+def test_images_are_kept_smaller_where_that_is_asked_for(tmp_path: Path) -> None:
+    folder = save_pipeline(tmp_path)
+    plain, small = (make("sd", folder, height=24, width=32, save_size=size) for size in (None, 12))
+    wanted = [Image.fromarray(image).resize((16, 12), Image.Resampling.LANCZOS) for image in paint(plain, ALL)]
+    np.testing.assert_array_equal(paint(small, ALL), np.stack([np.asarray(image) for image in wanted]))
+    assert small.describe()["image_size"] == [12, 16]
+    assert plain.describe()["image_size"] == [24, 32]
+    assert plain.fingerprint() != small.fingerprint()
+    larger = make("sd", folder, height=24, width=32, save_size=200)
+    np.testing.assert_array_equal(paint(larger, ALL), paint(plain, ALL))
+
+
+def test_memory_that_runs_out_half_way_keeps_what_is_painted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = save_pipeline(tmp_path)
+    arrays, indices = make("sd", folder).encoder("cpu").encode(ALL)
+    rows = conditioning_of(arrays, indices, len(ALL))
+    items = tuple(PlanItem(f"i{k}", k % 4, f"c{k % 4}", 0, "", None, k) for k in range(12))
+    calls = 0
+    own = diffusers.UNet2DConditionModel.forward
+
+    def forward(self: Any, sample: torch.Tensor, *args: Any, **more: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == 5:  # in the second batch
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+        return own(self, sample, *args, **more)
+
+    monkeypatch.setattr(memory, "_CPU_MOST", 4)
+    monkeypatch.setattr(diffusers.UNet2DConditionModel, "forward", forward)
+    painter = make("sd", folder, batch_size="auto").synthesizer("cpu")
+    batches = list(painter.synthesize(Shard(0, items), rows, lambda count: None))
+    assert [len(batch.pixels) for batch in batches] == [4, 2, 2, 2, 2]
+    assert painter.notes()["batch_sizes"] == [4, 2]
 
 
 def test_painted_is_whole_by_default() -> None:

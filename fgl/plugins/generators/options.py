@@ -21,7 +21,7 @@ _LCM: dict[str, Any] = {"scheduler": "LCMScheduler", "num_inference_steps": 4, "
 
 class StableDiffusionOptions(Options):
     """Those that change a picture: model, revision, lora, scheduler, num_inference_steps, guidance_scale, height,
-    width, dtype, vae_tiling, safety_checker. The others change speed and memory alone."""
+    width, dtype, vae_tiling, safety_checker, save_size. The others change speed and memory alone."""
 
     _pipeline: ClassVar[str] = "StableDiffusionPipeline"
     _lcm_lora: ClassVar[dict[str, str]] = {"lora": "latent-consistency/lcm-lora-sdv1-5"}
@@ -70,6 +70,13 @@ class StableDiffusionOptions(Options):
     )
     height: int | None = Field(None, ge=8, multiple_of=8, description="of an image, pixels; default: the model's own")
     width: int | None = Field(None, ge=8, multiple_of=8, description="of an image, pixels; default: the model's own")
+    save_size: int | None = Field(
+        None,
+        ge=8,
+        le=4096,
+        description="shorter side, pixels, to which images are shrunk (Lanczos) before they are kept; default: as they "
+        "are painted. The paper keeps 256 of 512",
+    )
     batch_size: int | Literal["auto"] = Field(
         "auto",
         description="images that are denoised together; auto: a guess from the size of an image and of the device's "

@@ -23,7 +23,7 @@ from fgl.plugins.generators.options import LORA_FILE, StableDiffusionOptions, St
 from fgl.plugins.generators.safety import SafetyCheck
 from fgl.plugins.generators.schedulers import load_scheduler, scheduler_name
 from fgl.plugins.generators.sources import is_local, resolve
-from fgl.plugins.generators.synthesis import DiffusionSynthesizer
+from fgl.plugins.generators.synthesis import DiffusionSynthesizer, kept_size
 
 # Enters the fingerprint: raise it when equal rows, seeds and options come to give other pictures.
 _METHOD = "fgl stable-diffusion 1"
@@ -79,6 +79,8 @@ class StableDiffusion:
             picture["lora"] = [sha256(self._lora()), options.lora_scale]
         if options.vae_tiling:
             picture["vae_tiling"] = True
+        if options.save_size is not None:
+            picture["save_size"] = options.save_size
         if options.safety_checker != "off":
             picture["safety_checker"] = self._checker_digest()
         return hashlib.sha256(json.dumps({**picture, **self._micro()}, sort_keys=True).encode()).hexdigest()
@@ -116,7 +118,7 @@ class StableDiffusion:
         locked to; None for a folder. parameters: by part. Needs all weights in place, but reads only their headers."""
         parts = (*self.layout.encoders, *self.layout.painters)
         options, folder = self.options, self._folder(*parts)
-        height, width = self._size(folder)
+        height, width = kept_size(self._size(folder), options.save_size)
         low, high = options.guidance_range
         counts = {part: folder.parameters(part) for part in parts}
         return {

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from fgl.core.errors import ModelError
@@ -115,7 +116,8 @@ class DiffusionSynthesizer:
                 pixels = pixels[: len(batch)]
                 start += len(batch)
                 progress(len(batch))
-                yield Painted(pixels, () if self._safety is None else self._safety.blanked(pixels))
+                blanked = () if self._safety is None else self._safety.blanked(pixels)
+                yield Painted(shrink(pixels, self._options.save_size), blanked)
 
     def notes(self) -> Mapping[str, object]:
         """batch_size: images denoised together, the last of batch_sizes where memory ran out on the way."""
@@ -283,6 +285,23 @@ class DiffusionSynthesizer:
         if self._away != self._device:
             other.to(self._away)
             wanted.to(self._device)
+
+
+def kept_size(size: tuple[int, int], shorter: int | None) -> tuple[int, int]:
+    """(height, width) of the images that are kept: `size`, or shrunk to `shorter` on their shorter side."""
+    if shorter is None or shorter >= min(size):
+        return size
+    height, width = (round(side * shorter / min(size)) for side in size)
+    return height, width
+
+
+def shrink(pixels: Pixels, shorter: int | None) -> Pixels:
+    """uint8 [b, h, w, 3], as PIL resizes them."""
+    height, width = kept_size((pixels.shape[1], pixels.shape[2]), shorter)
+    if (height, width) == pixels.shape[1:3]:
+        return pixels
+    images = (Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS) for image in pixels)
+    return np.stack([np.asarray(image) for image in images])
 
 
 def draw_guidance(bounds: tuple[float, float], seed: int) -> float:
