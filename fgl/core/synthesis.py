@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from fgl.core import plan
-from fgl.core.errors import ModelError
+from fgl.core.errors import BrokenPluginError, ModelError
 from fgl.core.shards import Drawn, ShardStore, png
 from fgl.core.types import Shard
 
@@ -45,8 +45,9 @@ def fill(
             made: dict[str, Future[Drawn]] = {}
             if missing[shard.index]:
                 wanted = Shard(shard.index, missing[shard.index])
+                # copied, since a generator may use its buffer again while a thread still reads it
                 for item, pixels in _paint(session, synthesizer, wanted, conditioning(), task.advance):
-                    made[item.image_id] = pool.submit(_encode, item, pixels)
+                    made[item.image_id] = pool.submit(_encode, item, pixels.copy())
             store.write(shard, {name: drawn.result() for name, drawn in made.items()})
 
         session.executor.run(left, one)
@@ -69,13 +70,16 @@ def _paint(
         place = 0
         for painted in synthesizer.synthesize(Shard(shard.index, tuple(wanted)), conditioning, advance):
             blanked = set(painted.blanked)
-            for position, pixels in enumerate(painted.pixels):
+            for position, pixels in enumerate(painted.pixels[: len(wanted) - place]):
                 item = wanted[place + position]
                 if position in blanked:
                     again.append(plan.redraw(item, session.config.seed))
                 else:
                     yield item, pixels
             place += len(painted.pixels)
+        if place != len(wanted):
+            name = session.config.generator.name
+            raise BrokenPluginError(f"generator {name!r} made {place} images where {len(wanted)} were asked for")
         if not again:
             return
         # Counted when they were first painted.

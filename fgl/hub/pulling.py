@@ -119,8 +119,6 @@ def sources(model: str, revision: str | None, mirrors: Sequence[str]) -> list[So
     for mirror in mirrors:
         name, _, own = mirror.partition("@")
         found.append(Source(name, own or revision, mirror=True))
-        if not own and revision is not None and is_commit(revision):  # a copy may have another history
-            found.append(Source(name, None, mirror=True))
     return found
 
 

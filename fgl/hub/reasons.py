@@ -121,7 +121,7 @@ def retry_after(error: BaseException) -> float | None:
         if headers is None:
             continue
         asked = str(headers.get("Retry-After", "")).strip()
-        if asked.isdigit():
+        if re.fullmatch("[0-9]{1,9}", asked):
             return float(asked)
         if asked:
             try:

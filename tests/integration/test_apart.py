@@ -167,8 +167,9 @@ def test_a_changed_encoder_encodes_texts_again_and_a_changed_codec_takes_them_no
 @pytest.mark.parametrize("codec", ["fp16", "fp32", "int8", "text"])
 def test_what_a_client_is_told_of_its_codec(command: Command, config: Path, tmp_path: Path, codec: str) -> None:
     path = tmp_path / "one.safetensors"
-    said = command("client", "prepare", with_codec(config, codec), "--client", "client-00", "--out", path)
-    told = command("client", "prepare", with_codec(config, codec), "--client", "client-00", "--out", path, "--json")
+    asked = ("client", "prepare", with_codec(config, codec), "--client", "client-00", "--out", path, "--private",
+             tmp_path / "private")  # fmt: skip
+    said, told = command(*asked), command(*asked, "--json")
     assert told["codec"] == codec
     assert told["bytes_by_codec"][codec] == told["bytes"] == path.stat().st_size
     assert ("holds the prompts as text" in said) == (codec == "text")

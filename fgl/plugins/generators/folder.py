@@ -44,7 +44,19 @@ class ModelFolder:
             if got[0] != library or not isinstance(got[1], str) or (classes and got[1] not in classes):
                 expected = " or ".join(classes) if classes else f"a class of {library}"
                 raise ModelError(f"model: {self.name} has a {part} of {got[0]}.{got[1]}; expected {expected}")
+        self._check_strangers()
         self._check_fit()
+
+    def _check_strangers(self) -> None:
+        """Files that a library would load or run beside those that the fingerprints cover."""
+        for part in self.layout.parts:
+            for path in sorted((self.path / part).glob("*")):
+                if path.suffix == ".py" or path.name == "adapter_config.json":
+                    raise ModelError(
+                        f"model: {self.name} has {part}/{path.name}, which would change what is loaded: fgl runs no "
+                        "code of a model and takes LoRA weights by the option lora alone; remove the file, or choose "
+                        "another model"
+                    )
 
     def _check_fit(self) -> None:
         unet, latents = self.config("unet"), self.config("vae").get("latent_channels")
@@ -148,7 +160,13 @@ class ModelFolder:
     def weights(self, part: str) -> list[Path]:
         """The safetensors files of `part`. Raises ModelError where they are missing or only a pickle is there."""
         home, stem = self.path / part, WEIGHTS[part]
-        if (home / f"{stem}.safetensors").is_file():
+        whole, index = home / f"{stem}.safetensors", home / f"{stem}.safetensors.index.json"
+        if whole.is_file() and index.is_file():
+            raise ModelError(
+                f"model: {self.name} has its {part} twice, as {whole.name} and in shards ({index.name}), and libraries "
+                "differ in which they load; remove one of the two"
+            )
+        if whole.is_file():
             return [home / f"{stem}.safetensors"]
         if (home / f"{stem}.safetensors.index.json").is_file():
             named = self.json(f"{part}/{stem}.safetensors.index.json").get("weight_map", {})
@@ -177,6 +195,13 @@ class ModelFolder:
         for name in self.layout.encoders:
             found += [self.path / name / "config.json", *self.weights(name)]
         return found
+
+    def encoder_digest(self) -> str:
+        """sha256 over everything that determines an embedding."""
+        files = self.digest(self.encoder_files())
+        if self.pooled_width() is None:
+            return files
+        return hashlib.sha256(f"{files} zeros {self.zeros_for_no_negative()}".encode()).hexdigest()
 
     def painter_files(self) -> list[Path]:
         """Everything that determines an image, given embeddings, noise and options."""

@@ -41,7 +41,7 @@ class Layout:
 
         Configurations of all parts, a few kilobytes, come along: both sides need them to declare what they take."""
         wanted = ["model_index.json", "README.md", "scheduler/scheduler_config.json"]
-        wanted += [f"{name}/*" for name in self.tokenizers]
+        wanted += [f"{name}/*.{kind}" for name in self.tokenizers for kind in ("json", "txt", "model")]
         wanted += [f"{name}/config.json" for name in (*self.encoders, *self.painters)]
         for part in parts:
             if part in WEIGHTS:

@@ -12,10 +12,9 @@ EMBEDDED = "embedded:"
 """Before the name of a model that ships with fgl."""
 
 SD15: dict[str, Any] = {
-    # runwayml's repository is gone; this one holds its files.
+    # runwayml's repository is gone; this one holds its files. No commit of another copy is known from a source.
     "model": "stable-diffusion-v1-5/stable-diffusion-v1-5",
     "revision": "451f4fe16113bff5a5d2269ed5ad43b0592e9a14",
-    "mirrors": ("benjamin-paine/stable-diffusion-v1-5",),
 }
 SD21: dict[str, Any] = {
     # The paper's. stabilityai's repository is gone; this one holds its files.

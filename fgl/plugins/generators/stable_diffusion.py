@@ -56,7 +56,7 @@ class StableDiffusion:
         )
         return Declaration(
             arrays=own + against,
-            encoder=folder.digest(folder.encoder_files()),
+            encoder=folder.encoder_digest(),
             guided=tuple(spec.name for spec in against) if self._guided(folder) else (),
             guidance_scale=self.options.guidance_range[1],
         )
@@ -89,7 +89,7 @@ class StableDiffusion:
         """The encoder, how many texts it takes at once, and whether negative prompts are encoded."""
         folder = self._folder(*self.layout.encoders)
         return {
-            "encoder": folder.digest(folder.encoder_files()),
+            "encoder": folder.encoder_digest(),
             "encode_batch_size": self.options.encode_batch_size,
             "negatives": self._guided(folder) and self.options.guidance_range[1] > 1,
         }
@@ -230,10 +230,12 @@ class StableDiffusion:
     def _checker_digest(self) -> str:
         folder = self._checker()
         home = folder / "safety_checker" if (folder / "safety_checker").is_dir() else folder
-        weights = home / "model.safetensors"
-        if not weights.is_file():
-            raise ModelError(f"safety_checker: {self.options.safety_checker} has no model.safetensors in {home}")
-        return sha256(weights)
+        extractor = folder / "feature_extractor" if home != folder else folder
+        files = [home / "model.safetensors", home / "config.json", extractor / "preprocessor_config.json"]
+        for path in files:
+            if not path.is_file():
+                raise ModelError(f"safety_checker: {self.options.safety_checker} has no {path.name} in {path.parent}")
+        return " ".join(sha256(path) for path in files)
 
     def _size(self, folder: ModelFolder) -> tuple[int, int]:
         """(height, width) of an image, pixels."""

@@ -89,6 +89,7 @@ def _clustered(points: Floats, weights: Floats, count: int, random: np.random.Ge
     """Medoid → the weight of what lies nearest to it."""
     rows = medoids(points, weights, count, random)
     nearest = _nearest(points, points[rows])
+    nearest[rows] = np.arange(len(rows))  # two that lie on each other keep a member each
     return {row: float(weights[nearest == k].sum()) for k, row in enumerate(rows)}
 
 
