@@ -71,7 +71,6 @@ def resolve(
     if flags["skip_bad_images"]:
         layer.setdefault("dataset", {})["skip_bad_images"] = True
     layer |= {key: flags[key] for key in ("seed", "device") if flags[key] is not None}
-    layers.append(layer)
     extra: dict[str, Any] = {}
     problems: list[Problem] = []
     for assignment in flags["set_"] or ():
@@ -79,7 +78,8 @@ def resolve(
             set_option(extra, assignment)
         except ConfigError as error:
             problems += error.problems
-    layers.append(extra)
+    # One layer with the flags: `--set partition.name=iid --clients 2` selects and sets, in whatever order.
+    layers.append(merged(layer, extra))
     source = config or "the configuration"
     try:
         resolved = configuration.resolve(layers, manager.registry, source)
@@ -88,6 +88,15 @@ def resolve(
     if problems:
         raise ConfigError(problems, "the command line")
     return resolved, {str(key) for layer in layers for key in layer}
+
+
+def merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """Both layers as one; where both say something, the one above."""
+    result = dict(below)
+    for key, value in above.items():
+        old = result.get(key)
+        result[key] = {**old, **value} if isinstance(old, dict) and isinstance(value, dict) else value
+    return result
 
 
 @contextmanager

@@ -62,6 +62,7 @@ def prepare(payload: bytes, progress: Progress | None = None) -> bytes:
     prompts = _ask(site, context)
     if not prompts:
         raise UploadError(f"the prompt strategy wrote no prompt for {client_id}")
+    upload.check_prompts(prompts, client_id)
     options = site.config.upload
     sender = upload.Sender(client_id, round_number, site.class_names, options.run_id)
     if options.codec == TEXT:

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from fgl.core.errors import ConfigError, FGLError, PluginError, Problem
 from fgl.core.options import Options
 from fgl.core.registry import Registry, suggestion
-from fgl.core.types import FAMILIES
+from fgl.core.types import FAMILIES, Component
 
 
 class Selected(BaseModel):
@@ -165,8 +165,8 @@ def set_option(layer: dict[str, Any], assignment: str) -> None:
         raise ConfigError([Problem("--set", repr(assignment), "expected family.option=value")], "the command line")
     try:
         value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError([Problem(key, repr(text), f"expected a YAML value: {error}")], "the command line") from error
+    except yaml.YAMLError:  # a template such as {label}, photo is text, and no YAML
+        value = text
     place = layer
     for index, part in enumerate(parts[:-1]):
         inner = place.setdefault(part, {})
@@ -263,8 +263,18 @@ def _component(family: str, given: dict[str, Any], registry: Registry, problems:
         hint = hint if family == "dataset" else ""
         problems.append(Problem(family, repr(name), f"{error}{hint}"))
         return None
-    checked = _validate(family, cls, {**entry.component.defaults, **options}, problems)
+    checked = _validate(family, cls, {**_defaults(entry.component, options), **options}, problems)
     return None if checked is None else Selected(name=name, options=checked.model_dump(mode="json"))
+
+
+def _defaults(component: Component, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The component's, less those that hold for another default that `given` replaces."""
+    defaults = dict(component.defaults)
+    for name, others in component.bound.items():
+        if name in given and given[name] != component.defaults.get(name):
+            for other in others:
+                defaults.pop(other, None)
+    return defaults
 
 
 def _plain(family: str, given: dict[str, Any], problems: list[Problem]) -> Options | None:

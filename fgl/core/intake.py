@@ -260,11 +260,12 @@ def check_enough(session: Session, accepted: int, asked: int, refused: Mapping[s
     needed = session.config.upload.min_clients
     if accepted >= needed:
         return
-    reasons = "; ".join(f"{name}: {one['reason']}" for name, one in list(refused.items())[:5])
-    said = f" ({reasons})" if reasons else ""
-    raise TooFewUploadsError(
-        f"{accepted} of {asked} clients' uploads were accepted, {needed} are needed (upload.min_clients){said}"
-    )
+    grouped: dict[str, list[str]] = {}
+    for name, one in refused.items():
+        grouped.setdefault(one["reason"], []).append(name)
+    said = [f"{', '.join(names[:5])}{' …' if len(names) > 5 else ''}: {why}" for why, names in grouped.items()]
+    counted = f"{accepted} of {asked} clients' uploads were accepted, {needed} needed (upload.min_clients)"
+    raise TooFewUploadsError("\n  ".join([counted, *said[:5]]))
 
 
 def refuse(session: Session, client_id: str, error: UploadError) -> dict[str, str]:

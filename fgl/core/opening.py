@@ -60,6 +60,14 @@ def fresh_folder() -> Path:
     return folder
 
 
+def _check_files(config: RunConfig, manager: Manager) -> None:
+    """Raises ConfigError where a file that the prompt strategy's options name is not there."""
+    names = manager.options("prompt_strategy", config.prompt_strategy).files()
+    missing = [name for name in names if not Path(name).expanduser().exists()]
+    if missing:
+        raise ConfigError([Problem("prompt_strategy", repr(name), "there is no such file") for name in missing])
+
+
 def open_session(
     config: RunConfig,
     manager: Manager,
@@ -92,6 +100,8 @@ def open_session(
     executor = manager.create("executor", config.executor)
     generator = manager.create("generator", config.generator)
     generator.declare()
+    if not apart:
+        _check_files(config, manager)
     session = Session(
         config=config,
         manager=manager,

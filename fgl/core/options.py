@@ -24,6 +24,6 @@ class Options(BaseModel):
         return ()
 
     def files(self) -> tuple[str, ...]:
-        """Files that these options name and whose contents count as part of them: where one changes, what was made
-        with it is made anew."""
+        """Files and folders that these options name and whose contents count as part of them: where one changes, what
+        was made with it is made anew."""
         return ()

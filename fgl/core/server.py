@@ -63,9 +63,15 @@ def request_inputs(session: Session, partition_digest: str) -> dict[str, Any]:
 
 
 def _digest(name: str) -> str:
-    """Of a file that a client is to read; one that is not there is the client's to complain of."""
+    """Of a file that a client is to read, or of what a folder holds by name, size and time of change, since a model may
+    be large. One that is not there is the client's to complain of."""
+    home = Path(name).expanduser()
+    if home.is_dir():
+        found = sorted(path for path in home.rglob("*") if path.is_file())
+        status = [(path.relative_to(home).as_posix(), path.stat()) for path in found]
+        return digest_of([[place, one.st_size, one.st_mtime_ns] for place, one in status])
     try:
-        return file_digest(Path(name).expanduser())
+        return file_digest(home)
     except StoreError:
         return ""
 

@@ -43,7 +43,8 @@ class Component:
     options: "module:Class", a subclass of `fgl.Options`, imported when the configuration is checked; None where there
     are none. defaults: values that replace those of the options class, so that one class can ship under several names
     (`tiny` is `stable-diffusion` with another folder). summary: one line. extras: pip extras that must be installed.
-    modules: top-level modules that the extras bring, to tell whether they are there. needs: what the dataset must have,
+    modules: top-level modules that the extras bring, to tell whether they are there. bound: option → options whose
+    defaults hold for its own default alone (a model's commit is no other model's). needs: what the dataset must have,
     of "domains", "public"; checked before anything runs.
     """
 
@@ -54,6 +55,7 @@ class Component:
     defaults: Mapping[str, Any] = field(default_factory=dict)
     extras: tuple[str, ...] = ()
     modules: tuple[str, ...] = ()
+    bound: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     needs: tuple[str, ...] = ()
     api_version: int = API_VERSION
 

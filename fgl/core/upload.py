@@ -123,6 +123,24 @@ def encode(
     return _written(sender, declaration.encoder, codec, prompts, tensors, error)
 
 
+def check_prompts(prompts: Sequence[Prompt], client_id: str) -> None:
+    """Raises UploadValueError or UploadWeightError where no codec could send a prompt, or no server would take it. The
+    texts are not quoted."""
+    for number, prompt in enumerate(prompts):
+        for text in (prompt.text, prompt.negative or ""):
+            try:
+                text.encode()
+            except UnicodeEncodeError as error:
+                raise UploadValueError(
+                    f"prompt {number} of {client_id} holds half of a character (a lone surrogate): clean its text"
+                ) from error
+        if not MIN_WEIGHT <= prompt.weight <= MAX_WEIGHT:
+            raise UploadWeightError(
+                f"prompt {number} of {client_id} has weight {prompt.weight:g}; expected {MIN_WEIGHT:g} to "
+                f"{MAX_WEIGHT:g}: the weights of a class's prompts may not differ by so much"
+            )
+
+
 def encode_texts(sender: Sender, prompts: Sequence[Prompt]) -> bytes:
     """Bytes of an upload of texts, which needs no model. Raises UploadValueError where a text is not to be sent."""
     return _written(sender, "", TEXT, prompts, codecs.pack_texts(prompts), {})

@@ -344,7 +344,7 @@ def test_too_few_uploads_are_an_error_that_says_so(command: Command, config: Pat
     run = tmp_path / "run"
     command("server", "ingest", run, *files.values(), "--config", config, "--set", "upload.min_clients=2")
     said = command("server", "run", run, "--quiet", fails=TooFewUploadsError.exit_code)
-    assert "1 of 3 clients' uploads were accepted, 2 are needed" in said
+    assert "1 of 3 clients' uploads were accepted, 2 needed" in said
 
 
 def test_too_few_answers_in_one_process_are_an_error_too(

@@ -13,6 +13,7 @@ import pytest
 import torch
 from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from fgl.core.errors import ModelError
 from fgl.core.types import Painted, PlanItem, Prompt, Shard
@@ -117,6 +118,20 @@ def test_lora_weights_that_do_not_fit_are_refused_with_the_reason(
         make("sd", folder, lora=str(fine)).synthesizer("cpu")
 
 
+@pytest.mark.parametrize("prefix", ["transformer.", "", "te2_"])
+def test_lora_weights_of_which_nothing_fits_are_not_ignored(tmp_path: Path, prefix: str) -> None:
+    folder = save_pipeline(tmp_path / "model")
+    path = save_lora(tmp_path / "lora", folder) / "pytorch_lora_weights.safetensors"
+    weights = load_file(path)
+    save_file({prefix + name.removeprefix("unet."): value for name, value in weights.items()}, path)
+    with pytest.raises(ModelError, match="lora: "):
+        make("sd", folder, lora=str(path.parent)).synthesizer("cpu")
+    half = {name.replace("down_blocks.1", "down_blocks.7"): value for name, value in weights.items()}
+    save_file(half, path)
+    with pytest.raises(ModelError, match="lora: "):
+        make("sd", folder, lora=str(path.parent)).synthesizer("cpu")
+
+
 def test_the_scheduler_of_distilled_models_needs_their_lora(tmp_path: Path) -> None:
     folder = save_pipeline(tmp_path)
     with pytest.raises(ModelError, match="for distilled models; give their LoRA as lora"):
@@ -179,6 +194,36 @@ def test_the_models_own_checker_is_used_where_it_has_one(tmp_path: Path) -> None
     (batch,) = subject.synthesizer("cpu").synthesize(shard_of(SEEDS), rows, lambda count: None)
     assert batch.blanked == (0, 1, 2, 3)
     assert subject.fingerprint() != make("sd", folder).fingerprint()
+
+
+def test_how_images_are_prepared_for_the_checker_is_part_of_the_fingerprint(tmp_path: Path) -> None:
+    folder, safe = save_pipeline(tmp_path / "model"), save_safety_checker(tmp_path / "safe")
+    before = make("sd", folder, safety_checker=str(safe)).fingerprint()
+    path = safe / "preprocessor_config.json"
+    path.write_text(path.read_text().replace("0.48145466", "0.5"))
+    assert make("sd", folder, safety_checker=str(safe)).fingerprint() != before
+
+
+@pytest.mark.parametrize(
+    "stranger", ["unet/diffusers.py", "tokenizer/transformers.py", "text_encoder/adapter_config.json"]
+)
+def test_a_folder_with_code_or_an_adapter_is_refused(tmp_path: Path, stranger: str) -> None:
+    folder = save_pipeline(tmp_path)
+    (folder / stranger).write_text("{}")
+    with pytest.raises(ModelError, match="which would change what is loaded"):
+        make("sd", folder).declare()
+
+
+def test_weights_that_are_there_twice_are_refused(tmp_path: Path) -> None:
+    folder = save_pipeline(tmp_path)
+    (folder / "unet/diffusion_pytorch_model.safetensors.index.json").write_text('{"weight_map": {}}')
+    with pytest.raises(ModelError, match="has its unet twice"):
+        make("sd", folder).fingerprint()
+
+
+def test_zeros_for_no_negative_prompt_count_as_another_encoder(tmp_path: Path) -> None:
+    one, other = (save_xl_pipeline(tmp_path / str(zeros), zeros=zeros) for zeros in (True, False))
+    assert make("xl", one).declare().encoder != make("xl", other).declare().encoder
 
 
 def test_a_checker_that_cannot_be_loaded_is_a_model_error(tmp_path: Path) -> None:

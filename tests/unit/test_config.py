@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -130,3 +131,22 @@ def test_a_dataset_path_that_does_not_exist_says_what_could_be_given(registry: R
     found = problems(registry, {"dataset": "nowhere"})
     assert "a path must exist" in found["dataset"]
     assert "hf:OWNER/NAME" in found["dataset"]
+
+
+def test_a_presets_commit_is_that_of_its_model_and_of_no_other() -> None:
+    registry = Manager.load().registry
+
+    def generator(**given: Any) -> dict[str, Any]:
+        return resolve([{"generator": given}], registry).generator.options
+
+    pinned = generator(name="sd21")
+    assert len(pinned["revision"]) == 40
+    assert pinned["mirrors"]
+    other = generator(name="sd21", model="me/mine")
+    assert (other["revision"], other["mirrors"]) == (None, [])
+    kept = generator(name="sd21", model="me/copy", revision=pinned["revision"], mirrors=["me/other"])
+    assert (kept["revision"], kept["mirrors"]) == (pinned["revision"], ["me/other"])
+    assert generator(name="stable-diffusion", revision=pinned["revision"])["revision"] == pinned["revision"]
+    lcm = generator(name="sdxl", lora="lcm", lora_revision="main")
+    assert lcm["lora_revision"] == "main"
+    assert generator(**{"name": "sdxl", **generator(name="sdxl", lora="lcm")}) == generator(name="sdxl", lora="lcm")

@@ -114,7 +114,7 @@ def test_mirrors_are_asked_at_their_own_commit_or_the_models() -> None:
 
     assert asked("a/b", None, ["c/d@v1"]) == [("a/b", None), ("c/d", "v1")]
     assert asked("a/b", "v1", ["c/d"]) == [("a/b", "v1"), ("c/d", "v1")]
-    assert asked("a/b", COMMIT, ["c/d"]) == [("a/b", COMMIT), ("c/d", COMMIT), ("c/d", None)]
+    assert asked("a/b", COMMIT, ["c/d"]) == [("a/b", COMMIT), ("c/d", COMMIT)], "a pin never falls to a branch"
 
 
 def test_a_folder_of_the_cache_tells_what_it_holds(tmp_path: Path) -> None:

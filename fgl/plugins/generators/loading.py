@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -59,19 +59,35 @@ def fuse_lora(pipeline: Any, file: Path, name: str, scale: float) -> None:
     try:
         with safe_open(file, framework="np") as weights:
             keys = list(weights.keys())
-        if any(key.startswith(("text_encoder", "lora_te")) for key in keys):
+        if any(key.startswith(("text_encoder", "lora_te", "te_", "te1_", "te2_")) for key in keys):
             raise ModelError(
                 f"lora: {name} changes the text encoder as well as the denoiser, and clients would have to have it; "
                 "expected LoRA weights of the denoiser alone, such as an LCM-LoRA"
             )
+        given = {"weight_name": file.name, "local_files_only": True, "use_safetensors": True}
         with quiet():
-            pipeline.load_lora_weights(file.parent, weight_name=file.name, local_files_only=True, use_safetensors=True)
+            state = pipeline.lora_state_dict(file.parent, **given)
+            wanted = _lora_modules(state[0] if isinstance(state, tuple) else state)
+            pipeline.load_lora_weights(file.parent, **given)
+            # What does not fit is left out with a notice alone, and with nothing left the picture is the plain model's.
+            taken = sum(1 for module in pipeline.unet.modules() if getattr(module, "lora_A", None))
+            if not wanted or taken != len(wanted):
+                raise ModelError(
+                    f"lora: {name} is for {len(wanted)} layers, of which this denoiser has {taken}; expected LoRA "
+                    "weights made for this kind of model, with keys that begin with unet or lora_unet"
+                )
             pipeline.fuse_lora(lora_scale=scale, safe_fusing=True)
             pipeline.unload_lora_weights()
     except ModelError:
         raise
     except Exception as error:
         raise ModelError(f"lora: {name} does not fit the denoiser: {_reason(error)}") from error
+
+
+def _lora_modules(state: Mapping[str, Any]) -> set[str]:
+    """Layers of the denoiser that LoRA weights are for; those of other networks count as layers that nothing has."""
+    found = {key.split(".lora", 1)[0] for key in state if ".lora" in key}
+    return found | {key for key in state if not key.startswith("unet.")}
 
 
 def load_safety_checker(folder: Path, name: str) -> tuple[Any, Any]:

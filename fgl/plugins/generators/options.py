@@ -9,7 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from fgl.core.options import Options
 from fgl.core.types import ModelUse
-from fgl.plugins.generators.presets import EMBEDDED, LICENCES, PINNED
+from fgl.plugins.generators.presets import EMBEDDED, LICENCES
 
 GuidanceRange = Annotated[tuple[float, float], Field(strict=False)]
 Pair = Annotated[tuple[int, int], Field(strict=False)]
@@ -20,7 +20,9 @@ _LCM: dict[str, Any] = {"scheduler": "LCMScheduler", "num_inference_steps": 4, "
 
 
 class StableDiffusionOptions(Options):
-    """Those that change a picture: model, revision, lora, scheduler, num_inference_steps, guidance_scale, height,
+    """Which pipeline, how it paints, and how it is run.
+
+    Those that change a picture: model, revision, lora, scheduler, num_inference_steps, guidance_scale, height,
     width, dtype, vae_tiling, safety_checker, save_size. The others change speed and memory alone."""
 
     _pipeline: ClassVar[str] = "StableDiffusionPipeline"
@@ -129,18 +131,8 @@ class StableDiffusionOptions(Options):
     @classmethod
     def _lcm(cls, given: Any) -> Any:
         if isinstance(given, dict) and given.get("lora") == "lcm":
-            return {**_LCM, **given, **cls._lcm_lora}
+            return {**_LCM, **cls._lcm_lora, **given, "lora": cls._lcm_lora["lora"]}
         return given
-
-    @model_validator(mode="before")
-    @classmethod
-    def _pin_only_what_is_pinned(cls, given: Any) -> Any:
-        """A preset's commit and mirrors are those of its model: with another model they are left out."""
-        if not isinstance(given, dict) or PINNED.get(str(given.get("revision")), given.get("model")) == given.get(
-            "model"
-        ):
-            return given
-        return {**given, "revision": None, "mirrors": ()}
 
     @model_validator(mode="after")
     def _lora_goes_with_its_revision(self) -> StableDiffusionOptions:
@@ -183,7 +175,9 @@ class StableDiffusionOptions(Options):
 
 
 class StableDiffusionXLOptions(StableDiffusionOptions):
-    """As StableDiffusionOptions; sizes and crop, which the denoiser is told of, change a picture too."""
+    """Which pipeline, how it paints, and how it is run.
+
+    Sizes and crop, which the denoiser is told of, change a picture too."""
 
     _pipeline: ClassVar[str] = "StableDiffusionXLPipeline"
     _lcm_lora: ClassVar[dict[str, str]] = {

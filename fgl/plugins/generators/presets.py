@@ -39,8 +39,8 @@ SDXL_TURBO: dict[str, Any] = {
     **TURBO,
 }
 
-PINNED: dict[str, str] = {one["revision"]: one["model"] for one in (SD15, SD21, SDXL, SD_TURBO, SDXL_TURBO)}
-"""Commit → the model that it is of."""
+LCM_WIDTHS = {"latent-consistency/lcm-lora-sdv1-5": 768, "latent-consistency/lcm-lora-sdxl": 2048}
+"""Width of the text that the denoisers take which these LoRAs are for."""
 
 LICENCES: dict[str, str] = {
     "embedded:tiny": "Apache-2.0",

@@ -20,6 +20,7 @@ from fgl.plugins.generators.layouts import CHECKER_FILES, STABLE_DIFFUSION, STAB
 from fgl.plugins.generators.loading import choose_dtype, fuse_lora, load_parts, load_safety_checker
 from fgl.plugins.generators.memory import batch_size
 from fgl.plugins.generators.options import LORA_FILE, StableDiffusionOptions, StableDiffusionXLOptions
+from fgl.plugins.generators.presets import LCM_WIDTHS
 from fgl.plugins.generators.safety import SafetyCheck
 from fgl.plugins.generators.schedulers import load_scheduler, scheduler_name
 from fgl.plugins.generators.sources import is_local, resolve
@@ -48,6 +49,7 @@ class StableDiffusion:
         folder = self._folder(*self.layout.encoders)
         self._scheduler(folder)  # wrong names fail here, before anything is encoded
         self._size(folder)
+        self._check_extras(folder)
         shapes = self._shapes(folder)
         own = tuple(ArraySpec(name, shape, max_abs=self.max_abs) for name, shape in shapes.items())
         against = tuple(
@@ -182,6 +184,23 @@ class StableDiffusion:
     def _guided(folder: ModelFolder) -> bool:
         """Whether guidance compares with a negative prompt; distilled models take the scale as an input instead."""
         return folder.config("unet").get("time_cond_proj_dim") is None
+
+    def _check_extras(self, folder: ModelFolder) -> None:
+        """What the server alone will load is looked at as far as it is there: not after all clients have worked."""
+        options = self.options
+        for name, key in ((options.lora, "lora"), (options.safety_checker, "safety_checker")):
+            if name is None or name in ("off", "own") or Path(name).expanduser().exists() or hub.is_hub_id(name):
+                continue
+            words = "lcm, " if key == "lora" else "off, own, "
+            raise ModelError(f"{key}: {name} is no folder here; expected {words}a folder or a Hub id (owner/name)")
+        width = folder.config("unet").get("cross_attention_dim")
+        if options.lora in LCM_WIDTHS and width != LCM_WIDTHS[options.lora]:
+            raise ModelError(
+                f"lora: {options.lora} is for denoisers that take text {LCM_WIDTHS[options.lora]} wide, {folder.name} "
+                f"takes {width}: lcm is for Stable Diffusion 1.5 and SDXL; give the LoRA of this model, or none"
+            )
+        if options.safety_checker == "own" and is_local(options.model):
+            self._checker()
 
     def _scheduler(self, folder: ModelFolder) -> str:
         return scheduler_name(folder, self.options.scheduler, self.options.lora is not None)

@@ -110,14 +110,15 @@ class DiffusionSynthesizer:
             while start < len(run):
                 batch = run[start : start + self._batch]
                 full = [*batch, *[batch[-1]] * (self._batch - len(batch))]
-                pixels = self._try(full, conditioning, guided)
-                if pixels is None:
+                painted = self._try(full, conditioning, guided)
+                if painted is None:
                     continue
-                pixels = pixels[: len(batch)]
+                pixels, blanked = painted.pixels[: len(batch)], painted.blanked
                 start += len(batch)
                 progress(len(batch))
-                blanked = () if self._safety is None else self._safety.blanked(pixels)
-                yield Painted(shrink(pixels, self._options.save_size), blanked)
+                yield Painted(
+                    shrink(pixels, self._options.save_size), tuple(place for place in blanked if place < len(batch))
+                )
 
     def notes(self) -> Mapping[str, object]:
         """batch_size: images denoised together, the last of batch_sizes where memory ran out on the way."""
@@ -132,10 +133,11 @@ class DiffusionSynthesizer:
         scale = conditioning.guidance_scale[item.conditioning] if item.guidance_scale is None else item.guidance_scale
         return bool((self._options.guidance_range[1] if math.isnan(scale) else scale) > 1)
 
-    def _try(self, batch: Sequence[PlanItem], conditioning: Conditioning, guided: bool) -> Pixels | None:
-        """The batch's pixels, or None where memory ran out and the size of batches was halved."""
+    def _try(self, batch: Sequence[PlanItem], conditioning: Conditioning, guided: bool) -> Painted | None:
+        """The batch, or None where memory ran out and the size of batches was halved."""
         try:
-            return self._paint(batch, conditioning, guided)
+            pixels = self._paint(batch, conditioning, guided)
+            return Painted(pixels, () if self._safety is None else self._safety.blanked(pixels))
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise

@@ -24,6 +24,8 @@ _MISSING = 0.05  # of the parameters: published captioners lack a pooling layer 
 def find(model: str, revision: str | None) -> Path:
     """The folder of `model`, pulled where it has to be. Raises ModelError where it has no safetensors weights."""
     folder = hub.resolve(model, revision, MODEL_FILES)
+    if (folder / "adapter_config.json").exists():  # transformers would load what it names, unseen by any digest
+        raise ModelError(f"model: {model} is an adapter to another model; merge the two, and give the folder of that")
     if not any(folder.glob("*.safetensors")):
         at = f" at revision {revision}" if revision else ""
         raise ModelError(

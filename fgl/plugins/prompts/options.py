@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
@@ -238,6 +239,9 @@ class CaptionOptions(BudgetOptions):
     def models(self) -> tuple[ModelUse, ...]:
         return (_model_use(self.model, self.pulled_revision),)
 
+    def files(self) -> tuple[str, ...]:
+        return (self.model,) if Path(self.model).expanduser().is_dir() else ()
+
 
 class PromptsFileOptions(BudgetOptions):
     """Options of `prompts-file`."""
@@ -317,6 +321,9 @@ class DiversifiedOptions(BudgetOptions):
 
     def models(self) -> tuple[ModelUse, ...]:
         return () if self.model is None else (_model_use(self.model, self.revision),)
+
+    def files(self) -> tuple[str, ...]:
+        return (self.model,) if self.model is not None and Path(self.model).expanduser().is_dir() else ()
 
 
 def _model_use(model: str, revision: str | None) -> ModelUse:
