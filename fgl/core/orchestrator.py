@@ -86,6 +86,7 @@ def execute(session: Session) -> dict[str, Any]:
                     "skipped": list(session.info.skipped)},
         # "auto" is no answer to what the pictures were computed in
         "generator": {**session.generator.describe(), **session.generator.rounding(session.device)},
+        "prompt_models": _prompt_models(session),
         "history": trained["history"],
         "reused_stages": session.reused,
         "config": config.to_dict(),
@@ -94,6 +95,23 @@ def execute(session: Session) -> dict[str, Any]:
     session.run.write(session.run.path("report.md"), report.markdown(session, result, sheets).encode())
     session.run.write_json(session.run.path("report.json"), result)
     return result
+
+
+def _prompt_models(session: Session) -> list[dict[str, Any]]:
+    """Models that the prompt strategy uses: where they came from, as far as this machine knows."""
+    from fgl import hub
+
+    found = []
+    for use in session.manager.options("prompt_strategy", session.config.prompt_strategy).models():
+        local = hub.is_local(use.model)
+        state = None if local else hub.state(use, ask=False)
+        found.append(
+            {
+                "model": use.model, "licence": use.licence, "repository": None if state is None else state.model,
+                "commit": None if state is None else state.commit,
+            }
+        )  # fmt: skip
+    return found
 
 
 def clients_of(session: Session) -> tuple[Sequence[str], dict[str, list[int]], str]:

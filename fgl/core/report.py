@@ -129,6 +129,9 @@ def markdown(session: Session, result: dict[str, Any], sheets: Sequence[Path]) -
         lines += [f"{result['synthetic']['redrawn']:,} images were blanked by the safety checker and drawn again.", ""]
     lines += ["## Generator", ""]
     lines += [f"- {key}: {value}" for key, value in (result["generator"] | result["synthetic"]["notes"]).items()]
+    for one in result["prompt_models"]:
+        at = f", {one['repository']} at commit {one['commit']}" if one["commit"] else ""
+        lines += [f"- prompts by {one['model']}{at}, licence {one['licence']}"]
     lines += ["", "## Data", "", f"- {info.name}: {info.licence}", f"- {info.attribution}" if info.attribution else ""]
     lines += [f"- {len(info.skipped)} unreadable images left out:"] if info.skipped else []
     lines += [f"  - {name}" for name in info.skipped]

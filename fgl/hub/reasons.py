@@ -28,7 +28,7 @@ def explain(model: str, revision: str | None, error: BaseException) -> str:
     )
 
     found = list(causes(error))
-    command = f"fgl models pull {model}"
+    command = f"fgl models pull {model}{f' --revision {revision}' if revision else ''}"
     login = "log in with `hf auth login` (or set HF_TOKEN)"
     if any(isinstance(cause, GatedRepoError) for cause in found):  # a RepositoryNotFoundError too: asked first
         return f"{model} is gated; accept its licence at https://huggingface.co/{model} and {login}, then `{command}`"

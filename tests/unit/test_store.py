@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import pytest
 
 from fgl.core.errors import StoreError
 from fgl.core.plan import set_digest
-from fgl.core.shards import ShardStore, read_plan, read_shards, write_plan
+from fgl.core.shards import Drawn, ShardStore, png, read_plan, read_shards, write_plan
 from fgl.core.store import RunDir
 from fgl.core.types import PlanItem, Shard
 
@@ -66,16 +66,18 @@ def picture(item: PlanItem) -> np.ndarray:
     return np.random.default_rng([*item.image_id.encode()]).integers(0, 256, (8, 8, 3), dtype=np.uint8)
 
 
+def drawn(items: Sequence[PlanItem], pixels: Sequence[np.ndarray]) -> dict[str, Drawn]:
+    return {item.image_id: Drawn(item, png(image)) for item, image in zip(items, pixels, strict=True)}
+
+
 def fill(kept: ShardStore, shards: list[Shard]) -> list[str]:
     """Fill a folder as a run does; the ids of the images that had to be made."""
     made: list[str] = []
 
-    def make(items: tuple[PlanItem, ...]) -> np.ndarray:
-        made.extend(item.image_id for item in items)
-        return np.stack([picture(item) for item in items])
-
     for one in kept.begin(shards):
-        kept.write(one, make)
+        missing = kept.missing(one.items)
+        made += [item.image_id for item in missing]
+        kept.write(one, drawn(missing, [picture(item) for item in missing]))
     kept.end(shards)
     return made
 
@@ -88,7 +90,7 @@ def held(kept: ShardStore) -> list[str]:
 
 def test_a_shard_gives_back_its_images_and_survives_only_undamaged(tmp_path: Path) -> None:
     kept, (one, pixels) = store(tmp_path), shard()
-    kept.write(one, lambda items: pixels)
+    kept.write(one, drawn(one.items, pixels))
     assert kept.done(one)
     assert not store(tmp_path, "other").done(one)
     assert not kept.done(shard(1)[0])
@@ -182,7 +184,7 @@ def test_datasets_opens_shards_with_decoded_images_and_named_labels(tmp_path: Pa
     from datasets import load_dataset
 
     kept, (one, pixels) = store(tmp_path), shard()
-    kept.write(one, lambda items: pixels)
+    kept.write(one, drawn(one.items, pixels))
     data = load_dataset(
         "parquet", data_files=str(kept.folder / "*.parquet"), split="train", cache_dir=str(tmp_path / "cache")
     )
