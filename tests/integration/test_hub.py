@@ -412,20 +412,24 @@ def test_a_mirror_stands_in_for_a_model_that_the_hub_no_longer_has(hub: Hub, tmp
     old = "0123456789" * 4
     gone = call("who/gone", mirrors=["copy/gone", "copy/model"])
     environment = hub.env(tmp_path)
-    used, pinned, gated, none = resolve(
+    # A pin never falls to whatever a copy's branch holds: the copy must be pinned too.
+    own = call("who/gone", revision=old, mirrors=["copy/gone", f"copy/model@{copy}"])
+    used, pinned, loose, gated, none = resolve(
         environment,
         gone,
+        own,
         {**gone, "revision": old},
         call("who/gated", mirrors=["copy/model"]),
         call("who/gone", mirrors=["copy/gone"]),
     )
-    assert (used.commit, pinned.commit) == (copy, copy)
+    assert (used.commit, pinned.commit, loose.commit) == (copy, copy, "")
+    assert "mirrors are not there either" in loose.error
     assert "no model who/gone that can be read, or it is private: its mirror copy/model is used" in used.log
     assert "who/gated is gated" in gated.error
     assert "no model who/gone, or it is private" in none.error
     assert "mirrors are not there either: copy/gone" in none.error
     hub.log.clear()
-    again = resolve(environment, gone, {**gone, "revision": old})
+    again = resolve(environment, gone, own)
     offline = resolve({**environment, "HF_HUB_OFFLINE": "1"}, gone, call("who/other", mirrors=["copy/model"]))
     assert {one.commit for one in (*again, *offline)} == {copy}
     assert "its mirror copy/model is used" in offline[1].log
@@ -521,15 +525,15 @@ def test_the_list_shows_what_is_here_and_what_a_pull_would_cost(hub: Hub, tmp_pa
     environment = hub.env(tmp_path)
     listed = {row["name"]: row for row in json.loads(fgl(environment, "models", "list", "--json").stdout)["models"]}
     assert "tiny" not in listed
-    row = listed["sd21"]
+    row = listed["stable-diffusion"]
     assert (row["how"], row["cache"], row["commit"]) == ("none", "no", None)
     small = sum(len(FILES[name]) for name in FILES if name != BIG)
     assert (row["client_bytes"], row["all_bytes"]) == (small, small + len(FILES[BIG]))
     assert listed["sd15"]["why"].startswith("the Hub has no model")
-    assert fgl(environment, "models", "path", "sd21").returncode == 6
-    assert fgl(environment, "models", "pull", "sd21", "--encoder-only", "--quiet").stderr == ""
-    assert fgl(environment, "models", "path", "sd21").returncode == 6
-    folder = Path(fgl(environment, "models", "path", "sd21", "--encoder-only").stdout.strip())
+    assert fgl(environment, "models", "path", "stable-diffusion").returncode == 6
+    assert fgl(environment, "models", "pull", "stable-diffusion", "--encoder-only", "--quiet").stderr == ""
+    assert fgl(environment, "models", "path", "stable-diffusion").returncode == 6
+    folder = Path(fgl(environment, "models", "path", "stable-diffusion", "--encoder-only").stdout.strip())
     assert folder.name == commit
     nobody = fgl({**environment, "HF_ENDPOINT": "http://127.0.0.1:9"}, "models", "list")
     assert nobody.returncode == 0
