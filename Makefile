@@ -16,7 +16,7 @@ lint: $(STAMP)
 	$(BIN)/mypy
 
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist worksteal $(ARGS)
 	$(BIN)/pytest plugins-contrib/fgl-example-prompts/tests
 
 # The oldest versions of the command line's libraries that pyproject.toml promises to work with.
