@@ -5,8 +5,8 @@
 
 The second line goes on from weights that were shipped.
 
-Stages: judge (perceptual network), ae (autoencoder), unet (tokenizer, text encoder and denoiser), distill (a denoiser
-of few steps), export; all.
+Stages: judge (perceptual network), ae (autoencoder), unet (tokenizer, text encoder and denoiser), export; all of
+these. distill trains a denoiser of few steps from what unet has left; it is not what ships (docs/benchmarks.md).
 Every stage saves a checkpoint once a minute and goes on from it. Only the public half of the training images is used.
 """
 
@@ -382,7 +382,7 @@ def distill(config: dict[str, Any], everything: dict[str, Any], vae: Any, parts:
             stage.save(model=student.state_dict(), average=average, optimizer=optimizer.state_dict())
 
 
-def export(config: dict[str, Any], work: Path, out: Path) -> None:
+def export(config: dict[str, Any], work: Path, out: Path, distilled: bool = False) -> None:
     """Write the averaged weights, whatever their training has reached, as a StableDiffusionPipeline in float16."""
     from diffusers import StableDiffusionPipeline
 
@@ -393,7 +393,7 @@ def export(config: dict[str, Any], work: Path, out: Path) -> None:
     vae = nets.autoencoder(config["ae"]["width"], config["ae"]["latent_channels"])
     vae.load_state_dict(torch.load(work / "ae.pt", weights_only=True)["average"])
     torch.nn.ModuleList([encoder, model]).load_state_dict(torch.load(work / "unet.pt", weights_only=True)["average"])
-    if (work / "distill.pt").exists():
+    if distilled:
         model.load_state_dict(torch.load(work / "distill.pt", weights_only=True)["average"])
         scheduler = denoiser.few_step_scheduler()
     else:
@@ -417,6 +417,7 @@ def main() -> None:
     )
     parser.add_argument("--minutes", type=float, help="of this stage (of unet, if all), instead of the configuration's")
     parser.add_argument("--out", type=Path, default=Path("fgl/plugins/generators/tiny"))
+    parser.add_argument("--distilled", action="store_true", help="export: the denoiser of few steps instead")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     args = parser.parse_args()
@@ -424,7 +425,7 @@ def main() -> None:
     args.work.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(args.threads)
     if args.stage == "export":
-        export(config, args.work, args.out)
+        export(config, args.work, args.out, args.distilled)
         return
     torch.manual_seed(config["seed"])
     device = torch.device(args.device)
@@ -449,7 +450,6 @@ def main() -> None:
             return
     train_denoiser(config["unet"], config, vae, parts, args.work, device, args.start)
     if args.stage == "all":
-        distill(config["distill"], config, vae, parts, args.work, device)
         export(config, args.work, args.out)
 
 
