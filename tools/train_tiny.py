@@ -260,7 +260,7 @@ def train_denoiser(config: dict[str, Any], everything: dict[str, Any], vae: Any,
     both = torch.nn.ModuleList([encoder, model])
     if start is not None:
         encoder.load_state_dict(text.CLIPTextModel.from_pretrained(start / "text_encoder").state_dict())
-        model.load_state_dict(UNet2DConditionModel.from_pretrained(start, subfolder="unet").state_dict())
+        denoiser.adopt(model, UNet2DConditionModel.from_pretrained(start, subfolder="unet").state_dict())
     optimizer = denoiser.Optimizer(both, config["lr"], config["muon_lr"], config["weight_decay"])
     average = {key: value.detach().clone() for key, value in both.state_dict().items()}
     stage = Stage("unet", work, config["minutes"])

@@ -15,16 +15,28 @@ from tools.tiny.data import SYMMETRIES, Part
 
 
 def unet(widths: list[int], layers: int, latent_channels: int, text_width: int) -> UNet2DConditionModel:
-    """Convolutions alone at 8x8, cross-attention at 4x4 and below: attention over 64 tokens costs a CPU more."""
+    """Convolutions alone at 8x8, cross-attention at 4x4 and below: attention over 64 tokens costs a CPU more.
+
+    The text also joins the time embedding, and so reaches every residual block. That part starts at zero: weights
+    trained without it mean the same with it (see `adopt`).
+    """
     model = UNet2DConditionModel(
         sample_size=8, in_channels=latent_channels, out_channels=latent_channels, block_out_channels=tuple(widths),
         layers_per_block=layers, down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"), cross_attention_dim=text_width, attention_head_dim=8,
-        norm_num_groups=16,
+        norm_num_groups=16, addition_embed_type="text", addition_embed_type_num_heads=text_width // 32,
     )  # fmt: skip
+    nn.init.zeros_(model.add_embedding.norm2.weight)
     # Plain matrix products: over 16 tokens, torch's fused attention spends a third of a training step in its backward.
     model.set_attn_processor(AttnProcessor())
     return model
+
+
+def adopt(model: UNet2DConditionModel, state: dict[str, Tensor]) -> None:
+    """Load weights, also of a UNet whose text did not yet join the time embedding."""
+    missing, surplus = model.load_state_dict(state, strict=False)
+    if surplus or any(not name.startswith("add_embedding.") for name in missing):
+        raise ValueError(f"weights of another UNet: missing {missing}, surplus {surplus}")
 
 
 class Optimizer:
@@ -38,7 +50,7 @@ class Optimizer:
         self.pairs: list[tuple[nn.Parameter, nn.Parameter]] = []
         others = []
         for name, weight in model.named_parameters():
-            if weight.ndim < 2 or any(part in name for part in ("embedding.weight", "conv_in", "conv_out")):
+            if weight.ndim < 2 or any(part in name for part in ("embedding.weight", "positional_embedding", "conv_in", "conv_out")):
                 others.append(weight)
                 continue
             flat = flatten(weight.detach())
