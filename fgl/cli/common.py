@@ -34,6 +34,7 @@ Clients = Annotated[int | None, typer.Option(metavar="N", help="Number of client
 Partition = Annotated[str | None, typer.Option(metavar="|".join(PARTITIONS), help="How samples are divided.")]
 Beta = Annotated[float | None, typer.Option(metavar="B", help="Dirichlet concentration; small is skewed.")]
 Images = Annotated[int | None, typer.Option("--images-per-class", metavar="N", help="Synthetic images a class.")]
+Rounds = Annotated[int | None, typer.Option(metavar="N", help="Rounds of federated training after the one-shot model.")]
 Seed = Annotated[int | None, typer.Option(metavar="S", help="Everything random follows from it.")]
 Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="family.option=value", help="Any option; repeatable.")]
@@ -46,7 +47,7 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout an
 
 NO_FLAGS: dict[str, Any] = dict.fromkeys(
     ("generator", "prompt_strategy", "aggregator", "classifier", "partition", "dataset", "clients", "beta",
-     "images_per_class", "seed", "device", "skip_bad_images", "set_")
+     "images_per_class", "rounds", "seed", "device", "skip_bad_images", "set_")
 )  # fmt: skip
 """`resolve` with nothing given."""
 
@@ -68,6 +69,8 @@ def resolve(
     for key, place in (("clients", "partition"), ("beta", "partition"), ("images_per_class", "synthesis")):
         if flags[key] is not None:
             layer.setdefault(place, {})[key] = flags[key]
+    if flags["rounds"] is not None:
+        layer["rounds"] = {"count": flags["rounds"]}
     if flags["skip_bad_images"]:
         layer.setdefault("dataset", {})["skip_bad_images"] = True
     layer |= {key: flags[key] for key in ("seed", "device") if flags[key] is not None}

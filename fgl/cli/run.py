@@ -24,6 +24,7 @@ from fgl.cli.common import (
     Out,
     Partition,
     Quiet,
+    Rounds,
     Run,
     Seed,
     Set,
@@ -55,6 +56,7 @@ def run_command(
     partition: Partition = None,
     beta: Beta = None,
     images_per_class: Images = None,
+    rounds: Rounds = None,
     seed: Seed = None,
     device: Device = None,
     skip_bad_images: Skip = False,
@@ -67,7 +69,7 @@ def run_command(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Clients to classifier, in one communication round."""
+    """Clients to classifier: in one communication round, or with more of them after it."""
     given = dict(locals())  # before anything else gets a name here
     from fgl.core.opening import fresh_folder, open_session
     from fgl.core.orchestrator import reopen, run_session
@@ -174,6 +176,7 @@ def config_show(
     partition: Partition = None,
     beta: Beta = None,
     images_per_class: Images = None,
+    rounds: Rounds = None,
     seed: Seed = None,
     device: Device = None,
     skip_bad_images: Skip = False,

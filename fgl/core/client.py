@@ -46,7 +46,7 @@ def prepare(payload: bytes, progress: Progress | None = None) -> bytes:
     def note(kind: str, count: int) -> None:
         notes[kind] += count
 
-    site = _site(json.dumps(asked["config"], sort_keys=True), asked["device"], asked["data"])
+    site = site_of(json.dumps(asked["config"], sort_keys=True), asked["device"], asked["data"])
     client_id, round_number = asked["client_id"], asked["round"]
     context = ClientContext(
         client_id=client_id,
@@ -95,7 +95,7 @@ def prepare_file(
 
 def release() -> None:
     """Let go of what simulated clients have loaded: a captioning model has no business beside the denoiser."""
-    _site.cache_clear()
+    site_of.cache_clear()
 
 
 def _ask(site: Site, context: ClientContext) -> list[Prompt]:
@@ -128,12 +128,12 @@ class Site:
             partitioner = manager.create("partition", config.partition)
             self.partition = partitioner.partition(self.train.labels, self.train.domains, config.seed)
         self.strategy: Any = manager.create("prompt_strategy", config.prompt_strategy)
-        self._manager, self._device = manager, device
+        self.manager, self._device = manager, device
 
     # What a client with the codec text has no need of, and whose weights it must not pull.
     @cached_property
     def generator(self) -> Generator:
-        found: Generator = self._manager.create("generator", self.config.generator)
+        found: Generator = self.manager.create("generator", self.config.generator)
         return found
 
     @cached_property
@@ -153,7 +153,7 @@ class Site:
 
 
 @lru_cache(maxsize=1)
-def _site(config: str, device: str, data: str) -> Site:
+def site_of(config: str, device: str, data: str) -> Site:
     manager = Manager.load()
     return Site(resolve([json.loads(config)], manager.registry), manager, device, data)
 

@@ -72,6 +72,47 @@ class SynthesisOptions(Options):
     )
 
 
+class RoundsOptions(Options):
+    """Federated training: after the one-shot model, and in baselines, which have a number of rounds of their own."""
+
+    count: int = Field(
+        0, ge=0, le=100_000, description="rounds of local training and averaging after the one-shot model; 0: none"
+    )
+    local_epochs: int = Field(5, ge=1, description="passes of a client over its own data in a round")
+    server_epochs: int = Field(
+        0, ge=0, description="passes of the server over the synthetic set after each averaging; 0: no fine-tuning"
+    )
+    fraction: float = Field(
+        1.0, gt=0, le=1, description="share of the clients that are asked in a round, at least one of them"
+    )
+    dropout: float = Field(
+        0.0, ge=0, lt=1, description="probability that a client which is asked does not answer, in each round anew"
+    )
+    drop: dict[int, list[ClientId]] = Field(
+        default_factory=dict, description="clients that do not answer in given rounds: {3: [client-00, client-04]}"
+    )
+    evaluate_every: int = Field(
+        1, ge=1, description="rounds from one test of the global model to the next; the last one is always tested"
+    )
+    local: dict[str, Any] = Field(
+        default_factory=dict, description="options of the classifier that are others in local training, such as lr"
+    )
+    server: dict[str, Any] = Field(
+        default_factory=dict, description="options of the classifier that are others in the server's fine-tuning"
+    )
+
+    @field_validator("drop", mode="before")
+    @classmethod
+    def _numbers(cls, drop: Any) -> Any:
+        """JSON has no keys but texts."""
+        if not isinstance(drop, dict):
+            return drop
+        found = {int(key) if isinstance(key, str) and key.isdecimal() else key: value for key, value in drop.items()}
+        if any(isinstance(key, int) and key < 1 for key in found):
+            raise ValueError("expected rounds from 1")
+        return found
+
+
 class RunConfig(BaseModel):
     """Everything that determines a run. The same for YAML, flags and `fgl.run`."""
 
@@ -86,9 +127,12 @@ class RunConfig(BaseModel):
     generator: Selected
     synthesis: SynthesisOptions
     classifier: Selected
+    rounds: RoundsOptions
     algorithm: Selected
     federation: Selected
     executor: Selected
+    baselines: dict[str, Selected]
+    """Options of the algorithms that `fgl compare` and the controls run, those that are not the defaults."""
     controls: tuple[str, ...]
     all_controls: bool = False
     """Whether `controls: all` was asked for: then those that the dataset cannot serve are left out, not refused."""
@@ -105,8 +149,17 @@ class RunConfig(BaseModel):
             result[family] = (
                 {"name": value.name, **value.options} if isinstance(value, Selected) else value.model_dump(mode="json")
             )
+        result["baselines"] = {name: dict(one.options) for name, one in self.baselines.items()}
         result["controls"] = "all" if self.all_controls else list(self.controls)
         return result
+
+    def local_classifier(self) -> Selected:
+        """The classifier as clients train it in a round."""
+        return Selected(name=self.classifier.name, options={**self.classifier.options, **self.rounds.local})
+
+    def server_classifier(self) -> Selected:
+        """The classifier as the server fine-tunes it between two rounds."""
+        return Selected(name=self.classifier.name, options={**self.classifier.options, **self.rounds.server})
 
     def to_yaml(self) -> str:
         return yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True)
@@ -123,9 +176,11 @@ DEFAULTS: dict[str, Any] = {
     "generator": {"name": "tiny"},
     "synthesis": {},
     "classifier": {"name": "small"},
+    "rounds": {},
     "algorithm": {"name": "fedavg"},
     "federation": {"name": "local"},
     "executor": {"name": "local"},
+    "baselines": {},
     "controls": ["class-list"],
 }
 CONTROLS = ("class-list", "fedavg", "local", "public", "pooled")
@@ -133,9 +188,9 @@ PROMPTS_CONTROL = "prompts:"
 _DATASETS = ("bundled", "hf", "parquet", "imagefolder")  # have a short form of their own, see `expand`
 _ORDER = (
     "dataset", "partition", "prompt_strategy", "upload", "aggregator", "generator", "synthesis", "classifier",
-    "algorithm", "federation", "executor",
+    "rounds", "algorithm", "federation", "executor",
 )  # fmt: skip
-_PLAIN: dict[str, type[Options]] = {"upload": UploadOptions, "synthesis": SynthesisOptions}
+_PLAIN: dict[str, type[Options]] = {"upload": UploadOptions, "synthesis": SynthesisOptions, "rounds": RoundsOptions}
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -222,6 +277,8 @@ def resolve(layers: Sequence[Mapping[str, Any]], registry: Registry, source: str
         values[family] = (
             _plain(family, given, problems) if family in _PLAIN else _component(family, given, registry, problems)
         )
+    _overrides(values["rounds"], values["classifier"], registry, problems)
+    values["baselines"] = _baselines(merged["baselines"], registry, problems)
     strategy = values["prompt_strategy"].name if values["prompt_strategy"] is not None else ""
     values["controls"] = _controls(merged["controls"], strategy, registry, problems)
     if problems:
@@ -246,6 +303,11 @@ def _merge(merged: dict[str, Any], key: str, value: Any, problems: list[Problem]
             problems.append(Problem(key, repr(value), f"expected a mapping ({', '.join(_PLAIN[key].model_fields)})"))
             return
         merged[key] = {**merged[key], **value}
+    elif key == "baselines" and isinstance(value, dict):
+        both = {
+            name: {**merged[key].get(name, {}), **given} for name, given in value.items() if isinstance(given, dict)
+        }
+        merged[key] = {**merged[key], **value, **both}
     else:
         merged[key] = value
 
@@ -325,6 +387,38 @@ def _device(value: Any, problems: list[Problem]) -> str:
         problems.append(Problem("device", repr(value), "expected auto, cpu, mps, cuda or cuda:N"))
         return "auto"
     return value
+
+
+def _overrides(rounds: Any, classifier: Any, registry: Registry, problems: list[Problem]) -> None:
+    """Check options of the classifier that are given for local training, or for the server's."""
+    if rounds is None or classifier is None:
+        return
+    cls = registry.options_class(registry.find("classifier", classifier.name))
+    for part in ("local", "server"):
+        given = getattr(rounds, part)
+        # A preset would replace nothing: every option of the classifier has its value by now.
+        if "preset" in given:
+            problems.append(Problem(f"rounds.{part}.preset", repr(given["preset"]), "expected single options"))
+        elif given:
+            _validate(f"rounds.{part}", cls, {**classifier.options, **given}, problems)
+
+
+def _baselines(value: Any, registry: Registry, problems: list[Problem]) -> dict[str, Selected]:
+    if not isinstance(value, dict) or not all(isinstance(given, dict) for given in value.values()):
+        expected = "expected algorithms with their options, such as {fedprox: {mu: 0.1}}"
+        problems.append(Problem("baselines", repr(value), expected))
+        return {}
+    found = {}
+    for name, given in value.items():
+        before = len(problems)
+        selected = _component("algorithm", {**given, "name": str(name)}, registry, problems)
+        problems[before:] = [
+            Problem(one.key.replace("algorithm", f"baselines.{name}", 1), one.got, one.expected)
+            for one in problems[before:]
+        ]
+        if selected is not None:
+            found[str(name)] = selected
+    return found
 
 
 def _controls(value: Any, strategy: str, registry: Registry, problems: list[Problem]) -> tuple[str, ...]:

@@ -6,8 +6,9 @@ Randomness, device and dtype are arguments, never module state: two runs in one 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
+
+from fgl.core.types import TrainedClassifier
 
 if TYPE_CHECKING:
     from fgl.core.types import (
@@ -19,15 +20,16 @@ if TYPE_CHECKING:
         Declaration,
         Failure,
         FitContext,
+        GlobalState,
         ImageSet,
         LabelledPixels,
         Labels,
+        LocalJob,
+        LocalUpdate,
         Painted,
-        Pixels,
         Progress,
         Prompt,
         Shard,
-        Which,
     )
 
 
@@ -117,25 +119,6 @@ class Aggregator(Protocol):
         """uploads: validated, sorted by client id. generator: fingerprint, which enters every conditioning id."""
 
 
-class TrainedClassifier(Protocol):
-    """What `Classifier.fit` returns."""
-
-    def predict(self, pixels: Pixels, which: Which, progress: Progress) -> Labels:
-        """uint8 [n, h, w, 3] → class ids, int64 [n]."""
-
-    def state(self, which: Which) -> Mapping[str, Array]:
-        """Parameters and buffers by name, for averaging and for starting again."""
-
-    def history(self) -> Sequence[Mapping[str, float]]:
-        """One entry an epoch: epoch, loss, and validation top-1 where there was a validation set."""
-
-    def size_bytes(self) -> int:
-        """What FedAvg would send one way: parameters and buffers in their own dtype."""
-
-    def save(self, folder: Path, which: Which) -> None:
-        """Hugging Face format, labels named."""
-
-
 class Classifier(Protocol):
     """Trains an image classifier."""
 
@@ -143,24 +126,36 @@ class Classifier(Protocol):
         """Raise ModelError where no such classifier can be built. Called before anything else is computed."""
 
     def fit(self, train: LabelledPixels, validation: LabelledPixels | None, context: FitContext) -> TrainedClassifier:
-        """Train on `train`; select the checkpoint by top-1 on `validation` (the last one where it is None)."""
+        """Train on `train`; select the checkpoint by top-1 on `validation` (the last one where it is None). Calls
+        `context.hook` at each step. Raises DivergedError where the loss is no number any more."""
+
+    def initial(self, context: FitContext) -> TrainedClassifier:
+        """The model that `fit` would start from without `context.start`: random by `context.seed`, or pretrained."""
 
     def restore(self, state: Mapping[str, Array], context: FitContext) -> TrainedClassifier:
         """A model with this state, untrained."""
 
 
 class Algorithm(Protocol):
-    """A federated algorithm that trains by exchanging models: FedAvg and its kin."""
+    """A federated algorithm that trains by exchanging models: FedAvg and its kin. Holds no state of its own between
+    calls: the server's is in `GlobalState`, a client's in what it kept, and each may be in another process."""
 
-    def run(
-        self,
-        classifier: Classifier,
-        clients: Mapping[str, LabelledPixels],
-        rounds: int,
-        context: FitContext,
-        on_local: Callable[[int, str, TrainedClassifier], None],
-    ) -> TrainedClassifier:
-        """Train over `rounds` rounds. on_local: called with (round, client id, model) before averaging."""
+    def start(self, model: Mapping[str, Array], trained: Sequence[str]) -> GlobalState:
+        """The server's state before the first round. trained: names of the arrays that optimizers change."""
+
+    def broadcast(self, state: GlobalState) -> Mapping[str, Array]:
+        """Arrays that go down to each client of a round beside the model."""
+
+    def local(self, job: LocalJob) -> LocalUpdate:
+        """The client's step. Runs at the client."""
+
+    def reply(self, state: GlobalState) -> Mapping[str, tuple[int, ...]]:
+        """Names and shapes of the float32 arrays that a client must send up beside its model: what comes is checked
+        against this."""
+
+    def aggregate(self, state: GlobalState, updates: Sequence[LocalUpdate], clients: int) -> GlobalState:
+        """The server's step. updates: at least one, in order of client id. clients: how many there are in all, those
+        that took no part in this round among them."""
 
 
 class Federation(Protocol):

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fgl.core import client, intake, server, training, upload
+from fgl.core import client, intake, rounds, server, training, upload
 from fgl.core.codecs import TEXT
-from fgl.core.config import PROMPTS_CONTROL
+from fgl.core.config import PROMPTS_CONTROL, RoundsOptions
 from fgl.core.types import ClientContext, LabelledPixels
 
 if TYPE_CHECKING:
-    from fgl.core.contracts import TrainedClassifier
     from fgl.core.session import Session
     from fgl.core.types import Labels, PlanItem
 
@@ -53,8 +52,7 @@ def inputs_of(session: Session, name: str, partition_digest: str, train_digest: 
             "validation_fraction": config.synthesis.validation_fraction, **server.recipe(session),
         }  # fmt: skip
     else:
-        own = {"partition": partition_digest, "algorithm": config.algorithm.model_dump()}
-        own |= {"forgotten": out} if out else {}
+        return rounds.inputs_of(session, one_round(session), partition_digest, "")
     return {
         "dataset": session.info.digest, "classifier": config.classifier.model_dump(), "seed": config.seed,
         "size": list(session.image_size), "device": session.device.split(":")[0], **own,
@@ -86,42 +84,42 @@ def real(session: Session, name: str, divided: Mapping[str, list[int]], partitio
 def federated(
     session: Session, divided: Mapping[str, list[int]], partition_digest: str, names: list[str]
 ) -> list[dict[str, Any]]:
-    """One round of the federated algorithm from the same split. Its local models, before they are averaged, are the
-    local-only control: each is tested by itself."""
-
-    def work(digest: str) -> tuple[Any, list[Path]]:
-        data = session.pixels("train")
-        clients = {
-            client: LabelledPixels(data.pixels[rows], data.labels[rows]) for client, rows in divided.items() if rows
-        }
-        local: dict[str, dict[str, Any]] = {}
-
-        def on_local(_round: int, client: str, model: TrainedClassifier) -> None:
-            local[client] = training.score(session, model, "last")
-
-        algorithm = session.manager.create("algorithm", session.config.algorithm)
-        kept = session.run.checkpoints(stage_of("fedavg"), digest)
-        model = algorithm.run(session.classifier, clients, 1, training.context(session, "FedAvg", kept), on_local)
-        score = training.score(session, model, "last")
-        sent = model.size_bytes() * 2 * len(local)
-        epochs = session.config.algorithm.options.get("local_epochs")
-        mean = {
-            "top1": round(float(np.mean([one["top1"] for one in local.values()])), 6),
-            "images": score["images"],
-            "per_class": {
-                label: round(float(np.mean([one["per_class"][label] for one in local.values()])), 6)
-                for label in score["per_class"]
-            },
-        }
-        fedavg = entry("fedavg", score, bytes_=sent, images=len(data), note=f"{epochs} local epochs, model both ways")
-        alone = entry("local", mean, images=len(data), note=f"the same models, {epochs} epochs, before averaging")
-        alone["per_client"] = {client: one["top1"] for client, one in local.items()}
-        return {"fedavg": fedavg, "local": alone}, []
-
-    found = _stage(session, "fedavg", inputs_of(session, "fedavg", partition_digest, ""), work)
-    for name in ("fedavg", "local"):
-        found[name]["seconds"] = session.seconds["control:fedavg"]
+    """One round of FedAvg from the same split. Its local models, before they are averaged, are the local-only control:
+    each is tested by itself."""
+    track = one_round(session)
+    value, _ = rounds.run(session, track, divided, partition_digest, rounds.Start())
+    images = sum(len(rows) for rows in divided.values())
+    alone = value["rounds"][0]["local"]
+    note = f"{track.epochs} local epochs, model both ways"
+    fedavg = entry("fedavg", value["score"], value["bytes_up"] + value["bytes_down"], images, note)
+    note = f"the same models, {track.epochs} epochs, before averaging"
+    local = entry("local", mean_of(list(alone.values())), images=images, note=note)
+    local["per_client"] = {client: one["top1"] for client, one in alone.items()}
+    found = {"fedavg": fedavg, "local": local}
+    for name, one in found.items():
+        one["seconds"] = session.seconds[track.stage]
+        session.run.write_json(session.run.path("controls", f"{name}.json"), one)
     return [found[name] for name in ("fedavg", "local") if name in names]
+
+
+def one_round(session: Session) -> rounds.Track:
+    """FedAvg over one round, all clients present."""
+    options = session.config.rounds
+    once = RoundsOptions(count=1, local_epochs=options.local_epochs, local=dict(options.local))
+    algorithm = rounds.baseline(session, "fedavg")
+    return rounds.Track("fedavg-1", stage_of("fedavg"), algorithm, once, options.local_epochs, test_clients=True)
+
+
+def mean_of(scores: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The mean over clients of what each one's model has."""
+    return {
+        "top1": round(float(np.mean([one["top1"] for one in scores])), 6),
+        "images": scores[0]["images"],
+        "per_class": {
+            label: round(float(np.mean([one["per_class"][label] for one in scores])), 6)
+            for label in scores[0]["per_class"]
+        },
+    }
 
 
 def class_list(session: Session, own: list[PlanItem], main: dict[str, Any], train_digest: str) -> dict[str, Any]:

@@ -22,9 +22,10 @@ FGLError                     1
  │   ├─ UploadClassesError       classes: another class list, or ids outside of it
  │   ├─ UploadShapeError         shape: arrays that are missing, undeclared, or of another dtype or shape
  │   ├─ UploadValueError         value: numbers that are not finite or out of bounds
- │   ├─ UploadWeightError        weight: weights out of bounds
+ │   ├─ UploadWeightError        weight: weights, or numbers of samples, out of bounds
  │   └─ TooFewUploadsError       quorum: fewer accepted than the run needs
  ├─ ModelError               6   a foundation model cannot be found, loaded or used as asked
+ │   └─ DivergedError            training ended in numbers that are none
  └─ StoreError               7   the run directory cannot be used
 """
 
@@ -158,6 +159,10 @@ class TooFewUploadsError(UploadError):
 
 class ModelError(FGLError):
     exit_code = 6
+
+
+class DivergedError(ModelError):
+    """Training whose loss or weights are not finite any more."""
 
 
 class StoreError(FGLError):

@@ -97,6 +97,9 @@ def open_session(
         config = config.model_copy(update={"controls": tuple(name for name in config.controls if name != "public")})
     if apart:
         config = _without_clients(config)
+    if apart and config.rounds.count:
+        expected = "0: clients that are elsewhere send files, and no transport carries a round's models yet"
+        raise ConfigError([Problem("rounds.count", str(config.rounds.count), expected)])
     executor = manager.create("executor", config.executor)
     generator = manager.create("generator", config.generator)
     generator.declare()

@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fgl.core import controls, intake, plan, report, server, training
+from safetensors.numpy import load_file
+
+from fgl.core import controls, intake, plan, report, rounds, server, training
 from fgl.core.config import PROMPTS_CONTROL, RunConfig
 from fgl.core.errors import StoreError
 from fgl.core.manager import Manager
@@ -62,6 +64,7 @@ def execute(session: Session) -> dict[str, Any]:
     save_config(session.run, config)
     session.run.write_json(session.run.path("environment.json"), _environment(session))
     clients, divided, partition_digest = clients_of(session)
+    rounds.check(config.rounds, clients)
     here = not session.apart
     uploads = server.collect(session, clients, partition_digest) if here else server.gather(session, clients)
     accepted = list(uploads["bytes_per_client"])
@@ -69,11 +72,13 @@ def execute(session: Session) -> dict[str, Any]:
     synthetic = server.synthesize(session, planned)
     trained, train_digest = training.train(session, synthetic["digest"], planned)
     scores = training.evaluate(session, train_digest)
+    federated = _rounds(session, divided, partition_digest, planned, train_digest)
     found = _controls(session, divided, partition_digest, planned.items, scores, train_digest)
     result = {
         "schema_version": report.SCHEMA_VERSION,
         "run_dir": str(session.run.root),
-        "result": {**scores, "per_class": scores["selected"]["per_class"]},
+        "result": _scores(scores, federated),
+        "rounds": federated,
         "upload": {**uploads, "fedavg_bytes_per_round": trained["model_bytes"] * 2 * len(accepted)},
         "synthetic": {"images": synthetic["images"], "digest": synthetic["digest"], "training": trained["images"],
                       "validation": trained["validation_images"], "conditionings": planned.value["conditionings"],
@@ -95,6 +100,38 @@ def execute(session: Session) -> dict[str, Any]:
     session.run.write(session.run.path("report.md"), report.markdown(session, result, sheets).encode())
     session.run.write_json(session.run.path("report.json"), result)
     return result
+
+
+def _rounds(
+    session: Session, divided: Mapping[str, list[int]], partition_digest: str, planned: server.Plan, train_digest: str
+) -> dict[str, Any] | None:
+    """The run's own rounds, from the selected one-shot model; None where none are asked for. Exports what came last."""
+    selected = training.state_path(session, "selected")
+    if not session.config.rounds.count:
+        training.export(session, selected, train_digest)
+        return None
+    track = rounds.own_track(session)
+    value, digest = rounds.run(session, track, divided, partition_digest, start_of(session, planned, train_digest))
+    training.export(session, rounds.model_path(session, track), digest)
+    return value
+
+
+def start_of(session: Session, planned: server.Plan, train_digest: str) -> rounds.Start:
+    """Where rounds after the one-shot model start."""
+    return rounds.Start(
+        state=lambda: load_file(training.state_path(session, "selected")),
+        digest=train_digest,
+        synthetic=lambda: server.load_set(session, session.run.path("server", "shards"), planned.shards),
+    )
+
+
+def _scores(one_shot: dict[str, Any], federated: dict[str, Any] | None) -> dict[str, Any]:
+    """Without rounds, the one-shot model's; with them, those of the model after the last round, which nothing
+    selected, and the one-shot model's beside it."""
+    if federated is None:
+        return {**one_shot, "per_class": one_shot["selected"]["per_class"]}
+    last = federated["score"]
+    return {"selected": last, "last": last, "per_class": last["per_class"], "one_shot": one_shot}
 
 
 def _prompt_models(session: Session) -> list[dict[str, Any]]:

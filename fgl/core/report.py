@@ -61,14 +61,25 @@ def slug(name: str) -> str:
 
 def rows(result: dict[str, Any]) -> list[dict[str, Any]]:
     """The table: this run first, then its controls."""
-    own = result["result"]
-    seconds = sum(value for stage, value in result["seconds"].items() if not stage.startswith("control:"))
-    first = {
-        "title": f"fgl one-shot, {result['config']['prompt_strategy']['name']} prompts",
-        "top1": own["selected"]["top1"], "last": own["last"]["top1"],
-        "bytes": result["upload"]["bytes_total"], "seconds": seconds, "note": "this run",
+    own, after = result["result"], result["rounds"]
+    prompts = f"{result['config']['prompt_strategy']['name']} prompts"
+    seconds = {stage: value for stage, value in result["seconds"].items() if not stage.startswith("control:")}
+    scores = own if after is None else own["one_shot"]
+    one_shot = {
+        "title": f"fgl one-shot, {prompts}", "top1": scores["selected"]["top1"], "last": scores["last"]["top1"],
+        "bytes": result["upload"]["bytes_total"],
+        "seconds": sum(value for stage, value in seconds.items() if stage != "rounds"), "note": "this run",
     }  # fmt: skip
-    return [first, *result["controls"]]
+    if after is None:
+        return [one_shot, *result["controls"]]
+    count, fine = len(after["rounds"]), result["config"]["rounds"]["server_epochs"]
+    with_rounds = {
+        "title": f"fgl, {count} round{'s' * (count > 1)} after it{', fine-tuned' if fine else ''}",
+        "top1": own["last"]["top1"], "last": own["last"]["top1"],
+        "bytes": one_shot["bytes"] + after["bytes_up"] + after["bytes_down"], "seconds": sum(seconds.values()),
+        "note": f"{result['config']['algorithm']['name']}, model both ways",
+    }  # fmt: skip
+    return [{**one_shot, "note": "this run, before its rounds"}, with_rounds, *result["controls"]]
 
 
 def markdown(session: Session, result: dict[str, Any], sheets: Sequence[Path]) -> str:
@@ -108,6 +119,7 @@ def markdown(session: Session, result: dict[str, Any], sheets: Sequence[Path]) -
         "|---|---|",
         *(f"| {client} | {size:,} |" for client, size in up["bytes_per_client"].items()),
     ]
+    lines += _rounds(result["rounds"])
     missing = result["synthetic"]["missing_classes"]
     if missing:
         lines += [
@@ -137,6 +149,23 @@ def markdown(session: Session, result: dict[str, Any], sheets: Sequence[Path]) -
     lines += [f"  - {name}" for name in info.skipped]
     lines += ["", "## Configuration", "", "```yaml", session.config.to_yaml().strip(), "```", ""]
     return "\n".join(lines)
+
+
+def _rounds(after: dict[str, Any] | None) -> list[str]:
+    if after is None:
+        return []
+    lines = ["", "## Rounds", ""]
+    lines += ["The global model is tested for this table alone: nothing is selected by it, the last round counts.", ""]
+    lines += ["| round | clients | dropped out | failed | loss | bytes down | bytes up | top-1 | seconds |"]
+    lines += ["|---|---|---|---|---|---|---|---|---|"]
+    for one in after["rounds"]:
+        loss = "" if one["loss"] is None else f"{one['loss']:.3f}"
+        top1 = "" if one["top1"] is None else f"{one['top1']:.1%}"
+        lines.append(
+            f"| {one['round']} | {len(one['clients'])} | {', '.join(one['dropped'])} | {', '.join(one['failed'])} | "
+            f"{loss} | {one['bytes_down']:,} | {one['bytes_up']:,} | {top1} | {one['seconds']:.1f} |"
+        )
+    return lines
 
 
 def _sent(up: dict[str, Any]) -> str:

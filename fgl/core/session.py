@@ -8,10 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-import numpy as np
-from PIL import Image, ImageOps
-
 from fgl.core.errors import ConfigError, DataError, FGLError, Problem
+from fgl.core.pixels import decode
 from fgl.core.store import digest_of
 from fgl.core.types import DatasetInfo, ImageSet, LabelledPixels, Progress, StageContext
 
@@ -97,20 +95,6 @@ class Session:
         if name not in self._pixels:
             self._pixels[name] = decode(self.split(name), self.image_size, self.progress, f"decode {name}")
         return self._pixels[name]
-
-
-def decode(images: ImageSet, size: tuple[int, int], progress: Progress, label: str) -> LabelledPixels:
-    """uint8 [n, height, width, 3]: images of another shape are cut to the middle and resampled (Lanczos)."""
-    height, width = size
-    pixels = np.empty((len(images), height, width, 3), dtype=np.uint8)
-    with progress.track(label, len(images)) as task:
-        for index in range(len(images)):
-            image = images.image(index)
-            if image.size != (width, height):
-                image = ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS)
-            pixels[index] = np.asarray(image)
-            task.advance()
-    return LabelledPixels(pixels, images.labels)
 
 
 def check_fit(config: RunConfig, manager: Manager, info: DatasetInfo, has_public: bool) -> None:

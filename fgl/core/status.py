@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from fgl.core import controls, server, training
+from fgl.core import controls, rounds, server, training
 from fgl.core.config import PROMPTS_CONTROL
 from fgl.core.errors import StoreError
 from fgl.core.opening import other_prompts
@@ -91,6 +91,14 @@ def stages(session: Session, prefix: str = "") -> Iterator[StageState]:
     yield found
     after = waits or ("" if _known(found) else "train")
     yield state("evaluate", training.evaluate_inputs(session, train_digest), after)
+    exported, behind = train_digest, after
+    if config.rounds.count:
+        inputs = rounds.inputs_of(session, rounds.own_track(session), partition_digest, train_digest)
+        exported = digest_of(inputs)
+        found = state("rounds", inputs, after)
+        yield found
+        behind = after or ("" if _known(found) else "rounds")
+    yield state("export", training.export_inputs(session, exported), behind)
     for name in config.controls:
         if name.startswith(PROMPTS_CONTROL):
             yield from stages(other_prompts(session, name), f"{prefix}{name}/")

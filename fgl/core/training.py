@@ -48,14 +48,17 @@ def train_inputs(session: Session, synthetic_digest: str) -> dict[str, Any]:
 
 
 def train(session: Session, synthetic_digest: str, planned: Plan) -> tuple[dict[str, Any], str]:
-    """Fit on the synthetic set, save `classifier/` (the selected checkpoint, Hugging Face format) and both
-    states."""
+    """Fit on the synthetic set, and save the states of the selected and of the last epoch."""
 
     def work(digest: str) -> tuple[Any, list[Path]]:
         train_set, validation = server.load_set(session, session.run.path("server", "shards"), planned.shards)
         kept = session.run.checkpoints("train", digest)
         model = session.classifier.fit(train_set, validation, context(session, "train", kept))
-        outputs = _save(session, model)
+        outputs = []
+        for which in WHICH:
+            path = state_path(session, which)
+            session.run.write(path, save({name: np.array(a, order="C") for name, a in model.state(which).items()}))
+            outputs.append(path)
         return {
             "images": len(train_set), "validation_images": 0 if validation is None else len(validation),
             "model_bytes": model.size_bytes(), "history": [dict(entry) for entry in model.history()],
@@ -65,12 +68,30 @@ def train(session: Session, synthetic_digest: str, planned: Plan) -> tuple[dict[
     return dict(value), digest
 
 
+def state_path(session: Session, which: Which) -> Path:
+    return session.run.path("train", f"{which}.safetensors")
+
+
+def export_inputs(session: Session, made_by: str) -> dict[str, Any]:
+    return {"model": made_by, "classes": list(session.info.class_names)}
+
+
+def export(session: Session, state: Path, made_by: str) -> None:
+    """Save `classifier/`, in Hugging Face format, from a state. made_by: digest of the stage that wrote the state."""
+
+    def work(_: str) -> tuple[Any, list[Path]]:
+        model = session.classifier.restore(load_file(state), context(session, "export"))
+        return {}, _save(session, model)
+
+    session.stage("export", export_inputs(session, made_by), work)
+
+
 def _save(session: Session, model: TrainedClassifier) -> list[Path]:
     folder, part = session.run.path("classifier"), session.run.path(".classifier.part.d")
     try:
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
-        model.save(part, "selected")
+        model.save(part, "last")
         for path in part.iterdir():
             with path.open("rb") as file:
                 os.fsync(file.fileno())
@@ -78,12 +99,7 @@ def _save(session: Session, model: TrainedClassifier) -> list[Path]:
         part.rename(folder)
     except (OSError, SafetensorError) as error:
         raise StoreError(f"cannot write {folder}: {error}; free some space and run the same command again") from error
-    outputs = [path for path in sorted(folder.iterdir()) if path.is_file()]
-    for which in WHICH:
-        path = session.run.path("train", f"{which}.safetensors")
-        session.run.write(path, save({name: np.array(a, order="C") for name, a in model.state(which).items()}))
-        outputs.append(path)
-    return outputs
+    return [path for path in sorted(folder.iterdir()) if path.is_file()]
 
 
 def evaluate_inputs(session: Session, train_digest: str) -> dict[str, Any]:
@@ -96,7 +112,7 @@ def evaluate(session: Session, train_digest: str) -> dict[str, Any]:
     def work(_: str) -> tuple[Any, list[Path]]:
         result: dict[str, Any] = {}
         for which in WHICH:
-            state = load_file(session.run.path("train", f"{which}.safetensors"))
+            state = load_file(state_path(session, which))
             model = session.classifier.restore(state, context(session, "evaluate"))
             result[which] = score(session, model, "last")
         return result, []

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 API_VERSION = 1
 
+Which = Literal["selected", "last"]
+
 FAMILIES = {
     "dataset": "fgl_datasets",
     "partition": "fgl_partitioners",
@@ -331,6 +333,41 @@ class Silent:
         pass
 
 
+class TrainedClassifier(Protocol):
+    """What `Classifier.fit` returns."""
+
+    def predict(self, pixels: Pixels, which: Which, progress: Progress) -> Labels:
+        """uint8 [n, h, w, 3] → class ids, int64 [n]."""
+
+    def state(self, which: Which) -> Mapping[str, Array]:
+        """Parameters and buffers by name, for averaging and for starting again."""
+
+    def trained(self) -> Sequence[str]:
+        """Names in `state` of the arrays that an optimizer changes; the others are buffers."""
+
+    def history(self) -> Sequence[Mapping[str, float]]:
+        """One entry an epoch: epoch, loss, and validation top-1 where there was a validation set."""
+
+    def size_bytes(self) -> int:
+        """What FedAvg would send one way: parameters and buffers in their own dtype."""
+
+    def save(self, folder: Path, which: Which) -> None:
+        """Hugging Face format, labels named."""
+
+
+class TrainingHook(Protocol):
+    """What a federated algorithm adds to each optimizer step of `Classifier.fit`. Tensors and modules are those of the
+    classifier's own library (torch for the built-in ones). An object of its own for each fit."""
+
+    def loss(self, model: Any, images: Any, logits: Any, labels: Any) -> Any:
+        """A scalar tensor to add to the loss, or None. images: as the model takes them, [n, 3, side, side]; logits
+        [n, classes]; labels int64 [n]."""
+
+    def gradients(self, model: Any, lr: float) -> None:
+        """After the backward pass and before the optimizer's step: `parameter.grad` may be changed in place. lr: of
+        this step."""
+
+
 def _unheard(kind: str, count: int) -> None:
     """What a ClientContext without a listener does with notes."""
 
@@ -370,9 +407,10 @@ class Checkpoint(Protocol):
 @dataclass(frozen=True, slots=True)
 class FitContext:
     """How to train. start: a state to go on from (see `TrainedClassifier.state`), None to start as the options say.
-    epochs: overrides the options'. on_step: called after each optimizer step with (step, loss); FedProx and its like
-    hook in here. checkpoint: where to keep unfinished work; None keeps none. What was saved there is of the same data,
-    options and context: a fit that finds something goes on from it and gives the same result."""
+    epochs: overrides the options'. on_step: called after each optimizer step with (step, loss). hook: what a federated
+    algorithm adds to a step (see `TrainingHook`). checkpoint: where to keep unfinished work; None keeps none. What was
+    saved there is of the same data, options and context: a fit that finds something goes on from it and gives the same
+    result."""
 
     class_names: tuple[str, ...]
     seed: int
@@ -383,6 +421,52 @@ class FitContext:
     on_step: Callable[[int, float], None] | None = None
     label: str = "train"
     checkpoint: Checkpoint | None = None
+    hook: TrainingHook | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GlobalState:
+    """What the server of a federated training holds between two rounds.
+
+    model: parameters and buffers by name (see `TrainedClassifier.state`). trained: names of those that an optimizer
+    changes; the others are buffers, such as BatchNorm's running statistics. own: the algorithm's arrays beside the
+    model, such as moments or a control variate.
+    """
+
+    model: Mapping[str, Array]
+    trained: tuple[str, ...]
+    own: Mapping[str, Array] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class LocalJob:
+    """What a client's part of a round is given.
+
+    round: from 1. start: the global model. extra: what `Algorithm.broadcast` sent beside it. kept: what this client
+    kept in the last round that it took part in, empty before. samples: images it trains on. fit: trains from `start`
+    over the local epochs, with a hook where one is given; may be called more than once.
+    """
+
+    client_id: str
+    round: int
+    start: Mapping[str, Array]
+    extra: Mapping[str, Array]
+    kept: Mapping[str, Array]
+    samples: int
+    fit: Callable[[TrainingHook | None], TrainedClassifier]
+
+
+@dataclass(frozen=True, slots=True)
+class LocalUpdate:
+    """What a client's part of a round yields. model: its state, sent up. extra: arrays that are sent up beside it.
+    kept: arrays that stay at the client until its next round. loss: mean over the last local epoch."""
+
+    client_id: str
+    samples: int
+    model: Mapping[str, Array]
+    extra: Mapping[str, Array] = field(default_factory=dict)
+    kept: Mapping[str, Array] = field(default_factory=dict)
+    loss: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -402,6 +486,3 @@ class Failure:
 
     client_id: str
     reason: str
-
-
-Which = Literal["selected", "last"]

@@ -31,9 +31,12 @@ DTYPES: dict[str, np.dtype[Any]] = {
     "I8": np.dtype("i1"), "U8": np.dtype("u1"),
 }  # fmt: skip
 """What an upload may hold. safetensors knows more; nothing here needs them."""
+MODEL_DTYPES = {**DTYPES, "I64": np.dtype("<i8")}
+"""What a model may hold: BatchNorm counts its batches in 64 bits."""
 # The order in which safetensors lays tensors of several dtypes.
 _WRITTEN = ("F64", "F32", "I32", "F16", "I8", "U8")
 MAX_HEADER, MAX_TENSORS, MAX_AXES = 1_000_000, 64, 8
+MAX_MODEL_TENSORS = 8192
 # An array without elements may have a huge axis all the same, which numpy cannot even make empty.
 _MAX_BYTES = 2**47
 
@@ -51,9 +54,13 @@ class Slot:
         return math.prod(self.shape) * self.dtype.itemsize
 
 
-def layout(data: bytes | memoryview | mmap.mmap, size: int | None = None) -> tuple[dict[str, str], dict[str, Slot]]:
+def layout(
+    data: bytes | memoryview | mmap.mmap, size: int | None = None, model: bool = False
+) -> tuple[dict[str, str], dict[str, Slot]]:
     """(the header's metadata, name → Slot). data: the whole file, or its beginning with the header; then size: of the
-    whole file, bytes. Raises UploadFormatError."""
+    whole file, bytes. model: whether it may hold as many arrays, and of the dtypes, that a model has. Raises
+    UploadFormatError."""
+    dtypes, most = (MODEL_DTYPES, MAX_MODEL_TENSORS) if model else (DTYPES, MAX_TENSORS)
     size = len(data) if size is None else size
     _require(size >= 8, "too short for a safetensors file")
     (length,) = struct.unpack("<Q", data[:8])
@@ -62,9 +69,9 @@ def layout(data: bytes | memoryview | mmap.mmap, size: int | None = None) -> tup
     metadata = header.pop("__metadata__", {})
     well = isinstance(metadata, dict) and all(isinstance(value, str) for value in metadata.values())
     _require(well, "metadata that is not a mapping of texts")
-    _require(len(header) <= MAX_TENSORS, f"{len(header)} arrays; at most {MAX_TENSORS}")
+    _require(len(header) <= most, f"{len(header)} arrays; at most {most}")
     begin = 8 + length
-    found = {name: _slot(name, entry, begin) for name, entry in header.items()}
+    found = {name: _slot(name, entry, begin, dtypes) for name, entry in header.items()}
     reached = begin
     for name, slot in sorted(found.items(), key=lambda item: (item[1].start, item[1].size)):
         _require(slot.start == reached, f"array {short(name)} leaves a hole or lies over another")
@@ -155,15 +162,15 @@ def _constant(text: str) -> None:
     raise ValueError(f"{text} is not JSON")
 
 
-def _slot(name: str, entry: Any, begin: int) -> Slot:
+def _slot(name: str, entry: Any, begin: int, dtypes: Mapping[str, np.dtype[Any]]) -> Slot:
     well = isinstance(entry, dict) and set(entry) == {"dtype", "shape", "data_offsets"}
     _require(well, f"array {short(name)} is not described by dtype, shape and data_offsets")
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
-    known = isinstance(dtype, str) and dtype in DTYPES
-    _require(known, f"array {short(name)} is of dtype {short(dtype)}; expected {', '.join(DTYPES)}")
+    known = isinstance(dtype, str) and dtype in dtypes
+    _require(known, f"array {short(name)} is of dtype {short(dtype)}; expected {', '.join(dtypes)}")
     _require(_naturals(shape) and len(shape) <= MAX_AXES, f"array {short(name)} has the shape {short(shape)}")
     _require(_naturals(offsets) and len(offsets) == 2, f"array {short(name)} lies at {short(offsets)}")
-    slot = Slot(DTYPES[dtype], tuple(shape), begin + offsets[0])
+    slot = Slot(dtypes[dtype], tuple(shape), begin + offsets[0])
     fits = math.prod(axis for axis in shape if axis) * slot.dtype.itemsize < _MAX_BYTES
     _require(fits, f"array {short(name)} has the shape {short(shape)}")
     _require(offsets[0] <= offsets[1], f"array {short(name)} ends before it begins")

@@ -186,7 +186,7 @@ def test_the_main_job_prints_its_table_and_where_the_report_is(fgl: Callable[...
     """What `make run` runs, on the shipped generator and data, with hardly any images and epochs."""
     said = fgl(
         "run", "--out", "run", "--images-per-class", "2", "--set", "controls=all", "--set", "classifier.epochs=1",
-        "--set", "algorithm.local_epochs=1",
+        "--set", "rounds.local_epochs=1",
     )  # fmt: skip
     assert said.code == 0, said.err
     for title in (

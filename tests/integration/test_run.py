@@ -341,7 +341,7 @@ def test_what_an_earlier_run_left_does_not_pass_for_this_run(settings: Run, tmp_
 
 
 def test_all_controls_leave_out_what_the_data_cannot_serve(settings: Run, tmp_path: Path) -> None:
-    result = fgl.run(settings(controls="all", algorithm={"name": "fedavg", "local_epochs": 1}), out=tmp_path / "run")
+    result = fgl.run(settings(controls="all", rounds={"local_epochs": 1}), out=tmp_path / "run")
     names = [control["name"] for control in result["controls"]]
     assert names == ["prompts:attributes", "class-list", "fedavg", "local", "pooled"]
     assert result["config"]["controls"] == "all"

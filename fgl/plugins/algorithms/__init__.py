@@ -5,6 +5,8 @@ from __future__ import annotations
 from fgl.core.hookspecs import hookimpl
 from fgl.core.types import Component
 
+_OPTIONS = "fgl.plugins.algorithms.options"
+
 
 @hookimpl
 def fgl_algorithms() -> list[Component]:
@@ -12,7 +14,25 @@ def fgl_algorithms() -> list[Component]:
         Component(
             name="fedavg",
             target="fgl.plugins.algorithms.averaging:FedAvg",
-            options="fgl.plugins.algorithms.options:FedAvgOptions",
+            options=f"{_OPTIONS}:FedAvgOptions",
             summary="average of the clients' models, weighted by sample count (McMahan et al. 2017)",
-        )
+        ),
+        Component(
+            name="fedprox",
+            target="fgl.plugins.algorithms.proximal:FedProx",
+            options=f"{_OPTIONS}:FedProxOptions",
+            summary="FedAvg with a pull towards the global model in each local step (Li et al. 2020)",
+        ),
+        Component(
+            name="scaffold",
+            target="fgl.plugins.algorithms.scaffold:Scaffold",
+            options=f"{_OPTIONS}:ScaffoldOptions",
+            summary="local gradients corrected by control variates (Karimireddy et al. 2020)",
+        ),
+        Component(
+            name="fedadam",
+            target="fgl.plugins.algorithms.adaptive:FedAdam",
+            options=f"{_OPTIONS}:FedAdamOptions",
+            summary="Adam at the server on the clients' averaged change (Reddi et al. 2021)",
+        ),
     ]

@@ -1,77 +1,55 @@
-"""Federated averaging."""
+"""Federated averaging, and what the algorithms that build on it share."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fgl.core.errors import DataError
+from fgl.core.types import GlobalState, LocalUpdate
 from fgl.plugins.algorithms.options import FedAvgOptions
 
 if TYPE_CHECKING:
-    from fgl.core.contracts import Classifier, TrainedClassifier
-    from fgl.core.types import Array, FitContext, LabelledPixels
+    from fgl.core.types import Array, LocalJob, TrainingHook
 
 
 class FedAvg:
     """McMahan et al. 2017, Communication-Efficient Learning of Deep Networks from Decentralized Data, algorithm 1.
 
-    Every round the chosen clients start from the global state, train on their own data, and the server averages
-    parameters and BatchNorm buffers weighted by sample count. Optimizer state and learning-rate schedule begin anew
-    in each client and round. The first global state is `context.start`; without one, every client initialises from
-    the same seed, which gives the same weights.
+    Every round the clients start from the global state, train on their own data, and the server averages parameters
+    and buffers (BatchNorm's running statistics among them), weighted by sample count. Optimizer state and
+    learning-rate schedule begin anew in each client and round. The base of the others: each replaces a step.
     """
 
     def __init__(self, options: FedAvgOptions) -> None:
         self.options = options
 
-    def run(
-        self,
-        classifier: Classifier,
-        clients: Mapping[str, LabelledPixels],
-        rounds: int,
-        context: FitContext,
-        on_local: Callable[[int, str, TrainedClassifier], None],
-    ) -> TrainedClassifier:
-        """Train over `rounds` rounds, numbered from 1 → the model with the global state after the last.
+    def start(self, model: Mapping[str, Array], trained: Sequence[str]) -> GlobalState:
+        return GlobalState(model, tuple(trained))
 
-        Clients train in order of their id, each with a seed of its own in each round. `context.epochs` overrides
-        local_epochs. Raises DataError where no client has data.
-        """
-        holders = sorted(client for client, data in clients.items() if len(data))
-        if rounds < 1 or not holders:
-            raise DataError(f"fedavg: got {rounds} rounds and {len(holders)} clients with data; expected one at least")
-        epochs = self.options.local_epochs if context.epochs is None else context.epochs
-        state, kept = context.start, context.checkpoint
-        for number in range(1, rounds + 1):
-            states, counts = [], []
-            for client in self._chosen(holders, context.seed, number):
-                local = replace(
-                    context,
-                    start=state,
-                    epochs=epochs,
-                    # Without a global state yet, the seed is what makes the clients' initial weights one and the same.
-                    seed=context.seed if state is None else seed_of(context.seed, number, client),
-                    label=f"round {number}/{rounds}, {client}",
-                    checkpoint=None if kept is None else kept.child(f"{number}/{client}"),
-                )
-                model = classifier.fit(clients[client], None, local)
-                on_local(number, client, model)
-                states.append(model.state("last"))
-                counts.append(len(clients[client]))
-            state = average(states, counts)
-        assert state is not None
-        return classifier.restore(state, context)
+    def broadcast(self, state: GlobalState) -> Mapping[str, Array]:
+        return {}
 
-    def _chosen(self, holders: Sequence[str], seed: int, number: int) -> list[str]:
-        """Clients of a round: all, or a random share that follows from the seed and the round."""
-        count = max(1, round(self.options.fraction * len(holders)))
-        picked = np.random.default_rng([seed, number]).choice(len(holders), count, replace=False)
-        return [holders[index] for index in sorted(picked)]
+    def reply(self, state: GlobalState) -> Mapping[str, tuple[int, ...]]:
+        return {}
+
+    def hook(self, job: LocalJob) -> TrainingHook | None:
+        """What is added to each local step; for those whose client step differs in nothing else."""
+        return None
+
+    def local(self, job: LocalJob) -> LocalUpdate:
+        model = job.fit(self.hook(job))
+        return LocalUpdate(job.client_id, job.samples, model.state("last"), loss=last_loss(model.history()))
+
+    def aggregate(self, state: GlobalState, updates: Sequence[LocalUpdate], clients: int) -> GlobalState:
+        return replace(state, model=average([update.model for update in updates], self.weights(updates)))
+
+    def weights(self, updates: Sequence[LocalUpdate]) -> list[float]:
+        """Of each update in this round's average; their sum is one."""
+        counts = [update.samples if self.options.weighting == "samples" else 1 for update in updates]
+        return [count / sum(counts) for count in counts]
 
 
 def average(states: Sequence[Mapping[str, Array]], weights: Sequence[float]) -> dict[str, Array]:
@@ -81,16 +59,20 @@ def average(states: Sequence[Mapping[str, Array]], weights: Sequence[float]) -> 
     result: dict[str, Array] = {}
     for name, first in states[0].items():
         if np.issubdtype(first.dtype, np.floating):
-            total = np.zeros(first.shape, dtype=np.float64)
-            for share, state in zip(shares, states, strict=True):
-                total += share * state[name]
-            result[name] = np.asarray(total, dtype=first.dtype)
+            result[name] = weighted((state[name] for state in states), shares).astype(first.dtype)
         else:
             # asarray: of arrays without axes, numpy makes scalars
             result[name] = np.asarray(np.maximum.reduce([state[name] for state in states]), dtype=first.dtype)
     return result
 
 
-def seed_of(seed: int, number: int, client: str) -> int:
-    """A seed for one client in one round, below 2^63, the same on every machine."""
-    return int.from_bytes(hashlib.sha256(f"{seed}/{number}/{client}".encode()).digest()[:8], "big") >> 1
+def weighted(arrays: Iterable[Array], weights: Iterable[float]) -> Array:
+    """Sum of weight × array, float64."""
+    total: Array = np.asarray(
+        sum(weight * array.astype(np.float64) for weight, array in zip(weights, arrays, strict=True))
+    )
+    return total
+
+
+def last_loss(history: Sequence[Mapping[str, float]]) -> float:
+    return float(history[-1]["loss"]) if history else 0.0

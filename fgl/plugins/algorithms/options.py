@@ -1,6 +1,8 @@
-"""Options of the federated algorithms."""
+"""Options of the federated algorithms. What all of them share (epochs, share of clients) is under `rounds`."""
 
 from __future__ import annotations
+
+from typing import Literal
 
 from pydantic import Field
 
@@ -8,5 +10,26 @@ from fgl.core.options import Options
 
 
 class FedAvgOptions(Options):
-    local_epochs: int = Field(5, ge=1, description="passes of each client over its own data in a round")
-    fraction: float = Field(1.0, gt=0, le=1, description="share of the clients that train in a round, at least one")
+    weighting: Literal["samples", "uniform"] = Field(
+        "samples", description="weight of a client in the average: its number of samples, or the same for all"
+    )
+
+
+class FedProxOptions(FedAvgOptions):
+    mu: float = Field(0.01, ge=0, description="strength of the pull towards the global model; 0 is FedAvg")
+
+
+class ScaffoldOptions(FedAvgOptions):
+    server_lr: float = Field(1.0, gt=0, description="share of the averaged change that the server takes over")
+    control: Literal["gradients", "displacement"] = Field(
+        "gradients",
+        description="new control variate of a client: the mean of its gradients in the round, or its change of weights "
+        "divided by the sum of learning rates (the paper's option II, exact for plain SGD alone)",
+    )
+
+
+class FedAdamOptions(FedAvgOptions):
+    lr: float = Field(0.01, gt=0, description="server learning rate")
+    beta1: float = Field(0.9, ge=0, lt=1, description="decay of the first moment, a round")
+    beta2: float = Field(0.99, ge=0, lt=1, description="decay of the second moment, a round")
+    tau: float = Field(1e-3, gt=0, description="added to the root of the second moment: the less, the more adaptive")

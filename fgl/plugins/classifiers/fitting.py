@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torchmetrics.functional.classification import multiclass_accuracy
 
-from fgl.core.errors import DataError, ModelError
+from fgl.core.errors import DataError, DivergedError
 from fgl.core.types import Silent
 from fgl.plugins.classifiers.augment import Augmenter
 from fgl.plugins.classifiers.checkpoint import Fit, snapshot
@@ -35,6 +35,12 @@ class TransformersClassifier:
         """Build the model once. Raises ModelError for an architecture or weights that cannot be used as asked."""
         build(self.options, context.class_names, context.seed)
 
+    def initial(self, context: FitContext) -> Trained:
+        """The model as it is built before any training: random by the seed, or pretrained."""
+        network = self._network(context, None)
+        kept = snapshot(network.model)
+        return Trained(network, kept, kept)
+
     def restore(self, state: Mapping[str, Array], context: FitContext) -> Trained:
         """A model with this state, untrained. Raises ModelError where the state is not of such a model."""
         network = self._network(context, state)
@@ -46,7 +52,7 @@ class TransformersClassifier:
         validation images are soon all told right (the last epoch where there is no validation set).
 
         Equal seed, device, thread count and libraries give equal weights. Raises DataError for labels outside the
-        class names or no images, ModelError where training diverges.
+        class names or no images, DivergedError where training diverges.
         """
         check(train, len(context.class_names), "training set")
         if validation is not None and len(validation):
@@ -92,13 +98,19 @@ class TransformersClassifier:
                 for chosen in batches(order, options.batch_size)[: steps - fit.step]:
                     pixels = torch.from_numpy(train.pixels[chosen]).to(network.device)
                     labels = torch.from_numpy(train.labels[chosen]).to(network.device)
-                    loss = F.cross_entropy(
-                        network.logits(augmenter.train(pixels)), labels, label_smoothing=options.label_smoothing
-                    )
+                    images = augmenter.train(pixels)
+                    logits = network.logits(images)
+                    loss = F.cross_entropy(logits, labels, label_smoothing=options.label_smoothing)
+                    if context.hook is not None:
+                        term = context.hook.loss(model, images, logits, labels)
+                        loss = loss if term is None else loss + term
+                    lr = options.lr * rate(options, fit.step, steps)
                     for group in fit.optimizer.param_groups:
-                        group["lr"] = options.lr * rate(options, fit.step, steps)
+                        group["lr"] = lr
                     fit.optimizer.zero_grad(set_to_none=True)
                     loss.backward()  # type: ignore[no-untyped-call]
+                    if context.hook is not None:
+                        context.hook.gradients(model, lr)
                     fit.optimizer.step()
                     fit.step += 1
                     if fit.average is not None:
@@ -110,7 +122,7 @@ class TransformersClassifier:
                     task.advance(len(chosen), f"epoch {epoch}/{epochs}")
                 entry = {"epoch": float(epoch), "loss": float(total) / seen}
                 if not math.isfinite(entry["loss"]):
-                    raise ModelError(
+                    raise DivergedError(
                         f"training diverged in epoch {epoch} (loss {entry['loss']}): lower lr ({options.lr})"
                     )
                 if validation is not None:

@@ -85,6 +85,11 @@ class Trained:
             for name, tensor in self._states[which].items()
         }
 
+    def trained(self) -> Sequence[str]:
+        """Names of the parameters that are not frozen; what else `state` holds are buffers."""
+        own = self._states["last"]
+        return [name for name, weight in self._network.model.named_parameters() if weight.requires_grad and name in own]
+
     def history(self) -> Sequence[Mapping[str, float]]:
         """One entry an epoch: epoch (from 1), loss, and validation_top1 where there was a validation set."""
         return self._history

@@ -1,0 +1,151 @@
+"""The client's side of a round: a model comes in, is trained on this client's own images, and goes back."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fgl.core import client, exchange
+from fgl.core.config import RunConfig, Selected
+from fgl.core.errors import DivergedError, UploadFormatError
+from fgl.core.pixels import decode
+from fgl.core.store import Checkpoints, RunDir
+from fgl.core.types import FitContext, LabelledPixels, LocalJob, Silent
+
+if TYPE_CHECKING:
+    from fgl.core.contracts import Algorithm, Classifier, TrainedClassifier
+    from fgl.core.types import Array, TrainingHook
+
+log = logging.getLogger(__name__)
+TRAIN = "fgl.core.local:train"
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """What a client is told of a federated training, the same in each of its rounds.
+
+    config: of the run. algorithm, classifier: with their options, those for local training. size: (height, width) that
+    images are brought to. digest: of all that determines this training; what the client kept for another is not used.
+    """
+
+    config: RunConfig
+    name: str
+    algorithm: Selected
+    classifier: Selected
+    epochs: int | None
+    size: tuple[int, int]
+    device: str
+    data: str
+    digest: str
+
+
+def request(training: Training, client_id: str, number: int, private: Path, message: bytes) -> bytes:
+    """What goes to a client in round `number`. message: the model, see `fgl.core.exchange`. What is before it, a client
+    that is elsewhere would know beforehand."""
+    head = json.dumps(
+        {
+            "config": training.config.to_dict(), "name": training.name, "algorithm": training.algorithm.model_dump(),
+            "classifier": training.classifier.model_dump(), "epochs": training.epochs, "size": list(training.size),
+            "device": training.device, "data": training.data, "digest": training.digest, "client_id": client_id,
+            "round": number, "private": str(private),
+        }
+    ).encode()  # fmt: skip
+    return len(head).to_bytes(8, "little") + head + message
+
+
+def train(payload: bytes) -> bytes:
+    """One client's part of one round → the bytes of its update. Raises FGLError; to have diverged is an answer."""
+    length = int.from_bytes(payload[:8], "little")
+    if len(payload) < 8 + length:
+        raise UploadFormatError("the request of a round was cut off")
+    asked, message = json.loads(payload[8 : 8 + length]), memoryview(payload)[8 + length :]
+    site = client.site_of(json.dumps(asked["config"], sort_keys=True), asked["device"], asked["data"])
+    client_id, number = asked["client_id"], asked["round"]
+    data = _pixels(asked["data"], json.dumps(asked["config"], sort_keys=True), asked["device"], client_id,
+                   tuple(asked["size"]))  # fmt: skip
+    model, extra = exchange.received(message)
+    algorithm: Algorithm = site.manager.create("algorithm", Selected(**asked["algorithm"]))
+    classifier: Classifier = site.manager.create("classifier", Selected(**asked["classifier"]))
+    shelf = _Shelf(Path(asked["private"]), asked["name"], asked["digest"])
+    context = FitContext(
+        class_names=site.class_names,
+        seed=client.client_seed(site.config.seed, client_id, number),
+        device=asked["device"],
+        start=model,
+        epochs=asked["epochs"],
+        label=f"round {number}, {client_id}",
+    )
+
+    def fit(hook: TrainingHook | None) -> TrainedClassifier:
+        return classifier.fit(data, None, replace(context, hook=hook))
+
+    job = LocalJob(client_id, number, model, extra, shelf.before(number), len(data), fit)
+    header = exchange.Header(site.config.upload.run_id, client_id, number, len(data))
+    try:
+        update = algorithm.local(job)
+        _check(update.model)
+        _check(update.extra)
+    except DivergedError as error:
+        log.warning("%s, round %d: %s", client_id, number, error)
+        return exchange.encode(header, {}, {}, exchange.DIVERGED)
+    shelf.keep(number, update.kept)
+    return exchange.encode(replace(header, loss=update.loss), update.model, update.extra)
+
+
+def release() -> None:
+    """Let go of the clients' decoded images."""
+    _pixels.cache_clear()
+    client.release()
+
+
+@lru_cache(maxsize=256)
+def _pixels(data: str, config: str, device: str, client_id: str, size: tuple[int, int]) -> LabelledPixels:
+    """A client's images, decoded once for all its rounds."""
+    samples = client.site_of(config, device, data).samples(client_id)
+    return decode(samples, size, Silent(), f"decode {client_id}")
+
+
+def _check(arrays: Mapping[str, Array]) -> None:
+    for name, array in arrays.items():
+        if not np.isfinite(array).all():
+            raise DivergedError(f"{name} is not finite after local training")
+
+
+class _Shelf:
+    """What a client keeps from round to round: one file a round, so that a round which is done again finds what it
+    found the first time."""
+
+    def __init__(self, private: Path, name: str, digest: str) -> None:
+        self._run, self._digest = RunDir(private), digest
+        self._folder = private / "rounds" / name
+
+    def before(self, number: int) -> Mapping[str, Array]:
+        """Of the last round before `number`, empty where there is none. What later ones left is of an attempt that
+        came to nothing."""
+        earlier = [one for one in self._there() if one < number]
+        for one in set(self._there()) - set(earlier):
+            self._path(one).unlink(missing_ok=True)
+        return (self._at(max(earlier)).load() or {}) if earlier else {}
+
+    def keep(self, number: int, arrays: Mapping[str, Array]) -> None:
+        if not arrays:
+            return
+        self._at(number).save(arrays)
+        for one in sorted(self._there())[:-2]:
+            self._path(one).unlink(missing_ok=True)
+
+    def _there(self) -> list[int]:
+        return [int(path.stem) for path in self._folder.glob("*.safetensors") if path.stem.isdecimal()]
+
+    def _at(self, number: int) -> Checkpoints:
+        return Checkpoints(self._run, self._folder, self._digest, str(number))
+
+    def _path(self, number: int) -> Path:
+        return self._folder / f"{number}.safetensors"

@@ -1,0 +1,335 @@
+"""Federated training, the server's side: models go down to clients, come back trained, and are put together.
+
+The run's own rounds start from the one-shot model; the baselines start from a fresh one. Both are a `Track`: the same
+engine, partition, seeds and test. A round is the unit of commit: RUN/rounds/<track>/state.safetensors holds the global
+model, the algorithm's arrays and what happened in every round so far, under a digest of all that determines them except
+the number of rounds, so that a longer training goes on from a shorter one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from safetensors.numpy import save
+
+from fgl.core import exchange, intake, local, training
+from fgl.core.config import Selected
+from fgl.core.errors import ConfigError, DataError, DivergedError, Problem, UploadError
+from fgl.core.store import Checkpoints, digest_of
+from fgl.core.types import Failure, GlobalState, LabelledPixels, LocalUpdate, Silent
+
+if TYPE_CHECKING:
+    from fgl.core.config import RoundsOptions
+    from fgl.core.contracts import Algorithm, Classifier, Federation
+    from fgl.core.session import Session
+    from fgl.core.types import Array
+
+log = logging.getLogger(__name__)
+_MODEL, _OWN = "model/", "own/"
+SyntheticSet = tuple[LabelledPixels, LabelledPixels | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Track:
+    """One federated training. name: of its folder. epochs: of local training; None for as many as the classifier's own
+    options say. test_clients: whether the clients' models are tested too, each by itself, before they are put
+    together."""
+
+    name: str
+    stage: str
+    algorithm: Selected
+    options: RoundsOptions
+    epochs: int | None
+    test_clients: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Where a track starts. state: of the one-shot model, None for a fresh one. digest: of the stage that made it.
+    synthetic: reads the synthetic set, for the server's fine-tuning."""
+
+    state: Callable[[], Mapping[str, Array]] | None = None
+    digest: str = ""
+    synthetic: Callable[[], SyntheticSet] | None = None
+
+
+def own_track(session: Session) -> Track:
+    config = session.config
+    return Track("own", "rounds", config.algorithm, config.rounds, config.rounds.local_epochs)
+
+
+def baseline(session: Session, name: str) -> Selected:
+    """An algorithm as the configuration's baselines have it, or with its defaults."""
+    if name in session.config.baselines:
+        return session.config.baselines[name]
+    entry = session.manager.registry.find("algorithm", name)
+    options = session.manager.registry.options_class(entry)(**entry.component.defaults)
+    return Selected(name=name, options=options.model_dump(mode="json"))
+
+
+def identity(session: Session, track: Track, partition_digest: str, start_digest: str) -> dict[str, Any]:
+    """All that determines a track's course, except how long it is."""
+    config, options = session.config, track.options
+    how = options.model_dump(mode="json", exclude={"count", "local_epochs", "local", "server", "server_epochs"})
+    fine = {"epochs": options.server_epochs, "classifier": config.server_classifier().model_dump()}
+    return {
+        "dataset": session.info.digest, "partition": partition_digest, "start": start_digest, "seed": config.seed,
+        "classifier": config.local_classifier().model_dump(), "epochs": track.epochs, "size": list(session.image_size),
+        "algorithm": track.algorithm.model_dump(), "server": fine if options.server_epochs else None, "rounds": how,
+        "device": session.device.split(":")[0], "forgotten": intake.forgotten(session.run),
+        "test_clients": track.test_clients,
+    }  # fmt: skip
+
+
+def inputs_of(session: Session, track: Track, partition_digest: str, start_digest: str) -> dict[str, Any]:
+    return {**identity(session, track, partition_digest, start_digest), "count": track.options.count}
+
+
+def run(
+    session: Session,
+    track: Track,
+    divided: Mapping[str, Sequence[int]],
+    partition_digest: str,
+    start: Start,
+) -> tuple[dict[str, Any], str]:
+    """Train, or go on with training, and test. divided: client → its samples.
+
+    Returns the stage's value (`rounds`: one entry a round; `score`; `bytes_up`, `bytes_down`) and its digest. Raises
+    DataError where no client has data, DivergedError where a client's or the server's training ends in numbers that
+    are none: the model of the last good round is kept."""
+
+    def work(_: str) -> tuple[Any, list[Path]]:
+        state, history = _Engine(session, track, divided, partition_digest, start).train()
+        model = session.classifier.restore(state.model, training.context(session, track.name))
+        path = model_path(session, track)
+        session.run.write(path, save({name: np.array(array, order="C") for name, array in state.model.items()}))
+        return {
+            "score": training.score(session, model, "last"),
+            "rounds": history,
+            "bytes_up": sum(entry["bytes_up"] for entry in history),
+            "bytes_down": sum(entry["bytes_down"] for entry in history),
+            "model_bytes": model.size_bytes(),
+        }, [path]
+
+    value, digest = session.stage(track.stage, inputs_of(session, track, partition_digest, start.digest), work)
+    return dict(value), digest
+
+
+def model_path(session: Session, track: Track) -> Path:
+    """Where the global model after the last round lies."""
+    return session.run.path("rounds", track.name, "model.safetensors")
+
+
+class _Engine:
+    def __init__(
+        self, session: Session, track: Track, divided: Mapping[str, Sequence[int]], partition_digest: str, start: Start
+    ) -> None:
+        self.session, self.track, self.start = session, track, start
+        self.holders = sorted(client for client, rows in divided.items() if len(rows))
+        if not self.holders:
+            raise DataError(f"{track.algorithm.name}: no client has data; expected one at least")
+        manager, config = session.manager, session.config
+        self.algorithm: Algorithm = manager.create("algorithm", track.algorithm)
+        self.federation: Federation = manager.create("federation", config.federation)
+        self.server_classifier: Classifier = manager.create("classifier", config.server_classifier())
+        self.digest = digest_of(identity(session, track, partition_digest, start.digest))
+        self.store = Checkpoints(session.run, session.run.path("rounds", track.name), self.digest, "state")
+        self.training = local.Training(
+            config=config, name=track.name, algorithm=track.algorithm, classifier=config.local_classifier(),
+            epochs=track.epochs, size=session.image_size, device=session.device, data=session.info.digest,
+            digest=self.digest,
+        )  # fmt: skip
+        self._synthetic: SyntheticSet | None = None
+
+    def train(self) -> tuple[GlobalState, list[dict[str, Any]]]:
+        """The state after the last round, and one entry a round."""
+        count = self.track.options.count
+        state, history = self._begun()
+        with self.session.progress.track(f"rounds ({self.track.name})", count - len(history), "rounds") as task:
+            for number in range(len(history) + 1, count + 1):
+                began = time.monotonic()
+                try:
+                    after, entry = self._round(number, state)
+                except DivergedError as error:
+                    raise DivergedError(f"{error}. {self._rescue(number, state)}") from error
+                state = after
+                tested = number == count or number % self.track.options.evaluate_every == 0
+                entry["top1"] = self._test(state) if tested else None
+                entry["seconds"] = round(time.monotonic() - began, 3)
+                history.append(entry)
+                self._commit(state, history)
+                task.advance(1, "" if entry["top1"] is None else f"top-1 {entry['top1']:.1%}")
+        local.release()
+        if all(not entry["clients"] for entry in history):
+            raise DataError(
+                f"{self.track.algorithm.name}: in none of {count} rounds did a client answer; lower rounds.dropout "
+                f"({self.track.options.dropout}), or shorten rounds.drop"
+            )
+        return state, history
+
+    def _begun(self) -> tuple[GlobalState, list[dict[str, Any]]]:
+        """What an earlier process has reached, or the beginning."""
+        arrays = self.store.load()
+        if arrays is not None:
+            said = json.loads(arrays["said"].tobytes())
+            # A training that is to be shorter than what is there has no model of its last round: it begins anew.
+            if len(said["rounds"]) <= self.track.options.count:
+                return GlobalState(_part(arrays, _MODEL), tuple(said["trained"]), _part(arrays, _OWN)), said["rounds"]
+        context = training.context(self.session, self.track.name)
+        given = None if self.start.state is None else self.start.state()
+        classifier = self.session.classifier
+        model = classifier.initial(context) if given is None else classifier.restore(given, context)
+        return self.algorithm.start(model.state("last"), model.trained()), []
+
+    def _commit(self, state: GlobalState, history: list[dict[str, Any]]) -> None:
+        said = json.dumps({"rounds": history, "trained": list(state.trained)}).encode()
+        arrays = {f"{_MODEL}{name}": array for name, array in state.model.items()}
+        arrays |= {f"{_OWN}{name}": array for name, array in state.own.items()}
+        self.store.save({**arrays, "said": np.frombuffer(said, dtype=np.uint8)})
+
+    def _round(self, number: int, state: GlobalState) -> tuple[GlobalState, dict[str, Any]]:
+        chosen = self._chosen(number)
+        absent = self._absent(number, chosen)
+        asked = [client for client in chosen if client not in absent]
+        entry: dict[str, Any] = {
+            "round": number, "clients": [], "dropped": absent, "failed": {}, "samples": 0, "loss": None,
+            "bytes_down": 0, "bytes_up": 0,
+        }  # fmt: skip
+        updates = self._updates(number, state, asked, entry)
+        if not updates:
+            if asked:
+                reasons = "; ".join(f"{client}: {reason}" for client, reason in entry["failed"].items())
+                raise DataError(f"round {number}: no client sent an update that could be used: {reasons}")
+            log.warning("round %d: all clients dropped out; the global model stays as it is", number)
+            return state, entry
+        entry["clients"] = [update.client_id for update in updates]
+        entry["samples"] = sum(update.samples for update in updates)
+        entry["loss"] = sum(update.samples * update.loss for update in updates) / entry["samples"]
+        state = self.algorithm.aggregate(state, updates, len(self.holders))
+        _finite(state, f"round {number}: {self.track.algorithm.name} put the updates together to")
+        if self.track.options.server_epochs:
+            state, entry["server_loss"] = self._fine_tune(number, state)
+        return state, entry
+
+    def _updates(
+        self, number: int, state: GlobalState, asked: Sequence[str], entry: dict[str, Any]
+    ) -> list[LocalUpdate]:
+        session, extra = self.session, self.algorithm.broadcast(state)
+        run_id = session.config.upload.run_id
+
+        def payload(client_id: str) -> bytes:
+            message = exchange.encode(exchange.Header(run_id, client_id, number), state.model, extra)
+            entry["bytes_down"] += len(message)
+            private = session.run.path("clients", client_id, "private")
+            return local.request(self.training, client_id, number, private, message)
+
+        updates = []
+        wanted = self.algorithm.reply(state)
+        for client_id, reply in self.federation.call(asked, local.TRAIN, payload, Silent()):
+            if isinstance(reply, Failure):
+                entry["failed"][client_id] = reply.reason
+                log.warning("round %d: %s did not answer: %s", number, client_id, reply.reason)
+                continue
+            entry["bytes_up"] += len(reply)
+            header = exchange.Header(run_id, client_id, number)
+            try:
+                update = exchange.accept(reply, exchange.Expected(header, state.model, wanted))
+            except UploadError as error:
+                entry["failed"][client_id] = f"rule {error.rule}: {error}"
+                log.warning("round %d: the update of %s is refused: %s", number, client_id, error)
+                continue
+            if self.track.test_clients:
+                entry.setdefault("local", {})[client_id] = self._score(update.model)
+            updates.append(update)
+        return updates
+
+    def _fine_tune(self, number: int, state: GlobalState) -> tuple[GlobalState, float]:
+        """The paper's second variant: the average is trained on the synthetic set."""
+        assert self.start.synthetic is not None
+        if self._synthetic is None:
+            self._synthetic = self.start.synthetic()
+        context = replace(
+            training.context(self.session, f"round {number}, server"),
+            seed=_seed(self.session.config.seed, number),
+            start=state.model,
+            epochs=self.track.options.server_epochs,
+        )
+        try:
+            model = self.server_classifier.fit(self._synthetic[0], None, context)
+        except DivergedError as error:
+            raise DivergedError(f"round {number}: the server's fine-tuning: {error}") from error
+        state = replace(state, model=model.state("last"))
+        _finite(state, f"round {number}: the server's fine-tuning ended in")
+        return state, float(model.history()[-1]["loss"])
+
+    def _chosen(self, number: int) -> list[str]:
+        """Clients that are asked in a round: all, or a random share that follows from the seed and the round."""
+        count = max(1, round(self.track.options.fraction * len(self.holders)))
+        picked = np.random.default_rng([self.session.config.seed, number]).choice(
+            len(self.holders), count, replace=False
+        )
+        return [self.holders[index] for index in sorted(picked)]
+
+    def _absent(self, number: int, chosen: Sequence[str]) -> list[str]:
+        """Those of them that do not answer: listed, or by lot. The lot of a client does not depend on who else is
+        asked."""
+        options = self.track.options
+        listed = set(options.drop.get(number, ()))
+        rate, seed = options.dropout, self.session.config.seed
+        return [
+            client
+            for client in chosen
+            if client in listed or (rate and np.random.default_rng([_seed(seed, number, client), 1]).random() < rate)
+        ]
+
+    def _test(self, state: GlobalState) -> float:
+        return float(self._score(state.model)["top1"])
+
+    def _score(self, model: Mapping[str, Array]) -> dict[str, Any]:
+        restored = self.session.classifier.restore(model, training.context(self.session, "test"))
+        return training.score(self.session, restored, "last")
+
+    def _rescue(self, number: int, state: GlobalState) -> str:
+        """Save the last good model where a person can use it, and say where."""
+        good = number - 1
+        folder = self.session.run.path("rounds", self.track.name, f"classifier-round-{good}")
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        self.session.classifier.restore(state.model, training.context(self.session, "rescue")).save(folder, "last")
+        return (
+            f"The model of round {good} is kept in {folder}; lower the learning rate of local training "
+            f"(rounds.local.lr), or stop there with rounds.count={good}"
+        )
+
+
+def check(options: RoundsOptions, clients: Sequence[str]) -> None:
+    """Raises ConfigError where `rounds.drop` names what is no client."""
+    unknown = sorted({name for names in options.drop.values() for name in names} - set(clients))
+    if unknown:
+        some = ", ".join(clients[:10]) + (", …" if len(clients) > 10 else "")
+        raise ConfigError([Problem("rounds.drop", ", ".join(unknown), f"expected clients of this run: {some}")])
+
+
+def _finite(state: GlobalState, what: str) -> None:
+    for part in (state.model, state.own):
+        for name, array in part.items():
+            if not np.isfinite(array).all():
+                raise DivergedError(f"{what} numbers that are none ({name})")
+
+
+def _part(arrays: Mapping[str, Array], prefix: str) -> dict[str, Array]:
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+
+
+def _seed(seed: int, number: int, client: str = "") -> int:
+    """A seed for a round, or for a client in a round, below 2^63."""
+    return int.from_bytes(hashlib.sha256(f"{seed}/rounds/{number}/{client}".encode()).digest()[:8], "big") >> 1

@@ -1,0 +1,196 @@
+"""Federated algorithms without images: a linear model small enough to follow with pencil and paper, and the contract.
+
+    from fgl.testing.federated import AlgorithmContract
+
+    class TestMoon(AlgorithmContract):
+        make = staticmethod(lambda: Moon(MoonOptions()))
+
+What crosses between server and clients does so as bytes, through the same format and the same checks as in a run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fgl.core import exchange
+from fgl.core.types import GlobalState, LocalJob
+
+if TYPE_CHECKING:
+    from fgl.core.contracts import Algorithm
+    from fgl.core.types import Array, LocalUpdate, TrainedClassifier, TrainingHook
+
+
+@dataclass(frozen=True)
+class Point:
+    """A client whose loss is ½ · ‖w - target‖², trained by gradient descent: after every step all is known exactly.
+
+    lr, steps, momentum: of torch's SGD. The gradient at w is w - target.
+    """
+
+    target: Sequence[float]
+    samples: int = 1
+    lr: float = 0.1
+    steps: int = 1
+    momentum: float = 0.0
+
+    def fit(self, start: Mapping[str, Array], hook: TrainingHook | None) -> Any:
+        """A stand-in for a `TrainedClassifier` with the state and history that algorithms look at."""
+        import torch
+
+        model = torch.nn.Module()
+        model.register_parameter("w", torch.nn.Parameter(torch.tensor(start["w"])))
+        model.register_buffer("count", torch.tensor(start["count"]))
+        optimizer = torch.optim.SGD(model.parameters(), self.lr, momentum=self.momentum)
+        target = torch.tensor(self.target, dtype=torch.float32)
+        loss = 0.0
+        for _ in range(self.steps):
+            value = (model.w - target).square().sum() / 2  # type: ignore[operator]
+            if hook is not None:
+                term = hook.loss(model, torch.zeros(1, 3, 1, 1), model.w[None], torch.zeros(1, dtype=torch.int64))  # type: ignore[index]
+                value = value if term is None else value + term
+            optimizer.zero_grad()
+            value.backward()
+            if hook is not None:
+                hook.gradients(model, self.lr)
+            optimizer.step()
+            loss = float(value.detach())
+        state = {name: tensor.numpy().copy() for name, tensor in model.state_dict().items()}
+        return Fitted({**state, "count": np.asarray(state["count"] + self.steps)}, loss)
+
+
+@dataclass(frozen=True)
+class Fitted:
+    model: Mapping[str, Array]
+    loss: float
+
+    def state(self, which: str) -> Mapping[str, Array]:
+        return self.model
+
+    def history(self) -> Sequence[Mapping[str, float]]:
+        return [{"epoch": 1.0, "loss": self.loss}]
+
+
+def first_model(width: int = 2) -> dict[str, Array]:
+    """A parameter `w` of zeros, and a buffer `count` as BatchNorm has one."""
+    return {"w": np.zeros(width, np.float32), "count": np.array(0, np.int64)}
+
+
+@dataclass
+class Federation:
+    """Runs an algorithm's rounds over clients. kept: what each client keeps; updates: what came up in the last round;
+    sent: the arrays that went down beside the model in it."""
+
+    make: Callable[[], Algorithm]
+    clients: Mapping[str, Point]
+    kept: dict[str, Mapping[str, Array]] = field(default_factory=dict)
+    updates: list[LocalUpdate] = field(default_factory=list)
+    sent: Mapping[str, Array] = field(default_factory=dict)
+
+    def start(self, model: Mapping[str, Array] | None = None) -> GlobalState:
+        return self.make().start(first_model() if model is None else model, ("w",))
+
+    def round(self, state: GlobalState, number: int = 1, present: Sequence[str] | None = None) -> GlobalState:
+        """One round with the clients that are present, all by default. Each step has an object of its own."""
+        self.updates = []
+        self.sent = self.make().broadcast(state)
+        for client_id in sorted(self.clients if present is None else present):
+            message = exchange.encode(exchange.Header("", client_id, number), state.model, self.sent)
+            self.updates.append(self._client(client_id, number, message, state))
+        return self.make().aggregate(state, self.updates, len(self.clients))
+
+    def run(self, rounds: int) -> GlobalState:
+        state = self.start()
+        for number in range(1, rounds + 1):
+            state = self.round(state, number)
+        return state
+
+    def _client(self, client_id: str, number: int, message: bytes, state: GlobalState) -> LocalUpdate:
+        point = self.clients[client_id]
+        model, extra = exchange.received(message)
+
+        def fit(hook: TrainingHook | None) -> TrainedClassifier:
+            found: TrainedClassifier = point.fit(model, hook)
+            return found
+
+        job = LocalJob(client_id, number, model, extra, self.kept.get(client_id, {}), point.samples, fit)
+        update = self.make().local(job)
+        self.kept[client_id] = update.kept
+        header = exchange.Header("", client_id, number, update.samples, update.loss)
+        reply = exchange.encode(header, update.model, update.extra)
+        return exchange.accept(reply, exchange.Expected(header, state.model, self.make().reply(state)))
+
+
+class AlgorithmContract:
+    """What every federated algorithm must hold to. `make` builds one with options under which it learns."""
+
+    make: Callable[[], Algorithm]
+
+    def federation(self) -> Federation:
+        return Federation(
+            type(self).make,
+            {"a": Point((1.0, 0.0), samples=3, steps=2), "b": Point((0.0, 2.0), steps=2), "c": Point((1.0, 1.0), 2)},
+        )
+
+    def test_it_starts_from_the_model_that_it_is_given(self) -> None:
+        model = {"w": np.array([3.0, -1.0], np.float32), "count": np.array(7, np.int64)}
+        state = self.federation().start(model)
+        assert state.trained == ("w",)
+        for name, array in model.items():
+            np.testing.assert_array_equal(state.model[name], array)
+
+    def test_models_and_the_servers_arrays_keep_names_shapes_and_dtypes(self) -> None:
+        federation = self.federation()
+        before = federation.start()
+        after = federation.round(before)
+        for old, new in ((before.model, after.model), (before.own, after.own)):
+            assert {n: (a.dtype, a.shape) for n, a in old.items()} == {n: (a.dtype, a.shape) for n, a in new.items()}
+        assert all(np.isfinite(array).all() for array in [*after.model.values(), *after.own.values()])
+
+    def test_what_clients_send_is_what_was_declared(self) -> None:
+        federation = self.federation()
+        state = federation.start()
+        federation.round(state)  # refuses anything else
+        assert {n: a.shape for n, a in federation.updates[0].extra.items()} == dict(type(self).make().reply(state))
+
+    def test_nothing_that_is_handed_in_is_changed(self) -> None:
+        federation = self.federation()
+        first = federation.round(federation.start())
+        copies = [{name: array.copy() for name, array in part.items()} for part in (first.model, first.own)]
+        kept = {name: {n: a.copy() for n, a in one.items()} for name, one in federation.kept.items()}
+        before = dict(federation.kept)
+        federation.round(first, 2)
+        for part, copy in zip((first.model, first.own), copies, strict=True):
+            for name, array in part.items():
+                np.testing.assert_array_equal(array, copy[name])
+        for client_id, one in before.items():
+            for name, array in one.items():
+                np.testing.assert_array_equal(array, kept[client_id][name])
+
+    def test_equal_rounds_are_equal_whoever_computes_them(self) -> None:
+        """No state hides in the object: the others here build one for each step."""
+        algorithm = type(self).make()
+        one, other = self.federation().run(3), replace_make(self.federation(), lambda: algorithm).run(3)
+        for name, array in one.model.items():
+            np.testing.assert_array_equal(array, other.model[name])
+
+    def test_a_client_may_be_absent_and_come_back(self) -> None:
+        federation = self.federation()
+        state = federation.start()
+        for number, present in enumerate((("a", "b"), ("c",), ("a", "c"), ("a", "b", "c")), start=1):
+            state = federation.round(state, number, present)
+        assert all(np.isfinite(array).all() for array in state.model.values())
+
+    def test_it_learns(self) -> None:
+        """Where all clients want the same, that is where they arrive; at least they come nearer."""
+        same = {name: Point((2.0, -1.0), steps=2) for name in "abc"}
+        state = Federation(type(self).make, same).run(40)
+        target = np.array([2.0, -1.0])
+        assert np.linalg.norm(state.model["w"] - target) < 0.5 * np.linalg.norm(target)
+
+
+def replace_make(federation: Federation, make: Callable[[], Algorithm]) -> Federation:
+    return replace(federation, make=make)

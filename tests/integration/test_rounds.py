@@ -1,0 +1,262 @@
+"""Rounds after the one-shot model, and federated baselines: bytes both ways, resumable, honest about who was there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+import fgl
+from fgl.core.errors import ConfigError, DataError, DivergedError
+from tests.killing import Killer
+
+Settings = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def settings(images: Callable[..., Path], pipeline: Path) -> Settings:
+    folder = images(per_class=12)
+
+    def make(**changes: Any) -> dict[str, Any]:
+        base: dict[str, Any] = {
+            "dataset": str(folder),
+            "partition": {"name": "iid", "clients": 3},
+            "generator": {
+                "name": "stable-diffusion", "model": str(pipeline), "num_inference_steps": 1, "dtype": "fp32",
+                "guidance_scale": 1.0,
+            },
+            "synthesis": {"images_per_class": 3, "shard_size": 9},
+            "classifier": {"name": "small", "epochs": 1, "image_size": 16, "batch_size": 8},
+            "rounds": {"count": 2, "local_epochs": 1},
+            "controls": "none",
+        }  # fmt: skip
+        for key, value in changes.items():
+            base[key] = {**base[key], **value} if isinstance(value, dict) and isinstance(base.get(key), dict) else value
+        return base
+
+    return make
+
+
+def state(out: Path) -> dict[str, np.ndarray]:
+    return dict(load_file(out / "rounds" / "own" / "model.safetensors"))
+
+
+def same(one: Path, other: Path) -> bool:
+    first, second = state(one), state(other)
+    return all(first[name].tobytes() == second[name].tobytes() for name in first)
+
+
+def test_rounds_start_from_the_one_shot_model_and_every_byte_is_counted(settings: Settings, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    result = fgl.run(settings(), out=out)
+    rounds = result["rounds"]["rounds"]
+    assert [one["round"] for one in rounds] == [1, 2]
+    for one in rounds:
+        assert one["clients"] == ["client-00", "client-01", "client-02"]
+        assert one["samples"] == 30  # a sixth is held out for the test
+        assert one["bytes_up"] > 3 * result["rounds"]["model_bytes"]
+        assert 0 <= one["bytes_up"] - 3 * result["rounds"]["model_bytes"] < 60_000  # headers
+        assert abs(one["bytes_down"] - one["bytes_up"]) < 3000
+        assert 0 <= one["top1"] <= 1
+    assert result["rounds"]["bytes_up"] == sum(one["bytes_up"] for one in rounds)
+    assert result["result"]["last"]["top1"] == rounds[-1]["top1"]
+    assert result["result"]["one_shot"]["selected"]["images"] == result["result"]["last"]["images"]
+    # the exported classifier is the one of the last round, and no longer the one-shot model
+    from transformers import AutoModelForImageClassification
+
+    exported = AutoModelForImageClassification.from_pretrained(out / "classifier").state_dict()
+    shot = load_file(out / "train" / "selected.safetensors")
+    final = state(out)
+    assert all(np.array_equal(exported[name].numpy(), final[name]) for name in final)
+    assert any(not np.array_equal(shot[name], final[name]) for name in final)
+    text = (out / "report.md").read_text()
+    assert "## Rounds" in text
+    assert "2 rounds after it" in text
+
+
+def test_clients_hand_over_bytes_and_nothing_else_from_processes_of_their_own(
+    settings: Settings, tmp_path: Path
+) -> None:
+    for isolation in ("none", "process"):
+        changes = {"federation": {"name": "local", "isolation": isolation}, "algorithm": {"name": "scaffold"}}
+        fgl.run(settings(**changes), out=tmp_path / isolation)
+    assert same(tmp_path / "none", tmp_path / "process")
+    # what a client keeps between rounds stays in its private folder
+    kept = tmp_path / "none" / "clients" / "client-00" / "private" / "rounds" / "own"
+    assert sorted(path.name for path in kept.iterdir()) == ["1.safetensors", "2.safetensors"]
+
+
+def test_a_longer_training_goes_on_from_a_shorter_one(settings: Settings, tmp_path: Path) -> None:
+    first = fgl.run(settings(rounds={"count": 1}), out=tmp_path / "grown")
+    grown = fgl.run(settings(rounds={"count": 3}), out=tmp_path / "grown")
+    at_once = fgl.run(settings(rounds={"count": 3}), out=tmp_path / "at-once")
+    assert grown["rounds"]["rounds"][0] == first["rounds"]["rounds"][0]  # its seconds too: it was not done again
+    assert same(tmp_path / "grown", tmp_path / "at-once")
+    assert [one["top1"] for one in grown["rounds"]["rounds"]] == [one["top1"] for one in at_once["rounds"]["rounds"]]
+    shorter = fgl.run(settings(rounds={"count": 2}), out=tmp_path / "grown")
+    assert len(shorter["rounds"]["rounds"]) == 2
+
+
+def test_only_what_was_asked_for_is_tested(settings: Settings, tmp_path: Path) -> None:
+    result = fgl.run(settings(rounds={"count": 3, "evaluate_every": 2}), out=tmp_path / "run")
+    assert [one["top1"] is None for one in result["rounds"]["rounds"]] == [True, False, False]
+
+
+def test_the_server_may_fine_tune_on_the_synthetic_set(settings: Settings, tmp_path: Path) -> None:
+    tuned = fgl.run(settings(rounds={"count": 1, "server_epochs": 2}), out=tmp_path / "tuned")
+    fgl.run(settings(rounds={"count": 1}), out=tmp_path / "plain")
+    assert tuned["rounds"]["rounds"][0]["server_loss"] > 0
+    assert not same(tmp_path / "tuned", tmp_path / "plain")
+    assert "fine-tuned" in (tmp_path / "tuned" / "report.md").read_text()
+
+
+def test_options_of_local_training_are_others_than_the_servers(settings: Settings, tmp_path: Path) -> None:
+    fgl.run(settings(rounds={"count": 1}), out=tmp_path / "plain")
+    fgl.run(settings(rounds={"count": 1, "local": {"lr": 1e-9, "weight_decay": 0.0}}), out=tmp_path / "still")
+    shot = load_file(tmp_path / "still" / "train" / "selected.safetensors")
+    trained = [name for name in shot if name.endswith("weight")]
+    assert all(np.allclose(state(tmp_path / "still")[name], shot[name], atol=1e-6) for name in trained)
+    assert not all(np.allclose(state(tmp_path / "plain")[name], shot[name], atol=1e-6) for name in trained)
+
+
+def test_a_share_of_the_clients_is_asked_and_not_always_the_same(settings: Settings, tmp_path: Path) -> None:
+    result = fgl.run(settings(rounds={"count": 6, "fraction": 0.34, "evaluate_every": 6}), out=tmp_path / "run")
+    asked = [tuple(one["clients"]) for one in result["rounds"]["rounds"]]
+    assert all(len(clients) == 1 for clients in asked)
+    assert len(set(asked)) > 1
+
+
+def test_who_drops_out_is_named_and_a_round_without_anybody_changes_nothing(
+    settings: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    everybody = ["client-00", "client-01", "client-02"]
+    drop = {1: ["client-01"], 2: everybody}
+    result = fgl.run(settings(rounds={"count": 2, "drop": drop}), out=tmp_path / "run")
+    first, second = result["rounds"]["rounds"]
+    assert first["clients"] == ["client-00", "client-02"]
+    assert first["dropped"] == ["client-01"]
+    assert second["clients"] == []
+    assert second["dropped"] == everybody
+    assert second["bytes_up"] == second["bytes_down"] == 0
+    assert second["top1"] == first["top1"]
+    assert "round 2: all clients dropped out" in caplog.text
+    with pytest.raises(DataError, match="in none of 2 rounds"):
+        fgl.run(settings(rounds={"count": 2, "drop": {1: everybody, 2: everybody}}), out=tmp_path / "none")
+
+
+def test_the_lot_of_a_client_follows_from_the_seed(settings: Settings, tmp_path: Path) -> None:
+    rounds = {"count": 8, "dropout": 0.5, "evaluate_every": 8}
+    one = fgl.run(settings(rounds=rounds), out=tmp_path / "one")["rounds"]["rounds"]
+    other = fgl.run(settings(rounds=rounds), out=tmp_path / "other")["rounds"]["rounds"]
+    dropped = [entry["dropped"] for entry in one]
+    assert dropped == [entry["dropped"] for entry in other]
+    assert 0 < sum(map(len, dropped)) < 24
+
+
+def test_training_that_diverges_says_where_and_keeps_the_last_good_model(settings: Settings, tmp_path: Path) -> None:
+    from transformers import AutoModelForImageClassification
+
+    out = tmp_path / "run"
+    fgl.run(settings(rounds={"count": 1}), out=out)
+    wild = {"lr": 1e30, "optimizer": "sgd", "weight_decay": 0.0, "schedule": "constant", "warmup": 0.0}
+    with pytest.raises(DivergedError, match=r"round 1: training diverged at client-00") as caught:
+        fgl.run(settings(rounds={"count": 3, "local": wild}), out=out)
+    folder = out / "rounds" / "own" / "classifier-round-0"
+    assert str(folder) in str(caught.value)
+    shot = load_file(out / "train" / "selected.safetensors")
+    kept = AutoModelForImageClassification.from_pretrained(folder).state_dict()
+    assert all(np.array_equal(kept[name].numpy(), shot[name]) for name in shot)
+
+
+def test_a_client_with_one_image_and_one_with_one_class_take_part(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fgl.plugins.partitioners.iid import IID
+
+    def divide(self: object, labels: Any, domains: Any, seed: int) -> dict[str, list[int]]:
+        first = [int(index) for index in np.flatnonzero(labels == 0)]
+        rest = [int(index) for index in np.flatnonzero(labels != 0)]
+        return {"one-class": first, "one-image": rest[:1], "others": rest[1:]}
+
+    monkeypatch.setattr(IID, "partition", divide)
+    settings_ = settings(classifier={"name": "resnet18", "image_size": 32, "batch_size": 8, "epochs": 1})
+    result = fgl.run(settings_, out=tmp_path / "run")
+    assert all(len(one["clients"]) == 3 for one in result["rounds"]["rounds"])
+    assert all(np.isfinite(array).all() for array in state(tmp_path / "run").values())
+
+
+@pytest.mark.parametrize(
+    ("rounds", "said"),
+    [
+        ({"count": -1}, "rounds.count"),
+        ({"count": 2, "fraction": 0}, "rounds.fraction"),
+        ({"count": 2, "dropout": 1.0}, "rounds.dropout"),
+        ({"count": 2, "drop": {0: ["client-00"]}}, "rounds from 1"),
+        ({"count": 2, "drop": {1: ["nobody"]}}, "nobody.*client-00"),
+        ({"count": 2, "local": {"lrr": 1}}, "rounds.local.lrr.*lr"),
+        ({"count": 2, "local": {"preset": "paper"}}, "rounds.local.preset"),
+        ({"count": 2, "server": {"lr": -1}}, "rounds.server.lr"),
+        ({"cuont": 2}, "rounds.cuont.*count"),
+    ],
+)
+def test_rounds_that_cannot_be_held_are_refused(
+    settings: Settings, tmp_path: Path, rounds: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(ConfigError, match=said):
+        fgl.run(settings(rounds=rounds), out=tmp_path / "run")
+
+
+def test_options_of_baselines_are_checked(settings: Settings, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"baselines\.fedprox\.mu"):
+        fgl.run(settings(baselines={"fedprox": {"mu": -1}}), out=tmp_path / "run")
+    with pytest.raises(ConfigError, match=r"baselines\.fedprx.*fedprox"):
+        fgl.run(settings(baselines={"fedprx": {}}), out=tmp_path / "run")
+
+
+@pytest.fixture
+def killer(settings: Settings, tmp_path: Path) -> Iterator[Killer]:
+    (tmp_path / "logs").mkdir()
+    with Killer(settings(algorithm={"name": "scaffold"}), tmp_path / "logs") as process:
+        yield process
+
+
+def test_a_killed_training_loses_no_more_than_a_round(killer: Killer, tmp_path: Path) -> None:
+    whole = killer.run(tmp_path / "whole")
+    assert whole.code == 0
+    writes = killer.log(tmp_path / "whole", "write")
+    begin = next(index for index, line in enumerate(writes) if line.endswith("1.safetensors"))
+    ends = [index for index, line in enumerate(writes) if line.endswith("state.safetensors")]
+    assert len(ends) == 2
+    # at the first client's own file, at a commit, between two, and after the last one
+    for turn, index in enumerate((begin, ends[0], ends[0] + 1, ends[1])):
+        out = tmp_path / f"killed-{index}"
+        moment = ("before", "half", "after")[turn % 3]
+        dead = killer.run(out, kill_at=index + 1, moment=moment)
+        assert dead.killed
+        again = killer.run(out)
+        assert again.code == 0
+        assert same(tmp_path / "whole", out)
+        strip = [{k: v for k, v in one.items() if k != "seconds"} for one in again.result["rounds"]["rounds"]]
+        assert strip == [{k: v for k, v in one.items() if k != "seconds"} for one in whole.result["rounds"]["rounds"]]
+        rounds = [line for line in killer.log(out, "write") if line.endswith("state.safetensors")]
+        assert len(rounds) <= 3
+
+
+def test_what_a_damaged_state_held_is_trained_again(settings: Settings, tmp_path: Path) -> None:
+    fgl.run(settings(), out=tmp_path / "run")
+    before = state(tmp_path / "run")
+    path = tmp_path / "run" / "rounds" / "own" / "state.safetensors"
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    (tmp_path / "run" / "rounds" / "own" / "model.safetensors").unlink()
+    result = fgl.run(settings(), out=tmp_path / "run")
+    assert "rounds" not in result["reused_stages"]
+    assert all(np.array_equal(before[name], array) for name, array in state(tmp_path / "run").items())
+    report = json.loads((tmp_path / "run" / "report.json").read_text())
+    assert report["rounds"]["rounds"][1]["round"] == 2

@@ -1,0 +1,141 @@
+"""Updates of a round are refused whole, by name of the rule, or accepted as they were sent."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import load, save
+
+from fgl.core import exchange
+from fgl.core.errors import (
+    DivergedError,
+    UploadChecksumError,
+    UploadError,
+    UploadFormatError,
+    UploadReplayError,
+    UploadRoundError,
+    UploadSenderError,
+    UploadShapeError,
+    UploadSizeError,
+    UploadValueError,
+    UploadWeightError,
+)
+from fgl.core.upload import METADATA, checksum
+
+MODEL = {"w": np.arange(6, dtype=np.float32).reshape(2, 3), "n": np.array(4, np.int64)}
+EXTRA = {"c": np.ones((2, 3), np.float32)}
+HEADER = exchange.Header("run", "client-1", 3, samples=12, loss=0.5)
+EXPECTED = exchange.Expected(HEADER, MODEL, {"c": (2, 3)})
+
+
+def message(**changes: Any) -> bytes:
+    """A sound update, but for `changes`: of the header, or of the arrays by their full name (None takes one out)."""
+    data = exchange.encode(HEADER, MODEL, EXTRA)
+    length = int.from_bytes(data[:8], "little")
+    metadata = json.loads(json.loads(data[8 : 8 + length])["__metadata__"][METADATA])
+    tensors = dict(load(data))
+    for key, value in changes.items():
+        if key.startswith(("model/", "extra/")):
+            tensors.pop(key, None)
+            if value is not None:
+                tensors[key] = value
+        else:
+            metadata[key] = value
+    if "checksum" not in changes:
+        metadata["checksum"] = checksum(metadata, tensors)
+    return save(tensors, {METADATA: json.dumps(metadata)})
+
+
+def test_what_is_sent_is_what_arrives() -> None:
+    update = exchange.accept(exchange.encode(HEADER, MODEL, EXTRA), EXPECTED)
+    assert (update.client_id, update.samples, update.loss) == ("client-1", 12, 0.5)
+    for name, array in MODEL.items():
+        np.testing.assert_array_equal(update.model[name], array)
+        assert update.model[name].dtype == array.dtype
+    np.testing.assert_array_equal(update.extra["c"], EXTRA["c"])
+    model, extra = exchange.received(exchange.encode(HEADER, MODEL, EXTRA))
+    assert set(model) == {"w", "n"}
+    assert set(extra) == {"c"}
+
+
+def test_equal_updates_are_equal_bytes() -> None:
+    assert exchange.encode(HEADER, MODEL, EXTRA) == exchange.encode(HEADER, dict(reversed(MODEL.items())), EXTRA)
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "said"),
+    [
+        ({"client_id": "client-2"}, UploadSenderError, "client-2"),
+        ({"client_id": 7}, UploadSenderError, "7"),
+        ({"run": "other"}, UploadReplayError, "another run"),
+        ({"round": 2}, UploadRoundError, "round 2|'2'"),
+        ({"samples": 0}, UploadWeightError, "samples"),
+        ({"samples": -5}, UploadWeightError, "samples"),
+        ({"samples": 10**12}, UploadWeightError, "samples"),
+        ({"samples": 1.5}, UploadWeightError, "samples"),
+        ({"samples": True}, UploadWeightError, "samples"),
+        ({"loss": "nan"}, UploadFormatError, "loss"),
+        ({"loss": 0.5}, UploadFormatError, "loss"),
+        ({"status": "fine"}, UploadFormatError, "status"),
+        ({"version": "0"}, UploadFormatError, "same version"),
+        ({"more": 1}, UploadFormatError, "metadata"),
+        ({"checksum": "0" * 64}, UploadChecksumError, "checksum"),
+        ({"model/w": None}, UploadShapeError, "lacks 'w'"),
+        ({"model/v": np.zeros(2, np.float32)}, UploadShapeError, "has 'v'"),
+        ({"model/w": np.zeros((3, 2), np.float32)}, UploadShapeError, "expected"),
+        ({"model/w": np.zeros((2, 3), np.float16)}, UploadShapeError, "expected"),
+        ({"model/n": np.array(4, np.int32)}, UploadShapeError, "expected"),
+        ({"model/w": np.full((2, 3), np.nan, np.float32)}, UploadValueError, "none"),
+        ({"model/w": np.full((2, 3), np.inf, np.float32)}, UploadValueError, "none"),
+        ({"model/w": np.full((2, 3), 1e30, np.float32)}, UploadValueError, "huge"),
+        ({"model/n": np.array(-1, np.int64)}, UploadValueError, "below zero"),
+        ({"extra/c": np.full((2, 3), -np.inf, np.float32)}, UploadValueError, "none"),
+        ({"extra/c": None}, UploadShapeError, "lacks 'c'"),
+    ],
+)
+def test_what_breaks_a_rule_is_refused_by_that_rule(changes: dict[str, Any], error: type, said: str) -> None:
+    with pytest.raises(error, match=said):
+        exchange.accept(message(**changes), EXPECTED)
+
+
+def test_arrays_that_belong_to_nothing_are_refused() -> None:
+    tensors = {**load(exchange.encode(HEADER, MODEL, EXTRA)), "other": np.zeros(1, np.float32)}
+    data = exchange.encode(HEADER, MODEL, EXTRA)
+    length = int.from_bytes(data[:8], "little")
+    metadata = json.loads(json.loads(data[8 : 8 + length])["__metadata__"][METADATA])
+    metadata["checksum"] = checksum(metadata, tensors)
+    with pytest.raises(UploadShapeError, match="belong to nothing"):
+        exchange.accept(save(tensors, {METADATA: json.dumps(metadata)}), EXPECTED)
+
+
+def test_an_update_that_is_too_long_is_not_even_read() -> None:
+    with pytest.raises(UploadSizeError):
+        exchange.accept(bytes(EXPECTED.max_bytes() + 1), EXPECTED)
+
+
+def test_a_client_whose_training_diverged_says_so_and_sends_no_model() -> None:
+    data = exchange.encode(HEADER, {}, {}, exchange.DIVERGED)
+    with pytest.raises(DivergedError, match="round 3.*client-1"):
+        exchange.accept(data, EXPECTED)
+
+
+def test_no_damage_passes_and_none_crashes() -> None:
+    sound = exchange.encode(HEADER, MODEL, EXTRA)
+    draw = np.random.default_rng(0)
+    for _ in range(2000):
+        data = bytearray(sound)
+        kind = draw.integers(3)
+        if kind == 0:
+            data[draw.integers(len(data))] ^= 1 << int(draw.integers(8))
+        elif kind == 1:
+            del data[draw.integers(len(data)) :]
+        else:
+            at = int(draw.integers(len(data)))
+            data[at:at] = draw.bytes(int(draw.integers(1, 9)))
+        if bytes(data) == sound:
+            continue
+        with pytest.raises(UploadError):
+            exchange.accept(bytes(data), EXPECTED)
