@@ -150,7 +150,7 @@ def _options(registry: Registry, name: str) -> set[str]:
 
 def without_labels(config: RunConfig) -> RunConfig:
     """The same on data whose classes are whatever they are called there."""
-    options = {**config.dataset.options, "labels": None, "unlisted_labels": "refuse"}
+    options = {**config.dataset.options, "class_names": None, "labels": None, "unlisted_labels": "refuse"}
     return config.model_copy(update={"dataset": Selected(name=config.dataset.name, options=options)})
 
 

@@ -60,6 +60,16 @@ def test_labels_get_class_names_in_the_order_of_the_mapping(tmp_path: Path) -> N
     assert found == {"n01440764": 0, "n02102040": 1, "n03028079": 2}
 
 
+def test_the_order_of_classes_outlives_a_mapping_that_lost_its_own() -> None:
+
+    names = {"n1": "zebra", "n2": "ant"}
+    options = ImageFolderOptions(path="x", labels=dict(reversed(names.items())))
+    again = ImageFolderOptions(**json.loads(json.dumps(options.model_dump(mode="json"), sort_keys=True)))
+    assert again.class_names == options.class_names == ["ant", "zebra"]
+    other = ImageFolderOptions(path="x", labels=names, class_names=["ant", "zebra"])
+    assert other.class_names == ["ant", "zebra"]
+
+
 def test_a_class_name_is_a_label_of_itself_and_several_labels_may_be_one_class(tmp_path: Path) -> None:
     labels = {"cat": "pet", "dog": "pet", "n1": "fox"}
     dataset = folder(tmp_path / "a", {"cat": 2, "dog": 3, "fox": 4}, labels=labels, holds="train")
@@ -166,8 +176,8 @@ def test_class_labels_of_a_hub_dataset_are_mapped_and_chosen(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"labels": {"a": "x", "b": "y"}, "class_names": ["x", "y"]}, "labels has the class names already"),
-        ({"labels": {"a": "x", "b": "x"}}, "expected two class names or more"),
+        ({"labels": {"a": "x", "b": "y"}, "class_names": ["x", "z"]}, "are not those of class_names: y, z"),
+        ({"labels": {"a": "x", "b": "x"}}, "class_names"),
         ({"unlisted_labels": "leave out"}, "given without labels"),
         ({"labels": {"a": 3, "b": "x"}}, "string"),
         ({"max_per_class": 0}, "greater than or equal to 1"),

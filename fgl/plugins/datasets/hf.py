@@ -49,7 +49,7 @@ class HuggingFace(LoadedOnce):
         image, label, domain = _columns(train, options)
         namings = {split: _naming(options.path, split, options) for split in chosen}
         raw = {split: _labels(rows, label, namings[split]) for split, rows in chosen.items()}
-        names = options.class_names or getattr(train.features[label], "names", None)
+        names = options.own_names or getattr(train.features[label], "names", None)
         class_names, labels = resolve(
             raw, names, lambda split, index: namings[split](index), f"'{options.path}'", Listed.of(options)
         )

@@ -40,7 +40,7 @@ class ImageFolder(LoadedOnce):
                 )
         class_names, labels = resolve(
             {split: found.classes for split, found in files.items()},
-            options.class_names,
+            options.own_names,
             lambda split, index: f"'{files[split].paths[index]}'",
             f"'{train_root}'",
             Listed.of(options),

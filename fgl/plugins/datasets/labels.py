@@ -42,9 +42,10 @@ def check_class_names(names: Sequence[object], where: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """The classes as the options list them. labels: label in the data → class name, in label order. leave_out: whether
-    other labels are left out, or an error. complete: whether all of the classes must be there."""
+    """The classes as the options list them. class_names: in label order. labels: label in the data → class name.
+    leave_out: whether other labels are left out, or an error. complete: whether all of the classes must be there."""
 
+    class_names: Sequence[str]
     labels: Mapping[str, str]
     leave_out: bool = False
     complete: bool = True
@@ -52,9 +53,9 @@ class Listed:
     @classmethod
     def of(cls, options: SplitOptions) -> Listed | None:
         """None where the options list no labels."""
-        if options.labels is None:
+        if options.labels is None or options.class_names is None:
             return None
-        return cls(options.labels, options.unlisted_labels == "leave out", options.holds == "all")
+        return cls(options.class_names, options.labels, options.unlisted_labels == "leave out", options.holds == "all")
 
 
 def resolve(
@@ -111,7 +112,7 @@ def _listed(
     where: str,
     listed: Listed,
 ) -> tuple[tuple[str, ...], dict[str, Labels]]:
-    class_names = check_class_names(list(dict.fromkeys(listed.labels.values())), where)
+    class_names = check_class_names(listed.class_names, where)
     position = {name: number for number, name in enumerate(class_names)}
     known = {**position, **{label: position[name] for label, name in listed.labels.items()}}
     texts = {split: [_text(label, names) for label in raw] for split, raw in splits.items()}

@@ -56,7 +56,7 @@ class Checks:
             test_fraction=options.test_fraction,
             seed=options.seed,
             holds=options.holds,
-            partial=options.class_names is not None or (options.labels is not None and options.holds != "all"),
+            partial=options.class_names is not None and (options.labels is None or options.holds != "all"),
             max_per_class=options.max_per_class,
         )
 

@@ -40,7 +40,7 @@ class Npz(LoadedOnce):
         raw = {split: _labels(arrays, name, path, len(images[split])) for split, name in splits.items()}
         namings = {split: _naming(path, name) for split, name in splits.items()}
         class_names, labels = resolve(
-            raw, options.class_names, lambda split, index: namings[split](index), f"'{path}'", Listed.of(options)
+            raw, options.own_names, lambda split, index: namings[split](index), f"'{path}'", Listed.of(options)
         )
         found = {
             split: LazyImages(_reader(pixels), labels[split], None, namings[split]) for split, pixels in images.items()

@@ -48,7 +48,8 @@ class SplitOptions(Options):
     class_names: list[str] | None = Field(
         None,
         min_length=2,
-        description="Class names in label order, where these images may lack some; the same at clients and server.",
+        description="Class names in label order, where these images may lack some, or in another order than that of "
+        "`labels`; the same at clients and server.",
     )
     labels: dict[str, str] | None = Field(
         None,
@@ -70,15 +71,29 @@ class SplitOptions(Options):
             str(key) if isinstance(key, int) and not isinstance(key, bool) else key: name for key, name in value.items()
         }
 
+    @model_validator(mode="before")
+    @classmethod
+    def _labels_order_the_classes(cls, given: Any) -> Any:
+        """A mapping loses its order in more than one format, a list does not."""
+        if not isinstance(given, dict) or not isinstance(given.get("labels"), dict) or given.get("class_names"):
+            return given
+        return {**given, "class_names": list(dict.fromkeys(given["labels"].values()))}
+
     @model_validator(mode="after")
     def _one_class_list(self) -> SplitOptions:
-        if self.labels is not None and self.class_names is not None:
-            raise ValueError("labels: got class_names beside it; labels has the class names already, in its order")
-        if self.labels is not None and len(set(self.labels.values())) < 2:
-            raise ValueError("labels: expected two class names or more")
-        if self.labels is None and self.unlisted_labels != "refuse":
-            raise ValueError("unlisted_labels: given without labels")
+        if self.labels is None:
+            if self.unlisted_labels != "refuse":
+                raise ValueError("unlisted_labels: given without labels")
+            return self
+        lost = sorted(set(self.class_names or ()) ^ set(self.labels.values()))
+        if lost:
+            raise ValueError(f"labels: its class names are not those of class_names: {', '.join(lost[:5])}")
         return self
+
+    @property
+    def own_names(self) -> list[str] | None:
+        """What the labels in the data are called, where the options say so and leave nothing to map."""
+        return self.class_names if self.labels is None else None
 
 
 class ImageFolderOptions(SplitOptions):

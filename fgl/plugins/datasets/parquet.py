@@ -29,7 +29,7 @@ class Parquet(LoadedOnce):
         columns = Columns(options.image_column, options.label_column, options.domain_column)
         raw = {split: read_split(paths, columns) for split, paths in files.items()}
         class_names, images = to_images(
-            raw, options.class_names or meta.get("class_names"), str(path), Listed.of(options)
+            raw, options.own_names or meta.get("class_names"), str(path), Listed.of(options)
         )
         origin = Origin(
             name=str(meta.get("name") or path.stem),
