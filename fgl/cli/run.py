@@ -209,8 +209,9 @@ def digest_command(run: Run) -> None:
 
 
 def _announce(out: Console, config: RunConfig, bundled: bool, folder: Path, chosen: presets.Chosen | None) -> None:
-    for line in chosen.notes() if chosen is not None else ():
-        out.print(line, style="yellow" if chosen.smoke else None, highlight=False, markup=False, soft_wrap=True)
+    if chosen is not None:
+        for line in chosen.notes():
+            out.print(line, style="yellow" if chosen.smoke else None, highlight=False, markup=False, soft_wrap=True)
     data = config.dataset.options.get("subset") or config.dataset.options.get("path") or ""
     said = " (no --dataset given: the bundled one)" if bundled and config.dataset.name == "bundled" else ""
     out.print(f"dataset {config.dataset.name} {data}{said}", highlight=False, markup=False)

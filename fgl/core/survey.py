@@ -95,7 +95,8 @@ def _by_class(images: ImageSet, info: DatasetInfo) -> dict[str, int]:
 def _kind(images: ImageSet, index: int) -> tuple[str, str, int, int]:
     """(format, mode, width, height) as stored, where the dataset can tell; else of the decoded image."""
     while isinstance(images, Subset):
-        images, index = images.base, images.indices[index]
+        index = images.indices[index]
+        images = images.base
     look = getattr(images, "kind", None)
     if look is not None:
         kind: tuple[str, str, int, int] = look(index)

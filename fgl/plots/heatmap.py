@@ -6,6 +6,7 @@ import os
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -43,7 +44,7 @@ def save_heatmap(
     counts are written into the cells where the cells are wide enough for them. The same table is the same file. Returns
     whether every letter could be drawn. Raises StoreError where the file cannot be written."""
     installed = set(font_manager.get_font_names())
-    style = {
+    style: dict[Any, Any] = {  # matplotlib's own type of it names three hundred keys
         "font.family": [name for name in FONTS if name in installed] or ["sans-serif"],
         "svg.fonttype": "none",  # names stay text, in whatever font the viewer has for their script
         "svg.hashsalt": "fgl",

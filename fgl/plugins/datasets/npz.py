@@ -96,6 +96,7 @@ def _reader(images: NDArray[np.uint8]) -> Callable[[int], bytes]:
         # PNM: a header and the pixels, so the same bytes, and the same digest, with every version of Pillow.
         pixels = images[index]
         kind = "P6" if pixels.ndim == 3 else "P5"
-        return f"{kind}\n{pixels.shape[1]} {pixels.shape[0]}\n255\n".encode() + pixels.tobytes()
+        content: bytes = pixels.tobytes()
+        return f"{kind}\n{pixels.shape[1]} {pixels.shape[0]}\n255\n".encode() + content
 
     return read
