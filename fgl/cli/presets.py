@@ -76,11 +76,15 @@ def choose(manager: Manager, config: RunConfig, flags: Mapping[str, Any], comman
 
 @contextmanager
 def explained(chosen: Chosen | None, command: str) -> Iterator[None]:
-    """Where a preset's data cannot be had from the Hub, say where else it is."""
+    """Say where else a preset's data is if the Hub does not give it, and what data fits if what was given does not."""
     from fgl.core import presets
 
     try:
         yield
+    except ClassListError as error:
+        if chosen is None:
+            raise
+        raise ClassListError(f"{error}\n  the preset {chosen.preset.name} expects: {chosen.preset.layout}") from error
     except DataError as error:
         if chosen is None or not chosen.data.own or type(error) is not DataError:
             raise

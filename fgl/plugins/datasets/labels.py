@@ -157,7 +157,8 @@ def _mismatch(
         # A near miss is told once: beside what is missing, where anything is.
         said = [f"'{label}'{'' if missing else _nearest([label], known)}" for label in surplus]
         parts.append(f"not in the list: {_some(said)}{f' (such as {example})' if example else ''}")
-    parts.append(f"the list: {_some(known)}")
+    if len(missing) < len(known):  # else it has just been told
+        parts.append(f"the list: {_some(known)}")
     return f"{where}: its labels do not match the class list: {'; '.join(parts)}"
 
 
