@@ -8,12 +8,13 @@ from typing import Annotated
 
 import typer
 
-from fgl.cli import apart, models, plugins, run
+from fgl.cli import apart, datasets, models, partition, plugins, presets, run
 from fgl.cli.common import console
 from fgl.core.errors import FGLError
 from fgl.core.manager import Manager
 
-_OWN_COMMANDS = ("run", "digest", "stages", "config", "plugins", "models", "client", "server")
+_OWN_COMMANDS = ("run", "digest", "stages", "config", "plugins", "models", "presets", "datasets", "partition", "client",
+                 "server")  # fmt: skip
 
 
 def build(manager: Manager) -> typer.Typer:
@@ -29,9 +30,16 @@ def build(manager: Manager) -> typer.Typer:
     app.command("run")(run.run_command)
     app.command("stages")(run.stages_command)
     app.command("digest")(run.digest_command)
+    app.command("partition")(partition.partition_command)
     groups: tuple[tuple[str, str, dict[str, Callable[..., None]]], ...] = (
         ("config", "Look at configurations.", {"show": run.config_show}),
         ("plugins", "Look at plugins.", {"list": plugins.plugins_list, "show": plugins.plugins_show}),
+        (
+            "presets",
+            "Experiments that are ready by name.",
+            {"list": presets.list_command, "show": presets.show_command},
+        ),
+        ("datasets", "Look at data.", {"check": datasets.check_command}),
         (
             "models",
             "Foundation models on this machine.",

@@ -42,6 +42,8 @@ Skip = Annotated[bool, typer.Option("--skip-bad-images", help="Leave out images 
 Out = Annotated[Path | None, typer.Option(metavar="DIR", help="Run directory; an unfinished run there is completed.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress, no table; errors only.")]
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
+PresetName = Annotated[str | None, typer.Option("--preset", metavar="NAME", help="An experiment: fgl presets list.")]
+Smoke = Annotated[bool, typer.Option("--smoke", help="The preset in about a minute, on stand-in data if need be.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout and nothing else.")]
 
 
@@ -55,9 +57,10 @@ NO_FLAGS: dict[str, Any] = dict.fromkeys(
 def resolve(
     manager: Manager, config: str | None, flags: dict[str, Any], below: Sequence[dict[str, Any]] = ()
 ) -> tuple[RunConfig, set[str]]:
-    """`below`, then YAML, then flags, then --set, over the defaults; and the top-level keys that any of them gave.
+    """`below` and a preset, then YAML, then flags, then --set, over the defaults; and the top-level keys that any gave.
 
     Raises ConfigError with every problem of all three."""
+    from fgl.cli import presets
     from fgl.core import config as configuration
     from fgl.core.config import expand, read_yaml, set_option
 
@@ -83,6 +86,7 @@ def resolve(
             problems += error.problems
     # One layer with the flags: `--set partition.name=iid --clients 2` selects and sets, in whatever order.
     layers.append(merged(layer, extra))
+    layers = [*presets.layers(manager, flags, layers), *layers]
     source = config or "the configuration"
     try:
         resolved = configuration.resolve(layers, manager.registry, source)

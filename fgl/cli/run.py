@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fgl.cli import presets
 from fgl.cli.common import (
     NO_FLAGS,
     Aggregator,
@@ -23,12 +24,14 @@ from fgl.cli.common import (
     Json,
     Out,
     Partition,
+    PresetName,
     Quiet,
     Rounds,
     Run,
     Seed,
     Set,
     Skip,
+    Smoke,
     Strategy,
     console,
     interruptible,
@@ -47,6 +50,8 @@ if TYPE_CHECKING:
 
 def run_command(
     config: ConfigFile = None,
+    preset: PresetName = None,
+    smoke: Smoke = False,
     generator: Generator = None,
     prompt_strategy: Strategy = None,
     aggregator: Aggregator = None,
@@ -84,20 +89,27 @@ def run_command(
         return
     manager = Manager.load()
     resolved, keys = resolve(manager, config, given)
+    chosen = presets.choose(manager, resolved, given, "fgl run")
+    if chosen is not None:
+        resolved = chosen.config
     folder = out if out is not None else fresh_folder()
-    with stdout_to_stderr(), interruptible(folder):
+    with stdout_to_stderr(), interruptible(folder), presets.explained(chosen, "fgl run"):
         if not quiet:
-            _announce(console(), resolved, "dataset" not in keys, folder)
+            _announce(console(), resolved, "dataset" not in keys, folder, chosen)
         if dry_run:
             result = _dry_run(manager, resolved)
         else:
             with shown(quiet) as progress:
                 result = run_session(open_session(resolved, manager, RunDir(folder), progress))
+    if chosen is not None:
+        result["preset"] = chosen.summary()
     if not dry_run:
         show_result(result, resolved, as_json, quiet)
     elif as_json:
         print(json.dumps(result, ensure_ascii=False))
     else:
+        for line in chosen.notes() if chosen is not None else ():
+            print(line)
         for key, value in result["dry_run"].items():
             print(f"{key.replace('_', ' ')}: {value}")
         print("everything fits; nothing was computed or written")
@@ -119,6 +131,8 @@ def show_result(result: dict[str, Any], config: RunConfig, as_json: bool, quiet:
         plain = Console(width=None if sys.stdout.isatty() else 150)
         plain.print(result_table(rows(result), result["result"]["selected"]["images"]))
         for line in (f"contact sheets: {folder}/sheets/", f"report:         {folder}/report.md, {folder}/report.json"):
+            plain.print(line, soft_wrap=True, highlight=False, markup=False)
+        for line in result["preset"]["notes"] if "preset" in result else ():
             plain.print(line, soft_wrap=True, highlight=False, markup=False)
 
 
@@ -167,6 +181,8 @@ def stages_command(
 
 def config_show(
     config: ConfigFile = None,
+    preset: PresetName = None,
+    smoke: Smoke = False,
     generator: Generator = None,
     prompt_strategy: Strategy = None,
     aggregator: Aggregator = None,
@@ -195,7 +211,10 @@ def digest_command(run: Run) -> None:
     print(digest(run))
 
 
-def _announce(out: Console, config: RunConfig, bundled: bool, folder: Path) -> None:
+def _announce(out: Console, config: RunConfig, bundled: bool, folder: Path, chosen: presets.Chosen | None) -> None:
+    if chosen is not None:
+        for line in chosen.notes():
+            out.print(line, style="yellow" if chosen.smoke else None, highlight=False, markup=False, soft_wrap=True)
     data = config.dataset.options.get("subset") or config.dataset.options.get("path") or ""
     said = " (no --dataset given: the bundled one)" if bundled and config.dataset.name == "bundled" else ""
     out.print(f"dataset {config.dataset.name} {data}{said}", highlight=False, markup=False)

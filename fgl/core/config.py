@@ -185,7 +185,7 @@ DEFAULTS: dict[str, Any] = {
 }
 CONTROLS = ("class-list", "fedavg", "local", "public", "pooled")
 PROMPTS_CONTROL = "prompts:"
-_DATASETS = ("bundled", "hf", "parquet", "imagefolder")  # have a short form of their own, see `expand`
+_DATASETS = ("bundled", "hf", "npz", "parquet", "imagefolder")  # have a short form of their own, see `expand`
 _ORDER = (
     "dataset", "partition", "prompt_strategy", "upload", "aggregator", "generator", "synthesis", "classifier",
     "rounds", "algorithm", "federation", "executor",
@@ -234,8 +234,8 @@ def set_option(layer: dict[str, Any], assignment: str) -> None:
 
 
 def expand(family: str, value: str) -> dict[str, Any]:
-    """A component's short form: its name; for datasets also `bundled:NAME`, `hf:ID`, `parquet:PATH`, `imagefolder:PATH`
-    or a path, whose kind is read off what lies there."""
+    """A component's short form: its name; for datasets also `bundled:NAME`, `hf:ID`, `parquet:PATH`, `npz:PATH`,
+    `imagefolder:PATH` or a path, whose kind is read off what lies there."""
     if family != "dataset":
         return {"name": value}
     if value in _DATASETS:
@@ -246,14 +246,15 @@ def expand(family: str, value: str) -> dict[str, Any]:
     if colon and name in _DATASETS:
         return {"name": name, "path": rest}
     path = Path(value).expanduser()
+    file = "npz" if path.suffix == ".npz" else "parquet"
     if path.is_file():
-        return {"name": "parquet", "path": value}
+        return {"name": file, "path": value}
     if path.is_dir():
         if any((path / marker).exists() for marker in ("dataset_info.json", "dataset_dict.json")):
             return {"name": "hf", "path": value}
         return {"name": "parquet" if any(path.glob("*.parquet")) else "imagefolder", "path": value}
     if value.startswith((".", "~", "/")):  # a path that is not there: the dataset says what is there instead
-        return {"name": "parquet" if value.endswith(".parquet") else "imagefolder", "path": value}
+        return {"name": file if path.suffix in (".npz", ".parquet") else "imagefolder", "path": value}
     return {"name": value}
 
 

@@ -9,6 +9,7 @@ FGLError                     1
  │   └─ MissingExtraError        the plugin needs an extra that is not installed
  ├─ DataError                4   a dataset cannot be read, or does not hold what it should
  │   ├─ BadImageError            one image cannot be decoded; names it
+ │   ├─ ClassListError           the data's classes are not the ones that were asked for
  │   └─ PartitionError           the samples cannot be divided as asked
  ├─ UploadError              5   an upload is refused; `rule` says by which rule
  │   ├─ ClientFailedError        answer: the client did not send one
@@ -91,6 +92,10 @@ class DataError(FGLError):
 
 
 class BadImageError(DataError):
+    pass
+
+
+class ClassListError(DataError):
     pass
 
 

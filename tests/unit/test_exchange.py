@@ -118,7 +118,7 @@ def test_an_update_that_is_too_long_is_not_even_read() -> None:
 
 def test_a_client_whose_training_diverged_says_so_and_sends_no_model() -> None:
     data = exchange.encode(HEADER, {}, {}, exchange.DIVERGED)
-    with pytest.raises(DivergedError, match="round 3.*client-1"):
+    with pytest.raises(DivergedError, match=r"round 3.*client-1"):
         exchange.accept(data, EXPECTED)
 
 

@@ -11,13 +11,23 @@ import pytest
 # pydantic is not among them: typer imports it by itself where it is installed.
 HEAVY = (
     "torch", "diffusers", "transformers", "datasets", "huggingface_hub", "numpy", "pyarrow", "PIL", "skimage", "scipy",
-    "yaml", "safetensors", "torchmetrics", "accelerate", "rich.progress",
+    "yaml", "safetensors", "torchmetrics", "accelerate", "rich.progress", "matplotlib",
 )  # fmt: skip
 
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["run", "--help"], ["plugins", "list"], ["plugins", "--help"], ["models", "--help"], ["--version"]],
+    [
+        ["--help"],
+        ["run", "--help"],
+        ["plugins", "list"],
+        ["plugins", "--help"],
+        ["models", "--help"],
+        ["--version"],
+        ["presets", "--help"],
+        ["datasets", "check", "--help"],
+        ["partition", "--help"],
+    ],
     ids=" ".join,
 )
 def test_help_and_lists_import_nothing_heavy(arguments: list[str]) -> None:
@@ -58,3 +68,18 @@ except SystemExit as stop:
 assert not {"torch", "diffusers", "transformers", "datasets"} & set(sys.modules)
 """
     subprocess.run([sys.executable, "-c", source], capture_output=True, check=True)
+
+
+def test_presets_are_listed_and_partitions_counted_without_torch_and_matplotlib() -> None:
+    for arguments in (["presets", "list"], ["partition", "--quiet"]):
+        source = f"""
+import sys
+sys.argv = ["fgl", *{arguments!r}]
+from fgl.cli import main
+try:
+    main()
+except SystemExit as stop:
+    assert not stop.code
+assert not {{"torch", "diffusers", "transformers", "datasets", "matplotlib"}} & set(sys.modules)
+"""
+        subprocess.run([sys.executable, "-c", source], capture_output=True, check=True)

@@ -39,6 +39,9 @@ def adopt(model: UNet2DConditionModel, state: dict[str, Tensor]) -> None:
         raise ValueError(f"weights of another UNet: missing {missing}, surplus {surplus}")
 
 
+_ADAMW = ("embedding.weight", "positional_embedding", "conv_in", "conv_out")
+
+
 class Optimizer:
     """Muon (Jordan et al. 2024) for the matrices inside the networks, AdamW for everything else.
 

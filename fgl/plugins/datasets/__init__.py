@@ -28,6 +28,12 @@ def fgl_datasets() -> list[Component]:
             summary="a parquet file, or a folder with train.parquet and test.parquet",
         ),
         Component(
+            name="npz",
+            target="fgl.plugins.datasets.npz:Npz",
+            options="fgl.plugins.datasets.options:NpzOptions",
+            summary="one .npz file of arrays, as MedMNIST is published",
+        ),
+        Component(
             name="hf",
             target="fgl.plugins.datasets.hf:HuggingFace",
             options="fgl.plugins.datasets.options:HuggingFaceOptions",

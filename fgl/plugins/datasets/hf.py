@@ -11,7 +11,7 @@ import datasets
 
 from fgl.core.errors import BadImageError, DataError
 from fgl.plugins.datasets.images import LazyImages
-from fgl.plugins.datasets.labels import RawLabels, resolve
+from fgl.plugins.datasets.labels import Listed, RawLabels, resolve
 from fgl.plugins.datasets.loaded import Checks, Loaded, LoadedOnce, Origin, assemble
 from fgl.plugins.datasets.options import HuggingFaceOptions
 from fgl.plugins.datasets.paths import existing
@@ -49,8 +49,10 @@ class HuggingFace(LoadedOnce):
         image, label, domain = _columns(train, options)
         namings = {split: _naming(options.path, split, options) for split in chosen}
         raw = {split: _labels(rows, label, namings[split]) for split, rows in chosen.items()}
-        names = options.class_names or getattr(train.features[label], "names", None)
-        class_names, labels = resolve(raw, names, lambda split, index: namings[split](index), f"'{options.path}'")
+        names = options.own_names or getattr(train.features[label], "names", None)
+        class_names, labels = resolve(
+            raw, names, lambda split, index: namings[split](index), f"'{options.path}'", Listed.of(options)
+        )
         found = {
             split: LazyImages(
                 _reader(rows, image, namings[split]), labels[split], _domains(rows, domain), namings[split]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ class LazyImages:
     """An ImageSet over anything that yields encoded bytes: a column of a table, or files on disk.
 
     read: sample position → encoded bytes, empty where there are none. labels: int64 [n]. domains: n names or None.
-    naming: sample position → what a person would call it.
+    naming: sample position → what a person would call it. A label of -1: a sample that `assemble` leaves out.
     """
 
     read: Callable[[int], bytes]
@@ -39,6 +40,20 @@ class LazyImages:
 
     def name(self, index: int) -> str:
         return self.naming(index)
+
+    def kind(self, index: int) -> tuple[str, str, int, int]:
+        """(format, mode, width, height) of one sample as it is stored, from its header: what `image` hides."""
+        with Image.open(io.BytesIO(self.read(index))) as image:
+            return image.format or "", image.mode, image.width, image.height
+
+    def select(self, rows: Sequence[int]) -> LazyImages:
+        """The samples at `rows`, in that order."""
+        return LazyImages(
+            lambda index: self.read(rows[index]),
+            self.labels[np.asarray(rows, dtype=np.int64)],
+            None if self.domains is None else [self.domains[row] for row in rows],
+            lambda index: self.naming(rows[index]),
+        )
 
 
 def from_files(files: Sequence[Path], labels: Sequence[int], domains: Sequence[str] | None) -> LazyImages:

@@ -38,7 +38,8 @@ class Origin:
 class Checks:
     """How to treat the samples. decode: whether every image is decoded now. test_fraction: of each class, held out
     where there is no test split; None makes a missing test split an error. holds: "all", or the one split that the
-    samples are. partial: whether the samples may lack classes, all but one included."""
+    samples are. partial: whether the samples may lack classes, all but one included. max_per_class: samples
+    of each class and domain to take from each split, None for all."""
 
     decode: bool = True
     skip_bad_images: bool = False
@@ -46,6 +47,7 @@ class Checks:
     seed: int = 0
     holds: str = "all"
     partial: bool = False
+    max_per_class: int | None = None
 
     @classmethod
     def of(cls, options: SplitOptions) -> Checks:
@@ -54,7 +56,8 @@ class Checks:
             test_fraction=options.test_fraction,
             seed=options.seed,
             holds=options.holds,
-            partial=options.class_names is not None,
+            partial=options.class_names is not None and (options.labels is None or options.holds != "all"),
+            max_per_class=options.max_per_class,
         )
 
 
@@ -89,11 +92,11 @@ class LoadedOnce(ABC):
 def assemble(origin: Origin, class_names: tuple[str, ...], found: Mapping[str, LazyImages], checks: Checks) -> Loaded:
     """Check, hold out and digest.
 
-    class_names: checked already (`labels.check_class_names`). found: split → its images, labels in range. Raises
-    BadImageError for unreadable images (unless they are skipped), DataError for a split without images or training data
-    of a single class.
+    class_names: checked already (`labels.check_class_names`). found: split → its images, labels in range, or -1 for
+    images that are left out. Raises BadImageError for unreadable images (unless they are skipped), DataError for a
+    split without images or training data of a single class.
     """
-    found = only(found, checks.holds)
+    found = {split: _taken(images, checks) for split, images in only(found, checks.holds).items()}
     kept: dict[str, list[int]] = {}
     hashes: dict[str, list[bytes]] = {}
     bad: list[BadImageError] = []
@@ -157,6 +160,21 @@ def only(found: Mapping[str, LazyImages], holds: str) -> dict[str, LazyImages]:
         return {"train": found["train"]}
     rest = {split: part for split, part in found.items() if split != "train"}
     return {"test": found["train"], **rest} if "test" not in rest else rest
+
+
+def _taken(images: LazyImages, checks: Checks) -> LazyImages:
+    """Without what is left out, and within max_per_class: before anything is read, so that it costs nothing."""
+    rows = np.flatnonzero(images.labels >= 0).tolist()
+    if checks.max_per_class is not None:
+        rng = np.random.default_rng(checks.seed)
+        groups: dict[tuple[int, str], list[int]] = {}
+        for row in rows:
+            domain = images.domains[row] if images.domains is not None else ""
+            groups.setdefault((int(images.labels[row]), domain), []).append(row)
+        rows = sorted(
+            row for key in sorted(groups) for row in rng.permutation(groups[key])[: checks.max_per_class].tolist()
+        )
+    return images if len(rows) == len(images) else images.select(rows)
 
 
 def _survey(images: LazyImages, decoding: bool) -> tuple[list[int], list[bytes], list[BadImageError]]:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 
 from fgl.core.options import Options
 
+_LIMIT = (
+    "Most images of each class, and of each domain in it, that are taken from each split, drawn by `seed`; null for "
+    "all. For trying something out: no other image is opened."
+)
 _SKIP = "Leave out images that cannot be decoded, and list them, instead of stopping at them."
 
 
@@ -21,6 +25,8 @@ class BundledOptions(Options):
     skip_bad_images: bool = Field(
         False, description="Use a damaged copy of the data without its unreadable images, instead of refusing it."
     )
+    max_per_class: int | None = Field(None, ge=1, description=_LIMIT)
+    seed: int = Field(0, ge=0, description="Seed of what max_per_class takes; unused without it.")
 
 
 class SplitOptions(Options):
@@ -32,7 +38,7 @@ class SplitOptions(Options):
         lt=1,
         description="Fraction (0 to 1) of each class held out as the test split, where the data brings no test split.",
     )
-    seed: int = Field(0, ge=0, description="Seed of that hold-out; unused where the data brings a test split.")
+    seed: int = Field(0, ge=0, description="Seed of that hold-out, and of what max_per_class takes.")
     skip_bad_images: bool = Field(False, description=_SKIP)
     holds: Literal["all", "train", "test"] = Field(
         "all",
@@ -42,8 +48,52 @@ class SplitOptions(Options):
     class_names: list[str] | None = Field(
         None,
         min_length=2,
-        description="Class names in label order, where these images may lack some; the same at clients and server.",
+        description="Class names in label order, where these images may lack some, or in another order than that of "
+        "`labels`; the same at clients and server.",
     )
+    labels: dict[str, str] | None = Field(
+        None,
+        description="Label in the data (a folder's name, a text, a number) to class name, in label order; several "
+        "labels may be one class, and a class name is a label of itself. The data must have all of the classes, unless "
+        "`holds` says that it is a part.",
+    )
+    unlisted_labels: Literal["refuse", "leave out"] = Field(
+        "refuse", description="What becomes of images whose label `labels` does not name."
+    )
+    max_per_class: int | None = Field(None, ge=1, description=_LIMIT)
+
+    @field_validator("labels", mode="before")
+    @classmethod
+    def _yaml_reads_digits_as_numbers(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        return {
+            str(key) if isinstance(key, int) and not isinstance(key, bool) else key: name for key, name in value.items()
+        }
+
+    @model_validator(mode="before")
+    @classmethod
+    def _labels_order_the_classes(cls, given: Any) -> Any:
+        """A mapping loses its order in more than one format, a list does not."""
+        if not isinstance(given, dict) or not isinstance(given.get("labels"), dict) or given.get("class_names"):
+            return given
+        return {**given, "class_names": list(dict.fromkeys(given["labels"].values()))}
+
+    @model_validator(mode="after")
+    def _one_class_list(self) -> SplitOptions:
+        if self.labels is None:
+            if self.unlisted_labels != "refuse":
+                raise ValueError("unlisted_labels: given without labels")
+            return self
+        lost = sorted(set(self.class_names or ()) ^ set(self.labels.values()))
+        if lost:
+            raise ValueError(f"labels: its class names are not those of class_names: {', '.join(lost[:5])}")
+        return self
+
+    @property
+    def own_names(self) -> list[str] | None:
+        """What the labels in the data are called, where the options say so and leave nothing to map."""
+        return self.class_names if self.labels is None else None
 
 
 class ImageFolderOptions(SplitOptions):
@@ -67,6 +117,15 @@ class ParquetOptions(SplitOptions):
     label_column: str = Field("label", description="Column of labels: integers from 0, or class names.")
     domain_column: str | None = Field(
         None, description="Column of domain names; where it is not given, `domain` is used if there is one."
+    )
+
+
+class NpzOptions(SplitOptions):
+    """Arrays in one .npz file, as MedMNIST has them."""
+
+    path: str = Field(
+        min_length=1,
+        description="A .npz file with train_images and train_labels, and test_ (or val_) likewise where there are any.",
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from fgl.core.errors import DataError
+from fgl.plugins.datasets.labels import Listed
 from fgl.plugins.datasets.loaded import Checks, Loaded, LoadedOnce, Origin, assemble
 from fgl.plugins.datasets.options import ParquetOptions
 from fgl.plugins.datasets.paths import existing
@@ -27,7 +28,9 @@ class Parquet(LoadedOnce):
         meta = read_meta(path.with_name("meta.json") if path.is_file() else path / "meta.json")
         columns = Columns(options.image_column, options.label_column, options.domain_column)
         raw = {split: read_split(paths, columns) for split, paths in files.items()}
-        class_names, images = to_images(raw, options.class_names or meta.get("class_names"), str(path))
+        class_names, images = to_images(
+            raw, options.own_names or meta.get("class_names"), str(path), Listed.of(options)
+        )
         origin = Origin(
             name=str(meta.get("name") or path.stem),
             licence=str(meta.get("licence") or "not stated"),

@@ -6,8 +6,6 @@ import difflib
 import hashlib
 from pathlib import Path
 
-import numpy as np
-
 from fgl.core.errors import DataError
 from fgl.plugins.datasets.images import LazyImages
 from fgl.plugins.datasets.loaded import Checks, Loaded, LoadedOnce, Origin, assemble
@@ -55,7 +53,12 @@ class Bundled(LoadedOnce):
             origin,
             class_names,
             images,
-            Checks(decode=bool(damaged), skip_bad_images=options.skip_bad_images),
+            Checks(
+                decode=bool(damaged),
+                skip_bad_images=options.skip_bad_images,
+                max_per_class=options.max_per_class,
+                seed=options.seed,
+            ),
         )
 
 
@@ -67,10 +70,4 @@ def _of_domains(images: LazyImages, wanted: list[str], known: list[str], name: s
             close = difflib.get_close_matches(domain, known, n=1)
             hint = f"did you mean '{close[0]}'? " if close else ""
             raise DataError(f"{name} has no domain '{domain}'; {hint}(domains: {', '.join(known)})")
-    rows = [index for index, domain in enumerate(images.domains) if domain in wanted]
-    return LazyImages(
-        lambda index: images.read(rows[index]),
-        images.labels[np.asarray(rows, dtype=np.int64)],
-        [images.domains[row] for row in rows],
-        lambda index: images.naming(rows[index]),
-    )
+    return images.select([index for index, domain in enumerate(images.domains) if domain in wanted])

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from fgl.core.errors import DataError
 from fgl.plugins.datasets.images import LazyImages
-from fgl.plugins.datasets.labels import RawLabels, resolve
+from fgl.plugins.datasets.labels import Listed, RawLabels, resolve
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,15 +82,17 @@ def read_split(files: Sequence[Path], columns: Columns) -> RawTable:
 
 
 def to_images(
-    raw: Mapping[str, RawTable], names: Sequence[object] | None, where: str
+    raw: Mapping[str, RawTable], names: Sequence[object] | None, where: str, listed: Listed | None = None
 ) -> tuple[tuple[str, ...], dict[str, LazyImages]]:
-    """Class names and images of each split. names: class names that the data states, over those in the files."""
+    """Class names and images of each split. names: class names that the data states, over those in the files.
+    listed: see `labels.resolve`."""
     stated = names if names is not None else next(iter(raw.values())).class_names
     class_names, labels = resolve(
         {split: table.labels for split, table in raw.items()},
         stated,
         lambda split, index: raw[split].naming(index),
         where,
+        listed,
     )
     return class_names, {
         split: LazyImages(_reader(table.images), labels[split], table.domains, table.naming)

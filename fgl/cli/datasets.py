@@ -1,0 +1,85 @@
+"""`fgl datasets check`: is the data what a run, or a preset, expects?"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from fgl.cli import presets
+from fgl.cli.common import (
+    NO_FLAGS,
+    ConfigFile,
+    Dataset,
+    Json,
+    PresetName,
+    Quiet,
+    Set,
+    resolve,
+    shown,
+    stdout_to_stderr,
+)
+from fgl.core.errors import DataError
+from fgl.core.manager import Manager
+
+_COMMAND = "fgl datasets check"
+_SIZES = 5  # sizes of images that are listed
+
+
+def check_command(
+    config: ConfigFile = None,
+    preset: PresetName = None,
+    dataset: Dataset = None,
+    set_: Set = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Open the data and count it: splits, classes, domains, sizes, broken images. Exit code 0 only where it fits."""
+    from fgl.core.survey import survey
+
+    flags = {**NO_FLAGS, "preset": preset, "dataset": dataset, "set_": set_}
+    manager = Manager.load()
+    resolved, _ = resolve(manager, config, flags)
+    chosen = presets.choose(manager, resolved, flags, _COMMAND)
+    with stdout_to_stderr(), shown(quiet or as_json) as progress, presets.explained(chosen, _COMMAND):
+        found = survey(resolved, manager, None if chosen is None else chosen.preset, progress)
+    if as_json:
+        print(json.dumps(found, ensure_ascii=False))
+    elif not quiet:
+        _print(found)
+    if not found["fits"]:
+        what = f"the preset {preset}" if preset else "a run"
+        raise DataError("\n".join([f"the data does not fit {what}:", *(f"  {text}" for text in found["problems"])]))
+    if not quiet and not as_json:
+        print(f"it fits the preset {preset}" if preset else "it can be read, and every class is in both splits")
+
+
+def _print(found: dict[str, Any]) -> None:
+    splits, preset = found["splits"], found["preset"]
+    about = found["dataset"]
+    print(f"dataset   {about['name']} ({about['kind']}), {about['source']}")
+    said = f"; of the preset: {preset['licence']}" if preset is not None else ""
+    print(f"licence   {found['licence']}{said}")
+    print("images    " + ", ".join(f"{name} {split['images']:,}" for name, split in splits.items()))
+    print(f"kinds     {_listed(found['kinds'])}")
+    print(f"sizes     {_listed(found['sizes'])}")
+    print(f"broken    {len(found['unreadable'])}\n")
+    head = ["class", *splits, *(f"train:{domain}" for domain in found["domains"])]
+    rows = [head]
+    for name in found["class_names"]:
+        counts = [split["by_class"][name] for split in splits.values()]
+        counts += [splits["train"]["by_domain"][domain][name] for domain in found["domains"]]
+        rows.append([name, *(f"{count:,}" for count in counts)])
+    widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
+    for row in rows:
+        cells = [
+            f"{row[0]:<{widths[0]}}",
+            *(f"{cell:>{width}}" for cell, width in zip(row[1:], widths[1:], strict=True)),
+        ]
+        print("  ".join(cells))
+    print()
+
+
+def _listed(counts: dict[str, int]) -> str:
+    named = [f"{name} {count:,}" for name, count in list(counts.items())[:_SIZES]]
+    rest = len(counts) - _SIZES
+    return ", ".join(named) + (f", and {rest:,} others" if rest > 0 else "")

@@ -1,0 +1,34 @@
+"""Drawings of what fgl counts. matplotlib, of the extra `plots`, is imported when one is drawn and not before."""
+
+from __future__ import annotations
+
+import os
+from importlib.util import find_spec
+from pathlib import Path
+
+from fgl.core.errors import ConfigError, MissingExtraError, Problem
+
+SUFFIXES = (".png", ".svg")
+
+
+def check(path: Path, option: str) -> None:
+    """Raises ConfigError or MissingExtraError where a drawing could not be saved at `path`: before the work that leads
+    to it. option: what to call it, such as "--plot"."""
+    problem = _problem(path)
+    if problem:
+        raise ConfigError([Problem(option, repr(str(path)), problem)], "the command line")
+    if find_spec("matplotlib") is None:
+        raise MissingExtraError(f"{option} needs matplotlib, not installed: pip install 'fgl[plots]'")
+
+
+def _problem(path: Path) -> str:
+    folder = path.expanduser().parent
+    if path.suffix.lower() not in SUFFIXES:
+        return f"expected a file that ends in {' or '.join(SUFFIXES)}"
+    if path.expanduser().is_dir():
+        return "it is a folder; expected a file in it"
+    if not folder.is_dir():
+        return f"there is no folder {folder.absolute()}; make it first, or choose another"
+    if not os.access(path.expanduser() if path.expanduser().exists() else folder, os.W_OK):
+        return "it cannot be written: no permission"
+    return ""
