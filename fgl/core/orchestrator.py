@@ -62,7 +62,7 @@ def execute(session: Session) -> dict[str, Any]:
     """All stages; those already committed from the same inputs are reused."""
     config = session.config
     save_config(session.run, config)
-    session.run.write_json(session.run.path("environment.json"), _environment(session))
+    session.run.write_json(session.run.path("environment.json"), environment(session))
     clients, divided, partition_digest = clients_of(session)
     rounds.check(config.rounds, clients)
     here = not session.apart
@@ -162,7 +162,7 @@ def clients_of(session: Session) -> tuple[Sequence[str], dict[str, list[int]], s
     return list(divided), {name: rows for name, rows in divided.items() if name not in out}, digest
 
 
-def _environment(session: Session) -> dict[str, Any]:
+def environment(session: Session) -> dict[str, Any]:
     plugins = [
         {"plugin": status.name, "distribution": status.distribution, "version": status.version}
         for status in session.manager.statuses

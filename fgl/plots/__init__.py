@@ -17,8 +17,13 @@ def check(path: Path, option: str) -> None:
     problem = _problem(path)
     if problem:
         raise ConfigError([Problem(option, repr(str(path)), problem)], "the command line")
+    need(option)
+
+
+def need(what: str) -> None:
+    """Raises MissingExtraError where nothing can be drawn. what: the option or command that draws."""
     if find_spec("matplotlib") is None:
-        raise MissingExtraError(f"{option} needs matplotlib, not installed: pip install 'fgl[plots]'")
+        raise MissingExtraError(f"{what} needs matplotlib, not installed: pip install 'fgl[plots]'")
 
 
 def _problem(path: Path) -> str:

@@ -53,7 +53,7 @@ class Point:
                 term = hook.loss(model, torch.zeros(1, 3, 1, 1), model.w[None], torch.zeros(1, dtype=torch.int64))  # type: ignore[index]
                 value = value if term is None else value + term
             optimizer.zero_grad()
-            value.backward()
+            value.backward()  # type: ignore[no-untyped-call]
             if hook is not None:
                 hook.gradients(model, self.lr)
             optimizer.step()
@@ -136,7 +136,7 @@ class AlgorithmContract:
         )
 
     def test_it_starts_from_the_model_that_it_is_given(self) -> None:
-        model = {"w": np.array([3.0, -1.0], np.float32), "count": np.array(7, np.int64)}
+        model: dict[str, Array] = {"w": np.array([3.0, -1.0], np.float32), "count": np.array(7, np.int64)}
         state = self.federation().start(model)
         assert state.trained == ("w",)
         for name, array in model.items():

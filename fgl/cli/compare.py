@@ -1,0 +1,280 @@
+"""`fgl compare` and `fgl sweep`: methods side by side, and options one after the other, over several seeds."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fgl.cli import presets
+from fgl.cli.common import (
+    Aggregator,
+    Beta,
+    Classifier,
+    Clients,
+    ConfigFile,
+    Dataset,
+    Device,
+    Generator,
+    Images,
+    Json,
+    Partition,
+    PresetName,
+    Quiet,
+    Set,
+    Skip,
+    Smoke,
+    Strategy,
+    console,
+    interruptible,
+    resolve,
+    shown,
+    stdout_to_stderr,
+)
+from fgl.core.manager import Manager
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from fgl.core.comparison import Method
+
+METHODS = "fgl,fgl-5round,fedavg,fedprox,scaffold,fedadam,local,centralized,class-list"
+Methods = Annotated[
+    str,
+    typer.Option(
+        metavar="A,B,…",
+        help="fgl, fgl-Nround, fgl-Nround-tuned, a federated algorithm, local, centralized, class-list.",
+    ),
+]
+Seeds = Annotated[int, typer.Option(metavar="N", min=1, max=1000, help="Number of seeds.")]
+FirstSeed = Annotated[int, typer.Option(metavar="S", min=0, help="The first of them.")]
+FederatedRounds = Annotated[
+    int, typer.Option(metavar="N", min=1, max=100_000, help="Rounds of the federated algorithms.")
+]
+Folder = Annotated[Path, typer.Option(metavar="DIR", help="Where runs and results go; what is there is reused.")]
+
+
+def compare_command(
+    config: ConfigFile = None,
+    preset: PresetName = None,
+    smoke: Smoke = False,
+    methods: Methods = METHODS,
+    seeds: Seeds = 3,
+    first_seed: FirstSeed = 0,
+    rounds: FederatedRounds = 200,
+    generator: Generator = None,
+    prompt_strategy: Strategy = None,
+    aggregator: Aggregator = None,
+    classifier: Classifier = None,
+    dataset: Dataset = None,
+    clients: Clients = None,
+    partition: Partition = None,
+    beta: Beta = None,
+    images_per_class: Images = None,
+    device: Device = None,
+    skip_bad_images: Skip = False,
+    set_: Set = None,
+    out: Folder = Path("runs/compare"),
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Compare methods on the same split, model, seeds and test images: a table and two figures."""
+    given = {**locals(), "rounds": None, "seed": None}
+    from fgl import plots
+    from fgl.core import comparison
+
+    plots.need("fgl compare")
+    manager = Manager.load()
+    resolved, _ = resolve(manager, config, given)
+    chosen = presets.choose(manager, resolved, given, "fgl compare")
+    if chosen is not None:
+        resolved = chosen.config
+    wanted = comparison.parse(methods.replace(" ", "").split(","), rounds, manager, resolved)
+    with (
+        stdout_to_stderr(), interruptible(out), shown(quiet) as progress, presets.explained(chosen, "fgl compare")
+    ):  # fmt: skip
+        found: dict[int, Any] = {}
+        for seed in range(first_seed, first_seed + seeds):
+
+            def announce(method: Method, seed: int = seed) -> None:
+                if not quiet:
+                    console().print(f"seed {seed}: {method.title}", highlight=False, markup=False)
+
+            one = resolved.model_copy(update={"seed": seed})
+            found[seed] = comparison.run_seed(one, wanted, manager, out / f"seed-{seed}", progress, announce)
+        summary = comparison.write(out, resolved, wanted, found)
+        _draw(out, summary, wanted, found)
+    _show(summary, out, as_json, quiet)
+
+
+def sweep_command(
+    config: ConfigFile = None,
+    preset: PresetName = None,
+    smoke: Smoke = False,
+    ablation: Annotated[
+        str | None, typer.Option(metavar="NAME", help="One of the paper's ablations; --ablation list shows them.")
+    ] = None,
+    over: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="family.option=A,B,…", help="Values of an option; repeat it for a grid of several options."
+        ),
+    ] = None,
+    methods: Methods = "fgl",
+    seeds: Seeds = 3,
+    first_seed: FirstSeed = 0,
+    rounds: FederatedRounds = 200,
+    generator: Generator = None,
+    prompt_strategy: Strategy = None,
+    aggregator: Aggregator = None,
+    classifier: Classifier = None,
+    dataset: Dataset = None,
+    clients: Clients = None,
+    partition: Partition = None,
+    beta: Beta = None,
+    images_per_class: Images = None,
+    device: Device = None,
+    skip_bad_images: Skip = False,
+    set_: Set = None,
+    out: Folder = Path("runs/sweep"),
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Run methods over the values of one or more options: a table and a figure."""
+    given = {**locals(), "rounds": None, "seed": None}
+    from fgl import plots
+    from fgl.core import comparison, sweeping
+
+    if ablation == "list":
+        for name, known in sweeping.ablations().items():
+            print(f"{name:<20} {known.title} ({len(known.cells)} settings)")
+        return
+    plots.need("fgl sweep")
+    manager = Manager.load()
+    cells = sweeping.cells(ablation, over or ())
+    # every cell is checked before the first is run
+    ready = []
+    for cell in cells:
+        flags = {**given, "set_": [*(set_ or ()), *cell.assignments]}
+        resolved, _ = resolve(manager, config, flags, [dict(cell.layer)] if cell.layer else [])
+        chosen = presets.choose(manager, resolved, flags, "fgl sweep")
+        ready.append((cell, resolved if chosen is None else chosen.config))
+    wanted = comparison.parse(methods.replace(" ", "").split(","), rounds, manager, ready[0][1])
+    rows = []
+    with stdout_to_stderr(), interruptible(out), shown(quiet) as progress:
+        for cell, resolved in ready:
+            found: dict[int, Any] = {}
+            for seed in range(first_seed, first_seed + seeds):
+
+                def announce(method: Method, seed: int = seed, name: str = cell.name) -> None:
+                    if not quiet:
+                        console().print(f"{name}, seed {seed}: {method.title}", highlight=False, markup=False)
+
+                one = resolved.model_copy(update={"seed": seed})
+                folder = out / cell.folder / f"seed-{seed}"
+                found[seed] = comparison.run_seed(one, wanted, manager, folder, progress, announce)
+            rows.append({"setting": cell.name, "values": cell.values, "seeds": found,
+                         "methods": comparison.summarise(wanted, found)})  # fmt: skip
+        summary = sweeping.write(out, cells, rows)
+        _draw_sweep(out, wanted, rows)
+    if as_json:
+        print(json.dumps(summary, ensure_ascii=False))
+    elif not quiet:
+        _print(_sweep_table(rows), [f"results: {out}/sweep.md, {out}/sweep.json", f"figure:  {out}/sweep.png, .svg"])
+
+
+def _draw(out: Path, summary: Mapping[str, Any], methods: Sequence[Method], found: Mapping[int, Any]) -> None:
+    from fgl.plots.curves import save_curves
+
+    what = f"{summary['dataset']}, {summary['seeds']} seed{'s' * (summary['seeds'] > 1)}"
+    for name, column, axis in (
+        ("rounds", 0, "communication rounds"),
+        ("bytes", 2, "bytes sent, all clients both ways"),
+    ):
+        save_curves(
+            [out / f"accuracy-{name}{suffix}" for suffix in (".png", ".svg")],
+            _lines(methods, found, column), f"Top-1 on real test images: {what}", (axis, "top-1"), log=name == "bytes",
+        )  # fmt: skip
+
+
+def _lines(methods: Sequence[Method], found: Mapping[int, Any], column: int) -> list[Any]:
+    """One line a method. Where seeds differ in bytes, by a header's length, the mean stands for them."""
+    from fgl.plots.curves import Line
+
+    lines = []
+    for method in methods:
+        curves = [found[seed][method.name]["curve"] for seed in found]
+        if not curves[0]:
+            level = [found[seed][method.name]["top1"] for seed in found]
+            lines.append(Line(method.title, [(0, level)], level=True))
+            continue
+        points = []
+        for index in range(min(map(len, curves))):
+            x = sum(curve[index][column] for curve in curves) / len(curves)
+            points.append((x, [curve[index][1] for curve in curves]))
+        lines.append(Line(method.title, points))
+    return lines
+
+
+def _show(summary: dict[str, Any], out: Path, as_json: bool, quiet: bool) -> None:
+    if as_json:
+        print(json.dumps(summary, ensure_ascii=False))
+    elif not quiet:
+        lines = [
+            f"results: {out}/compare.md, {out}/compare.json",
+            f"figures: {out}/accuracy-rounds.png, {out}/accuracy-bytes.png, and .svg",
+        ]
+        _print(_table(summary), lines)
+
+
+def _print(table: Table, lines: Sequence[str]) -> None:
+    from rich.console import Console
+
+    plain = Console(width=None if sys.stdout.isatty() else 160)
+    plain.print(table)
+    for line in lines:
+        plain.print(line, soft_wrap=True, highlight=False, markup=False)
+
+
+def _table(summary: dict[str, Any]) -> Table:
+    from rich.table import Table
+
+    from fgl.core.comparison import cells_of
+
+    table = Table(title=f"Top-1 on real test images, mean ± standard deviation over {summary['seeds']} seeds",
+                  title_justify="left")  # fmt: skip
+    for index, name in enumerate(("", "top-1", "best round", "less fgl's (95 %)", "bytes", "seconds", "reaches fgl")):
+        table.add_column(name, justify="left" if not index else "right")
+    for row in summary["methods"]:
+        table.add_row(*cells_of(row))
+    return table
+
+
+def _sweep_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    from rich.table import Table
+
+    from fgl.core.comparison import spread
+
+    table = Table(title="Top-1 on real test images, mean ± standard deviation over seeds", title_justify="left")
+    table.add_column("setting")
+    for one in rows[0]["methods"]:
+        table.add_column(one["title"], justify="right")
+    for row in rows:
+        table.add_row(row["setting"], *(spread(one["top1"], one["seeds"]) for one in row["methods"]))
+    return table
+
+
+def _draw_sweep(out: Path, methods: Sequence[Method], rows: Sequence[Mapping[str, Any]]) -> None:
+    from fgl.plots.curves import Line, save_curves
+
+    lines = [
+        Line(method.title, [(index, [one[method.name]["top1"] for one in row["seeds"].values()])
+                            for index, row in enumerate(rows)])
+        for method in methods
+    ]  # fmt: skip
+    save_curves([out / "sweep.png", out / "sweep.svg"], lines, "Top-1 on real test images", ("setting", "top-1"),
+                names=[row["setting"] for row in rows])  # fmt: skip

@@ -1,0 +1,84 @@
+"""Lines over rounds, bytes or an option's values, with the spread over seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from fgl.core.errors import StoreError
+
+# Okabe and Ito (2008): eight colours that are told apart with any colour vision. Yellow is too pale for lines.
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+_MARKERS = "osD^vP*X"
+_DOTS = 150  # an inch
+
+
+@dataclass(frozen=True)
+class Line:
+    """One method. points: (x, one value a seed) in order of x; a single one is drawn as a marker. level: whether the
+    value holds for every x, such as a model that no round changes."""
+
+    label: str
+    points: Sequence[tuple[float, Sequence[float]]]
+    level: bool = False
+
+
+def save_curves(
+    paths: Sequence[Path], lines: Sequence[Line], title: str, axes: tuple[str, str], log: bool = False,
+    names: Sequence[str] = (),
+) -> None:  # fmt: skip
+    """Draw means with bands of one standard deviation (n - 1) into each path, whose suffix says how. log: x on a log
+    scale. names: of x = 0, 1, …, where it is no number. Values are fractions, shown in percent. Raises StoreError."""
+    with mpl.rc_context({"svg.hashsalt": "fgl", "svg.fonttype": "none"}):
+        figure = _draw(lines, title, axes, log, names)
+        for path in paths:
+            part = path.with_name(f".{path.name}.part")
+            # no date and no version: the same figures are the same file
+            unsaid = {"Date": None} if path.suffix.lower() == ".svg" else {"Software": None}
+            try:
+                figure.savefig(part, format=path.suffix.lower().lstrip("."), dpi=_DOTS, metadata=unsaid)
+                part.replace(path)
+            except OSError as error:
+                part.unlink(missing_ok=True)
+                raise StoreError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def _draw(lines: Sequence[Line], title: str, names: tuple[str, str], log: bool, ticks: Sequence[str]) -> Figure:
+    figure = Figure(figsize=(8.0, 4.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    if log:
+        axes.set_xscale("log")
+    for index, line in enumerate(lines):
+        colour, marker = _COLOURS[index % len(_COLOURS)], _MARKERS[index % len(_MARKERS)]
+        x = [point[0] for point in line.points]
+        mean = np.array([float(np.mean(point[1])) for point in line.points])
+        std = np.array([float(np.std(point[1], ddof=1)) if len(point[1]) > 1 else 0.0 for point in line.points])
+        if line.level:
+            axes.axhline(mean[0], color=colour, linestyle="--", linewidth=1.2, label=line.label)
+            axes.axhspan(mean[0] - std[0], mean[0] + std[0], color=colour, alpha=0.12, linewidth=0)
+        elif len(x) == 1:
+            axes.errorbar(x, mean, yerr=std, color=colour, marker=marker, capsize=3, linestyle="", label=line.label)
+        else:
+            every = max(1, len(x) // 12)
+            axes.plot(x, mean, color=colour, marker=marker, markevery=every, markersize=4, linewidth=1.4,
+                      label=line.label)  # fmt: skip
+            axes.fill_between(x, mean - std, mean + std, color=colour, alpha=0.15, linewidth=0)
+    if ticks:
+        axes.set_xticks(range(len(ticks)), ticks, rotation=0 if max(map(len, ticks)) < 9 else 30)
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    axes.set_xlabel(names[0])
+    axes.set_ylabel(names[1])
+    axes.set_title(title, fontsize=10)
+    axes.grid(color="0.9", linewidth=0.6)
+    legend = axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
+    for text in (*axes.get_xticklabels(), axes.title, *legend.get_texts()):
+        text.set_parse_math(False)  # a name with two dollar signs is no formula
+    return figure
