@@ -58,6 +58,7 @@ def prepare(payload: bytes, progress: Progress | None = None) -> bytes:
         device=asked["device"],
         private=private,
         note=note,
+        domains=site.domains,
     )
     prompts = _ask(site, context)
     if not prompts:
@@ -119,7 +120,10 @@ class Site:
     def __init__(self, config: RunConfig, manager: Manager, device: str, data: str) -> None:
         self.config = config
         dataset = _dataset(json.dumps([config.dataset.name, config.dataset.options], sort_keys=True), data)
-        self.class_names: tuple[str, ...] = dataset.info().class_names
+        info = dataset.info()
+        self.class_names: tuple[str, ...] = info.class_names
+        # A client with data of its own does not see which domains there are elsewhere.
+        self.domains: tuple[str, ...] | None = info.domains if config.upload.clients is None else None
         self.train = dataset.split("train")
         if self.train is None:
             raise DataError("the dataset has no train split: there is nothing that a client could hold")

@@ -52,7 +52,10 @@ class Partitioner(Protocol):
 
 
 class PromptStrategy(Protocol):
-    """Turns a client's images into prompts. Runs at the client: it may look at the images."""
+    """Turns a client's images into prompts. Runs at the client: it may look at the images.
+
+    One that has a method `check(info: DatasetInfo) -> None` too is asked by it before a run begins. It raises FGLError
+    where its options cannot work with the dataset's classes and domains; it opens no image and loads no weights."""
 
     def prompts(self, context: ClientContext) -> list[Prompt]:
         """At least one prompt for each class that the client holds."""

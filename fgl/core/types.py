@@ -341,7 +341,8 @@ class ClientContext:
     seed: of this client and round, for strategies that sample. device: where a strategy's own models run. private: the
     folder for what the client keeps and nobody else sees, None where there is none; it may not exist yet. note: called
     with a kind and a count of what the client should know of, such as ("scrubbed_names", 3); totals lie in the private
-    summary.json and may be shown, so a kind says nothing of the data itself."""
+    summary.json and may be shown, so a kind says nothing of the data itself. domains: all that any client may have,
+    None where this one knows its own alone."""
 
     client_id: str
     images: ImageSet
@@ -352,6 +353,7 @@ class ClientContext:
     device: str = "cpu"
     private: Path | None = None
     note: Callable[[str, int], None] = _unheard
+    domains: tuple[str, ...] | None = None
 
 
 class Checkpoint(Protocol):

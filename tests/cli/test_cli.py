@@ -101,6 +101,27 @@ def test_a_control_that_does_not_fit_the_data_is_said_before_anything_runs(
     assert not (tmp_path / "run").exists()
 
 
+def test_a_dry_run_reads_the_whole_prompts_file(fgl: Callable[..., Said], tmp_path: Path) -> None:
+    path = tmp_path / "prompts.csv"
+    path.write_text("class,prompt\nriver,a river\nriwer,another\nriver,\n")
+    arguments = ["--prompt-strategy", "prompts-file", "--set", f"prompt_strategy.path={path}"]
+    said = fgl("run", "--dry-run", *arguments)
+    assert said.code == 4
+    assert "line 3: class: unknown 'riwer': did you mean 'river'?" in said.err
+    assert "line 4: prompt: is empty" in said.err
+    path.write_text("class,prompt\nriver,a river\n")
+    assert fgl("run", "--dry-run", *arguments).code == 0
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_dry_run_builds_the_captioner_that_is_here(fgl: Callable[..., Said], captioner: Path, writer: Path) -> None:
+    arguments = ["run", "--dry-run", "--prompt-strategy", "caption", "--set"]
+    assert fgl(*arguments, f"prompt_strategy.model={captioner}").code == 0
+    said = fgl(*arguments, f"prompt_strategy.model={writer}")
+    assert said.code == 6
+    assert "expected a folder or Hub id of a model that captions images" in said.err
+
+
 def test_a_classifier_that_cannot_be_built_is_said_before_anything_runs(
     fgl: Callable[..., Said], tmp_path: Path
 ) -> None:
