@@ -352,6 +352,27 @@ def test_lines_that_are_damaged_or_torn_are_as_if_not_there(context, options, co
     assert sum(counted) == 13 + 9, "what was written behind the torn line is lost"
 
 
+def test_half_of_a_character_is_cleaned_away_before_it_is_kept(context, options, counted):
+    captions = ["a boat \ud83d under a bridge"] * 8 + ["a bird \udc00in the sky"] * 5
+    keep(context, options, captions)
+    data = (context.private / FILE).read_text(encoding="utf-8")
+    assert "?" not in data
+    assert "\\u" not in data
+    first = Caption(options).prompts(context)
+    assert [p.text for p in first] == [
+        "river, a boat under a bridge, real world images, high resolution.",
+        "airplane, a bird in the sky, real world images, high resolution.",
+    ]
+    assert counted == []
+    cache = CaptionCache(None, "model")
+    cache.add({"image": "a\ud800dog"})
+    assert cache["image"] == "a dog", "a run that goes on would read another text than the one that wrote it"
+    # one that an earlier version escaped
+    path = context.private / FILE
+    path.write_text(data.replace("a boat ", "a boat \\ud83d"))
+    assert Caption(options).prompts(context) == first
+
+
 def test_a_folder_that_cannot_be_written_is_said(context, options, tmp_path):
     context.private.mkdir()
     (context.private / FILE).mkdir()
