@@ -172,7 +172,10 @@ class Federation(Protocol):
     def call(
         self, client_ids: Sequence[str], task: str, payload: Callable[[str], bytes], progress: Progress
     ) -> Iterator[tuple[str, bytes | Failure]]:
-        """Run `task` at each client. payload: what to send to a client. Replies come in the order of the ids."""
+        """Run `task` at each client. payload: what to send to a client. Replies come in the order of the ids.
+
+        Of what a client's task raises, only the message of an FGLError may cross, as the reason of a Failure: the task
+        has cleared it. Everything else, its output included, stays in the client's own log."""
 
 
 class Executor(Protocol):

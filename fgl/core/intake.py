@@ -76,7 +76,8 @@ class Encoding:
 
     def embeddings(self, accepted: ClientUpload, expected: upload.Expected) -> bytes:
         """The upload of the same prompts in fp32, byte for byte what the client would have sent."""
-        arrays, indices = self.encoder.encode(accepted.prompts)
+        arrays, indices = client.encode_once_warned(self.encoder, accepted.prompts)
+        client.warn_of_cuts(self.encoder, accepted.prompts, accepted.client_id, expected.class_names, quote=False)
         sender = upload.Sender(accepted.client_id, accepted.round, expected.class_names, expected.run)
         return upload.encode(sender, expected.declaration, "fp32", accepted.prompts, arrays, indices)
 

@@ -19,7 +19,19 @@ if TYPE_CHECKING:
     Pixels = NDArray[np.uint8]
     Labels = NDArray[np.int64]
 
-API_VERSION = 1
+API_VERSION = 2
+API_CHANGES: Mapping[int, Mapping[str, str]] = {
+    2: {
+        "generator": "Synthesizer.synthesize yields Painted and no arrays, Synthesizer has notes(), Encoder has "
+        "truncated(), Generator has encoding() and rounding()",
+        "classifier": "Classifier has check(), and fit keeps to FitContext.checkpoint",
+        "aggregator": "arrays of an upload are Rows: numpy.asarray(array) makes all rows of one",
+        "federation": "the reason of a Failure crosses to the server: no message of an error that a client has not "
+        "cleared belongs in it",
+    }
+}
+"""Version of the interface → family → what plugins of that family have to do otherwise. Families that are not named
+take plugins of the version before."""
 
 FAMILIES = {
     "dataset": "fgl_datasets",
@@ -400,7 +412,8 @@ class StageContext:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A client that did not answer a federation's call, and why."""
+    """A client that did not answer a federation's call, and why, as far as the server may know: the message of an
+    FGLError of the task, which has been cleared for that, or words of the federation's own."""
 
     client_id: str
     reason: str
