@@ -29,6 +29,7 @@ from fgl.cli.common import (
     Set,
     Skip,
     Strategy,
+    check_folder,
     console,
     interruptible,
     resolve,
@@ -83,6 +84,7 @@ def run_command(
     manager = Manager.load()
     resolved, keys = resolve(manager, config, given)
     folder = out if out is not None else fresh_folder()
+    check_folder("--out", folder)
     with stdout_to_stderr(), interruptible(folder):
         if not quiet:
             _announce(console(), resolved, "dataset" not in keys, folder)
@@ -96,8 +98,10 @@ def run_command(
     elif as_json:
         print(json.dumps(result, ensure_ascii=False))
     else:
+        from fgl.core.report import words
+
         for key, value in result["dry_run"].items():
-            print(f"{key.replace('_', ' ')}: {value}")
+            print(f"{key.replace('_', ' ')}: {words(value)}")
         print("everything fits; nothing was computed or written")
 
 

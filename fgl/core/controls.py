@@ -78,7 +78,7 @@ def real(session: Session, name: str, divided: Mapping[str, list[int]], partitio
         kept = session.run.checkpoints(stage_of(name), digest)
         model = session.classifier.fit(data, None, training.context(session, f"train on {name} data", kept))
         score = training.score(session, model, "last")
-        return entry(name, score, images=len(data), note=f"{len(data)} real images: the {split} split"), []
+        return entry(name, score, images=len(data), note=f"{len(data):,} real images: the {split} split"), []
 
     return _stage(session, name, inputs_of(session, name, partition_digest, ""), work)
 
@@ -113,8 +113,11 @@ def federated(
                 for label in score["per_class"]
             },
         }
-        fedavg = entry("fedavg", score, bytes_=sent, images=len(data), note=f"{epochs} local epochs, model both ways")
-        alone = entry("local", mean, images=len(data), note=f"the same models, {epochs} epochs, before averaging")
+        said = (
+            "" if epochs is None else f"{epochs} local epoch{'s' * (epochs != 1)}, "
+        )  # another algorithm may have none
+        fedavg = entry("fedavg", score, bytes_=sent, images=len(data), note=f"{said}model both ways")
+        alone = entry("local", mean, images=len(data), note=f"the same models, {said}before averaging")
         alone["per_client"] = {client: one["top1"] for client, one in local.items()}
         return {"fedavg": fedavg, "local": alone}, []
 

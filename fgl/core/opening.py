@@ -65,7 +65,13 @@ def _check_files(config: RunConfig, manager: Manager) -> None:
     names = manager.options("prompt_strategy", config.prompt_strategy).files()
     missing = [name for name in names if not Path(name).expanduser().exists()]
     if missing:
-        raise ConfigError([Problem("prompt_strategy", repr(name), "there is no such file") for name in missing])
+        keys = {str(value): f".{option}" for option, value in config.prompt_strategy.options.items()}
+        raise ConfigError(
+            [
+                Problem(f"prompt_strategy{keys.get(name, '')}", repr(name), "there is no such file; expected its path")
+                for name in missing
+            ]
+        )
 
 
 def _check_prompts(config: RunConfig, manager: Manager, info: DatasetInfo) -> None:
