@@ -71,7 +71,7 @@ def test_a_run_leaves_a_folder_that_explains_every_number(settings: Run, tmp_pat
     for name in CLASSES:
         assert name in text
     prose = text.partition("## Configuration")[0]
-    assert not re.search(r"None|True|False|[{}]|\['|\d\.0\b", prose), "Python's words for a person"
+    assert not re.search(r"None|True|False|[{}]|\['|\d\.0\b(?!%)", prose), "Python's words for a person"
     assert "- size of an image (height × width): 16 × 16 pixels" in prose
     assert re.search(r"^- parameters: text encoder [\d,]+, unet [\d,]+, vae [\d,]+, total [\d,]+$", prose, re.M)
     assert len(list((out / "sheets").glob("*.png"))) == 3
