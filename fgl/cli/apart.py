@@ -16,6 +16,7 @@ from fgl.cli.common import (
     Quiet,
     Run,
     Set,
+    check_folder,
     console,
     interruptible,
     resolve,
@@ -46,6 +47,12 @@ def prepare_command(
     resolved, _ = resolve(manager, config, {**NO_FLAGS, "set_": set_, "device": device})
     file = out if out is not None else Path(f"{client}.safetensors")
     folder = private if private is not None else Path(f"{client}.private")
+    check_folder("--private", folder)
+    check_folder("--out", file.parent)
+    if file.is_dir():
+        raise ConfigError(
+            [Problem("--out", str(file), "expected the path of a file; this is a folder")], "the command line"
+        )
     with stdout_to_stderr(), shown(as_json) as progress:
         summary = prepare_file(resolved, manager, client, file, folder, progress)
     if as_json:

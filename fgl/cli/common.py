@@ -97,6 +97,14 @@ def resolve(
     return resolved, {str(key) for layer in layers for key in layer}
 
 
+def check_folder(option: str, folder: Path) -> None:
+    """Raises ConfigError where `folder` can be none, because a file is there or above it."""
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not there.is_dir():
+        expected = f"expected a folder, or a path where there is nothing yet; {there} is a file"
+        raise ConfigError([Problem(option, str(folder), expected)], "the command line")
+
+
 def merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
     """Both layers as one; where both say something, the one above."""
     result = dict(below)

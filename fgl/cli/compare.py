@@ -29,6 +29,7 @@ from fgl.cli.common import (
     Skip,
     Smoke,
     Strategy,
+    check_folder,
     console,
     interruptible,
     resolve,
@@ -94,6 +95,7 @@ def compare_command(
     if chosen is not None:
         resolved = chosen.config
     wanted = comparison.parse(methods.replace(" ", "").split(","), rounds, manager, resolved)
+    check_folder("--out", out)
     with (
         stdout_to_stderr(), interruptible(out), shown(quiet) as progress, presets.explained(chosen, "fgl compare")
     ):  # fmt: skip
@@ -164,6 +166,7 @@ def sweep_command(
         chosen = presets.choose(manager, resolved, flags, "fgl sweep")
         ready.append((cell, resolved if chosen is None else chosen.config))
     wanted = comparison.parse(methods.replace(" ", "").split(","), rounds, manager, ready[0][1])
+    check_folder("--out", out)
     rows = []
     with stdout_to_stderr(), interruptible(out), shown(quiet) as progress:
         for cell, resolved in ready:

@@ -33,6 +33,7 @@ from fgl.cli.common import (
     Skip,
     Smoke,
     Strategy,
+    check_folder,
     console,
     interruptible,
     resolve,
@@ -93,6 +94,7 @@ def run_command(
     if chosen is not None:
         resolved = chosen.config
     folder = out if out is not None else fresh_folder()
+    check_folder("--out", folder)
     with stdout_to_stderr(), interruptible(folder), presets.explained(chosen, "fgl run"):
         if not quiet:
             _announce(console(), resolved, "dataset" not in keys, folder, chosen)
@@ -108,10 +110,12 @@ def run_command(
     elif as_json:
         print(json.dumps(result, ensure_ascii=False))
     else:
+        from fgl.core.report import words
+
         for line in chosen.notes() if chosen is not None else ():
             print(line)
         for key, value in result["dry_run"].items():
-            print(f"{key.replace('_', ' ')}: {value}")
+            print(f"{key.replace('_', ' ')}: {words(value)}")
         print("everything fits; nothing was computed or written")
 
 

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
+import traceback
 from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,17 +16,23 @@ from typing import TYPE_CHECKING, Any
 from fgl.core import upload
 from fgl.core.codecs import TEXT
 from fgl.core.config import RunConfig, resolve
-from fgl.core.errors import BrokenPluginError, DataError, FGLError, UploadError
+from fgl.core.errors import BrokenPluginError, ClientFailedError, DataError, FGLError, UploadError, told
 from fgl.core.manager import Manager
+from fgl.core.registry import changed
 from fgl.core.store import RunDir
 from fgl.core.types import ClientContext, ImageSet, Progress, Prompt, Silent, Subset
 
 if TYPE_CHECKING:
     from fgl.core.contracts import Encoder, Generator
-    from fgl.core.types import Declaration
+    from fgl.core.types import Array, Declaration
 
-PREPARE = "fgl.core.client:prepare"
+PREPARE = "fgl.core.client:answer"
 ROUND = 0
+ERROR = "error.txt"
+"""In the private folder: why the client could not answer, for its own people."""
+
+log = logging.getLogger(__name__)
+_SHOWN = 60  # characters of a prompt that a warning quotes
 
 
 def request(config: RunConfig, client_id: str, round_number: int, private: Path, device: str, data: str) -> bytes:
@@ -32,6 +42,26 @@ def request(config: RunConfig, client_id: str, round_number: int, private: Path,
         {"config": config.to_dict(), "client_id": client_id, "round": round_number, "private": str(private),
          "device": device, "data": data}
     ).encode()  # fmt: skip
+
+
+def answer(payload: bytes) -> bytes:
+    """`prepare`, as a federation calls it."""
+    asked = json.loads(payload)
+    return guarded(lambda: prepare(payload), asked["client_id"], Path(asked["private"]))
+
+
+def guarded(work: Callable[[], bytes], client_id: str, private: Path) -> bytes:
+    """A client's work, as a federation calls it. What this raises crosses to the server: ClientFailedError, which says
+    of what class the client's error was and nothing more. Its message, which may name files, goes to the client's log
+    and private folder."""
+    try:
+        return work()
+    except Exception as error:
+        log.error("%s: %s", client_id, error if isinstance(error, FGLError) else repr(error))
+        with suppress(OSError, FGLError):  # a full disk is not to hide what happened
+            text = "".join(traceback.format_exception(error))
+            RunDir(private).write(private / ERROR, text.encode(errors="replace"))
+        raise ClientFailedError(f"{told(error)}; the message is in the client's log and its private {ERROR}") from None
 
 
 def prepare(payload: bytes, progress: Progress | None = None) -> bytes:
@@ -52,12 +82,13 @@ def prepare(payload: bytes, progress: Progress | None = None) -> bytes:
         client_id=client_id,
         images=site.samples(client_id),
         class_names=site.class_names,
-        encode=lambda prompts: site.encoder.encode(prompts)[0],
+        encode=lambda prompts: encode_once_warned(site.encoder, prompts)[0],
         seed=client_seed(site.config.seed, client_id, round_number),
         progress=progress or Silent(),
         device=asked["device"],
         private=private,
         note=note,
+        domains=site.domains,
     )
     prompts = _ask(site, context)
     if not prompts:
@@ -68,11 +99,12 @@ def prepare(payload: bytes, progress: Progress | None = None) -> bytes:
     if options.codec == TEXT:
         data = upload.encode_texts(sender, prompts)
     else:
-        arrays, indices = site.encoder.encode(prompts)
-        if cut := site.encoder.truncated(prompts):
+        arrays, indices = encode_once_warned(site.encoder, prompts)
+        if cut := warn_of_cuts(site.encoder, prompts, client_id, site.class_names, quote=True):
             note("prompts_truncated", cut)
         data = upload.encode(sender, site.declaration, options.codec, prompts, arrays, indices)
     _keep(private, prompts, data, notes)
+    (private / ERROR).unlink(missing_ok=True)
     return data
 
 
@@ -108,6 +140,58 @@ def _ask(site: Site, context: ClientContext) -> list[Prompt]:
         raise BrokenPluginError(f"prompt strategy {name!r} raised {type(error).__name__}: {error}") from error
 
 
+def encode_once_warned(encoder: Encoder, prompts: Sequence[Prompt]) -> tuple[Mapping[str, Array], Mapping[str, Array]]:
+    """`encoder.encode`, where `warn_of_cuts` will say, or has said, what is cut: an encoder may warn with every call,
+    and cannot say whose prompts they are."""
+    if not truncated(encoder, prompts):
+        return encoder.encode(prompts)
+    its_log, filter_ = logging.getLogger(type(encoder).__module__), _AsInfo()
+    its_log.addFilter(filter_)
+    try:
+        return encoder.encode(prompts)
+    finally:
+        its_log.removeFilter(filter_)
+
+
+def warn_of_cuts(
+    encoder: Encoder, prompts: Sequence[Prompt], whose: str, class_names: Sequence[str], quote: bool
+) -> int:
+    """How many of the prompts the encoder cuts; a warning says so once, with one of them. whose: for the warning.
+    quote: whether it may say what the prompt is."""
+    count = truncated(encoder, prompts)
+    if count:
+        low, high = 0, len(prompts)
+        while high - low > 1:  # halved, so that each prompt is looked at twice at most
+            middle = (low + high) // 2
+            low, high = (low, middle) if truncated(encoder, prompts[low:middle]) else (middle, high)
+        example = prompts[low]
+        text = example.text if len(example.text) <= _SHOWN else f"{example.text[:_SHOWN]}…"
+        said = f" ({text!r})" if quote else ""
+        log.warning(
+            "%s: %d of %d prompts are longer than the text encoder takes, and their ends are cut, such as one of class "
+            "%r%s: put what matters first, or shorten them",
+            whose, count, len(prompts), class_names[example.class_id], said,
+        )  # fmt: skip
+    return count
+
+
+def truncated(encoder: Encoder, prompts: Sequence[Prompt]) -> int:
+    """`encoder.truncated`. Raises BrokenPluginError for an encoder of a plugin from before there was such a method."""
+    if not hasattr(encoder, "truncated"):
+        name = f"{type(encoder).__module__}.{type(encoder).__qualname__}"
+        raise BrokenPluginError(f"{name} has no method truncated: {changed('generator', 1)}")
+    return encoder.truncated(prompts)
+
+
+class _AsInfo(logging.Filter):
+    """Makes information of warnings."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.levelno == logging.WARNING:
+            record.levelno, record.levelname = logging.INFO, "INFO"
+        return record.levelno > logging.INFO or logging.getLogger(record.name).isEnabledFor(logging.INFO)
+
+
 def client_seed(run_seed: int, client_id: str, round_number: int) -> int:
     digest = hashlib.sha256(f"{run_seed}/client/{client_id}/{round_number}".encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
@@ -119,7 +203,10 @@ class Site:
     def __init__(self, config: RunConfig, manager: Manager, device: str, data: str) -> None:
         self.config = config
         dataset = _dataset(json.dumps([config.dataset.name, config.dataset.options], sort_keys=True), data)
-        self.class_names: tuple[str, ...] = dataset.info().class_names
+        info = dataset.info()
+        self.class_names: tuple[str, ...] = info.class_names
+        # A client with data of its own does not see which domains there are elsewhere.
+        self.domains: tuple[str, ...] | None = info.domains if config.upload.clients is None else None
         self.train = dataset.split("train")
         if self.train is None:
             raise DataError("the dataset has no train split: there is nothing that a client could hold")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator
@@ -65,7 +66,7 @@ class UploadOptions(Options):
 class SynthesisOptions(Options):
     """What the server makes of the conditionings."""
 
-    images_per_class: int = Field(160, ge=1, description="images to synthesize for each class")
+    images_per_class: int = Field(160, ge=1, le=10_000_000, description="images to synthesize for each class")
     shard_size: int = Field(500, ge=1, description="images in a shard: the unit of batching, work and commit")
     validation_fraction: float = Field(
         0.1, ge=0, lt=1, description="share of each class's synthetic images kept aside to select the checkpoint"
@@ -196,20 +197,52 @@ _PLAIN: dict[str, type[Options]] = {"upload": UploadOptions, "synthesis": Synthe
 def read_yaml(path: Path) -> dict[str, Any]:
     """Raises ConfigError that names the file and, for a syntax error, the line."""
     try:
-        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+        loaded = _load_yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError([Problem(str(path), "no such file", "expected a YAML file")], "the command line") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(
-            [Problem(str(path), " ".join(str(error).split()), "expected YAML text")], str(path)
-        ) from error
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        reason = f"{_yaml_reason(error)}; expected YAML text"
+        raise ConfigError([Problem(str(path), "", reason)], str(path)) from error
     if loaded is None:
         return {}
     if not isinstance(loaded, dict):
-        raise ConfigError(
-            [Problem(str(path), type(loaded).__name__, "expected a mapping of keys to values")], str(path)
-        )
+        raise ConfigError([Problem(str(path), shown(loaded), "expected a mapping of keys to values")], str(path))
     return loaded
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which a key that is there twice is an error, and a date is text: no option takes any, some take names."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            said = (key.tag, key.value if isinstance(key, yaml.ScalarNode) else id(key))
+            if said in seen:
+                raise yaml.MarkedYAMLError(problem=f"the key {key.value!r} is there twice", problem_mark=key.start_mark)
+            seen.add(said)
+        return super().construct_mapping(node, deep)
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+def _load_yaml(text: str) -> Any:
+    """Raises YAMLError, ValueError (a number that is none) or RecursionError."""
+    return yaml.load(text, _Loader)
+
+
+def _yaml_reason(error: BaseException) -> str:
+    """Without what libraries and Python add for programmers."""
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        return f"line {error.problem_mark.line + 1}, column {error.problem_mark.column + 1}: {error.problem}"
+    if isinstance(error, UnicodeDecodeError):
+        return f"the byte {error.object[error.start]:#04x} at {error.start}, which is not UTF-8"
+    if isinstance(error, OSError):
+        return (error.strerror or str(error)).lower()
+    return "brackets in brackets beyond measure" if isinstance(error, RecursionError) else " ".join(str(error).split())
 
 
 def set_option(layer: dict[str, Any], assignment: str) -> None:
@@ -219,8 +252,8 @@ def set_option(layer: dict[str, Any], assignment: str) -> None:
     if not equals or not all(parts):
         raise ConfigError([Problem("--set", repr(assignment), "expected family.option=value")], "the command line")
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:  # a template such as {label}, photo is text, and no YAML
+        value = _load_yaml(text)
+    except (yaml.YAMLError, ValueError, RecursionError):  # a template such as {label}, photo is text, and no YAML
         value = text
     place = layer
     for index, part in enumerate(parts[:-1]):
@@ -289,19 +322,21 @@ def resolve(layers: Sequence[Mapping[str, Any]], registry: Registry, source: str
 
 def _merge(merged: dict[str, Any], key: str, value: Any, problems: list[Problem]) -> None:
     if key not in DEFAULTS:
-        problems.append(Problem(key, "", f"unknown key{suggestion(key, DEFAULTS)} (known: {', '.join(DEFAULTS)})"))
+        problems.append(
+            Problem(key, shown(value), f"unknown key{suggestion(key, DEFAULTS)} (known: {', '.join(DEFAULTS)})")
+        )
     elif key in FAMILIES:
         if isinstance(value, str):
             value = expand(key, value)
         if not isinstance(value, dict):
-            problems.append(Problem(key, repr(value), "expected a name, or a mapping with a name and options"))
+            problems.append(Problem(key, shown(value), "expected a name, or a mapping with a name and options"))
             return
         old = merged[key]
         name = value.get("name", old["name"])
         merged[key] = {**(old if name == old["name"] else {}), **value, "name": name}
     elif key in _PLAIN:
         if not isinstance(value, dict):
-            problems.append(Problem(key, repr(value), f"expected a mapping ({', '.join(_PLAIN[key].model_fields)})"))
+            problems.append(Problem(key, shown(value), f"expected a mapping ({', '.join(_PLAIN[key].model_fields)})"))
             return
         merged[key] = {**merged[key], **value}
     elif key == "baselines" and isinstance(value, dict):
@@ -316,7 +351,8 @@ def _merge(merged: dict[str, Any], key: str, value: Any, problems: list[Problem]
 def _component(family: str, given: dict[str, Any], registry: Registry, problems: list[Problem]) -> Selected | None:
     name, options = given["name"], {key: value for key, value in given.items() if key != "name"}
     if not isinstance(name, str):
-        problems.append(Problem(f"{family}.name", repr(name), "expected a name"))
+        known = ", ".join(registry.names(family))
+        problems.append(Problem(f"{family}.name", shown(name), f"expected a name (installed: {known})"))
         return None
     try:
         entry = registry.find(family, name)
@@ -345,35 +381,127 @@ def _plain(family: str, given: dict[str, Any], problems: list[Problem]) -> Optio
 
 
 def _validate(family: str, cls: type[Options], given: dict[str, Any], problems: list[Problem]) -> Options | None:
+    given = {str(key): value for key, value in given.items()}
+    broken = [Problem(key, shown(text), "expected text without NUL characters") for key, text in _nuls(family, given)]
+    if broken:  # no file and no text encoder takes any, and what libraries say of them is a traceback
+        problems += broken
+        return None
     try:
-        return cls(**{str(key): value for key, value in given.items()})
+        return cls(**given)
     except ValidationError as error:
+        found: dict[str, tuple[Any, list[str]]] = {}
         for detail in error.errors(include_url=False):
-            key = ".".join([family, *(str(part) for part in detail["loc"])])
-            if detail["type"] == "extra_forbidden":
-                option = str(detail["loc"][-1])
-                expected = (
-                    f"unknown option{suggestion(option, cls.model_fields)} (known: {', '.join(cls.model_fields)})"
-                )
-                problems.append(Problem(key, repr(detail["input"]), expected))
-            elif detail["type"] == "missing":
-                problems.append(Problem(key, "nothing", "this option is required"))
-            else:
-                message = detail["msg"].removeprefix("Value error, ")
-                problems.append(Problem(key, _short(detail["input"]), message[:1].lower() + message[1:]))
+            key, value, expected = _judged(family, cls, given, detail)
+            found.setdefault(key, (value, []))[1].append(expected)
+        for key, (value, said) in found.items():
+            # what each of several kinds would have to be is one sentence
+            alike = all(one.startswith("expected ") for one in said)
+            text = (
+                "expected " + ", or ".join(one.removeprefix("expected ") for one in said) if alike else "; ".join(said)
+            )
+            problems.append(Problem(key, "nothing" if value is _NOTHING else shown(value), text))
     except FGLError as error:
         problems.append(Problem(family, "", str(error)))
     return None
 
 
-def _short(value: Any) -> str:
-    text = repr(value)
+_NOTHING = object()
+
+
+def _judged(family: str, cls: type[Options], given: dict[str, Any], detail: Any) -> tuple[str, Any, str]:
+    """(key, what it holds, what it may hold) of what pydantic finds wrong."""
+    place = detail["loc"]
+    value = detail["input"]
+    # Of an option that may be one of several kinds, each kind is a part of the place, in the words of Python.
+    if len(place) > 1 and _has_kinds(cls, place[0]):
+        place, value = place[:1], given.get(str(place[0]), value)
+    key = ".".join([family, *map(str, place)])
+    if detail["type"] == "extra_forbidden":
+        option = str(place[-1])
+        return (
+            key,
+            value,
+            f"unknown option{suggestion(option, cls.model_fields)} (known: {', '.join(cls.model_fields)})",
+        )
+    if detail["type"] == "missing":
+        short = isinstance(detail["loc"][-1], int)
+        return key, _NOTHING, "expected a longer list" if short else "this option is required"
+    return key, value, _expected(detail)
+
+
+def _has_kinds(cls: type[Options], name: Any) -> bool:
+    field = cls.model_fields.get(str(name))
+    kinds = [kind for kind in get_args(field.annotation) if kind is not type(None)] if field is not None else []
+    return len(kinds) > 1 and get_origin(getattr(field, "annotation", None)) in (Union, UnionType)
+
+
+_KINDS = {
+    "list_type": "a list such as [a, b]",
+    "tuple_type": "a list such as [a, b]",
+    "set_type": "a list such as [a, b]",
+    "dict_type": "a mapping such as {a: b}",
+    "string_type": "text",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "bool_type": "true or false",
+    "finite_number": "a finite number",
+    "none_required": "null",
+}
+_BOUNDS = {
+    "literal_error": "{expected}",
+    "greater_than_equal": "{ge} or more",
+    "greater_than": "more than {gt}",
+    "less_than_equal": "{le} or less",
+    "less_than": "less than {lt}",
+    "string_too_short": "text of at least {min_length} in length",
+    "string_too_long": "text of at most {max_length} characters",
+    "string_pattern_mismatch": "text of the form {pattern}",
+    "too_short": "at least {min_length} in the list, not {actual_length}",
+    "too_long": "at most {max_length} in the list, not {actual_length}",
+}
+
+
+def _expected(detail: Any) -> str:
+    """In the words of YAML and --set, where pydantic speaks of Python."""
+    kind, more = detail["type"], detail.get("ctx", {})
+    plain = _KINDS.get(kind)
+    if plain is not None:
+        return f"expected {plain}"
+    if kind == "string_too_short" and more["min_length"] == 1:
+        return "expected text that is not empty"
+    if kind in _BOUNDS:
+        return "expected " + _BOUNDS[kind].format(**more)
+    message: str = detail["msg"].removeprefix("Value error, ")
+    return message[:1].lower() + message[1:]
+
+
+def _nuls(key: str, value: Any, depth: int = 20) -> Iterator[tuple[str, str]]:
+    """(key, text) of each text with a NUL in a value."""
+    if isinstance(value, str):
+        if "\0" in value:
+            yield key, value
+    elif isinstance(value, dict | list | tuple) and depth:  # with an alias, YAML can hold itself
+        for name, inner in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _nuls(f"{key}.{name}", inner, depth - 1)
+
+
+def shown(value: Any, depth: int = 4) -> str:
+    """A value as YAML has it, in quotes where it is text, and no longer than a line."""
+    if value is None or isinstance(value, bool):
+        text = {None: "null", True: "true", False: "false"}[value]
+    elif isinstance(value, dict) and value and depth:
+        text = "{" + ", ".join(f"{name}: {shown(one, depth - 1)}" for name, one in list(value.items())[:8]) + "}"
+    elif isinstance(value, list | tuple) and value and depth:
+        text = "[" + ", ".join(shown(one, depth - 1) for one in value[:8]) + "]"
+    else:
+        text = repr(value)
     return text if len(text) <= 80 else text[:77] + "..."
 
 
 def _integer(value: Any, problems: list[Problem]) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**63:
-        problems.append(Problem("seed", repr(value), "expected a whole number from 0 to 2^63 - 1"))
+        problems.append(Problem("seed", shown(value), "expected a whole number from 0 to 2^63 - 1"))
         return 0
     return value
 
@@ -385,7 +513,7 @@ def _device(value: Any, problems: list[Problem]) -> str:
         or kind[0] not in ("auto", "cpu", "cuda", "mps")
         or (kind[1] and not kind[2].isdigit())
     ):
-        problems.append(Problem("device", repr(value), "expected auto, cpu, mps, cuda or cuda:N"))
+        problems.append(Problem("device", shown(value), "expected auto, cpu, mps, cuda or cuda:N"))
         return "auto"
     return value
 
@@ -433,12 +561,12 @@ def _controls(value: Any, strategy: str, registry: Registry, problems: list[Prob
         value = [value]
     known = [*CONTROLS, *(PROMPTS_CONTROL + name for name in registry.names("prompt_strategy"))]
     if not isinstance(value, list | tuple):
-        problems.append(Problem("controls", repr(value), f"expected all, none, or a list of {', '.join(known)}"))
+        problems.append(Problem("controls", shown(value), f"expected all, none, or a list of {', '.join(known)}"))
         return ()
     for item in value:
         if item not in known:
             hint = suggestion(str(item), known)
-            problems.append(Problem("controls", repr(item), f"unknown control{hint} (known: {', '.join(known)})"))
+            problems.append(Problem("controls", shown(item), f"unknown control{hint} (known: {', '.join(known)})"))
         elif item.startswith(PROMPTS_CONTROL):
             _component("prompt_strategy", {"name": item.removeprefix(PROMPTS_CONTROL)}, registry, problems)
     return tuple(dict.fromkeys(item for item in value if isinstance(item, str)))

@@ -54,7 +54,10 @@ class Partitioner(Protocol):
 
 
 class PromptStrategy(Protocol):
-    """Turns a client's images into prompts. Runs at the client: it may look at the images."""
+    """Turns a client's images into prompts. Runs at the client: it may look at the images.
+
+    One that has a method `check(info: DatasetInfo) -> None` too is asked by it before a run begins. It raises FGLError
+    where its options cannot work with the dataset's classes and domains; it opens no image and loads no weights."""
 
     def prompts(self, context: ClientContext) -> list[Prompt]:
         """At least one prompt for each class that the client holds."""
@@ -164,7 +167,10 @@ class Federation(Protocol):
     def call(
         self, client_ids: Sequence[str], task: str, payload: Callable[[str], bytes], progress: Progress
     ) -> Iterator[tuple[str, bytes | Failure]]:
-        """Run `task` at each client. payload: what to send to a client. Replies come in the order of the ids."""
+        """Run `task` at each client. payload: what to send to a client. Replies come in the order of the ids.
+
+        Of what a client's task raises, only the message of an FGLError may cross, as the reason of a Failure: the task
+        has cleared it. Everything else, its output included, stays in the client's own log."""
 
 
 class Executor(Protocol):

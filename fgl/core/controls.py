@@ -76,7 +76,7 @@ def real(session: Session, name: str, divided: Mapping[str, list[int]], partitio
         kept = session.run.checkpoints(stage_of(name), digest)
         model = session.classifier.fit(data, None, training.context(session, f"train on {name} data", kept))
         score = training.score(session, model, "last")
-        return entry(name, score, images=len(data), note=f"{len(data)} real images: the {split} split"), []
+        return entry(name, score, images=len(data), note=f"{len(data):,} real images: the {split} split"), []
 
     return _stage(session, name, inputs_of(session, name, partition_digest, ""), work)
 
@@ -90,9 +90,10 @@ def federated(
     value, _ = rounds.run(session, track, divided, partition_digest, rounds.Start())
     images = sum(len(rows) for rows in divided.values())
     alone = value["rounds"][0]["local"]
-    note = f"{track.epochs} local epochs, model both ways"
+    epochs = f"{track.epochs} local epoch{'s' * (track.epochs != 1)}"
+    note = f"{epochs}, model both ways"
     fedavg = entry("fedavg", value["score"], value["bytes_up"] + value["bytes_down"], images, note)
-    note = f"the same models, {track.epochs} epochs, before averaging"
+    note = f"the same models, {epochs}, before averaging"
     local = entry("local", mean_of(list(alone.values())), images=images, note=note)
     local["per_client"] = {client: one["top1"] for client, one in alone.items()}
     found = {"fedavg": fedavg, "local": local}

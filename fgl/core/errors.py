@@ -40,6 +40,8 @@ class FGLError(Exception):
     """Root of the tree. `str(error)` is one message for the user: what, got, expected, what to do."""
 
     exit_code = 1
+    at_client = "it failed"
+    """What a server is told of such an error at a client (see `told`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,7 @@ class ConfigError(FGLError):
     """All problems of a configuration at once."""
 
     exit_code = 2
+    at_client = "its configuration is wrong"
 
     def __init__(self, problems: Iterable[Problem], source: str = "the configuration") -> None:
         self.problems = tuple(problems)
@@ -69,6 +72,7 @@ class ConfigError(FGLError):
 
 class PluginError(FGLError):
     exit_code = 3
+    at_client = "a plugin of it is missing or has failed"
 
 
 class UnknownPluginError(PluginError):
@@ -89,10 +93,11 @@ class MissingExtraError(PluginError):
 
 class DataError(FGLError):
     exit_code = 4
+    at_client = "its data cannot be read, or is not what it should be"
 
 
 class BadImageError(DataError):
-    pass
+    at_client = "an image of it cannot be decoded"
 
 
 class ClassListError(DataError):
@@ -108,6 +113,7 @@ class UploadError(FGLError):
 
     exit_code = 5
     rule = "upload"
+    at_client = "what it wrote cannot be sent"
 
 
 class ClientFailedError(UploadError):
@@ -164,6 +170,7 @@ class TooFewUploadsError(UploadError):
 
 class ModelError(FGLError):
     exit_code = 6
+    at_client = "a model cannot be found, loaded or used"
 
 
 class DivergedError(ModelError):
@@ -172,3 +179,15 @@ class DivergedError(ModelError):
 
 class StoreError(FGLError):
     exit_code = 7
+    at_client = "its files cannot be read or written"
+
+
+def told(error: BaseException) -> str:
+    """All that a server learns of a client's error: its class, and what holds for every error of that class. The
+    message may name files, paths or samples of the client."""
+    kinds = type(error).__mro__
+    own = next((kind for kind in kinds if kind.__module__ == __name__), None)
+    if own is not None and issubclass(own, FGLError):
+        return f"{own.__name__} at the client: {own.at_client}"
+    name = next(kind.__name__ for kind in kinds if kind.__module__ == "builtins")
+    return f"{name} at the client: an error that fgl does not expect"

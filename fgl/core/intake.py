@@ -76,7 +76,8 @@ class Encoding:
 
     def embeddings(self, accepted: ClientUpload, expected: upload.Expected) -> bytes:
         """The upload of the same prompts in fp32, byte for byte what the client would have sent."""
-        arrays, indices = self.encoder.encode(accepted.prompts)
+        arrays, indices = client.encode_once_warned(self.encoder, accepted.prompts)
+        client.warn_of_cuts(self.encoder, accepted.prompts, accepted.client_id, expected.class_names, quote=False)
         sender = upload.Sender(accepted.client_id, accepted.round, expected.class_names, expected.run)
         return upload.encode(sender, expected.declaration, "fp32", accepted.prompts, arrays, indices)
 
@@ -230,7 +231,11 @@ def summary(session: Session, manifests: Mapping[str, Any], refused: Mapping[str
     used = [codec for codec in CODECS if any(one["codec"] == codec for one in ordered.values())]
     by_codec = {}
     for codec in CODECS:
-        each = {name: one["bytes_by_codec"][codec] for name, one in ordered.items()}
+        # what a client sent is counted on its file, whatever would follow from its shapes
+        each = {
+            name: one["bytes"] if one["codec"] == codec else one["bytes_by_codec"][codec]
+            for name, one in ordered.items()
+        }
         computed = "computed from the clients' account of their texts" if codec == TEXT else "computed from shapes"
         how = "measured" if used == [codec] else f"measured and {computed}" if codec in used else computed
         by_codec[codec] = {"total": sum(each.values()), "per_client": each, "how": how}

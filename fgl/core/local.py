@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from fgl.core.types import Array, TrainingHook
 
 log = logging.getLogger(__name__)
-TRAIN = "fgl.core.local:train"
+TRAIN = "fgl.core.local:answer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +60,17 @@ def request(training: Training, client_id: str, number: int, private: Path, mess
     return len(head).to_bytes(8, "little") + head + message
 
 
-def train(payload: bytes) -> bytes:
-    """One client's part of one round → the bytes of its update. Raises FGLError; to have diverged is an answer."""
+def answer(payload: bytes) -> bytes:
+    """`train`, as a federation calls it."""
     length = int.from_bytes(payload[:8], "little")
     if len(payload) < 8 + length:
         raise UploadFormatError("the request of a round was cut off")
     asked, message = json.loads(payload[8 : 8 + length]), memoryview(payload)[8 + length :]
+    return client.guarded(lambda: train(asked, message), asked["client_id"], Path(asked["private"]))
+
+
+def train(asked: Mapping[str, Any], message: memoryview) -> bytes:
+    """One client's part of one round → the bytes of its update. Raises FGLError; to have diverged is an answer."""
     site = client.site_of(json.dumps(asked["config"], sort_keys=True), asked["device"], asked["data"])
     client_id, number = asked["client_id"], asked["round"]
     data = _pixels(asked["data"], json.dumps(asked["config"], sort_keys=True), asked["device"], client_id,

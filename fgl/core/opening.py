@@ -10,11 +10,11 @@ from typing import Any
 
 from fgl.core import intake, training
 from fgl.core.config import PROMPTS_CONTROL, RunConfig, Selected, read_yaml, resolve
-from fgl.core.errors import ConfigError, Problem, StoreError
+from fgl.core.errors import BrokenPluginError, ConfigError, FGLError, Problem, StoreError
 from fgl.core.manager import Manager
 from fgl.core.session import Session, check_fit
 from fgl.core.store import RunDir
-from fgl.core.types import Progress
+from fgl.core.types import DatasetInfo, Progress
 
 _SEAL = "# sha256 of the lines above: "
 # Controls that need what the clients hold, or the clients themselves.
@@ -65,7 +65,27 @@ def _check_files(config: RunConfig, manager: Manager) -> None:
     names = manager.options("prompt_strategy", config.prompt_strategy).files()
     missing = [name for name in names if not Path(name).expanduser().exists()]
     if missing:
-        raise ConfigError([Problem("prompt_strategy", repr(name), "there is no such file") for name in missing])
+        keys = {str(value): f".{option}" for option, value in config.prompt_strategy.options.items()}
+        raise ConfigError(
+            [
+                Problem(f"prompt_strategy{keys.get(name, '')}", repr(name), "there is no such file; expected its path")
+                for name in missing
+            ]
+        )
+
+
+def _check_prompts(config: RunConfig, manager: Manager, info: DatasetInfo) -> None:
+    """Have the prompt strategy say what it can without an image: hours of work are not to end in a misspelt line."""
+    _check_files(config, manager)
+    check = getattr(manager.create("prompt_strategy", config.prompt_strategy), "check", None)
+    if check is not None:
+        try:
+            check(info)
+        except FGLError:
+            raise
+        except Exception as error:
+            name = config.prompt_strategy.name
+            raise BrokenPluginError(f"prompt strategy {name!r} raised {type(error).__name__}: {error}") from error
 
 
 def open_session(
@@ -104,7 +124,7 @@ def open_session(
     generator = manager.create("generator", config.generator)
     generator.declare()
     if not apart:
-        _check_files(config, manager)
+        _check_prompts(config, manager, info)
     session = Session(
         config=config,
         manager=manager,

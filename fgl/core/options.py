@@ -17,7 +17,9 @@ class Options(BaseModel):
     `fgl plugins show` prints. Unknown keys and wrong types are refused: a number in quotes is not a number.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=True, protected_namespaces=())
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, validate_default=True, protected_namespaces=(), allow_inf_nan=False
+    )
 
     def models(self) -> tuple[ModelUse, ...]:
         """Models that a run with these options pulls, for `fgl models`; none unless a subclass says otherwise."""

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from fgl.core.errors import BrokenPluginError, MissingExtraError, PluginClashError, UnknownPluginError
-from fgl.core.types import API_VERSION, Component
+from fgl.core.types import API_CHANGES, API_VERSION, Component
 
 if TYPE_CHECKING:
     from fgl.core.options import Options
@@ -61,10 +61,11 @@ class Registry:
             )
         entry = found[0]
         component = entry.component
-        if component.api_version != API_VERSION:
+        if component.api_version > API_VERSION or changed(family, component.api_version):
+            news = changed(family, component.api_version) or f"this fgl has {API_VERSION}"
             raise BrokenPluginError(
-                f"{what} {name!r} of {entry.distribution} is written for plugin API {component.api_version}; this fgl "
-                f"has {API_VERSION}: install a version of {entry.distribution} that fits"
+                f"{what} {name!r} of {entry.distribution} is written for plugin API {component.api_version}; {news}; "
+                f"install a version of {entry.distribution} that fits"
             )
         missing = [module for module in component.modules if find_spec(module) is None]
         if missing:
@@ -94,6 +95,15 @@ class Registry:
         return target(kept) if entry.component.options is not None else target()
 
 
+def changed(family: str, version: int) -> str:
+    """What the author of a plugin of this family, written for this version of the interface, has to change; "" where
+    that is nothing."""
+    news = [
+        families[family] for number, families in sorted(API_CHANGES.items()) if number > version if family in families
+    ]
+    return f"since plugin API {API_VERSION}, {'; '.join(news)} (docs/plugins.md, Versions)" if news else ""
+
+
 def load(target: str, entry: Entry) -> Any:
     """Import "module:attribute". Raises BrokenPluginError that names the distribution."""
     module, _, attribute = target.partition(":")
@@ -108,5 +118,8 @@ def load(target: str, entry: Entry) -> Any:
 
 def suggestion(got: str, known: Iterable[str]) -> str:
     """ ": did you mean 'x'?" or nothing."""
-    close = difflib.get_close_matches(got, list(known), n=1, cutoff=0.5)
+    known = list(known)
+    # "steps" is a part of what was meant, though not like it
+    parts = [name for name in known if len(got) > 2 and got.lower() in name.lower().split("_")[-1]]
+    close = difflib.get_close_matches(got, known, n=1, cutoff=0.5) or parts[:1]
     return f": did you mean {close[0]!r}?" if close else ""

@@ -86,7 +86,10 @@ def markdown(session: Session, result: dict[str, Any], sheets: Sequence[Path]) -
     """The report for people."""
     info, up = session.info, result["upload"]
     lines = [f"# fgl run on {info.name}", ""]
-    lines += ["| | top-1 | top-1, last epoch | bytes sent | seconds | |", "|---|---|---|---|---|---|"]
+    lines += [
+        "| method | top-1 | top-1, last epoch | bytes sent | seconds | note |",
+        "|---|---|---|---|---|---|",
+    ]
     for row in rows(result):
         lines.append(
             f"| {row['title']} | {row['top1']:.1%} | {row['last']:.1%} | {row['bytes']:,} | {row['seconds']:.1f} | "
@@ -100,20 +103,25 @@ def markdown(session: Session, result: dict[str, Any], sheets: Sequence[Path]) -
         "",
         "## What crossed the boundary",
         "",
-        f"- {up['bytes_total']:,} bytes of {_sent(up)} from {len(up['bytes_per_client'])} clients, codec {up['codec']}",
+        f"- {up['bytes_total']:,} bytes of {_sent(up)} from {_count(len(up['bytes_per_client']), 'client')}, codec "
+        f"{up['codec']}",
         f"- FedAvg with this classifier sends {up['fedavg_bytes_per_round']:,} bytes a round "
         "(model bytes × 2 × clients)",
         f"- {_READ if 'text' in up['codec_error'] else _INVERTED}, and class ids with weights are a histogram of each "
         "client's labels: neither is a privacy guarantee",
     ]
-    lines += [f"- {client}, rule {one['rule']}: {one['reason']}" for client, one in up["refused"].items()]
+    lines += [
+        f"- {client}, refused by the rule {one['rule']}: {_line(one['reason'])}"
+        for client, one in up["refused"].items()
+    ]
     lines += ["", "The same rows, by codec; whole files, their headers included:", ""]
-    lines += ["| codec | bytes | | largest absolute error | relative RMS error |", "|---|---|---|---|---|"]
+    lines += ["| codec | bytes | known | largest absolute error | relative RMS error |", "|---|---|---|---|---|"]
     lines += [_codec_row(codec, one, up["codec_error"].get(codec)) for codec, one in up["bytes_by_codec"].items()]
     lines += [
         "",
         "Errors are the clients' own account of what their codec did, the largest of any client and array; the "
-        "relative one is ‖x − q‖ / ‖x‖ over an array. Only a codec that was used has them.",
+        "relative one is ‖x − q‖ / ‖x‖ over an array. Only a codec that was used has them. What is measured is the "
+        "size of the files that were sent.",
         "",
         "| client | bytes sent |",
         "|---|---|",
@@ -128,25 +136,35 @@ def markdown(session: Session, result: dict[str, Any], sheets: Sequence[Path]) -
         ]
     lines += ["", "## Top-1 by class", "", "| class | top-1 |", "|---|---|"]
     lines += [f"| {_cell(name)} | {value:.1%} |" for name, value in result["result"]["per_class"].items()]
+    domains = result["result"]["selected"].get("per_domain")
+    if domains:
+        lines += ["", "## Top-1 by domain", "", "| domain | top-1 |", "|---|---|"]
+        lines += [f"| {_cell(name)} | {value:.1%} |" for name, value in domains.items()]
     lines += ["", "## Samples of each client", "", "| client | " + " | ".join(map(_cell, info.class_names)) + " |"]
     lines += ["|---" * (len(info.class_names) + 1) + "|"]
     for client, counts in result["partition"]["samples"].items():
-        lines.append(f"| {client} | " + " | ".join(str(count) for count in counts) + " |")
+        lines.append(f"| {client} | " + " | ".join(words(count) for count in counts) + " |")
     lines += ["", f"## Synthetic images ({result['synthetic']['images']:,})", ""]
     for path in sheets:
         name = info.class_names[int(path.name.partition("-")[0])]
         lines += [f"**{_cell(name)}**", "", f"![{_cell(name)}](<{path.relative_to(session.run.root).as_posix()}>)", ""]
     lines += [f"Set digest: `{result['synthetic']['digest']}`", ""]
     if result["synthetic"]["redrawn"]:
-        lines += [f"{result['synthetic']['redrawn']:,} images were blanked by the safety checker and drawn again.", ""]
+        said = "image was" if result["synthetic"]["redrawn"] == 1 else "images were"
+        lines += [f"{result['synthetic']['redrawn']:,} {said} blanked by the safety checker and drawn again.", ""]
     lines += ["## Generator", ""]
-    lines += [f"- {key}: {value}" for key, value in (result["generator"] | result["synthetic"]["notes"]).items()]
+    about = result["generator"] | result["synthetic"]["notes"]
+    # an option that is not set says nothing of these images; the configuration below has them all
+    lines += [
+        f"- {_NAMES.get(key, _plain(key))}: {_said(key, value)}" for key, value in about.items() if value is not None
+    ]
     for one in result["prompt_models"]:
         at = f", {one['repository']} at commit {one['commit']}" if one["commit"] else ""
         lines += [f"- prompts by {one['model']}{at}, licence {one['licence']}"]
-    lines += ["", "## Data", "", f"- {info.name}: {info.licence}", f"- {info.attribution}" if info.attribution else ""]
-    lines += [f"- {len(info.skipped)} unreadable images left out:"] if info.skipped else []
-    lines += [f"  - {name}" for name in info.skipped]
+    lines += ["", "## Data", "", f"- {info.name}, licence: {info.licence}"]
+    lines += [f"- {_line(info.attribution)}"] if info.attribution else []
+    lines += [f"- {_count(len(info.skipped), 'unreadable image')} left out:"] if info.skipped else []
+    lines += [f"  - {_line(name)}" for name in info.skipped]
     lines += ["", "## Configuration", "", "```yaml", session.config.to_yaml().strip(), "```", ""]
     return "\n".join(lines)
 
@@ -176,9 +194,59 @@ def _codec_row(codec: str, one: dict[str, Any], error: dict[str, dict[str, float
     largest, rms = (
         max((each[kind] for each in (error or {}).values()), default=None) for kind in ("max_abs", "relative_rms")
     )
-    shown = ["" if largest is None else f"{largest:.3g}", "" if rms is None else f"{rms:.3g}"]
+    shown = ["–" if value is None else f"{value:.3g}" for value in (largest, rms)]
     return f"| {codec} | {one['total']:,} | {one['how']} | {' | '.join(shown)} |"
 
 
+def words(value: Any) -> str:
+    """A value as a person writes it: no braces, no None."""
+    if value is None or isinstance(value, bool):
+        return {None: "none", True: "yes", False: "no"}[value]
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:,.6f}".rstrip("0").rstrip(".") if abs(value) >= 1e-3 or value == 0 else f"{value:g}"
+    if isinstance(value, dict):
+        return ", ".join(f"{_plain(str(key))} {words(one)}" for key, one in value.items()) or "none"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(words, value)) or "none"
+    return _line(str(value))
+
+
+def _said(key: str, value: Any) -> str:
+    """Of what a generator says about itself."""
+    if key in ("image_size", "save_size") and isinstance(value, list | tuple):
+        return f"{' × '.join(map(words, value))} pixels"
+    if key == "guidance_scale" and isinstance(value, list | tuple):
+        return f"{' to '.join(map(words, value))}, drawn for each image"
+    return words(value)
+
+
+_NAMES = {
+    "image_size": "size of an image (height × width)",
+    "num_inference_steps": "steps an image",
+    "dtype": "number format",
+    "lora": "LoRA",
+    "lora_commit": "commit of the LoRA",
+    "vae_slicing": "VAE in slices",
+    "vae_tiling": "VAE in tiles",
+    "batch_sizes": "sizes of batches, as memory ran out",
+}
+"""What an entry about the generator is called, where its key would not do."""
+
+
+def _plain(key: str) -> str:
+    return key.replace("_", " ")
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def _line(text: str) -> str:
+    """On one line: what comes below it in a list is another entry."""
+    return " ".join(text.split())
+
+
 def _cell(text: str) -> str:
-    return text.replace("|", "\\|")
+    return _line(text).replace("|", "\\|")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fgl.core import controls, rounds, server, training
-from fgl.core.config import PROMPTS_CONTROL
+from fgl.core.config import PROMPTS_CONTROL, shown
 from fgl.core.errors import StoreError
 from fgl.core.opening import other_prompts
 from fgl.core.session import Session
@@ -47,7 +47,7 @@ def stages(session: Session, prefix: str = "") -> Iterator[StageState]:
         if behind:
             return StageState(shown, "stale", f"follows {prefix}{behind}", seconds)
         assert inputs is not None
-        changed = differences(record["inputs"], inputs)
+        changed = _once(differences(record["inputs"], inputs))
         if changed:
             return StageState(shown, "stale", "; ".join(changed[:5]) + ("; …" if len(changed) > 5 else ""), seconds)
         damaged = run.damaged(record)
@@ -125,10 +125,15 @@ def differences(old: Any, new: Any, key: str = "") -> list[str]:
     return [] if old == plain else [f"{key}: {_shown(old)} → {_shown(plain)}"]
 
 
+def _once(changes: list[str]) -> list[str]:
+    """Without what another one says with more of its key: the options of a stage may hold what it has beside them."""
+    return [one for one in changes if not any(other.endswith(f".{one}") for other in changes)]
+
+
 def _shown(value: Any) -> str:
     if value is _MISSING:
         return "nothing"
-    text = str(value)
+    text = value if isinstance(value, str) and value else shown(value)
     # digests say no more in 64 digits than in 8
     return text if len(text) <= 40 else f"{text[:8]}…"
 

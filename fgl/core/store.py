@@ -69,7 +69,9 @@ class RunDir:
             self.root.mkdir(parents=True, exist_ok=True)
             file = (self.root / ".lock").open("a+")
         except OSError as error:
-            raise StoreError(f"cannot write to {self.root}: {error.strerror or error}; choose another --out") from error
+            raise StoreError(
+                f"cannot write to {self.root}: {error.strerror or error}; choose another folder"
+            ) from error
         with file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

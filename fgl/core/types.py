@@ -19,7 +19,21 @@ if TYPE_CHECKING:
     Pixels = NDArray[np.uint8]
     Labels = NDArray[np.int64]
 
-API_VERSION = 1
+API_VERSION = 2
+API_CHANGES: Mapping[int, Mapping[str, str]] = {
+    2: {
+        "generator": "Synthesizer.synthesize yields Painted and no arrays, Synthesizer has notes(), Encoder has "
+        "truncated(), Generator has encoding() and rounding()",
+        "classifier": "Classifier has check() and initial(), fit keeps to FitContext.checkpoint and calls "
+        "FitContext.hook, TrainedClassifier has trained()",
+        "algorithm": "Algorithm has start(), broadcast(), local(), reply() and aggregate() in place of run()",
+        "aggregator": "arrays of an upload are Rows: numpy.asarray(array) makes all rows of one",
+        "federation": "the reason of a Failure crosses to the server: no message of an error that a client has not "
+        "cleared belongs in it",
+    }
+}
+"""Version of the interface → family → what plugins of that family have to do otherwise. Families that are not named
+take plugins of the version before."""
 
 Which = Literal["selected", "last"]
 
@@ -378,7 +392,8 @@ class ClientContext:
     seed: of this client and round, for strategies that sample. device: where a strategy's own models run. private: the
     folder for what the client keeps and nobody else sees, None where there is none; it may not exist yet. note: called
     with a kind and a count of what the client should know of, such as ("scrubbed_names", 3); totals lie in the private
-    summary.json and may be shown, so a kind says nothing of the data itself."""
+    summary.json and may be shown, so a kind says nothing of the data itself. domains: all that any client may have,
+    None where this one knows its own alone."""
 
     client_id: str
     images: ImageSet
@@ -389,6 +404,7 @@ class ClientContext:
     device: str = "cpu"
     private: Path | None = None
     note: Callable[[str, int], None] = _unheard
+    domains: tuple[str, ...] | None = None
 
 
 class Checkpoint(Protocol):
@@ -482,7 +498,8 @@ class StageContext:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A client that did not answer a federation's call, and why."""
+    """A client that did not answer a federation's call, and why, as far as the server may know: the message of an
+    FGLError of the task, which has been cleared for that, or words of the federation's own."""
 
     client_id: str
     reason: str

@@ -170,19 +170,20 @@ def account(data: bytes) -> dict[str, Any]:
     """What an upload that was written here says of its codec: its error, and bytes in this and other codecs."""
     header, slots = wire.layout(data)
     metadata = _metadata(header)
-    return {"codec": metadata["codec"], "codec_error": _errors(metadata), "bytes_by_codec": _sizes(metadata, slots)}
+    sizes = _sizes(metadata, slots, len(data))
+    return {"codec": metadata["codec"], "codec_error": _errors(metadata), "bytes_by_codec": sizes}
 
 
-def _sizes(metadata: Mapping[str, Any], slots: Mapping[str, wire.Slot]) -> dict[str, int]:
-    """Codec → bytes of an upload that says the same. From texts the shapes of embeddings do not follow: only texts are
-    counted there."""
+def _sizes(metadata: Mapping[str, Any], slots: Mapping[str, wire.Slot], length: int) -> dict[str, int]:
+    """Codec → bytes of an upload that says the same: of its own codec `length`, which is what it has, and of the others
+    what follows from its shapes. From texts the shapes of embeddings do not follow: only texts are counted there."""
     columns = {name: (slots[name].dtype, slots[name].shape) for name in _COLUMNS}
     row = slots["class_id"].shape
     indices = {name: (slots[name].dtype, slots[name].shape) for name in slots if name.endswith(INDEX)}
-    texts, length = metadata["texts"]
+    texts, text_bytes = metadata["texts"]
     byte, number = np.dtype("u1"), np.dtype("<i4")
     tensors: dict[str, dict[str, tuple[np.dtype[Any], tuple[int, ...]]]] = {
-        TEXT: {**columns, codecs.TEXTS: (byte, (length,)), codecs.OFFSETS: (number, (texts + 1,)),
+        TEXT: {**columns, codecs.TEXTS: (byte, (text_bytes,)), codecs.OFFSETS: (number, (texts + 1,)),
                codecs.PROMPTS: (number, row), codecs.NEGATIVES: (number, row)}
     }  # fmt: skip
     for codec, dtype in NUMBERS.items() if metadata["codec"] != TEXT else ():
@@ -195,7 +196,7 @@ def _sizes(metadata: Mapping[str, Any], slots: Mapping[str, wire.Slot]) -> dict[
     for codec, one in tensors.items():
         changed = {"encoder": "", "error": {}} if codec == TEXT else {}
         said = json.dumps({**metadata, **changed, "codec": codec}, sort_keys=True)
-        found[codec] = wire.size_of({METADATA: said}, one)
+        found[codec] = length if codec == metadata["codec"] else wire.size_of({METADATA: said}, one)
     return {codec: found[codec] for codec in CODECS if codec in found}
 
 
@@ -243,7 +244,7 @@ def decode(data: bytes | memoryview, expected: Expected, client_id: str | None =
     if metadata["codec"] == TEXT:
         texts = _texts(tensors, metadata, expected, rows)
         _require(not tensors, UploadShapeError, f"undeclared arrays: {_some(tensors)}")
-        return _upload(metadata, slots, columns, {}, {}, texts)
+        return _upload(metadata, slots, len(data), columns, {}, {}, texts)
     arrays, indices = _arrays(tensors, expected.declaration, metadata["codec"], rows)
     _require(not tensors, UploadShapeError, f"undeclared arrays: {_some(tensors)}")
     told = set(metadata["error"]) == set(arrays)
@@ -255,7 +256,7 @@ def decode(data: bytes | memoryview, expected: Expected, client_id: str | None =
         there = indices[name] >= 0 if name in indices else np.full(rows, name in arrays)
         said = f"rows with a guidance scale above 1 but without {name}: encode them for this generator's guidance_scale"
         _require(bool((there | (scales <= 1)).all()), UploadShapeError, said)
-    return _upload(metadata, slots, columns, arrays, indices)
+    return _upload(metadata, slots, len(data), columns, arrays, indices)
 
 
 def stored(path: Path, declaration: Declaration) -> ClientUpload:
@@ -270,12 +271,13 @@ def stored(path: Path, declaration: Declaration) -> ClientUpload:
     indices = {name.removesuffix(INDEX): array for name, array in loaded.items() if name.endswith(INDEX)}
     tensors = wire.Stored(path, {name: slot for name, slot in slots.items() if name in big})
     arrays = codecs.Scaled(tensors, names) if metadata["codec"] == "int8" else tensors
-    return _upload(metadata, slots, loaded, arrays, indices)
+    return _upload(metadata, slots, path.stat().st_size, loaded, arrays, indices)
 
 
 def _upload(
     metadata: Mapping[str, Any],
     slots: Mapping[str, wire.Slot],
+    length: int,
     columns: Mapping[str, Array],
     arrays: Mapping[str, Rows],
     indices: Mapping[str, Array],
@@ -300,7 +302,7 @@ def _upload(
         guidance_scale=np.array(columns["guidance_scale"]),
         codec=metadata["codec"],
         codec_error=_errors(metadata),
-        bytes_by_codec=_sizes(metadata, slots),
+        bytes_by_codec=_sizes(metadata, slots, length),
         prompts=prompts,
     )
 

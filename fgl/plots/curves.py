@@ -79,6 +79,6 @@ def _draw(lines: Sequence[Line], title: str, names: tuple[str, str], log: bool, 
     axes.set_title(title, fontsize=10)
     axes.grid(color="0.9", linewidth=0.6)
     legend = axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
-    for text in (*axes.get_xticklabels(), axes.title, *legend.get_texts()):
+    for text in (*(axes.get_xticklabels() if ticks else ()), axes.title, *legend.get_texts()):
         text.set_parse_math(False)  # a name with two dollar signs is no formula
     return figure

@@ -101,6 +101,27 @@ def test_a_control_that_does_not_fit_the_data_is_said_before_anything_runs(
     assert not (tmp_path / "run").exists()
 
 
+def test_a_dry_run_reads_the_whole_prompts_file(fgl: Callable[..., Said], tmp_path: Path) -> None:
+    path = tmp_path / "prompts.csv"
+    path.write_text("class,prompt\nriver,a river\nriwer,another\nriver,\n")
+    arguments = ["--prompt-strategy", "prompts-file", "--set", f"prompt_strategy.path={path}"]
+    said = fgl("run", "--dry-run", *arguments)
+    assert said.code == 4
+    assert "line 3: class: unknown 'riwer': did you mean 'river'?" in said.err
+    assert "line 4: prompt: is empty" in said.err
+    path.write_text("class,prompt\nriver,a river\n")
+    assert fgl("run", "--dry-run", *arguments).code == 0
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_dry_run_builds_the_captioner_that_is_here(fgl: Callable[..., Said], captioner: Path, writer: Path) -> None:
+    arguments = ["run", "--dry-run", "--prompt-strategy", "caption", "--set"]
+    assert fgl(*arguments, f"prompt_strategy.model={captioner}").code == 0
+    said = fgl(*arguments, f"prompt_strategy.model={writer}")
+    assert said.code == 6
+    assert "expected a folder or Hub id of a model that captions images" in said.err
+
+
 def test_a_classifier_that_cannot_be_built_is_said_before_anything_runs(
     fgl: Callable[..., Said], tmp_path: Path
 ) -> None:
@@ -269,12 +290,28 @@ def test_json_is_one_object_and_nothing_else(
         (["run", "--set", "upload.clients=[a,a]"], 2, "expected ids that differ"),
         (["run", "--set", "upload.clients=[../a]"], 2, "upload.clients.0"),
         (["run", "--set", "upload.min_clients=0"], 2, "upload.min_clients"),
-        (["run", "--set", "upload.max_rows=x"], 2, "upload.max_rows"),
+        (["run", "--set", "upload.max_rows=x"], 2, "upload.max_rows: got 'x'; expected a whole number"),
+        (["run", "--set", "generatr.steps=3"], 2, "generatr: got {steps: 3}; unknown key: did you mean 'generator'?"),
+        (["stages", "nowhere", "--set", "generatr.steps=3"], 7, "nowhere is no run directory"),
+        (["run", "--dry-run", "--out", "a-file"], 2, "--out: got a-file; expected a folder, or a path where there is"),
+        (["run", "--dry-run", "--out", "a-file/below"], 2, "--out: got a-file/below; expected a folder"),
+        (["client", "prepare", "--client", "a", "--private", "a-file"], 2, "--private: got a-file; expected a folder"),
+        (["client", "prepare", "--client", "a", "--out", "a-folder"], 2, "--out: got a-folder; expected the path of a"),
+        (["server", "ingest", "a-file", "a-file", "--set", "seed=1"], 7, "cannot write to a-file: File exists; choose"),
+        (["digest", "a-file"], 7, "a-file holds no synthetic set"),
+        (["config", "show", "a-folder"], 2, "a-folder: is a directory; expected YAML text"),
+        (
+            ["run", "--prompt-strategy", "prompts-file", "--set", "prompt_strategy.path=x.csv"],
+            2,
+            "prompt_strategy.path: got 'x.csv'; there is no such file",
+        ),
     ],
 )
 def test_each_wrong_word_to_the_later_commands_is_one_clear_line(
-    fgl: Callable[..., Said], arguments: list[str], code: int, word: str
+    fgl: Callable[..., Said], arguments: list[str], code: int, word: str, tmp_path: Path
 ) -> None:
+    (tmp_path / "a-file").write_text("")
+    (tmp_path / "a-folder").mkdir()
     said = fgl(*arguments)
     assert said.code == code, said.err
     # usage errors come in a frame as wide as the terminal: words may be broken over lines
@@ -301,3 +338,6 @@ def test_a_run_can_be_resumed_and_looked_at(
     changed = fgl("stages", "run", "--set", "classifier.epochs=2").out.splitlines()
     assert "classifier.options.epochs: 1 → 2" in next(line for line in changed if line.startswith("train"))
     assert "follows train" in next(line for line in changed if line.startswith("evaluate"))
+    changed = fgl("stages", "run", "--set", "upload.codec=int8", "--set", "upload.run_id=b").out.splitlines()
+    clients = next(line for line in changed if line.startswith("clients")).split("  ")[-1]
+    assert sorted(clients.split("; ")) == ["upload.codec: fp16 → int8", "upload.run_id: '' → b"]

@@ -14,7 +14,7 @@ import yaml
 
 import fgl
 from fgl.cli import main
-from fgl.core.errors import UploadError
+from fgl.core.errors import DataError
 from fgl.plugins.prompts.captioner import Captioner
 from tests.conftest import CLASSES
 
@@ -138,5 +138,5 @@ def test_a_run_notices_that_its_prompts_file_has_changed(settings: dict[str, Any
     path.write_text("class,prompt\n0,one\n1,two\n2,four\n")
     assert fgl.run(settings, out=tmp_path / "run")["synthetic"]["digest"] != first
     path.write_text("class,prompt\n0,one\n1,two\nriwer,four\n")
-    with pytest.raises(UploadError, match=r"line 4: class: unknown 'riwer'"):
+    with pytest.raises(DataError, match=r"line 4: class: unknown 'riwer'"):
         fgl.run(settings, out=tmp_path / "run")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +23,9 @@ from fgl.core.manager import Manager
 from fgl.core.opening import load_config
 from fgl.core.orchestrator import digest
 from fgl.core.shards import read_shards
+from fgl.core.types import Failure, Silent
+from fgl.plugins.federations.local import Local
+from fgl.plugins.federations.options import LocalOptions
 from fgl.plugins.prompts.class_name import ClassName
 from tests.conftest import CLASSES
 
@@ -65,6 +70,10 @@ def test_a_run_leaves_a_folder_that_explains_every_number(settings: Run, tmp_pat
     text = (out / "report.md").read_text()
     for name in CLASSES:
         assert name in text
+    prose = text.partition("## Configuration")[0]
+    assert not re.search(r"None|True|False|[{}]|\['|\d\.0\b(?!%)", prose), "Python's words for a person"
+    assert "- size of an image (height × width): 16 × 16 pixels" in prose
+    assert re.search(r"^- parameters: text encoder [\d,]+, unet [\d,]+, vae [\d,]+, total [\d,]+$", prose, re.M)
     assert len(list((out / "sheets").glob("*.png"))) == 3
     assert load_config(out / "config.yaml", Manager.load()).to_dict() == result["config"]
     events = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
@@ -314,13 +323,103 @@ def test_classes_that_nobody_uploads_are_named(settings: Run, tmp_path: Path, mo
     assert name in report.split("no client holds these classes")[1].splitlines()[0]
 
 
-def test_a_prompt_strategy_that_raises_is_named(settings: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_prompt_strategy_that_raises_is_named_to_the_client(
+    settings: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    prompts = ClassName.prompts
+
     def fail(self: object, context: object) -> None:
         raise KeyError("colour")
 
     monkeypatch.setattr(ClassName, "prompts", fail)
-    with pytest.raises(UploadError, match="prompt strategy 'class-name' raised KeyError: 'colour'"):
+    with pytest.raises(UploadError, match=r"client-00, client-01: BrokenPluginError at the client: a plugin of it is"):
         fgl.run(settings(), out=tmp_path / "run")
+    said = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert said == [f"client-0{n}: prompt strategy 'class-name' raised KeyError: 'colour'" for n in (0, 1)]
+    private = tmp_path / "run" / "clients" / "client-00" / "private"
+    assert 'raise KeyError("colour")' in (private / client.ERROR).read_text()
+    monkeypatch.setattr(ClassName, "prompts", prompts)
+    fgl.run({**settings_again(settings, tmp_path), "controls": "none"}, out=tmp_path / "run")
+    assert not (private / client.ERROR).exists()
+
+
+@pytest.mark.parametrize("isolation", ["none", "process"])
+def test_of_a_client_that_fails_no_more_than_the_class_of_its_error_crosses(
+    settings: Run, tmp_path: Path, isolation: str, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "secret-ward" / "prompts.csv"
+    path.parent.mkdir()
+    path.write_text("class,prompt,client\n0,a,\n1,b,\n2,a secret patient,client-00\n")
+    strategy = {"name": "prompts-file", "path": str(path)}
+    config = settings(prompt_strategy=strategy, federation={"name": "local", "isolation": isolation})
+    out = tmp_path / "run"
+    result = fgl.run(config, out=out)
+    ((name, refused),) = result["upload"]["refused"].items()
+    assert (name, refused["rule"]) == ("client-01", "answer")
+    assert refused["reason"].startswith("DataError at the client: its data cannot be read, or is not what it should be")
+    # the configuration, which all know, names the file; what is wrong with it, and where clients keep things, is theirs
+    report = json.loads((out / "report.json").read_text())
+    del report["config"], report["run_dir"]
+    said = [json.dumps(report), (out / "metrics.jsonl").read_text()]
+    said += [path.read_bytes().decode(errors="replace") for path in (out / "server").rglob("*") if path.is_file()]
+    for text in said:
+        assert "secret" not in text
+        assert "no prompt for" not in text
+        assert str(out / "clients") not in text
+    assert "no prompt for" not in (out / "report.md").read_text()
+    events = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    assert [event["reason"] for event in events if event["event"] == "refused"] == [refused["reason"]]
+    message = f"{path}: no prompt for '林地', of which client-01 holds images; add rows"
+    assert f"client-01: {message}" in caplog.text + capsys.readouterr().err, "its own people are not told"
+    assert message in (out / "clients" / name / "private" / client.ERROR).read_text()
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        ("import os; os.write(2, b'/home/secret'); os._exit(3)", "its process ended with code 3"),
+        ("raise OSError('/home/secret')", "OSError at the client: an error that fgl does not expect"),
+        ("class Mine(OSError): pass\n    raise Mine('/home/secret')", "OSError at the client"),
+        ("import time; os = print('/home/secret'); time.sleep(60)", "no answer within 20 s"),
+        ("return b'x' * 5", ""),
+    ],
+)
+def test_what_a_clients_process_says_stays_on_the_console(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], code: str, reason: str
+) -> None:
+    (tmp_path / "clients_task.py").write_text(f"def task(payload):\n    {code}\n")
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+    federation = Local(LocalOptions(isolation="process", timeout=20))
+    ((name, reply),) = federation.call(["a"], "clients_task:task", lambda _: b"", Silent())
+    if not reason:
+        assert (name, reply) == ("a", b"xxxxx")
+        return
+    assert isinstance(reply, Failure)
+    assert reply.reason.startswith(reason)
+    assert "secret" not in reply.reason
+    assert "/home/secret" in capsys.readouterr().err
+
+
+def test_texts_that_are_cut_are_said_once_for_each_client_with_an_example(
+    settings: Run, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    long = "{label}, " + "very " * 40
+    strategy = {"name": "class-name", "templates": [long + "wide", "{label}"], "negative_prompt": None}
+    classes = {"data": {"classes": ("a", "b", "c")}}
+    fgl.run(settings(prompt_strategy=strategy, **classes), out=tmp_path / "run")
+    said = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert len(said) == 2
+    for number, line in enumerate(said):
+        assert line.startswith(f"client-0{number}: 3 of 6 prompts are longer than the text encoder takes")
+        assert "such as one of class 'a' ('a, very very" in line
+        private = tmp_path / "run" / "clients" / f"client-0{number}" / "private"
+        assert json.loads((private / "summary.json").read_text())["notes"]["prompts_truncated"] == 3
+    caplog.clear()
+    texts = {**settings_again(settings, tmp_path, prompt_strategy=strategy, **classes), "controls": "none"}
+    fgl.run({**texts, "upload": {"codec": "text"}}, out=tmp_path / "text")
+    said = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert len(said) == 2, "where the server encodes, it says so for each client"
+    assert all("3 of 6 prompts" in line and "very" not in line for line in said)
 
 
 def test_pictures_need_not_be_square(settings: Run, tmp_path: Path) -> None:

@@ -20,15 +20,16 @@ from PIL import Image
 from pydantic import ValidationError
 
 from fgl.core.errors import BadImageError, DataError, ModelError, StoreError
-from fgl.core.types import Silent, Subset
+from fgl.core.types import DatasetInfo, Silent, Subset
 from fgl.plugins.prompts.caption import Caption
 from fgl.plugins.prompts.captioner import Captioner, identity
 from fgl.plugins.prompts.captions import FILE, CaptionCache, image_digest
 from fgl.plugins.prompts.options import CaptionOptions
 from fgl.testing.captioners import WORDS, save_captioner, save_writer
-from fgl.testing.contracts import DrawnImages, client_context
+from fgl.testing.contracts import CLASS_NAMES, DrawnImages, client_context
 
 KINDS = ("blip", "blip-2", "git", "vision-encoder-decoder", "llava")
+INFO = DatasetInfo("drawn", CLASS_NAMES, (), "")
 LABELS = np.array([0] * 8 + [1] * 5, dtype=np.int64)
 
 
@@ -163,11 +164,45 @@ def test_a_model_that_cannot_be_used_is_named_with_what_to_do(captioner, context
     damage(folder)
     with pytest.raises(ModelError, match=message):
         Caption(CaptionOptions(model=str(folder))).prompts(context)
+    if damage not in (break_bytes, break_tensors):  # what is in the weights is seen when they are loaded
+        with pytest.raises(ModelError, match=message):
+            Caption(CaptionOptions(model=str(folder))).check(INFO)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_model_is_checked_without_its_weights(models, kind, tmp_path):
+    folder = tmp_path / kind
+    shutil.copytree(models[kind], folder)
+    (folder / "model.safetensors").write_bytes(b"")
+    Caption(CaptionOptions(model=str(folder))).check(INFO)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "model_type": "no-such-kind"}))
+    with pytest.raises(ModelError, match=r"cannot load .*no-such-kind"):
+        Caption(CaptionOptions(model=str(folder))).check(INFO)
+
+
+def test_a_configuration_that_no_model_can_be_built_from_is_said(models, tmp_path):
+    folder = tmp_path / "blip"
+    shutil.copytree(models["blip"], folder)
+    config = json.loads((folder / "config.json").read_text())
+    config["vision_config"]["num_attention_heads"] = 3
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelError, match=r"cannot load .*divisible"):
+        Caption(CaptionOptions(model=str(folder))).check(INFO)
+
+
+def test_a_model_of_the_hub_is_not_asked_for_by_a_check(monkeypatch):
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:1")
+    Caption(CaptionOptions()).check(INFO)
+    with pytest.raises(ModelError, match=r"model: \./no-such does not exist; expected the folder of a"):
+        Caption(CaptionOptions(model="./no-such")).check(INFO)
 
 
 def test_a_language_model_does_not_caption(context, tmp_path):
-    with pytest.raises(ModelError, match="model that captions images"):
-        Caption(CaptionOptions(model=str(save_writer(tmp_path / "gpt2")))).prompts(context)
+    caption = Caption(CaptionOptions(model=str(save_writer(tmp_path / "gpt2"))))
+    for attempt in (lambda: caption.prompts(context), lambda: caption.check(INFO)):
+        with pytest.raises(ModelError, match="model that captions images"):
+            attempt()
 
 
 def test_models_are_named_for_pulling_without_pickle():
@@ -315,6 +350,27 @@ def test_lines_that_are_damaged_or_torn_are_as_if_not_there(context, options, co
     assert sum(counted) == 13 + 9
     assert Caption(options).prompts(context) == first
     assert sum(counted) == 13 + 9, "what was written behind the torn line is lost"
+
+
+def test_half_of_a_character_is_cleaned_away_before_it_is_kept(context, options, counted):
+    captions = ["a boat \ud83d under a bridge"] * 8 + ["a bird \udc00in the sky"] * 5
+    keep(context, options, captions)
+    data = (context.private / FILE).read_text(encoding="utf-8")
+    assert "?" not in data
+    assert "\\u" not in data
+    first = Caption(options).prompts(context)
+    assert [p.text for p in first] == [
+        "river, a boat under a bridge, real world images, high resolution.",
+        "airplane, a bird in the sky, real world images, high resolution.",
+    ]
+    assert counted == []
+    cache = CaptionCache(None, "model")
+    cache.add({"image": "a\ud800dog"})
+    assert cache["image"] == "a dog", "a run that goes on would read another text than the one that wrote it"
+    # one that an earlier version escaped
+    path = context.private / FILE
+    path.write_text(data.replace("a boat ", "a boat \\ud83d"))
+    assert Caption(options).prompts(context) == first
 
 
 def test_a_folder_that_cannot_be_written_is_said(context, options, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,59 @@ def test_every_problem_is_reported_at_once_with_its_key(registry: Registry) -> N
     assert "did you mean 'pooled'" in found["controls"]
 
 
+@pytest.mark.parametrize(
+    ("assignment", "said"),
+    [
+        ("classifier.crop_scale=3", "classifier.crop_scale: got 3; expected a list such as [a, b]"),
+        ("classifier.crop_scale=[1, a]", "classifier.crop_scale.1: got 'a'; expected a number"),
+        ("classifier.crop_scale=[1]", "classifier.crop_scale.1: got nothing; expected a longer list"),
+        ("classifier.crop_scale=[1, 1, 1]", "expected at most 2 in the list, not 3"),
+        ("classifier.flip=1", "classifier.flip: got 1; expected true or false"),
+        ("classifier.config=x", "classifier.config: got 'x'; expected a mapping such as {a: b}"),
+        (
+            "generator.guidance_scale=x",
+            "generator.guidance_scale: got 'x'; expected a number, or a list such as [a, b]",
+        ),
+        ("generator.guidance_scale=[1, 2, 3]", "got [1, 2, 3]; expected a number, or at most 2 in the list, not 3"),
+        ("generator.mirrors=x", "generator.mirrors: got 'x'; expected a list such as [a, b]"),
+        ("generator.num_inference_steps=ten", "got 'ten'; expected a whole number"),
+        ("generator.num_inference_steps=0", "got 0; expected 1 or more"),
+        ("generator.steps=3", "generator.steps: got 3; unknown option: did you mean 'num_inference_steps'?"),
+        ("generatr.steps=3", "generatr: got {steps: 3}; unknown key: did you mean 'generator'?"),
+        ("generator=", "generator: got null; expected a name, or a mapping"),
+        ("generator.name=[a]", "generator.name: got ['a']; expected a name (installed: "),
+        ("prompt_strategy.templates=x", "prompt_strategy.templates: got 'x'; expected a list such as [a, b]"),
+        ("prompt_strategy.templates=[1]", "prompt_strategy.templates.0: got 1; expected text"),
+        ("prompt_strategy.templates=[]", "prompt_strategy.templates: got []; expected at least 1 in the list, not 0"),
+        ("dataset.subset=", "dataset.subset: got null; expected 'eurosat', 'fashion_mnist' or 'emoji'"),
+        ("upload.max_megabytes=.inf", "upload.max_megabytes: got inf; expected a finite number"),
+        ("upload.max_megabytes=.nan", "upload.max_megabytes: got nan; expected"),
+        ("upload.run_id={a: true}", "upload.run_id: got {a: true}; expected text"),
+        ('upload.run_id="a\\0b"', r"upload.run_id: got 'a\x00b'; expected text without NUL characters"),
+        ("controls={a: 1}", "controls: got {a: 1}; expected all, none, or a list of class-list"),
+    ],
+)
+def test_what_is_wrong_is_said_in_the_words_of_yaml(registry: Registry, assignment: str, said: str) -> None:
+    layer: dict[str, object] = {}
+    set_option(layer, assignment)
+    with pytest.raises(ConfigError) as caught:
+        resolve([layer], registry)
+    assert said in str(caught.value)
+    assert not re.search(r"nput should|tuple|dictionary|None|True", str(caught.value))
+
+
+def test_no_message_of_any_option_speaks_of_python(registry: Registry) -> None:
+    """A value of a wrong kind to every option of every component."""
+    for entry in registry.all():
+        for option in registry.options_class(entry).model_fields:
+            for value in (object, b"x", {1: object}, [object]):
+                try:
+                    resolve([{entry.family: {"name": entry.component.name, option: value}}], registry)
+                except ConfigError as error:
+                    (mine,) = [p for p in error.problems if p.key.startswith(f"{entry.family}.{option}")][:1] or [None]
+                    assert mine is None or not re.search(r"nput should|tuple|dictionary", mine.expected), mine
+
+
 @pytest.mark.parametrize("value", ["3", True, 1.5, -1, 2**63])
 def test_a_seed_is_a_whole_number(registry: Registry, value: object) -> None:
     assert "seed" in problems(registry, {"seed": value})
@@ -101,12 +155,40 @@ def test_set_keeps_a_name_given_before(registry: Registry) -> None:
     assert resolve([layer], registry).partition.options == {"clients": 3}
 
 
-@pytest.mark.parametrize("text", ["a: [", "- 1\n- 2", "just text"])
-def test_a_file_that_is_not_a_configuration_is_named(tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a: [", "line 1, column 5: "),
+        ("- 1\n- 2", "got [1, 2]; expected a mapping of keys to values"),
+        ("just text", "got 'just text'; expected a mapping"),
+        ("seed: 1\nseed: 2", "line 2, column 1: the key 'seed' is there twice"),
+        ("generator: {name: tiny, name: sd15}", "line 1, column 25: the key 'name' is there twice"),
+        ("generator:\n\tname: tiny", "line 2, column 1: found character"),
+        ("seed: !!python/object:os.system {}", "could not determine a constructor"),
+        ("a: " + "[" * 100_000, "brackets in brackets beyond measure"),
+        ("seed: " + "1" * 5000, "Exceeds the limit"),
+        (b"\xff\xfe", "the byte 0xff at 0, which is not UTF-8"),
+    ],
+)
+def test_a_file_that_is_not_a_configuration_is_named(tmp_path: Path, text: str | bytes, said: str) -> None:
     path = tmp_path / "bad.yaml"
-    path.write_text(text)
-    with pytest.raises(ConfigError, match=r"bad\.yaml"):
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(ConfigError, match=r"bad\.yaml") as caught:
         read_yaml(path)
+    assert said in str(caught.value)
+
+
+def test_dates_are_text_and_yaml_that_holds_itself_is_an_error_like_any_other(
+    registry: Registry, tmp_path: Path
+) -> None:
+    path = tmp_path / "good.yaml"
+    path.write_text("upload: {run_id: 2026-11-01}\nclassifier: {epochs: 3}\n")
+    assert resolve([read_yaml(path)], registry).upload.run_id == "2026-11-01"
+    layer: dict[str, object] = {}
+    set_option(layer, "upload.run_id=2026-99-01")
+    assert resolve([layer], registry).upload.run_id == "2026-99-01"
+    path.write_text("generator: &a {name: tiny, model: *a}\n")
+    assert "generator.model" in problems(registry, read_yaml(path))
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from dataclasses import replace
 
@@ -10,6 +11,7 @@ import pytest
 from pydantic import ValidationError
 
 from fgl.core.errors import ModelError
+from fgl.core.types import DatasetInfo
 from fgl.plugins.prompts.diversified import Diversified
 from fgl.plugins.prompts.grammar import describe
 from fgl.plugins.prompts.options import DiversifiedOptions
@@ -127,3 +129,18 @@ def test_models_are_named_for_pulling():
 def test_wrong_options_are_refused_with_a_reason(options, message):
     with pytest.raises(ValidationError, match=message):
         DiversifiedOptions(**options)
+
+
+def test_a_model_is_checked_without_its_weights(writer, captioner, tmp_path):
+    info = DatasetInfo("drawn", ("river",), (), "")
+    folder = tmp_path / "writer"
+    shutil.copytree(writer, folder)
+    (folder / "model.safetensors").write_bytes(b"")
+    Diversified(DiversifiedOptions(model=str(folder))).check(info)
+    Diversified(DiversifiedOptions()).check(info)
+    with pytest.raises(ModelError, match=r"cannot load .*a causal language model"):
+        Diversified(DiversifiedOptions(model=str(captioner))).check(info)
+    for path in folder.glob("tokenizer*"):
+        path.unlink()
+    with pytest.raises(ModelError, match="tokenizer"):
+        Diversified(DiversifiedOptions(model=str(folder))).check(info)

@@ -10,7 +10,7 @@ import pytest
 
 from fgl.core.errors import BrokenPluginError, MissingExtraError, PluginClashError, UnknownPluginError
 from fgl.core.manager import Manager
-from fgl.core.types import FAMILIES, StageContext
+from fgl.core.types import API_CHANGES, FAMILIES, StageContext
 
 
 @pytest.fixture
@@ -102,8 +102,23 @@ def test_another_api_version_is_refused(plugin: object) -> None:
         HEAD + '@hookimpl\ndef fgl_aggregators():\n    return [Component(name="x", target="m:X", api_version=99)]\n'
     )
     manager = Manager.load([plugin("future_plugin", source)])  # type: ignore[operator]
-    with pytest.raises(BrokenPluginError, match="plugin API 99"):
+    with pytest.raises(BrokenPluginError, match=r"written for plugin API 99; this fgl has 2; install a version of fgl"):
         manager.registry.find("aggregator", "x")
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_plugin_of_the_version_before_is_told_what_has_changed_for_it(plugin: object, family: str) -> None:
+    hook = FAMILIES[family]
+    source = HEAD + f'@hookimpl\ndef {hook}():\n    return [Component(name="x", target="m:X", api_version=1)]\n'
+    registry = Manager.load([plugin("old_plugin", source)]).registry  # type: ignore[operator]
+    if family not in API_CHANGES[2]:  # a prompt strategy of version 1 still is what it has to be
+        assert registry.find(family, "x").component.name == "x"
+        return
+    with pytest.raises(BrokenPluginError, match="is written for plugin API 1; since plugin API 2, ") as caught:
+        registry.find(family, "x")
+    assert API_CHANGES[2][family] in str(caught.value)
+    if family == "generator":
+        assert all(word in str(caught.value) for word in ("Painted", "notes()", "truncated()"))
 
 
 def test_an_unknown_name_says_what_was_probably_meant_and_what_there_is() -> None:

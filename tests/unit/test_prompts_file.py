@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from fgl.core.errors import DataError
+from fgl.core.types import DatasetInfo
 from fgl.plugins.prompts.options import PromptsFileOptions
 from fgl.plugins.prompts.prompts_file import PromptsFile
 from fgl.testing.contracts import DrawnImages, client_context
@@ -108,6 +109,9 @@ def test_a_budget_keeps_the_heaviest(ask):
         ("class,prompt\nxyzzy,a\n", r"line 2: class: unknown 'xyzzy' \('river', 'airplane'"),
         ("class,prompt\n9,a\n", "line 2: class: got 9; expected an id from 0 to 3, or a name"),
         ("class,prompt\n-1,a\n", "line 2: class: unknown '-1'"),
+        ("class,prompt\n0000000001,a\n", "line 2: class: got '0000000001'; expected an id without leading zeros"),
+        ("class,prompt\n00,a\n", "line 2: class: got '00'; expected an id without leading zeros, or a name"),
+        ("class,prompt\n12345678901234,a\n", "line 2: class: unknown '12345678901234'"),
         ("class,prompt\n,a\n", "line 2: class: is empty"),
         ("class,prompt\nriver,\n", "line 2: prompt: is empty; expected text"),
         ("class,prompt\nriver\n", "line 2: prompt: is empty; expected text"),
@@ -161,6 +165,58 @@ def test_all_problems_are_said_at_once_up_to_twenty(ask):
     assert lines[1].startswith("  line 2: class: unknown 'nowhere'")
     assert lines[2] == "  line 3: prompt: is empty; expected text"
     assert lines[21] == "  and 10 more"
+
+
+def test_what_a_thousand_wrong_lines_have_been_said_of_is_read_no_further(ask):
+    with pytest.raises(DataError) as caught:
+        ask("class,prompt\n" + "nowhere,a\n" * 5000)
+    lines = str(caught.value).splitlines()
+    assert lines[0].endswith("prompts.csv: at least 1000 problems:")
+    assert len(lines) == 22
+
+
+def test_a_domain_that_nobody_has_is_wrong_where_all_are_known(ask):
+    context = replace(client(domains=["photo"] * 4), domains=("photo", "sketch"))
+    rows = "0,mine,photo\n1,another's,sketch\n1,held,\n"
+    assert [p.text for p in ask("class,prompt,domain\n" + rows, context)] == ["mine", "held"]
+    with pytest.raises(DataError, match=r"line 5: domain: unknown 'phtoo': did you mean 'photo'\?"):
+        ask(f"class,prompt,domain\n{rows}0,typo,phtoo\n", context)
+    with pytest.raises(DataError, match=r"line 5: domain: unknown 'xyzzy' \('photo', 'sketch'\)"):
+        ask(f"class,prompt,domain\n{rows}0,typo,xyzzy\n", context)
+
+
+def test_domains_that_a_client_alone_cannot_judge_are_named_and_counted(ask, caplog):
+    noted = []
+    context = replace(client(domains=["photo"] * 4), note=lambda kind, count: noted.append((kind, count)))
+    rows = "0,mine,photo\n0,typo,phtoo\n1,typo,phtoo\n1,another's,sketch\n1,held,\n"
+    assert [p.text for p in ask("class,prompt,domain\n" + rows, context)] == ["mine", "held"]
+    assert noted == [("prompts_of_other_domains", 3)]
+    (record,) = caplog.records
+    assert "client-0: 3 prompts are of domains that it holds no image of" in record.getMessage()
+    assert "'phtoo' (2), 'sketch' (1); it holds 'photo'" in record.getMessage()
+
+
+def test_the_whole_file_is_checked_without_a_client(tmp_path):
+    path = tmp_path / "prompts.csv"
+    path.write_text("class,prompt,domain\nriver,a,photo\nriwer,b,photo\nriver,c,phtoo\n01,d,\n")
+    strategy = PromptsFile(PromptsFileOptions(path=str(path)))
+    info = DatasetInfo("x", ("river", "airplane"), ("photo",), "")
+    with pytest.raises(DataError) as caught:
+        strategy.check(info)
+    assert str(caught.value).splitlines()[1:] == [
+        "  line 3: class: unknown 'riwer': did you mean 'river'?",
+        "  line 4: domain: unknown 'phtoo': did you mean 'photo'?",
+        "  line 5: class: got '01'; expected an id without leading zeros, or a name",
+    ]
+    path.write_text("class,prompt,domain\nriver,a,photo\n")
+    strategy.check(info)
+    with pytest.raises(DataError, match="line 2: domain: got 'photo', but the dataset has no domains"):
+        strategy.check(replace(info, domains=()))
+
+
+def test_a_path_with_a_nul_is_said(tmp_path):
+    with pytest.raises(DataError, match=r"path: got 'a\\x00b'; expected a path, which holds no NUL"):
+        PromptsFile(PromptsFileOptions(path="a\0b")).prompts(client())
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path):

@@ -245,5 +245,5 @@ def test_a_second_process_is_told_who_holds_the_directory(tmp_path: Path) -> Non
 
 def test_a_file_in_the_way_is_an_error_that_says_so(tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("x")
-    with pytest.raises(StoreError, match="choose another --out"), RunDir(tmp_path / "taken").lock():
+    with pytest.raises(StoreError, match="choose another folder"), RunDir(tmp_path / "taken").lock():
         pass

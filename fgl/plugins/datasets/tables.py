@@ -124,7 +124,10 @@ def _read(file: Path, columns: Columns) -> pa.Table:
                 wanted.append("domain")
             table = parquet.read(columns=list(dict.fromkeys(wanted)))
     except (pa.ArrowException, OSError) as error:
-        raise DataError(f"'{file}' is not a readable parquet file: {str(error).splitlines()[0]}") from error
+        raise DataError(
+            f"'{file}' is not a readable parquet file: {str(error).splitlines()[0].rstrip('.')}; expected a table in "
+            "parquet, with a column of images"
+        ) from error
     position = table.column_names.index(columns.image)
     return table.set_column(position, columns.image, _binary(table.column(columns.image), file, columns.image))
 

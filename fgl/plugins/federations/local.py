@@ -2,26 +2,42 @@
 
 from __future__ import annotations
 
+import logging
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
 
-from fgl.core.errors import FGLError
+from fgl.core.errors import FGLError, told
 from fgl.core.types import Failure, Progress
 from fgl.plugins.federations.options import LocalOptions
 
-# Length first, so that whatever a library prints to stdout afterwards cannot be taken for the reply.
+# Whether it is an upload or a reason, and the length, come first, so that whatever a library prints to stdout
+# afterwards cannot be taken for the reply.
 _CHILD = """
 import sys
-from importlib import import_module
+from fgl.plugins.federations.local import answer
 out = sys.stdout.buffer
 sys.stdout = sys.stderr
-module, _, name = sys.argv[1].partition(":")
-reply = getattr(import_module(module), name)(sys.stdin.buffer.read())
-out.write(len(reply).to_bytes(8, "big") + reply)
+done, reply = answer(sys.argv[1], sys.stdin.buffer.read())
+out.write(bytes([done]) + len(reply).to_bytes(8, "big") + reply)
 out.flush()
 """
+
+log = logging.getLogger(__name__)
+
+
+def answer(task: str, payload: bytes) -> tuple[bool, bytes]:
+    """(True, the reply), or (False, why there is none, as far as the server may know). The rest goes to the log."""
+    module, _, name = task.partition(":")
+    try:
+        function: Callable[[bytes], bytes] = getattr(import_module(module), name)
+        return True, function(payload)
+    except FGLError as error:
+        return False, str(error).encode()
+    except Exception as error:  # one client's fault does not stop the others
+        log.exception("a client's task failed")
+        return False, told(error).encode()
 
 
 class Local:
@@ -41,14 +57,8 @@ class Local:
                 done.advance(1, client_id)
 
     def _in_process(self, client_id: str, task: str, payload: bytes) -> bytes | Failure:
-        module, _, name = task.partition(":")
-        function: Callable[[bytes], bytes] = getattr(import_module(module), name)
-        try:
-            return function(payload)
-        except FGLError as error:
-            return Failure(client_id, str(error))
-        except Exception as error:  # as with a process of its own: one client's fault does not stop the others
-            return Failure(client_id, f"{type(error).__name__}: {error}")
+        done, reply = answer(task, payload)
+        return reply if done else Failure(client_id, reply.decode())
 
     def _in_child(self, client_id: str, task: str, payload: bytes) -> bytes | Failure:
         command = [sys.executable, "-c", _CHILD, task]
@@ -56,11 +66,20 @@ class Local:
             done = subprocess.run(
                 command, input=payload, capture_output=True, timeout=self.options.timeout, check=False
             )
-        except subprocess.TimeoutExpired:
+        except subprocess.TimeoutExpired as error:
+            _show(error.stderr)
             return Failure(client_id, f"no answer within {self.options.timeout:g} s")
+        _show(done.stderr)
         if done.returncode != 0:
-            lines = done.stderr.decode(errors="replace").strip().splitlines()
-            return Failure(client_id, lines[-1] if lines else f"its process ended with code {done.returncode}")
-        length = int.from_bytes(done.stdout[:8], "big")
-        reply = done.stdout[8 : 8 + length]
-        return reply if len(reply) == length else Failure(client_id, "its reply was cut off")
+            return Failure(client_id, f"its process ended with code {done.returncode}")
+        length = int.from_bytes(done.stdout[1:9], "big")
+        reply = done.stdout[9 : 9 + length]
+        if len(done.stdout) < 9 or len(reply) < length:
+            return Failure(client_id, "its reply was cut off")
+        return reply if done.stdout[0] else Failure(client_id, reply.decode(errors="replace"))
+
+
+def _show(output: bytes | None) -> None:
+    """What a client's process said is for this console, which is the client's too, and for no report."""
+    if output:
+        sys.stderr.write(output.decode(errors="replace"))

@@ -9,13 +9,13 @@ from pathlib import Path
 from PIL import Image
 
 from fgl.core.errors import ModelError
-from fgl.core.types import ClientContext, Prompt
+from fgl.core.types import ClientContext, DatasetInfo, Prompt
 from fgl.plugins.prompts.budget import fit_budget
-from fgl.plugins.prompts.captioner import Captioner, identity
+from fgl.plugins.prompts.captioner import Captioner, check, identity
 from fgl.plugins.prompts.captions import CaptionCache, image_digest
 from fgl.plugins.prompts.clean import clean
 from fgl.plugins.prompts.holdings import group_by_class, group_by_domain
-from fgl.plugins.prompts.models import find
+from fgl.plugins.prompts.models import find, named_here
 from fgl.plugins.prompts.options import CaptionOptions
 from fgl.plugins.prompts.scrub import scrub
 from fgl.plugins.prompts.template import CAPTION, DOMAIN, LABEL, fill, names_domain
@@ -29,6 +29,11 @@ class Caption:
     def __init__(self, options: CaptionOptions) -> None:
         self.options = options
         self._loaded: tuple[str, Captioner] | None = None
+
+    def check(self, info: DatasetInfo) -> None:
+        """Raises ModelError where the model is a folder that cannot caption. Loads no weights, and asks no Hub."""
+        if named_here(self.options.model):
+            check(self.options, find(self.options.model, self.options.pulled_revision))
 
     def prompts(self, context: ClientContext) -> list[Prompt]:
         """In order of class, domain, frequency. weight: the images that a prompt stands for; sums to the class's.

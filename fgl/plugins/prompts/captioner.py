@@ -35,28 +35,7 @@ class Captioner:
         self._options, self._device = options, device
         self._model: Any = models.load(AutoModelForImageTextToText, folder, options.model, device, options.dtype)
         self._kind = str(self._model.config.model_type)
-        images_class: Any = AutoImageProcessor  # transformers leaves these two untyped
-        both_class: Any = AutoProcessor
-        try:
-            with models.quiet():
-                if self._kind in _APART:
-                    self._images: Any = images_class.from_pretrained(folder, **_LOCAL, **_without_torchvision())
-                    self._tokenizer: Any = AutoTokenizer.from_pretrained(folder, **_LOCAL)
-                else:
-                    self._images = both_class.from_pretrained(folder, **_LOCAL)
-                    self._tokenizer = self._images.tokenizer
-                    self._tokenizer.padding_side = "left"  # what is written goes on from the end
-        except Exception as error:  # OSError, ValueError, ImportError and what their files make them raise
-            raise ModelError(
-                f"model: {options.model} has no image processor or tokenizer that can be loaded: "
-                f"{models.brief(error)}; expected preprocessor_config.json (or processor_config.json) and the "
-                "tokenizer's files beside the weights"
-            ) from error
-        models.check_tokenizer(self._tokenizer, self._model, options.model)
-        if options.prefix and self._kind == "vision-encoder-decoder":
-            raise ModelError(
-                f"prefix: got {options.prefix!r}, but {options.model} takes no words; expected an empty prefix"
-            )
+        self._images, self._tokenizer = _processors(options, folder, self._model.config)
 
     def caption(self, images: Sequence[Image.Image]) -> list[str]:
         """One caption an image, as the model wrote it, without the prefix."""
@@ -130,6 +109,39 @@ class Captioner:
         return str(self._tokenizer.decode([token for token in row if token != image], skip_special_tokens=True)).strip()
 
 
+def check(options: CaptionOptions, folder: Path) -> None:
+    """Raises ModelError where a `Captioner` could not be made of the folder; loads no weights."""
+    config = models.buildable(AutoModelForImageTextToText, folder, options.model)
+    _processors(options, folder, config)
+
+
+def _processors(options: CaptionOptions, folder: Path, config: Any) -> tuple[Any, Any]:
+    """(what prepares images, or images with words; the tokenizer)."""
+    images_class: Any = AutoImageProcessor  # transformers leaves these two untyped
+    both_class: Any = AutoProcessor
+    try:
+        with models.quiet():
+            if config.model_type in _APART:
+                images: Any = images_class.from_pretrained(folder, **_LOCAL, **_without_torchvision())
+                tokenizer: Any = AutoTokenizer.from_pretrained(folder, **_LOCAL)
+            else:
+                images = both_class.from_pretrained(folder, **_LOCAL)
+                tokenizer = images.tokenizer
+                tokenizer.padding_side = "left"  # what is written goes on from the end
+    except Exception as error:  # OSError, ValueError, ImportError and what their files make them raise
+        raise ModelError(
+            f"model: {options.model} has no image processor or tokenizer that can be loaded: "
+            f"{models.brief(error)}; expected preprocessor_config.json (or processor_config.json) and the "
+            "tokenizer's files beside the weights"
+        ) from error
+    models.check_tokenizer(tokenizer, config, options.model)
+    if options.prefix and config.model_type == "vision-encoder-decoder":
+        raise ModelError(
+            f"prefix: got {options.prefix!r}, but {options.model} takes no words; expected an empty prefix"
+        )
+    return images, tokenizer
+
+
 def identity(options: CaptionOptions, folder: Path, device: str) -> str:
     """sha256 over what determines a caption from an image: the model's files, and how it writes."""
     what = {
@@ -150,4 +162,4 @@ def _without_torchvision() -> dict[str, Any]:
     return {"use_fast": False}
 
 
-__all__ = ["QUESTION", "Captioner", "identity"]
+__all__ = ["QUESTION", "Captioner", "check", "identity"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -34,6 +35,7 @@ class CaptionCache:
 
     def add(self, captions: Mapping[str, str]) -> None:
         """Image's digest → caption. They are on disk when this returns. Raises StoreError."""
+        captions = {image: _whole(caption) for image, caption in captions.items()}
         self._known.update(captions)
         if self._path is None:
             return
@@ -45,7 +47,7 @@ class CaptionCache:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             with self._path.open("a+b") as file:
                 _mend(file.fileno())
-                file.write("".join(lines).encode(errors="replace"))
+                file.write("".join(lines).encode())
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
@@ -72,7 +74,7 @@ def _read(path: Path, model: str) -> dict[str, str]:
                 try:
                     entry = json.loads(line)
                     if entry["model"] == model:
-                        known[str(entry["image"])] = str(entry["caption"])
+                        known[str(entry["image"])] = _whole(str(entry["caption"]))
                 except (ValueError, KeyError, TypeError):
                     continue
     except FileNotFoundError:
@@ -82,6 +84,12 @@ def _read(path: Path, model: str) -> dict[str, str]:
             f"cannot read {path}: {error.strerror or error}; expected a file that was written here before, or none"
         ) from error
     return known
+
+
+def _whole(caption: str) -> str:
+    """Without halves of characters: no file and no upload can hold one, and a run that goes on would read another text
+    than the one that was killed had."""
+    return re.sub("[\ud800-\udfff]", " ", caption)
 
 
 def _mend(handle: int) -> None:

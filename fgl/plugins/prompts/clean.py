@@ -7,6 +7,7 @@ import unicodedata
 
 _JOINERS = "\u200c\u200d"  # invisible, but letters of some scripts and emoji are wrong without them
 _EDGES = " \t,.;:!?-–—_/|\\\"'`*#()[]{}<>"
+_MOST = 10_000  # characters of a text that are looked at: far more than `max_new_tokens` tokens
 _LONGEST = 12  # words of a phrase whose repetition is looked for
 
 # A caption that ends in one of these was cut in the middle of a thought.
@@ -21,7 +22,7 @@ def clean(text: str, max_words: int) -> str:
     """One line without control characters, repeated words or phrases, and stray ends; at most `max_words` words.
 
     Empty where nothing is left."""
-    text = unicodedata.normalize("NFC", text)
+    text = unicodedata.normalize("NFC", text[:_MOST])
     text = "".join(char if char in _JOINERS or unicodedata.category(char)[0] != "C" else " " for char in text)
     words = _once(text.split())[:max_words]
     return trim(" ".join(words))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fgl.core.types import ClientContext, Prompt
+from fgl.core.types import ClientContext, DatasetInfo, Prompt
 from fgl.plugins.prompts.budget import fit_budget
 from fgl.plugins.prompts.grammar import describe
 from fgl.plugins.prompts.holdings import count_classes
@@ -29,6 +29,15 @@ class Diversified:
         self._writer: tuple[str, Writer] | None = None
         # (class name, device) → its prompts, and how many of them the grammar had to add
         self._written: dict[tuple[str, str], tuple[list[str], int]] = {}
+
+    def check(self, info: DatasetInfo) -> None:
+        """Raises ModelError where the model is a folder that cannot write. Loads no weights, and asks no Hub."""
+        if self.options.model is not None:
+            from fgl.plugins.prompts.models import find, named_here
+            from fgl.plugins.prompts.writer import check
+
+            if named_here(self.options.model):
+                check(self.options, find(self.options.model, self.options.revision))
 
     def prompts(self, context: ClientContext) -> list[Prompt]:
         """In order of class. weight: the client's samples of the class ÷ the number of its prompts.

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import AutoConfig, AutoTokenizer
 from transformers.utils import logging
 
 from fgl import hub
@@ -23,6 +24,11 @@ _MISSING = 0.05  # of the parameters: published captioners lack a pooling layer 
 
 def find(model: str, revision: str | None) -> Path:
     """The folder of `model`, pulled where it has to be. Raises ModelError where it has no safetensors weights."""
+    if not hub.is_local(model) and not hub.is_hub_id(model):
+        kind = "is a file" if Path(model).expanduser().exists() else "does not exist"
+        raise ModelError(
+            f"model: {model} {kind}; expected the folder of a transformers model, or a Hub id such as OWNER/NAME"
+        )
     folder = hub.resolve(model, revision, MODEL_FILES)
     if (folder / "adapter_config.json").exists():  # transformers would load what it names, unseen by any digest
         raise ModelError(f"model: {model} is an adapter to another model; merge the two, and give the folder of that")
@@ -34,6 +40,30 @@ def find(model: str, revision: str | None) -> Path:
             "or load it once where you trust it, save_pretrained it to a folder, and give that folder as model"
         )
     return folder
+
+
+def named_here(model: str) -> bool:
+    """Whether `model` can be judged without a network: it is a folder, or should be one and is not."""
+    return hub.is_local(model) or not hub.is_hub_id(model)
+
+
+def buildable(auto_class: Any, folder: Path, model: str) -> Any:
+    """The configuration of a model that `load` could build, by its configuration files alone: of its weights no more
+    than that they are there is looked at. Raises ModelError."""
+    try:
+        with quiet():
+            config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+            if type(config) not in auto_class._model_mapping:
+                raise ValueError(f"it is of the kind {config.model_type!r}")
+            try:
+                with torch.device("meta"):  # shapes without numbers
+                    auto_class.from_config(config, trust_remote_code=False)
+            except (NotImplementedError, RuntimeError) as error:
+                if "meta" not in str(error):  # some kinds compute with numbers while they are built
+                    raise
+    except Exception as error:  # OSError, ValueError, KeyError, and what a wrong configuration makes its model raise
+        raise _cannot_load(auto_class, model, error) from error
+    return config
 
 
 def load(auto_class: Any, folder: Path, model: str, device: str, dtype: Precision) -> Any:
@@ -50,8 +80,7 @@ def load(auto_class: Any, folder: Path, model: str, device: str, dtype: Precisio
             )
             loaded = loaded.eval().to(device)
     except Exception as error:  # OSError, ValueError, KeyError, and what safetensors and torch raise
-        raise ModelError(f"model: cannot load {model}: {brief(error)}; expected a folder or Hub id of "
-                         f"{_wanted(auto_class)} with config.json and safetensors weights") from error  # fmt: skip
+        raise _cannot_load(auto_class, model, error) from error
     sizes = {name: parameter.numel() for name, parameter in loaded.named_parameters()}
     missing = sorted(info["missing_keys"])
     if sum(sizes.get(name, 0) for name in missing) > _MISSING * sum(sizes.values()):
@@ -62,14 +91,31 @@ def load(auto_class: Any, folder: Path, model: str, device: str, dtype: Precisio
     return loaded
 
 
-def _wanted(auto_class: Any) -> str:
-    return "a model that captions images" if "Image" in auto_class.__name__ else "a causal language model"
+def _cannot_load(auto_class: Any, model: str, error: BaseException) -> ModelError:
+    wanted = "a model that captions images" if "Image" in auto_class.__name__ else "a causal language model"
+    return ModelError(
+        f"model: cannot load {model}: {brief(error)}; expected a folder or Hub id of {wanted} with config.json and "
+        "safetensors weights"
+    )
 
 
-def check_tokenizer(tokenizer: Any, loaded: Any, model: str) -> None:
+def load_tokenizer(folder: Path, model: str, config: Any) -> Any:
+    """Raises ModelError where its files are not there, or are of another model."""
+    try:
+        with quiet():
+            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # OSError, ValueError, ImportError and what the files make them raise
+        raise ModelError(
+            f"model: {model} has no tokenizer that can be loaded: {brief(error)}; expected its files beside the weights"
+        ) from error
+    check_tokenizer(tokenizer, config, model)
+    return tokenizer
+
+
+def check_tokenizer(tokenizer: Any, config: Any, model: str) -> None:
     """Raises ModelError for one that knows too few of the model's words: transformers makes an empty one up where its
     files are not there."""
-    needed = getattr(loaded.config.get_text_config(decoder=True), "vocab_size", 0)
+    needed = getattr(config.get_text_config(decoder=True), "vocab_size", 0)
     if 2 * len(tokenizer) < needed:
         raise ModelError(
             f"model: the tokenizer of {model} has {len(tokenizer)} tokens and its weights {needed}; expected the "
@@ -125,4 +171,15 @@ def brief(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:300].rstrip(".")
 
 
-__all__ = ["brief", "check_tokenizer", "digest", "find", "load", "precision", "quiet"]
+__all__ = [
+    "brief",
+    "buildable",
+    "check_tokenizer",
+    "digest",
+    "find",
+    "load",
+    "load_tokenizer",
+    "named_here",
+    "precision",
+    "quiet",
+]

@@ -7,13 +7,15 @@ import difflib
 import json
 import logging
 import math
+import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from fgl.core.errors import DataError
-from fgl.core.types import ClientContext, Prompt
+from fgl.core.types import ClientContext, DatasetInfo, Prompt
 from fgl.plugins.prompts.budget import fit_budget
 from fgl.plugins.prompts.holdings import count_classes
 from fgl.plugins.prompts.options import PromptsFileOptions
@@ -28,7 +30,9 @@ COLUMNS = {
 """What a column may be called, and what it is."""
 
 _LIMIT = 20  # problems that are listed
+_MOST = 1000  # problems after which the rest of the file is not read: each takes time to say well
 _MAX_GUIDANCE = 100.0
+_ID = re.compile(r"0|[1-9][0-9]*")  # "01" is more likely a name that is misspelt than the number 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,17 +54,23 @@ class PromptsFile:
     def __init__(self, options: PromptsFileOptions) -> None:
         self.options = options
 
+    def check(self, info: DatasetInfo) -> None:
+        """Read the whole file as every client of a dataset would. Raises DataError as `prompts`."""
+        read(self.options, info.class_names, bool(info.domains), info.domains)
+
     def prompts(self, context: ClientContext) -> list[Prompt]:
         """In order of class, then of the file. weight: the client's samples of the class, shared as the rows say.
 
-        Rows of classes and domains that the client does not hold, and of other clients, are not used. Raises DataError,
-        which lists what is wrong with the file, line by line, or names the held classes that it has no prompt for.
+        Rows of classes and domains that the client does not hold, and of other clients, are not used; where the client
+        cannot tell another's domain from a misspelt one, a warning names and counts them. Raises DataError, which lists
+        what is wrong with the file, line by line, or names the held classes that it has no prompt for.
         """
         held = count_classes(context)
         if not held:
             return []
         domains = context.images.domains
-        rows = read(self.options, context.class_names, has_domains=domains is not None)
+        rows = read(self.options, context.class_names, domains is not None, context.domains)
+        self._tell_of_strangers(rows, context)
         here = None if domains is None else set(zip(context.images.labels.tolist(), domains, strict=True))
         mine = [
             row
@@ -93,13 +103,30 @@ class PromptsFile:
             ] or [self._class_level(class_id, count, context)]  # fmt: skip
         return fit_budget(prompts, self.options, context)
 
+    def _tell_of_strangers(self, rows: Sequence[Row], context: ClientContext) -> None:
+        known = set(context.images.domains or ())
+        strange = Counter(row.domain for row in rows if row.domain is not None and row.domain not in known)
+        if context.domains is None and strange:
+            context.note("prompts_of_other_domains", strange.total())
+            names = ", ".join(f"{_short(name)} ({count})" for name, count in sorted(strange.items())[:5])
+            log.warning(
+                "%s: %d prompts are of domains that it holds no image of, and are not used: %s%s; it holds %s",
+                context.client_id, strange.total(), names, ", …" if len(strange) > 5 else "",
+                ", ".join(map(_short, sorted(known)[:8])) + (", …" if len(known) > 8 else ""),
+            )  # fmt: skip
+
     def _class_level(self, class_id: int, count: int, context: ClientContext) -> Prompt:
         text = fill(self.options.template, {LABEL: context.class_names[class_id]})
         return Prompt(class_id, text, negative=self.options.negative_prompt or None, weight=float(count))
 
 
-def read(options: PromptsFileOptions, class_names: Sequence[str], has_domains: bool) -> list[Row]:
-    """All rows of the file. Raises DataError with every problem, each with its line."""
+def read(
+    options: PromptsFileOptions, class_names: Sequence[str], has_domains: bool, domains: Sequence[str] | None = None
+) -> list[Row]:
+    """All rows of the file. has_domains: whether the dataset has any. domains: all that there are, None where nobody
+    here knows. Raises DataError with every problem, each with its line."""
+    if "\0" in options.path:
+        raise DataError(f"path: got {_short(options.path)}; expected a path, which holds no NUL character")
     path = Path(options.path).expanduser()
     problems: list[str] = []
     rows = []
@@ -107,10 +134,12 @@ def read(options: PromptsFileOptions, class_names: Sequence[str], has_domains: b
     try:
         lines = _jsonl(path, problems) if _is_jsonl(options, path) else _csv(path, problems)
         for line, values in lines:
-            found, wrong = _row(values, class_names, by_name, options, has_domains)
+            found, wrong = _row(values, class_names, by_name, options, has_domains, domains)
             problems += [f"line {line}: {reason}" for reason in wrong]
             if found is not None:
                 rows.append(found)
+            if len(problems) >= _MOST:
+                break
     except UnicodeDecodeError as error:
         problems.append(
             f"line {_line_of_bad_byte(path)}: not UTF-8 ({error.reason}); save the file in the encoding UTF-8"
@@ -124,7 +153,8 @@ def read(options: PromptsFileOptions, class_names: Sequence[str], has_domains: b
     if problems:
         shown = "\n".join(f"  {problem}" for problem in problems[:_LIMIT])
         more = f"\n  and {len(problems) - _LIMIT} more" if len(problems) > _LIMIT else ""
-        count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
+        some = "at least " if len(problems) >= _MOST else ""
+        count = f"{some}{len(problems)} problem{'s' if len(problems) > 1 else ''}"
         raise DataError(f"{options.path}: {count}:\n{shown}{more}")
     return rows
 
@@ -205,6 +235,7 @@ def _row(
     by_name: Mapping[str, int],
     options: PromptsFileOptions,
     has_domains: bool,
+    domains: Sequence[str] | None,
 ) -> tuple[Row | None, list[str]]:
     """(the row, or None where it is wrong; what is wrong with it)."""
     wrong: list[str] = []
@@ -222,6 +253,8 @@ def _row(
         wrong.append("prompt: is empty; expected text")
     if texts["domain"] is not None and not has_domains:
         wrong.append(f"domain: got {texts['domain']!r}, but the dataset has no domains; expected no such column")
+    elif texts["domain"] is not None and domains is not None and texts["domain"] not in domains:
+        wrong.append(f"domain: unknown {_meant(texts['domain'], domains)}")
     share = _number("weight", values.get("weight"), 1.0, math.inf, wrong)
     guidance = _number("guidance_scale", values.get("guidance_scale"), None, _MAX_GUIDANCE, wrong)
     if wrong or class_id is None or texts["prompt"] is None or share is None:
@@ -246,7 +279,10 @@ def _class_id(value: Any, class_names: Sequence[str], by_name: Mapping[str, int]
         if found is not None:
             return found
         if name.isascii() and name.isdigit():
-            value = int(name[:9])
+            if not _ID.fullmatch(name):
+                wrong.append(f"class: got {_short(name)}; expected an id without leading zeros, or a name")
+                return None
+            value = int(name) if len(name) < 10 else name
     if isinstance(value, int) and not isinstance(value, bool):
         if 0 <= value < len(class_names):
             return value
@@ -254,12 +290,17 @@ def _class_id(value: Any, class_names: Sequence[str], by_name: Mapping[str, int]
     elif value is None:
         wrong.append("class: is empty; expected a class name or id")
     elif isinstance(value, str):
-        close = difflib.get_close_matches(value, class_names, n=1)
-        known = ", ".join(map(repr, class_names[:8])) + (", …" if len(class_names) > 8 else "")
-        wrong.append(f"class: unknown {_short(value)}" + (f": did you mean {close[0]!r}?" if close else f" ({known})"))
+        wrong.append(f"class: unknown {_meant(value, class_names)}")
     else:
         wrong.append(f"class: got {_short(value)}; expected a class name or id")
     return None
+
+
+def _meant(value: str, known: Sequence[str]) -> str:
+    """The value, and what was probably meant, or else what there is."""
+    close = difflib.get_close_matches(value, known, n=1)
+    some = ", ".join(map(repr, known[:8])) + (", …" if len(known) > 8 else "")
+    return _short(value) + (f": did you mean {close[0]!r}?" if close else f" ({some})")
 
 
 def _number(name: str, value: Any, default: float | None, high: float, wrong: list[str]) -> float | None:

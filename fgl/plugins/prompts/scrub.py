@@ -7,6 +7,7 @@ the pictures. docs/prompts.md says what gets through.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 
@@ -15,19 +16,39 @@ from fgl.plugins.prompts.vocabulary import is_ordinary
 
 KINDS = ("emails", "links", "handles", "numbers", "names", "rare")
 
+# Each begins where a run of its signs does, and nowhere inside it: a word of a million letters is read once, not from
+# each of its letters on.
 _PATTERNS = {
-    "emails": re.compile(r"[\w.+%-]+\s?@\s?[\w-]+(?:\s?\.\s?[\w-]+)+"),
+    "emails": re.compile(r"(?<![\w.+%-])[\w.+%-]+\s?@\s?[\w-]+(?:\s?[.。]\s?[\w-]+)+"),
     "links": re.compile(
-        r"(?:\bhttps?\s?:\s?//|\bwww\s?\.\s?)\S+|\b(?:[\w-]+\.)+(?:com|org|net|info|edu|gov|io|co)\b\S*", re.I
+        r"(?:\bhttps?\s?:\s?//|\bwww\s?\.\s?)\S+"
+        r"|(?<![\w-])(?<![\w-][.。])(?:[\w-]+[.。])+(?:com|org|net|info|edu|gov|io|co)\b\S*",
+        re.I,
     ),
     "handles": re.compile(r"(?<!\w)[@#]\s?\w[\w.]*"),
     # telephone numbers, dates and the like first, so that their signs go with them
-    "numbers": re.compile(r"[+(]?\d[\d\s()./:+-]{4,}\d|(?:[#№$€£]\s?)?\b[\w.,'/-]*\d[\w'/%-]*(?:[.,:]\d+)*"),
+    "numbers": re.compile(
+        r"[+(]?\d[\d\s()./:+-]{4,}\d|(?:[#№$€£]\s?)?(?<![\w.,'/-])[\w.,'/-]*\d[\w'/%-]*(?:[.,:]\d+)*"
+    ),
 }  # fmt: skip
 _WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
-_TITLE = re.compile(r"\b(?:mr|mrs|ms|miss|mister|dr|prof|professor|sir|saint|st|president|senator|captain)\b\.?$", re.I)
 _NAMED = re.compile(r"\b(?:named|called|nicknamed|name is|names are)[\s\"'“‘]*$", re.I)
+# A title that is a word of its own says little ("a captain standing on a ship"); what follows an abbreviated one is a
+# name, an ordinary word or not ("dr. house"), and the title by itself says nothing of the picture.
+_WORD_TITLE = re.compile(
+    r"\b(?:miss|mister|professor|sir|saint|st|president|senator|captain|doctor|judge|officer|sergeant)\b\.?\s*$", re.I
+)
+_TITLES = "mr|mrs|ms|mx|dr|prof|messrs|mme|mlle"
+_DOTTED_TITLES = "rev|sgt|lt|capt|col|gen|gov|sen|hon|fr"
+_TITLE = re.compile(rf"(?:\b(?:(?:{_TITLES})\b\.?|(?:{_DOTTED_TITLES})\.)\s*(?:(?:and|&)\s+)?)+$", re.I)
+_TITLE_WORDS = frozenset(f"{_TITLES}|{_DOTTED_TITLES}".split("|"))
 _SENTENCE_END = re.compile(r"(?:^|[.!?]\s)[\s\"'“‘(]*$")
+# Points that end no sentence: "Dr. House", "John F. Kennedy".
+_ABBREVIATION = re.compile(rf"\b(?:{_TITLES}|{_DOTTED_TITLES}|st|jr|sr|vs|[^\W\d_])\.\s[\s\"'“‘(]*$", re.I)
+_LOOK_BACK = 64
+"""Characters before a word that are looked at to tell what it is."""
+# Marks on a letter and joiners between letters that show nothing, or next to it, and hide what it is from a pattern.
+_DECORATION = re.compile("(?<=[!-~])[\u0300-\u036f\u200c\u200d\u20d0-\u20ff\ufe00-\ufe0f]+")
 
 # Written with a capital in English though they name nobody.
 _CAPITAL_WORDS = (
@@ -38,7 +59,7 @@ _CAPITAL_WORDS = (
 )
 _CAPITALS = frozenset(_CAPITAL_WORDS.split())
 _ORPHAN = re.compile(
-    r"\b(?:(?:an?|the|named|called|nicknamed|of|by|with|from)\s+)+"
+    r"\b(?:(?:an?|the|named|called|nicknamed|of|by|with|from)\s+){1,8}"
     r"(?=(?:in|on|of|at|by|for|from|with|and|or|to|is|are|next|near|under|over|behind)\b|[,.;:])",
     re.I,
 )
@@ -55,16 +76,32 @@ def scrub(
     captions: one an image, of one client, because a word is rare or not among them all. kinds: of KINDS. class_names,
     keep: their words stay. rare_below: a word that is not ordinary stays from so many captions on.
     """
-    kept = {word for text in (*class_names, *keep) for word in _forms(text)}
+    kept = {word for text in (*class_names, *keep) for word in _forms(_folded(text))}
     counts: Counter[str] = Counter()
-    texts = list(captions)
+    folded = texts = [_folded(text) for text in captions]
     for kind in (kind for kind in ("emails", "links", "handles", "numbers") if kind in kinds):
         texts = [_without(_PATTERNS[kind], text, kind, kept, counts) for text in texts]
     if "names" in kinds:
         texts = _without_names(texts, kept, counts)
     if "rare" in kinds:
         texts = _without_rare(texts, kept, rare_below, counts)
-    return [old if old == text else _tidy(text) for old, text in zip(captions, texts, strict=True)], counts
+    # one of which nothing was taken out stays as it was written
+    return [
+        old if before == text else _tidy(text) for old, before, text in zip(captions, folded, texts, strict=True)
+    ], counts
+
+
+def _folded(text: str) -> str:
+    """`text` with signs that stand for others as those others, so that "ｊａｎｅ＠ｄｅ．ｏｒｇ" and "①②③" are found."""
+    if text.isascii():
+        return text
+    text = _DECORATION.sub("", unicodedata.normalize("NFKC", text))
+    return "".join(_digits(char) if unicodedata.category(char) in ("No", "Nl") else char for char in text)
+
+
+def _digits(char: str) -> str:
+    """A number that is a sign of its own, such as a negative circled one, in digits."""
+    return f"{unicodedata.numeric(char, 0):g}"
 
 
 def _tidy(text: str) -> str:
@@ -84,45 +121,60 @@ def _without(pattern: re.Pattern[str], text: str, kind: str, kept: Collection[st
 
 
 def _without_names(texts: Sequence[str], kept: Collection[str], counts: Counter[str]) -> list[str]:
-    inside = [word[0] for text in texts for word, start in _words(text) if not _SENTENCE_END.search(text[:start])]
+    inside = [word[0] for text in texts for word, start in _words(text) if not _begins_sentence(text, start)]
     told = not inside or sum(letter.isupper() for letter in inside) <= _TITLE_CASE * len(inside)
     spans = [_name_spans(text, kept, told) for text in texts]
     # What is a name in one caption is one in every other, at the beginning of a sentence or in lower case too.
     names = {
         _base(text[start:end])
         for text, found in zip(texts, spans, strict=True)
-        for start, end in found
-        if not is_ordinary(text[start:end].casefold())
+        for start, (_, end) in found.items()
+        if end - start > 2 and not is_ordinary(text[start:end].casefold())  # an initial says nothing elsewhere
     }
     result = []
     for text, found in zip(texts, spans, strict=True):
-        again = {(start, start + len(word)) for word, start in _words(text) if _base(word) in names}
-        result.append(_cut(text, sorted({*found, *again}), "names", counts))
+        again = {start: (start, start + len(word)) for word, start in _words(text) if _base(word) in names}
+        result.append(_cut(text, sorted({**again, **found}.values()), "names", counts))
     return result
 
 
-def _name_spans(text: str, kept: Collection[str], told: bool) -> list[tuple[int, int]]:
-    """Where words stand that are written as names are. told: whether capitals mean anything here."""
-    spans: list[tuple[int, int]] = []
+def _name_spans(text: str, kept: Collection[str], told: bool) -> dict[int, tuple[int, int]]:
+    """Where a word stands that is written as names are → what to cut, which is the word, an abbreviated title before
+    it, and the point of an initial. told: whether capitals mean anything here."""
+    spans: dict[int, tuple[int, int]] = {}
+    last = -1  # end of the last name that something introduced, of whatever length
     for word, start in _words(text):
-        before, span = text[:start], (start, start + len(word))
-        if _base(word) in kept:
+        plain, end = word.casefold(), start + len(word)
+        if _base(word) in kept or plain in _TITLE_WORDS:
             continue
-        ordinary = is_ordinary(word.casefold())
-        named = word[0].isupper() and word.casefold() not in _CAPITALS
-        capital = told and named and not _SENTENCE_END.search(before)
-        # "a dog called rose", but "a captain standing": a title is often no more than a word
-        called = _NAMED.search(before) is not None and word.casefold() not in _LITTLE
-        titled = _TITLE.search(before.rstrip()) is not None and not ordinary
-        # "mr john smith": a second word that is not ordinary goes with the first
-        goes_on = bool(spans) and not ordinary and text[spans[-1][1] : start] == " "
-        if capital or called or titled or (goes_on and _introduced(text, spans[-1][0])):
-            spans.append(span)
+        ordinary = is_ordinary(plain)
+        title = None if plain in _LITTLE else _before(_TITLE, text, start)
+        # "a dog called rose", but "a captain standing"
+        introduced = (
+            title is not None
+            or (plain not in _LITTLE and _before(_NAMED, text, start) is not None)
+            or (not ordinary and _before(_WORD_TITLE, text, start) is not None)
+            # "mr john smith": what is not ordinary and follows a name belongs to it
+            or (not ordinary and start == last + 1 and text[last] == " ")
+        )
+        capital = told and word[0].isupper() and plain not in _CAPITALS and not _begins_sentence(text, start)
+        if introduced or capital:
+            end += len(word) == 1 and text[end : end + 1] == "."
+            spans[start] = (title.start() if title else start, end)
+        if introduced or (capital and start == last + 1):
+            last = end
     return spans
 
 
-def _introduced(text: str, start: int) -> bool:
-    return _TITLE.search(text[:start].rstrip()) is not None or _NAMED.search(text[:start]) is not None
+def _before(pattern: re.Pattern[str], text: str, end: int) -> re.Match[str] | None:
+    """`pattern`, which ends in $, in what stands before `end`."""
+    return pattern.search(text, max(0, end - _LOOK_BACK), end)
+
+
+def _begins_sentence(text: str, start: int) -> bool:
+    if start > 1 and text[start - 1] == " " and text[start - 2].isalnum():  # most words, and no pattern is needed
+        return False
+    return _before(_SENTENCE_END, text, start) is not None and _before(_ABBREVIATION, text, start) is None
 
 
 def _without_rare(texts: Sequence[str], kept: Collection[str], below: int, counts: Counter[str]) -> list[str]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import cache, lru_cache
 from pathlib import Path
 
+_LONGEST = 80
+
 
 @cache
 def ordinary_words() -> frozenset[str]:
@@ -13,11 +15,16 @@ def ordinary_words() -> frozenset[str]:
     return frozenset(word for line in text.splitlines() if not line.startswith("#") for word in line.split())
 
 
-@lru_cache(maxsize=100_000)
 def is_ordinary(word: str) -> bool:
     """Whether a lower-case word, an inflection of it, or each part of a compound is in the list.
 
     Inflections go by spelling alone, so that a few words pass that are none ("rivers" as a surname)."""
+    # a word longer than any of the list and its compounds is not to fill the cache
+    return len(word) <= _LONGEST and _is_ordinary(word)
+
+
+@lru_cache(maxsize=100_000)
+def _is_ordinary(word: str) -> bool:
     known = ordinary_words()
     parts = [part for part in word.replace("’", "'").split("-") if part]
     return bool(parts) and all(any(stem in known for stem in _stems(part)) for part in parts)

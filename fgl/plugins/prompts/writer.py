@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM
 
 from fgl.core.errors import ModelError
 from fgl.plugins.prompts import models
@@ -23,24 +23,19 @@ _PREAMBLE = re.compile(r"^(?:sure|certainly|of course|okay|ok|here(?:'s| is| are
 _BULLET = re.compile(r"^\s*(?:[-*•]|\(?\d+[.)])\s+")
 
 
+def check(options: DiversifiedOptions, folder: Path) -> None:
+    """Raises ModelError where a `Writer` could not be made of the folder; loads no weights."""
+    config = models.buildable(AutoModelForCausalLM, folder, str(options.model))
+    models.load_tokenizer(folder, str(options.model), config)
+
+
 class Writer:
     """A loaded model that writes what `instruction` asks for. Raises ModelError where it cannot be loaded or used."""
 
     def __init__(self, options: DiversifiedOptions, folder: Path, device: str) -> None:
         self._options, self._device, self._name = options, device, str(options.model)
         self._model: Any = models.load(AutoModelForCausalLM, folder, self._name, device, options.dtype)
-        try:
-            with models.quiet():
-                self._tokenizer: Any = AutoTokenizer.from_pretrained(
-                    folder, local_files_only=True, trust_remote_code=False
-                )
-        except Exception as error:  # OSError, ValueError, ImportError and what the files make them raise
-            raise ModelError(
-                f"model: {self._name} has no tokenizer that can be loaded: {models.brief(error)}; expected its files "
-                "beside the weights"
-            ) from error
-
-        models.check_tokenizer(self._tokenizer, self._model, self._name)
+        self._tokenizer: Any = models.load_tokenizer(folder, self._name, self._model.config)
 
     def write(self, instruction: str, count: int, seed: str) -> list[str]:
         """Up to `count` distinct descriptions. seed: what is drawn follows from it."""
@@ -104,4 +99,4 @@ def _seeded(seed: str, device: torch.device) -> Iterator[None]:
         yield
 
 
-__all__ = ["Writer"]
+__all__ = ["Writer", "check"]

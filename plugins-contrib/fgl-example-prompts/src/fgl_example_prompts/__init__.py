@@ -18,6 +18,7 @@ def fgl_prompt_strategies() -> list[Component]:
             target="fgl_example_prompts.seasons:Seasons",
             options="fgl_example_prompts.options:SeasonsOptions",
             summary="Each class in every season: more variety from the class name alone.",
+            api_version=2,
         )
     ]
 
