@@ -1,0 +1,124 @@
+"""`fgl compare` and `fgl sweep` as a person uses them, on a small pipeline of random weights."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fgl.cli import main
+
+
+@dataclass
+class Said:
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def fgl(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, images: Callable[..., Path],
+    pipeline: Path,
+) -> Callable[..., Said]:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    small = [
+        "--dataset", str(images(per_class=12)), "--partition", "iid", "--clients", "2",
+        "--generator", "stable-diffusion", "--set", f"generator.model={pipeline}",
+        "--set", "generator.num_inference_steps=1", "--set", "generator.guidance_scale=1.0", "--images-per-class", "3",
+        "--set", "classifier.epochs=1", "--set", "classifier.image_size=16", "--set", "rounds.local_epochs=1",
+    ]  # fmt: skip
+
+    def call(command: str, *arguments: str) -> Said:
+        monkeypatch.setattr(sys, "argv", ["fgl", command, *small, *arguments])
+        code = 0
+        try:
+            main()
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        text = capsys.readouterr()
+        return Said(code, text.out, text.err)
+
+    return call
+
+
+def methods(said: Said) -> dict[str, Any]:
+    return {row["method"]: row for row in json.loads(said.out)["methods"]}
+
+
+def test_methods_are_compared_and_a_second_comparison_reuses_them(fgl: Callable[..., Said], tmp_path: Path) -> None:
+    first = fgl("compare", "--methods", "fgl,fedavg,class-list", "--seeds", "2", "--rounds", "1", "--json")
+    assert first.code == 0, first.err
+    rows = methods(first)
+    assert list(rows) == ["fgl", "fedavg", "class-list"]
+    assert rows["fgl"]["seeds"] == 2
+    assert rows["class-list"]["difference"]["mean"] == 0  # the same images, by construction
+    out = tmp_path / "runs" / "compare"
+    for name in ("accuracy-rounds", "accuracy-bytes"):
+        assert (out / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+        assert "</svg>" in (out / f"{name}.svg").read_text()
+    assert "fedavg, 1 round" in (out / "compare.md").read_text()
+    shards = {path: path.stat().st_mtime_ns for path in out.rglob("shard-*.parquet")}
+    second = fgl(
+        "compare", "--methods", "fgl,fedavg,fedprox,local,centralized,fgl-1round-tuned", "--seeds", "2", "--rounds",
+        "2", "--json",
+    )  # fmt: skip
+    assert second.code == 0, second.err
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("shard-*.parquet")} == shards
+    again = methods(second)
+    assert again["fgl"] == rows["fgl"]
+    each, before = json.loads(second.out)["each"], json.loads(first.out)["each"]
+    for seed in ("0", "1"):
+        curve = each[seed]["fedavg"]["curve"]
+        assert [point[0] for point in curve] == [1, 2]
+        assert curve[0] == before[seed]["fedavg"]["curve"][0]  # gone on from, not done again
+        assert each[seed]["fedavg"]["bytes"] == 2 * before[seed]["fedavg"]["bytes"]
+        # the tuned one begins with the one-shot model
+        assert each[seed]["fgl-1round-tuned"]["curve"][0][1] == each[seed]["fgl"]["top1"]
+    assert each["0"]["fedavg"]["curve"] != each["1"]["fedavg"]["curve"]
+
+
+def test_a_sweep_runs_every_setting(fgl: Callable[..., Said], tmp_path: Path) -> None:
+    said = fgl("sweep", "--over", "synthesis.images_per_class=2,4", "--seeds", "1")
+    assert said.code == 0, said.err
+    assert "images_per_class 2" in said.out
+    assert "images_per_class 4" in said.out
+    summary = json.loads((tmp_path / "runs" / "sweep" / "sweep.json").read_text())
+    assert [one["values"] for one in summary["settings"]] == [
+        {"synthesis.images_per_class": "2"}, {"synthesis.images_per_class": "4"},
+    ]  # fmt: skip
+    assert (tmp_path / "runs" / "sweep" / "sweep.svg").exists()
+    assert "±" not in (tmp_path / "runs" / "sweep" / "sweep.md").read_text().splitlines()[4]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("compare", "--methods", "fgl,fedavgg"), "did you mean 'fedavg'"),
+        (("compare", "--methods", ""), "known: fgl"),
+        (("compare", "--set", "baselines.fedprox.mu=-1"), "baselines.fedprox.mu"),
+        (("sweep", "--over", "synthesis.images_per_class=2,none"), "synthesis.images_per_class"),
+        (("sweep", "--over", "synthesis.imags=2,3"), "images_per_class"),
+        (("sweep",), "either --ablation"),
+        (("sweep", "--ablation", "promts"), "did you mean 'prompts'"),
+    ],
+)
+def test_what_is_wrong_is_said_before_anything_runs(
+    fgl: Callable[..., Said], tmp_path: Path, arguments: tuple[str, ...], said: str
+) -> None:
+    found = fgl(*arguments)
+    assert found.code == 2
+    assert said in found.err
+    assert "Traceback" not in found.err
+    assert not (tmp_path / "runs").exists()
+
+
+def test_the_ablations_are_listed(fgl: Callable[..., Said]) -> None:
+    said = fgl("sweep", "--ablation", "list")
+    assert said.code == 0
+    assert "guidance scale" in said.out
