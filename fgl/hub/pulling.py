@@ -207,7 +207,6 @@ def _pull_from(
     try:
         with meter(progress, f"pull {source.model}", sum(file.size for file in missing)) as advance:
             for file in missing:
-                repository.remove(commit, file)
                 download(repository, commit, file, advance)
                 repository.save(listing)
                 repository.mark(commit, [file])
@@ -282,7 +281,7 @@ def _left(repository: Repository, commit: str, files: Sequence[File]) -> int:
     for file in files:
         if repository.present(commit, file):
             continue
-        begun = (blobs / name for name in (f"{file.sha256}.fgl.incomplete", file.sha256 or file.blob_id or "-"))
+        begun = (blobs / name for name in (f"{file.digest or '-'}.fgl.incomplete", file.digest or "-"))
         left += max(0, file.size - max(path.stat().st_size if path.is_file() else 0 for path in begun))
     return left
 

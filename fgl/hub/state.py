@@ -165,7 +165,7 @@ def _extent(repository: Repository, commit: str | None, listing: Listing | None,
 
 
 def _digest(file: File | None) -> str:
-    return "" if file is None else file.sha256 or file.blob_id
+    return "" if file is None else file.digest
 
 
 def _absent(listing: Listing, patterns: Sequence[str], there: Listing, missing: Sequence[str]) -> int:

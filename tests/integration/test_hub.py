@@ -162,8 +162,21 @@ def test_what_another_program_has_pulled_is_used_and_checked(hub: Hub, tmp_path:
 
 
 def test_the_clients_own_tools_read_the_cache_without_a_complaint(hub: Hub, tmp_path: Path) -> None:
-    hub.push("who/model", FILES)
-    resolve(hub.env(tmp_path), call(patterns=CLIENT))
+    commit = hub.push("who/model", FILES)
+    (answer,) = resolve(hub.env(tmp_path), call())
+    check = (  # the second is not in the oldest clients that fgl takes
+        "from huggingface_hub import HfApi, snapshot_download as get\n"
+        f"print(get('who/model', local_files_only=True, revision={commit!r}))\n"
+        "verify = getattr(HfApi(), 'verify_repo_checksums', None)\n"
+        f"report = verify and verify('who/model', revision={commit!r})\n"
+        "assert not (report and (report.mismatches or report.missing_paths or report.extra_paths)), report"
+    )
+    hub.log.clear()
+    done = subprocess.run([sys.executable, "-c", check], env=hub.env(tmp_path), capture_output=True, text=True)
+    assert (done.returncode, done.stdout.strip()) == (0, answer.path), done.stderr
+    assert hub.downloads() == []
+    links = [path for path in Path(answer.path).rglob("*") if path.is_file()]
+    assert [path for path in links if os.path.isabs(os.readlink(path))] == []
     scan = (
         "from huggingface_hub import scan_cache_dir as scan\nfound = scan()\nassert not found.warnings\n"
         "(repo,) = found.repos\n(commit,) = repo.revisions\nprint(commit.refs)\n"
@@ -305,6 +318,68 @@ def test_a_wrong_checksum_is_tried_once_more_and_then_refused(hub: Hub, tmp_path
     assert holds(resolve(hub.env(tmp_path), call())[0].path, FILES)
 
 
+@pytest.mark.parametrize("kind", ["chunked", "close"])
+@pytest.mark.parametrize("name", [BIG, "README.md"])
+def test_a_body_without_an_end_is_cut_off_at_the_size_that_was_listed(
+    hub: Hub, tmp_path: Path, name: str, kind: Any
+) -> None:
+    hub.push("who/model", FILES)
+    lie = hub.fault("GET", name, endless=kind)
+    (answer,) = resolve(hub.env(tmp_path), call())
+    assert f"{name} of who/model came twice with content" in answer.error
+    assert not list(tmp_path.rglob(f"snapshots/*/{name}"))
+    kept = sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file() and not path.is_symlink())
+    assert kept < sum(map(len, FILES.values())) + 10_000
+    lie.times = 1
+    assert holds(resolve(hub.env(tmp_path), call())[0].path, FILES)
+
+
+def test_an_error_without_an_end_is_not_read(hub: Hub, tmp_path: Path) -> None:
+    hub.push("who/model", FILES)
+    hub.fault("GET", "README.md", status=403, endless="chunked")
+    (answer,) = resolve(hub.env(tmp_path), call())
+    assert "forbidden (403)" in answer.error
+
+
+def test_small_files_are_kept_by_the_name_that_the_server_gives_their_content(hub: Hub, tmp_path: Path) -> None:
+    commit = hub.push("who/model", FILES)
+    hub.etags["README.md"] = "a-mirrors-own:1"
+    (answer,) = resolve(hub.env(tmp_path), call())
+    link = Path(answer.path) / "README.md"
+    assert os.readlink(link) == "../../blobs/a-mirrors-own:1"
+    assert list(tmp_path.rglob(".locks/*/a-mirrors-own:1.lock"))
+    assert holds(answer.path, FILES)
+    # the client finds it there, and asks for no byte of it
+    code = "from huggingface_hub import hf_hub_download as get; print(get('who/model', 'README.md', revision='main'))"
+    done = subprocess.run([sys.executable, "-c", code], env=hub.env(tmp_path), capture_output=True, text=True)
+    assert (done.stdout.strip(), hub.sent("README.md")) == (str(link), 1), done.stderr
+    hub.push("who/model", {**FILES, "README.md": b"another"})
+    for name in ("../../../outside", "x" * 300, ".hidden", "x.incomplete", ".."):
+        hub.etags["README.md"] = name
+        (refused,) = resolve(hub.env(tmp_path / "other"), call())
+        assert "which cannot be the name of a file (ETag)" in refused.error
+    assert not list(tmp_path.rglob("outside*"))
+    assert answer.commit == commit
+
+
+def test_where_there_are_no_links_files_are_in_the_snapshot_itself(hub: Hub, tmp_path: Path) -> None:
+    commit = hub.push("who/model", FILES)
+    environment = hub.env(tmp_path, HF_HUB_DISABLE_SYMLINKS="1")
+    (answer,) = resolve(environment, call(patterns=CLIENT))
+    home = Path(answer.path)
+    assert (home / SMALL).is_file()
+    assert not [path for path in home.rglob("*") if path.is_symlink()]
+    assert not list(home.parent.parent.glob("blobs/*"))
+    hub.log.clear()
+    (again,) = resolve(environment, call(patterns=CLIENT))
+    assert (again.path, hub.log) == (answer.path, [])
+    assert fgl(environment, "models", "verify", "who/model").returncode == 0
+    (home / SMALL).write_bytes(b"damaged")
+    (whole,) = resolve(environment, call())
+    assert holds(whole.path, FILES)
+    assert (whole.commit, hub.sent(SMALL)) == (commit, 1)
+
+
 def test_verify_names_what_is_damaged_or_missing_and_pull_mends_it(hub: Hub, tmp_path: Path) -> None:
     commit = hub.push("who/model", FILES)
     environment = hub.env(tmp_path)
@@ -369,6 +444,23 @@ def test_what_the_hub_refuses_says_what_to_do(hub: Hub, tmp_path: Path) -> None:
     assert "the token that is set is not accepted (401)" in wrong.error
     (right,) = resolve(hub.env(tmp_path, HF_TOKEN="hf_right"), call("who/gated"))
     assert right.path
+
+
+def test_a_listing_that_makes_no_sense_is_refused_and_not_printed_as_it_is(hub: Hub, tmp_path: Path) -> None:
+    names = {"esc": "a\x1b[2Jb", "empty": "a//b", "long": "x" * 5000, "line": "a\nb"}
+    for name, path in names.items():
+        hub.push(f"who/{name}", {"config.json": b"{}", path: b"x"})
+    for name in names:
+        said = fgl(hub.env(tmp_path), "models", "pull", f"who/{name}")
+        assert (said.returncode, said.stdout) == (6, "")
+        assert "which no repository can hold; nothing is pulled" in said.stderr
+        assert "\x1b" not in said.stderr
+        assert len(said.stderr) < 600
+    assert hub.downloads() == []
+    hub.push("who/named", FILES)
+    hub.repositories["models", "who/named"].id = "who/\x1b[2Jother"
+    (named,) = resolve(hub.env(tmp_path), call("who/named"))
+    assert (bool(named.path), named.log.count("\x1b")) == (True, 0)
 
 
 def test_a_pause_that_the_hub_asks_for_is_kept(hub: Hub, tmp_path: Path) -> None:
