@@ -83,12 +83,13 @@ def patiently(call: Callable[[], T], *, patience: float = PATIENCE) -> T:
             pause *= 2
 
 
-def download(repository: Repository, commit: str, file: File, advance: Callable[[int], None]) -> None:
+def download(repository: Repository, commit: str, file: File, advance: Callable[[int], None], command: str) -> None:
     """Put one file into the cache, with the content that the listing has told, and link it where the client looks.
 
     All but what is left to Xet is fetched here: the client begins again after a kill, checks no digest over HTTP, and
     writes whatever length comes. advance: is told the bytes that are there, those of an earlier attempt among them.
-    Raises what the client raises, and ModelError where the content is wrong twice.
+    command: what messages tell the user to run. Raises what the client raises, and ModelError where the content is
+    wrong twice.
     """
     for _ in range(2):
         try:
@@ -104,7 +105,7 @@ def download(repository: Repository, commit: str, file: File, advance: Callable[
     raise ModelError(
         f"model: {file.path} of {repository.model} came twice with content that does not have the checksum or the size "
         f"that the Hub states for it (commit {commit}); nothing of it was kept. A proxy or a mirror on the way "
-        f"(HF_ENDPOINT) may damage it: try another, then `fgl models pull {repository.model}`"
+        f"(HF_ENDPOINT) may damage it: try another, then `{command}`"
     )
 
 

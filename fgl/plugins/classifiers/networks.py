@@ -122,7 +122,7 @@ def _from_weights(options: ClassifierOptions, labels: dict[str, Any]) -> PreTrai
         raise ModelError(f"pretrained: no folder {source}; expected a folder with config.json and model.safetensors")
     folder = source
     if is_hub_id(source) and not is_local(source):
-        folder = str(resolve(source, options.revision, PRETRAINED_FILES))
+        folder = str(resolve(source, options.revision, PRETRAINED_FILES, key="pretrained"))
     try:
         with quiet():
             model, info = AutoModelForImageClassification.from_pretrained(

@@ -88,11 +88,11 @@ class Diversified:
         return fill(self.options.template, {LABEL: label, DETAILS: details})
 
     def _load(self, device: str) -> Writer:
-        from fgl.plugins.prompts.models import find
+        from fgl.plugins.prompts.models import WRITER, find
         from fgl.plugins.prompts.writer import Writer  # with torch, which the grammar does without
 
         if self._writer is None or self._writer[0] != device:
-            folder = find(str(self.options.model), self.options.revision)
+            folder = find(str(self.options.model), self.options.revision, WRITER)
             self._writer = (device, Writer(self.options, folder, device))
         return self._writer[1]
 

@@ -18,12 +18,17 @@ from fgl import hub
 from fgl.core.errors import ModelError
 from fgl.plugins.prompts.options import MODEL_FILES, Precision
 
+CAPTIONER = "a model that captions images"
+WRITER = "a causal language model"
+
 _MISSING = 0.05  # of the parameters: published captioners lack a pooling layer that nothing uses
 
 
-def find(model: str, revision: str | None) -> Path:
-    """The folder of `model`, pulled where it has to be. Raises ModelError where it has no safetensors weights."""
-    folder = hub.resolve(model, revision, MODEL_FILES)
+def find(model: str, revision: str | None, kind: str) -> Path:
+    """The folder of `model`, pulled where it has to be. kind: what it should be, for messages. Raises ModelError where
+    there is none, or where it has no safetensors weights."""
+    expected = f"a folder or a Hub id (owner/name) of {kind} of transformers"
+    folder = hub.resolve(model, revision, MODEL_FILES, expected=expected)
     if (folder / "adapter_config.json").exists():  # transformers would load what it names, unseen by any digest
         raise ModelError(f"model: {model} is an adapter to another model; merge the two, and give the folder of that")
     if not any(folder.glob("*.safetensors")):
@@ -63,7 +68,7 @@ def load(auto_class: Any, folder: Path, model: str, device: str, dtype: Precisio
 
 
 def _wanted(auto_class: Any) -> str:
-    return "a model that captions images" if "Image" in auto_class.__name__ else "a causal language model"
+    return CAPTIONER if "Image" in auto_class.__name__ else WRITER
 
 
 def check_tokenizer(tokenizer: Any, loaded: Any, model: str) -> None:
@@ -125,4 +130,4 @@ def brief(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:300].rstrip(".")
 
 
-__all__ = ["brief", "check_tokenizer", "digest", "find", "load", "precision", "quiet"]
+__all__ = ["CAPTIONER", "WRITER", "brief", "check_tokenizer", "digest", "find", "load", "precision", "quiet"]
