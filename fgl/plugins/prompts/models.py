@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers.utils import logging
 
 from fgl import hub
 from fgl.core.errors import ModelError
 from fgl.plugins.prompts.options import MODEL_FILES, Precision
+from fgl.plugins.quiet import brief, quiet
 
 CAPTIONER = "a model that captions images"
 WRITER = "a causal language model"
@@ -109,25 +106,4 @@ def _digest_files(state: tuple[tuple[str, int, int], ...]) -> str:
     return hashlib.sha256(json.dumps(contents, sort_keys=True).encode()).hexdigest()
 
 
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Without transformers' progress bars and notices, which would run into ours, or quote captions in the log."""
-    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if bars:
-            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
-
-
-def brief(error: BaseException) -> str:
-    """First line of a message: transformers appends paragraphs of advice."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300].rstrip(".")
-
-
-__all__ = ["CAPTIONER", "WRITER", "brief", "check_tokenizer", "digest", "find", "load", "precision", "quiet"]
+__all__ = ["CAPTIONER", "WRITER", "check_tokenizer", "digest", "find", "load", "precision"]
