@@ -302,7 +302,7 @@ def fill(session: Session, folder: Path, planned: Plan, label: str) -> tuple[int
 def shard_store(session: Session, folder: Path | None = None) -> ShardStore:
     """folder: None for the run's own set."""
     place = session.run.path("server", "shards") if folder is None else folder
-    return ShardStore(session.run, place, digest_of(recipe(session)), session.info.class_names)
+    return ShardStore(session.run, place, digest_of(recipe(session)), session.info.class_names, session.config.seed)
 
 
 def load_set(session: Session, folder: Path, shards: Sequence[Shard]) -> tuple[LabelledPixels, LabelledPixels | None]:

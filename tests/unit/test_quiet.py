@@ -17,12 +17,17 @@ def test_libraries_are_silent_inside_and_as_before_outside() -> None:
     transformers_logging.enable_progress_bar()
     diffusers_logging.disable_progress_bar()
     before = [(one.get_verbosity(), one.is_progress_bar_enabled()) for one in libraries]
-    try:
-        with pytest.raises(ValueError, match="inside"), warnings.catch_warnings(record=True) as heard, both():
+
+    def fail() -> None:
+        with both():
             warnings.warn("send the author a patch", FutureWarning, stacklevel=1)
             assert [one.get_verbosity() for one in libraries] == [transformers_logging.ERROR] * 2
             assert not any(one.is_progress_bar_enabled() for one in libraries)
             raise ValueError("inside")
+
+    try:
+        with warnings.catch_warnings(record=True) as heard, pytest.raises(ValueError, match="inside"):
+            fail()
         assert heard == []
         assert [(one.get_verbosity(), one.is_progress_bar_enabled()) for one in libraries] == before
         with quiet():
