@@ -19,10 +19,10 @@ from fgl.core.errors import ModelError
 from fgl.hub.cache import is_hub_id
 from fgl.hub.pulling import Plan, pull
 from fgl.hub.reasons import remedy, size
-from fgl.hub.state import State, Verdict, folder_of, paths, state, verify
+from fgl.hub.state import State, Verdict, commit, folder_of, paths, state, verify
 
 __all__ = [
-    "Plan", "State", "Verdict", "commit_of", "folder_of", "is_hub_id", "is_local", "paths", "pull", "remedy",
+    "Plan", "State", "Verdict", "commit", "commit_of", "folder_of", "is_hub_id", "is_local", "paths", "pull", "remedy",
     "repository_of", "resolve", "size", "state", "verify",
 ]  # fmt: skip
 

@@ -141,6 +141,30 @@ def folder_of(use: ModelUse, patterns: Sequence[str], command: str | None = None
         return None
 
 
+def commit(use: ModelUse) -> str | None:
+    """The commit that a pull would give now: pinned or locked, else the Hub's present one, for which it is asked some
+    seconds at most, else what another program has left in the cache; None where nobody knows."""
+    from huggingface_hub import constants
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
+
+    asked = sources(use.model, use.revision, use.mirrors)
+    for source in asked:
+        if not source.mirror or source.repository.stands_in_for(use.model):
+            found = source.repository.commit(source.revision)
+            if found is not None:
+                return found
+    for source in () if constants.HF_HUB_OFFLINE else asked:
+        try:
+            return fetch_listing(source.model, source.revision, timeout=_PATIENCE, patience=_PATIENCE).commit
+        except RepositoryNotFoundError as error:
+            if isinstance(error, GatedRepoError):
+                break
+        except Exception:  # whatever it is, whoever pulls the model says it
+            break
+    present = _present(asked)
+    return None if present is None else present.repository.seen(present.revision)
+
+
 def paths(use: ModelUse, *, ask: bool, update: bool = False) -> tuple[str, ...] | None:
     """Of all files of the model's commit: by the record of an earlier pull, else by the Hub, where it may be asked,
     else of what the cache has; None where nobody knows. update: of the commit that the Hub has now."""
