@@ -3,8 +3,8 @@
     python benchmarks/rounds.py --repeats 3 --out benchmarks/results/rounds.json
 
 The round is the engine's own: model to bytes, bytes to each client, training, bytes back, validation, averaging,
-commit; without the test, which is a measurement. The bare loop trains the same model on the same pixels, in batches of the same
-sizes, with the same optimizer and augmentation, and neither sends nor keeps anything.
+commit; without the test, which is a measurement. The bare loop trains the same model on the same pixels, in batches of
+the same sizes, with the same optimizer and augmentation, and neither sends nor keeps anything.
 """
 
 from __future__ import annotations

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,11 +19,27 @@ if TYPE_CHECKING:
     from fgl.core.types import ModelUse
     from fgl.hub import Plan, State
 
-# Of a repository that no component describes: weights without code that runs when they are opened, in one precision.
-_SAFE = (
-    "*", "!*.bin", "!*.pt", "!*.pth", "!*.ckpt", "!*.pkl", "!*.msgpack", "!*.h5", "!*.onnx", "!*.onnx_data", "!*.py",
-    "!*.fp16.*", "!*.non_ema*",
+# Of a repository that no component describes: weights that run no code when they are opened, in one precision, and what
+# goes with them. Nothing else: what a file of another kind does to who opens it is not known.
+_TAKEN = (
+    "*.safetensors", "*.json", "*.txt", "*.md", "*.jinja", "*.spm", "*.tiktoken", "*vocab.bpe", "*tokenizer.model*",
+    "*spiece.model", "*sentencepiece*.model", "*LICENSE", "*LICENCE", "*NOTICE",
 )  # fmt: skip
+_TWICE = ("!*.fp16.*", "!*.bf16.*", "!*.non_ema*")
+_PIPELINE = "model_index.json"
+"""A repository with this file holds a diffusers pipeline, one folder a part."""
+_ENCODERS = tuple(f"{part}*/{kind}" for part in ("tokenizer", "text_encoder") for kind in _TAKEN)
+# Both sides read the configurations of all parts.
+_CLIENT = (
+    _PIPELINE,
+    "README.md",
+    "*/config.json",
+    "*/scheduler_config.json",
+    "tokenizer*/*.model",
+    *_ENCODERS,
+    *_TWICE,
+)
+_LORA = "pytorch_lora_weights"  # what diffusers calls LoRA weights, which are no copy of the parts
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A component (fgl models list), or a Hub id: owner/name.")]
 Set = Annotated[
@@ -30,6 +48,12 @@ Set = Annotated[
 ]
 Revision = Annotated[
     str | None, typer.Option(metavar="REV", help="Branch, tag or commit; for a Hub id. Components have an option.")
+]
+Mirror = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="OWNER/NAME[@REV]", help="A copy, asked where the Hub has no such model; for a Hub id; repeatable."
+    ),
 ]
 EncoderOnly = Annotated[
     bool, typer.Option("--encoder-only", help="What a client needs, without the half that makes images.")
@@ -50,7 +74,7 @@ def list_command(as_json: Json = False) -> None:
                 if hub.is_local(use.model):
                     row |= _folder_row(use)
                 else:
-                    found = hub.state(use, ask=ask)
+                    found = hub.state(use, ask=ask, command=hub.remedy(name))
                     if ask and not found.reachable:  # then not by another name either
                         print(f"note: {found.why}")  # to stderr
                         ask = False
@@ -77,6 +101,7 @@ def pull_command(
         bool, typer.Option("--update", help="Move the lock to the commit that the Hub has now, and pull that.")
     ] = False,
     revision: Revision = None,
+    mirror: Mirror = None,
     set_: Set = None,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -84,15 +109,17 @@ def pull_command(
     """Download a model: sizes first, broken downloads are taken up again, checksums are compared."""
     from fgl import hub
 
+    given = _Given(name, revision, tuple(mirror or ()), tuple(set_ or ()))
+    command = given.command(encoder_only=encoder_only, update=update)
     results = []
     with stdout_to_stderr():
-        for use in _uses(name, revision, set_):
+        for use in _uses(given, ask=True, update=update):
             if hub.is_local(use.model):
                 results.append({**_folder_row(use), "downloaded": 0})
                 continue
             plans: list[Plan] = []
             patterns = _patterns(use, encoder_only)
-            with interruptible(Path(), f"fgl models pull {name}"), shown(quiet) as progress:
+            with interruptible(Path(), command), shown(quiet) as progress:
 
                 def announce(plan: Plan, plans: list[Plan] = plans) -> None:
                     plans.append(plan)
@@ -100,8 +127,9 @@ def pull_command(
                         _announce(plan)
 
                 path = hub.pull(
-                    use.model, use.revision, patterns, use.mirrors, update=update, progress=progress, announce=announce
-                )
+                    use.model, use.revision, patterns, use.mirrors, update=update, progress=progress,
+                    announce=announce, command=command,
+                )  # fmt: skip
             found = hub.state(use, ask=False)
             downloaded = sum(plan.needed for plan in plans)
             row = {**_row(use, found), "commit": path.name, "folder": str(path)}
@@ -119,20 +147,26 @@ def pull_command(
 
 
 def verify_command(
-    name: Name, revision: Revision = None, set_: Set = None, as_json: Json = False, quiet: Quiet = False
+    name: Name,
+    revision: Revision = None,
+    mirror: Mirror = None,
+    set_: Set = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Read a model's files in the cache and compare them with the checksums of its commit."""
     from dataclasses import asdict
 
     from fgl import hub
 
+    given = _Given(name, revision, tuple(mirror or ()), tuple(set_ or ()))
     verdicts = []
     with stdout_to_stderr():
-        for use in _uses(name, revision, set_):
+        for use in _uses(given):
             if hub.is_local(use.model):
                 raise ModelError(f"model: {use.model} is a folder of yours: there are no checksums to compare it with")
             with shown(quiet) as progress:
-                verdicts.append(hub.verify(use, progress))
+                verdicts.append(hub.verify(use, progress, given.command()))
     wrong = any(verdict.damaged or verdict.missing for verdict in verdicts)
     if as_json:
         rows = [{**asdict(verdict), "folder": str(verdict.folder)} for verdict in verdicts]
@@ -149,26 +183,32 @@ def verify_command(
             if verdict.absent:
                 print(f"  not pulled so far: {verdict.absent} files")
         if wrong:
-            print(f"`fgl models pull {name}` replaces what is damaged or missing")
+            print(f"`{given.command()}` replaces what is damaged or missing")
     if wrong:
         raise typer.Exit(ModelError.exit_code)
 
 
 def path_command(
-    name: Name, encoder_only: EncoderOnly = False, revision: Revision = None, set_: Set = None, as_json: Json = False
+    name: Name,
+    encoder_only: EncoderOnly = False,
+    revision: Revision = None,
+    mirror: Mirror = None,
+    set_: Set = None,
+    as_json: Json = False,
 ) -> None:
     """Print the folder of a model that has been pulled. Nothing is asked of the network."""
     from fgl import hub
 
+    given = _Given(name, revision, tuple(mirror or ()), tuple(set_ or ()))
+    command = given.command(encoder_only=encoder_only)
     rows = []
-    for use in _uses(name, revision, set_):
+    for use in _uses(given):
         if hub.is_local(use.model):
             rows.append(_folder_row(use))
             continue
-        folder = hub.folder_of(use, _patterns(use, encoder_only))
+        folder = hub.folder_of(use, _patterns(use, encoder_only), command)
         if folder is None:
-            half = " --encoder-only" if encoder_only else ""
-            raise ModelError(f"model: {use.model} is not in the cache, or not whole: `fgl models pull {name}{half}`")
+            raise ModelError(f"model: {use.model} is not in the cache, or not whole: `{command}`")
         rows.append({**_row(use, hub.state(use, ask=False)), "commit": folder.name, "folder": str(folder)})
     if as_json:
         print(json.dumps({"models": rows}, ensure_ascii=False))
@@ -197,23 +237,43 @@ def _catalogue(manager: Manager) -> Iterator[tuple[str, str, ModelUse | None, st
                 yield entry.family, component.name, use, ""
 
 
-def _uses(name: str, revision: str | None, set_: list[str] | None) -> list[ModelUse]:
-    """The models that NAME stands for. Raises ConfigError where it stands for none."""
-    from dataclasses import replace
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """What the command line says of a model."""
 
+    name: str
+    revision: str | None = None
+    mirrors: tuple[str, ...] = ()
+    settings: tuple[str, ...] = ()
+
+    def command(self, *, encoder_only: bool = False, update: bool = False) -> str:
+        """What pulls just this."""
+        from fgl.hub import remedy
+
+        return remedy(
+            self.name, self.revision, self.mirrors, encoder_only=encoder_only, update=update, settings=self.settings
+        )
+
+
+def _uses(given: _Given, *, ask: bool = False, update: bool = False) -> list[ModelUse]:
+    """The models that NAME stands for. ask: whether the Hub may be asked what is in one. Raises ConfigError where it
+    stands for none."""
     from fgl.core.registry import suggestion
-    from fgl.core.types import ModelUse
     from fgl.hub import is_hub_id
 
-    manager = Manager.load()
+    manager, name, revision = Manager.load(), given.name, given.revision
     if is_hub_id(name):
-        if set_:
-            raise _refused("--set", ", ".join(set_), "expected with a component's name, not with a Hub id")
-        known = [use for _, _, use, _ in _catalogue(manager) if use is not None and use.model == name]
-        found = known[0] if known else ModelUse(name, files=_SAFE)
-        return [found if revision is None else replace(found, revision=revision)]
-    if revision is not None:
-        raise _refused("--revision", revision, "expected with a Hub id; a component has --set family.revision=REV")
+        if given.settings:
+            raise _refused("--set", ", ".join(given.settings), "expected with a component's name, not with a Hub id")
+        for mirror in given.mirrors:
+            if not is_hub_id(mirror.partition("@")[0]):
+                raise _refused("--mirror", repr(mirror), "expected a Hub id, owner/name, with @revision or without")
+        return [_of_hub_id(given, manager, ask, update)]
+    for flag, got, option in (
+        ("--revision", revision, "revision=REV"), ("--mirror", ", ".join(given.mirrors), "mirrors=[OWNER/NAME]"),
+    ):  # fmt: skip
+        if got:
+            raise _refused(flag, got, f"expected with a Hub id; a component has --set family.{option}")
     families = {entry.family for entry in manager.registry.all() if entry.component.name == name}
     if not families:
         names = sorted({component for _, component, _, _ in _catalogue(manager)})
@@ -221,7 +281,7 @@ def _uses(name: str, revision: str | None, set_: list[str] | None) -> list[Model
         raise _refused("NAME", repr(name), f"{expected}; or a Hub id: owner/name")
     uses: list[ModelUse] = []
     for family in sorted(families):
-        config, _ = resolve(manager, None, {**NO_FLAGS, "set_": set_}, [{family: {"name": name}}])
+        config, _ = resolve(manager, None, {**NO_FLAGS, "set_": list(given.settings)}, [{family: {"name": name}}])
         selected = getattr(config, family)
         if selected.name != name:
             raise _refused("--set", f"{family}.name={selected.name}", f"expected {name}, which NAME selects")
@@ -230,6 +290,40 @@ def _uses(name: str, revision: str | None, set_: list[str] | None) -> list[Model
     if not uses:
         raise _refused("NAME", repr(name), "expected a component that needs a model; all of this one ships with it")
     return uses
+
+
+def _of_hub_id(given: _Given, manager: Manager, ask: bool, update: bool) -> ModelUse:
+    """A Hub id as it is given: its default branch where there is no --revision, whatever a component pins. Of one that
+    a component names by default, what that component takes; of any other, what can be opened without a risk."""
+    from fgl import hub
+    from fgl.core.types import ModelUse
+
+    known = [use for _, _, use, _ in _catalogue(manager) if use is not None and use.model == given.name]
+    asked = ModelUse(given.name, given.revision, given.mirrors)
+    if known:
+        same = [use for use in known if use.revision == given.revision]
+        found = replace((same or known)[0], revision=given.revision, mirrors=given.mirrors)
+        if same and not given.mirrors:
+            found = replace(found, mirrors=same[0].mirrors)
+        if ask or given.revision is not None or hub.state(found, ask=False).cache != "no":
+            return found
+        # one that a component has pulled, at the commit that it pins
+        return next((use for use in known if hub.state(use, ask=False).cache != "no"), found)
+    names = hub.paths(asked, ask=ask, update=update)
+    if names is None and ask and not _offline():  # then the pull says why
+        return replace(asked, files=(*_TAKEN, *_TWICE), client_files=_CLIENT)
+    if names is None or _PIPELINE not in names:
+        return replace(asked, files=(*_TAKEN, *_TWICE))
+    # Single files beside a pipeline's folders hold the same weights once more.
+    single = [name for name in names if "/" not in name and name.endswith(".safetensors")]
+    left_out = tuple(f"!{escape(name)}" for name in single if not name.startswith(_LORA))
+    return replace(asked, files=(*_TAKEN, *_TWICE, *left_out), client_files=_CLIENT)
+
+
+def _offline() -> bool:
+    from huggingface_hub import constants
+
+    return bool(constants.HF_HUB_OFFLINE)
 
 
 def _refused(key: str, got: str, expected: str) -> ConfigError:

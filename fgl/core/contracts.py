@@ -85,7 +85,8 @@ class Synthesizer(Protocol):
         come or go."""
 
     def notes(self) -> Mapping[str, object]:
-        """JSON for the report: what was found out on the way, such as the size of batches that memory had room for."""
+        """JSON for the report: what was found out on the way, such as the size of batches that memory had room for.
+        Each shard keeps them as they are then; of the notes of many, lists are joined, and else the last count."""
 
 
 class Generator(Protocol):

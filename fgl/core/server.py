@@ -56,10 +56,19 @@ def request_inputs(session: Session, partition_digest: str) -> dict[str, Any]:
     return {
         "partition": partition_digest, "prompt_strategy": config.prompt_strategy.model_dump(),
         **({"prompt_files": {name: _digest(name) for name in files}} if files else {}),
+        **({"prompt_models": models} if (models := _prompt_models(session)) else {}),
         "generator": dict(session.generator.encoding()), "codec": config.upload.codec, "format": upload.VERSION,
         "run_id": config.upload.run_id, "seed": config.seed, "round": client.ROUND,
         "device": session.device.split(":")[0],
     }  # fmt: skip
+
+
+def _prompt_models(session: Session) -> dict[str, str | None]:
+    """The commit at which clients here would use each Hub model that writes prompts."""
+    from fgl import hub
+
+    uses = session.manager.options("prompt_strategy", session.config.prompt_strategy).models()
+    return {use.model: hub.commit(use) for use in uses if not hub.is_local(use.model)}
 
 
 def _digest(name: str) -> str:
@@ -302,7 +311,7 @@ def fill(session: Session, folder: Path, planned: Plan, label: str) -> tuple[int
 def shard_store(session: Session, folder: Path | None = None) -> ShardStore:
     """folder: None for the run's own set."""
     place = session.run.path("server", "shards") if folder is None else folder
-    return ShardStore(session.run, place, digest_of(recipe(session)), session.info.class_names)
+    return ShardStore(session.run, place, digest_of(recipe(session)), session.info.class_names, session.config.seed)
 
 
 def load_set(session: Session, folder: Path, shards: Sequence[Shard]) -> tuple[LabelledPixels, LabelledPixels | None]:

@@ -13,7 +13,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from fgl.core.errors import StoreError
+from fgl.core.plan import seed_of
 from fgl.core.store import RunDir, digest_of, file_digest
 from fgl.core.types import PlanItem, Shard
 
@@ -66,12 +67,14 @@ def read_plan(path: Path) -> list[Shard]:
 
 @dataclass(slots=True)
 class ShardStore:
-    """The shards in one folder, all of one recipe. recipe: digest of what determines an image beside its item."""
+    """The shards in one folder, all of one recipe. recipe: digest of what determines an image beside its item. seed: of
+    the run, from which all draws of an image follow."""
 
     run: RunDir
     folder: Path
     recipe: str
     class_names: Sequence[str]
+    seed: int = 0
     _places: dict[_Key, tuple[Path, int]] = field(default_factory=dict)
 
     def done(self, shard: Shard) -> bool:
@@ -96,21 +99,25 @@ class ShardStore:
                     continue
                 columns = pq.read_table(path, columns=["image_id", "seed", "draw"]).to_pydict()
                 for row, key in enumerate(zip(*columns.values(), strict=True)):
-                    self._places[key] = (path, row)
+                    self._places[self._planned(key)] = (path, row)
         return left
+
+    def _planned(self, key: _Key) -> _Key:
+        """Who an image of a shard was in its plan: draws before an accepted one were blanked, and would be again."""
+        image_id, seed, draw = key
+        again = draw > 0 and seed == seed_of(self.seed, image_id, draw)
+        return (image_id, seed_of(self.seed, image_id), 0) if again else key
 
     def missing(self, items: Sequence[PlanItem]) -> tuple[PlanItem, ...]:
         """Those of `items` that no earlier plan's shard holds."""
         return tuple(item for item in items if _key(item) not in self._places)
 
-    def write(self, shard: Shard, made: Mapping[str, Drawn]) -> None:
+    def write(self, shard: Shard, made: Mapping[str, Drawn], notes: Mapping[str, object] | None = None) -> None:
         """Fill and commit a shard: parquet that `datasets.load_dataset("parquet", …)` opens with decoded images and
         named labels; then its manifest, which is the commit. made: image id → what was made of the items that no
-        earlier shard holds."""
-        files = self._found([item for item in shard.items if item.image_id not in made])
-        drawn = [
-            made[item.image_id] if item.image_id in made else Drawn(item, files[_key(item)]) for item in shard.items
-        ]
+        earlier shard holds. notes: the generator's, on what was made."""
+        found, earlier = self._found([item for item in shard.items if item.image_id not in made])
+        drawn = [made[item.image_id] if item.image_id in made else found[_key(item)] for item in shard.items]
         images = [{"bytes": one.data, "path": None} for one in drawn]
         table = pa.table(
             {
@@ -130,9 +137,14 @@ class ShardStore:
             path.with_suffix(".json"),
             {
                 "recipe": self.recipe, "items": items_digest(shard), "images": len(shard.items),
-                "sha256": hashlib.sha256(data).hexdigest(),
+                "sha256": hashlib.sha256(data).hexdigest(), "notes": joined([*earlier, notes or {}]),
             },
         )  # fmt: skip
+
+    def notes(self, shards: Sequence[Shard]) -> dict[str, Any]:
+        """The generator's notes on all of the shards, in whatever processes they were made."""
+        manifests = [self._manifest(self._path(shard.index)) for shard in shards]
+        return joined([(manifest or {}).get("notes", {}) for manifest in manifests])
 
     def end(self, shards: Sequence[Shard]) -> None:
         """All of `shards` are there: what is of another plan, here or set aside, is no longer needed."""
@@ -179,18 +191,34 @@ class ShardStore:
         path.with_suffix(".json").unlink()
         path.unlink()
 
-    def _found(self, items: Sequence[PlanItem]) -> dict[_Key, bytes]:
-        """Encoded images that an earlier plan's shards hold."""
-        wanted: dict[Path, list[tuple[_Key, int]]] = {}
+    def _found(self, items: Sequence[PlanItem]) -> tuple[dict[_Key, Drawn], list[Mapping[str, Any]]]:
+        """What an earlier plan's shards hold of the items, as it was drawn, and the notes of those shards."""
+        wanted: dict[Path, list[tuple[PlanItem, int]]] = {}
         for item in items:
             if _key(item) in self._places:
                 path, row = self._places[_key(item)]
-                wanted.setdefault(path, []).append((_key(item), row))
-        files: dict[_Key, bytes] = {}
+                wanted.setdefault(path, []).append((item, row))
+        found: dict[_Key, Drawn] = {}
         for path, rows in wanted.items():
-            images = pq.read_table(path, columns=["image"]).column("image")
-            files |= {key: images[row]["bytes"].as_py() for key, row in rows}
-        return files
+            table = pq.read_table(path, columns=["image", "seed", "draw"])
+            images, seeds, draws = (table.column(name) for name in ("image", "seed", "draw"))
+            for item, row in rows:
+                drawn = replace(item, seed=seeds[row].as_py(), draw=draws[row].as_py())
+                found[_key(item)] = Drawn(drawn, images[row]["bytes"].as_py())
+        return found, [(self._manifest(path) or {}).get("notes", {}) for path in wanted]
+
+
+def joined(notes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Notes in order as one: of a list, all that any of them has; of anything else, the last."""
+    found: dict[str, Any] = {}
+    for one in notes:
+        for key, value in one.items():
+            before = found.get(key)
+            if isinstance(before, list) and isinstance(value, list):
+                found[key] = [*before, *(entry for entry in value if entry not in before)]
+            else:
+                found[key] = value
+    return found
 
 
 def read_shards(folder: Path, shards: Sequence[Shard] | None = None) -> Iterator[tuple[dict[str, Any], Pixels]]:

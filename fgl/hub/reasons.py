@@ -4,20 +4,44 @@ from __future__ import annotations
 
 import errno
 import re
+import shlex
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 
 from fgl.core.errors import ModelError
+from fgl.hub.cache import CONTROL
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 # Top-level packages of the HTTP libraries that the client has used from version to version.
 _NETWORK = ("httpx", "httpx2", "httpcore", "httpcore2", "requests", "urllib3")
 
 
-def explain(model: str, revision: str | None, error: BaseException) -> str:
-    """One message for the user. The client hides most reasons behind LocalEntryNotFoundError; its causes have them."""
+def remedy(
+    name: str,
+    revision: str | None = None,
+    mirrors: Sequence[str] = (),
+    *,
+    encoder_only: bool = False,
+    update: bool = False,
+    settings: Sequence[str] = (),
+) -> str:
+    """The command that pulls what was asked for, for messages: a user copies it as it is.
+
+    name: a Hub id, or a component's name, which takes settings ("family.option=value") in place of the next two."""
+    words = ["fgl", "models", "pull", name]
+    for flag, values in (("--revision", [revision] if revision else []), ("--mirror", mirrors), ("--set", settings)):
+        for value in values:
+            words += [flag, value]
+    words += ["--encoder-only"] if encoder_only else []
+    words += ["--update"] if update else []
+    return shlex.join(words)
+
+
+def explain(model: str, revision: str | None, error: BaseException, command: str) -> str:
+    """One message for the user. The client hides most reasons behind LocalEntryNotFoundError; its causes have them.
+    command: see `remedy`."""
     from huggingface_hub import constants, get_token
     from huggingface_hub.errors import (
         GatedRepoError,
@@ -28,7 +52,6 @@ def explain(model: str, revision: str | None, error: BaseException) -> str:
     )
 
     found = list(causes(error))
-    command = f"fgl models pull {model}{f' --revision {revision}' if revision else ''}"
     login = "log in with `hf auth login` (or set HF_TOKEN)"
     if any(isinstance(cause, GatedRepoError) for cause in found):  # a RepositoryNotFoundError too: asked first
         return f"{model} is gated; accept its licence at https://huggingface.co/{model} and {login}, then `{command}`"
@@ -42,7 +65,7 @@ def explain(model: str, revision: str | None, error: BaseException) -> str:
             f"{login}, then `{command}`"
         )
     if any(isinstance(cause, OfflineModeIsEnabled) for cause in found):
-        return not_cached(model)
+        return not_cached(model, command)
     code = status(error)
     if code == 401:
         held = "the token that is set is not accepted" if get_token() else "a token is needed"
@@ -67,23 +90,23 @@ def explain(model: str, revision: str | None, error: BaseException) -> str:
     return f"cannot pull {model} ({reason}); try again with `{command}`"
 
 
-def not_cached(model: str) -> str:
+def not_cached(model: str, command: str) -> str:
     """For a model that is not in the cache, or not whole, while nothing may be asked."""
     from huggingface_hub import constants
 
     return (
         f"{model} is not in the local cache ({constants.HF_HUB_CACHE}), or only a part of it, and HF_HUB_OFFLINE is "
-        f"set; run `HF_HUB_OFFLINE=0 fgl models pull {model}` where there is a network, or set HF_HOME to a cache that "
+        f"set; run `HF_HUB_OFFLINE=0 {command}` where there is a network, or set HF_HOME to a cache that "
         "has it"
     )
 
 
-def disk_full(model: str, folder: Path, missing: int, free: int) -> ModelError:
+def disk_full(model: str, folder: Path, missing: int, free: int, command: str) -> ModelError:
     """missing, free: bytes."""
     return ModelError(
         f"model: the disk is too full for {model}: {size(missing)} to download, {size(free)} free at {folder}; free "
-        f"some space, or set HF_HOME (or HF_HUB_CACHE) to a folder on a larger disk, then `fgl models pull {model}`: "
-        "what is there already is kept"
+        f"some space, or set HF_HOME (or HF_HUB_CACHE) to a folder on a larger disk, then `{command}`: what is there "
+        "already is kept"
     )
 
 
@@ -148,7 +171,8 @@ def brief(error: BaseException) -> str:
     """Kind and first line: what the HTTP libraries say below it is their own traceback. Without what follows a question
     mark in an address: that may be a signature which lets anybody in."""
     lines = re.sub(r"(https?://[^\s?]+)\?[^\s'\"]*", r"\1", str(error)).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__
+    said = CONTROL.sub("?", lines[0][:200]) if lines else ""  # the server's own words may be in it
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__
 
 
 def size(count: int) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import re
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urljoin, urlsplit
 
 from fgl.core.errors import ModelError
-from fgl.hub.cache import File, Listing, Repository, check_path
+from fgl.hub.cache import File, Listing, Repository, check_path, is_blob_name, is_hub_id, shown
 from fgl.hub.reasons import brief, causes, is_unreachable, retry_after, status
 
 if TYPE_CHECKING:
@@ -46,17 +45,21 @@ def fetch_listing(
         raise ModelError(f"model: {constants.ENDPOINT} names no commit of {model}; is HF_ENDPOINT a mirror of the Hub?")
     files = []
     for one in found.siblings or ():
+        path = check_path(one.rfilename, model)
         sha256 = one.lfs.sha256 if one.lfs is not None else ""
-        if sha256 and not re.fullmatch("[0-9a-f]{64}", sha256):
-            raise ModelError(f"model: {model} lists {one.rfilename} with a checksum that is none: {sha256[:80]!r}")
+        blob_id = "" if sha256 else one.blob_id or ""
+        for digest, form in ((sha256, "[0-9a-f]{64}"), (blob_id, "[0-9a-f]{40}")):
+            if digest and not re.fullmatch(form, str(digest)):
+                raise ModelError(f"model: {model} lists {path} with a checksum that is none: {shown(digest)}")
         total = one.lfs.size if one.lfs is not None else one.size
-        if total is None:
+        if not isinstance(total, int) or total < 0:
             raise ModelError(
-                f"model: {constants.ENDPOINT} lists {one.rfilename} of {model} without its size, so nothing could be "
+                f"model: {constants.ENDPOINT} lists {path} of {model} without its size, so nothing could be "
                 "checked; set HF_ENDPOINT to a mirror that speaks the Hub's whole protocol, or unset it"
             )
-        files.append(File(check_path(one.rfilename, model), total, sha256, "" if sha256 else one.blob_id or ""))
-    return Listing(found.id, found.sha, tuple(files))
+        files.append(File(path, total, sha256, blob_id))
+    # what it is called is printed, and users are told to take it up
+    return Listing(found.id if is_hub_id(str(found.id)) else model, found.sha, tuple(files))
 
 
 def patiently(call: Callable[[], T], *, patience: float = PATIENCE) -> T:
@@ -80,32 +83,29 @@ def patiently(call: Callable[[], T], *, patience: float = PATIENCE) -> T:
             pause *= 2
 
 
-def download(repository: Repository, commit: str, file: File, advance: Callable[[int], None]) -> None:
+def download(repository: Repository, commit: str, file: File, advance: Callable[[int], None], command: str) -> None:
     """Put one file into the cache, with the content that the listing has told, and link it where the client looks.
 
-    LFS files are fetched here, because the client begins again after a kill and checks no digest over HTTP. advance: is
-    told the bytes that are there, those of an earlier attempt among them. Raises what the client raises, and ModelError
-    where the content is wrong twice.
+    All but what is left to Xet is fetched here: the client begins again after a kill, checks no digest over HTTP, and
+    writes whatever length comes. advance: is told the bytes that are there, those of an earlier attempt among them.
+    command: what messages tell the user to run. Raises what the client raises, and ModelError where the content is
+    wrong twice.
     """
     for _ in range(2):
         try:
-            compared = file.sha256 != "" and _fetch(repository, commit, file, advance)
+            if _fetch(repository, commit, file, advance):
+                return
         except _WrongContentError:
             continue
-        if not compared:  # the client waits however long it is told to: a busy Hub is met here, with a bound
-            _head(repository, commit, file)
-        path = patiently(lambda: _link(repository, commit, file))
-        if compared:
-            return
-        advance(file.size)
+        path = patiently(lambda: _by_the_client(repository, commit, file))
         if path.stat().st_size == file.size and file.matches(path, _ignore):
+            advance(file.size)
             return
         repository.remove(commit, file)
-        advance(-file.size)
     raise ModelError(
-        f"model: {file.path} of {repository.model} came twice with content that does not have the checksum that the "
-        f"Hub states for it (commit {commit}); nothing of it was kept. A proxy or a mirror on the way (HF_ENDPOINT) "
-        f"may damage it: try another, then `fgl models pull {repository.model}`"
+        f"model: {file.path} of {repository.model} came twice with content that does not have the checksum or the size "
+        f"that the Hub states for it (commit {commit}); nothing of it was kept. A proxy or a mirror on the way "
+        f"(HF_ENDPOINT) may damage it: try another, then `{command}`"
     )
 
 
@@ -117,66 +117,79 @@ class _WrongContentError(Exception):
     pass
 
 
-def _link(repository: Repository, commit: str, file: File) -> Path:
-    """The client's own download, which links what it finds among the blobs."""
+def _by_the_client(repository: Repository, commit: str, file: File) -> Path:
     from huggingface_hub import hf_hub_download
 
     # other arguments follow the client's own settings: cache, token, endpoint, timeouts
-    with _no_bars(file.sha256 == "" or (repository.folder / "blobs" / file.sha256).exists()):
-        return Path(hf_hub_download(repository.model, file.path, revision=commit, library_name="fgl"))
-
-
-@contextmanager
-def _no_bars(wanted: bool) -> Iterator[None]:
-    """The client's bars are for what it alone knows the progress of."""
-    from huggingface_hub import constants
-    from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
-
-    change = wanted and constants.HF_HUB_DISABLE_PROGRESS_BARS is None and not are_progress_bars_disabled()
-    if change:
-        disable_progress_bars()
-    try:
-        yield
-    finally:
-        if change:
-            enable_progress_bars()
+    return Path(hf_hub_download(repository.model, file.path, revision=commit, library_name="fgl"))
 
 
 def _fetch(repository: Repository, commit: str, file: File, advance: Callable[[int], None]) -> bool:
-    """Bring an LFS file among the blobs; False where it is left to the client. Raises _WrongContentError, and then
-    nothing of the file is kept."""
-    from huggingface_hub import constants, hf_hub_url
+    """Bring a file into the cache; False where it is left to the client. Raises _WrongContentError, and then nothing
+    of the file is kept."""
+    from huggingface_hub import hf_hub_url
     from huggingface_hub.utils import WeakFileLock, build_hf_headers
 
-    blob = repository.folder / "blobs" / file.sha256
+    metadata = None if file.sha256 else _head(repository, commit, file)
+    name = file.sha256 if metadata is None else _blob_name(metadata, repository, file)
+    blob = repository.folder / "blobs" / name
     # the client's own lock: whoever pulls this file waits for whoever came first
-    lock = repository.folder.parent / ".locks" / repository.folder.name / f"{file.sha256}.lock"
+    lock = repository.folder.parent / ".locks" / repository.folder.name / f"{name}.lock"
     for folder in (blob.parent, lock.parent):
         folder.mkdir(parents=True, exist_ok=True)
     with WeakFileLock(lock):
-        if blob.exists():  # of another commit, or by another process
-            if file.matches(blob, _ignore):
-                advance(file.size)
-                return True
-            blob.unlink()
-        metadata = _head(repository, commit, file)
+        path = repository.snapshot(commit) / file.path
+        if _right(path, file):  # another process has pulled it meanwhile
+            advance(file.size)
+            return True
+        repository.remove(commit, file)
+        if _right(blob, file):  # of another commit, or by another process
+            repository.link(commit, file, blob, new=False)
+            advance(file.size)
+            return True
+        blob.unlink(missing_ok=True)
+        if metadata is None:
+            metadata = _head(repository, commit, file)
+            _blob_name(metadata, repository, file)
         if metadata.xet_file_data is not None and _wants_xet(file):
             return False
-        if metadata.etag != file.sha256:
-            raise ModelError(
-                f"model: the Hub at {constants.ENDPOINT} states two checksums for {file.path} of {repository.model}: "
-                f"{file.sha256} and {metadata.etag}; nothing is pulled from it"
-            )
-        with _Part(blob.with_name(f"{file.sha256}.fgl.incomplete"), advance) as part:
+        with _Part(blob.with_name(f"{name}.fgl.incomplete"), file, advance) as part:
             url = hf_hub_url(repository.model, file.path, revision=commit)
-            _fill(part, url, build_hf_headers(library_name="fgl"), file.size)
-            if part.digest() != file.sha256:
+            try:
+                _fill(part, url, build_hf_headers(library_name="fgl"), file.size)
+                if not part.right():
+                    raise _WrongContentError
+            except _WrongContentError:
                 part.restart()
                 part.path.unlink()
-                raise _WrongContentError
+                raise
             part.sync()
         part.path.replace(blob)
+        repository.link(commit, file, blob, new=True)
     return True
+
+
+def _right(path: Path, file: File) -> bool:
+    return path.is_file() and path.stat().st_size == file.size and file.matches(path, _ignore)
+
+
+def _blob_name(metadata: HfFileMetadata, repository: Repository, file: File) -> str:
+    """What the client calls the file among the blobs: whatever the server calls its content. Raises ModelError where
+    that is no name, or another checksum than that of the listing."""
+    from huggingface_hub import constants
+
+    found = str(metadata.etag or file.blob_id)
+    if file.sha256 and found != file.sha256:
+        raise ModelError(
+            f"model: the Hub at {constants.ENDPOINT} states two checksums for {file.path} of {repository.model}: "
+            f"{file.sha256} and {shown(metadata.etag)}; nothing is pulled from it"
+        )
+    if not is_blob_name(found):
+        raise ModelError(
+            f"model: the Hub at {constants.ENDPOINT} calls {file.path} of {repository.model} {shown(found)}, which "
+            "cannot be the name of a file (ETag); set HF_ENDPOINT to a mirror that speaks the Hub's protocol"
+        )
+    return found
 
 
 def _head(repository: Repository, commit: str, file: File) -> HfFileMetadata:
@@ -201,10 +214,10 @@ def _wants_xet(file: File) -> bool:
 class _Part:
     """A file on its way. What an earlier process left is kept and counted. A context manager."""
 
-    def __init__(self, path: Path, advance: Callable[[int], None]) -> None:
-        self.path, self.advance = path, advance
+    def __init__(self, path: Path, wanted: File, advance: Callable[[int], None]) -> None:
+        self.path, self.wanted, self.advance = path, wanted, advance
         self.size = self.unsynced = 0
-        self.hash = hashlib.sha256()
+        self.hash = wanted.hash(wanted.size)
 
     def __enter__(self) -> _Part:
         self.file = self.path.open("a+b")
@@ -240,10 +253,10 @@ class _Part:
     def restart(self) -> None:
         self.file.truncate(0)
         self.advance(-self.size)
-        self.size, self.hash = 0, hashlib.sha256()
+        self.size, self.hash = 0, self.wanted.hash(self.wanted.size)
 
-    def digest(self) -> str:
-        return self.hash.hexdigest()
+    def right(self) -> bool:
+        return not self.wanted.digest or self.hash.hexdigest() == self.wanted.digest
 
 
 def _fill(part: _Part, url: str, headers: Mapping[str, str], size: int) -> None:
@@ -294,6 +307,8 @@ def _attempt(part: _Part, url: str, headers: Mapping[str, str], size: int) -> No
             if response.status_code == 416:  # what is there is longer than the file
                 part.restart()
                 return
+            if response.status_code >= 400:
+                response.close()  # the client would read what a server says of an error to its end, if there is one
             hf_raise_for_status(response)
             begins = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
             if part.size and (response.status_code != 206 or begins is None or int(begins[1]) != part.size):

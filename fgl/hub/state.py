@@ -11,7 +11,7 @@ from fgl.core.errors import ModelError
 from fgl.core.types import ModelUse, Progress, Silent
 from fgl.hub.cache import File, Listing, Repository
 from fgl.hub.pulling import Source, as_the_client_has_it, held, in_cache, meter, sources
-from fgl.hub.reasons import explain, is_unreachable
+from fgl.hub.reasons import explain, is_unreachable, remedy
 from fgl.hub.remote import fetch_listing
 
 log = logging.getLogger(__name__)
@@ -58,10 +58,11 @@ class Verdict:
     absent: int | None = None
 
 
-def state(use: ModelUse, *, ask: bool = True) -> State:
-    """ask: whether the Hub may be asked for sizes that no record has, for some seconds at most."""
+def state(use: ModelUse, *, ask: bool = True, command: str | None = None) -> State:
+    """ask: whether the Hub may be asked for sizes that no record has, for some seconds at most. command: see `pull`."""
     from huggingface_hub import constants
 
+    command = command or remedy(use.model, use.revision, use.mirrors)
     asked = sources(use.model, use.revision, use.mirrors)
     source = _present(asked) or asked[0]
     repository = source.repository
@@ -75,7 +76,7 @@ def state(use: ModelUse, *, ask: bool = True) -> State:
             listing = fetch_listing(source.model, commit or source.revision, timeout=_PATIENCE, patience=_PATIENCE)
         except Exception as error:  # of whichever HTTP library the client uses
             reachable = not is_unreachable(error)
-            why = explain(source.model, source.revision, error)
+            why = explain(source.model, source.revision, error, command)
     client = all_ = None
     if listing is not None:
         client = sum(file.size for file in listing.select(use.client_files)) if use.client_files else None
@@ -87,14 +88,16 @@ def state(use: ModelUse, *, ask: bool = True) -> State:
     )
 
 
-def verify(use: ModelUse, progress: Progress | None = None) -> Verdict:
-    """Read every file that the cache has of the model's commit. Raises ModelError where it has none."""
+def verify(use: ModelUse, progress: Progress | None = None, command: str | None = None) -> Verdict:
+    """Read every file that the cache has of the model's commit. command: see `pull`. Raises ModelError where the cache
+    has none."""
     from huggingface_hub import constants
 
+    command = command or remedy(use.model, use.revision, use.mirrors)
     asked = sources(use.model, use.revision, use.mirrors)
     source = _present(asked)
     if source is None:
-        raise ModelError(f"model: {use.model} is not in the cache: `fgl models pull {use.model}`")
+        raise ModelError(f"model: {use.model} is not in the cache: `{command}`")
     repository = source.repository
     commit = repository.commit(source.revision) or repository.seen(source.revision)
     assert commit is not None
@@ -104,7 +107,7 @@ def verify(use: ModelUse, progress: Progress | None = None) -> Verdict:
         try:
             listing = fetch_listing(source.model, commit)
         except Exception as error:
-            log.warning("%s; judging by the names that the cache gives", explain(source.model, commit, error))
+            log.warning("%s; judging by the names that the cache gives", explain(source.model, commit, error, command))
     known = {file.path: file for file in (listing or there).files}
     right: list[File] = []
     wrong: list[File] = []
@@ -126,15 +129,72 @@ def verify(use: ModelUse, progress: Progress | None = None) -> Verdict:
     return Verdict(source.model, commit, home, len(right), read, paths, tuple(missing), tuple(unknown), absent)
 
 
-def folder_of(use: ModelUse, patterns: Sequence[str]) -> Path | None:
-    """The model's folder where all files that match are there; nothing is asked."""
+def folder_of(use: ModelUse, patterns: Sequence[str], command: str | None = None) -> Path | None:
+    """The model's folder where all files that match are there; nothing is asked. command: see `pull`."""
+    command = command or remedy(use.model, use.revision, use.mirrors)
     asked = sources(use.model, use.revision, use.mirrors)
-    if (found := in_cache(asked, patterns)) is not None:
+    if (found := in_cache(asked, patterns, command, False)) is not None:
         return found
     try:
-        return as_the_client_has_it(asked, patterns)
+        return as_the_client_has_it(asked, patterns, command)
     except ModelError:
         return None
+
+
+def commit(use: ModelUse) -> str | None:
+    """The commit that a pull would give now: pinned or locked, else the Hub's present one, for which it is asked some
+    seconds at most, else what another program has left in the cache; None where nobody knows."""
+    from huggingface_hub import constants
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
+
+    asked = sources(use.model, use.revision, use.mirrors)
+    for source in asked:
+        if not source.mirror or source.repository.stands_in_for(use.model):
+            found = source.repository.commit(source.revision)
+            if found is not None:
+                return found
+    for source in () if constants.HF_HUB_OFFLINE else asked:
+        try:
+            return fetch_listing(source.model, source.revision, timeout=_PATIENCE, patience=_PATIENCE).commit
+        except RepositoryNotFoundError as error:
+            if isinstance(error, GatedRepoError):
+                break
+        except Exception:  # whatever it is, whoever pulls the model says it
+            break
+    present = _present(asked)
+    return None if present is None else present.repository.seen(present.revision)
+
+
+def paths(use: ModelUse, *, ask: bool, update: bool = False) -> tuple[str, ...] | None:
+    """Of all files of the model's commit: by the record of an earlier pull, else by the Hub, where it may be asked,
+    else of what the cache has; None where nobody knows. update: of the commit that the Hub has now."""
+    from huggingface_hub import constants
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
+
+    asked, commits = sources(use.model, use.revision, use.mirrors), {}
+    for source in asked:
+        repository = source.repository
+        if source.mirror and not repository.stands_in_for(use.model):
+            continue
+        commits[source] = commit = None if update else repository.commit(source.revision)
+        if commit is not None and (listing := repository.listing(commit)) is not None:
+            return tuple(file.path for file in listing.files)
+    for source in asked if ask and not constants.HF_HUB_OFFLINE else ():
+        try:
+            listing = fetch_listing(source.model, commits.get(source) or source.revision)
+        except RepositoryNotFoundError as error:
+            if isinstance(error, GatedRepoError):
+                break
+        except Exception:  # whatever it is, a pull meets it too, and says it
+            break
+        else:
+            return tuple(file.path for file in listing.files)
+    present = _present(asked)
+    if present is None:
+        return None
+    commit = present.repository.commit(present.revision) or present.repository.seen(present.revision)
+    assert commit is not None
+    return tuple(file.path for file in present.repository.named(commit).files)
 
 
 def _present(asked: Sequence[Source]) -> Source | None:
@@ -165,7 +225,7 @@ def _extent(repository: Repository, commit: str | None, listing: Listing | None,
 
 
 def _digest(file: File | None) -> str:
-    return "" if file is None else file.sha256 or file.blob_id
+    return "" if file is None else file.digest
 
 
 def _absent(listing: Listing, patterns: Sequence[str], there: Listing, missing: Sequence[str]) -> int:

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Lock, Thread
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import parse_qs, unquote, urlsplit
 
 CHUNK = 16 * 1024
@@ -52,7 +52,9 @@ class Fault:
 
     status, code, retry_after: an error answer with X-Error-Code and Retry-After. delay: seconds before the answer. The
     others are of a file's content. flip: position of a byte that is sent wrong. cut: bytes after which the connection
-    is closed. pause: seconds between two pieces of CHUNK bytes. times: how often, -1 for always.
+    is closed. pause: seconds between two pieces of CHUNK bytes. endless: the body goes on with zeros until the client
+    hangs up, without a Content-Length: "chunked", or "close", where the connection's end would be its end; of an error
+    answer too. times: how often, -1 for always.
     """
 
     pattern: re.Pattern[str]
@@ -63,6 +65,7 @@ class Fault:
     cut: int | None = None
     delay: float = 0.0
     pause: float = 0.0
+    endless: Literal["", "chunked", "close"] = ""
     times: int = -1
 
 
@@ -78,11 +81,13 @@ class Repository:
 
 class Hub:
     """A context manager. ranges: whether parts of files are served. cdn: serve LFS files from another port, to which
-    the Hub redirects, as the real one does. lfs_bytes: size from which a file of any kind is an LFS file. All may be
-    changed while it runs."""
+    the Hub redirects, as the real one does. lfs_bytes: size from which a file of any kind is an LFS file. etags: path →
+    what the server calls the content of a small file, in place of its digest, as some mirrors do. All may be changed
+    while it runs."""
 
     def __init__(self, *, ranges: bool = True, cdn: bool = False, lfs_bytes: int = 10_000_000) -> None:
         self.ranges, self.cdn, self.lfs_bytes = ranges, cdn, lfs_bytes
+        self.etags: dict[str, str] = {}
         self.log: list[Request] = []
         self.faults: list[Fault] = []
         self.repositories: dict[tuple[str, str], Repository] = {}
@@ -189,7 +194,9 @@ class Hub:
         """body: whether a file's content is about to be sent, which is when some faults happen."""
         with self._lock:
             for one in self.faults:
-                of_body = one.cut is not None or one.flip is not None or one.pause > 0
+                of_body = not one.status and bool(
+                    one.cut is not None or one.flip is not None or one.pause > 0 or one.endless
+                )
                 if one.times and of_body == body and one.pattern.search(line):
                     one.times -= 1
                     return one
@@ -275,7 +282,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         data = files[path]
         if not self.hub._is_lfs(path, data):
-            self._file(data, {**headers, "ETag": f'"{git_blob(data)}"'})
+            self._file(data, {**headers, "ETag": f'"{self.hub.etags.get(path) or git_blob(data)}"'})
             return
         digest = hashlib.sha256(data).hexdigest()
         if self.hub.cdn:
@@ -307,9 +314,18 @@ class _Handler(BaseHTTPRequestHandler):
         sent = 0
         try:
             self.send_response(status)
-            for key, value in {**headers, "Content-Length": str(len(body))}.items():
+            endless = self.fault.endless if self.command == "GET" and status != 302 else ""
+            length = {
+                "": {"Content-Length": str(len(body))}, "chunked": {"Transfer-Encoding": "chunked"},
+                "close": {"Connection": "close"},
+            }[endless]  # fmt: skip
+            for key, value in {**headers, **length}.items():
                 self.send_header(key, value)
             self.end_headers()
+            while endless:
+                piece, body = body[:CHUNK] or bytes(CHUNK), body[CHUNK:]
+                self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece) if endless == "chunked" else piece)
+                sent += len(piece)
             if self.command == "GET":
                 whole = body if self.fault.cut is None else body[: self.fault.cut]
                 for start in range(0, len(whole), CHUNK):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -16,6 +18,8 @@ import fgl
 from fgl.cli import main
 from fgl.core.errors import DataError
 from fgl.plugins.prompts.captioner import Captioner
+from fgl.testing.captioners import save_captioner
+from fgl.testing.hub import Hub
 from tests.conftest import CLASSES
 
 
@@ -140,3 +144,48 @@ def test_a_run_notices_that_its_prompts_file_has_changed(settings: dict[str, Any
     path.write_text("class,prompt\n0,one\n1,two\nriwer,four\n")
     with pytest.raises(DataError, match=r"line 4: class: unknown 'riwer'"):
         fgl.run(settings, out=tmp_path / "run")
+
+
+# A run, as JSON on stdin; the models of its clients' stage, and whether it was reused, on stdout.
+RUN = """
+import json, sys
+import fgl
+from pathlib import Path
+settings, out = json.load(sys.stdin)
+result = fgl.run(settings, out=out)
+record = json.loads((Path(out) / "stages/clients.json").read_text())
+print(json.dumps([record["inputs"].get("prompt_models"), "clients" in result["reused_stages"]]))
+"""
+
+
+def test_a_run_notices_that_the_lock_of_its_captioning_model_has_moved(
+    settings: dict[str, Any], hub: Hub, captioner: Path, tmp_path: Path
+) -> None:
+    settings["prompt_strategy"]["model"] = "who/captioner"
+    out, environment = str(tmp_path / "run"), hub.env(tmp_path / "home")
+
+    def call(*arguments: str, given: Any = None) -> str:
+        done = subprocess.run(
+            [sys.executable, "-c", *arguments], input=json.dumps(given), capture_output=True, text=True, check=False,
+            env={**environment, "PYTHONPATH": os.pathsep.join(sys.path)},
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def stage(name: str) -> tuple[str, str]:
+        said = json.loads(call("from fgl.cli import main; main()", "stages", out, "--json"))
+        return next((one["state"], one["why"]) for one in said if one["stage"] == name)
+
+    old = hub.push("who/captioner", captioner)
+    assert json.loads(call(RUN, given=[settings, out])) == [{"who/captioner": old}, False]
+    changed = tmp_path / "changed"
+    save_captioner(changed, seed=1)
+    new = hub.push("who/captioner", changed)
+    hub.log.clear()
+    assert stage("clients") == ("done", "")
+    assert hub.log == [], "the lock tells"
+    call("from fgl.cli import main; main()", "models", "pull", "who/captioner", "--update")
+    state, why = stage("clients")
+    assert (state, why) == ("stale", f"prompt_models.who/captioner: {old} → {new}")
+    assert json.loads(call(RUN, given=[settings, out])) == [{"who/captioner": new}, False]
+    assert json.loads(call(RUN, given=[settings, out])) == [{"who/captioner": new}, True]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+import fgl
 from fgl.core.errors import ModelError
 from fgl.core.types import Painted, PlanItem, Prompt, Shard
 from fgl.plugins.generators import loading, memory, stable_diffusion
@@ -276,6 +278,30 @@ def test_batches_are_halved_where_memory_runs_out_and_it_is_said(
     assert f"out of memory with 8 images of {SIDE}x{SIDE} on cpu: going on with 4 at a time" in caplog.text
     found = np.concatenate([batch.pixels for batch in batches]).astype(int)
     assert abs(found - wanted).max() <= 1
+
+
+def test_the_report_tells_of_smaller_batches_in_an_earlier_process(
+    images: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {
+        "dataset": str(images(4)), "partition": {"name": "iid", "clients": 1}, "controls": "none",
+        "generator": {
+            "name": "stable-diffusion", "model": str(save_pipeline(tmp_path / "sd")), "num_inference_steps": 1,
+            "dtype": "fp32", "batch_size": "auto", "guidance_scale": 1.0,
+        },
+        "synthesis": {"images_per_class": 4, "shard_size": 4},
+        "classifier": {"name": "small", "epochs": 1, "image_size": 32},
+    }  # fmt: skip
+    monkeypatch.setattr(memory, "_CPU_MOST", 4)
+    whole = {"batch_size": 2, "batch_sizes": [4, 2]}
+    with monkeypatch.context() as patch:
+        limit(patch, 2, torch.OutOfMemoryError("no"))
+        first = fgl.run(settings, out=tmp_path / "run")["synthetic"]
+    assert first["notes"] == whole
+    (tmp_path / "run/server/shards/shard-00002.parquet").unlink()
+    second = fgl.run(settings, out=tmp_path / "run")["synthetic"]
+    assert (second["reused"], second["notes"]) == (8, {"batch_size": 4, "batch_sizes": [4, 2]})
+    assert "batch_sizes: [4, 2]" in (tmp_path / "run/report.md").read_text()
 
 
 def test_a_number_that_the_user_chose_is_kept_and_one_image_that_does_not_fit_is_an_error(

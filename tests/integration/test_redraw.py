@@ -69,6 +69,18 @@ def test_blanked_images_are_drawn_again_in_their_slot_and_counted(settings: dict
     repaired = fgl.run(with_checker(settings, tmp_path / "safe", middle), out=out)
     assert repaired["synthetic"]["digest"] == result["synthetic"]["digest"]
     assert repaired["synthetic"]["redrawn"] == len(again)
+    # in other shards they are the same pictures, and none is drawn again
+    settings["synthesis"]["shard_size"] = 4
+    moved = fgl.run(with_checker(settings, tmp_path / "safe", middle), out=out)["synthetic"]
+    assert (moved["digest"], moved["redrawn"], moved["reused"]) == (
+        result["synthetic"]["digest"], len(again), result["synthetic"]["images"],
+    )  # fmt: skip
+    # more of them are those of a fresh run
+    settings["synthesis"]["images_per_class"] = 7
+    more = fgl.run(with_checker(settings, tmp_path / "safe", middle), out=out)["synthetic"]
+    fresh = fgl.run(with_checker(settings, tmp_path / "safe", middle), out=tmp_path / "fresh")["synthetic"]
+    assert more["reused"] > 0
+    assert (more["digest"], more["redrawn"]) == (fresh["digest"], fresh["redrawn"])
 
 
 def test_a_class_whose_images_are_always_blanked_is_named(settings: dict[str, Any], tmp_path: Path) -> None:

@@ -287,6 +287,11 @@ def test_pixels_that_are_not_finite_are_an_error_and_not_a_black_image(own: Path
     ("scheduler", "message"),
     [
         ("DPMSolverMultistep", "did you mean DPMSolverMultistepScheduler"),
+        ("DPMScheduler", "did you mean DPMSolverMultistepScheduler"),  # and not DDPM
+        ("DPM++ 2M", "did you mean DPMSolverMultistepScheduler"),
+        ("Euler a", "did you mean EulerAncestralDiscreteScheduler"),
+        ("DDIMSheduler", "did you mean DDIMScheduler"),
+        ("Nonsense", r"cannot replace the DDIMScheduler of \S+ \("),
         ("LCMScheduler", "cannot replace the DDIMScheduler"),
         ("DPMSolverSDEScheduler", "ignores the generator of each image"),
         ("EDMEulerScheduler", "EulerDiscreteScheduler is the same solver"),

@@ -12,7 +12,7 @@ import pytest
 
 from fgl import hub
 from fgl.core.errors import ModelError
-from fgl.hub.cache import File, Listing, Repository, check_path
+from fgl.hub.cache import File, Listing, Repository, check_path, is_blob_name
 from fgl.hub.pulling import sources
 from fgl.hub.reasons import brief, is_full, is_unreachable, retry_after
 from fgl.testing.hub import git_blob
@@ -57,15 +57,51 @@ def test_reasons_are_found_in_what_an_error_was_raised_from() -> None:
     assert not is_unreachable(OSError(errno.EACCES, "denied"))
 
 
+def test_what_a_server_says_does_not_reach_the_terminal_as_it_is() -> None:
+    assert brief(ValueError("busy\x1b[2J, sorry")) == "ValueError: busy?[2J, sorry"
+
+
 def test_an_address_is_quoted_without_its_signature() -> None:
     error = ValueError("403 for url 'https://cdn.example/a/b?Signature=abc&Key=d', sorry\nmore")
     assert brief(error) == "ValueError: 403 for url 'https://cdn.example/a/b', sorry"
 
 
-@pytest.mark.parametrize("path", ["../x", "/x", "a/../../x", "a\\b", ""])
-def test_a_path_that_would_leave_the_snapshot_is_refused(path: str) -> None:
-    with pytest.raises(ModelError, match="no repository can hold"):
+@pytest.mark.parametrize(
+    "path",
+    [
+        "../x", "/x", "a/../../x", "a\\b", "", "a//b", "a/", "./a", "a/./b", "a\nb", "\x1b[2Ja", "a\x7f", "a\x9bb",
+        "a\u202eb", "a\u2028b", "a\ud800", "a" * 256, "木" * 86, "/".join(["abcd"] * 300),
+    ],
+)  # fmt: skip
+def test_a_path_that_no_file_system_or_terminal_should_be_given_is_refused_and_shown_escaped(path: str) -> None:
+    with pytest.raises(ModelError, match="no repository can hold") as caught:
         check_path(path, "who/model")
+    said = str(caught.value)
+    assert said.isascii() or "…" in said
+    assert said.isprintable()
+    assert len(said) < 700
+
+
+@pytest.mark.parametrize(
+    "path", ["a", "a b/c.json", "森林/x.safetensors", "a" * 255, ".gitattributes", "a…b/👩\u200d🔬.png"]
+)
+def test_other_paths_are_taken(path: str) -> None:
+    assert check_path(path, "who/model") == path
+
+
+def test_a_record_with_a_path_that_would_leave_the_snapshot_is_no_record(tmp_path: Path) -> None:
+    repository = Repository("who/model", tmp_path)
+    for path, found in (("x", True), ("../x", False)):
+        repository.save(Listing("who/model", COMMIT, (File(path, 1),)))
+        assert (repository.listing(COMMIT) is not None) is found
+
+
+@pytest.mark.parametrize(
+    ("name", "is_one"),
+    [("0" * 64, True), ("a-b:1", True), ("", False), ("..", False), ("a/b", False), ("a\n", False), ("x" * 201, False)],
+)
+def test_a_servers_name_for_a_content_must_be_that_of_a_file(name: str, is_one: bool) -> None:
+    assert is_blob_name(name) is is_one
 
 
 def test_patterns_choose_files_small_ones_first_and_may_exclude() -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 
 from fgl.core.errors import StoreError
-from fgl.core.plan import set_digest
+from fgl.core.plan import redraw, seed_of, set_digest
 from fgl.core.shards import Drawn, ShardStore, png, read_plan, read_shards, write_plan
 from fgl.core.store import RunDir
 from fgl.core.types import PlanItem, Shard
@@ -140,6 +141,38 @@ def test_images_move_between_shards_and_only_new_ones_are_made(tmp_path: Path) -
     assert fill(kept, cut(items, 5)) == []
     assert held(kept) == [item.image_id for item in items]
     assert [path.name for path in tmp_path.iterdir()] == ["shards"]
+
+
+def test_an_accepted_draw_moves_as_the_image_that_it_stands_for(tmp_path: Path) -> None:
+    first = [replace(item, seed=seed_of(7, item.image_id)) for index in range(2) for item in shard(index)[0].items]
+    again = redraw(redraw(first[4], 7), 7)
+    kept = ShardStore(RunDir(tmp_path), tmp_path / "shards", "recipe", NAMES, seed=7)
+    for one in kept.begin(cut(first, 5)):
+        made = drawn(one.items, [picture(item) for item in one.items])
+        kept.write(one, {**made, again.image_id: Drawn(again, png(picture(again)))} if first[4] in one.items else made)
+    kept.end(cut(first, 5))
+    assert fill(kept, cut(first[3:], 4)) == []
+    rows = {row["image_id"]: row for row, _ in read_shards(kept.folder)}
+    assert (rows[again.image_id]["seed"], rows[again.image_id]["draw"]) == (again.seed, 2)
+    assert fill(kept, cut(first[2:], 3)) == [first[2].image_id], "and once more, from where it has moved to"
+    # for a run with another seed it is another image
+    other = [replace(item, seed=seed_of(8, item.image_id)) for item in first]
+    assert len(fill(replace(kept, seed=8), cut(other, 4))) == len(first)
+
+
+def test_notes_on_images_stay_with_them_whatever_process_goes_on(tmp_path: Path) -> None:
+    items = [item for index in range(3) for item in shard(index)[0].items]
+    shards, kept = cut(items, 6), store(tmp_path)
+    notes = [{"batch_size": 8}, {"batch_size": 2, "batch_sizes": [8, 4, 2]}, {"batch_size": 6, "batch_sizes": [8, 6]}]
+    kept.begin(shards)
+    for one, said in zip(shards, notes, strict=True):
+        kept.write(one, drawn(one.items, [picture(item) for item in one.items]), said)
+    kept.end(shards)
+    whole = {"batch_size": 6, "batch_sizes": [8, 4, 2, 6]}
+    assert store(tmp_path).notes(shards) == whole
+    assert store(tmp_path).notes(shards[:1]) == {"batch_size": 8}
+    assert fill(store(tmp_path), cut(items[7:], 4)) == []
+    assert store(tmp_path).notes(cut(items[7:], 4)) == whole, "they did not move with the images"
 
 
 def test_images_of_another_recipe_are_made_again(tmp_path: Path) -> None:

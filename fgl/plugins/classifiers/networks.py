@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from transformers import AutoConfig, AutoModelForImageClassification, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES
-from transformers.utils import logging
 
 from fgl.core.errors import ModelError
 from fgl.hub import is_hub_id, is_local, resolve
 from fgl.plugins.classifiers.options import PRETRAINED_FILES, ClassifierOptions
+from fgl.plugins.quiet import brief, quiet
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -59,20 +59,6 @@ def _cuda(device: torch.device) -> list[int]:
     return [torch.cuda.current_device() if device.index is None else device.index]
 
 
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Without transformers' own progress bars and load reports, which would run into ours."""
-    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if bars:
-            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
-
-
 def load_state(model: torch.nn.Module, state: Mapping[str, NDArray[np.generic]], source: str) -> None:
     """Put arrays by name into `model`. Raises ModelError where names or shapes are not the model's."""
     wanted = model.state_dict()
@@ -112,7 +98,7 @@ def _from_scratch(options: ClassifierOptions, labels: dict[str, Any]) -> PreTrai
             AutoConfig.for_model(architecture, **config, **labels), dtype=torch.float32
         )
     except Exception as error:  # transformers checks little: a wrong value surfaces as whatever its layers raise
-        raise ModelError(f"{architecture} cannot be built with config {options.config}: {_brief(error)}") from error
+        raise ModelError(f"{architecture} cannot be built with config {options.config}: {brief(error)}") from error
     return built
 
 
@@ -122,7 +108,7 @@ def _from_weights(options: ClassifierOptions, labels: dict[str, Any]) -> PreTrai
         raise ModelError(f"pretrained: no folder {source}; expected a folder with config.json and model.safetensors")
     folder = source
     if is_hub_id(source) and not is_local(source):
-        folder = str(resolve(source, options.revision, PRETRAINED_FILES))
+        folder = str(resolve(source, options.revision, PRETRAINED_FILES, key="pretrained"))
     try:
         with quiet():
             model, info = AutoModelForImageClassification.from_pretrained(
@@ -136,7 +122,7 @@ def _from_weights(options: ClassifierOptions, labels: dict[str, Any]) -> PreTrai
             )
     except Exception as error:  # OSError, ValueError, and what the Hub client and safetensors raise
         raise ModelError(
-            f"pretrained: cannot load {source}: {_brief(error)}; expected a folder or Hub id of a transformers image "
+            f"pretrained: cannot load {source}: {brief(error)}; expected a folder or Hub id of a transformers image "
             "classifier with safetensors weights"
         ) from error
     assert isinstance(model, PreTrainedModel)
@@ -159,7 +145,7 @@ def _probe(model: PreTrainedModel, options: ClassifierOptions) -> None:
             logits = model(pixel_values=torch.zeros(1, 3, side, side)).logits
     except Exception as error:
         raise ModelError(
-            f"{model.config.model_type} does not take RGB images of {side}x{side} pixels: {_brief(error)}; "
+            f"{model.config.model_type} does not take RGB images of {side}x{side} pixels: {brief(error)}; "
             "change image_size or config"
         ) from error
     if logits.shape != (1, model.config.num_labels):
@@ -171,8 +157,3 @@ def _probe(model: PreTrainedModel, options: ClassifierOptions) -> None:
 def _meant(name: str, known: Sequence[str]) -> str:
     close = difflib.get_close_matches(name, known, n=1)
     return f": did you mean {close[0]!r}?" if close else ""
-
-
-def _brief(error: Exception) -> str:
-    """First line of a message: transformers appends paragraphs of advice on networks and tokens."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

@@ -13,8 +13,8 @@ from transformers import PreTrainedModel
 
 from fgl.core.types import Silent
 from fgl.plugins.classifiers.augment import Augmenter
-from fgl.plugins.classifiers.networks import quiet
 from fgl.plugins.classifiers.options import ClassifierOptions
+from fgl.plugins.quiet import quiet
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

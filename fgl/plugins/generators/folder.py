@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from fgl.core.errors import ModelError
 from fgl.plugins.generators.layouts import WEIGHTS, Layout
 
-_OTHERS = {  # pipeline classes that another generator of fgl runs
+GENERATORS = {  # pipeline class → name of the generator that runs any of it
     "StableDiffusionPipeline": "stable-diffusion", "StableDiffusionXLPipeline": "stable-diffusion-xl",
 }  # fmt: skip
 
@@ -36,7 +36,7 @@ class ModelFolder:
         index = self.json("model_index.json", "it is not the folder of a diffusers pipeline")
         found = index.get("_class_name")
         if found != self.layout.pipeline:
-            other = f"use generator {_OTHERS[found]}" if found in _OTHERS else "choose another model"
+            other = f"use generator {GENERATORS[found]}" if found in GENERATORS else "choose another model"
             raise ModelError(f"model: {self.name} is a {found}; expected a {self.layout.pipeline}: {other}")
         for part, (library, classes) in self.layout.parts.items():
             entry = index.get(part)

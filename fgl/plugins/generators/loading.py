@@ -14,6 +14,7 @@ from fgl.core.errors import ModelError
 from fgl.plugins.generators.folder import ModelFolder
 from fgl.plugins.generators.layouts import STABLE_DIFFUSION
 from fgl.plugins.generators.quiet import quiet
+from fgl.plugins.quiet import brief
 
 with quiet():  # the import tells of image libraries that are not installed, and not needed
     import diffusers
@@ -42,7 +43,7 @@ def load_parts(folder: ModelFolder, parts: Collection[str], **given: Any) -> Any
                     module.to(torch.float32).train(False).requires_grad_(False)
     except Exception as error:  # OSError, ValueError, RuntimeError, SafetensorError, and what newer ones raise
         raise ModelError(
-            f"model: cannot load {', '.join(parts)} of {folder.name}: {_reason(error)}; the files in {folder.path} are "
+            f"model: cannot load {', '.join(parts)} of {folder.name}: {brief(error)}; the files in {folder.path} are "
             "damaged, or were written for another version of diffusers or transformers: check them with fgl models "
             "verify, pull or copy them again"
         ) from error
@@ -81,7 +82,7 @@ def fuse_lora(pipeline: Any, file: Path, name: str, scale: float) -> None:
     except ModelError:
         raise
     except Exception as error:
-        raise ModelError(f"lora: {name} does not fit the denoiser: {_reason(error)}") from error
+        raise ModelError(f"lora: {name} does not fit the denoiser: {brief(error)}") from error
 
 
 def _lora_modules(state: Mapping[str, Any]) -> set[str]:
@@ -104,13 +105,9 @@ def load_safety_checker(folder: Path, name: str) -> tuple[Any, Any]:
             return module, CLIPImageProcessor.from_pretrained(extractor, local_files_only=True)
     except Exception as error:
         raise ModelError(
-            f"safety_checker: cannot load that of {name}: {_reason(error)}; expected a folder or Hub id with a "
+            f"safety_checker: cannot load that of {name}: {brief(error)}; expected a folder or Hub id with a "
             "StableDiffusionSafetyChecker in safetensors, or off"
         ) from error
-
-
-def _reason(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:300]
 
 
 def choose_dtype(wanted: str, device: torch.device) -> torch.dtype:

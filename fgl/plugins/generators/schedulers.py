@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
+import re
+from collections.abc import Sequence
+from difflib import SequenceMatcher
+from itertools import takewhile
 from typing import Any
 
 import diffusers
@@ -39,12 +42,32 @@ def scheduler_name(folder: ModelFolder, wanted: str | None, distilled: bool = Fa
     if distilled:
         fitting = sorted({*fitting, *_DISTILLED})
     if name not in fitting:
-        near = get_close_matches(name, fitting, n=1, cutoff=0.5)
-        hint = f": did you mean {near[0]}?" if near else ""
+        near = _nearest(name, fitting)
+        hint = f": did you mean {near}?" if near else ""
         if name in _DISTILLED:
             hint = ": it is for distilled models; give their LoRA as lora"
         raise ModelError(f"scheduler: {name} cannot replace the {own} of {folder.name}{hint} ({', '.join(fitting)})")
     return name
+
+
+def _nearest(name: str, known: Sequence[str]) -> str | None:
+    """What was probably meant. A name's first letters tell most: DPM, in whatever spelling, is short for DPMSolver,
+    although DDPM is closer letter by letter."""
+    asked = _stem(name)
+
+    def likeness(other: str) -> tuple[int, float]:
+        same = takewhile(lambda pair: pair[0] == pair[1], zip(asked, _stem(other), strict=False))
+        begins = len(list(same))
+        return begins if begins >= 3 else 0, SequenceMatcher(None, asked, _stem(other)).ratio()
+
+    best = max(known, key=likeness)
+    begins, ratio = likeness(best)
+    return best if begins or ratio >= 0.5 else None
+
+
+def _stem(name: str) -> str:
+    """Small letters and digits, without the ending that all schedulers share, also where it is spelled wrong."""
+    return re.sub(r"[^a-z0-9]|sc?h?e?d[a-z]*$", "", name.lower())
 
 
 def load_scheduler(folder: ModelFolder, wanted: str | None, distilled: bool = False) -> Any:

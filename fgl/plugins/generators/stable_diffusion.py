@@ -15,7 +15,7 @@ from fgl.core.errors import ModelError
 from fgl.core.types import ArraySpec, Declaration
 from fgl.hub import commit_of, repository_of
 from fgl.plugins.generators.encoding import NEGATIVE, PromptEncoder
-from fgl.plugins.generators.folder import ModelFolder, sha256
+from fgl.plugins.generators.folder import GENERATORS, ModelFolder, sha256
 from fgl.plugins.generators.layouts import CHECKER_FILES, STABLE_DIFFUSION, STABLE_DIFFUSION_XL, Layout
 from fgl.plugins.generators.loading import choose_dtype, fuse_lora, load_parts, load_safety_checker
 from fgl.plugins.generators.memory import batch_size
@@ -218,10 +218,22 @@ class StableDiffusion:
     def _place(self, parts: Collection[str]) -> Path:
         # Once pulled, the commit is asked for by name: a push in between must not mix two versions.
         options = self.options
-        path = resolve(options.model, self._commit or options.revision, self.layout.files(parts), options.mirrors)
+        revision, files = self._commit or options.revision, self.layout.files(parts)
+        path = resolve(options.model, revision, files, options.mirrors, self._remedy(parts))
         if not is_local(options.model):
             self._commit = commit_of(path)
         return path
+
+    def _remedy(self, parts: Collection[str]) -> str:
+        """The command that pulls what `_place` looks for."""
+        options = self.options
+        if "safety_checker" not in parts:
+            only = set(parts) <= set(self.layout.encoders)
+            return hub.remedy(options.model, options.revision, options.mirrors, encoder_only=only)
+        # which repositories have one that is wanted, the component alone can tell
+        said = {"model": options.model, "revision": options.revision, "mirrors": list(options.mirrors)}
+        settings = [f"generator.{key}={json.dumps(value)}" for key, value in said.items()]
+        return hub.remedy(GENERATORS[self.layout.pipeline], settings=[*settings, "generator.safety_checker=own"])
 
     def _lora(self) -> Path:
         """The file of the LoRA weights."""
@@ -229,7 +241,9 @@ class StableDiffusion:
         path = Path(name).expanduser()
         if path.is_file():
             return path
-        file = hub.resolve(name, self.options.lora_revision, [LORA_FILE, "README.md"]) / LORA_FILE
+        expected = "lcm, a safetensors file, a folder or a Hub id (owner/name)"
+        files = [LORA_FILE, "README.md"]
+        file = hub.resolve(name, self.options.lora_revision, files, key="lora", expected=expected) / LORA_FILE
         if not file.is_file():
             raise ModelError(f"lora: {name} has no {LORA_FILE}; expected that file, or the path of a safetensors file")
         return file
@@ -237,7 +251,9 @@ class StableDiffusion:
     def _checker(self) -> Path:
         """The folder of the safety checker, or of the pipeline that holds it."""
         if self.options.safety_checker != "own":
-            return hub.resolve(self.options.safety_checker, None, CHECKER_FILES)
+            expected = "off, own, a folder or a Hub id (owner/name)"
+            name = self.options.safety_checker
+            return hub.resolve(name, None, CHECKER_FILES, key="safety_checker", expected=expected)
         folder = self._place(("safety_checker",))
         if not (folder / "safety_checker").is_dir():
             raise ModelError(

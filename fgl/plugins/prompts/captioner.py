@@ -16,6 +16,7 @@ from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoPr
 from fgl.core.errors import ModelError
 from fgl.plugins.prompts import models
 from fgl.plugins.prompts.options import CaptionOptions
+from fgl.plugins.quiet import brief, quiet
 
 QUESTION = "Describe this image in one short sentence."
 """What a model is asked that follows instructions, where `prefix` asks nothing else."""
@@ -42,7 +43,7 @@ class Captioner:
         # Filled up to the size of a full batch, so that rounding does not depend on how many are left.
         batch = [*images, *[images[-1]] * (self._options.batch_size - len(images))]
         try:
-            with models.quiet(), torch.inference_mode():
+            with quiet(), torch.inference_mode():
                 inputs = self._inputs(batch)
                 written = self._model.generate(
                     **inputs, max_new_tokens=self._options.max_new_tokens, num_beams=self._options.num_beams,
@@ -55,7 +56,7 @@ class Captioner:
             ) from error
         except (RuntimeError, ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
             raise ModelError(
-                f"model: {self._options.model} ({self._kind}) does not caption: {models.brief(error)}; expected a "
+                f"model: {self._options.model} ({self._kind}) does not caption: {brief(error)}; expected a "
                 "model that writes text about images, such as Salesforce/blip2-opt-2.7b"
             ) from error
         return [self._text(row, inputs, index) for index, row in enumerate(written[: len(images)].tolist())]
@@ -120,7 +121,7 @@ def _processors(options: CaptionOptions, folder: Path, config: Any) -> tuple[Any
     images_class: Any = AutoImageProcessor  # transformers leaves these two untyped
     both_class: Any = AutoProcessor
     try:
-        with models.quiet():
+        with quiet():
             if config.model_type in _APART:
                 images: Any = images_class.from_pretrained(folder, **_LOCAL, **_without_torchvision())
                 tokenizer: Any = AutoTokenizer.from_pretrained(folder, **_LOCAL)
@@ -131,7 +132,7 @@ def _processors(options: CaptionOptions, folder: Path, config: Any) -> tuple[Any
     except Exception as error:  # OSError, ValueError, ImportError and what their files make them raise
         raise ModelError(
             f"model: {options.model} has no image processor or tokenizer that can be loaded: "
-            f"{models.brief(error)}; expected preprocessor_config.json (or processor_config.json) and the "
+            f"{brief(error)}; expected preprocessor_config.json (or processor_config.json) and the "
             "tokenizer's files beside the weights"
         ) from error
     models.check_tokenizer(tokenizer, config, options.model)

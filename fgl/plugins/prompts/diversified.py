@@ -33,11 +33,11 @@ class Diversified:
     def check(self, info: DatasetInfo) -> None:
         """Raises ModelError where the model is a folder that cannot write. Loads no weights, and asks no Hub."""
         if self.options.model is not None:
-            from fgl.plugins.prompts.models import find, named_here
+            from fgl.plugins.prompts.models import WRITER, find, named_here
             from fgl.plugins.prompts.writer import check
 
             if named_here(self.options.model):
-                check(self.options, find(self.options.model, self.options.revision))
+                check(self.options, find(self.options.model, self.options.revision, WRITER))
 
     def prompts(self, context: ClientContext) -> list[Prompt]:
         """In order of class. weight: the client's samples of the class ÷ the number of its prompts.
@@ -97,11 +97,11 @@ class Diversified:
         return fill(self.options.template, {LABEL: label, DETAILS: details})
 
     def _load(self, device: str) -> Writer:
-        from fgl.plugins.prompts.models import find
+        from fgl.plugins.prompts.models import WRITER, find
         from fgl.plugins.prompts.writer import Writer  # with torch, which the grammar does without
 
         if self._writer is None or self._writer[0] != device:
-            folder = find(str(self.options.model), self.options.revision)
+            folder = find(str(self.options.model), self.options.revision, WRITER)
             self._writer = (device, Writer(self.options, folder, device))
         return self._writer[1]
 

@@ -4,32 +4,29 @@ from __future__ import annotations
 
 import hashlib
 import json
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import AutoConfig, AutoTokenizer
-from transformers.utils import logging
 
 from fgl import hub
 from fgl.core.errors import ModelError
 from fgl.plugins.prompts.options import MODEL_FILES, Precision
+from fgl.plugins.quiet import brief, quiet
+
+CAPTIONER = "a model that captions images"
+WRITER = "a causal language model"
 
 _MISSING = 0.05  # of the parameters: published captioners lack a pooling layer that nothing uses
 
 
-def find(model: str, revision: str | None) -> Path:
-    """The folder of `model`, pulled where it has to be. Raises ModelError where it has no safetensors weights."""
-    if not hub.is_local(model) and not hub.is_hub_id(model):
-        kind = "is a file" if Path(model).expanduser().exists() else "does not exist"
-        raise ModelError(
-            f"model: {model} {kind}; expected the folder of a transformers model, or a Hub id such as OWNER/NAME"
-        )
-    folder = hub.resolve(model, revision, MODEL_FILES)
+def find(model: str, revision: str | None, kind: str) -> Path:
+    """The folder of `model`, pulled where it has to be. kind: what it should be, for messages. Raises ModelError where
+    there is none, or where it has no safetensors weights."""
+    expected = f"a folder or a Hub id (owner/name) of {kind} of transformers"
+    folder = hub.resolve(model, revision, MODEL_FILES, expected=expected)
     if (folder / "adapter_config.json").exists():  # transformers would load what it names, unseen by any digest
         raise ModelError(f"model: {model} is an adapter to another model; merge the two, and give the folder of that")
     if not any(folder.glob("*.safetensors")):
@@ -92,7 +89,7 @@ def load(auto_class: Any, folder: Path, model: str, device: str, dtype: Precisio
 
 
 def _cannot_load(auto_class: Any, model: str, error: BaseException) -> ModelError:
-    wanted = "a model that captions images" if "Image" in auto_class.__name__ else "a causal language model"
+    wanted = CAPTIONER if "Image" in auto_class.__name__ else WRITER
     return ModelError(
         f"model: cannot load {model}: {brief(error)}; expected a folder or Hub id of {wanted} with config.json and "
         "safetensors weights"
@@ -150,29 +147,9 @@ def _digest_files(state: tuple[tuple[str, int, int], ...]) -> str:
     return hashlib.sha256(json.dumps(contents, sort_keys=True).encode()).hexdigest()
 
 
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Without transformers' progress bars and notices, which would run into ours, or quote captions in the log."""
-    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if bars:
-            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
-
-
-def brief(error: BaseException) -> str:
-    """First line of a message: transformers appends paragraphs of advice."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300].rstrip(".")
-
-
 __all__ = [
-    "brief",
+    "CAPTIONER",
+    "WRITER",
     "buildable",
     "check_tokenizer",
     "digest",
@@ -181,5 +158,4 @@ __all__ = [
     "load_tokenizer",
     "named_here",
     "precision",
-    "quiet",
 ]

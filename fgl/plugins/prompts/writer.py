@@ -16,6 +16,7 @@ from fgl.core.errors import ModelError
 from fgl.plugins.prompts import models
 from fgl.plugins.prompts.clean import clean
 from fgl.plugins.prompts.options import DiversifiedOptions
+from fgl.plugins.quiet import brief, quiet
 
 _ROUNDS = 3  # as often as it may write the number that is wanted, until so many differ
 # What models that chat say before they answer, and how they number their lists.
@@ -51,7 +52,7 @@ class Writer:
 
     def _batch(self, instruction: str, seed: str) -> list[str]:
         try:
-            with models.quiet(), torch.inference_mode(), _seeded(seed, torch.device(self._device)):
+            with quiet(), torch.inference_mode(), _seeded(seed, torch.device(self._device)):
                 if getattr(self._tokenizer, "chat_template", None):
                     asked = self._tokenizer.apply_chat_template(
                         [{"role": "user", "content": instruction}], add_generation_prompt=True, tokenize=False
@@ -74,7 +75,7 @@ class Writer:
             ) from error
         except (RuntimeError, ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
             raise ModelError(
-                f"model: {self._name} does not write: {models.brief(error)}; expected a causal language model, whose "
+                f"model: {self._name} does not write: {brief(error)}; expected a causal language model, whose "
                 "context has room for the instruction and max_new_tokens"
             ) from error
         new = self._tokenizer.batch_decode(written[:, ids.shape[1] :].tolist(), skip_special_tokens=True)
