@@ -194,7 +194,7 @@ def test_a_configuration_that_no_model_can_be_built_from_is_said(models, tmp_pat
 def test_a_model_of_the_hub_is_not_asked_for_by_a_check(monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:1")
     Caption(CaptionOptions()).check(INFO)
-    with pytest.raises(ModelError, match=r"model: \./no-such does not exist; expected the folder of a"):
+    with pytest.raises(ModelError, match=r"model: \./no-such does not exist; expected a folder or a Hub id"):
         Caption(CaptionOptions(model="./no-such")).check(INFO)
 
 
