@@ -28,6 +28,7 @@ FAMILIES = {
     "aggregator": "fgl_aggregators",
     "generator": "fgl_generators",
     "classifier": "fgl_classifiers",
+    "features": "fgl_feature_spaces",
     "algorithm": "fgl_algorithms",
     "federation": "fgl_federations",
     "executor": "fgl_executors",
