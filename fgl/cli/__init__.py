@@ -8,12 +8,12 @@ from typing import Annotated
 
 import typer
 
-from fgl.cli import apart, models, plugins, run
+from fgl.cli import apart, models, plugins, quality, run
 from fgl.cli.common import console
 from fgl.core.errors import FGLError
 from fgl.core.manager import Manager
 
-_OWN_COMMANDS = ("run", "digest", "stages", "config", "plugins", "models", "client", "server")
+_OWN_COMMANDS = ("run", "digest", "stages", "quality", "probe", "config", "plugins", "models", "client", "server")
 
 
 def build(manager: Manager) -> typer.Typer:
@@ -29,6 +29,8 @@ def build(manager: Manager) -> typer.Typer:
     app.command("run")(run.run_command)
     app.command("stages")(run.stages_command)
     app.command("digest")(run.digest_command)
+    app.command("quality")(quality.quality_command)
+    app.command("probe")(quality.probe_command)
     groups: tuple[tuple[str, str, dict[str, Callable[..., None]]], ...] = (
         ("config", "Look at configurations.", {"show": run.config_show}),
         ("plugins", "Look at plugins.", {"list": plugins.plugins_list, "show": plugins.plugins_show}),

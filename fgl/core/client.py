@@ -5,9 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
+from collections.abc import Mapping
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from fgl.core import upload
 from fgl.core.codecs import TEXT
@@ -18,8 +21,8 @@ from fgl.core.store import RunDir
 from fgl.core.types import ClientContext, ImageSet, Progress, Prompt, Silent, Subset
 
 if TYPE_CHECKING:
-    from fgl.core.contracts import Encoder, Generator
-    from fgl.core.types import Declaration
+    from fgl.core.contracts import Classifier, Encoder, FeatureSpace, Generator
+    from fgl.core.types import Declaration, Labels
 
 PREPARE = "fgl.core.client:prepare"
 ROUND = 0
@@ -46,7 +49,7 @@ def prepare(payload: bytes, progress: Progress | None = None) -> bytes:
     def note(kind: str, count: int) -> None:
         notes[kind] += count
 
-    site = _site(json.dumps(asked["config"], sort_keys=True), asked["device"], asked["data"])
+    site = site_of(asked)
     client_id, round_number = asked["client_id"], asked["round"]
     context = ClientContext(
         client_id=client_id,
@@ -144,12 +147,33 @@ class Site:
     def encoder(self) -> Encoder:
         return self.generator.encoder(self._device)
 
+    @cached_property
+    def classifier(self) -> Classifier:
+        found: Classifier = self._manager.create("classifier", self.config.classifier)
+        return found
+
+    @cached_property
+    def space(self) -> FeatureSpace:
+        found: FeatureSpace = self._manager.create("features", self.config.features)
+        return found
+
+    def positions(self, client_id: str) -> Labels:
+        """Which of the training samples the client holds. Raises DataError as `samples` does."""
+        count = len(self.samples(client_id))
+        mine = self.partition.get(client_id)
+        return np.arange(count) if mine is None else np.array(mine, dtype=np.int64)
+
     def samples(self, client_id: str) -> ImageSet:
         """What the client holds: its part of the partition, or all, where the dataset is its own. Raises DataError."""
         known = self.partition if self.config.upload.clients is None else self.config.upload.clients
         if client_id not in known:
             raise DataError(f"there is no client {client_id!r}; there are {', '.join(list(known)[:20])}")
         return self.train if self.config.upload.clients is not None else Subset(self.train, self.partition[client_id])
+
+
+def site_of(asked: Mapping[str, Any]) -> Site:
+    """What a request of the server's needs. asked: its config, device and data, as in `request`."""
+    return _site(json.dumps(asked["config"], sort_keys=True), asked["device"], asked["data"])
 
 
 @lru_cache(maxsize=1)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fgl.core import controls, intake, plan, report, server, training
+from fgl.core import at_clients, controls, intake, plan, quality, report, server, training
 from fgl.core.config import PROMPTS_CONTROL, RunConfig
 from fgl.core.errors import StoreError
 from fgl.core.manager import Manager
@@ -69,6 +69,8 @@ def execute(session: Session) -> dict[str, Any]:
     synthetic = server.synthesize(session, planned)
     trained, train_digest = training.train(session, synthetic["digest"], planned)
     scores = training.evaluate(session, train_digest)
+    tested = at_clients.of_run(session, uploads, train_digest)
+    measured = quality.of_run(session, planned.shards, synthetic["digest"])
     found = _controls(session, divided, partition_digest, planned.items, scores, train_digest)
     result = {
         "schema_version": report.SCHEMA_VERSION,
@@ -79,6 +81,7 @@ def execute(session: Session) -> dict[str, Any]:
                       "validation": trained["validation_images"], "conditionings": planned.value["conditionings"],
                       "reused": synthetic["images_reused"], "redrawn": synthetic["images_redrawn"],
                       "notes": synthetic["notes"], "missing_classes": planned.value["missing_classes"]},
+        "at_clients": tested, "quality": measured,
         "seconds": session.seconds,
         "controls": found,
         "partition": {"samples": _samples(session, divided) if divided else uploads["weight_per_class"]},

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
+from fgl.core import sections
 from fgl.core.shards import read_shards
 
 if TYPE_CHECKING:
@@ -116,6 +117,8 @@ def markdown(session: Session, result: dict[str, Any], sheets: Sequence[Path]) -
         ]
     lines += ["", "## Top-1 by class", "", "| class | top-1 |", "|---|---|"]
     lines += [f"| {_cell(name)} | {value:.1%} |" for name, value in result["result"]["per_class"].items()]
+    lines += sections.clients_section(result["at_clients"], result["result"]["selected"]["top1"])
+    lines += sections.quality_section(result["quality"])
     lines += ["", "## Samples of each client", "", "| client | " + " | ".join(map(_cell, info.class_names)) + " |"]
     lines += ["|---" * (len(info.class_names) + 1) + "|"]
     for client, counts in result["partition"]["samples"].items():

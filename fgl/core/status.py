@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from fgl.core import controls, server, training
+from fgl.core import at_clients, controls, quality, server, training
 from fgl.core.config import PROMPTS_CONTROL
 from fgl.core.errors import StoreError
 from fgl.core.opening import other_prompts
@@ -91,6 +91,12 @@ def stages(session: Session, prefix: str = "") -> Iterator[StageState]:
     yield found
     after = waits or ("" if _known(found) else "train")
     yield state("evaluate", training.evaluate_inputs(session, train_digest), after)
+    if config.evaluation.at_clients:
+        record = run.recorded("clients")
+        accepted = [] if record is None else list(record["value"]["bytes_per_client"])
+        yield state(at_clients.STAGE, at_clients.inputs_of(session, accepted, uploads, train_digest), after)
+    for name, inputs, needs_images in quality.stages_of(session, images):
+        yield state(name, inputs, waits if needs_images else "")
     for name in config.controls:
         if name.startswith(PROMPTS_CONTROL):
             yield from stages(other_prompts(session, name), f"{prefix}{name}/")
