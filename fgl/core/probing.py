@@ -62,8 +62,7 @@ def probe(session: Session, per_class: int) -> dict[str, Any]:
         raise DataError(f"no client could judge the pictures: {reasons}")
     generator = session.generator.describe()
     return {
-        "space": {**extractor.describe(), "name": config.features.name,
-                  "learnt_on": None if learnt is None else learnt.said},
+        "space": quality.described(session, extractor, learnt),
         "generator": {key: generator.get(key) for key in ("model", "revision", "commit", "image_size")},
         "pictures": {"per_class": per_class, "classes": len(names), "images": len(labels)},
         "clients": found, "all": added_up(found), "refused": refused, "chance": round(1 / len(names), 6),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from safetensors.numpy import load_file, save
 
-from fgl.core import training
+from fgl.core import intake, training
 from fgl.core.errors import ConfigError, DataError, Problem, StoreError
 from fgl.core.plan import halves
 from fgl.core.shards import read_plan, read_shards
@@ -62,16 +63,26 @@ def learning(session: Session, real: str) -> Learning:
             "images to train one on"
         )
         raise ConfigError([Problem("features", repr(session.config.features.name), expected)])
-    labels = session.split(name).labels
+    rows = usable(session, name)
     if name != real:
-        return Learning(name, np.arange(len(labels)), None)
-    kept, left = halves(labels, session.config.seed)
-    return Learning(name, kept, left)
+        return Learning(name, rows, None)
+    kept, left = halves(session.split(name).labels[rows], session.config.seed)
+    return Learning(name, rows[kept], rows[left])
+
+
+def usable(session: Session, split: str) -> Labels:
+    """Positions of a split, less those of clients that were taken out."""
+    out = intake.forgotten(session.run) if split == "train" else []
+    if not out:
+        return np.arange(len(session.split(split)))
+    divided = json.loads(session.run.path("partition.json").read_text(encoding="utf-8"))
+    return np.array(sorted(row for name, held in divided.items() if name not in out for row in held), dtype=np.int64)
 
 
 def space_inputs(session: Session, learnt: Learning) -> dict[str, Any]:
-    config = session.config
+    config, out = session.config, intake.forgotten(session.run)
     return {
+        **({"forgotten": out} if out and learnt.split == "train" else {}),
         "features": config.features.model_dump(), "classifier": config.classifier.model_dump(), "seed": config.seed,
         "dataset": session.info.digest, "split": learnt.split, "half": learnt.left is not None,
         "size": list(session.image_size), "device": session.device.split(":")[0],
@@ -108,6 +119,13 @@ def _keep_learnt(session: Session, space: Any, learnt: Learning) -> Path:
 
 def space_stage_of(session: Session) -> str:
     return f"features:{session.config.features.name}"
+
+
+def described(session: Session, space: Extractor, learnt: Learning | None) -> dict[str, Any]:
+    """For the report: whose features, and what they learnt on."""
+    config = session.config
+    own = {} if learnt is None else {"classifier": config.classifier.name, "learnt_on": learnt.said}
+    return {**space.describe(), "name": config.features.name, "learnt_on": None, **own}
 
 
 # --- who is compared ------------------------------------------------------------------------------------------------
@@ -153,8 +171,10 @@ def inputs_of(session: Session, synthetic_digest: str) -> dict[str, Any]:
     config = session.config
     space = session.manager.create("features", config.features)
     learnt = space_inputs(session, learning(session, config.evaluation.real)) if space.learns() else {}
+    out = intake.forgotten(session.run)
     return {
-        **learnt, "synthetic": synthetic_digest, "dataset": session.info.digest,
+        **learnt, **({"forgotten": out} if out and config.evaluation.real == "train" else {}),
+        "synthetic": synthetic_digest, "dataset": session.info.digest,
         "features": config.features.model_dump(), "real": config.evaluation.real, "seed": config.seed,
         "max_images": config.evaluation.max_images, "size": list(session.image_size),
         "device": session.device.split(":")[0],
@@ -237,8 +257,8 @@ def compare(
     """(every figure, (distance to the nearest reference image, its position in the split) of each synthetic one)."""
     options, seed = session.config.evaluation, session.config.seed
     real = session.pixels(options.real)
-    usable = np.arange(len(real)) if learnt is None or learnt.left is None else learnt.left
-    division = divide(real.labels, made.labels, usable, seed, options.max_images)
+    there = usable(session, options.real) if learnt is None or learnt.left is None else learnt.left
+    division = divide(real.labels, made.labels, there, seed, options.max_images)
     reference = _joined(division.reference)
     held_out, images = _joined(division.held_out), _joined(division.images)
     if not len(images):
@@ -266,7 +286,7 @@ def compare(
             "reference": len(division.reference.get(class_id, ())),
         }
         if not counts["compared"]:
-            real_ones = int((real.labels[usable] == class_id).sum())
+            real_ones = int((real.labels[there] == class_id).sum())
             why = f"{counts['synthetic']} synthetic and {real_ones} real images; it takes one and two"
             per_class[class_name] = {"counts": counts, "why": why}
             continue
@@ -280,8 +300,7 @@ def compare(
             "nearest": nearest_of(to_made, to_held),
         }
     found = {
-        "space": {**space.describe(), "name": session.config.features.name,
-                  "learnt_on": None if learnt is None else learnt.said},
+        "space": described(session, space, learnt),
         "real": options.real, "real_is": TITLES[options.real],
         "counts": {"synthetic": len(made), "compared": len(images), "held_out": len(held_out),
                    "reference": len(reference)},

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 _FIGURES = (
-    ("coverage", "{:.3f}"), ("density", "{:.3f}"), ("precision", "{:.3f}"), ("recall", "{:.3f}"), ("kid", "{:.5g}"),
+    ("coverage", "{:.3f}"), ("density", "{:.3f}"), ("precision", "{:.3f}"), ("recall", "{:.3f}"), ("kid", "{:.4g}"),
     ("fid", "{:.4g}"),
 )  # fmt: skip
 Row = list[str]
@@ -69,9 +69,10 @@ def quality_notes(found: Mapping[str, Any]) -> list[str]:
 def space_line(space: Mapping[str, Any]) -> str:
     at = f", commit {space['commit']}" if space.get("commit") else ""
     weights = f", weights sha256 {space['digest'][:16]}" if space.get("digest") else ""
+    own = f" ({space['classifier']})" if space.get("classifier") else ""
     learnt = f", trained on {space['learnt_on']}" if space.get("learnt_on") else ""
     return (
-        f"Feature space {space['name']}: {space['model']}{at}{weights}{learnt}; {space['dimensions']} features; "
+        f"Feature space {space['name']}: {space['model']}{own}{at}{weights}{learnt}; {space['dimensions']} features; "
         f"licence: {space['licence']}."
     )
 

@@ -340,3 +340,23 @@ def test_a_probe_tells_a_domain_that_the_generator_knows_from_one_that_it_does_n
         ratios[name] = found["made"]["nearest"] / found["real"]["nearest"]
     assert ratios["known"] < 1.5
     assert ratios["noise"] > 2
+
+
+def test_images_of_a_client_that_was_taken_out_are_no_longer_compared_with(settings: Settings, tmp_path: Path) -> None:
+    from fgl.core import intake
+    from fgl.core.orchestrator import execute
+
+    out = tmp_path / "run"
+    asked = settings(partition={"clients": 3}, evaluation={"quality": True, "at_clients": True})
+    before = fgl.run(asked, out=out)
+    session = reopen(out, Silent())
+    names = [f"client-{k:02d}" for k in range(3)]
+    intake.forget(session, names, "client-01")
+    after = execute(session)
+    gone = set(json.loads((out / "partition.json").read_text())["client-01"])
+    assert gone
+    with (out / after["quality"]["distances"]).open(encoding="utf-8") as file:
+        assert not {int(row["nearest_in_train"]) for row in csv.DictReader(file)} & gone
+    count = lambda found: found["quality"]["counts"]["reference"] + found["quality"]["counts"]["held_out"]  # noqa: E731
+    assert count(before) - count(after) == len(gone)
+    assert set(after["at_clients"]["per_client"]) == {"client-00", "client-02"}

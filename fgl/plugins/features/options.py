@@ -30,7 +30,9 @@ class NeighbourOptions(Options):
 class TrainedOptions(NeighbourOptions):
     """The penultimate features of the run's classifier."""
 
-    epochs: int | None = Field(None, ge=1, description="epochs of its training; null: as many as the classifier's own")
+    epochs: int | None = Field(
+        6, ge=1, description="epochs of its training; null: as many as the classifier's own, which may take hours"
+    )
 
 
 class ImageModelOptions(NeighbourOptions):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fgl.core.errors import ModelError
+from fgl.core.types import Silent
 from fgl.plugins.features.measures import Comparing
 from fgl.plugins.features.options import TrainedOptions
 
@@ -38,24 +39,22 @@ class TrainedSpace:
                 f"features: {type(classifier).__name__} hands out no features, which `trained` needs; choose another "
                 "classifier, or features of a model (dinov2)"
             )
-        return Penultimate(self.options, model, digest(state), type(classifier).__name__)
+        return Penultimate(self.options, model, digest(state))
 
 
 class Penultimate(Comparing):
     """Contract `Extractor`."""
 
-    def __init__(self, options: TrainedOptions, model: TrainedClassifier, weights: str, kind: str) -> None:
-        self._model, self._weights, self._kind = model, weights, kind
+    def __init__(self, options: TrainedOptions, model: TrainedClassifier, weights: str) -> None:
+        self._model, self._weights = model, weights
         self.neighbours = options.neighbours
         self._dimensions: int | None = None
 
     def describe(self) -> Mapping[str, object]:
         if self._dimensions is None:
-            from fgl.core.types import Silent
-
             self.features(np.zeros((2, 32, 32, 3), dtype=np.uint8), Silent())
         return {
-            "space": "trained", "model": f"penultimate features of the run's classifier ({self._kind})",
+            "space": "trained", "model": "penultimate features of the run's classifier",
             "commit": None, "digest": self._weights, "licence": "that of the images it learnt on",
             "dimensions": self._dimensions,
         }  # fmt: skip
