@@ -17,7 +17,16 @@ HEAVY = (
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["run", "--help"], ["plugins", "list"], ["plugins", "--help"], ["models", "--help"], ["--version"]],
+    [
+        ["--help"],
+        ["run", "--help"],
+        ["probe", "--help"],
+        ["quality", "--help"],
+        ["plugins", "list"],
+        ["plugins", "--help"],
+        ["models", "--help"],
+        ["--version"],
+    ],
     ids=" ".join,
 )
 def test_help_and_lists_import_nothing_heavy(arguments: list[str]) -> None:
