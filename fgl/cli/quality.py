@@ -71,8 +71,8 @@ def quality_command(
     elif not quiet:
         _print(sections.quality_notes(found), sections.plain(sections.quality_rows(found)))
         _print(["by class, synthetic / held-out:"], sections.plain(sections.class_rows(found)))
-        name = found["space"]["name"]
-        print(f"\nall of it: {run}/quality/{name}.json; distances, image by image: {run}/{found['distances']}")
+        table = f"{run}/{found['distances']}"
+        print(f"all of it: {Path(table).with_suffix('.json')}; distances, image by image: {table}")
 
 
 def _measuring(

@@ -106,7 +106,7 @@ def extractor_of(session: Session, space: Any, state: Mapping[str, Array]) -> Ex
 
 def _keep_learnt(session: Session, space: Any, learnt: Learning) -> Path:
     """The stage that trains a space; returns where its state lies."""
-    path = session.run.path("quality", f"{session.config.features.name}.safetensors")
+    path = session.run.path("quality", f"{_label(session)}.safetensors")
 
     def work(digest: str) -> tuple[Any, list[Path]]:
         state = learn(session, space, learnt, session.run.checkpoints(space_stage_of(session), digest))
@@ -118,7 +118,13 @@ def _keep_learnt(session: Session, space: Any, learnt: Learning) -> Path:
 
 
 def space_stage_of(session: Session) -> str:
-    return f"features:{session.config.features.name}"
+    return f"features:{_label(session)}"
+
+
+def _label(session: Session) -> str:
+    """Of stages and files: another look at a run leaves the run's own figures where they are."""
+    name, real = session.config.features.name, session.config.evaluation.real
+    return name if real == "train" else f"{name}-{real}"
 
 
 def described(session: Session, space: Extractor, learnt: Learning | None) -> dict[str, Any]:
@@ -163,7 +169,7 @@ def divide(real: Labels, images: Labels, usable: Labels, seed: int, most: int) -
 
 
 def stage_of(session: Session) -> str:
-    return f"quality:{session.config.features.name}"
+    return f"quality:{_label(session)}"
 
 
 def inputs_of(session: Session, synthetic_digest: str) -> dict[str, Any]:
@@ -233,7 +239,7 @@ def of_folder(session: Session) -> dict[str, Any]:
 
 def measure(session: Session, shards: Sequence[Shard], synthetic_digest: str) -> dict[str, Any]:
     """Compare the synthetic set with real images; writes quality/<space>.json and the distances, image by image."""
-    folder, name = session.run.path("quality"), session.config.features.name
+    folder, name = session.run.path("quality"), _label(session)
     chosen = session.manager.create("features", session.config.features)
     learnt = learning(session, session.config.evaluation.real) if chosen.learns() else None
     state = None if learnt is None else _keep_learnt(session, chosen, learnt)

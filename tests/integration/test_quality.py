@@ -116,7 +116,8 @@ def test_a_run_that_is_asked_measures_its_set_and_tests_at_the_clients(settings:
     again = fgl.run(asked_again(asked, evaluation={**asked["evaluation"], "real": "test"}), out=out)
     assert again["quality"]["real"] == "test"
     assert "evaluate:clients" in again["reused_stages"]
-    assert "quality:pixels" not in again["reused_stages"]
+    assert again["quality"]["distances"] == "quality/pixels-test.csv"
+    assert (out / "quality" / "pixels.csv").exists()
 
 
 def asked_again(asked: dict[str, Any], **changes: Any) -> dict[str, Any]:
