@@ -79,6 +79,11 @@ def usable(session: Session, split: str) -> Labels:
     return np.array(sorted(row for name, held in divided.items() if name not in out for row in held), dtype=np.int64)
 
 
+def _measured(session: Session, real: str, learnt: Learning | None) -> Labels:
+    """Positions of the real images that may be compared with."""
+    return usable(session, real) if learnt is None or learnt.left is None else learnt.left
+
+
 def space_inputs(session: Session, learnt: Learning) -> dict[str, Any]:
     config, out = session.config, intake.forgotten(session.run)
     return {
@@ -92,7 +97,10 @@ def space_inputs(session: Session, learnt: Learning) -> dict[str, Any]:
 def learn(session: Session, space: Any, learnt: Learning, checkpoint: Any = None) -> dict[str, Array]:
     """The state of a space that learns. Raises DataError where it has nothing to learn on."""
     if not len(learnt.rows):
-        raise DataError("the feature space has no image to learn on: half of one image a class is none")
+        raise DataError(
+            "the feature space has no image to learn on: no class has two images of which it might have half; choose "
+            "features that need no training (pixels, dinov2)"
+        )
     whole = session.pixels(learnt.split)
     data = LabelledPixels(whole.pixels[learnt.rows], whole.labels[learnt.rows])
     context = training.context(session, "train the feature space", checkpoint)
@@ -199,17 +207,24 @@ def stages_of(session: Session, synthetic_digest: str) -> list[tuple[str, dict[s
 
 
 def check(session: Session) -> None:
-    """Where quality is asked for: raises ConfigError where the real images are not here, and ModelError where the
-    feature space has no such model. Called before anything is computed."""
+    """Where quality is asked for: raises ConfigError where the real images are not here, DataError where they are too
+    few, and ModelError where the feature space has no such model. Called before anything is computed."""
     real = session.config.evaluation.real
     if not session.config.evaluation.quality:
         return
     if session.dataset.split(real) is not None and not (real == "train" and _elsewhere(session)):
         space = session.manager.create("features", session.config.features)
-        if space.learns():
-            learning(session, real)
-        else:
+        learnt = learning(session, real) if space.learns() else None
+        if learnt is None:
             extractor_of(session, space, {})
+        there = _measured(session, real, learnt)
+        most = int(np.bincount(session.split(real).labels[there]).max()) if len(there) else 0
+        if most < 2 or (learnt is not None and not len(learnt.rows)):
+            taken = " beside those that the feature space is trained on" if learnt and learnt.left is not None else ""
+            raise DataError(
+                f"evaluation.quality: no class has two real images in {TITLES[real]} ({real}){taken}; "
+                "add images, choose features that need no training, or leave quality out"
+            )
         return
     others = [name for name in ("public", "test") if name != real and session.dataset.split(name) is not None]
     if real == "train" and _elsewhere(session):
@@ -263,7 +278,7 @@ def compare(
     """(every figure, (distance to the nearest reference image, its position in the split) of each synthetic one)."""
     options, seed = session.config.evaluation, session.config.seed
     real = session.pixels(options.real)
-    there = usable(session, options.real) if learnt is None or learnt.left is None else learnt.left
+    there = _measured(session, options.real, learnt)
     division = divide(real.labels, made.labels, there, seed, options.max_images)
     reference = _joined(division.reference)
     held_out, images = _joined(division.held_out), _joined(division.images)

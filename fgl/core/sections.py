@@ -117,10 +117,11 @@ def clients_section(found: Mapping[str, Any] | None, top1: float) -> list[str]:
 
 
 def clients_line(found: Mapping[str, Any], top1: float) -> str:
+    count = len(found["per_client"])
     whole = "all" if found["total"] == found["stands_for"] else f"of {found['stands_for']:,.0f}"
     return (
         f"Top-1 on the clients' own images: {found['top1']:.1%} ({found['right']:,} of {found['total']:,} images, "
-        f"{whole} that their uploads stand for, {len(found['per_client'])} clients); on the test split {top1:.1%}."
+        f"{whole} that their uploads stand for, {count} client{'s' * (count != 1)}); on the test split {top1:.1%}."
     )
 
 

@@ -146,7 +146,7 @@ def probe(payload: bytes) -> bytes:
     rows = _few(site, client_id, asked["learnt"], most)
     reference, held_out = ([row for pair in rows.values() for row in pair[part]] for part in (0, 1))
     if not held_out:
-        raise DataError(f"{client_id} holds no class with two images: nothing to compare the pictures with")
+        raise DataError("it holds no class with two images: nothing to compare the pictures with")
     size = (asked["size"][0], asked["size"][1])
     own = decode(Subset(site.train, [*reference, *held_out]), size, Silent(), "decode")
     points = extractor.features(own.pixels, Silent())

@@ -166,13 +166,14 @@ def test_classes_without_images_are_named_and_the_others_measured(settings: Sett
     assert "why" not in found["per_class"][session.info.class_names[1]]
 
 
-def test_one_image_a_class_is_nothing_to_compare(settings: Settings, tmp_path: Path) -> None:
-    session = opened(settings(data={"per_class": 2}), tmp_path / "run")
-    real = session.pixels("train")
-    space = session.manager.create("features", session.config.features).extractor({}, session.classifier, None)
-    if int(np.bincount(real.labels).max()) < 2:
-        with pytest.raises(DataError, match="nothing to compare"):
-            quality.compare(session, space, None, real)
+@pytest.mark.parametrize("features", ["pixels", "trained"])
+def test_one_image_a_class_is_nothing_to_compare_and_said_before_anything_is_computed(
+    settings: Settings, tmp_path: Path, features: str
+) -> None:
+    # one of two goes into the test split
+    asked = settings(data={"per_class": 2}, evaluation={"quality": True})
+    with pytest.raises(DataError, match="no class has two real images"):
+        opened({**asked, "features": features}, tmp_path / "run")
 
 
 def test_a_model_of_the_folder_measures_too_and_is_named(settings: Settings, tmp_path: Path) -> None:
