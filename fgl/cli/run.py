@@ -134,10 +134,24 @@ def show_result(result: dict[str, Any], config: RunConfig, as_json: bool, quiet:
         folder = result["run_dir"]
         plain = Console(width=None if sys.stdout.isatty() else 150)
         plain.print(result_table(rows(result), result["result"]["selected"]["images"]))
+        for line in _beside(result):
+            plain.print(line, soft_wrap=True, highlight=False, markup=False)
         for line in (f"contact sheets: {folder}/sheets/", f"report:         {folder}/report.md, {folder}/report.json"):
             plain.print(line, soft_wrap=True, highlight=False, markup=False)
         for line in result["preset"]["notes"] if "preset" in result else ():
             plain.print(line, soft_wrap=True, highlight=False, markup=False)
+
+
+def _beside(result: dict[str, Any]) -> list[str]:
+    """What was measured beside the table, where it was asked for."""
+    from fgl.core.sections import clients_line, plain, quality_rows, space_line
+
+    lines = []
+    if result["at_clients"] is not None:
+        lines.append(clients_line(result["at_clients"], result["result"]["selected"]["top1"]))
+    if result["quality"] is not None:
+        lines += [space_line(result["quality"]["space"]), *plain(quality_rows(result["quality"]))]
+    return lines
 
 
 def _check_alone(given: dict[str, Any]) -> None:

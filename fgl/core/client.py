@@ -13,6 +13,8 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from fgl.core import upload
 from fgl.core.codecs import TEXT
 from fgl.core.config import RunConfig, resolve
@@ -23,8 +25,8 @@ from fgl.core.store import RunDir
 from fgl.core.types import ClientContext, ImageSet, Progress, Prompt, Silent, Subset
 
 if TYPE_CHECKING:
-    from fgl.core.contracts import Encoder, Generator
-    from fgl.core.types import Array, Declaration
+    from fgl.core.contracts import Classifier, Encoder, FeatureSpace, Generator
+    from fgl.core.types import Array, Declaration, Labels
 
 PREPARE = "fgl.core.client:answer"
 ROUND = 0
@@ -50,18 +52,20 @@ def answer(payload: bytes) -> bytes:
     return guarded(lambda: prepare(payload), asked["client_id"], Path(asked["private"]))
 
 
-def guarded(work: Callable[[], bytes], client_id: str, private: Path) -> bytes:
+def guarded(work: Callable[[], bytes], client_id: str, private: Path | None) -> bytes:
     """A client's work, as a federation calls it. What this raises crosses to the server: ClientFailedError, which says
     of what class the client's error was and nothing more. Its message, which may name files, goes to the client's log
-    and private folder."""
+    and private folder, where there is one."""
     try:
         return work()
     except Exception as error:
         log.error("%s: %s", client_id, error if isinstance(error, FGLError) else repr(error))
-        with suppress(OSError, FGLError):  # a full disk is not to hide what happened
-            text = "".join(traceback.format_exception(error))
-            RunDir(private).write(private / ERROR, text.encode(errors="replace"))
-        raise ClientFailedError(f"{told(error)}; the message is in the client's log and its private {ERROR}") from None
+        if private is not None:
+            with suppress(OSError, FGLError):  # a full disk is not to hide what happened
+                text = "".join(traceback.format_exception(error))
+                RunDir(private).write(private / ERROR, text.encode(errors="replace"))
+        where = "" if private is None else f" and its private {ERROR}"
+        raise ClientFailedError(f"{told(error)}; the message is in the client's log{where}") from None
 
 
 def prepare(payload: bytes, progress: Progress | None = None) -> bytes:
@@ -76,7 +80,7 @@ def prepare(payload: bytes, progress: Progress | None = None) -> bytes:
     def note(kind: str, count: int) -> None:
         notes[kind] += count
 
-    site = site_of(json.dumps(asked["config"], sort_keys=True), asked["device"], asked["data"])
+    site = site_of(asked)
     client_id, round_number = asked["client_id"], asked["round"]
     context = ClientContext(
         client_id=client_id,
@@ -127,7 +131,7 @@ def prepare_file(
 
 def release() -> None:
     """Let go of what simulated clients have loaded: a captioning model has no business beside the denoiser."""
-    site_of.cache_clear()
+    _site.cache_clear()
 
 
 def _ask(site: Site, context: ClientContext) -> list[Prompt]:
@@ -231,6 +235,22 @@ class Site:
     def encoder(self) -> Encoder:
         return self.generator.encoder(self._device)
 
+    @cached_property
+    def classifier(self) -> Classifier:
+        found: Classifier = self.manager.create("classifier", self.config.classifier)
+        return found
+
+    @cached_property
+    def space(self) -> FeatureSpace:
+        found: FeatureSpace = self.manager.create("features", self.config.features)
+        return found
+
+    def positions(self, client_id: str) -> Labels:
+        """Which of the training samples the client holds. Raises DataError as `samples` does."""
+        count = len(self.samples(client_id))
+        mine = self.partition.get(client_id)
+        return np.arange(count) if mine is None else np.array(mine, dtype=np.int64)
+
     def samples(self, client_id: str) -> ImageSet:
         """What the client holds: its part of the partition, or all, where the dataset is its own. Raises DataError."""
         known = self.partition if self.config.upload.clients is None else self.config.upload.clients
@@ -239,8 +259,13 @@ class Site:
         return self.train if self.config.upload.clients is not None else Subset(self.train, self.partition[client_id])
 
 
+def site_of(asked: Mapping[str, Any]) -> Site:
+    """What a request of the server's needs. asked: its config, device and data, as in `request`."""
+    return _site(json.dumps(asked["config"], sort_keys=True), asked["device"], asked["data"])
+
+
 @lru_cache(maxsize=1)
-def site_of(config: str, device: str, data: str) -> Site:
+def _site(config: str, device: str, data: str) -> Site:
     manager = Manager.load()
     return Site(resolve([json.loads(config)], manager.registry), manager, device, data)
 

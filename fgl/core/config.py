@@ -114,6 +114,27 @@ class RoundsOptions(Options):
         return found
 
 
+class EvaluationOptions(Options):
+    """What is measured beside the test accuracy. Nothing, unless asked for: it takes time."""
+
+    quality: bool = Field(
+        False, description="measure the synthetic set beside real images in the feature space that `features` selects"
+    )
+    real: Literal["train", "public", "test"] = Field(
+        "train",
+        description="the real images that quality compares with: train is what the clients hold, pooled, which only a "
+        "simulation has",
+    )
+    max_images: int = Field(
+        10_000, ge=2, description="most images of each kind that quality compares, divided evenly among the classes"
+    )
+    at_clients: bool = Field(False, description="test the classifier at the clients too; only counts leave them")
+    per_class: bool = Field(False, description="at clients: counts for each class too, not only in all")
+    min_images: int = Field(
+        10, ge=1, description="fewest images of a class for which a client gives a figure of that class"
+    )
+
+
 class RunConfig(BaseModel):
     """Everything that determines a run. The same for YAML, flags and `fgl.run`."""
 
@@ -129,6 +150,8 @@ class RunConfig(BaseModel):
     synthesis: SynthesisOptions
     classifier: Selected
     rounds: RoundsOptions
+    features: Selected
+    evaluation: EvaluationOptions
     algorithm: Selected
     federation: Selected
     executor: Selected
@@ -178,6 +201,8 @@ DEFAULTS: dict[str, Any] = {
     "synthesis": {},
     "classifier": {"name": "small"},
     "rounds": {},
+    "features": {"name": "trained"},
+    "evaluation": {},
     "algorithm": {"name": "fedavg"},
     "federation": {"name": "local"},
     "executor": {"name": "local"},
@@ -189,9 +214,11 @@ PROMPTS_CONTROL = "prompts:"
 _DATASETS = ("bundled", "hf", "npz", "parquet", "imagefolder")  # have a short form of their own, see `expand`
 _ORDER = (
     "dataset", "partition", "prompt_strategy", "upload", "aggregator", "generator", "synthesis", "classifier",
-    "rounds", "algorithm", "federation", "executor",
+    "rounds", "features", "evaluation", "algorithm", "federation", "executor",
 )  # fmt: skip
-_PLAIN: dict[str, type[Options]] = {"upload": UploadOptions, "synthesis": SynthesisOptions, "rounds": RoundsOptions}
+_PLAIN: dict[str, type[Options]] = {
+    "upload": UploadOptions, "synthesis": SynthesisOptions, "rounds": RoundsOptions, "evaluation": EvaluationOptions,
+}  # fmt: skip
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -267,8 +294,10 @@ def set_option(layer: dict[str, Any], assignment: str) -> None:
 
 
 def expand(family: str, value: str) -> dict[str, Any]:
-    """A component's short form: its name; for datasets also `bundled:NAME`, `hf:ID`, `parquet:PATH`, `npz:PATH`,
-    `imagefolder:PATH` or a path, whose kind is read off what lies there."""
+    """A component's short form: its name; for features also a Hub id or a folder; for datasets also `bundled:NAME`,
+    `hf:ID`, `parquet:PATH`, `npz:PATH`, `imagefolder:PATH` or a path, whose kind is read off what lies there."""
+    if family == "features" and "/" in value:
+        return {"name": "image-model", "model": value}
     if family != "dataset":
         return {"name": value}
     if value in _DATASETS:

@@ -129,7 +129,7 @@ def class_list(session: Session, own: list[PlanItem], main: dict[str, Any], trai
     Where that asks for the very same images, the result is the run's own by construction, and nothing is done twice."""
 
     def work(stage_digest: str) -> tuple[Any, list[Path]]:
-        conditioning = server.aggregate(session, [_from_class_list(session)])
+        conditioning = server.aggregate(session, [from_class_list(session)])
         planned = server.Plan(server.divide(session, conditioning), {}, "", lambda: conditioning)
         items = planned.items
         same = {(item.image_id, item.class_id) for item in items} == {(item.image_id, item.class_id) for item in own}
@@ -147,7 +147,7 @@ def class_list(session: Session, own: list[PlanItem], main: dict[str, Any], trai
     return _stage(session, "class-list", inputs_of(session, "class-list", "", train_digest), work)
 
 
-def _from_class_list(session: Session) -> Any:
+def from_class_list(session: Session) -> Any:
     """An upload that the server writes for itself, through the same codec as a client's."""
     config = session.config
     options = config.prompt_strategy.options if config.prompt_strategy.name == "class-name" else {}

@@ -57,6 +57,12 @@ def fgl_classifiers() -> list[Component]:
 
 
 @hookspec
+def fgl_feature_spaces() -> list[Component]:
+    """Where images are compared (`FeatureSpace`), selected by `features:`."""
+    raise AssertionError("a specification is not called")
+
+
+@hookspec
 def fgl_algorithms() -> list[Component]:
     """Federated algorithms that exchange models (`Algorithm`), used by the baselines."""
     raise AssertionError("a specification is not called")

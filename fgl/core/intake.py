@@ -428,6 +428,7 @@ def clear(run: RunDir) -> None:
             "train",
             "sheets",
             "checkpoints",
+            "quality",
         ):
             shutil.rmtree(folder / name, ignore_errors=True)
         files = [folder / name for name in ("server/plan.parquet", "report.json", "report.md")]

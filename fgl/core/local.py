@@ -71,7 +71,7 @@ def answer(payload: bytes) -> bytes:
 
 def train(asked: Mapping[str, Any], message: memoryview) -> bytes:
     """One client's part of one round → the bytes of its update. Raises FGLError; to have diverged is an answer."""
-    site = client.site_of(json.dumps(asked["config"], sort_keys=True), asked["device"], asked["data"])
+    site = client.site_of(asked)
     client_id, number = asked["client_id"], asked["round"]
     data = _pixels(asked["data"], json.dumps(asked["config"], sort_keys=True), asked["device"], client_id,
                    tuple(asked["size"]))  # fmt: skip
@@ -113,7 +113,8 @@ def release() -> None:
 @lru_cache(maxsize=256)
 def _pixels(data: str, config: str, device: str, client_id: str, size: tuple[int, int]) -> LabelledPixels:
     """A client's images, decoded once for all its rounds."""
-    samples = client.site_of(config, device, data).samples(client_id)
+    site = client.site_of({"config": json.loads(config), "device": device, "data": data})
+    samples = site.samples(client_id)
     return decode(samples, size, Silent(), f"decode {client_id}")
 
 

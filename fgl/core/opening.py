@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fgl.core import intake, training
-from fgl.core.config import PROMPTS_CONTROL, RunConfig, Selected, read_yaml, resolve
+from fgl.core import at_clients, intake, quality, training
+from fgl.core.config import PROMPTS_CONTROL, EvaluationOptions, RunConfig, Selected, read_yaml, resolve
 from fgl.core.errors import BrokenPluginError, ConfigError, FGLError, Problem, StoreError
 from fgl.core.manager import Manager
 from fgl.core.session import Session, check_fit
@@ -138,6 +138,8 @@ def open_session(
         device=executor.device(config.device),
         apart=apart,
     )
+    at_clients.check(session)
+    quality.check(session)
     if beside is None:
         # Hours of synthesis are not to end in a classifier that cannot be built.
         session.classifier.check(training.context(session, "check"))
@@ -153,7 +155,12 @@ def other_prompts(session: Session, name: str) -> Session:
     entry = registry.find("prompt_strategy", strategy)
     options = registry.options_class(entry)(**entry.component.defaults).model_dump(mode="json")
     config = session.config.model_copy(
-        update={"prompt_strategy": Selected(name=strategy, options=options), "controls": (), "all_controls": False}
+        update={
+            "prompt_strategy": Selected(name=strategy, options=options),
+            "controls": (),
+            "all_controls": False,
+            "evaluation": EvaluationOptions(),
+        }
     )
     folder = RunDir(session.run.path("controls", name.replace(":", "-")))
     return open_session(config, session.manager, folder, session.progress, beside=session)

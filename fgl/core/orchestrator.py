@@ -8,7 +8,7 @@ from typing import Any
 
 from safetensors.numpy import load_file
 
-from fgl.core import controls, intake, plan, report, rounds, server, training
+from fgl.core import at_clients, controls, intake, plan, quality, report, rounds, server, training
 from fgl.core.config import PROMPTS_CONTROL, RunConfig
 from fgl.core.errors import StoreError
 from fgl.core.manager import Manager
@@ -72,7 +72,10 @@ def execute(session: Session) -> dict[str, Any]:
     synthetic = server.synthesize(session, planned)
     trained, train_digest = training.train(session, synthetic["digest"], planned)
     scores = training.evaluate(session, train_digest)
-    federated = _rounds(session, divided, partition_digest, planned, train_digest)
+    federated, made_by, state = _rounds(session, divided, partition_digest, planned, train_digest)
+    training.export(session, state, made_by)
+    tested = at_clients.of_run(session, uploads, made_by, state)
+    measured = quality.of_run(session, planned.shards, synthetic["digest"])
     found = _controls(session, divided, partition_digest, planned.items, scores, train_digest)
     result = {
         "schema_version": report.SCHEMA_VERSION,
@@ -84,6 +87,7 @@ def execute(session: Session) -> dict[str, Any]:
                       "validation": trained["validation_images"], "conditionings": planned.value["conditionings"],
                       "reused": synthetic["images_reused"], "redrawn": synthetic["images_redrawn"],
                       "notes": synthetic["notes"], "missing_classes": planned.value["missing_classes"]},
+        "at_clients": tested, "quality": measured,
         "seconds": session.seconds,
         "controls": found,
         "partition": {"samples": _samples(session, divided) if divided else uploads["weight_per_class"]},
@@ -104,16 +108,14 @@ def execute(session: Session) -> dict[str, Any]:
 
 def _rounds(
     session: Session, divided: Mapping[str, list[int]], partition_digest: str, planned: server.Plan, train_digest: str
-) -> dict[str, Any] | None:
-    """The run's own rounds, from the selected one-shot model; None where none are asked for. Exports what came last."""
-    selected = training.state_path(session, "selected")
+) -> tuple[dict[str, Any] | None, str, Path]:
+    """(the run's own rounds from the selected one-shot model, None where none are asked for; digest of the stage that
+    made the final model; that model's state)."""
     if not session.config.rounds.count:
-        training.export(session, selected, train_digest)
-        return None
+        return None, train_digest, training.state_path(session, "selected")
     track = rounds.own_track(session)
     value, digest = rounds.run(session, track, divided, partition_digest, start_of(session, planned, train_digest))
-    training.export(session, rounds.model_path(session, track), digest)
-    return value
+    return value, digest, rounds.model_path(session, track)
 
 
 def start_of(session: Session, planned: server.Plan, train_digest: str) -> rounds.Start:

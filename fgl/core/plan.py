@@ -16,7 +16,7 @@ import numpy as np
 from fgl.core.types import Conditioning, PlanItem, Shard
 
 if TYPE_CHECKING:
-    from fgl.core.types import Array
+    from fgl.core.types import Array, Labels
 
 
 def shares(weights: Sequence[float], total: int) -> list[int]:
@@ -82,6 +82,17 @@ def validation_mask(image_ids: Sequence[str], class_ids: Sequence[int], fraction
         count = min(round(fraction * len(rows)), len(rows) - 1)
         mask[rows[np.argsort(keys[rows], kind="stable")[:count]]] = True
     return mask
+
+
+def halves(labels: Labels, seed: int) -> tuple[Labels, Labels]:
+    """(positions, the others): every class in two, drawn by seed; of an odd class the second has one more."""
+    first, second = [], []
+    for class_id in np.unique(labels).tolist():
+        rows = np.random.default_rng([seed, class_id, 0]).permutation(np.flatnonzero(labels == class_id))
+        first.append(rows[: len(rows) // 2])
+        second.append(rows[len(rows) // 2 :])
+    joined = [np.sort(np.concatenate(part)) if part else np.empty(0, dtype=np.int64) for part in (first, second)]
+    return joined[0], joined[1]
 
 
 def set_digest(images: Iterable[tuple[str, int, bytes]]) -> str:

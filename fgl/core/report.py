@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
+from fgl.core import sections
 from fgl.core.shards import read_shards
 
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = 1
 _COLUMNS, _ROWS = 10, 3
+# Stages that measure: a run is not slower for what was asked of it beside.
+_BESIDE = ("control:", "features:", "quality:", "evaluate:clients")
 _READ, _INVERTED = "texts are read by the server", "embeddings can be inverted to text"
 
 
@@ -63,7 +66,7 @@ def rows(result: dict[str, Any]) -> list[dict[str, Any]]:
     """The table: this run first, then its controls."""
     own, after = result["result"], result["rounds"]
     prompts = f"{result['config']['prompt_strategy']['name']} prompts"
-    seconds = {stage: value for stage, value in result["seconds"].items() if not stage.startswith("control:")}
+    seconds = {stage: value for stage, value in result["seconds"].items() if not stage.startswith(_BESIDE)}
     scores = own if after is None else own["one_shot"]
     one_shot = {
         "title": f"fgl one-shot, {prompts}", "top1": scores["selected"]["top1"], "last": scores["last"]["top1"],
@@ -140,6 +143,8 @@ def markdown(session: Session, result: dict[str, Any], sheets: Sequence[Path]) -
     if domains:
         lines += ["", "## Top-1 by domain", "", "| domain | top-1 |", "|---|---|"]
         lines += [f"| {_cell(name)} | {value:.1%} |" for name, value in domains.items()]
+    lines += sections.clients_section(result["at_clients"], result["result"]["selected"]["top1"])
+    lines += sections.quality_section(result["quality"])
     lines += ["", "## Samples of each client", "", "| client | " + " | ".join(map(_cell, info.class_names)) + " |"]
     lines += ["|---" * (len(info.class_names) + 1) + "|"]
     for client, counts in result["partition"]["samples"].items():

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from fgl.core import controls, rounds, server, training
+from fgl.core import at_clients, controls, quality, rounds, server, training
 from fgl.core.config import PROMPTS_CONTROL, shown
 from fgl.core.errors import StoreError
 from fgl.core.opening import other_prompts
@@ -99,6 +99,12 @@ def stages(session: Session, prefix: str = "") -> Iterator[StageState]:
         yield found
         behind = after or ("" if _known(found) else "rounds")
     yield state("export", training.export_inputs(session, exported), behind)
+    if config.evaluation.at_clients:
+        record = run.recorded("clients")
+        accepted = [] if record is None else list(record["value"]["bytes_per_client"])
+        yield state(at_clients.STAGE, at_clients.inputs_of(session, accepted, uploads, exported), behind)
+    for name, inputs, needs_images in quality.stages_of(session, images):
+        yield state(name, inputs, waits if needs_images else "")
     for name in config.controls:
         if name.startswith(PROMPTS_CONTROL):
             yield from stages(other_prompts(session, name), f"{prefix}{name}/")

@@ -17,6 +17,7 @@ RUN/train/{selected,last}.safetensors  the classifier's two checkpoints, as eval
 RUN/classifier/                      the selected one, Hugging Face format
 RUN/controls/<name>.json             the baselines
 RUN/controls/prompts-<name>/         a whole run with another prompt strategy
+RUN/quality/<space>.{json,csv}       how the set compares with real images; .safetensors: a space that is learnt
 RUN/sheets/*.png                     contact sheets, one a class
 RUN/metrics.jsonl, report.json, report.md
 """

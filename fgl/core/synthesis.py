@@ -55,6 +55,17 @@ def fill(
     return total, store.notes(shards)
 
 
+def images(
+    session: Session, shards: list[Shard], conditioning: Conditioning, label: str
+) -> Iterator[tuple[PlanItem, Any]]:
+    """Every item of the shards with its pixels, uint8 [h, w, 3]; nothing is kept."""
+    synthesizer = session.generator.synthesizer(session.device)
+    with session.progress.track(label, sum(len(shard.items) for shard in shards)) as task:
+        for shard in shards:
+            for item, pixels in _paint(session, synthesizer, shard, conditioning, task.advance):
+                yield item, pixels.copy()  # a generator may use its buffer again
+
+
 def _encode(item: PlanItem, pixels: Any) -> Drawn:
     return Drawn(item, png(pixels))
 

@@ -25,7 +25,7 @@ API_CHANGES: Mapping[int, Mapping[str, str]] = {
         "generator": "Synthesizer.synthesize yields Painted and no arrays, Synthesizer has notes(), Encoder has "
         "truncated(), Generator has encoding() and rounding()",
         "classifier": "Classifier has check() and initial(), fit keeps to FitContext.checkpoint and calls "
-        "FitContext.hook, TrainedClassifier has trained()",
+        "FitContext.hook, TrainedClassifier has trained() and features()",
         "algorithm": "Algorithm has start(), broadcast(), local(), reply() and aggregate() in place of run()",
         "aggregator": "arrays of an upload are Rows: numpy.asarray(array) makes all rows of one",
         "federation": "the reason of a Failure crosses to the server: no message of an error that a client has not "
@@ -44,6 +44,7 @@ FAMILIES = {
     "aggregator": "fgl_aggregators",
     "generator": "fgl_generators",
     "classifier": "fgl_classifiers",
+    "features": "fgl_feature_spaces",
     "algorithm": "fgl_algorithms",
     "federation": "fgl_federations",
     "executor": "fgl_executors",
@@ -361,6 +362,9 @@ class TrainedClassifier(Protocol):
 
     def history(self) -> Sequence[Mapping[str, float]]:
         """One entry an epoch: epoch, loss, and validation top-1 where there was a validation set."""
+
+    def features(self, pixels: Pixels, which: Which, progress: Progress) -> Array:
+        """uint8 [n, h, w, 3] → what the last layer reads, float32 [n, d]: where `trained` features compare images."""
 
     def size_bytes(self) -> int:
         """What FedAvg would send one way: parameters and buffers in their own dtype."""

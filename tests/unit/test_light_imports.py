@@ -20,6 +20,8 @@ HEAVY = (
     [
         ["--help"],
         ["run", "--help"],
+        ["probe", "--help"],
+        ["quality", "--help"],
         ["plugins", "list"],
         ["plugins", "--help"],
         ["models", "--help"],

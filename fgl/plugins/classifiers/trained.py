@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
+from fgl.core.errors import ModelError
 from fgl.core.types import Silent
 from fgl.plugins.classifiers.augment import Augmenter
 from fgl.plugins.classifiers.options import ClassifierOptions
@@ -55,6 +56,30 @@ class Network:
                 task.advance(len(batch))
         return torch.cat(found)
 
+    def features(self, pixels: Pixels, augmenter: Augmenter, progress: Progress, label: str) -> torch.Tensor:
+        """uint8 [n, h, w, 3] → what the last linear layer reads, float32 [n, d] on the CPU. Raises ModelError where
+        the network ends in another layer."""
+        heads = [
+            module
+            for module in self.model.modules()
+            if isinstance(module, torch.nn.Linear) and module.out_features == self.model.config.num_labels
+        ]
+        if not heads:
+            raise ModelError(
+                f"{self.model.config.model_type} does not end in a linear layer: it has no features to give"
+            )
+        read: list[torch.Tensor] = []
+
+        def keep(_: torch.nn.Module, given: tuple[torch.Tensor, ...]) -> None:
+            read.append(given[0].float().flatten(1).cpu())
+
+        handle = heads[-1].register_forward_pre_hook(keep)
+        try:
+            self.predict(pixels, augmenter, progress, label)
+        finally:
+            handle.remove()
+        return torch.cat(read) if read else torch.empty(0, heads[-1].in_features)
+
 
 class Trained:
     """What `TransformersClassifier` returns (contract `TrainedClassifier`).
@@ -77,6 +102,12 @@ class Trained:
             pixels, self._augmenter, progress or Silent(), "predict"
         ).numpy()
         return labels
+
+    def features(self, pixels: Pixels, which: Which = "selected", progress: Progress | None = None) -> Array:
+        """uint8 [n, h, w, 3] → what the last layer reads, float32 [n, d]."""
+        self._network.model.load_state_dict(self._states[which])
+        found = self._network.features(pixels, self._augmenter, progress or Silent(), "features")
+        return np.asarray(found.numpy(), dtype=np.float32)
 
     def state(self, which: Which = "selected") -> Mapping[str, Array]:
         """Copies of parameters and buffers by name; floating ones as float32."""

@@ -1,0 +1,165 @@
+"""`fgl quality` and `fgl probe`: how good the synthetic set is, and whether it is worth making."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fgl.cli.common import (
+    NO_FLAGS,
+    Beta,
+    Classifier,
+    Clients,
+    ConfigFile,
+    Dataset,
+    Device,
+    Generator,
+    Json,
+    Partition,
+    Quiet,
+    Run,
+    Seed,
+    Set,
+    Skip,
+    interruptible,
+    resolve,
+    shown,
+    stdout_to_stderr,
+)
+from fgl.core.errors import ConfigError, Problem
+from fgl.core.manager import Manager
+
+if TYPE_CHECKING:
+    from fgl.core.config import RunConfig
+
+Features = Annotated[
+    str | None,
+    typer.Option("--features", metavar="NAME|HUB-ID|FOLDER", help="Where images are compared: trained, dinov2, …"),
+]
+REAL = ("train", "public", "test")
+
+
+def quality_command(
+    run: Run,
+    features: Features = None,
+    real: Annotated[
+        str | None, typer.Option("--real", metavar="|".join(REAL), help="The real images to compare with.")
+    ] = None,
+    set_: Set = None,
+    device: Device = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Compare a run's synthetic set with real images: FID, KID, coverage and its kin, and the nearest real image."""
+    from fgl.core import quality, sections
+    from fgl.core.intake import is_apart
+    from fgl.core.opening import open_session, saved_config
+    from fgl.core.store import RunDir
+
+    manager, folder = Manager.load(), RunDir(run)
+    saved = saved_config(folder, manager)
+    resolved = _measuring(manager, saved, features, real, set_, device)
+    with stdout_to_stderr(), interruptible(run, f"fgl quality {run}"), shown(quiet) as progress, folder.lock():
+        session = open_session(resolved, manager, folder, progress, apart=is_apart(folder))
+        found = quality.of_folder(session)
+    if as_json:
+        print(json.dumps(found, ensure_ascii=False))
+    elif not quiet:
+        _print(sections.quality_notes(found), sections.plain(sections.quality_rows(found)))
+        _print(["by class, synthetic / held-out:"], sections.plain(sections.class_rows(found)))
+        table = f"{run}/{found['distances']}"
+        print(f"all of it: {Path(table).with_suffix('.json')}; distances, image by image: {table}")
+
+
+def _measuring(
+    manager: Manager, saved: RunConfig, features: str | None, real: str | None, set_: list[str] | None,
+    device: str | None,
+) -> RunConfig:  # fmt: skip
+    """The run's own configuration with what says how to measure; anything else would be of another run."""
+    from fgl.core.config import expand
+
+    layer: dict[str, Any] = {"evaluation": {"quality": True, **({"real": real} if real is not None else {})}}
+    if features is not None:
+        layer["features"] = expand("features", features)
+    flags = {**NO_FLAGS, "set_": set_, "device": device}
+    resolved, _ = resolve(manager, None, flags, [saved.to_dict(), layer])
+    same = resolved.model_copy(
+        update={"features": saved.features, "evaluation": saved.evaluation, "device": saved.device}
+    )
+    if same != saved:
+        keys = [key for key, value in same.to_dict().items() if value != saved.to_dict()[key]]
+        expected = "features.… and evaluation.… alone; a changed run is made with fgl run"
+        raise ConfigError([Problem("--set", ", ".join(keys), expected)], "the command line")
+    return resolved.model_copy(update={"evaluation": resolved.evaluation.model_copy(update={"at_clients": False})})
+
+
+def probe_command(
+    config: ConfigFile = None,
+    generator: Generator = None,
+    classifier: Classifier = None,
+    dataset: Dataset = None,
+    clients: Clients = None,
+    partition: Partition = None,
+    beta: Beta = None,
+    seed: Seed = None,
+    device: Device = None,
+    skip_bad_images: Skip = False,
+    set_: Set = None,
+    per_class: Annotated[
+        int,
+        typer.Option(
+            "--per-class", metavar="N", min=1, help="Pictures of each class, and images that a client looks at."
+        ),
+    ] = 20,
+    features: Features = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Does the generator know this domain? A few pictures of each class, judged at the clients before the long run."""
+    given = dict(locals())  # before anything else gets a name here
+    from fgl.core import sections
+    from fgl.core.config import expand
+    from fgl.core.opening import open_session
+    from fgl.core.probing import probe
+    from fgl.core.store import RunDir
+
+    manager = Manager.load()
+    below = [] if features is None else [{"features": expand("features", features)}]
+    resolved, _ = resolve(manager, config, {**NO_FLAGS, **given}, below)
+    with stdout_to_stderr(), shown(quiet or as_json) as progress:
+        # nothing is written: a probe leaves no run behind
+        found = probe(open_session(resolved, manager, RunDir(Path("unused")), progress), per_class)
+    going_on = command(given)
+    if as_json:
+        print(json.dumps({**found, "go_on": going_on}, ensure_ascii=False))
+        return
+    _print(["pictures / other real images of the same clients:"], sections.plain(sections.probe_rows(found)))
+    if found["all"]["per_class"]:
+        _print([f"classes of at least {found['min_images']} images at a client:"],
+               sections.plain(sections.probe_class_rows(found)))  # fmt: skip
+    _print(sections.probe_notes(found), [])
+    for name, one in found["refused"].items():
+        print(f"left out: {name}: {one['reason']}")
+    print(f"go on with: {going_on}")
+
+
+def command(given: dict[str, Any]) -> str:
+    """The run that was probed, as a shell would take it."""
+    words = ["fgl", "run"] + ([str(given["config"])] if given["config"] is not None else [])
+    for key in ("generator", "classifier", "dataset", "clients", "partition", "beta", "seed", "device"):
+        if given[key] is not None:
+            words += [f"--{key}", str(given[key])]
+    words += ["--skip-bad-images"] if given["skip_bad_images"] else []
+    for assignment in given["set_"] or ():
+        words += ["--set", assignment]
+    return shlex.join(words)
+
+
+def _print(lines: list[str], rows: list[str]) -> None:
+    for line in (*lines, *rows):
+        print(line)
+    print()

@@ -1,0 +1,214 @@
+"""Parts of the report in words: quality of the synthetic set, tests at clients, and what a probe found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+_FIGURES = (
+    ("coverage", "{:.3f}"), ("density", "{:.3f}"), ("precision", "{:.3f}"), ("recall", "{:.3f}"), ("kid", "{:.4g}"),
+    ("fid", "{:.4g}"),
+)  # fmt: skip
+Row = list[str]
+
+
+def quality_rows(found: Mapping[str, Any]) -> list[Row]:
+    """Figure, of the synthetic images, of as many held-out real ones; a header first."""
+    both = found["overall"]["synthetic"], found["overall"]["held_out"]
+    rows = [["", "synthetic", "held-out real"]]
+    rows += [[name.upper() if name in ("kid", "fid") else name, *(_figure(one, name) for one in both)]
+             for name, _ in _FIGURES]  # fmt: skip
+    near = found["nearest"]
+    for name, said in (("median", "median"), ("p05", "nearest 5 %"), ("p01", "nearest 1 %")):
+        rows.append([f"distance to nearest real, {said}", *(f"{near[one][name]:.4g}" for one in _SIDES)])
+    rows.append(["closer than the nearest 1 % of held-out", f"{near['closer']:.1%}", "1.0%"])
+    return rows
+
+
+_SIDES = ("synthetic", "held_out")
+
+
+def class_rows(found: Mapping[str, Any]) -> list[Row]:
+    """One class a row, each figure as synthetic / held-out; a header first."""
+    rows = [["class", "images", "coverage", "density", "recall", "KID ± SE", "FID", "distance", ""]]
+    for name, one in found["per_class"].items():
+        counts = one["counts"]
+        size = f"{counts['compared']:,} / {counts['held_out']:,} / {counts['reference']:,}"
+        if "why" in one:
+            rows.append([name, size, *[""] * 6, one["why"]])
+            continue
+        both = one["synthetic"], one["held_out"]
+        cells = [
+            " / ".join(_figure(side, key) for side in both) for key in ("coverage", "density", "recall", "kid", "fid")
+        ]
+        near = " / ".join(f"{one['nearest'][side]['median']:.4g}" for side in _SIDES)
+        rows.append([name, size, *cells, near, ""])
+    return rows
+
+
+def quality_notes(found: Mapping[str, Any]) -> list[str]:
+    """Whose space, which images, how many, and why a figure is missing."""
+    space, counts = found["space"], found["counts"]
+    lines = [space_line(space)]
+    lines.append(
+        f"Compared: {counts['compared']:,} of {counts['synthetic']:,} synthetic images, and as many held-out real ones "
+        f"of the same classes, each with {counts['reference']:,} reference images; all real ones are from "
+        f"{found['real_is']} ({found['real']}). k = {found['overall']['synthetic']['k']} neighbours."
+    )
+    whys: dict[str, None] = {}
+    for side in _SIDES:
+        for name, why in found["overall"][side]["why"].items():
+            whys[f"No {name.upper().replace('_', ' ')}: {why}."] = None
+    lines += whys
+    without = [name for name, one in found["per_class"].items() if "why" in one]
+    if without:
+        lines.append(f"Not compared: {', '.join(without)} (see the table by class).")
+    return lines
+
+
+def space_line(space: Mapping[str, Any]) -> str:
+    at = f", commit {space['commit']}" if space.get("commit") else ""
+    weights = f", weights sha256 {space['digest'][:16]}" if space.get("digest") else ""
+    own = f" ({space['classifier']})" if space.get("classifier") else ""
+    learnt = f", trained on {space['learnt_on']}" if space.get("learnt_on") else ""
+    return (
+        f"Feature space {space['name']}: {space['model']}{own}{at}{weights}{learnt}; {space['dimensions']} features; "
+        f"licence: {space['licence']}."
+    )
+
+
+def quality_section(found: Mapping[str, Any] | None) -> list[str]:
+    """Lines of report.md; none where nothing was measured."""
+    if found is None:
+        return []
+    lines = ["", "## Quality of the synthetic set", "", *_paragraphs(quality_notes(found)), *table(quality_rows(found))]
+    lines += [
+        "",
+        *_paragraphs([_READ]),
+        "By class, synthetic / held-out (images: synthetic / held-out / reference):",
+        "",
+    ]
+    return [*lines, *table(class_rows(found)), "", f"Distances, image by image: `{found['distances']}`."]
+
+
+_READ = (
+    "Held-out real images are the yardstick: the same number, of the same classes, against the same reference. FID and "
+    "KID are 0 for equal distributions, and FID is too large for few images; coverage is the share of reference images "
+    "that have a synthetic one as near as a real neighbour, precision the converse, density how many neighbourhoods an "
+    "image lies in. A distance far below the held-out one, or a share well above 1 %, points at copies of real images."
+)
+
+
+def clients_section(found: Mapping[str, Any] | None, top1: float) -> list[str]:
+    """Lines of report.md; none where the clients were not asked. top1: on the test split."""
+    if found is None:
+        return []
+    lines = ["", "## Tested at the clients", "", clients_line(found, top1), ""]
+    lines += ["| client | right | of | top-1 |", "|---|---|---|---|"]
+    for name, one in found["per_client"].items():
+        lines.append(f"| {name} | {one['right']:,} | {one['total']:,} | {one['right'] / one['total']:.1%} |")
+    if found["per_class"]:
+        lines += ["", "| class | right | of | top-1 |", "|---|---|---|---|"]
+        for name, one in found["per_class"].items():
+            lines.append(f"| {_cell(name)} | {one['right']:,} | {one['total']:,} | {one['top1']:.1%} |")
+    lines += [f"- {name}, rule {one['rule']}: {one['reason']}" for name, one in found["refused"].items()]
+    sent = found["bytes"]
+    return [*lines, "", f"{sent['down']:,} bytes went down (the classifier), {sent['up']:,} came up (counts)."]
+
+
+def clients_line(found: Mapping[str, Any], top1: float) -> str:
+    count = len(found["per_client"])
+    whole = "all" if found["total"] == found["stands_for"] else f"of {found['stands_for']:,.0f}"
+    return (
+        f"Top-1 on the clients' own images: {found['top1']:.1%} ({found['right']:,} of {found['total']:,} images, "
+        f"{whole} that their uploads stand for, {count} client{'s' * (count != 1)}); on the test split {top1:.1%}."
+    )
+
+
+def probe_rows(found: Mapping[str, Any]) -> list[Row]:
+    """A client a row, pictures / real images for each score; a header first, all of them together last."""
+    rows = [["", "images", "coverage", "density", "distance", "agreement", f"recognised ({found['chance']:.0%})"]]
+    for name, one in [*found["clients"].items(), ("all", found["all"])]:
+        pairs = [
+            f"{_number(one['made'][score])} / {_number(one['real'][score])}"
+            for score in ("coverage", "density", "nearest", "agreement")
+        ]
+        rows.append([name, f"{one['reference']:,}", *pairs, _number(one["recognised"])])
+    return rows
+
+
+def probe_class_rows(found: Mapping[str, Any]) -> list[Row]:
+    rows = [["class", "coverage", "density", "distance"]]
+    for name, one in found["all"]["per_class"].items():
+        rows.append([name, *(f"{_number(one['made'][score])} / {_number(one['real'][score])}"
+                             for score in ("coverage", "density", "nearest"))])  # fmt: skip
+    return rows
+
+
+def probe_notes(found: Mapping[str, Any]) -> list[str]:
+    """How to read it, without a verdict."""
+    one, pictures, sent = found["all"], found["pictures"], found["bytes"]
+    made, real = one["made"], one["real"]
+    lines = [
+        space_line(found["space"]),
+        f"{pictures['images']:,} pictures, {pictures['per_class']} of each of {pictures['classes']} classes from "
+        f"class-name prompts; each client looked at up to {pictures['per_class']} of its own images of a class, and at "
+        "as many others of its own, which give the second figure.",
+    ]
+    if made["coverage"] is not None:
+        lines.append(
+            f"coverage: {made['coverage']:.2f} of the clients' images have a picture among their nearest neighbours; "
+            f"with other real images instead it is {_number(real['coverage'])}."
+        )
+    if made["nearest"] is not None and real["nearest"]:
+        lines.append(
+            f"distance: a picture is {made['nearest'] / real['nearest']:.2f} times as far from the nearest of the "
+            "clients' images as another real image is."
+        )
+    if one["recognised"] is not None:
+        lines.append(
+            f"recognised: {one['recognised']:.0%} of the clients' images are nearest to the mean picture of their own "
+            f"class, among all classes; a guess gives {found['chance']:.0%}. agreement is the same among the classes "
+            f"that a client holds, with pictures {_number(made['agreement'])}, with real images "
+            f"{_number(real['agreement'])}."
+        )
+    lines.append(
+        f"{sent['down']:,} bytes went down to the clients, {sent['up']:,} came up, in {found['seconds']:.0f} s."
+    )
+    return lines
+
+
+def table(rows: Sequence[Row]) -> list[str]:
+    """Markdown; the first row is the header."""
+    lines = ["| " + " | ".join(_cell(cell) for cell in row) + " |" for row in rows]
+    return [lines[0], "|---" * len(rows[0]) + "|", *lines[1:]]
+
+
+def plain(rows: Sequence[Row]) -> list[str]:
+    """Columns for a terminal; the first one is left-aligned."""
+    widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
+    lines = []
+    for row in rows:
+        first, *others = (cell.rjust(width) for cell, width in zip(row, widths, strict=True))
+        lines.append("  ".join([first.strip().ljust(widths[0]), *others]).rstrip())
+    return lines
+
+
+def _figure(one: Mapping[str, Any], name: str) -> str:
+    value = one[name]
+    if value is None:
+        return "–"
+    text = dict(_FIGURES)[name].format(value)
+    return f"{text} ± {one['kid_se']:.2g}" if name == "kid" and one["kid_se"] is not None else text
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3g}"
+
+
+def _paragraphs(lines: Sequence[str]) -> list[str]:
+    return [part for line in lines for part in (line, "")]
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")

@@ -1,0 +1,221 @@
+"""Pooled features of any transformers model of images, prepared by the model's own image processor."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from PIL import Image
+from transformers import AutoImageProcessor, AutoModel
+from transformers.utils import logging
+
+from fgl import hub
+from fgl.core.errors import ModelError
+from fgl.plugins.features.measures import Comparing
+from fgl.plugins.features.options import MODEL_FILES, ImageModelOptions
+
+if TYPE_CHECKING:
+    from fgl.core.contracts import Classifier
+    from fgl.core.types import Array, FitContext, LabelledPixels, Pixels, Progress
+
+
+class ImageModelSpace:
+    """Contract `FeatureSpace`. The model is pulled where it is used: at the server, and at each client."""
+
+    def __init__(self, options: ImageModelOptions) -> None:
+        self.options = options
+
+    def learns(self) -> bool:
+        return False
+
+    def learn(self, data: LabelledPixels, classifier: Classifier, context: FitContext) -> Mapping[str, Array]:
+        return {}
+
+    def extractor(self, state: Mapping[str, Array], classifier: Classifier, context: FitContext) -> Pooled:
+        name = self.options.model
+        if not hub.is_local(name) and (Path(name).expanduser().exists() or not hub.is_hub_id(name)):
+            raise ModelError(
+                f"features.model: {name} is no folder, and no name of the Hub; expected one of the two, such as "
+                "facebook/dinov2-small"
+            )
+        folder = hub.resolve(self.options.model, self.options.revision, MODEL_FILES)
+        return Pooled(self.options, folder, context.device)
+
+
+class Pooled(Comparing):
+    """Contract `Extractor`. Raises ModelError where the model cannot be loaded or does not take images."""
+
+    def __init__(self, options: ImageModelOptions, folder: Path, device: str) -> None:
+        self._options, self._folder, self._device = options, folder, device
+        self.neighbours = options.neighbours
+        self._model, self._pooled = _load(options, folder, device)
+        self._images = _processor(options.model, folder)
+        self._digest = _digest(folder)
+        side = np.zeros((1, 32, 32, 3), dtype=np.uint8)
+        self._dimensions = int(self._batch(side).shape[1])
+
+    def describe(self) -> Mapping[str, object]:
+        use = self._options.models()[0]
+        size = getattr(self._images, "crop_size", None) or getattr(self._images, "size", None)
+        return {
+            "space": "image-model", "model": hub.repository_of(self._folder) or self._options.model,
+            "kind": str(self._model.config.model_type), "commit": hub.commit_of(self._folder), "digest": self._digest,
+            "licence": use.licence, "dimensions": self._dimensions, "pooling": self._options.pooling,
+            "dtype": str(self._model.dtype).removeprefix("torch."), "image_size": _plain(size),
+        }  # fmt: skip
+
+    def features(self, pixels: Pixels, progress: Progress) -> Array:
+        found = [np.empty((0, self._dimensions), dtype=np.float32)]
+        with progress.track("features", len(pixels)) as task:
+            for start in range(0, len(pixels), self._options.batch_size):
+                batch = pixels[start : start + self._options.batch_size]
+                found.append(self._batch(batch))
+                task.advance(len(batch))
+        return np.concatenate(found)
+
+    def _batch(self, pixels: Pixels) -> Array:
+        """float32 [n, d]."""
+        # Filled up to a full batch, so that an image's features are rounded alike beside whatever others.
+        short = self._options.batch_size - len(pixels)
+        filled = np.concatenate([pixels, np.repeat(pixels[-1:], short, axis=0)])
+        try:
+            with _quiet(), torch.inference_mode():
+                images = [Image.fromarray(one) for one in filled]
+                inputs = self._images(images=images, return_tensors="pt")["pixel_values"]
+                found = self._read(inputs.to(self._device, self._model.dtype))
+        except torch.cuda.OutOfMemoryError as error:
+            raise ModelError(
+                f"features.batch_size: {len(filled)} images at once do not fit into the memory of {self._device}; "
+                "expected a smaller number"
+            ) from error
+        except (RuntimeError, ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
+            raise ModelError(
+                f"features.model: {self._options.model} ({self._model.config.model_type}) gives no features of "
+                f"images: {_brief(error)}; expected a model of images, such as facebook/dinov2-small"
+            ) from error
+        return np.asarray(found[: len(pixels)].float().cpu().numpy(), dtype=np.float32)
+
+    def _read(self, inputs: torch.Tensor) -> torch.Tensor:
+        """[n, d] by the pooling that was chosen."""
+        pooling = self._options.pooling
+        if hasattr(self._model, "get_image_features"):  # CLIP and its kin: images and texts in one space
+            if pooling == "auto":
+                given = self._model.get_image_features(pixel_values=inputs)
+                pooled = given if isinstance(given, torch.Tensor) else given.pooler_output
+                return pooled.flatten(1)
+            output = self._model.vision_model(pixel_values=inputs)
+        else:
+            output = self._model(pixel_values=inputs)
+        pooled = getattr(output, "pooler_output", None)
+        if pooling == "auto" and self._pooled and pooled is not None:
+            return torch.as_tensor(pooled).flatten(1)
+        last: torch.Tensor = output.last_hidden_state
+        if last.ndim == 4:  # a map of [n, d, h, w]
+            return last.mean((2, 3))
+        return last.mean(1) if pooling == "mean" else last[:, 0]
+
+
+def _load(options: ImageModelOptions, folder: Path, device: str) -> tuple[Any, bool]:
+    """(the model, whether its own pooling layer has weights). Raises ModelError."""
+    name = options.model
+    if (folder / "adapter_config.json").exists():  # transformers would load what it names, unseen by any digest
+        raise ModelError(f"features.model: {name} is an adapter to another model; give the folder of the merged one")
+    if not any(folder.glob("*.safetensors")):
+        raise ModelError(
+            f"features.model: {name} has no safetensors weights, and fgl opens no others, since pickle can run code; "
+            "name a `revision` that has them, or save_pretrained it to a folder where you trust it"
+        )
+    auto = torch.float16 if device.startswith("cuda") else torch.float32
+    dtypes = {"auto": auto, "fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+    try:
+        with _quiet():
+            model, info = AutoModel.from_pretrained(
+                folder,
+                dtype=dtypes[options.dtype],
+                use_safetensors=True,
+                trust_remote_code=False,
+                local_files_only=True,
+                output_loading_info=True,
+            )
+            model = model.eval().to(device)
+    except Exception as error:  # OSError, ValueError, KeyError, and what safetensors and torch raise
+        raise ModelError(
+            f"features.model: cannot load {name}: {_brief(error)}; expected a folder or Hub id of a transformers "
+            "image model with config.json and safetensors weights"
+        ) from error
+    missing = sorted(info["missing_keys"])
+    others = [key for key in missing if "pooler" not in key]
+    if others:
+        raise ModelError(
+            f"features.model: {name} lacks {len(others)} of its weights (first: {others[0]}); expected all of them: "
+            "what is missing would be random numbers"
+        )
+    return model, not missing
+
+
+def _processor(name: str, folder: Path) -> Any:
+    loader: Any = AutoImageProcessor  # transformers leaves it untyped
+    try:
+        with _quiet():
+            return loader.from_pretrained(
+                folder, local_files_only=True, trust_remote_code=False, **_without_torchvision()
+            )
+    except Exception as error:  # OSError, ValueError, ImportError and what its file makes it raise
+        raise ModelError(
+            f"features.model: {name} has no image processor that can be loaded: {_brief(error)}; expected "
+            "preprocessor_config.json beside the weights, which says size, mean and standard deviation"
+        ) from error
+
+
+def _without_torchvision() -> dict[str, Any]:
+    """Prepare images with Pillow, whether or not torchvision is there: resampling differs between the two."""
+    if find_spec("transformers.image_processing_backends") is not None:
+        return {"backend": "pil"}
+    return {"use_fast": False}
+
+
+def _digest(folder: Path) -> str:
+    """sha256 of what the model is: of names and contents of all files that were loaded."""
+    contents = {}
+    for path in sorted(path for path in folder.iterdir() if any(map(path.match, MODEL_FILES))):
+        if path.name != "README.md":
+            with path.open("rb") as file:
+                contents[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return hashlib.sha256(json.dumps(contents, sort_keys=True).encode()).hexdigest()
+
+
+def _plain(size: Any) -> object:
+    """An image processor's size as JSON: newer ones have a class of their own for it."""
+    if size is None:
+        return None
+    found = dict(size) if isinstance(size, Mapping) else dict(vars(size))
+    return {name: value for name, value in found.items() if value is not None}
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without transformers' own progress bars and notices."""
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
+
+
+def _brief(error: BaseException) -> str:
+    """First line of a message: transformers appends paragraphs of advice."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300].rstrip(".")

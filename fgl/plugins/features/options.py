@@ -1,0 +1,61 @@
+"""Options of the built-in feature spaces."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from fgl.core.options import Options
+from fgl.core.types import ModelUse
+
+MODEL_FILES = (
+    "config.json", "preprocessor_config.json", "processor_config.json", "README.md", "model.safetensors",
+    "model.safetensors.index.json", "model-*-of-*.safetensors",
+)  # fmt: skip
+"""What is pulled of a transformers image model: weights without pickle, and configurations; no code."""
+
+LICENCES = {"facebook/dinov2-small": "Apache-2.0"}
+"""As the model cards state them."""
+
+
+class NeighbourOptions(Options):
+    """What all comparisons share."""
+
+    neighbours: int = Field(
+        5, ge=1, le=100, description="k of density, coverage, precision and recall; fewer where there are fewer images"
+    )
+
+
+class TrainedOptions(NeighbourOptions):
+    """The penultimate features of the run's classifier."""
+
+    epochs: int | None = Field(
+        6, ge=1, description="epochs of its training; null: as many as the classifier's own, which may take hours"
+    )
+
+
+class ImageModelOptions(NeighbourOptions):
+    """Pooled features of a transformers image model."""
+
+    model: str = Field(description="folder or Hub id of any transformers model of images, with safetensors weights")
+    revision: str | None = Field(None, description="commit, tag or branch of a Hub model; null: locked when pulled")
+    pooling: Literal["auto", "cls", "mean"] = Field(
+        "auto",
+        description="auto: the model's own pooling, or its embedding for models of images and texts; cls: the first "
+        "token; mean: over all tokens or places",
+    )
+    batch_size: int = Field(32, ge=1, description="images at once")
+    dtype: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        "auto", description="number format of the model; auto: fp16 on cuda, fp32 elsewhere"
+    )
+
+    def models(self) -> tuple[ModelUse, ...]:
+        licence = LICENCES.get(self.model, "not stated")
+        return (ModelUse(self.model, self.revision, files=MODEL_FILES, client_files=MODEL_FILES, licence=licence),)
+
+
+class PixelsOptions(NeighbourOptions):
+    """Mean colours."""
+
+    size: int = Field(8, ge=1, le=64, description="places of the grid on each side; three features a place")

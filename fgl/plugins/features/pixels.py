@@ -1,0 +1,57 @@
+"""Mean colours on a coarse grid: a feature space without a model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from fgl.plugins.features.measures import Comparing
+from fgl.plugins.features.options import PixelsOptions
+
+if TYPE_CHECKING:
+    from fgl.core.contracts import Classifier
+    from fgl.core.types import Array, FitContext, LabelledPixels, Pixels, Progress
+
+_BATCH = 512
+
+
+class PixelsSpace:
+    """Contract `FeatureSpace`."""
+
+    def __init__(self, options: PixelsOptions) -> None:
+        self.options = options
+
+    def learns(self) -> bool:
+        return False
+
+    def learn(self, data: LabelledPixels, classifier: Classifier, context: FitContext) -> Mapping[str, Array]:
+        return {}
+
+    def extractor(self, state: Mapping[str, Array], classifier: Classifier, context: FitContext) -> Grid:
+        return Grid(self.options)
+
+
+class Grid(Comparing):
+    """Contract `Extractor`. Features are mean colours from 0 to 1, place by place."""
+
+    def __init__(self, options: PixelsOptions) -> None:
+        self.size, self.neighbours = options.size, options.neighbours
+
+    def describe(self) -> Mapping[str, object]:
+        return {
+            "space": "pixels", "model": f"mean colours on a grid of {self.size}x{self.size}", "commit": None,
+            "digest": None, "licence": "none needed", "dimensions": 3 * self.size**2,
+        }  # fmt: skip
+
+    def features(self, pixels: Pixels, progress: Progress) -> Array:
+        found = [np.empty((0, 3 * self.size**2), dtype=np.float32)]
+        with progress.track("features", len(pixels)) as task:
+            for start in range(0, len(pixels), _BATCH):
+                batch = torch.tensor(pixels[start : start + _BATCH]).permute(0, 3, 1, 2).float() / 255
+                found.append(F.adaptive_avg_pool2d(batch, self.size).flatten(1).numpy())
+                task.advance(len(batch))
+        return np.concatenate(found)

@@ -1,0 +1,159 @@
+"""`fgl quality` and `fgl probe`: what a person types and what comes back."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fgl.cli import main
+
+
+@dataclass
+class Said:
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def fgl(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Callable[..., Said]:
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: str) -> Said:
+        monkeypatch.setattr(sys, "argv", ["fgl", *arguments])
+        code = 0
+        try:
+            main()
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        text = capsys.readouterr()
+        return Said(code, text.out, text.err)
+
+    return call
+
+
+@pytest.fixture
+def flags(images: Callable[..., Path], pipeline: Path) -> Callable[..., list[str]]:
+    def make(**data: Any) -> list[str]:
+        generator = [f"generator.model={pipeline}", "generator.num_inference_steps=1", "generator.dtype=fp32"]
+        given = [
+            "--dataset",
+            str(images(**data)),
+            "--generator",
+            "stable-diffusion",
+            "--partition",
+            "iid",
+            "--clients",
+            "2",
+        ]
+        return [*given, *(word for one in generator for word in ("--set", one))]
+
+    return make
+
+
+@pytest.fixture
+def run(fgl: Callable[..., Said], flags: Callable[..., list[str]]) -> str:
+    small = ["--images-per-class", "6", "--set", "classifier.epochs=1", "--set", "controls=none"]
+    assert fgl("run", *flags(), *small, "--out", "run", "--quiet").code == 0
+    return "run"
+
+
+def test_quality_of_a_run_in_a_space_of_choice(fgl: Callable[..., Said], run: str, tmp_path: Path) -> None:
+    said = fgl("quality", run, "--features", "pixels")
+    assert said.code == 0
+    for word in (
+        "synthetic",
+        "held-out real",
+        "coverage",
+        "KID",
+        "FID",
+        "distance to nearest real",
+        "mean colours",
+        "18 of",
+    ):
+        assert word in said.out
+    assert "run/quality/pixels.json" in said.out
+    found = json.loads(fgl("quality", run, "--features", "pixels", "--json").out)
+    assert found == json.loads((tmp_path / "run" / "quality" / "pixels.json").read_text())
+    other = json.loads(fgl("quality", run, "--features", "pixels", "--set", "features.size=2", "--json").out)
+    assert other["space"]["dimensions"] == 12
+    # the run itself is as it was
+    stages = json.loads(fgl("stages", run, "--json").out)
+    assert {one["state"] for one in stages} == {"done"}
+
+
+WRONG: list[tuple[list[str], int, list[str]]] = [
+    (["--features", "dinov3"], 2, ["unknown features 'dinov3'", "did you mean 'dinov2'"]),
+    (["--features", "./nowhere"], 6, ["./nowhere", "no folder"]),
+    (["--features", "nobody/nothing"], 6, ["nobody/nothing"]),
+    (["--real", "trian"], 2, ["evaluation.real", "'train'"]),
+    (["--features", "pixels", "--real", "public"], 2, ["evaluation.real", "no such split", "expected test"]),
+    (["--features", "pixels", "--set", "features.size=0"], 2, ["features.size"]),
+    (["--features", "pixels", "--set", "features.sice=4"], 2, ["features.sice", "did you mean 'size'"]),
+    (["--features", "pixels", "--set", "classifier.epochs=4"], 2, ["classifier", "fgl run"]),
+    (["--features", "pixels", "--set", "evaluation.max_images=1"], 2, ["evaluation.max_images"]),
+]
+
+
+def test_what_is_wrong_is_said(fgl: Callable[..., Said], run: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    for arguments, code, words in WRONG:
+        said = fgl("quality", run, *arguments)
+        assert (said.code, said.out) == (code, ""), (arguments, said.err)
+        for word in words:
+            assert word in said.err
+        assert "Traceback" not in said.err
+
+
+def test_quality_of_no_run_is_an_error(fgl: Callable[..., Said], tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    said = fgl("quality", "empty")
+    assert said.code == 7
+    assert "no run directory" in said.err
+
+
+def test_a_probe_prints_a_table_how_to_read_it_and_how_to_go_on(
+    fgl: Callable[..., Said], flags: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    given = flags()
+    said = fgl("probe", *given, "--features", "pixels", "--per-class", "4", "--set", "evaluation.min_images=3")
+    assert said.code == 0, said.err
+    for word in ("client-00", "client-01", "coverage", "recognised (33%)", "another real image", "bytes went down"):
+        assert word in said.out
+    assert "林地" in said.out, "scores by class, where there are enough images"
+    line = next(line for line in said.out.splitlines() if line.startswith("go on with: "))
+    again = shlex.split(line.removeprefix("go on with: "))
+    assert again[:2] == ["fgl", "run"]
+    assert sorted(again[2:]) == sorted([*given, "--set", "evaluation.min_images=3"])
+    assert not (tmp_path / "unused").exists()
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_probe_as_json(fgl: Callable[..., Said], flags: Callable[..., list[str]]) -> None:
+    said = fgl("probe", *flags(), "--features", "pixels", "--per-class", "2", "--json")
+    found = json.loads(said.out)
+    assert found["go_on"].startswith("fgl run ")
+    assert set(found["clients"]) == {"client-00", "client-01"}
+    assert 0 <= found["all"]["made"]["coverage"] <= 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (["--per-class", "0"], "--per-class"),
+        (["--features", "dinov3"], "did you mean 'dinov2'"),
+        (["--generator", "tinny"], "did you mean 'tiny'"),
+        (["--images-per-class", "3"], "No such option"),
+    ],
+)
+def test_a_wrong_flag_of_a_probe_is_said(fgl: Callable[..., Said], arguments: list[str], word: str) -> None:
+    said = fgl("probe", *arguments)
+    assert said.code == 2
+    assert word in said.err
