@@ -55,7 +55,7 @@ def of_run(
 
 
 def test(
-    session: Session, clients: Sequence[str], claimed: Mapping[str, Sequence[float]], state: Path | None = None
+    session: Session, clients: Sequence[str], claimed: Mapping[str, Sequence[float]], state: Path | None
 ) -> dict[str, Any]:
     """Send the classifier to each client and add up the counts that come back. A client that fails, or whose
     counts cannot be true, is named and left out."""
