@@ -68,8 +68,9 @@ def test(
 
     def payload(client_id: str) -> bytes:
         data = tasks.request(
-            config, client_id, session.device, session.info.digest, weights, size=list(session.image_size)
-        )
+            config, client_id, session.device, session.info.digest, weights, size=list(session.image_size),
+            private=str(session.run.path("clients", client_id, "private")),
+        )  # fmt: skip
         sent["down"] += len(data)
         return data
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from safetensors.numpy import load, save
 
 from fgl.core import client
 from fgl.core.errors import (
+    ClientFailedError,
     DataError,
     UploadClassesError,
     UploadFormatError,
@@ -58,7 +60,8 @@ def request(
 
 def answer_evaluate(payload: bytes) -> bytes:
     """`evaluate`, as a federation calls it."""
-    return client.guarded(lambda: evaluate(payload), _opened(payload)[0]["client_id"], None)
+    asked = _opened(payload)[0]
+    return client.guarded(lambda: evaluate(payload), asked["client_id"], Path(asked["private"]))
 
 
 def answer_probe(payload: bytes) -> bytes:
@@ -156,7 +159,7 @@ def probe(payload: bytes) -> bytes:
     rows = _few(site, client_id, asked["learnt"], most)
     reference, held_out = ([row for pair in rows.values() for row in pair[part]] for part in (0, 1))
     if not held_out:
-        raise DataError("it holds no class with two images: nothing to compare the pictures with")
+        return json.dumps({**_NOTHING, "client_id": client_id}).encode()
     size = (asked["size"][0], asked["size"][1])
     own = decode(Subset(site.train, [*reference, *held_out]), size, Silent(), "decode")
     points = extractor.features(own.pixels, Silent())
@@ -180,6 +183,13 @@ def probe(payload: bytes) -> bytes:
                 "real": _scores(extractor, inner, others, inner, others, seed),
             }
     return json.dumps({**said, "per_class": per_class}, ensure_ascii=False).encode()
+
+
+# An answer and no error: of an error the server learns no more than its class.
+_NOTHING: dict[str, Any] = {
+    "reference": 0, "compared": 0, "made": dict.fromkeys(SCORES), "real": dict.fromkeys(SCORES), "recognised": None,
+    "per_class": {},
+}  # fmt: skip
 
 
 def _few(site: client.Site, client_id: str, learnt: bool, most: int) -> dict[int, tuple[list[int], list[int]]]:
@@ -253,7 +263,7 @@ def judge_scores(reply: bytes, client_id: str, class_names: Sequence[str], most:
         if type(said[key]) is not int or not 0 <= said[key] <= most * len(class_names):
             raise UploadValueError(f"refused: {key} is {short(said[key])}; expected a count of the images asked for")
     if not said["reference"]:
-        raise UploadValueError("refused: scores of no image")
+        raise ClientFailedError("it holds no class with two images: nothing to compare the pictures with")
     for key in ("made", "real"):
         _check_scores(said[key])
     _check_score("recognised", said["recognised"])

@@ -246,12 +246,28 @@ def test_a_client_that_fails_or_lies_is_named_and_the_others_count(
         return json.dumps(said).encode()
 
     monkeypatch.setattr(tasks, "evaluate", evaluate)
+    out = tmp_path / "run"
     asked = settings(partition={"clients": 3}, evaluation={"at_clients": True})
-    found = fgl.run(asked, out=tmp_path / "run")["at_clients"]
+    found = fgl.run(asked, out=out)["at_clients"]
     assert set(found["per_client"]) == {"client-02"}
     assert found["refused"]["client-00"]["rule"] == "value"
     assert found["refused"]["client-01"]["rule"] == "answer"
-    assert "no power" in (tmp_path / "run" / "report.md").read_text()
+    text = (out / "report.md").read_text()
+    assert "RuntimeError at the client" in text
+    assert "no power" not in text, "what a client's error says may name its files"
+    assert "no power" in (out / "clients" / "client-01" / "private" / "error.txt").read_text()
+
+
+def test_after_rounds_the_clients_test_the_model_that_the_rounds_gave(settings: Settings, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    found = fgl.run(settings(rounds={"count": 1, "local_epochs": 1}, evaluation={"at_clients": True}), out=out)
+    session = reopen(out, Silent())
+    state = load_file(out / "rounds" / "own" / "model.safetensors")
+    model = session.classifier.restore(state, training.context(session, "again"))
+    pooled = session.pixels("train")
+    right = model.predict(pooled.pixels, "last", Silent()) == pooled.labels
+    assert found["at_clients"]["right"] == int(right.sum())
+    assert {one.stage: one.state for one in stages(session)}["evaluate:clients"] == "done"
 
 
 # --- probes ---------------------------------------------------------------------------------------------------------
@@ -290,6 +306,24 @@ def test_real_pictures_score_as_real_images_do(
     assert found["made"]["nearest"] == pytest.approx(found["real"]["nearest"], rel=0.25)
     assert found["recognised"] == 1, "the classes of these images differ in brightness"
     assert found["made"]["agreement"] == found["real"]["agreement"] == 1
+
+
+def test_what_goes_wrong_at_a_client_of_a_probe_stays_there(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest = tasks.probe
+
+    def failing(payload: bytes) -> bytes:
+        said = honest(payload)
+        if json.loads(said)["client_id"] == "client-00":
+            raise DataError("cannot read ward-7/patient-0001.png")
+        return said
+
+    monkeypatch.setattr(tasks, "probe", failing)
+    found = probe(opened(settings(), tmp_path / "run"), 2)
+    assert set(found["clients"]) == {"client-01"}
+    assert "DataError at the client" in found["refused"]["client-00"]["reason"]
+    assert "patient" not in json.dumps(found)
 
 
 def test_scores_of_a_class_leave_a_client_only_where_it_has_enough_images(settings: Settings, tmp_path: Path) -> None:
