@@ -51,12 +51,14 @@ class Killer:
         assert self.process.stdout is not None
         self.process.stdin.write(json.dumps(job) + "\n")
         self.process.stdin.flush()
+        began = time.monotonic()
         status = json.loads(self.process.stdout.readline())["status"]
         result = Path(job["result"])
         return Ended(
             killed=os.WIFSIGNALED(status),
             code=os.WEXITSTATUS(status) if os.WIFEXITED(status) else -1,
             result=json.loads(result.read_text()) if result.exists() else {},
+            seconds=time.monotonic() - began,
         )
 
     def log(self, out: Path, kind: str) -> list[str]:
@@ -72,12 +74,18 @@ class Ended:
     killed: bool
     code: int
     result: dict[str, Any]
+    seconds: float = 0.0
 
 
 def serve() -> None:
+    # Whatever a run imports late as well: a child that is killed while it imports has not even begun.
+    import pandas  # noqa: F401  (pyarrow does, where it is there)
+    import skimage.color  # noqa: F401
     import torch
+    from diffusers import StableDiffusionPipeline  # noqa: F401
 
     import fgl
+    import fgl.core.orchestrator
     import fgl.plugins.classifiers.fitting
     import fgl.plugins.generators.stable_diffusion  # noqa: F401
 
