@@ -334,7 +334,7 @@ def test_a_run_can_be_resumed_and_looked_at(
     assert again["result"] == first["result"]
     assert "train" in again["reused_stages"]
     lines = fgl("stages", "run").out.splitlines()
-    assert [line.split()[1] for line in lines] == ["done"] * 7
+    assert [line.split()[1] for line in lines] == ["done"] * 8
     changed = fgl("stages", "run", "--set", "classifier.epochs=2").out.splitlines()
     assert "classifier.options.epochs: 1 → 2" in next(line for line in changed if line.startswith("train"))
     assert "follows train" in next(line for line in changed if line.startswith("evaluate"))

@@ -538,20 +538,20 @@ def test_stages_says_what_would_be_done_again_and_it_is(command: Command, config
     settings = yaml.safe_load(config.read_text())
     settings["controls"] = ["class-list", "pooled", "prompts:class-name"]
     config.write_text(yaml.safe_dump(settings))
-    order = ["partition", "clients", "plan", "synthesize", "train", "evaluate"]
+    order = ["partition", "clients", "plan", "synthesize", "train", "evaluate", "export"]
     fgl.run(config, out=run)
     found = states(command, run)
     assert {state for state, _ in found.values()} == {"done"}
     assert [name for name in found if "control" not in name and "/" not in name] == order
     changes = {
-        "classifier.epochs=2": ("train", "evaluate", "control:class-list", "control:pooled"),
-        "synthesis.images_per_class=13": ("plan", "synthesize", "train", "evaluate", "control:class-list"),
-        "generator.num_inference_steps=3": ("plan", "synthesize", "train", "evaluate", "control:class-list"),
-        "generator.batch_size=5": ("synthesize", "train", "evaluate", "control:class-list"),
-        "generator.guidance_scale=1.0": ("clients", "plan", "synthesize", "train", "evaluate"),
-        "synthesis.validation_fraction=0.5": ("train", "evaluate", "control:class-list"),
-        "prompt_strategy.max_prompts=2": ("clients", "plan", "synthesize", "train", "evaluate"),
-        "upload.codec=text": ("clients", "plan", "synthesize", "train", "evaluate", "control:class-list"),
+        "classifier.epochs=2": ("train", "evaluate", "export", "control:class-list", "control:pooled"),
+        "synthesis.images_per_class=13": ("plan", "synthesize", "train", "evaluate", "export", "control:class-list"),
+        "generator.num_inference_steps=3": ("plan", "synthesize", "train", "evaluate", "export", "control:class-list"),
+        "generator.batch_size=5": ("synthesize", "train", "evaluate", "export", "control:class-list"),
+        "generator.guidance_scale=1.0": ("clients", "plan", "synthesize", "train", "evaluate", "export"),
+        "synthesis.validation_fraction=0.5": ("train", "evaluate", "export", "control:class-list"),
+        "prompt_strategy.max_prompts=2": ("clients", "plan", "synthesize", "train", "evaluate", "export"),
+        "upload.codec=text": ("clients", "plan", "synthesize", "train", "evaluate", "export", "control:class-list"),
     }
     for change, stale in changes.items():
         said = states(command, run, "--set", change)
@@ -567,7 +567,7 @@ def test_stages_says_what_would_be_done_again_and_it_is(command: Command, config
         changed.setdefault(family, {})[name] = yaml.safe_load(value)
         result = fgl.run(changed, out=copy)
         assert set(order) - set(result["reused_stages"]) <= own, change
-        assert set(result["reused_stages"]) & own <= {"train", "evaluate", "control:class-list"}, change
+        assert set(result["reused_stages"]) & own <= {"train", "evaluate", "export", "control:class-list"}, change
         shutil.rmtree(copy)
     shutil.rmtree(run / "train")
     (run / "stages" / "plan.json").write_text("{}")

@@ -301,7 +301,7 @@ def test_the_report_tells_of_smaller_batches_in_an_earlier_process(
     (tmp_path / "run/server/shards/shard-00002.parquet").unlink()
     second = fgl.run(settings, out=tmp_path / "run")["synthetic"]
     assert (second["reused"], second["notes"]) == (8, {"batch_size": 4, "batch_sizes": [4, 2]})
-    assert "batch_sizes: [4, 2]" in (tmp_path / "run/report.md").read_text()
+    assert "- sizes of batches, as memory ran out: 4, 2" in (tmp_path / "run/report.md").read_text()
 
 
 def test_a_number_that_the_user_chose_is_kept_and_one_image_that_does_not_fit_is_an_error(
