@@ -49,6 +49,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for turn in range(args.repeats + 1):
             session = open_session(config, Manager.load(), RunDir(Path(folder) / str(turn)), Silent())
+            session.run.root.mkdir()
             divided, digest = server.partition(session)
             clock, spent = time.perf_counter(), time.process_time()
             one = engine(session, args.algorithm, divided, digest)
