@@ -80,6 +80,7 @@ def identity(session: Session, track: Track, partition_digest: str, start_digest
     """All that determines a track's course, except how long it is."""
     config, options = session.config, track.options
     how = options.model_dump(mode="json", exclude={"count", "local_epochs", "local", "server", "server_epochs"})
+    how["drop"] = {str(number): names for number, names in options.drop.items()}  # as a record on disk has it
     fine = {"epochs": options.server_epochs, "classifier": config.server_classifier().model_dump()}
     return {
         "dataset": session.info.digest, "partition": partition_digest, "start": start_digest, "seed": config.seed,

@@ -149,6 +149,15 @@ def test_who_drops_out_is_named_and_a_round_without_anybody_changes_nothing(
         fgl.run(settings(rounds={"count": 2, "drop": {1: everybody, 2: everybody}}), out=tmp_path / "none")
 
 
+def test_the_stages_of_a_run_with_drop_outs_are_done(settings: Settings, tmp_path: Path) -> None:
+    from fgl.core.orchestrator import reopen
+    from fgl.core.status import stages
+    from fgl.core.types import Silent
+
+    fgl.run(settings(rounds={"count": 2, "drop": {1: ["client-01"]}}), out=tmp_path / "run")
+    assert {one.stage: one.state for one in stages(reopen(tmp_path / "run", Silent()))}["rounds"] == "done"
+
+
 def test_the_lot_of_a_client_follows_from_the_seed(settings: Settings, tmp_path: Path) -> None:
     rounds = {"count": 8, "dropout": 0.5, "evaluate_every": 8}
     one = fgl.run(settings(rounds=rounds), out=tmp_path / "one")["rounds"]["rounds"]
