@@ -42,6 +42,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from fgl.core.comparison import Method
+    from fgl.core.config import RunConfig
+    from fgl.core.types import Progress
 
 METHODS = "fgl,fgl-5round,fedavg,fedprox,scaffold,fedadam,local,centralized,class-list"
 Methods = Annotated[
@@ -99,15 +101,7 @@ def compare_command(
     with (
         stdout_to_stderr(), interruptible(out), shown(quiet) as progress, presets.explained(chosen, "fgl compare")
     ):  # fmt: skip
-        found: dict[int, Any] = {}
-        for seed in range(first_seed, first_seed + seeds):
-
-            def announce(method: Method, seed: int = seed) -> None:
-                if not quiet:
-                    console().print(f"seed {seed}: {method.title}", highlight=False, markup=False)
-
-            one = resolved.model_copy(update={"seed": seed})
-            found[seed] = comparison.run_seed(one, wanted, manager, out / f"seed-{seed}", progress, announce)
+        found = _over_seeds(resolved, wanted, manager, out, range(first_seed, first_seed + seeds), progress, quiet)
         summary = comparison.write(out, resolved, wanted, found)
         _draw(out, summary, wanted, found)
     _show(summary, out, as_json, quiet)
@@ -170,16 +164,9 @@ def sweep_command(
     rows = []
     with stdout_to_stderr(), interruptible(out), shown(quiet) as progress:
         for cell, resolved in ready:
-            found: dict[int, Any] = {}
-            for seed in range(first_seed, first_seed + seeds):
-
-                def announce(method: Method, seed: int = seed, name: str = cell.name) -> None:
-                    if not quiet:
-                        console().print(f"{name}, seed {seed}: {method.title}", highlight=False, markup=False)
-
-                one = resolved.model_copy(update={"seed": seed})
-                folder = out / cell.folder / f"seed-{seed}"
-                found[seed] = comparison.run_seed(one, wanted, manager, folder, progress, announce)
+            chosen_seeds = range(first_seed, first_seed + seeds)
+            folder = out / cell.folder
+            found = _over_seeds(resolved, wanted, manager, folder, chosen_seeds, progress, quiet, f"{cell.name}, ")
             rows.append({"setting": cell.name, "values": cell.values, "seeds": found,
                          "methods": comparison.summarise(wanted, found)})  # fmt: skip
         summary = sweeping.write(out, cells, rows)
@@ -188,6 +175,26 @@ def sweep_command(
         print(json.dumps(summary, ensure_ascii=False))
     elif not quiet:
         _print(_sweep_table(rows), [f"results: {out}/sweep.md, {out}/sweep.json", f"figure:  {out}/sweep.png, .svg"])
+
+
+def _over_seeds(
+    config: RunConfig, methods: Sequence[Method], manager: Manager, folder: Path, seeds: range, progress: Progress,
+    quiet: bool, before: str = "",
+) -> dict[int, Any]:  # fmt: skip
+    """Seed → its results, each in a run directory of its own below `folder`. before: what a line of progress begins
+    with."""
+    from fgl.core import comparison
+
+    found: dict[int, Any] = {}
+    for seed in seeds:
+
+        def announce(method: Method, seed: int = seed) -> None:
+            if not quiet:
+                console().print(f"{before}seed {seed}: {method.title}", highlight=False, markup=False)
+
+        one = config.model_copy(update={"seed": seed})
+        found[seed] = comparison.run_seed(one, methods, manager, folder / f"seed-{seed}", progress, announce)
+    return found
 
 
 def _draw(out: Path, summary: Mapping[str, Any], methods: Sequence[Method], found: Mapping[int, Any]) -> None:

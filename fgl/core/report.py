@@ -130,7 +130,7 @@ def markdown(session: Session, result: dict[str, Any], sheets: Sequence[Path]) -
         "|---|---|",
         *(f"| {client} | {size:,} |" for client, size in up["bytes_per_client"].items()),
     ]
-    lines += _rounds(result["rounds"])
+    lines += sections.rounds_section(result["rounds"])
     missing = result["synthetic"]["missing_classes"]
     if missing:
         lines += [
@@ -172,23 +172,6 @@ def markdown(session: Session, result: dict[str, Any], sheets: Sequence[Path]) -
     lines += [f"  - {_line(name)}" for name in info.skipped]
     lines += ["", "## Configuration", "", "```yaml", session.config.to_yaml().strip(), "```", ""]
     return "\n".join(lines)
-
-
-def _rounds(after: dict[str, Any] | None) -> list[str]:
-    if after is None:
-        return []
-    lines = ["", "## Rounds", ""]
-    lines += ["The global model is tested for this table alone: nothing is selected by it, the last round counts.", ""]
-    lines += ["| round | clients | dropped out | failed | loss | bytes down | bytes up | top-1 | seconds |"]
-    lines += ["|---|---|---|---|---|---|---|---|---|"]
-    for one in after["rounds"]:
-        loss = "" if one["loss"] is None else f"{one['loss']:.3f}"
-        top1 = "" if one["top1"] is None else f"{one['top1']:.1%}"
-        lines.append(
-            f"| {one['round']} | {len(one['clients'])} | {', '.join(one['dropped'])} | {', '.join(one['failed'])} | "
-            f"{loss} | {one['bytes_down']:,} | {one['bytes_up']:,} | {top1} | {one['seconds']:.1f} |"
-        )
-    return lines
 
 
 def _sent(up: dict[str, Any]) -> str:

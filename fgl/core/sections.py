@@ -1,4 +1,4 @@
-"""Parts of the report in words: quality of the synthetic set, tests at clients, and what a probe found."""
+"""Parts of the report in words: rounds, quality of the synthetic set, tests at clients, and what a probe found."""
 
 from __future__ import annotations
 
@@ -212,3 +212,21 @@ def _paragraphs(lines: Sequence[str]) -> list[str]:
 
 def _cell(text: str) -> str:
     return text.replace("|", "\\|")
+
+
+def rounds_section(after: Mapping[str, Any] | None) -> list[str]:
+    """What `rounds.run` returned, a line a round."""
+    if after is None:
+        return []
+    lines = ["", "## Rounds", ""]
+    lines += ["The global model is tested for this table alone: nothing is selected by it, the last round counts.", ""]
+    lines += ["| round | clients | dropped out | failed | loss | bytes down | bytes up | top-1 | seconds |"]
+    lines += ["|---|---|---|---|---|---|---|---|---|"]
+    for one in after["rounds"]:
+        loss = "" if one["loss"] is None else f"{one['loss']:.3f}"
+        top1 = "" if one["top1"] is None else f"{one['top1']:.1%}"
+        lines.append(
+            f"| {one['round']} | {len(one['clients'])} | {', '.join(one['dropped'])} | {', '.join(one['failed'])} | "
+            f"{loss} | {one['bytes_down']:,} | {one['bytes_up']:,} | {top1} | {one['seconds']:.1f} |"
+        )
+    return lines

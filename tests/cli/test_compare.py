@@ -3,22 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from fgl.cli import main
-
-
-@dataclass
-class Said:
-    code: int
-    out: str
-    err: str
+from tests.typed import Said, typing
 
 
 @pytest.fixture
@@ -34,17 +25,7 @@ def fgl(
         "--set", "classifier.epochs=1", "--set", "classifier.image_size=16", "--set", "rounds.local_epochs=1",
     ]  # fmt: skip
 
-    def call(command: str, *arguments: str) -> Said:
-        monkeypatch.setattr(sys, "argv", ["fgl", command, *small, *arguments])
-        code = 0
-        try:
-            main()
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        text = capsys.readouterr()
-        return Said(code, text.out, text.err)
-
-    return call
+    return typing(monkeypatch, capsys, tuple(small))
 
 
 def methods(said: Said) -> dict[str, Any]:

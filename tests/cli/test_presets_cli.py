@@ -7,7 +7,6 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,39 +16,14 @@ import pytest
 import yaml
 from PIL import Image
 
-from fgl.cli import main
 from fgl.core import presets
 from fgl.testing.hub import Hub
+from tests.typed import Said
 
 EUROSAT = ("AnnualCrop", "Forest", "HerbaceousVegetation", "Highway", "Industrial", "Pasture", "PermanentCrop",
            "Residential", "River", "SeaLake")  # fmt: skip
 SMALL = ("--images-per-class", "2", "--set", "generator.batch_size=10", "--set", "generator.num_inference_steps=2",
          "--set", "classifier.epochs=1", "--set", "controls=none")  # fmt: skip
-
-
-@dataclass
-class Said:
-    code: int
-    out: str
-    err: str
-
-
-@pytest.fixture
-def fgl(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Callable[..., Said]:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
-
-    def call(*arguments: str) -> Said:
-        monkeypatch.setattr(sys, "argv", ["fgl", *arguments])
-        code = 0
-        try:
-            main()
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        text = capsys.readouterr()
-        return Said(code, text.out, text.err)
-
-    return call
 
 
 def png(number: int, size: tuple[int, int] = (8, 6), mode: str = "RGB") -> bytes:

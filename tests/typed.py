@@ -1,0 +1,36 @@
+"""The command line, called in this process as a person would type it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+
+from fgl.cli import main
+
+
+@dataclass
+class Said:
+    code: int
+    out: str
+    err: str
+
+
+def typing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], always: tuple[str, ...] = ()
+) -> Callable[..., Said]:
+    """A function that takes a command's words. always: words that come after the first one in each call."""
+
+    def call(command: str, *arguments: str) -> Said:
+        monkeypatch.setattr(sys, "argv", ["fgl", command, *always, *arguments])
+        code = 0
+        try:
+            main()
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        text = capsys.readouterr()
+        return Said(code, text.out, text.err)
+
+    return call
