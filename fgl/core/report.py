@@ -99,10 +99,13 @@ def markdown(session: Session, result: dict[str, Any], sheets: Sequence[Path]) -
             f"{row['note']} |"
         )
     test = result["result"]["selected"]["images"]
+    used = "is used once, at the end"
+    if result["rounds"] is not None:
+        used = "is used for the one-shot model, and after rounds for the table of them; nothing is selected by it"
     lines += [
         "",
         f"Top-1 is measured on {test:,} real test images, the dataset's test split, which no client holds. The "
-        "checkpoint is selected on a validation part of the synthetic set; the test set is used once, at the end.",
+        f"checkpoint is selected on a validation part of the synthetic set; the test set {used}.",
         "",
         "## What crossed the boundary",
         "",

@@ -77,6 +77,7 @@ def test_rounds_start_from_the_one_shot_model_and_every_byte_is_counted(settings
     text = (out / "report.md").read_text()
     assert "## Rounds" in text
     assert "2 rounds after it" in text
+    assert "used once" not in text
 
 
 def test_clients_hand_over_bytes_and_nothing_else_from_processes_of_their_own(
