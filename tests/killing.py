@@ -150,9 +150,12 @@ def _watch(job: Mapping[str, Any]) -> None:
     count = 0
 
     def logged_synthesize(self: Any, shard: Any, conditioning: Any, progress: Any) -> Any:
-        for item in shard.items:
-            log(f"image {item.image_id}")
-        return synthesize(self, shard, conditioning, progress)
+        place = 0
+        for painted in synthesize(self, shard, conditioning, progress):
+            for item in shard.items[place : place + len(painted.pixels)]:
+                log(f"image {item.image_id}")
+            place += len(painted.pixels)
+            yield painted
 
     def logged_save(self: Any, arrays: Any) -> None:
         log(f"epoch {self.folder.name}/{self.name}")

@@ -210,7 +210,7 @@ class Federation(Protocol):
 
 
 class Executor(Protocol):
-    """Fills shards. A shard is handed to `work` whole; `work` commits it."""
+    """Fills shards. A shard is handed to `work` whole; `work` paints it, and its commit may end after that."""
 
     def device(self, asked: str) -> str:
         """The device that `asked` means here ("auto": the best there is). Raises ModelError where it is not there."""

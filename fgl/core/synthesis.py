@@ -1,12 +1,16 @@
-"""Fills shards: the generator paints, and threads beside it encode, so that it waits for the commit of a shard alone.
+"""Fills shards: the generator paints, and threads beside it encode pictures, assemble a shard and commit it.
 
-It does wait for that: painting on meanwhile would lose more than one shard where the process is killed just then."""
+The generator waits for none of that, unless a commit takes longer than the next shard's first batch: the second one is
+not begun before it. So a process that is killed loses one finished shard at most, and the batch that it was painting.
+"""
 
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from fgl.core import plan
@@ -37,20 +41,27 @@ def fill(
     left = store.begin(shards)
     missing = {shard.index: store.missing(shard.items) for shard in left}
     total = sum(len(items) for items in missing.values())
-    with session.progress.track(label, total) as task, ThreadPoolExecutor(_WRITERS, "fgl-encode") as pool:
+    with (
+        session.progress.track(label, total) as task,
+        ThreadPoolExecutor(_WRITERS, "fgl-encode") as pool,
+        _Commits() as commits,
+    ):
         synthesizer = session.generator.synthesizer(session.device) if total else None
 
         def one(shard: Shard) -> None:
             made: dict[str, Future[Drawn]] = {}
             if missing[shard.index]:
                 wanted = Shard(shard.index, missing[shard.index])
-                # copied, since a generator may use its buffer again while a thread still reads it
                 for item, pixels in _paint(session, synthesizer, wanted, conditioning(), task.advance):
+                    commits.wait()
+                    # copied, since a generator may use its buffer again while a thread still reads it
                     made[item.image_id] = pool.submit(_encode, item, pixels.copy())
             notes = synthesizer.notes() if synthesizer is not None and made else {}
-            store.write(shard, {name: drawn.result() for name, drawn in made.items()}, notes)
+            commits.wait()
+            commits.begin(lambda: store.write(shard, {name: drawn.result() for name, drawn in made.items()}, notes))
 
         session.executor.run(left, one)
+        commits.wait()
     store.end(shards)
     return total, store.notes(shards)
 
@@ -64,6 +75,30 @@ def images(
         for shard in shards:
             for item, pixels in _paint(session, synthesizer, shard, conditioning, task.advance):
                 yield item, pixels.copy()  # a generator may use its buffer again
+
+
+class _Commits:
+    """The commit of a shard, beside the painting of the next one. Left by an error, it ends what was begun."""
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(1, "fgl-commit")
+        self._begun: deque[Future[None]] = deque()
+
+    def __enter__(self) -> _Commits:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._pool.shutdown()
+
+    def begin(self, work: Callable[[], None]) -> None:
+        self._begun.append(self._pool.submit(work))
+
+    def wait(self) -> None:
+        """Until nothing is under way. Raises what went wrong there."""
+        while self._begun:
+            # an executor may paint in several threads: each sees to what is left
+            with suppress(IndexError):
+                self._begun.popleft().result()
 
 
 def _encode(item: PlanItem, pixels: Any) -> Drawn:
