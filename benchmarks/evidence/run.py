@@ -1,12 +1,13 @@
 """Run the pieces of the evidence, resumable, and write docs/evidence.md from what there is.
 
-    python benchmarks/evidence/run.py --work DIR --list
-    python benchmarks/evidence/run.py --work DIR --piece eurosat-0.01 [--seeds 3] [--rounds N]
-    python benchmarks/evidence/run.py --work DIR --report
+    python benchmarks/evidence/run.py --list
+    python benchmarks/evidence/run.py --work DIR --piece eurosat-0.01 [--seeds 3] [--data DATA]
+    python benchmarks/evidence/run.py --report
 
-A piece is one comparison (`fgl.core.comparison`); killed, it goes on. Its raw result goes to
-benchmarks/evidence/results/<piece>.json with the command, versions and processor. docs/evidence.md is generated from
-those files alone.
+A piece (pieces.yaml) is one comparison (`fgl.core.comparison`), or one for each setting of an ablation; killed, it goes
+on. Its raw result goes to benchmarks/evidence/results/<piece>.json with the command, versions and processor.
+docs/evidence.md is generated from those files and from the findings in pieces.yaml. DATA is the folder that holds data
+sets which may not be copied into this repository; a piece that needs it says so.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import shutil
 import sys
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,30 +27,34 @@ from rich.console import Console
 
 import fgl
 from fgl.console import progress
-from fgl.core import comparison
-from fgl.core.config import resolve, set_option
+from fgl.core import comparison, sweeping
+from fgl.core.config import RunConfig, resolve, set_option
 from fgl.core.manager import Manager
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
-sys.path.insert(0, str(ROOT))
+FOLDED = ("dataset", "partition", "prompt_strategy")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--work", type=Path, required=True, help="folder for the runs")
+    parser.add_argument("--work", type=Path, help="folder for the runs")
+    parser.add_argument("--data", type=Path, help="folder with data sets that are not in this repository")
     parser.add_argument("--list", action="store_true", help="print the pieces and stop")
     parser.add_argument("--piece", action="append", default=[], help="repeatable")
     parser.add_argument("--seeds", type=int, help="instead of the piece's")
-    parser.add_argument("--rounds", type=int, help="of federated baselines, instead of the piece's")
     parser.add_argument("--report", action="store_true", help="write docs/evidence.md")
     args = parser.parse_args()
     known = pieces()
     if args.list:
         for name, piece in known.items():
-            print(f"{name}: {', '.join(piece['methods'])}")
+            print(f"{name}: {', '.join(piece['methods'])}{' (' + piece['scale'] + ')' if 'scale' in piece else ''}")
         return
+    if args.piece and args.work is None:
+        parser.error("--piece needs --work")
     for name in args.piece:
+        if name not in known:
+            parser.error(f"--piece {name}: no such piece (known: {', '.join(known)})")
         run(name, known[name], args)
     if args.report:
         (ROOT / "docs" / "evidence.md").write_text(report(known))
@@ -63,60 +70,97 @@ def pieces() -> dict[str, dict[str, Any]]:
     return found
 
 
-def run(name: str, piece: dict[str, Any], args: argparse.Namespace) -> None:
+def run(name: str, piece: Mapping[str, Any], args: argparse.Namespace) -> None:
     manager = Manager.load()
-    layer: dict[str, Any] = {key: piece[key] for key in ("partition", "prompt_strategy") if key in piece}
-    extra: dict[str, Any] = {}
-    for assignment in piece.get("set", ()):
-        set_option(extra, assignment)
-    config = resolve([{"dataset": piece["dataset"]}, layer, extra], manager.registry, name)
-    rounds = args.rounds or piece.get("rounds", 1)
-    methods = comparison.parse(piece["methods"], rounds, manager, config)
     seeds = range(args.seeds or piece["seeds"])
-    console = Console(stderr=True)
-    found = {}
-    with progress(console) as display:
-        for seed in seeds:
-            one = config.model_copy(update={"seed": seed})
-            folder = args.work / piece["folder"] / f"seed-{seed}"
-            found[seed] = comparison.run_seed(
-                one, methods, manager, folder, display, lambda m, s=seed: console.print(f"{name}, seed {s}: {m.title}")
-            )
     result = {
-        "piece": name, "dataset": piece["dataset"], "partition": config.partition.model_dump(), "seeds": list(seeds),
-        "command": " ".join(["python", "benchmarks/evidence/run.py", "--work", "DIR", "--piece", name,
-                             *(["--seeds", str(args.seeds)] if args.seeds else []),
-                             *(["--rounds", str(args.rounds)] if args.rounds else [])]),
-        "methods": comparison.summarise(methods, found), "each": found, "config": config.to_dict(),
+        "piece": name, "seeds": list(seeds), "command": _command(name, args),
         "versions": {"fgl": fgl.__version__, "torch": torch.__version__, "python": platform.python_version()},
-        "threads": torch.get_num_threads(), "machine": platform.machine(),
+        "threads": torch.get_num_threads(), "machine": platform.machine(), "settings": [],
     }  # fmt: skip
+    before: Path | None = None if not piece.get("like") else args.work / pieces()[piece["like"]]["folder"]
+    for setting, folder, config in settings(piece, args, manager):
+        methods = comparison.parse(piece["methods"], piece["rounds"], manager, config)
+        found = {}
+        for seed in seeds:
+            place = folder / f"seed-{seed}"
+            if before is not None and not place.exists() and (before / place.name).exists():
+                shutil.copytree(before / place.name, place, ignore=shutil.ignore_patterns("rounds", "controls"))
+            found[seed] = seed_of(name, setting, config, methods, manager, place, seed)
+        if setting:
+            before = folder
+        config_ = config.to_dict()
+        result["settings"].append({"setting": setting, "partition": config_["partition"], "config": config_,
+                                   "methods": comparison.summarise(methods, found), "each": found})  # fmt: skip
+        result["dataset"] = piece["dataset"]
     (HERE / "results").mkdir(exist_ok=True)
     (HERE / "results" / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n")
 
 
-def report(known: dict[str, dict[str, Any]]) -> str:
+def seed_of(
+    name: str, setting: str, config: RunConfig, methods: Sequence[comparison.Method], manager: Manager, place: Path,
+    seed: int,
+) -> dict[str, Any]:  # fmt: skip
+    console = Console(stderr=True)
+    said = f"{name}{', ' + setting if setting else ''}, seed {seed}"
+    with progress(console) as display:
+        one = config.model_copy(update={"seed": seed})
+        return comparison.run_seed(
+            one, methods, manager, place, display, lambda method: console.print(f"{said}: {method.title}")
+        )
+
+
+def settings(
+    piece: Mapping[str, Any], args: argparse.Namespace, manager: Manager
+) -> Iterator[tuple[str, Path, RunConfig]]:
+    """(name, folder, configuration) of each setting; one without a name where nothing is varied."""
+    layers: list[dict[str, Any]] = [{key: piece[key] for key in FOLDED if key in piece}]
+    if piece["dataset"].startswith("DATA/"):
+        if args.data is None:
+            sys.exit(f"{piece['dataset']} may not be copied into this repository: say where it lies with --data")
+        layers[0]["dataset"] = str(args.data / piece["dataset"].removeprefix("DATA/"))
+    layers.append(_layer([*piece["base"], *piece.get("set", ())]))
+    folder = args.work / piece["folder"]
+    if not piece.get("over") and "ablation" not in piece:
+        yield "", folder, resolve(layers, manager.registry, "pieces.yaml")
+        return
+    for cell in sweeping.cells(piece.get("ablation"), piece.get("over") or ()):
+        own = [*layers, dict(cell.layer), _layer(cell.assignments)]
+        yield cell.name, folder / cell.folder, resolve(own, manager.registry, "pieces.yaml")
+
+
+def _layer(assignments: Sequence[str]) -> dict[str, Any]:
+    layer: dict[str, Any] = {}
+    for assignment in assignments:
+        set_option(layer, assignment)
+    return layer
+
+
+def _command(name: str, args: argparse.Namespace) -> str:
+    words = ["python", "benchmarks/evidence/run.py", "--work", "DIR", "--piece", name]
+    words += ["--data", "DATA"] if args.data else []
+    return " ".join([*words, *(["--seeds", str(args.seeds)] if args.seeds else [])])
+
+
+def report(known: Mapping[str, Mapping[str, Any]]) -> str:
+    loaded = yaml.safe_load((HERE / "pieces.yaml").read_text())
     lines = [
         "# Evidence", "",
-        "Generated by `python benchmarks/evidence/run.py --work DIR --report` from `benchmarks/evidence/results/`; do "
-        "not edit. Generator `tiny`, trained on data of the same kind as the clients': this is evidence about the "
-        "method's mechanics on a small model, not about SDXL. Test images are real, and nothing was selected by them. "
-        "What the columns mean is in [comparing.md](comparing.md).", "",
+        "Generated by `python benchmarks/evidence/run.py --report` from `benchmarks/evidence/results/` and the "
+        "findings in `pieces.yaml` there; do not edit. Generator `tiny`, trained on data of the same kind as the "
+        "clients' where nothing else is said: this is evidence about the method's mechanics on a small model, not "
+        "about SDXL. Test images are real, and nothing was selected by them; rates of local training were chosen on "
+        "the public split (`benchmarks/evidence/tune.py`). What the columns mean is in [comparing.md](comparing.md); "
+        "differences are paired by seed, with 95 % intervals by Student's t, and those of three seeds are wide.", "",
+        *loaded.get("summary", "").strip().splitlines(), "",
     ]  # fmt: skip
     missing = []
-    for name in known:
+    for name, piece in known.items():
         path = HERE / "results" / f"{name}.json"
         if not path.exists():
             missing.append(name)
             continue
-        one = json.loads(path.read_text())
-        options = one["partition"]["options"]
-        how = ", ".join(f"{key} {value}" for key, value in options.items() if key in ("clients", "beta"))
-        lines += [f"## {name}", "", f"{one['dataset']}, {one['partition']['name']} ({how}), seeds "
-                  f"{', '.join(map(str, one['seeds']))}. `{one['command']}`", ""]  # fmt: skip
-        lines += ["| | top-1 | best round | less fgl's (95 %) | bytes | seconds | reaches fgl |", "|---" * 7 + "|"]
-        lines += [f"| {' | '.join(comparison.cells_of(row))} |" for row in one["methods"]]
-        lines.append("")
+        lines += section(name, piece, json.loads(path.read_text()))
     if missing:
         lines += [
             "## Not run yet",
@@ -125,6 +169,63 @@ def report(known: dict[str, dict[str, Any]]) -> str:
             "",
         ]
     return "\n".join(lines)
+
+
+def section(name: str, piece: Mapping[str, Any], one: Mapping[str, Any]) -> list[str]:
+    """A piece's table, with what it was made by."""
+    first, count = one["settings"][0], len(one["seeds"])
+    options = first["partition"]["options"] if "options" in first["partition"] else first["partition"]
+    varied = bool(first["setting"])
+    how = ", ".join(f"{key} {value}" for key, value in options.items() if key in ("clients", "beta"))
+    how = "" if varied or not how else f" ({how})"
+    seeds = f"{count} seed{'s' * (count > 1)}"
+    lines = [f"## {name}", "", f"{one['dataset']}{'' if varied else ', ' + first['partition']['name'] + how}, {seeds}"
+             f"{'; ' + piece['scale'] if 'scale' in piece else ''}. {one['threads']} thread"
+             f"{'s' * (one['threads'] > 1)}. `{one['command']}`", ""]  # fmt: skip
+    if varied:
+        titles = [row["title"] for row in first["methods"]]
+        lines += [f"| {piece.get('axis', 'setting')} | {' | '.join(titles)} | the last less the first setting's |"]
+        lines += ["|---" * (len(titles) + 2) + "|"]
+        for setting in one["settings"]:
+            cells = [comparison.spread(row["top1"], row["seeds"]) for row in setting["methods"]]
+            lines.append(f"| {setting['setting']} | {' | '.join(cells)} | {_against(first, setting)} |")
+    else:
+        lines += ["| | top-1 | best round | less fgl's (95 %) | bytes | seconds | reaches fgl |", "|---" * 7 + "|"]
+        lines += [f"| {' | '.join(comparison.cells_of(row))} |" for row in first["methods"]]
+        lines += against_best(first)
+    if "finding" in piece:
+        lines += ["", *piece["finding"].strip().splitlines()]
+    return [*lines, ""]
+
+
+def _against(first: Mapping[str, Any], setting: Mapping[str, Any]) -> str:
+    """The last method's difference to its own figure in the first setting."""
+    if setting is first:
+        return ""
+    name = first["methods"][-1]["method"]
+    pairs = [(setting["each"][seed][name]["top1"], first["each"][seed][name]["top1"]) for seed in first["each"]]
+    return interval([a - b for a, b in pairs])
+
+
+def against_best(setting: Mapping[str, Any]) -> list[str]:
+    """fgl's one round against the best round of each federated baseline, chosen by the test images."""
+    lines: list[str] = []
+    for row in setting["methods"]:
+        if row["reached"] is None:
+            continue
+        each = [setting["each"][seed] for seed in setting["each"]]
+        best = [max(point[1] for point in one[row["method"]]["curve"]) for one in each]
+        differences = [one["fgl"]["top1"] - top for one, top in zip(each, best, strict=True)]
+        ratio = row["bytes"] / next(one["bytes"] for one in setting["methods"] if one["method"] == "fgl")
+        said = f"fgl in one round less the best round of {row['title']}, points: {interval(differences)}"
+        lines += ["", f"{said}; bytes of {row['title']} to fgl's: {ratio:,.0f}."]
+    return lines
+
+
+def interval(differences: Sequence[float]) -> str:
+    found = comparison.paired(differences)
+    mean, low, high = (None if found[key] is None else 100 * float(found[key] or 0) for key in ("mean", "low", "high"))
+    return f"{mean:+.1f}" if low is None else f"{mean:+.1f} ({low:+.1f} to {high:+.1f})"
 
 
 if __name__ == "__main__":
