@@ -159,6 +159,7 @@ def sweep_command(
         resolved, _ = resolve(manager, config, flags, [dict(cell.layer)] if cell.layer else [])
         chosen = presets.choose(manager, resolved, flags, "fgl sweep")
         ready.append((cell, resolved if chosen is None else chosen.config))
+    sweeping.check_different(ready)
     wanted = comparison.parse(methods.replace(" ", "").split(","), rounds, manager, ready[0][1])
     check_folder("--out", out)
     rows = []

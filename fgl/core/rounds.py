@@ -130,6 +130,18 @@ def model_path(session: Session, track: Track) -> Path:
     return session.run.path("rounds", track.name, "model.safetensors")
 
 
+def reached(session: Session, track: Track, inputs: Mapping[str, Any]) -> int:
+    """Rounds of a track that are committed and would be gone on from. inputs: what `inputs_of` returned."""
+    course = digest_of({key: value for key, value in inputs.items() if key != "count"})
+    arrays = _kept(session, track, course).load()
+    done = 0 if arrays is None else len(json.loads(arrays["said"].tobytes())["rounds"])
+    return done if done <= track.options.count else 0
+
+
+def _kept(session: Session, track: Track, course: str) -> Checkpoints:
+    return Checkpoints(session.run, session.run.path("rounds", track.name), course, "state")
+
+
 class _Engine:
     def __init__(
         self, session: Session, track: Track, divided: Mapping[str, Sequence[int]], partition_digest: str, start: Start
@@ -143,7 +155,7 @@ class _Engine:
         self.federation: Federation = manager.create("federation", config.federation)
         self.server_classifier: Classifier = manager.create("classifier", config.server_classifier())
         self.digest = digest_of(identity(session, track, partition_digest, start.digest))
-        self.store = Checkpoints(session.run, session.run.path("rounds", track.name), self.digest, "state")
+        self.store = _kept(session, track, self.digest)
         self.training = local.Training(
             config=config, name=track.name, algorithm=track.algorithm, classifier=config.local_classifier(),
             epochs=track.epochs, size=session.image_size, device=session.device, data=session.info.digest,

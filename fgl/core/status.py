@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fgl.core import at_clients, controls, quality, rounds, server, training
@@ -96,7 +96,7 @@ def stages(session: Session, prefix: str = "") -> Iterator[StageState]:
         inputs = rounds.inputs_of(session, rounds.own_track(session), partition_digest, train_digest)
         exported = digest_of(inputs)
         found = state("rounds", inputs, after)
-        yield found
+        yield _with_rounds(session, found, inputs, after)
         behind = after or ("" if _known(found) else "rounds")
     yield state("export", training.export_inputs(session, exported), behind)
     if config.evaluation.at_clients:
@@ -112,6 +112,14 @@ def stages(session: Session, prefix: str = "") -> Iterator[StageState]:
             needs = after if name == "class-list" else ""
             inputs = controls.inputs_of(session, name, partition_digest, train_digest)
             yield state(controls.stage_of(name), inputs, needs)
+
+
+def _with_rounds(session: Session, found: StageState, inputs: Mapping[str, Any], behind: str) -> StageState:
+    """The stage, and from which round it would go on."""
+    count = session.config.rounds.count
+    done = 0 if behind or found.state == "done" else rounds.reached(session, rounds.own_track(session), inputs)
+    there = f"{done} of {count} rounds are there" if done else ""
+    return replace(found, why="; ".join(part for part in (found.why, there) if part))
 
 
 def _known(found: StageState) -> bool:

@@ -13,10 +13,10 @@ from typing import Any
 import yaml
 
 from fgl.core.comparison import spread
-from fgl.core.config import set_option
+from fgl.core.config import RunConfig, set_option
 from fgl.core.errors import ConfigError, Problem
 from fgl.core.registry import suggestion
-from fgl.core.store import RunDir
+from fgl.core.store import RunDir, digest_of
 
 FOLDER = Path(__file__).parent.parent / "presets" / "ablations"
 
@@ -76,6 +76,16 @@ def cells(ablation: str | None, over: Sequence[str]) -> list[Cell]:
         name = ", ".join(f"{short} {value}" for short, (_, value) in zip(names, pairs, strict=True))
         found.append(Cell(name, tuple(f"{key}={value}" for key, value in pairs), values=dict(pairs)))
     return found
+
+
+def check_different(ready: Sequence[tuple[Cell, RunConfig]]) -> None:
+    """Raises ConfigError where two settings come to the same configuration, since something above them decides."""
+    seen: dict[str, str] = {}
+    for cell, config in ready:
+        other = seen.setdefault(digest_of(config.to_dict()), cell.name)
+        if other != cell.name:
+            expected = "both come to the same: leave out the flag or line of the configuration that decides instead"
+            raise ConfigError([Problem("--over, --ablation", f"{other!r} and {cell.name!r}", expected)])
 
 
 def _axis(text: str) -> tuple[str, list[str]]:

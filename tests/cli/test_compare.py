@@ -99,6 +99,13 @@ def test_what_is_wrong_is_said_before_anything_runs(
     assert not (tmp_path / "runs").exists()
 
 
+def test_a_sweep_over_what_a_flag_decides_is_refused(fgl: Callable[..., Said], tmp_path: Path) -> None:
+    said = fgl("sweep", "--ablation", "clients", "--clients", "7", "--out", str(tmp_path / "runs"))
+    assert said.code == 2
+    assert "both come to the same" in said.err
+    assert not (tmp_path / "runs").exists()
+
+
 def test_the_ablations_are_listed(fgl: Callable[..., Said]) -> None:
     said = fgl("sweep", "--ablation", "list")
     assert said.code == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,9 @@ from safetensors.numpy import load_file
 
 import fgl
 from fgl.core.errors import ConfigError, DataError, DivergedError
+from fgl.core.orchestrator import reopen
+from fgl.core.status import stages
+from fgl.core.types import Silent
 from tests.killing import Killer
 
 Settings = Callable[..., dict[str, Any]]
@@ -150,12 +154,17 @@ def test_who_drops_out_is_named_and_a_round_without_anybody_changes_nothing(
         fgl.run(settings(rounds={"count": 2, "drop": {1: everybody, 2: everybody}}), out=tmp_path / "none")
 
 
-def test_the_stages_of_a_run_with_drop_outs_are_done(settings: Settings, tmp_path: Path) -> None:
-    from fgl.core.orchestrator import reopen
-    from fgl.core.status import stages
-    from fgl.core.types import Silent
+def rounds_said(out: Path, count: int = 2) -> str:
+    """What `fgl stages` says of the rounds, of which there are to be `count`."""
+    session = reopen(out, Silent())
+    config = session.config.model_copy(update={"rounds": session.config.rounds.model_copy(update={"count": count})})
+    return {one.stage: one.why for one in stages(replace(session, config=config))}["rounds"]
 
+
+def test_the_stages_of_a_run_with_drop_outs_are_done(settings: Settings, tmp_path: Path) -> None:
     fgl.run(settings(rounds={"count": 2, "drop": {1: ["client-01"]}}), out=tmp_path / "run")
+    assert rounds_said(tmp_path / "run", 5) == "count: 2 → 5; 2 of 5 rounds are there"
+    assert rounds_said(tmp_path / "run", 1) == "count: 2 → 1"
     assert {one.stage: one.state for one in stages(reopen(tmp_path / "run", Silent()))}["rounds"] == "done"
 
 
@@ -248,6 +257,7 @@ def test_a_killed_training_loses_no_more_than_a_round(killer: Killer, tmp_path: 
         moment = ("before", "half", "after")[turn % 3]
         dead = killer.run(out, kill_at=index + 1, moment=moment)
         assert dead.killed
+        assert rounds_said(out) == ("", "", "1 of 2 rounds are there", "1 of 2 rounds are there")[turn]
         again = killer.run(out)
         assert again.code == 0
         assert same(tmp_path / "whole", out)

@@ -105,7 +105,17 @@ def test_sweeps_that_cannot_be_read_are_refused(ablation: str | None, over: list
 
 def test_every_setting_of_every_ablation_is_a_configuration(manager: Manager) -> None:
     found = sweeping.ablations()
-    assert {"prompts", "guidance", "steps", "images", "skew", "clients", "clients-skewed"} <= set(found)
+    assert {
+        "prompts",
+        "guidance",
+        "steps",
+        "images",
+        "skew",
+        "clients",
+        "clients-skewed",
+        "generator",
+        "pretrained",
+    } <= set(found)
     for one in found.values():
         assert len(one.cells) > 1
         resolved = [resolve([dict(cell.layer)], manager.registry).to_dict() for cell in one.cells]

@@ -223,3 +223,17 @@ def test_a_file_that_is_not_there_is_named(tmp_path):
     for path in (tmp_path / "none.csv", tmp_path):
         with pytest.raises(DataError, match=f"path: cannot read {path}"):
             PromptsFile(PromptsFileOptions(path=str(path))).prompts(client())
+
+
+def test_a_client_that_no_row_names_where_rows_name_clients_is_told(ask, caplog):
+    noted = []
+    context = replace(client(), note=lambda kind, count: noted.append((kind, count)))
+    rows = "0,mine,\n1,held,\n0,typo,client_0\n1,another's,hospital\n"
+    assert [p.text for p in ask("class,prompt,client\n" + rows, context)] == ["mine", "held"]
+    assert noted == [("prompts_of_other_clients", 2)]
+    (record,) = caplog.records
+    assert "client-0: all 2 prompts of" in record.getMessage()
+    assert "such as 'client_0'" in record.getMessage()
+    caplog.clear()
+    assert [p.text for p in ask("class,prompt,client\n" + rows + "0,own,client-0\n", context)] == ["mine", "own", "held"]
+    assert not caplog.records

@@ -71,6 +71,7 @@ class PromptsFile:
         domains = context.images.domains
         rows = read(self.options, context.class_names, domains is not None, context.domains)
         self._tell_of_strangers(rows, context)
+        self._tell_of_clients(rows, context)
         here = None if domains is None else set(zip(context.images.labels.tolist(), domains, strict=True))
         mine = [
             row
@@ -113,6 +114,17 @@ class PromptsFile:
                 "%s: %d prompts are of domains that it holds no image of, and are not used: %s%s; it holds %s",
                 context.client_id, strange.total(), names, ", …" if len(strange) > 5 else "",
                 ", ".join(map(_short, sorted(known)[:8])) + (", …" if len(known) > 8 else ""),
+            )  # fmt: skip
+
+    def _tell_of_clients(self, rows: Sequence[Row], context: ClientContext) -> None:
+        """A client does not know the others' ids; that its own is nowhere is all that it can notice of a misspelt one."""
+        named = Counter(row.client for row in rows if row.client)
+        if named and context.client_id not in named:
+            context.note("prompts_of_other_clients", named.total())
+            near = difflib.get_close_matches(context.client_id, named, 1)
+            log.warning(
+                "%s: all %d prompts of %s that name a client name others%s; it takes those that name none",
+                context.client_id, named.total(), self.options.path, f", such as {_short(near[0])}" if near else "",
             )  # fmt: skip
 
     def _class_level(self, class_id: int, count: int, context: ClientContext) -> Prompt:
