@@ -117,7 +117,7 @@ class PromptsFile:
             )  # fmt: skip
 
     def _tell_of_clients(self, rows: Sequence[Row], context: ClientContext) -> None:
-        """A client does not know the others' ids; that its own is nowhere is all that it can notice of a misspelt one."""
+        """A client does not know the others' ids: of a misspelt one it can notice that its own is nowhere."""
         named = Counter(row.client for row in rows if row.client)
         if named and context.client_id not in named:
             context.note("prompts_of_other_clients", named.total())
