@@ -3,8 +3,8 @@
     python benchmarks/evidence/tune.py --work DIR --beta 0.01 --method fedavg --rounds 20
     python benchmarks/evidence/tune.py --work DIR --beta 0.5 --method fgl-5round --epochs 5
 
-What the generator was trained on (the `public` split) is parted into 70 % that five clients share, and 30 % to judge by.
-One seed. The choice goes into pieces.yaml by hand.
+What the generator was trained on (the `public` split) is parted into 70 % that five clients share, and 30 % to judge
+by. One seed. The choice goes into pieces.yaml by hand.
 """
 
 from __future__ import annotations
