@@ -30,9 +30,11 @@ from fgl.console import progress
 from fgl.core import comparison, sweeping
 from fgl.core.config import RunConfig, resolve, set_option
 from fgl.core.manager import Manager
+from fgl.plots.comparisons import save_comparison
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
+FIGURES = ROOT / "docs" / "evidence"
 FOLDED = ("dataset", "partition", "prompt_strategy")
 
 
@@ -193,9 +195,22 @@ def section(name: str, piece: Mapping[str, Any], one: Mapping[str, Any]) -> list
         lines += ["| | top-1 | best round | less fgl's (95 %) | bytes | seconds | reaches fgl |", "|---" * 7 + "|"]
         lines += [f"| {' | '.join(comparison.cells_of(row))} |" for row in first["methods"]]
         lines += against_best(first)
+        lines += figures(name, one)
     if "finding" in piece:
         lines += ["", *piece["finding"].strip().splitlines()]
     return [*lines, ""]
+
+
+def figures(name: str, one: Mapping[str, Any]) -> list[str]:
+    """Curves of a piece that has long ones."""
+    [setting] = one["settings"]
+    titles = {row["method"]: row["title"] for row in setting["methods"]}
+    if max(len(found["curve"]) for each in setting["each"].values() for found in each.values()) < 20:
+        return []
+    FIGURES.mkdir(exist_ok=True)
+    what = f"{one['dataset']}, {len(one['seeds'])} seeds"
+    paths = save_comparison(FIGURES, titles, setting["each"], what, (".svg",), name)
+    return ["", *(f"![{path.stem}]({path.relative_to(ROOT / 'docs')})" for path in paths)]
 
 
 def _against(first: Mapping[str, Any], setting: Mapping[str, Any]) -> str:

@@ -91,6 +91,8 @@ def compare_command(
     from fgl.core import comparison
 
     plots.need("fgl compare")
+    from fgl.plots.comparisons import save_comparison
+
     manager = Manager.load()
     resolved, _ = resolve(manager, config, given)
     chosen = presets.choose(manager, resolved, given, "fgl compare")
@@ -103,7 +105,8 @@ def compare_command(
     ):  # fmt: skip
         found = _over_seeds(resolved, wanted, manager, out, range(first_seed, first_seed + seeds), progress, quiet)
         summary = comparison.write(out, resolved, wanted, found)
-        _draw(out, summary, wanted, found)
+        what = f"{summary['dataset']}, {seeds} seed{'s' * (seeds > 1)}"
+        save_comparison(out, {method.name: method.title for method in wanted}, found, what)
     _show(summary, out, as_json, quiet)
 
 
@@ -150,6 +153,8 @@ def sweep_command(
             print(f"{name:<20} {known.title} ({len(known.cells)} settings)")
         return
     plots.need("fgl sweep")
+    from fgl.plots.comparisons import save_sweep
+
     manager = Manager.load()
     cells = sweeping.cells(ablation, over or ())
     # every cell is checked before the first is run
@@ -171,7 +176,7 @@ def sweep_command(
             rows.append({"setting": cell.name, "values": cell.values, "seeds": found,
                          "methods": comparison.summarise(wanted, found)})  # fmt: skip
         summary = sweeping.write(out, cells, rows)
-        _draw_sweep(out, wanted, rows)
+        save_sweep([out / "sweep.png", out / "sweep.svg"], {one.name: one.title for one in wanted}, rows)
     if as_json:
         print(json.dumps(summary, ensure_ascii=False))
     elif not quiet:
@@ -196,39 +201,6 @@ def _over_seeds(
         one = config.model_copy(update={"seed": seed})
         found[seed] = comparison.run_seed(one, methods, manager, folder / f"seed-{seed}", progress, announce)
     return found
-
-
-def _draw(out: Path, summary: Mapping[str, Any], methods: Sequence[Method], found: Mapping[int, Any]) -> None:
-    from fgl.plots.curves import save_curves
-
-    what = f"{summary['dataset']}, {summary['seeds']} seed{'s' * (summary['seeds'] > 1)}"
-    for name, column, axis in (
-        ("rounds", 0, "communication rounds"),
-        ("bytes", 2, "bytes sent, all clients both ways"),
-    ):
-        save_curves(
-            [out / f"accuracy-{name}{suffix}" for suffix in (".png", ".svg")],
-            _lines(methods, found, column), f"Top-1 on real test images: {what}", (axis, "top-1"), log=name == "bytes",
-        )  # fmt: skip
-
-
-def _lines(methods: Sequence[Method], found: Mapping[int, Any], column: int) -> list[Any]:
-    """One line a method. Where seeds differ in bytes, by a header's length, the mean stands for them."""
-    from fgl.plots.curves import Line
-
-    lines = []
-    for method in methods:
-        curves = [found[seed][method.name]["curve"] for seed in found]
-        if not curves[0]:
-            level = [found[seed][method.name]["top1"] for seed in found]
-            lines.append(Line(method.title, [(0, level)], level=True))
-            continue
-        points = []
-        for index in range(min(map(len, curves))):
-            x = sum(curve[index][column] for curve in curves) / len(curves)
-            points.append((x, [curve[index][1] for curve in curves]))
-        lines.append(Line(method.title, points))
-    return lines
 
 
 def _show(summary: dict[str, Any], out: Path, as_json: bool, quiet: bool) -> None:
@@ -277,15 +249,3 @@ def _sweep_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     for row in rows:
         table.add_row(row["setting"], *(spread(one["top1"], one["seeds"]) for one in row["methods"]))
     return table
-
-
-def _draw_sweep(out: Path, methods: Sequence[Method], rows: Sequence[Mapping[str, Any]]) -> None:
-    from fgl.plots.curves import Line, save_curves
-
-    lines = [
-        Line(method.title, [(index, [one[method.name]["top1"] for one in row["seeds"].values()])
-                            for index, row in enumerate(rows)])
-        for method in methods
-    ]  # fmt: skip
-    save_curves([out / "sweep.png", out / "sweep.svg"], lines, "Top-1 on real test images", ("setting", "top-1"),
-                names=[row["setting"] for row in rows])  # fmt: skip
