@@ -185,8 +185,8 @@ def summarise(methods: Sequence[Method], seeds: Mapping[int, Mapping[str, Any]])
     """One row a method, over seeds. seeds: seed → what `run_seed` returned.
 
     top1, best: mean and standard deviation (of a sample, n - 1) of the result, and of the best tested round, which no
-    method may select by. difference: to fgl, paired by seed, see `student`; None without fgl. reached: for each seed the
-    first tested round with at least fgl's accuracy, None where there is none."""
+    method may select by. difference: to fgl, paired by seed, see `student`; None without fgl. reached: for each seed
+    the first tested round with at least fgl's accuracy, None where there is none."""
     rows = []
     for method in methods:
         each = [seeds[seed][method.name] for seed in seeds]

@@ -79,8 +79,8 @@ def ratios(odds: Floats, members: Mask, target: int) -> Floats:
     """LiRA's score of each sample for one shadow model as the target: log-likelihood as a member less that as a
     non-member, mean over queries, float64 [n]. odds: [s, n, q]; members: bool [s, n], as `divide` draws them.
 
-    The normal distributions come from the other pairs. The target's own counterpart is left out with it: so there are as
-    many models with as without the sample, whether or not it is a member. With the counterpart there would be one
+    The normal distributions come from the other pairs. The target's own counterpart is left out with it: so there are
+    as many models with as without the sample, whether or not it is a member. With the counterpart there would be one
     more of the kind that the target is not, whose mean is the surer one, and an attack on a model that leaks nothing
     would come out below chance."""
     others = [one for one in range(len(odds)) if one // 2 != target // 2]
@@ -111,8 +111,8 @@ def _variance(squares: Floats, count: int) -> Floats:
 
 
 def curve(scores: Floats, members: Mask) -> tuple[Floats, Floats]:
-    """(false-positive rates, true-positive rates) of "score at least t" for every t, from (0, 0) to (1, 1), rates of the
-    first strictly rising: of several thresholds with as many false positives, that with most true ones counts."""
+    """(false-positive rates, true-positive rates) of "score at least t" for every t, from (0, 0) to (1, 1), rates of
+    the first strictly rising: of several thresholds with as many false positives, that with most true ones counts."""
     order = np.argsort(-scores, kind="stable")
     inside = members[order]
     last = np.flatnonzero(np.append(np.diff(scores[order]) != 0, True))  # equal scores are told apart by no threshold
@@ -147,8 +147,8 @@ def balanced(scores: Floats, members: Mask, threshold: float) -> float:
 def attack(odds: Floats, members: Mask, target: int) -> dict[str, dict[str, Any]]:
     """Attack → its figures and curve on one target: `lira`, and `loss`, the threshold on the loss. odds: [s, n, q].
 
-    Balanced accuracies are at thresholds that were not chosen by looking at the target: likelihood ratio 1, and the mean
-    loss of the members of the other pairs' models (of the sample itself, not mirrored)."""
+    Balanced accuracies are at thresholds that were not chosen by looking at the target: likelihood ratio 1, and the
+    mean loss of the members of the other pairs' models (of the sample itself, not mirrored)."""
     inside = members[target]
     own = loss(odds[target, :, 0])
     others = [one for one in range(len(odds)) if one // 2 != target // 2]
@@ -184,6 +184,7 @@ def summarise(each: Sequence[Mapping[str, Any]], non_members: int) -> dict[str, 
 
 def difference(each: Sequence[Mapping[str, Any]], other: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Figures of the one less those of the other, target by target: the same members, and so paired."""
+
     def less(pick: str, place: int | None = None) -> dict[str, float | None]:
         pairs = zip(each, other, strict=True)
         if place is None:

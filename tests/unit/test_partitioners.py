@@ -32,7 +32,7 @@ def skew(parts: Mapping[str, list[int]]) -> float:
 
 
 def test_names_of_the_built_ins() -> None:
-    assert [component.name for component in fgl_partitioners()] == ["iid", "dirichlet", "domain"]
+    assert [component.name for component in fgl_partitioners()] == ["iid", "dirichlet", "domain", "listed"]
 
 
 PARTITIONERS = [

@@ -51,7 +51,7 @@ class Network:
         """uint8 [n, h, w, 3] → logits of the images as they are tested, on the CPU, float32 [n, classes]."""
         self.model.train(False)
         size = max(2 * self.options.batch_size, 64)
-        found = [torch.empty(0, self.model.config.num_labels)]
+        found = [torch.empty(0, int(self.model.config.num_labels or 0))]
         with torch.inference_mode(), progress.track(label, len(pixels)) as task:
             for start in range(0, len(pixels), size):
                 # a copy: pixels may be a view of a file, which torch would take as writable

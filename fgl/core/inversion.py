@@ -1,0 +1,448 @@
+"""What an upload says to whoever has it: the prompts behind its embeddings, by looking them up, and a class histogram.
+
+The attacker has the upload, the generator's text encoder and the run's configuration. It encodes texts of its own and
+takes the one whose embedding is nearest. No model is trained for it: vec2text (Morris et al. 2023, arXiv 2310.06816)
+inverts texts that are in no dictionary too, so what is found here is a lower bound.
+
+Shape legend: n rows of an upload, u distinct rows of all uploads, d numbers of a row, t texts.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from math import prod
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+import numpy as np
+
+from fgl.core import client, intake, server
+from fgl.core.codecs import TEXT
+from fgl.core.errors import ConfigError, FGLError, Problem
+from fgl.core.intervals import wilson
+from fgl.core.store import file_digest
+from fgl.core.types import Prompt
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from fgl.core.contracts import Encoder
+    from fgl.core.session import Session
+    from fgl.core.types import Array, ClientUpload
+
+    Floats = NDArray[np.float32]
+    Grammar = Sequence[Sequence[str]]
+
+STAGE = "audit:uploads"
+_BLOCK = 256  # texts that are encoded and compared at once
+_PASSES = 6  # over all places of a grammar; most rows settle in two
+
+
+def measure(session: Session) -> dict[str, Any]:
+    """The stage: figures by client, and a table of what was found for each row."""
+    uploads = dict(session.run.recorded("clients")["value"])  # type: ignore[index]
+    names = list(uploads["bytes_per_client"])
+
+    def work(_: str) -> tuple[Any, list[Path]]:
+        opened = intake.opened(session, names)
+        codecs = {name: _codec(session, name) for name in names}
+        texts = {one.client_id: _true_texts(session, one) for one in opened}
+        tried = dictionary(session)
+        unread = [one for one in opened if codecs[one.client_id] != TEXT]
+        found = look_up(session, unread, tried) if unread else {}
+        table = session.run.path("audit", "private", "inversions.csv")
+        session.run.write(table, _table(opened, texts, found))
+        held = _held(session)
+        clients = {
+            one.client_id: {
+                "codec": codecs[one.client_id],
+                **_inverted(session, one, texts[one.client_id], found.get(one.client_id), tried),
+                "histogram": histogram(one, held.get(one.client_id), len(session.info.class_names)),
+            }
+            for one in opened
+        }
+        value = {
+            "clients": clients, "all": _together(clients), "dictionary": tried.said(),
+            "table": str(table.relative_to(session.run.root)),
+        }  # fmt: skip
+        return value, [table]
+
+    value, _ = session.stage(STAGE, inputs_of(session, uploads["uploads"]), work)
+    return dict(value)
+
+
+def inputs_of(session: Session, uploads: str) -> dict[str, Any]:
+    """uploads: digest of who sent what."""
+    config, file = session.config, session.config.audit.dictionary
+    return {
+        "uploads": uploads, "encoding": dict(session.generator.encoding()), "candidates": config.audit.candidates,
+        "dictionary": None if file is None else file_digest(Path(file).expanduser()),
+        "prompt_strategy": config.prompt_strategy.model_dump(), "classes": list(session.info.class_names),
+        "domains": list(session.info.domains), "strategies": session.manager.registry.names("prompt_strategy"),
+        "partition": None if session.apart else server.partition_inputs(session),
+        "device": session.device.split(":")[0],
+    }  # fmt: skip
+
+
+def _codec(session: Session, client_id: str) -> str:
+    manifest = session.run.read_sealed(intake.upload_path(session.run, client_id).with_suffix(".json"))
+    return str((manifest or {}).get("codec", ""))
+
+
+def _true_texts(session: Session, upload: ClientUpload) -> list[str] | None:
+    """What a simulated client kept of its prompts; None where clients are elsewhere."""
+    path = session.run.path("clients", upload.client_id, "private", "prompts.jsonl")
+    if session.apart or not path.exists():
+        return None
+    found = [str(json.loads(line)["text"]) for line in path.read_text(encoding="utf-8").splitlines()]
+    return found if len(found) == len(upload) else None
+
+
+def _held(session: Session) -> dict[str, list[int]]:
+    """Client → its samples of each class; empty where clients are elsewhere."""
+    record = session.run.recorded("partition")
+    return {} if session.apart or record is None else dict(record["value"]["samples"])
+
+
+# --- what is tried --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Dictionary:
+    """texts: tried one and all. grammars: with more texts than that, searched. names: class names that texts may hold,
+    those of other datasets among them. own: how many of these are the run's. source: file, or "strategies"."""
+
+    texts: tuple[str, ...]
+    grammars: tuple[Grammar, ...]
+    names: tuple[str, ...]
+    own: int
+    source: str
+
+    def has(self, text: str) -> bool:
+        """Whether the text can be found at all."""
+        return text in self._set or any(spells(grammar, text) for grammar in self.grammars)
+
+    @cached_property
+    def _set(self) -> frozenset[str]:
+        return frozenset(self.texts)
+
+    def class_of(self, text: str) -> str | None:
+        """The longest class name that the text holds."""
+        lowered = text.casefold()
+        there = [name for name in self.names if name.casefold() in lowered]
+        return max(there, key=len) if there else None
+
+    def said(self) -> dict[str, Any]:
+        return {
+            "source": self.source, "texts": len(self.texts), "classes": self.own, "decoys": len(self.names) - self.own,
+            "searched": [prod(len(place) for place in grammar) for grammar in self.grammars],
+        }  # fmt: skip
+
+
+def dictionary(session: Session) -> Dictionary:
+    """The file's texts; or all that prompt strategies can write of the class names of this dataset and, as decoys, of
+    the bundled ones. A grammar of the run's own strategy that has too many texts is searched, of another left out.
+
+    Raises ConfigError where the file cannot be read."""
+    options, own = session.config.audit, session.info.class_names
+    if options.dictionary is not None:
+        return Dictionary(read(options.dictionary), (), own, len(own), "file")
+    names = (*own, *(name for name in _decoys(session) if name not in own))
+    texts: dict[str, None] = {}
+    searched: list[Grammar] = []
+    for strategy, mine in _strategies(session):
+        for grammar in strategy.grammar(names, session.info.domains):
+            if prod(len(place) for place in grammar) <= options.candidates:
+                texts |= dict.fromkeys(_texts(grammar))
+            elif mine:
+                searched.append([list(place) for place in grammar])
+    return Dictionary(tuple(texts), tuple(searched), names, len(own), "strategies")
+
+
+def read(file: str) -> tuple[str, ...]:
+    """A text a line, each once. Raises ConfigError."""
+    try:
+        lines = Path(file).expanduser().read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        problem = f"cannot be read: {reason}; expected a text file with a prompt a line"
+        raise ConfigError([Problem("audit.dictionary", repr(file), problem)], "the command line") from error
+    texts = tuple(dict.fromkeys(line.strip() for line in lines if line.strip()))
+    if not texts:
+        problem = "holds no text; expected a prompt a line"
+        raise ConfigError([Problem("audit.dictionary", repr(file), problem)], "the command line")
+    return texts
+
+
+def _strategies(session: Session) -> list[tuple[Any, bool]]:
+    """(strategy, whether it is the run's own) of those that can say what they may write; the run's own first."""
+    manager, chosen = session.manager, session.config.prompt_strategy
+    found = [(manager.create("prompt_strategy", chosen), True)]
+    for name in manager.registry.names("prompt_strategy"):
+        if name != chosen.name:
+            try:
+                entry = manager.registry.find("prompt_strategy", name)
+                found.append((manager.registry.create("prompt_strategy", name, dict(entry.component.defaults)), False))
+            except (FGLError, ValueError):  # one that cannot be built without options, or whose extra is not there
+                continue
+    return [(strategy, mine) for strategy, mine in found if hasattr(strategy, "grammar")]
+
+
+def _decoys(session: Session) -> list[str]:
+    """Class names of the bundled datasets."""
+    registry = session.manager.registry
+    entry = registry.find("dataset", "bundled")
+    subsets = get_args(registry.options_class(entry).model_fields["subset"].annotation)
+    infos = (registry.create("dataset", "bundled", {"subset": subset}).info() for subset in subsets)
+    return list(dict.fromkeys(name for info in infos for name in info.class_names))
+
+
+def _texts(grammar: Grammar) -> Iterable[str]:
+    found = [""]
+    for place in grammar:
+        found = [before + one for before in found for one in place]
+    return found
+
+
+def spells(grammar: Grammar, text: str) -> bool:
+    """Whether one phrase of each place, joined, is the text."""
+    reached = {0}
+    for place in grammar:
+        reached = {at + len(one) for at in reached for one in place if text.startswith(one, at)}
+    return len(text) in reached
+
+
+# --- looking up -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Found:
+    """The nearest text of each row of an upload: its cosine, float [n], and by how much the next one's is lower."""
+
+    texts: list[str]
+    cosine: list[float]
+    margin: list[float]
+
+
+def look_up(session: Session, uploads: Sequence[ClientUpload], tried: Dictionary) -> dict[str, Found]:
+    """Client → what was found. Rows that several clients have are looked up once."""
+    encoder = session.generator.encoder(session.device)
+    names = [spec.name for spec in session.generator.declare().arrays if not spec.shared]
+    rows: list[Array] = []
+    place: dict[bytes, int] = {}
+    where: dict[str, list[int]] = {}
+    for upload in uploads:
+        flat = _flat({name: np.asarray(upload.arrays[name]) for name in names if name in upload.arrays})
+        for row in flat:
+            key = row.tobytes()
+            if key not in place:
+                place[key] = len(rows)
+                rows.append(row)
+            where.setdefault(upload.client_id, []).append(place[key])
+    search = Search(encoder, np.stack(rows), names)
+    with session.progress.track("look embeddings up", len(tried.texts), "texts") as task:
+        for start in range(0, len(tried.texts), _BLOCK):
+            block = tried.texts[start : start + _BLOCK]
+            search.all(block)
+            task.advance(len(block))
+    for grammar in tried.grammars:
+        with session.progress.track("search phrases", 0, "texts") as task:
+            search.climb(grammar, task.advance)
+    best, cosine, margin = search.result()
+    return {
+        name: Found([best[one] for one in rows], [cosine[one] for one in rows], [margin[one] for one in rows])
+        for name, rows in where.items()
+    }
+
+
+def _flat(arrays: Mapping[str, Array]) -> Floats:
+    """Arrays [n, …] side by side: float32 [n, d]."""
+    return np.concatenate([array.reshape(len(array), -1).astype(np.float32) for array in arrays.values()], axis=1)
+
+
+@dataclass
+class Search:
+    """Nearest texts by cosine of what is left of embeddings, the empty text's taken off: all texts share most of one.
+
+    rows: float32 [u, d]. names: arrays that `encoder` gives and that make a row."""
+
+    encoder: Encoder
+    rows: Floats
+    names: Sequence[str]
+    best: list[str] = field(init=False)
+    cosine: NDArray[np.float64] = field(init=False)
+    second: NDArray[np.float64] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._empty = self._encode([""])
+        self.rows = _unit(self.rows - self._empty)
+        self.best = [""] * len(self.rows)
+        self.cosine, self.second = np.full(len(self.rows), -2.0), np.full(len(self.rows), -2.0)
+
+    def all(self, texts: Sequence[str]) -> None:
+        """Try each text on each row."""
+        for text, scores in zip(texts, self._scores(texts), strict=True):
+            self._take(text, np.arange(len(self.rows)), scores)
+
+    def climb(self, grammar: Grammar, advance: Any) -> None:
+        """Search a grammar for each row: place after place the phrase whose text is nearest, the others as they are,
+        until no place changes (coordinate ascent). It may end beside the nearest text."""
+        chosen = np.zeros((len(self.rows), len(grammar)), dtype=np.int64)
+        places = [place for place, phrases in enumerate(grammar) if len(phrases) > 1]
+        seen: dict[tuple[int, int], bytes] = {}
+        for _ in range(_PASSES):
+            before = chosen.copy()
+            for place in places:
+                wanted: dict[str, list[tuple[int, int]]] = {}
+                for row in range(len(self.rows)):
+                    others = np.delete(chosen[row], place).tobytes()
+                    if seen.get((row, place)) == others:
+                        continue
+                    seen[row, place] = others
+                    for number in range(len(grammar[place])):
+                        picks = [int(one) for one in chosen[row]]
+                        picks[place] = number
+                        text = "".join(phrases[pick] for phrases, pick in zip(grammar, picks, strict=True))
+                        wanted.setdefault(text, []).append((row, number))
+                self._step(wanted, chosen, place, advance)
+            if (chosen == before).all():
+                return
+
+    def _step(
+        self, wanted: Mapping[str, Sequence[tuple[int, int]]], chosen: NDArray[np.int64], place: int, advance: Any
+    ) -> None:
+        """Set `place` of each row that was asked for to the phrase whose text is nearest."""
+        highest: dict[int, tuple[float, int]] = {}
+        texts = list(wanted)
+        for start in range(0, len(texts), _BLOCK):
+            block = texts[start : start + _BLOCK]
+            for text, scores in zip(block, self._scores(block), strict=True):
+                asked = np.array([row for row, _ in wanted[text]])
+                self._take(text, asked, scores[asked])
+                for row, number in wanted[text]:
+                    if row not in highest or scores[row] > highest[row][0]:
+                        highest[row] = (float(scores[row]), number)
+            advance(len(block))
+        for row, (_, number) in highest.items():
+            chosen[row, place] = number
+
+    def result(self) -> tuple[list[str], list[float], list[float]]:
+        """(nearest text, its cosine, margin to the next) of each row; no margin, 0, where there was one text alone."""
+        margin = np.where(self.second < -1.5, 0.0, self.cosine - self.second)
+        return self.best, self.cosine.tolist(), margin.tolist()
+
+    def _take(self, text: str, rows: NDArray[np.int64], scores: Array) -> None:
+        for row in rows[scores > self.second[rows]].tolist():
+            score = float(scores[np.searchsorted(rows, row)])
+            if text == self.best[row]:
+                continue
+            if score > self.cosine[row]:
+                self.second[row], self.cosine[row], self.best[row] = self.cosine[row], score, text
+            else:
+                self.second[row] = score
+
+    def _scores(self, texts: Sequence[str]) -> NDArray[np.float64]:
+        """Cosines [t, u]."""
+        return np.asarray(_unit(self._encode(texts) - self._empty) @ self.rows.T, dtype=np.float64)
+
+    def _encode(self, texts: Sequence[str]) -> Floats:
+        arrays, _ = client.encode_once_warned(self.encoder, [Prompt(0, text) for text in texts])
+        return _flat({name: np.asarray(arrays[name]) for name in self.names if name in arrays})
+
+
+def _unit(rows: Floats) -> Floats:
+    length = np.linalg.norm(rows, axis=1, keepdims=True)
+    return np.asarray(rows / np.maximum(length, np.finfo(np.float32).tiny), dtype=np.float32)
+
+
+# --- figures --------------------------------------------------------------------------------------------------------
+
+
+def _inverted(
+    session: Session, upload: ClientUpload, texts: Sequence[str] | None, found: Found | None, tried: Dictionary
+) -> dict[str, Any]:
+    """recovered: rows whose text was found to the letter, among all rows. findable: rows whose text was among those
+    that could be. classes: rows whose class the found text names, by the class ids that the upload has beside. found: how
+    many texts that the client has were found. None of what is not known."""
+    count = len(upload)
+    base: dict[str, Any] = {"rows": count, "texts": None if texts is None else len(set(texts))}
+    if found is None:  # nothing to invert: the prompts are what was sent
+        everything = wilson(count, count)
+        return {**base, "recovered": everything, "classes": everything, "findable": count, "found": base["texts"],
+                "cosine": None, "margin": None}  # fmt: skip
+    names = session.info.class_names
+    told = sum(
+        tried.class_of(text) == names[class_id]
+        for text, class_id in zip(found.texts, upload.class_id.tolist(), strict=True)
+    )
+    figures = {
+        **base, "classes": wilson(told, count), "recovered": None, "findable": None, "found": None,
+        "cosine": round(float(np.median(found.cosine)), 6), "margin": round(float(np.median(found.margin)), 6),
+    }  # fmt: skip
+    if texts is not None:
+        right = [own for own, other in zip(texts, found.texts, strict=True) if own == other]
+        known = {text: tried.has(text) for text in set(texts)}
+        figures |= {
+            "recovered": wilson(len(right), count), "findable": sum(known[text] for text in texts),
+            "found": len(set(right)),
+        }  # fmt: skip
+    return figures
+
+
+def histogram(upload: ClientUpload, held: Sequence[int] | None, classes: int) -> dict[str, Any]:
+    """What class ids and weights say beside what the client holds, samples a class; None of what is not known.
+
+    named: classes that have a row. distance: total variation between the two distributions over classes, 0 to 1. exact:
+    whether the counts themselves are sent. alone: rows that stand for one sample, each of which describes that one."""
+    sent = np.bincount(upload.class_id, upload.weight, minlength=classes)
+    found: dict[str, Any] = {
+        "sent": sent.round(6).tolist(), "named": int((sent > 0).sum()), "held": None, "distance": None, "exact": None,
+        "alone": int((upload.weight <= 1 + 1e-9).sum()),
+    }  # fmt: skip
+    if held is not None:
+        true = np.asarray(held, dtype=np.float64)
+        both = sent / sent.sum(), true / max(1.0, true.sum())
+        found |= {
+            "held": [int(one) for one in true], "distance": round(float(np.abs(both[0] - both[1]).sum() / 2), 6),
+            "exact": bool(np.abs(sent - true).max() < 1e-6 * max(1.0, true.max())),
+        }  # fmt: skip
+    return found
+
+
+def _together(clients: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Over all clients; None of what is not known of one of them."""
+
+    def summed(name: str) -> dict[str, Any] | None:
+        each = [one[name] for one in clients.values()]
+        if any(one is None for one in each):
+            return None
+        return wilson(sum(one["count"] for one in each), sum(one["total"] for one in each))
+
+    findable = [one["findable"] for one in clients.values()]
+    return {
+        "rows": sum(one["rows"] for one in clients.values()), "recovered": summed("recovered"),
+        "classes": summed("classes"), "findable": None if None in findable else sum(findable),
+        "alone": sum(one["histogram"]["alone"] for one in clients.values()),
+    }  # fmt: skip
+
+
+def _table(
+    uploads: Sequence[ClientUpload], texts: Mapping[str, Sequence[str] | None], found: Mapping[str, Found]
+) -> bytes:
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(("client", "row", "weight", "text", "found", "cosine", "margin"))
+    for one in uploads:
+        own, other = texts[one.client_id], found.get(one.client_id)
+        for row, weight in enumerate(one.weight.tolist()):
+            true = "" if own is None else own[row]
+            guess = (true, "", "") if other is None else (
+                other.texts[row], f"{other.cosine[row]:.6f}", f"{other.margin[row]:.6f}"
+            )  # fmt: skip
+            writer.writerow((one.client_id, row, f"{weight:g}", true, *guess))
+    return out.getvalue().encode()
