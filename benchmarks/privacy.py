@@ -29,7 +29,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True, help="where the runs go, and are gone on with")
     parser.add_argument("--dataset", default="eurosat", choices=["eurosat", "fashion_mnist"])
-    parser.add_argument("--per-class", type=int, default=120, help="training images of each class, all clients together")
+    parser.add_argument("--per-class", type=int, default=120, help="training images of each class, over all clients")
     parser.add_argument("--images-per-class", type=int, default=40)
     parser.add_argument("--shadows", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=10)

@@ -117,9 +117,9 @@ def memorisation_notes(found: Mapping[str, Any]) -> list[str]:
     counts = found["counts"]
     lines = [
         space_line(found["space"]),
-        f"{counts['compared']:,} of {counts['synthetic']:,} synthetic images and {counts['test']:,} of the test split, "
-        f"as many of each class, against {counts['real']:,} real images: {found['real_is']} ({found['real']}). Intervals "
-        "are Wilson's, and take the quantile of the test images as known.",
+        f"{counts['compared']:,} of {counts['synthetic']:,} synthetic images and {counts['test']:,} of the test "
+        f"split, as many of each class, against {counts['real']:,} real images: {found['real_is']} ({found['real']}). "
+        "Intervals are Wilson's, and take the quantile of the test images as known.",
     ]
     shows = "shows images that clients hold: a picture of a simulation, and not to be passed on"
     what = f"It {shows}." if found["real"] == "train" else "Its real images are public."
@@ -169,7 +169,8 @@ def upload_notes(found: Mapping[str, Any]) -> list[str]:
             sizes = ", ".join(f"{size:,}" for size in tried["searched"])
             what += f"; of the run's own strategy, with {sizes} texts, a search phrase by phrase"
     lines = [
-        f"Each row is taken for the text whose embedding is nearest by cosine, the empty text's taken off. Tried: {what}."
+        f"Each row is taken for the text whose embedding is nearest by cosine, the empty text's taken off. Tried: "
+        f"{what}."
         ' "Could be": rows whose text was among these. Margin: by how much the second nearest is further, median. '
         "Intervals are Wilson's, over rows. No model was trained to invert: what is found is a lower bound.",
     ]

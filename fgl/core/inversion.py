@@ -41,6 +41,12 @@ if TYPE_CHECKING:
 STAGE = "audit:uploads"
 _BLOCK = 256  # texts that are encoded and compared at once
 _PASSES = 6  # over all places of a grammar; most rows settle in two
+_DRAWN, _STARTS = 4096, 3
+# What a codec rounds off takes less from a cosine; another text takes more.
+_SETTLED = 0.9995
+# Texts that an encoder cuts to the same are equal but for rounding: the first of them counts.
+_EQUAL = 1e-6
+_TOGETHER = "encode_batch_size"
 
 
 def measure(session: Session) -> dict[str, Any]:
@@ -231,7 +237,7 @@ class Found:
 
 def look_up(session: Session, uploads: Sequence[ClientUpload], tried: Dictionary) -> dict[str, Found]:
     """Client → what was found. Rows that several clients have are looked up once."""
-    encoder = session.generator.encoder(session.device)
+    encoder = _encoder(session)
     names = [spec.name for spec in session.generator.declare().arrays if not spec.shared]
     rows: list[Array] = []
     place: dict[bytes, int] = {}
@@ -252,12 +258,23 @@ def look_up(session: Session, uploads: Sequence[ClientUpload], tried: Dictionary
             task.advance(len(block))
     for grammar in tried.grammars:
         with session.progress.track("search phrases", 0, "texts") as task:
-            search.climb(grammar, task.advance)
+            search.climb(grammar, np.random.default_rng([session.config.seed, 6]), task.advance)
     best, cosine, margin = search.result()
     return {
         name: Found([best[one] for one in rows], [cosine[one] for one in rows], [margin[one] for one in rows])
         for name, rows in where.items()
     }
+
+
+def _encoder(session: Session) -> Encoder:
+    """The generator's text encoder, many texts at a time where it has such an option: rounding makes other rows of
+    texts, but nothing to a nearest neighbour."""
+    chosen = session.config.generator
+    if _TOGETHER not in chosen.options:
+        return session.generator.encoder(session.device)
+    generator = session.manager.registry.create("generator", chosen.name, {**chosen.options, _TOGETHER: _BLOCK})
+    found: Encoder = generator.encoder(session.device)
+    return found
 
 
 def _flat(arrays: Mapping[str, Array]) -> Floats:
@@ -289,47 +306,63 @@ class Search:
         for text, scores in zip(texts, self._scores(texts), strict=True):
             self._take(text, np.arange(len(self.rows)), scores)
 
-    def climb(self, grammar: Grammar, advance: Any) -> None:
-        """Search a grammar for each row: place after place the phrase whose text is nearest, the others as they are,
-        until no place changes (coordinate ascent). It may end beside the nearest text."""
-        chosen = np.zeros((len(self.rows), len(grammar)), dtype=np.int64)
-        places = [place for place, phrases in enumerate(grammar) if len(phrases) > 1]
+    def climb(self, grammar: Grammar, random: np.random.Generator, advance: Any) -> None:
+        """Search a grammar for each row that no text so far is all but equal to. Of texts by lot, the same for all,
+        those that are nearest to a row are where its search starts: place after place it takes the phrase whose text is
+        nearest, the others as they are, until no place changes (coordinate ascent). It may still end beside the nearest
+        text."""
+        drawn = random.integers([len(phrases) for phrases in grammar], size=(_DRAWN, len(grammar)))
+        scores = np.empty((_DRAWN, len(self.rows)))
+        for first in range(0, _DRAWN, _BLOCK):
+            picks = drawn[first : first + _BLOCK].tolist()
+            texts = ["".join(each[pick] for each, pick in zip(grammar, row, strict=True)) for row in picks]
+            scores[first : first + _BLOCK] = self._scores(texts)
+            for text, each in zip(texts, scores[first : first + _BLOCK], strict=True):
+                self._take(text, np.arange(len(self.rows)), each)
+            advance(len(texts))
+        nearest = np.argsort(-scores, axis=0, kind="stable")
+        for start in range(_STARTS):
+            left = np.flatnonzero(self.cosine < _SETTLED)
+            self._ascend(grammar, left, drawn[nearest[start, left]], advance)
+
+    def _ascend(self, grammar: Grammar, rows: NDArray[np.int64], chosen: NDArray[np.int64], advance: Any) -> None:
+        """rows: int64 [r], rising. chosen: int64 [r, places], where to start; is changed."""
         seen: dict[tuple[int, int], bytes] = {}
         for _ in range(_PASSES):
             before = chosen.copy()
-            for place in places:
+            for place, phrases in enumerate(grammar):
                 wanted: dict[str, list[tuple[int, int]]] = {}
-                for row in range(len(self.rows)):
-                    others = np.delete(chosen[row], place).tobytes()
-                    if seen.get((row, place)) == others:
+                for at in range(len(rows)) if len(phrases) > 1 else ():
+                    others = np.delete(chosen[at], place).tobytes()
+                    if seen.get((at, place)) == others:  # nothing has changed since
                         continue
-                    seen[row, place] = others
-                    for number in range(len(grammar[place])):
-                        picks = [int(one) for one in chosen[row]]
-                        picks[place] = number
-                        text = "".join(phrases[pick] for phrases, pick in zip(grammar, picks, strict=True))
-                        wanted.setdefault(text, []).append((row, number))
-                self._step(wanted, chosen, place, advance)
+                    seen[at, place] = others
+                    words = [each[pick] for each, pick in zip(grammar, chosen[at].tolist(), strict=True)]
+                    for number, phrase in enumerate(phrases):
+                        text = "".join([*words[:place], phrase, *words[place + 1 :]])
+                        wanted.setdefault(text, []).append((at, number))
+                self._step(wanted, rows, chosen[:, place], advance)
             if (chosen == before).all():
                 return
 
     def _step(
-        self, wanted: Mapping[str, Sequence[tuple[int, int]]], chosen: NDArray[np.int64], place: int, advance: Any
-    ) -> None:
-        """Set `place` of each row that was asked for to the phrase whose text is nearest."""
-        highest: dict[int, tuple[float, int]] = {}
+        self, wanted: Mapping[str, Sequence[tuple[int, int]]], rows: NDArray[np.int64], chosen: NDArray[np.int64],
+        advance: Any,
+    ) -> None:  # fmt: skip
+        """Set what is chosen for each row that was asked for to the phrase whose text is nearest. wanted: text →
+        (position in `rows`, phrase) for which it is the text."""
+        highest: dict[int, float] = {}
         texts = list(wanted)
         for start in range(0, len(texts), _BLOCK):
             block = texts[start : start + _BLOCK]
             for text, scores in zip(block, self._scores(block), strict=True):
-                asked = np.array([row for row, _ in wanted[text]])
+                asked = rows[[at for at, _ in wanted[text]]]
                 self._take(text, asked, scores[asked])
-                for row, number in wanted[text]:
-                    if row not in highest or scores[row] > highest[row][0]:
-                        highest[row] = (float(scores[row]), number)
+                for at, number in wanted[text]:
+                    score = float(scores[rows[at]])
+                    if score > highest.get(at, -2.0):
+                        highest[at], chosen[at] = score, number
             advance(len(block))
-        for row, (_, number) in highest.items():
-            chosen[row, place] = number
 
     def result(self) -> tuple[list[str], list[float], list[float]]:
         """(nearest text, its cosine, margin to the next) of each row; no margin, 0, where there was one text alone."""
@@ -341,7 +374,7 @@ class Search:
             score = float(scores[np.searchsorted(rows, row)])
             if text == self.best[row]:
                 continue
-            if score > self.cosine[row]:
+            if score > self.cosine[row] + _EQUAL:
                 self.second[row], self.cosine[row], self.best[row] = self.cosine[row], score, text
             else:
                 self.second[row] = score
@@ -367,8 +400,8 @@ def _inverted(
     session: Session, upload: ClientUpload, texts: Sequence[str] | None, found: Found | None, tried: Dictionary
 ) -> dict[str, Any]:
     """recovered: rows whose text was found to the letter, among all rows. findable: rows whose text was among those
-    that could be. classes: rows whose class the found text names, by the class ids that the upload has beside. found: how
-    many texts that the client has were found. None of what is not known."""
+    that could be. classes: rows whose class the found text names, by the class ids that the upload has beside. found:
+    how many texts that the client has were found. None of what is not known."""
     count = len(upload)
     base: dict[str, Any] = {"rows": count, "texts": None if texts is None else len(set(texts))}
     if found is None:  # nothing to invert: the prompts are what was sent
