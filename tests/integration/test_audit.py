@@ -1,4 +1,4 @@
-"""What an audit measures, on real classes at small sizes: leaks that are there are found, and those that are not, not."""
+"""What an audit measures, on real classes at small sizes: it finds the leaks that are there, and no others."""
 
 from __future__ import annotations
 
@@ -114,8 +114,8 @@ def test_an_audit_of_all_parts_is_in_its_folder_and_in_the_report(
     assert not list(out.glob("audit/shadows/*/clients"))
     assert not list(out.glob("audit/shadows/*/server"))
     text = (out / "report.md").read_text()
-    for said in ("### Membership inference", "### Memorisation", "### What the uploads say", "4 shadows ask for 1 distinct",
-                 "pairs-with-client-images.png", "not to be passed on"):  # fmt: skip
+    for said in ("### Membership inference", "### Memorisation", "### What the uploads say",
+                 "4 shadows ask for 1 distinct", "pairs-with-client-images.png", "not to be passed on"):  # fmt: skip
         assert said in text, said
     assert "### Membership inference" in text
     assert "## Membership inference" in (out / "audit" / "audit.md").read_text()
