@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = 1
 _COLUMNS, _ROWS = 10, 3
 # Stages that measure: a run is not slower for what was asked of it beside.
-_BESIDE = ("control:", "features:", "quality:", "evaluate:clients", "audit:")
+_BESIDE = ("control:", "features:", "quality:", "evaluate:clients")
 _READ, _INVERTED = "texts are read by the server", "embeddings can be inverted to text"
 
 
