@@ -75,7 +75,8 @@ def membership_notes(found: Mapping[str, Any]) -> list[str]:
         "target, and the others but its counterpart of the other half are what the attacker has. Queries: each image"
         f"{' and its mirror image' if found['flip'] else ''}. Figures are means over targets with a 95 % interval by "
         "Student's t; targets share the models that they are attacked with. Between two thresholds, one is drawn by "
-        "lot. Chance: TPR = FPR, AUC and balanced accuracy 0.5.",
+        "lot, and of those with as many false positives the best one counts: by chance, n non-members give a TPR of "
+        "(FPR · n + 1) / (n + 1), and an AUC and balanced accuracy of 0.5.",
         "LiRA (Carlini et al. 2022, online) fits normal distributions of each image's log-odds with and without it, "
         "with "
         + ("a variance of its own." if found["own_variance"] else "one variance for all images, pooled within images.")

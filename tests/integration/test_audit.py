@@ -146,6 +146,7 @@ def noise(tmp_path: Path) -> Path:
     return root
 
 
+@pytest.mark.slow
 def test_a_classifier_that_learns_by_heart_is_found_out_and_one_that_saw_no_member_is_not(
     settings: Settings, noise: Path, tmp_path: Path
 ) -> None:

@@ -118,6 +118,13 @@ def test_a_model_that_leaks_nothing_is_at_chance_however_few_the_shadow_models(s
         assert figures["tpr"]["0.1"]["mean"] == pytest.approx(0.1, abs=0.006)
 
 
+def test_chance_at_a_false_positive_rate_is_a_little_above_it_where_non_members_are_few() -> None:
+    draw = np.random.default_rng(0)
+    members = np.arange(240) < 180
+    found = [lira.rate_at(lira.curve(draw.standard_normal(240), members), [0.0, 0.1]) for _ in range(4000)]
+    assert np.mean(found, axis=0) == pytest.approx([1 / 61, 7 / 61], abs=0.002)
+
+
 def test_with_the_targets_counterpart_a_model_that_leaks_nothing_would_come_out_below_chance() -> None:
     """Why both of a pair are left out (docs/privacy.md has the figure)."""
     odds, members = drawn(4, 20_000, 0.0)
