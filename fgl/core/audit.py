@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fgl.core import audit_sections, inversion, lira, memorisation, quality, report, shadows, status
+from fgl.core import audit_sections, inversion, lira, lookup, memorisation, quality, report, shadows, status
 from fgl.core.config import EvaluationOptions
 from fgl.core.errors import ConfigError, DataError, Problem, StoreError
 from fgl.core.intervals import student
@@ -46,7 +46,7 @@ def parts(session: Session) -> tuple[list[str], dict[str, str]]:
     if "memorisation" in wanted:
         quality.check(_measuring(session, quality_too=True))
     if "uploads" in wanted and session.config.audit.dictionary is not None:
-        inversion.read(session.config.audit.dictionary)
+        lookup.read(session.config.audit.dictionary)
     return wanted, {name: reason for name, reason in why.items() if asked is None}
 
 

@@ -19,7 +19,7 @@ import pytest
 from PIL import Image
 
 import fgl
-from fgl.core import audit, intake, inversion, lira, memorisation, quality, shadows
+from fgl.core import audit, intake, inversion, lira, lookup, memorisation, quality, shadows
 from fgl.core.errors import ConfigError, StoreError
 from fgl.core.manager import Manager
 from fgl.core.opening import load_config, open_session, saved_config
@@ -347,14 +347,14 @@ def test_a_grammar_that_is_too_large_to_try_is_searched() -> None:
     grammar = [words, [" and "], words, [", "], ["small", "large", "round", "flat"], [" "], ["house", "river", "field"]]
     secret = ["red and blue, flat river", "white and white, small house", "orange and brown, large field"]
     rows = Letters().encode([fgl_prompt(text) for text in secret])[0]["prompt_embeds"].reshape(3, -1)
-    search = inversion.Search(Letters(), rows, ["prompt_embeds"])
+    search = lookup.Search(Letters(), rows, ["prompt_embeds"])
     search.climb(grammar, np.random.default_rng(0), lambda count: None)
     found, cosine, margin = search.result()
     assert found == secret
     assert cosine == pytest.approx([1, 1, 1], abs=1e-5)
     assert all(one > 1e-3 for one in margin)
-    assert inversion.spells(grammar, secret[0])
-    assert not inversion.spells(grammar, "red and blue, flat")
+    assert lookup.spells(grammar, secret[0])
+    assert not lookup.spells(grammar, "red and blue, flat")
 
 
 def fgl_prompt(text: str) -> Any:
