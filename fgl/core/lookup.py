@@ -255,7 +255,9 @@ class Search:
             before = chosen.copy()
             for place, phrases in enumerate(grammar):
                 wanted: dict[str, list[tuple[int, int]]] = {}
-                for at in range(len(rows)) if len(phrases) > 1 else ():
+                for at, row in enumerate(rows.tolist()) if len(phrases) > 1 else ():
+                    if self.cosine[row] >= _SETTLED:
+                        continue
                     others = np.delete(chosen[at], place).tobytes()
                     if seen.get((at, place)) == others:  # nothing has changed since
                         continue
