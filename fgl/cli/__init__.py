@@ -8,13 +8,13 @@ from typing import Annotated
 
 import typer
 
-from fgl.cli import apart, compare, datasets, models, partition, plugins, presets, quality, run
+from fgl.cli import apart, audit, compare, datasets, models, partition, plugins, presets, quality, run
 from fgl.cli.common import console
 from fgl.core.errors import FGLError
 from fgl.core.manager import Manager
 
-_OWN_COMMANDS = ("run", "digest", "stages", "quality", "probe", "config", "plugins", "models", "presets", "datasets",
-                 "partition", "compare", "sweep", "client", "server")  # fmt: skip
+_OWN_COMMANDS = ("run", "digest", "stages", "quality", "probe", "audit", "config", "plugins", "models", "presets",
+                 "datasets", "partition", "compare", "sweep", "client", "server")  # fmt: skip
 
 
 def build(manager: Manager) -> typer.Typer:
@@ -35,6 +35,7 @@ def build(manager: Manager) -> typer.Typer:
     app.command("sweep")(compare.sweep_command)
     app.command("quality")(quality.quality_command)
     app.command("probe")(quality.probe_command)
+    app.command("audit")(audit.audit_command)
     groups: tuple[tuple[str, str, dict[str, Callable[..., None]]], ...] = (
         ("config", "Look at configurations.", {"show": run.config_show}),
         ("plugins", "Look at plugins.", {"list": plugins.plugins_list, "show": plugins.plugins_show}),

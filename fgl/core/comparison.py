@@ -6,7 +6,6 @@ one with more rounds goes on from what is there.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ import numpy as np
 from fgl.core import controls, orchestrator, rounds, server, training
 from fgl.core.config import RoundsOptions, RunConfig
 from fgl.core.errors import ConfigError, Problem
+from fgl.core.intervals import student
 from fgl.core.opening import open_session, save_config
 from fgl.core.registry import suggestion
 from fgl.core.store import RunDir
@@ -185,8 +185,8 @@ def summarise(methods: Sequence[Method], seeds: Mapping[int, Mapping[str, Any]])
     """One row a method, over seeds. seeds: seed → what `run_seed` returned.
 
     top1, best: mean and standard deviation (of a sample, n - 1) of the result, and of the best tested round, which no
-    method may select by. difference: to fgl, paired by seed, see `paired`; None without fgl. reached: for each seed the
-    first tested round with at least fgl's accuracy, None where there is none."""
+    method may select by. difference: to fgl, paired by seed, see `student`; None without fgl. reached: for each seed
+    the first tested round with at least fgl's accuracy, None where there is none."""
     rows = []
     for method in methods:
         each = [seeds[seed][method.name] for seed in seeds]
@@ -200,7 +200,7 @@ def summarise(methods: Sequence[Method], seeds: Mapping[int, Mapping[str, Any]])
             "seconds": round(float(np.mean([one["seconds"] for one in each])), 1), "difference": None, "reached": None,
         }  # fmt: skip
         if all(value is not None for value in reference) and method.name != "fgl":
-            row["difference"] = paired([a - b for a, b in zip(top1, reference, strict=True)])
+            row["difference"] = student([a - b for a, b in zip(top1, reference, strict=True)])
             if method.name == method.algorithm:  # the others start from what is to be reached
                 row["reached"] = [
                     next((point[0] for point in one["curve"] if point[1] >= wanted), None)
@@ -208,17 +208,6 @@ def summarise(methods: Sequence[Method], seeds: Mapping[int, Mapping[str, Any]])
                 ]
         rows.append(row)
     return rows
-
-
-def paired(differences: Sequence[float]) -> dict[str, float | None]:
-    """mean, and low and high of its 95 % confidence interval over seeds; no interval from a single one."""
-    mean = float(np.mean(differences))
-    if len(differences) < 2:
-        return {"mean": mean, "low": None, "high": None}
-    from scipy.stats import t
-
-    half = float(t.ppf(0.975, len(differences) - 1)) * float(np.std(differences, ddof=1)) / math.sqrt(len(differences))
-    return {"mean": mean, "low": mean - half, "high": mean + half}
 
 
 def _spread(values: Sequence[float]) -> dict[str, float]:

@@ -135,6 +135,42 @@ class EvaluationOptions(Options):
     )
 
 
+class AuditOptions(Options):
+    """What `fgl audit` measures; `fgl run` does none of it."""
+
+    parts: list[Literal["membership", "memorisation", "uploads"]] | None = Field(
+        None, min_length=1, description="which parts; null: all that the run allows"
+    )
+    methods: list[str] = Field(
+        ["fgl", "fedavg", "centralized"],
+        min_length=1,
+        description="whose classifiers are attacked: fgl, centralized, or a federated algorithm",
+    )
+    shadows: int = Field(
+        16, ge=4, le=1024, multiple_of=2, description="shadow models of each method, in pairs of complementary halves"
+    )
+    rounds: int = Field(20, ge=1, le=100_000, description="rounds of the federated algorithms that are attacked")
+    flip: bool = Field(True, description="query models with each image and its mirror image, not with the image alone")
+    closest: int = Field(16, ge=1, le=500, description="pairs of synthetic and nearest real image that are shown")
+    dictionary: str | None = Field(
+        None,
+        description="file with a prompt a line to look embeddings up in, instead of texts that strategies can write",
+    )
+    candidates: int = Field(
+        20_000,
+        ge=1,
+        description="most texts of a prompt strategy that are tried one and all; where it can write more, they are "
+        "searched phrase by phrase",
+    )
+
+    @field_validator("methods", "parts")
+    @classmethod
+    def _once(cls, names: list[str] | None) -> list[str] | None:
+        if names is not None and len(set(names)) < len(names):
+            raise ValueError("expected each name once")
+        return names
+
+
 class RunConfig(BaseModel):
     """Everything that determines a run. The same for YAML, flags and `fgl.run`."""
 
@@ -152,6 +188,7 @@ class RunConfig(BaseModel):
     rounds: RoundsOptions
     features: Selected
     evaluation: EvaluationOptions
+    audit: AuditOptions
     algorithm: Selected
     federation: Selected
     executor: Selected
@@ -203,6 +240,7 @@ DEFAULTS: dict[str, Any] = {
     "rounds": {},
     "features": {"name": "trained"},
     "evaluation": {},
+    "audit": {},
     "algorithm": {"name": "fedavg"},
     "federation": {"name": "local"},
     "executor": {"name": "local"},
@@ -214,10 +252,11 @@ PROMPTS_CONTROL = "prompts:"
 _DATASETS = ("bundled", "hf", "npz", "parquet", "imagefolder")  # have a short form of their own, see `expand`
 _ORDER = (
     "dataset", "partition", "prompt_strategy", "upload", "aggregator", "generator", "synthesis", "classifier",
-    "rounds", "features", "evaluation", "algorithm", "federation", "executor",
+    "rounds", "features", "evaluation", "audit", "algorithm", "federation", "executor",
 )  # fmt: skip
 _PLAIN: dict[str, type[Options]] = {
     "upload": UploadOptions, "synthesis": SynthesisOptions, "rounds": RoundsOptions, "evaluation": EvaluationOptions,
+    "audit": AuditOptions,
 }  # fmt: skip
 
 
@@ -483,6 +522,7 @@ _BOUNDS = {
     "greater_than": "more than {gt}",
     "less_than_equal": "{le} or less",
     "less_than": "less than {lt}",
+    "multiple_of": "a multiple of {multiple_of}",
     "string_too_short": "text of at least {min_length} in length",
     "string_too_long": "text of at most {max_length} characters",
     "string_pattern_mismatch": "text of the form {pattern}",

@@ -58,7 +58,11 @@ class PromptStrategy(Protocol):
     """Turns a client's images into prompts. Runs at the client: it may look at the images.
 
     One that has a method `check(info: DatasetInfo) -> None` too is asked by it before a run begins. It raises FGLError
-    where its options cannot work with the dataset's classes and domains; it opens no image and loads no weights."""
+    where its options cannot work with the dataset's classes and domains; it opens no image and loads no weights.
+
+    One that has a method `grammar(class_names: Sequence[str], domains: Sequence[str]) -> Sequence[Grammar]` lets
+    `fgl audit` look its embeddings up: each grammar has for each place of a text the phrases that can stand there
+    (`Grammar` is Sequence[Sequence[str]]); a text is one phrase of each place, joined. It knows no client's data."""
 
     def prompts(self, context: ClientContext) -> list[Prompt]:
         """At least one prompt for each class that the client holds."""

@@ -41,7 +41,8 @@ def inputs_of(session: Session, name: str, partition_digest: str, train_digest: 
     out = intake.forgotten(session.run)
     if name in SPLITS:
         own: dict[str, Any] = {"split": SPLITS[name]}
-        if name == "pooled" and out:
+        # where clients hold all of the split, as they mostly do, it does not matter who holds what
+        if name == "pooled" and (out or _in_part(session)):
             own |= {"partition": partition_digest, "forgotten": out}
     elif name == "class-list":
         options = config.prompt_strategy.options if config.prompt_strategy.name == "class-name" else {}
@@ -70,15 +71,26 @@ def real(session: Session, name: str, divided: Mapping[str, list[int]], partitio
 
     def work(digest: str) -> tuple[Any, list[Path]]:
         data = session.pixels(split)
-        if name == "pooled" and intake.forgotten(session.run):
-            rows = sorted(row for held in divided.values() for row in held)
-            data = LabelledPixels(data.pixels[rows], data.labels[rows])
+        if name == "pooled":
+            data = pooled(session, divided)
         kept = session.run.checkpoints(stage_of(name), digest)
         model = session.classifier.fit(data, None, training.context(session, f"train on {name} data", kept))
         score = training.score(session, model, "last")
         return entry(name, score, images=len(data), note=f"{len(data):,} real images: the {split} split"), []
 
     return _stage(session, name, inputs_of(session, name, partition_digest, ""), work)
+
+
+def pooled(session: Session, divided: Mapping[str, Sequence[int]]) -> LabelledPixels:
+    """The training images that clients hold, in the order of the split. divided: client → its samples."""
+    data = session.pixels("train")
+    rows = sorted(row for held in divided.values() for row in held)
+    return data if len(rows) == len(data) else LabelledPixels(data.pixels[rows], data.labels[rows])
+
+
+def _in_part(session: Session) -> bool:
+    """Whether there may be training samples that no client holds."""
+    return len(server.held(session)) < len(session.split("train"))
 
 
 def federated(

@@ -413,6 +413,7 @@ def forget(session: Session, clients: Sequence[str], client_id: str) -> None:
         run = RunDir(folder)
         run.write_sealed(run.path("server", "forgotten.json"), {"clients": sorted({*out, client_id})})
         drop(run, [client_id])
+        drop_audit(run)
         # A stage's record is replaced when the stage runs again; this one names the client and what it held.
         run.forget_stage("clients")
 
@@ -429,6 +430,7 @@ def clear(run: RunDir) -> None:
             "sheets",
             "checkpoints",
             "quality",
+            "audit",
         ):
             shutil.rmtree(folder / name, ignore_errors=True)
         files = [folder / name for name in ("server/plan.parquet", "report.json", "report.md")]
@@ -436,6 +438,13 @@ def clear(run: RunDir) -> None:
             if path.name != "partition.json":
                 path.unlink(missing_ok=True)
     shutil.rmtree(run.path("controls", "class-list"), ignore_errors=True)
+
+
+def drop_audit(run: RunDir) -> None:
+    """Remove what an audit has found and kept: it shows images and prompts of clients, and names them."""
+    shutil.rmtree(run.path("audit"), ignore_errors=True)
+    for path in run.path("stages").glob("audit-*.json"):
+        path.unlink()
 
 
 def drop(run: RunDir, clients: Iterable[str]) -> None:

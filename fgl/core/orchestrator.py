@@ -87,7 +87,7 @@ def execute(session: Session) -> dict[str, Any]:
                       "validation": trained["validation_images"], "conditionings": planned.value["conditionings"],
                       "reused": synthetic["images_reused"], "redrawn": synthetic["images_redrawn"],
                       "notes": synthetic["notes"], "missing_classes": planned.value["missing_classes"]},
-        "at_clients": tested, "quality": measured,
+        "at_clients": tested, "quality": measured, "audit": report.kept_audit(session, report.audited(session)),
         "seconds": session.seconds,
         "controls": found,
         "partition": {"samples": _samples(session, divided) if divided else uploads["weight_per_class"]},

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from safetensors.numpy import load_file, save
 
-from fgl.core import intake, training
+from fgl.core import intake, server, training
 from fgl.core.errors import ConfigError, DataError, Problem, StoreError
 from fgl.core.plan import halves
 from fgl.core.shards import read_plan, read_shards
@@ -71,15 +70,11 @@ def learning(session: Session, real: str) -> Learning:
 
 
 def usable(session: Session, split: str) -> Labels:
-    """Positions of a split, less those of clients that were taken out."""
-    out = intake.forgotten(session.run) if split == "train" else []
-    if not out:
-        return np.arange(len(session.split(split)))
-    divided = json.loads(session.run.path("partition.json").read_text(encoding="utf-8"))
-    return np.array(sorted(row for name, held in divided.items() if name not in out for row in held), dtype=np.int64)
+    """Positions of a split; of the training images those that clients hold."""
+    return server.held(session) if split == "train" else np.arange(len(session.split(split)))
 
 
-def _measured(session: Session, real: str, learnt: Learning | None) -> Labels:
+def measured(session: Session, real: str, learnt: Learning | None) -> Labels:
     """Positions of the real images that may be compared with."""
     return usable(session, real) if learnt is None or learnt.left is None else learnt.left
 
@@ -112,9 +107,9 @@ def extractor_of(session: Session, space: Any, state: Mapping[str, Array]) -> Ex
     return found
 
 
-def _keep_learnt(session: Session, space: Any, learnt: Learning) -> Path:
+def keep_learnt(session: Session, space: Any, learnt: Learning) -> Path:
     """The stage that trains a space; returns where its state lies."""
-    path = session.run.path("quality", f"{_label(session)}.safetensors")
+    path = session.run.path("quality", f"{label_of(session)}.safetensors")
 
     def work(digest: str) -> tuple[Any, list[Path]]:
         state = learn(session, space, learnt, session.run.checkpoints(space_stage_of(session), digest))
@@ -126,10 +121,10 @@ def _keep_learnt(session: Session, space: Any, learnt: Learning) -> Path:
 
 
 def space_stage_of(session: Session) -> str:
-    return f"features:{_label(session)}"
+    return f"features:{label_of(session)}"
 
 
-def _label(session: Session) -> str:
+def label_of(session: Session) -> str:
     """Of stages and files: another look at a run leaves the run's own figures where they are."""
     name, real = session.config.features.name, session.config.evaluation.real
     return name if real == "train" else f"{name}-{real}"
@@ -177,7 +172,7 @@ def divide(real: Labels, images: Labels, usable: Labels, seed: int, most: int) -
 
 
 def stage_of(session: Session) -> str:
-    return f"quality:{_label(session)}"
+    return f"quality:{label_of(session)}"
 
 
 def inputs_of(session: Session, synthetic_digest: str) -> dict[str, Any]:
@@ -212,12 +207,12 @@ def check(session: Session) -> None:
     real = session.config.evaluation.real
     if not session.config.evaluation.quality:
         return
-    if session.dataset.split(real) is not None and not (real == "train" and _elsewhere(session)):
+    if session.dataset.split(real) is not None and not (real == "train" and elsewhere(session)):
         space = session.manager.create("features", session.config.features)
         learnt = learning(session, real) if space.learns() else None
         if learnt is None:
             extractor_of(session, space, {})
-        there = _measured(session, real, learnt)
+        there = measured(session, real, learnt)
         most = int(np.bincount(session.split(real).labels[there]).max()) if len(there) else 0
         if most < 2 or (learnt is not None and not len(learnt.rows)):
             taken = " beside those that the feature space is trained on" if learnt and learnt.left is not None else ""
@@ -227,7 +222,7 @@ def check(session: Session) -> None:
             )
         return
     others = [name for name in ("public", "test") if name != real and session.dataset.split(name) is not None]
-    if real == "train" and _elsewhere(session):
+    if real == "train" and elsewhere(session):
         got, why = "train, which is at the clients", "the server has no real images of theirs to compare with"
     else:
         got, why = repr(real), f"dataset {session.info.name!r} has no such split"
@@ -235,7 +230,7 @@ def check(session: Session) -> None:
     raise ConfigError([Problem("evaluation.real", got, f"{why}{instead}")])
 
 
-def _elsewhere(session: Session) -> bool:
+def elsewhere(session: Session) -> bool:
     return session.apart and session.config.upload.clients is not None
 
 
@@ -254,14 +249,14 @@ def of_folder(session: Session) -> dict[str, Any]:
 
 def measure(session: Session, shards: Sequence[Shard], synthetic_digest: str) -> dict[str, Any]:
     """Compare the synthetic set with real images; writes quality/<space>.json and the distances, image by image."""
-    folder, name = session.run.path("quality"), _label(session)
+    folder, name = session.run.path("quality"), label_of(session)
     chosen = session.manager.create("features", session.config.features)
     learnt = learning(session, session.config.evaluation.real) if chosen.learns() else None
-    state = None if learnt is None else _keep_learnt(session, chosen, learnt)
+    state = None if learnt is None else keep_learnt(session, chosen, learnt)
 
     def work(_: str) -> tuple[Any, list[Path]]:
         space = extractor_of(session, chosen, {} if state is None else load_file(state))
-        ids, labels, pixels = _synthetic(session, shards)
+        ids, labels, pixels = synthetic_set(session, shards)
         found, distances = compare(session, space, learnt, LabelledPixels(pixels, labels))
         table = folder / f"{name}.csv"
         session.run.write(table, _table(session, ids, labels, distances))
@@ -278,7 +273,7 @@ def compare(
     """(every figure, (distance to the nearest reference image, its position in the split) of each synthetic one)."""
     options, seed = session.config.evaluation, session.config.seed
     real = session.pixels(options.real)
-    there = _measured(session, options.real, learnt)
+    there = measured(session, options.real, learnt)
     division = divide(real.labels, made.labels, there, seed, options.max_images)
     reference = _joined(division.reference)
     held_out, images = _joined(division.held_out), _joined(division.images)
@@ -345,7 +340,7 @@ def nearest_of(made: Array, held_out: Array) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _synthetic(session: Session, shards: Sequence[Shard]) -> tuple[list[str], Labels, Array]:
+def synthetic_set(session: Session, shards: Sequence[Shard]) -> tuple[list[str], Labels, Array]:
     ids, labels, pixels = [], [], []
     for row, rgb in read_shards(session.run.path("server", "shards"), shards):
         ids.append(str(row["image_id"]))

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
-from fgl.core import sections
+from fgl.core import audit_sections, sections
 from fgl.core.shards import read_shards
 
 if TYPE_CHECKING:
@@ -23,6 +23,23 @@ _COLUMNS, _ROWS = 10, 3
 # Stages that measure: a run is not slower for what was asked of it beside.
 _BESIDE = ("control:", "features:", "quality:", "evaluate:clients")
 _READ, _INVERTED = "texts are read by the server", "embeddings can be inverted to text"
+
+
+def audited(session: Session) -> dict[str, Any]:
+    """Digests of what an audit is of: uploads, synthetic set and classifier, as they are recorded."""
+    records = {name: session.run.recorded(name) for name in ("clients", "synthesize", "export")}
+    known = {name: record for name, record in records.items() if record is not None}
+    return {
+        "uploads": known["clients"]["value"]["uploads"] if "clients" in known else None,
+        "synthetic": known["synthesize"]["value"]["digest"] if "synthesize" in known else None,
+        "model": known["export"]["inputs"]["model"] if "export" in known else None,
+    }
+
+
+def kept_audit(session: Session, of: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What `fgl audit` found, None where there was no audit or one of something else. of: see `audited`."""
+    found = session.run.read_sealed(session.run.path("audit", "audit.json"))
+    return found if found is not None and found.get("of") == dict(of) else None
 
 
 def contact_sheets(session: Session, folder: Path, shards: Sequence[Shard]) -> list[Path]:
@@ -148,6 +165,7 @@ def markdown(session: Session, result: dict[str, Any], sheets: Sequence[Path]) -
         lines += [f"| {_cell(name)} | {value:.1%} |" for name, value in domains.items()]
     lines += sections.clients_section(result["at_clients"], result["result"]["selected"]["top1"])
     lines += sections.quality_section(result["quality"])
+    lines += audit_sections.report_section(result.get("audit"))
     lines += ["", "## Samples of each client", "", "| client | " + " | ".join(map(_cell, info.class_names)) + " |"]
     lines += ["|---" * (len(info.class_names) + 1) + "|"]
     for client, counts in result["partition"]["samples"].items():

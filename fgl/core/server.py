@@ -18,12 +18,19 @@ from fgl.core.types import ClientUpload, Conditioning, LabelledPixels, Shard
 
 if TYPE_CHECKING:
     from fgl.core.session import Session
-    from fgl.core.types import PlanItem
+    from fgl.core.types import Labels, Pixels, PlanItem
+
+Set = tuple[LabelledPixels, LabelledPixels | None]
+"""A synthetic set: its training part, and its validation part where there is one."""
 
 
 def partition_inputs(session: Session) -> dict[str, Any]:
     config = session.config
-    return {"dataset": session.info.digest, "partition": config.partition.model_dump(), "seed": config.seed}
+    files = session.manager.options("partition", config.partition).files()
+    return {
+        "dataset": session.info.digest, "partition": config.partition.model_dump(), "seed": config.seed,
+        **({"files": {name: _digest(name) for name in files}} if files else {}),
+    }  # fmt: skip
 
 
 def partition(session: Session) -> tuple[dict[str, list[int]], str]:
@@ -47,6 +54,20 @@ def partition(session: Session) -> tuple[dict[str, list[int]], str]:
     _, digest = session.stage("partition", partition_inputs(session), work)
     divided = json.loads(session.run.path("partition.json").read_text(encoding="utf-8"))
     return divided, digest
+
+
+def held(session: Session) -> Labels:
+    """Positions of the training samples that clients hold, in order; nobody's are left out, and so are those of clients
+    that were taken out. Where clients have data of their own, all that is here."""
+    train, out = session.split("train"), intake.forgotten(session.run)
+    if session.config.upload.clients is not None:
+        return np.arange(len(train))
+    if session.run.committed("partition", partition_inputs(session)) is not None:
+        divided = json.loads(session.run.path("partition.json").read_text(encoding="utf-8"))
+    else:
+        partitioner = session.manager.create("partition", session.config.partition)
+        divided = partitioner.partition(train.labels, train.domains, session.config.seed)
+    return np.array(sorted(row for name, rows in divided.items() if name not in out for row in rows), dtype=np.int64)
 
 
 def request_inputs(session: Session, partition_digest: str) -> dict[str, Any]:
@@ -314,18 +335,20 @@ def shard_store(session: Session, folder: Path | None = None) -> ShardStore:
     return ShardStore(session.run, place, digest_of(recipe(session)), session.info.class_names, session.config.seed)
 
 
-def load_set(session: Session, folder: Path, shards: Sequence[Shard]) -> tuple[LabelledPixels, LabelledPixels | None]:
+def load_set(session: Session, folder: Path, shards: Sequence[Shard]) -> Set:
     """The synthetic set of a plan as training and validation part, in the order of the plan."""
     rows, pixels = [], []
     for row, rgb in read_shards(folder, shards):
         rows.append(row)
         pixels.append(rgb)
-    if not rows:
+    return divided_set(session, [row["image_id"] for row in rows], [row["label"] for row in rows], pixels)
+
+
+def divided_set(session: Session, image_ids: Sequence[str], classes: Sequence[int], pixels: Sequence[Pixels]) -> Set:
+    """Synthetic images as training and validation part, each in their order."""
+    if not image_ids:
         raise DataError("the synthetic set is empty")
-    labels = np.array([row["label"] for row in rows], dtype=np.int64)
-    mask = plan.validation_mask(
-        [row["image_id"] for row in rows], labels.tolist(), session.config.synthesis.validation_fraction
-    )
-    images = np.stack(pixels)
+    mask = plan.validation_mask(image_ids, classes, session.config.synthesis.validation_fraction)
+    images, labels = np.stack(pixels), np.array(classes, dtype=np.int64)
     validation = LabelledPixels(images[mask], labels[mask]) if mask.any() else None
     return LabelledPixels(images[~mask], labels[~mask]), validation

@@ -18,6 +18,9 @@ RUN/classifier/                      the selected one, Hugging Face format
 RUN/controls/<name>.json             the baselines
 RUN/controls/prompts-<name>/         a whole run with another prompt strategy
 RUN/quality/<space>.{json,csv}       how the set compares with real images; .safetensors: a space that is learnt
+RUN/audit/audit.{json,md}            what `fgl audit` found; roc.{png,svg}; scores/: what shadow models say
+RUN/audit/private/                   closest pairs with clients' images, distances, prompts that were found
+RUN/audit/shadows/, images/          shadow models and their images, while an audit is not at its end
 RUN/sheets/*.png                     contact sheets, one a class
 RUN/metrics.jsonl, report.json, report.md
 """

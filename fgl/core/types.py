@@ -25,7 +25,7 @@ API_CHANGES: Mapping[int, Mapping[str, str]] = {
         "generator": "Synthesizer.synthesize yields Painted and no arrays, Synthesizer has notes(), Encoder has "
         "truncated(), Generator has encoding() and rounding()",
         "classifier": "Classifier has check() and initial(), fit keeps to FitContext.checkpoint and calls "
-        "FitContext.hook, TrainedClassifier has trained() and features()",
+        "FitContext.hook, TrainedClassifier has trained(), features() and logits()",
         "algorithm": "Algorithm has start(), broadcast(), local(), reply() and aggregate() in place of run()",
         "aggregator": "arrays of an upload are Rows: numpy.asarray(array) makes all rows of one",
         "federation": "the reason of a Failure crosses to the server: no message of an error that a client has not "
@@ -353,6 +353,9 @@ class TrainedClassifier(Protocol):
 
     def predict(self, pixels: Pixels, which: Which, progress: Progress) -> Labels:
         """uint8 [n, h, w, 3] → class ids, int64 [n]."""
+
+    def logits(self, pixels: Pixels, which: Which, progress: Progress) -> Array:
+        """uint8 [n, h, w, 3] → what softmax makes probabilities of, float32 [n, classes]: `fgl audit` reads it."""
 
     def state(self, which: Which) -> Mapping[str, Array]:
         """Parameters and buffers by name, for averaging and for starting again."""

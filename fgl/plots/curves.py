@@ -15,9 +15,9 @@ from matplotlib.ticker import PercentFormatter
 from fgl.core.errors import StoreError
 
 # Okabe and Ito (2008): eight colours that are told apart with any colour vision. Yellow is too pale for lines.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _MARKERS = "osD^vP*X"
-_DOTS = 150  # an inch
+DOTS = 150  # an inch
 
 
 @dataclass(frozen=True)
@@ -37,17 +37,21 @@ def save_curves(
     """Draw means with bands of one standard deviation (n - 1) into each path, whose suffix says how. log: x on a log
     scale. names: of x = 0, 1, …, where it is no number. Values are fractions, shown in percent. Raises StoreError."""
     with mpl.rc_context({"svg.hashsalt": "fgl", "svg.fonttype": "none"}):
-        figure = _draw(lines, title, axes, log, names)
-        for path in paths:
-            part = path.with_name(f".{path.name}.part")
-            # no date and no version: the same figures are the same file
-            unsaid = {"Date": None} if path.suffix.lower() == ".svg" else {"Software": None}
-            try:
-                figure.savefig(part, format=path.suffix.lower().lstrip("."), dpi=_DOTS, metadata=unsaid)
-                part.replace(path)
-            except OSError as error:
-                part.unlink(missing_ok=True)
-                raise StoreError(f"cannot write {path}: {error.strerror or error}") from error
+        save(_draw(lines, title, axes, log, names), paths)
+
+
+def save(figure: Figure, paths: Sequence[Path]) -> None:
+    """Write a figure into each path, whole or not at all; the suffix says how. Raises StoreError."""
+    for path in paths:
+        part = path.with_name(f".{path.name}.part")
+        # no date and no version: the same figures are the same file
+        unsaid = {"Date": None} if path.suffix.lower() == ".svg" else {"Software": None}
+        try:
+            figure.savefig(part, format=path.suffix.lower().lstrip("."), dpi=DOTS, metadata=unsaid)
+            part.replace(path)
+        except OSError as error:
+            part.unlink(missing_ok=True)
+            raise StoreError(f"cannot write {path}: {error.strerror or error}") from error
 
 
 def _draw(lines: Sequence[Line], title: str, names: tuple[str, str], log: bool, ticks: Sequence[str]) -> Figure:
@@ -57,7 +61,7 @@ def _draw(lines: Sequence[Line], title: str, names: tuple[str, str], log: bool, 
     if log:
         axes.set_xscale("log")
     for index, line in enumerate(lines):
-        colour, marker = _COLOURS[index % len(_COLOURS)], _MARKERS[index % len(_MARKERS)]
+        colour, marker = COLOURS[index % len(COLOURS)], _MARKERS[index % len(_MARKERS)]
         x = [point[0] for point in line.points]
         mean = np.array([float(np.mean(point[1])) for point in line.points])
         std = np.array([float(np.std(point[1], ddof=1)) if len(point[1]) > 1 else 0.0 for point in line.points])

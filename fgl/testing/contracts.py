@@ -25,6 +25,7 @@ from PIL import Image
 from fgl.core.codecs import Quantized, quantize
 from fgl.core.contracts import Aggregator, FeatureSpace, PromptStrategy
 from fgl.core.errors import DataError
+from fgl.core.lookup import spells
 from fgl.core.types import (
     ClientContext,
     ClientUpload,
@@ -127,6 +128,15 @@ class PromptStrategyContract:
     def test_a_domain_is_one_that_the_client_holds(self, context: ClientContext) -> None:
         held = {None, *(context.images.domains or ())}
         assert {prompt.domain for prompt in self.make().prompts(context)} <= held
+
+    def test_its_grammar_has_the_texts_that_it_writes(self, context: ClientContext) -> None:
+        """Only strategies that can say what they may write have one."""
+        grammar = getattr(self.make(), "grammar", None)
+        if grammar is None:
+            return
+        grammars = list(grammar(context.class_names, sorted({*(context.images.domains or ())})))
+        for prompt in self.make().prompts(context) if grammars else ():
+            assert any(spells(places, prompt.text) for places in grammars), f"no grammar has {prompt.text!r}"
 
     def test_the_same_client_gets_the_same_prompts(self, context: ClientContext) -> None:
         assert self.make().prompts(context) == self.make().prompts(context)

@@ -53,6 +53,20 @@ def settings(images: Callable[..., Path], pipeline: Path) -> Callable[..., dict[
     return make
 
 
+def test_samples_that_a_listed_partition_leaves_out_are_nobodys(settings: Any, tmp_path: Path) -> None:
+    who = tmp_path / "who.json"
+    who.write_text(json.dumps({"north": [0, 1, 2, 20, 21], "south": [3, 22]}))
+    asked = settings(controls=["pooled"])
+    asked["partition"] = {"name": "listed", "path": str(who)}
+    result = fgl.run(asked, out=tmp_path / "run")
+    assert sum(sum(counts) for counts in result["partition"]["samples"].values()) == 7
+    assert result["controls"][0]["images"] == 7, "pooled is what clients hold"
+    who.write_text(json.dumps({"north": [0, 1, 2, 20, 21], "south": [3, 22, 23]}))
+    again = fgl.run(asked, out=tmp_path / "run")
+    assert "partition" not in again["reused_stages"], "the file is another"
+    assert again["controls"][0]["images"] == 8
+
+
 def test_a_run_leaves_a_folder_that_explains_every_number(settings: Run, tmp_path: Path) -> None:
     out = tmp_path / "run"
     result = fgl.run(settings(controls=["class-list", "pooled", "fedavg", "local"]), out=out)

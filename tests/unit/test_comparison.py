@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from fgl.core import sweeping
-from fgl.core.comparison import Method, cells_of, paired, parse, summarise
+from fgl.core.comparison import Method, cells_of, parse, summarise
 from fgl.core.config import resolve
 from fgl.core.errors import ConfigError
+from fgl.core.intervals import student
 from fgl.core.manager import Manager
 from fgl.plots.curves import Line, save_curves
 
@@ -40,12 +41,12 @@ def test_names_of_methods(manager: Manager) -> None:
 
 def test_means_deviations_and_paired_intervals_by_hand() -> None:
     # t with 2 degrees of freedom at 97.5 %: 4.30265.
-    found = paired([0.1, 0.2, 0.3])
+    found = student([0.1, 0.2, 0.3])
     half = 4.302652729 * 0.1 / 3**0.5
     assert found["mean"] == pytest.approx(0.2)
     assert found["low"] == pytest.approx(0.2 - half)
     assert found["high"] == pytest.approx(0.2 + half)
-    assert paired([0.1]) == {"mean": 0.1, "low": None, "high": None}
+    assert student([0.1]) == {"mean": 0.1, "low": None, "high": None}
 
 
 def test_a_row_says_what_the_seeds_say() -> None:

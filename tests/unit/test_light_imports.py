@@ -22,6 +22,7 @@ HEAVY = (
         ["run", "--help"],
         ["probe", "--help"],
         ["quality", "--help"],
+        ["audit", "--help"],
         ["plugins", "list"],
         ["plugins", "--help"],
         ["models", "--help"],

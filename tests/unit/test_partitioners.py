@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +15,8 @@ from fgl.plugins.partitioners import fgl_partitioners
 from fgl.plugins.partitioners.dirichlet import Dirichlet, draw_counts
 from fgl.plugins.partitioners.domain import Domain
 from fgl.plugins.partitioners.iid import IID
-from fgl.plugins.partitioners.options import DirichletOptions, DomainOptions, IIDOptions
+from fgl.plugins.partitioners.listed import Listed
+from fgl.plugins.partitioners.options import DirichletOptions, DomainOptions, IIDOptions, ListedOptions
 
 LABELS = np.repeat(np.arange(10, dtype=np.int64), 350)
 DOMAINS = ["noto", "fluent", "twemoji"] * 100
@@ -32,7 +34,37 @@ def skew(parts: Mapping[str, list[int]]) -> float:
 
 
 def test_names_of_the_built_ins() -> None:
-    assert [component.name for component in fgl_partitioners()] == ["iid", "dirichlet", "domain"]
+    assert [component.name for component in fgl_partitioners()] == ["iid", "dirichlet", "domain", "listed"]
+
+
+def test_a_file_says_who_holds_what_and_the_rest_is_nobodys(tmp_path: Path) -> None:
+    path = tmp_path / "who.json"
+    path.write_text('{"b": [5, 1, 3], "a": [0]}')
+    assert Listed(ListedOptions(path=str(path))).partition(LABELS, None, 0) == {"b": [1, 3, 5], "a": [0]}
+    assert list(Listed(ListedOptions(path=str(path))).partition(LABELS, None, 0)) == ["b", "a"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{", "no JSON"),
+        ("[]", "no client ids"),
+        ("{}", "no client ids"),
+        ('{"../x": [1]}', "no client ids"),
+        ('{"a": [1, 1.5]}', "positions from 0 to 3499"),
+        ('{"a": [3500]}', "of a run on the same data"),
+        ('{"a": [-1]}', "positions from 0"),
+        ('{"a": [true]}', "positions from 0"),
+        ('{"a": [1, 2], "b": [2]}', "sample 2 is of a and of b"),
+        (None, "cannot read"),
+    ],
+)
+def test_a_file_that_does_not_say_so_is_an_error(tmp_path: Path, text: str | None, said: str) -> None:
+    path = tmp_path / "who.json"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(PartitionError, match=said):
+        Listed(ListedOptions(path=str(path))).partition(LABELS, None, 0)
 
 
 PARTITIONERS = [

@@ -45,14 +45,18 @@ class Network:
 
     def predict(self, pixels: Pixels, augmenter: Augmenter, progress: Progress, label: str) -> torch.Tensor:
         """uint8 [n, h, w, 3] → class ids on the CPU, int64 [n]."""
+        return self.outputs(pixels, augmenter, progress, label).argmax(1)
+
+    def outputs(self, pixels: Pixels, augmenter: Augmenter, progress: Progress, label: str) -> torch.Tensor:
+        """uint8 [n, h, w, 3] → logits of the images as they are tested, on the CPU, float32 [n, classes]."""
         self.model.train(False)
         size = max(2 * self.options.batch_size, 64)
-        found = [torch.empty(0, dtype=torch.int64)]
+        found = [torch.empty(0, int(self.model.config.num_labels or 0))]
         with torch.inference_mode(), progress.track(label, len(pixels)) as task:
             for start in range(0, len(pixels), size):
                 # a copy: pixels may be a view of a file, which torch would take as writable
                 batch = torch.tensor(pixels[start : start + size], device=self.device)
-                found.append(self.logits(augmenter.evaluate(batch)).argmax(1).cpu())
+                found.append(self.logits(augmenter.evaluate(batch)).cpu())
                 task.advance(len(batch))
         return torch.cat(found)
 
@@ -107,6 +111,12 @@ class Trained:
         """uint8 [n, h, w, 3] → what the last layer reads, float32 [n, d]."""
         self._network.model.load_state_dict(self._states[which])
         found = self._network.features(pixels, self._augmenter, progress or Silent(), "features")
+        return np.asarray(found.numpy(), dtype=np.float32)
+
+    def logits(self, pixels: Pixels, which: Which = "selected", progress: Progress | None = None) -> Array:
+        """uint8 [n, h, w, 3] → logits, float32 [n, classes]."""
+        self._network.model.load_state_dict(self._states[which])
+        found = self._network.outputs(pixels, self._augmenter, progress or Silent(), "query")
         return np.asarray(found.numpy(), dtype=np.float32)
 
     def state(self, which: Which = "selected") -> Mapping[str, Array]:

@@ -28,4 +28,10 @@ def fgl_partitioners() -> list[Component]:
             summary="one client per domain, or several of equal size",
             needs=("domains",),
         ),
+        Component(
+            name="listed",
+            target="fgl.plugins.partitioners.listed:Listed",
+            options="fgl.plugins.partitioners.options:ListedOptions",
+            summary="who holds what is in a JSON file, such as the partition.json of a run",
+        ),
     ]

@@ -24,6 +24,15 @@ class DirichletOptions(Options):
     max_tries: int = Field(1000, ge=1, description="Draws before giving up on min_samples (about 1 ms each).")
 
 
+class ListedOptions(Options):
+    """What a file says."""
+
+    path: str = Field(min_length=1, description="JSON file: client id to positions of its samples in the train split.")
+
+    def files(self) -> tuple[str, ...]:
+        return (self.path,)
+
+
 class DomainOptions(Options):
     """Clients differ in domain."""
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from fgl.core.types import ClientContext, Prompt
 from fgl.plugins.prompts.holdings import group_by_class, group_by_domain
-from fgl.plugins.prompts.measure import Attributes, measure, phrase, thumbnail
+from fgl.plugins.prompts.measure import VOCABULARY, Attributes, measure, phrase, thumbnail
 from fgl.plugins.prompts.options import AttributesOptions
-from fgl.plugins.prompts.template import ATTRIBUTES, DOMAIN, LABEL, fill
+from fgl.plugins.prompts.template import ATTRIBUTES, DOMAIN, LABEL, fill, phrases
 
 if TYPE_CHECKING:
     from fgl.core.types import Pixels
@@ -48,6 +48,18 @@ class AttributePrompts:
                 negative = options.negative_prompt or None
                 prompts.append(Prompt(class_id, text, negative=negative, domain=domain, weight=float(count)))
         return prompts
+
+    def grammar(self, class_names: Sequence[str], domains: Sequence[str]) -> list[list[list[str]]]:
+        """See `PromptStrategy`: one grammar, which has more texts than can be tried."""
+        options = self.options
+        places: list[list[str]] = []
+        for number, name in enumerate(options.attributes):
+            places += [[", "]] if number else []
+            places += [list(place) for place in VOCABULARY[name]]
+        values: dict[str, list[Sequence[str]]] = {LABEL: [class_names], ATTRIBUTES: list(places), DOMAIN: [domains]}
+        if domains and options.include_domain:
+            return [phrases(options.domain_template, values)]
+        return [phrases(options.template, values)]
 
     def _measure(self, context: ClientContext) -> list[Attributes]:
         with context.progress.track("measure", len(context.images)) as task:

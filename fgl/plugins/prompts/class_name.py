@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from fgl.core.types import ClientContext, Prompt
 from fgl.plugins.prompts.holdings import count_classes
 from fgl.plugins.prompts.options import ClassNameOptions
-from fgl.plugins.prompts.template import LABEL, fill
+from fgl.plugins.prompts.template import LABEL, fill, phrases
 
 
 class ClassName:
@@ -30,6 +32,10 @@ class ClassName:
             for class_id, count in count_classes(context).items()
             for template in templates
         ]
+
+    def grammar(self, class_names: Sequence[str], domains: Sequence[str]) -> list[list[list[str]]]:
+        """See `PromptStrategy`: one grammar a template."""
+        return [phrases(template, {LABEL: [class_names]}) for template in self.options.templates]
 
 
 __all__ = ["ClassName"]

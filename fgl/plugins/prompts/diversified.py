@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -58,6 +59,12 @@ class Diversified:
                 ]
                 task.advance()
         return fit_budget(prompts, self.options, context)
+
+    def grammar(self, class_names: Sequence[str], domains: Sequence[str]) -> list[list[list[str]]]:
+        """See `PromptStrategy`: the texts themselves, which follow from the options; none where a model writes."""
+        if self.options.model is not None:
+            return []
+        return [[[text for label in class_names for text in self._texts(label, "cpu")[0]]]]
 
     def _texts(self, label: str, device: str) -> tuple[list[str], int]:
         """A function of the options and the label, but for how the device rounds what a model draws from."""

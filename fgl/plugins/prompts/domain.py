@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from fgl.core.types import ClientContext, Prompt
 from fgl.plugins.prompts.holdings import group_by_domain
 from fgl.plugins.prompts.options import DomainOptions
-from fgl.plugins.prompts.template import DOMAIN, LABEL, fill
+from fgl.plugins.prompts.template import DOMAIN, LABEL, fill, phrases
 
 
 class Domain:
@@ -32,6 +34,14 @@ class Domain:
                 weight=float(len(positions)),
             )
             for (class_id, domain), positions in group_by_domain(context).items()
+        ]
+
+    def grammar(self, class_names: Sequence[str], domains: Sequence[str]) -> list[list[list[str]]]:
+        """See `PromptStrategy`: one grammar a domain."""
+        options = self.options
+        return [
+            phrases(options.templates.get(domain, options.default_template), {LABEL: [class_names], DOMAIN: [[domain]]})
+            for domain in domains
         ]
 
 

@@ -40,6 +40,12 @@ LAYOUT = (
     "scattered",
 )
 
+VOCABULARY: dict[str, tuple[tuple[str, ...], ...]] = {
+    "colours": (COLOURS, ("", *(f" and {name}" for name in COLOURS))), "brightness": (BRIGHTNESS,),
+    "texture": (TEXTURE,), "layout": (LAYOUT,),
+}  # fmt: skip
+"""Attribute → what can stand at each place of its phrase."""
+
 # Bin edges: mean L* (0..100), mean local gradient of L* (L* units a pixel), chosen so that the words spread over
 # satellite images, clothes and emoji alike.
 _BRIGHTNESS_EDGES = (22.0, 38.0, 54.0, 72.0)
@@ -145,4 +151,15 @@ def _layout(
     return "patchwork" if between > within else "scattered"
 
 
-__all__ = ["ATTRIBUTES", "BRIGHTNESS", "COLOURS", "LAYOUT", "TEXTURE", "Attributes", "measure", "phrase", "thumbnail"]
+__all__ = [
+    "ATTRIBUTES",
+    "BRIGHTNESS",
+    "COLOURS",
+    "LAYOUT",
+    "TEXTURE",
+    "VOCABULARY",
+    "Attributes",
+    "measure",
+    "phrase",
+    "thumbnail",
+]

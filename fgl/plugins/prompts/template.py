@@ -7,7 +7,7 @@ A class called "{x}" is text like any other, because what is filled in is never 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 LABEL, A_LABEL, DOMAIN, ATTRIBUTES = "label", "a label", "domain", "attributes"
 CAPTION, DETAILS = "caption", "details"
@@ -57,6 +57,22 @@ def fill(template: str, values: Mapping[str, str]) -> str:
     return _TOKEN.sub(replace, template)
 
 
+def phrases(template: str, values: Mapping[str, Sequence[Sequence[str]]]) -> list[list[str]]:
+    """A checked template as what can stand at each place of its text, in order: texts are one phrase a place, joined.
+
+    values: placeholder → the places that it stands for, each with its phrases. `{a label}` comes of {label}, which is
+    one place."""
+    if LABEL in values:
+        values = {**values, A_LABEL: [[with_article(one) for one in values[LABEL][0]]]}
+    found: list[list[str]] = []
+    end = 0
+    for token in _TOKEN.finditer(template):
+        found += [[template[end : token.start()]]] if token.start() > end else []
+        found += [[token[0][0]]] if token[1] is None else [list(place) for place in values[token[1]]]
+        end = token.end()
+    return [*found, [template[end:]]] if end < len(template) else found
+
+
 def names_domain(template: str) -> bool:
     """Whether a checked template says {domain}."""
     return any(token[1] == DOMAIN for token in _TOKEN.finditer(template))
@@ -89,5 +105,6 @@ __all__ = [
     "check_template",
     "fill",
     "names_domain",
+    "phrases",
     "with_article",
 ]

@@ -1,0 +1,137 @@
+"""`fgl audit`: what a run gives away about the clients' images."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fgl.cli.common import NO_FLAGS, Device, Json, Quiet, Run, Set, interruptible, resolve, shown, stdout_to_stderr
+from fgl.core.errors import ConfigError, Problem
+from fgl.core.manager import Manager
+
+if TYPE_CHECKING:
+    from fgl.core.config import RunConfig
+
+
+def audit_command(
+    run: Run,
+    parts: Annotated[
+        str | None, typer.Option(metavar="A,B,…", help="membership, memorisation, uploads; all that the run allows.")
+    ] = None,
+    methods: Annotated[
+        str | None, typer.Option(metavar="A,B,…", help="Whose classifiers: fgl, centralized, fedavg, fedprox, …")
+    ] = None,
+    shadows: Annotated[
+        int | None, typer.Option(metavar="N", help="Shadow models of each method, an even number.")
+    ] = None,
+    rounds: Annotated[int | None, typer.Option(metavar="N", help="Rounds of the federated algorithms.")] = None,
+    features: Annotated[
+        str | None,
+        typer.Option(metavar="NAME|HUB-ID|FOLDER", help="Where images are compared: trained, dinov2, …"),
+    ] = None,
+    dictionary: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Prompts to look embeddings up in, one a line.")
+    ] = None,
+    closest: Annotated[
+        int | None, typer.Option(metavar="N", help="Pairs of synthetic and nearest real image that are shown.")
+    ] = None,
+    set_: Set = None,
+    device: Device = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Measure what a run gives away: membership inference, memorised images, and what uploads say."""
+    from fgl import plots
+    from fgl.core import audit
+    from fgl.core.intake import is_apart
+    from fgl.core.opening import open_session, saved_config
+    from fgl.core.store import RunDir
+
+    manager, folder = Manager.load(), RunDir(run)
+    saved = saved_config(folder, manager)
+    given = {
+        "parts": _list(parts), "methods": _list(methods), "shadows": shadows, "rounds": rounds, "closest": closest,
+        "dictionary": dictionary,
+    }  # fmt: skip
+    resolved = _measuring(manager, saved, given, features, set_, device)
+    with stdout_to_stderr(), interruptible(run, f"fgl audit {run}"), shown(quiet) as progress, folder.lock():
+        session = open_session(resolved, manager, folder, progress, apart=is_apart(folder))
+        audit.check_finished(session)
+        if "membership" in audit.parts(session)[0]:
+            plots.need("fgl audit, for the picture of membership,")
+        found = audit.run(session, saved)
+        drawn = found["membership"] is not None
+        if drawn:
+            _draw(run, found["membership"])
+    if as_json:
+        print(json.dumps(found, ensure_ascii=False))
+    elif not quiet:
+        _show(run, found, drawn)
+
+
+def _list(text: str | None) -> list[str] | None:
+    return None if text is None else [name for name in text.replace(" ", "").split(",") if name]
+
+
+def _measuring(
+    manager: Manager, saved: RunConfig, given: Mapping[str, Any], features: str | None, set_: list[str] | None,
+    device: str | None,
+) -> RunConfig:  # fmt: skip
+    """The run's own configuration with what says how to measure; anything else would be of another run."""
+    from fgl.core.config import expand
+
+    layer: dict[str, Any] = {"audit": {name: value for name, value in given.items() if value is not None}}
+    if features is not None:
+        layer["features"] = expand("features", features)
+    resolved, _ = resolve(manager, None, {**NO_FLAGS, "set_": set_, "device": device}, [saved.to_dict(), layer])
+    same = resolved.model_copy(update={"features": saved.features, "audit": saved.audit, "device": saved.device})
+    if same != saved:
+        keys = [key for key, value in same.to_dict().items() if value != saved.to_dict()[key]]
+        expected = "features.… and audit.… alone; a changed run is made with fgl run"
+        raise ConfigError([Problem("--set", ", ".join(keys), expected)], "the command line")
+    return resolved
+
+
+def _draw(run: Path, found: Mapping[str, Any]) -> None:
+    from fgl.core.audit_sections import ATTACKS
+    from fgl.plots.roc import Roc, save_roc
+
+    lines = [
+        Roc(f"{one['title']}: {name}", found["grid"], one[attack]["curve"], place, attack != "lira")
+        for place, one in enumerate(found["methods"].values())
+        for attack, name in ATTACKS.items()
+    ]
+    title = f"Membership inference, mean over {found['shadows']} shadow models"
+    folder = run / "audit"
+    # what lies below one false positive is no measurement
+    lowest = 1 / max(2, found["non_members"])
+    save_roc([folder / "roc.png", folder / "roc.svg"], lines, title, lowest)
+
+
+def _show(run: Path, found: Mapping[str, Any], drawn: bool) -> None:
+    from fgl.core import audit_sections as said
+    from fgl.core.sections import plain
+
+    parts = (
+        ("membership", (said.membership_rows, said.gap_rows), said.membership_notes),
+        ("memorisation", (said.memorisation_rows,), said.memorisation_notes),
+        ("uploads", (said.upload_rows, said.histogram_rows), said.upload_notes),
+    )
+    for name, tables, notes in parts:
+        if found[name] is None:
+            continue
+        print(f"{name}:")
+        for rows in tables:
+            print("\n".join(plain(rows(found[name]))))
+            print()
+        for line in notes(found[name]):
+            print(line)
+        print()
+    for name, why in found["left_out"].items():
+        print(f"{name} was not measured: {why}")
+    picture = f", {run}/audit/roc.png" if drawn else ""
+    print(f"all of it: {run}/audit/audit.json, {run}/audit/audit.md{picture}; and in {run}/report.md")

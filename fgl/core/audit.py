@@ -1,0 +1,155 @@
+"""`fgl audit`: what a run gives away about the clients' images, measured on what it has made.
+
+Three parts, each by itself: `membership` (shadows and lira), `memorisation` and `uploads` (inversion). What is found
+goes to RUN/audit/audit.json and audit.md, and into the run's own report.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fgl.core import audit_sections, inversion, lira, lookup, memorisation, quality, report, shadows, status
+from fgl.core.config import EvaluationOptions
+from fgl.core.errors import ConfigError, DataError, Problem, StoreError
+from fgl.core.intervals import student
+
+if TYPE_CHECKING:
+    from fgl.core.config import RunConfig
+    from fgl.core.session import Session
+
+PARTS = ("membership", "memorisation", "uploads")
+_FINISHED = ("partition", "clients", "plan", "synthesize", "train", "evaluate", "rounds", "export")
+
+
+def parts(session: Session) -> tuple[list[str], dict[str, str]]:
+    """(parts that will be measured, why the others cannot be). Raises ConfigError where one that was asked for cannot,
+    or where an option is wrong: before anything is computed."""
+    asked = session.config.audit.parts
+    why: dict[str, str] = {}
+    if session.apart:
+        why["membership"] = "shadow models are made of the clients' images, which are elsewhere"
+        if session.config.upload.clients is not None and session.dataset.split("public") is None:
+            why["memorisation"] = "the clients' images are elsewhere, and the dataset has no public ones"
+    problems = [Problem("audit.parts", repr(name), f"{why[name]}; leave it out") for name in asked or () if name in why]
+    if problems:
+        raise ConfigError(problems, "the command line")
+    wanted = [name for name in PARTS if name in (asked or PARTS) and name not in why]
+    if "membership" in wanted:
+        shadows.methods(session)
+        if len(session.info.class_names) < 2:
+            raise DataError("membership inference reads how sure a model is of one class against others: it takes two")
+    if "memorisation" in wanted:
+        quality.check(_measuring(session, quality_too=True))
+    if "uploads" in wanted and session.config.audit.dictionary is not None:
+        lookup.read(session.config.audit.dictionary)
+    return wanted, {name: reason for name, reason in why.items() if asked is None}
+
+
+def run(session: Session, saved: RunConfig) -> dict[str, Any]:
+    """Measure what the configuration's `audit` asks for, on a session that holds its run directory. saved: the run's
+    own configuration, for its report. What an earlier audit of the same models found stays beside it.
+
+    Raises StoreError where the run is not finished, ConfigError where a part cannot be measured."""
+    check_finished(session)
+    wanted, left_out = parts(session)
+    measuring = _measuring(session)
+    of = report.audited(session)
+    earlier = report.kept_audit(session, of) or {}
+    found: dict[str, Any] = {"schema_version": 1, "of": of, "left_out": left_out}
+    work = {"membership": membership, "memorisation": memorisation.measure, "uploads": inversion.measure}
+    for name in PARTS:
+        found[name] = work[name](measuring) if name in wanted else earlier.get(name)
+    folder = session.run.path("audit")
+    session.run.write_sealed(folder / "audit.json", found)
+    lines = ["# Audit", "", *audit_sections.section(found, heading="##")]
+    session.run.write(folder / "audit.md", "\n".join([*lines, ""]).encode())
+    _into_report(replace(session, config=saved), found)
+    result: dict[str, Any] = json.loads(json.dumps(found))
+    return result
+
+
+def check_finished(session: Session) -> None:
+    """Raises StoreError where a stage of the run is missing or stale."""
+    for one in status.stages(session):
+        if one.stage in _FINISHED and one.state != "done":
+            why = f" ({one.why})" if one.why else ""
+            again = "fgl server run" if session.apart else "fgl run --resume"
+            raise StoreError(
+                f"{session.run.root} is not finished: {one.stage} is {one.state}{why}; complete it with {again} "
+                f"{session.run.root}"
+            )
+
+
+def _measuring(session: Session, quality_too: bool = False) -> Session:
+    """The session with the real images that memorisation is measured against."""
+    elsewhere = session.apart and session.config.upload.clients is not None
+    options = session.config.evaluation
+    chosen = EvaluationOptions(
+        real="public" if elsewhere else "train", quality=quality_too, max_images=options.max_images,
+        min_images=options.min_images,
+    )  # fmt: skip
+    return replace(session, config=session.config.model_copy(update={"evaluation": chosen}))
+
+
+def membership(session: Session) -> dict[str, Any]:
+    """Attack each method's shadow models in turn. `difference`: to fgl's one-shot model, paired by target."""
+    field = shadows.ground(session)
+    names = shadows.methods(session)
+    figures: dict[str, Any] = {}
+    found: dict[str, Any] = {}
+    others = int((~field.members).sum(axis=1).min())
+    for name in names:
+        odds, models = shadows.scores(session, field, name)
+        figures[name] = lira.measure(odds, field.members)
+        gaps = [one["members"] - one["others"] for one in models]
+        found[name] = {
+            "title": shadows.title(session, name),
+            **{attack: lira.summarise(each, others) for attack, each in figures[name].items()},
+            "top1": {part: student([one[part] for one in models]) for part in ("members", "others", "test")},
+            "gap": student(gaps), **_sameness(session, models),
+        }  # fmt: skip
+    for name in names:
+        paired, fgl = name != shadows.ONE_SHOT and shadows.ONE_SHOT in names, figures.get(shadows.ONE_SHOT, {})
+        found[name]["difference"] = {
+            attack: lira.difference(each, fgl[attack]) for attack, each in figures[name].items()
+        } if paired else None  # fmt: skip
+    shadows.tidy(session)
+    options = session.config.audit
+    return {
+        "methods": found, "shadows": options.shadows, "flip": options.flip, "rounds": options.rounds,
+        "samples": len(field.pool), "members": [int(count) for count in _ends(field.members)], "non_members": others,
+        "own_variance": options.shadows // 2 - 1 >= lira.OWN_VARIANCE, "grid": np.round(lira.GRID, 6).tolist(),
+    }  # fmt: skip
+
+
+def _sameness(session: Session, models: list[dict[str, Any]]) -> dict[str, Any]:
+    """How many models there are among the shadows, for a method that may have the same set in several."""
+    if "set" not in models[0]:
+        return {"distinct": len(models), "as_run": None}
+    own = shadows.own_set(session)
+    return {"distinct": len({one["set"] for one in models}), "as_run": sum(one["set"] == own for one in models)}
+
+
+def _ends(members: Any) -> tuple[int, int]:
+    counts = members.sum(axis=1)
+    return counts.min(), counts.max()
+
+
+def _into_report(session: Session, found: dict[str, Any]) -> None:
+    """Put what was found into report.json and report.md of the run."""
+    path = session.run.path("report.json")
+    try:
+        result = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise StoreError(
+            f"{path} is damaged or gone: run again, then audit again: what was measured is kept"
+        ) from error
+    result["audit"] = found
+    sheets: list[Path] = sorted(session.run.path("sheets").glob("*.png"))
+    session.run.write(session.run.path("report.md"), report.markdown(session, result, sheets).encode())
+    session.run.write_json(path, result)

@@ -1,0 +1,185 @@
+"""What an upload says to whoever has it: the prompts behind its embeddings, by looking them up, and a class histogram.
+
+The attacker has the upload, the generator's text encoder and the run's configuration. It encodes texts of its own and
+takes the one whose embedding is nearest. No model is trained for it: vec2text (Morris et al. 2023, arXiv 2310.06816)
+inverts texts that are in no dictionary too, so what is found here is a lower bound.
+
+Shape legend: n rows of an upload.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fgl.core import intake, lookup, server
+from fgl.core.codecs import TEXT
+from fgl.core.intervals import wilson
+from fgl.core.store import file_digest
+
+if TYPE_CHECKING:
+    from fgl.core.lookup import Dictionary, Found
+    from fgl.core.session import Session
+    from fgl.core.types import ClientUpload
+
+STAGE = "audit:uploads"
+
+
+def measure(session: Session) -> dict[str, Any]:
+    """The stage: figures by client, and a table of what was found for each row."""
+    uploads = dict(session.run.recorded("clients")["value"])  # type: ignore[index]
+    names = list(uploads["bytes_per_client"])
+
+    def work(_: str) -> tuple[Any, list[Path]]:
+        opened = intake.opened(session, names)
+        codecs = {name: _codec(session, name) for name in names}
+        texts = {one.client_id: _true_texts(session, one) for one in opened}
+        tried = lookup.dictionary(session)
+        unread = [one for one in opened if codecs[one.client_id] != TEXT]
+        found = lookup.look_up(session, unread, tried) if unread else {}
+        table = session.run.path("audit", "private", "inversions.csv")
+        session.run.write(table, _table(opened, texts, found))
+        held = _held(session)
+        clients = {
+            one.client_id: {
+                "codec": codecs[one.client_id],
+                **_inverted(session, one, texts[one.client_id], found.get(one.client_id), tried),
+                "histogram": histogram(one, held.get(one.client_id), len(session.info.class_names)),
+            }
+            for one in opened
+        }
+        value = {
+            "clients": clients, "all": _together(clients), "dictionary": tried.said(),
+            "table": str(table.relative_to(session.run.root)),
+        }  # fmt: skip
+        return value, [table]
+
+    value, _ = session.stage(STAGE, inputs_of(session, uploads["uploads"]), work)
+    return dict(value)
+
+
+def inputs_of(session: Session, uploads: str) -> dict[str, Any]:
+    """uploads: digest of who sent what."""
+    config, file = session.config, session.config.audit.dictionary
+    return {
+        "uploads": uploads, "encoding": dict(session.generator.encoding()), "candidates": config.audit.candidates,
+        "dictionary": None if file is None else file_digest(Path(file).expanduser()),
+        "prompt_strategy": config.prompt_strategy.model_dump(), "classes": list(session.info.class_names),
+        "domains": list(session.info.domains), "strategies": session.manager.registry.names("prompt_strategy"),
+        "partition": None if session.apart else server.partition_inputs(session),
+        "device": session.device.split(":")[0],
+    }  # fmt: skip
+
+
+def _codec(session: Session, client_id: str) -> str:
+    manifest = session.run.read_sealed(intake.upload_path(session.run, client_id).with_suffix(".json"))
+    return str((manifest or {}).get("codec", ""))
+
+
+def _true_texts(session: Session, upload: ClientUpload) -> list[str] | None:
+    """What a simulated client kept of its prompts; None where clients are elsewhere."""
+    path = session.run.path("clients", upload.client_id, "private", "prompts.jsonl")
+    if session.apart or not path.exists():
+        return None
+    found = [str(json.loads(line)["text"]) for line in path.read_text(encoding="utf-8").splitlines()]
+    return found if len(found) == len(upload) else None
+
+
+def _held(session: Session) -> dict[str, list[int]]:
+    """Client → its samples of each class; empty where clients are elsewhere."""
+    record = session.run.recorded("partition")
+    return {} if session.apart or record is None else dict(record["value"]["samples"])
+
+
+# --- figures --------------------------------------------------------------------------------------------------------
+
+
+def _inverted(
+    session: Session, upload: ClientUpload, texts: Sequence[str] | None, found: Found | None, tried: Dictionary
+) -> dict[str, Any]:
+    """recovered: rows whose text was found to the letter, among all rows. findable: rows whose text was among those
+    that could be. classes: rows whose class the found text names, by the class ids that the upload has beside. found:
+    how many texts that the client has were found. None of what is not known."""
+    count = len(upload)
+    base: dict[str, Any] = {"rows": count, "texts": None if texts is None else len(set(texts))}
+    if found is None:  # nothing to invert: the prompts are what was sent
+        everything = wilson(count, count)
+        return {**base, "recovered": everything, "classes": everything, "findable": count, "found": base["texts"],
+                "cosine": None, "margin": None}  # fmt: skip
+    names = session.info.class_names
+    told = sum(
+        tried.class_of(text) == names[class_id]
+        for text, class_id in zip(found.texts, upload.class_id.tolist(), strict=True)
+    )
+    figures = {
+        **base, "classes": wilson(told, count), "recovered": None, "findable": None, "found": None,
+        "cosine": round(float(np.median(found.cosine)), 6), "margin": round(float(np.median(found.margin)), 6),
+    }  # fmt: skip
+    if texts is not None:
+        right = [own for own, other in zip(texts, found.texts, strict=True) if own == other]
+        known = {text: tried.has(text) for text in set(texts)}
+        figures |= {
+            "recovered": wilson(len(right), count), "findable": sum(known[text] for text in texts),
+            "found": len(set(right)),
+        }  # fmt: skip
+    return figures
+
+
+def histogram(upload: ClientUpload, held: Sequence[int] | None, classes: int) -> dict[str, Any]:
+    """What class ids and weights say beside what the client holds, samples a class; None of what is not known.
+
+    named: classes that have a row. distance: total variation between the two distributions over classes, 0 to 1. exact:
+    whether the counts themselves are sent. alone: rows that stand for one sample, each of which describes that one."""
+    sent = np.bincount(upload.class_id, upload.weight, minlength=classes)
+    found: dict[str, Any] = {
+        "sent": sent.round(6).tolist(), "named": int((sent > 0).sum()), "held": None, "distance": None, "exact": None,
+        "alone": int((upload.weight <= 1 + 1e-9).sum()),
+    }  # fmt: skip
+    if held is not None:
+        true = np.asarray(held, dtype=np.float64)
+        both = sent / sent.sum(), true / max(1.0, true.sum())
+        found |= {
+            "held": [int(one) for one in true], "distance": round(float(np.abs(both[0] - both[1]).sum() / 2), 6),
+            "exact": bool(np.abs(sent - true).max() < 1e-6 * max(1.0, true.max())),
+        }  # fmt: skip
+    return found
+
+
+def _together(clients: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Over all clients; None of what is not known of one of them."""
+
+    def summed(name: str) -> dict[str, Any] | None:
+        each = [one[name] for one in clients.values()]
+        if any(one is None for one in each):
+            return None
+        return wilson(sum(one["count"] for one in each), sum(one["total"] for one in each))
+
+    findable = [one["findable"] for one in clients.values()]
+    return {
+        "rows": sum(one["rows"] for one in clients.values()), "recovered": summed("recovered"),
+        "classes": summed("classes"), "findable": None if None in findable else sum(findable),
+        "alone": sum(one["histogram"]["alone"] for one in clients.values()),
+    }  # fmt: skip
+
+
+def _table(
+    uploads: Sequence[ClientUpload], texts: Mapping[str, Sequence[str] | None], found: Mapping[str, Found]
+) -> bytes:
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(("client", "row", "weight", "text", "found", "cosine", "margin"))
+    for one in uploads:
+        own, other = texts[one.client_id], found.get(one.client_id)
+        for row, weight in enumerate(one.weight.tolist()):
+            true = "" if own is None else own[row]
+            guess = (true, "", "") if other is None else (
+                other.texts[row], f"{other.cosine[row]:.6f}", f"{other.margin[row]:.6f}"
+            )  # fmt: skip
+            writer.writerow((one.client_id, row, f"{weight:g}", true, *guess))
+    return out.getvalue().encode()

@@ -1,0 +1,376 @@
+"""Shadow models: each method once more on half of the clients' samples, and what each model says of all of them.
+
+A shadow is a run of its own below RUN/audit/shadows/<k>, whose clients hold their members alone. All methods have the
+same halves, so what differs between two of them is the method. Seeds are the run's in every shadow: whoever attacks
+knows the configuration, and a training set that does not depend on the clients' images gives one and the same model.
+
+The unit of commit is a method on a shadow: RUN/audit/scores/<method>-<k>.safetensors with `odds` float64 [n, q] (see
+`lira.log_odds`) and `right` uint8 [n]. Samples are in the order of the train split; q is 1, or 2 with mirrored queries.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from safetensors.numpy import load_file, save
+
+from fgl.core import controls, lira, orchestrator, rounds, server, synthesis, training
+from fgl.core.config import EvaluationOptions, Selected
+from fgl.core.errors import ConfigError, DataError, ModelError, Problem
+from fgl.core.opening import open_session
+from fgl.core.registry import suggestion
+from fgl.core.shards import read_plan, read_shards
+from fgl.core.store import RunDir, digest_of
+from fgl.core.types import Conditioning, Shard
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from fgl.core.server import Plan
+    from fgl.core.session import Session
+    from fgl.core.types import Array, ClientUpload, Labels, Pixels, PlanItem, TrainedClassifier
+
+ONE_SHOT, AFTER_ROUNDS, POOLED = "fgl", "fgl-rounds", "centralized"
+_LEFT = ("clients", "server", "rounds", "stages", "checkpoints")
+
+
+def methods(session: Session) -> list[str]:
+    """Whose classifiers are attacked: as configured, and where the run has rounds, fgl's after them too. Raises
+    ConfigError with every name that is none."""
+    known = [ONE_SHOT, POOLED, *session.manager.registry.names("algorithm")]
+    asked = session.config.audit.methods
+    problems = [
+        Problem("audit.methods", repr(name), f"no such method{suggestion(name, known)} (known: {', '.join(known)})")
+        for name in asked
+        if name not in known
+    ]
+    if problems:
+        raise ConfigError(problems, "the command line")
+    after = [AFTER_ROUNDS] if session.config.rounds.count else []
+    return [one for name in asked for one in ([name, *after] if name == ONE_SHOT else [name])]
+
+
+def own_set(session: Session) -> str:
+    """Digest of who the images of the run's own synthetic set are, as `scores` has it of shadows."""
+    planned = read_plan(session.run.path("server", "plan.parquet"))
+    return _identity([item for shard in planned for item in shard.items])
+
+
+def title(session: Session, method: str) -> str:
+    config = session.config
+    if method == ONE_SHOT:
+        return f"fgl one-shot, {config.prompt_strategy.name} prompts"
+    if method == AFTER_ROUNDS:
+        count = config.rounds.count
+        return f"fgl, {count} round{'s' * (count > 1)} after it"
+    if method == POOLED:
+        return "pooled real data"
+    return f"{method}, {config.audit.rounds} round{'s' * (config.audit.rounds > 1)}"
+
+
+@dataclass(frozen=True)
+class Ground:
+    """Who holds what, and who is a member where. divided: client → its samples. pool: all of them, int64 [n], rising;
+    labels: int64 [n] of them; members: bool [s, n]."""
+
+    divided: Mapping[str, Sequence[int]]
+    pool: Labels
+    labels: Labels
+    members: NDArray[np.bool_]
+
+    def held(self, shadow: int) -> dict[str, list[int]]:
+        """Client → its members; clients without any are left out."""
+        there = set(self.pool[self.members[shadow]].tolist())
+        found = {name: [row for row in rows if row in there] for name, rows in self.divided.items()}
+        return {name: rows for name, rows in found.items() if rows}
+
+
+def ground(session: Session) -> Ground:
+    """Raises DataError where there are too few samples to divide."""
+    _, divided, _ = orchestrator.clients_of(session)
+    holder = {row: place for place, rows in enumerate(divided.values()) for row in rows}
+    pool = np.array(sorted(holder), dtype=np.int64)
+    if len(pool) < lira.FEWEST:
+        raise DataError(f"the clients hold {len(pool)} images; membership takes {lira.FEWEST} at least")
+    labels = session.split("train").labels[pool]
+    clients = np.array([holder[row] for row in pool.tolist()], dtype=np.int64)
+    strata = clients * len(session.info.class_names) + labels
+    members = lira.divide(strata, session.config.audit.shadows, session.config.seed)
+    return Ground(divided, pool, labels, members)
+
+
+def scores(session: Session, field: Ground, method: str) -> tuple[NDArray[np.float64], list[dict[str, Any]]]:
+    """(log-odds of the true class, [s, n, q]; what is known of each shadow model) of a method, computed or reused.
+
+    Of each: `members`, `others` and `test`, top-1 on its training samples, on the other samples of the clients, and on
+    the test split; of fgl also `set`, digest of its synthetic set, and `trained`, whether it was trained for this."""
+    maker = _Maker(session, field, method)
+    values = []
+    with session.progress.track(f"shadow models ({method})", len(field.members), "models") as task:
+        for shadow in range(len(field.members)):
+            value, _ = session.stage(_stage(method, shadow), maker.inputs(shadow), maker.work(shadow))
+            values.append(dict(value))
+            maker.tidy(shadow)
+            task.advance()
+    return np.stack([_read(session, method, shadow)["odds"] for shadow in range(len(field.members))]), values
+
+
+def tidy(session: Session) -> None:
+    """Remove what shadows needed on their way: clients' prompts and uploads, images. Their scores are kept."""
+    root = session.run.path("audit")
+    for folder in root.glob("shadows/*"):
+        for name in _LEFT:
+            shutil.rmtree(folder / name, ignore_errors=True)
+        for name in ("members.json", "partition.json", "metrics.jsonl", ".lock"):
+            (folder / name).unlink(missing_ok=True)
+        if not any(folder.iterdir()):
+            folder.rmdir()
+    shutil.rmtree(root / "images", ignore_errors=True)
+    shutil.rmtree(root / "images.previous", ignore_errors=True)
+
+
+def _stage(method: str, shadow: int) -> str:
+    return f"audit:{method}:{shadow:02d}"
+
+
+def _path(session: Session, method: str, shadow: int) -> Path:
+    return session.run.path("audit", "scores", f"{method}-{shadow:02d}.safetensors")
+
+
+def _read(session: Session, method: str, shadow: int) -> dict[str, Array]:
+    return dict(load_file(_path(session, method, shadow)))
+
+
+@dataclass
+class _Maker:
+    """Makes the models of one method."""
+
+    session: Session
+    field: Ground
+    method: str
+
+    def inputs(self, shadow: int) -> dict[str, Any]:
+        """Everything that determines the scores."""
+        session, config = self.session, self.session.config
+        held = digest_of(self.field.held(shadow))
+        asked = {"pool": digest_of(self.field.pool.tolist()), "flip": config.audit.flip}
+        if self.method == POOLED:
+            return {
+                **asked, "dataset": session.info.digest, "members": held, "classifier": config.classifier.model_dump(),
+                "seed": config.seed, "size": list(session.image_size), "device": session.device.split(":")[0],
+            }  # fmt: skip
+        if self.method not in (ONE_SHOT, AFTER_ROUNDS):
+            return {**asked, **rounds.inputs_of(session, self._track(session), held, "")}
+        one_shot = {
+            **asked, "uploads": server.request_inputs(session, held), "aggregator": config.aggregator.model_dump(),
+            "images_per_class": config.synthesis.images_per_class, "recipe": server.recipe(session),
+            "train": training.train_inputs(session, ""),
+        }  # fmt: skip
+        if self.method == ONE_SHOT:
+            return one_shot
+        return {**asked, **rounds.inputs_of(session, self._track(session), held, digest_of(one_shot))}
+
+    def work(self, shadow: int) -> Any:
+        """What `Session.stage` calls where the scores are not there."""
+        make = {ONE_SHOT: self._one_shot, POOLED: self._pooled}.get(self.method, self._rounds)
+        return lambda digest: make(shadow, digest)
+
+    def tidy(self, shadow: int) -> None:
+        """Models that came up in rounds are no longer needed once they have been queried."""
+        if self.method not in (ONE_SHOT, POOLED):
+            folder = self._folder(shadow)
+            shutil.rmtree(folder.path("rounds"), ignore_errors=True)
+            for private in folder.root.glob("clients/*/private/rounds"):
+                shutil.rmtree(private, ignore_errors=True)
+
+    # --- centralized ---
+
+    def _pooled(self, shadow: int, digest: str) -> tuple[dict[str, Any], list[Path]]:
+        data = controls.pooled(self.session, self.field.held(shadow))
+        model = self.session.classifier.fit(data, None, self._context(shadow, digest))
+        return self._keep(shadow, *self._query(model))
+
+    # --- federated ---
+
+    def _rounds(self, shadow: int, digest: str) -> tuple[dict[str, Any], list[Path]]:
+        inner, held = self._inner(shadow), self.field.held(shadow)
+        start = rounds.Start()
+        if self.method == AFTER_ROUNDS:
+            record = self.session.run.recorded(_stage(ONE_SHOT, shadow))
+            assert record is not None, "the one-shot models come first"
+            state = self.session.run.path(record["value"]["state"])
+            start = rounds.Start(lambda: load_file(state), record["value"]["set"], lambda: self._images.of(shadow))
+        _, partition = server.partition(inner)
+        track = self._track(inner)
+        rounds.run(inner, track, held, partition, start)
+        last = load_file(rounds.model_path(inner, track))
+        return self._keep(shadow, *self._query(inner.classifier.restore(last, training.context(inner, "query"))))
+
+    def _track(self, session: Session) -> rounds.Track:
+        """Tested once, at its end: nothing here is a curve over rounds."""
+        options = session.config.rounds
+        if self.method == AFTER_ROUNDS:
+            own = options.model_copy(update={"evaluate_every": options.count})
+            return rounds.Track("own", "rounds", session.config.algorithm, own, options.local_epochs)
+        count = session.config.audit.rounds
+        own = options.model_copy(update={"count": count, "server_epochs": 0, "evaluate_every": count})
+        algorithm = rounds.baseline(session, self.method)
+        return rounds.Track(self.method, f"method:{self.method}", algorithm, own, options.local_epochs)
+
+    # --- fgl ---
+
+    def _one_shot(self, shadow: int, digest: str) -> tuple[dict[str, Any], list[Path]]:
+        session, images = self.session, self._images
+        identity = images.identity(shadow)
+        known = {"set": identity, "trained": False}
+        if identity == images.own:
+            state = training.state_path(session, "selected")
+        else:
+            earlier = (session.run.recorded(_stage(ONE_SHOT, one)) for one in range(shadow))
+            same = [one["value"] for one in earlier if one is not None and one["value"]["set"] == identity]
+            state = session.run.path(same[0]["state"]) if same else self._folder(shadow).path("train.safetensors")
+            if not same:
+                data, validation = images.of(shadow)
+                model = session.classifier.fit(data, validation, self._context(shadow, digest))
+                packed = {name: np.array(array, order="C") for name, array in model.state("selected").items()}
+                session.run.write(state, save(packed))
+                known["trained"] = True
+        model = session.classifier.restore(load_file(state), training.context(session, "query"))
+        value, outputs = self._keep(shadow, *self._query(model))
+        return {**value, **known, "state": str(state.relative_to(session.run.root))}, [*outputs, state]
+
+    @cached_property
+    def _images(self) -> Images:
+        plans = {}
+        for shadow in range(len(self.field.members)):
+            inner = self._inner(shadow)
+            clients, partition = server.partition(inner)
+            plans[shadow] = server.make_plan(inner, server.collect(inner, list(clients), partition))
+        return Images(self.session, plans)
+
+    # --- all ---
+
+    def _folder(self, shadow: int) -> RunDir:
+        return RunDir(self.session.run.path("audit", "shadows", f"{shadow:02d}"))
+
+    def _inner(self, shadow: int) -> Session:
+        """The same run, whose clients hold their members alone."""
+        folder = self._folder(shadow)
+        listed = folder.path("members.json")
+        folder.write_json(listed, self.field.held(shadow))
+        config = self.session.config.model_copy(
+            update={
+                "partition": Selected(name="listed", options={"path": str(listed.absolute())}),
+                "controls": (), "all_controls": False, "evaluation": EvaluationOptions(),
+            }
+        )  # fmt: skip
+        return open_session(config, self.session.manager, folder, self.session.progress, beside=self.session)
+
+    def _context(self, shadow: int, digest: str) -> Any:
+        kept = self.session.run.checkpoints(_stage(self.method, shadow), digest)
+        return training.context(self.session, f"{self.method}, shadow {shadow}", kept)
+
+    def _query(self, model: TrainedClassifier) -> tuple[NDArray[np.float64], NDArray[np.bool_], float]:
+        """(log-odds [n, q], whether the class is right [n], top-1 on the test split) of the pool."""
+        if not hasattr(model, "logits"):  # one that was written before the contract had them
+            name = self.session.config.classifier.name
+            raise ModelError(
+                f"classifier {name!r} hands out no logits, which membership inference reads; choose another"
+            )
+        pixels: Pixels = self.session.pixels("train").pixels[self.field.pool]
+        odds, right = [], np.empty(0, dtype=bool)
+        for place, seen in enumerate([pixels, pixels[:, :, ::-1]] if self.session.config.audit.flip else [pixels]):
+            logits = np.asarray(model.logits(np.ascontiguousarray(seen), "last", self.session.progress))
+            odds.append(lira.log_odds(logits, self.field.labels))
+            right = logits.argmax(axis=1) == self.field.labels if place == 0 else right
+        return np.stack(odds, axis=1), right, float(training.score(self.session, model, "last")["top1"])
+
+    def _keep(
+        self, shadow: int, odds: NDArray[np.float64], right: NDArray[np.bool_], test: float
+    ) -> tuple[dict[str, Any], list[Path]]:
+        path, inside = _path(self.session, self.method, shadow), self.field.members[shadow]
+        self.session.run.write(path, save({"odds": odds, "right": right.astype(np.uint8)}))
+        top1 = {"members": float(right[inside].mean()), "others": float(right[~inside].mean()), "test": test}
+        return {name: round(value, 6) for name, value in top1.items()}, [path]
+
+
+class Images:
+    """The synthetic sets of all shadows, with each image made once: those of the run's own set are taken from there,
+    and the others are filled together."""
+
+    def __init__(self, session: Session, plans: Mapping[int, Plan]) -> None:
+        self.session, self.plans = session, plans
+        self._own = read_plan(session.run.path("server", "plan.parquet"))
+        self.own = _identity([item for shard in self._own for item in shard.items])
+        self._folder = session.run.path("audit", "images")
+        self._others = self._fill()
+
+    def identity(self, shadow: int) -> str:
+        """Digest of who the images of a shadow's set are, in order: sets of equal digest are one and the same."""
+        return _identity(self.plans[shadow].items)
+
+    def of(self, shadow: int) -> server.Set:
+        """The set of a shadow, as training and validation part."""
+        items = self.plans[shadow].items
+        wanted = {item.image_id for item in items}
+        pixels = {row["image_id"]: rgb for row, rgb in self._read() if row["image_id"] in wanted}
+        ids, classes = [item.image_id for item in items], [item.class_id for item in items]
+        return server.divided_set(self.session, ids, classes, [pixels[one] for one in ids])
+
+    def _read(self) -> Iterator[tuple[dict[str, Any], Pixels]]:
+        yield from read_shards(self.session.run.path("server", "shards"), self._own)
+        yield from read_shards(self._folder, self._others)
+
+    def _fill(self) -> list[Shard]:
+        there = {item.image_id for shard in self._own for item in shard.items}
+        merged: dict[str, tuple[int, PlanItem]] = {}
+        for shadow, planned in self.plans.items():
+            for item in planned.items:
+                if item.image_id not in there:
+                    merged.setdefault(item.image_id, (shadow, item))
+        if not merged:
+            return []
+        rows: dict[str, int] = {}
+        first: list[tuple[int, int]] = []
+        items = []
+        for shadow, item in merged.values():
+            if item.conditioning_id not in rows:
+                rows[item.conditioning_id] = len(rows)
+                first.append((shadow, item.conditioning))
+            items.append(replace(item, conditioning=rows[item.conditioning_id]))
+        size = self.session.config.synthesis.shard_size
+        shards = [Shard(n, tuple(items[at : at + size])) for n, at in enumerate(range(0, len(items), size))]
+        store = server.shard_store(self.session, self._folder)
+        synthesis.fill(self.session, store, shards, lambda: self._conditioning(first), "synthesize (shadows)")
+        return shards
+
+    def _conditioning(self, rows: Sequence[tuple[int, int]]) -> Conditioning:
+        """Rows of the shadows' conditionings as one. rows: (shadow, position in its conditioning)."""
+        each = {shadow: self.plans[shadow].conditioning for shadow, _ in rows}
+        offsets: dict[int, int] = {}
+        sources: list[ClientUpload] = []
+        for shadow, one in each.items():
+            offsets[shadow] = len(sources)
+            sources += list(one.sources)
+        found = [(each[shadow], row, offsets[shadow]) for shadow, row in rows]
+        return Conditioning(
+            ids=tuple(one.ids[row] for one, row, _ in found),
+            class_id=np.array([one.class_id[row] for one, row, _ in found], dtype=np.int64),
+            weight=np.array([one.weight[row] for one, row, _ in found], dtype=np.float64),
+            domain=tuple(one.domain[row] for one, row, _ in found),
+            guidance_scale=np.array([one.guidance_scale[row] for one, row, _ in found], dtype=np.float64),
+            source=np.array([one.source[row] + offset for one, row, offset in found], dtype=np.int64),
+            row=np.array([one.row[row] for one, row, _ in found], dtype=np.int64),
+            clients=np.array([one.clients[row] for one, row, _ in found], dtype=np.int64),
+            sources=sources,
+        )
+
+
+def _identity(items: Sequence[PlanItem]) -> str:
+    return digest_of([[item.image_id, item.class_id] for item in items])

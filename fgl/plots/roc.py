@@ -1,0 +1,54 @@
+"""Receiver operating characteristics on two logarithmic axes: what counts is on the left."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib as mpl
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from fgl.plots.curves import COLOURS, save
+
+
+@dataclass(frozen=True)
+class Roc:
+    """One attack. rates, hits: false- and true-positive rates, 0 to 1, rising. dashed: the simpler attack of two."""
+
+    label: str
+    rates: Sequence[float]
+    hits: Sequence[float]
+    colour: int = 0
+    dashed: bool = False
+
+
+def save_roc(paths: Sequence[Path], lines: Sequence[Roc], title: str, lowest: float) -> None:
+    """Draw into each path, whose suffix says how. lowest: false-positive rate at which both axes begin, that which the
+    samples can resolve. Raises StoreError."""
+    with mpl.rc_context({"svg.hashsalt": "fgl", "svg.fonttype": "none"}):
+        save(_draw(lines, title, lowest), paths)
+
+
+def _draw(lines: Sequence[Roc], title: str, lowest: float) -> Figure:
+    figure = Figure(figsize=(9.6, 4.8), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    axes.plot([lowest, 1], [lowest, 1], color="0.6", linestyle=":", linewidth=1.2, label="chance")
+    for line in lines:
+        axes.plot(line.rates, line.hits, color=COLOURS[line.colour % len(COLOURS)], linewidth=1.4, label=line.label,
+                  linestyle="--" if line.dashed else "-")  # fmt: skip
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_xlim(lowest, 1)
+    axes.set_ylim(lowest, 1)
+    axes.set_aspect("equal")
+    axes.set_xlabel("false-positive rate")
+    axes.set_ylabel("true-positive rate")
+    axes.set_title(title, fontsize=10)
+    axes.grid(color="0.9", linewidth=0.6)
+    legend = axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
+    for text in (axes.title, *legend.get_texts()):
+        text.set_parse_math(False)  # a name with two dollar signs is no formula
+    return figure
