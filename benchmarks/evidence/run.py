@@ -29,6 +29,7 @@ import fgl
 from fgl.console import progress
 from fgl.core import comparison, sweeping
 from fgl.core.config import RunConfig, resolve, set_option
+from fgl.core.intervals import student
 from fgl.core.manager import Manager
 from fgl.plots.comparisons import save_comparison
 
@@ -238,7 +239,7 @@ def against_best(setting: Mapping[str, Any]) -> list[str]:
 
 
 def interval(differences: Sequence[float]) -> str:
-    found = comparison.paired(differences)
+    found = student(differences)
     mean, low, high = (None if found[key] is None else 100 * float(found[key] or 0) for key in ("mean", "low", "high"))
     return f"{mean:+.1f}" if low is None else f"{mean:+.1f} ({low:+.1f} to {high:+.1f})"
 
