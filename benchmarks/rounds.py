@@ -23,10 +23,10 @@ import torch
 import torch.nn.functional as F
 
 from fgl.core import rounds, server
-from fgl.core.config import RoundsOptions
 from fgl.core.manager import Manager
 from fgl.core.opening import load_config, open_session
 from fgl.core.session import Session
+from fgl.core.settings import RoundsOptions
 from fgl.core.store import RunDir
 from fgl.core.types import Silent
 from fgl.plugins.classifiers.augment import Augmenter

@@ -28,9 +28,11 @@ from rich.console import Console
 import fgl
 from fgl.console import progress
 from fgl.core import comparison, sweeping
-from fgl.core.config import RunConfig, resolve, set_option
+from fgl.core.config import resolve
 from fgl.core.intervals import student
+from fgl.core.layers import set_option
 from fgl.core.manager import Manager
+from fgl.core.settings import RunConfig
 from fgl.plots.comparisons import save_comparison
 
 HERE = Path(__file__).resolve().parent

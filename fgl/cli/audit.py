@@ -14,7 +14,7 @@ from fgl.core.errors import ConfigError, Problem
 from fgl.core.manager import Manager
 
 if TYPE_CHECKING:
-    from fgl.core.config import RunConfig
+    from fgl.core.settings import RunConfig
 
 
 def audit_command(
@@ -46,9 +46,9 @@ def audit_command(
 ) -> None:
     """Measure what a run gives away: membership inference, memorised images, and what uploads say."""
     from fgl import plots
-    from fgl.core import audit
     from fgl.core.intake import is_apart
     from fgl.core.opening import open_session, saved_config
+    from fgl.core.privacy import audit
     from fgl.core.store import RunDir
 
     manager, folder = Manager.load(), RunDir(run)
@@ -82,7 +82,7 @@ def _measuring(
     device: str | None,
 ) -> RunConfig:  # fmt: skip
     """The run's own configuration with what says how to measure; anything else would be of another run."""
-    from fgl.core.config import expand
+    from fgl.core.layers import expand
 
     layer: dict[str, Any] = {"audit": {name: value for name, value in given.items() if value is not None}}
     if features is not None:
@@ -97,7 +97,7 @@ def _measuring(
 
 
 def _draw(run: Path, found: Mapping[str, Any]) -> None:
-    from fgl.core.audit_sections import ATTACKS
+    from fgl.core.privacy.sections import ATTACKS
     from fgl.plots.roc import Roc, save_roc
 
     lines = [
@@ -113,7 +113,7 @@ def _draw(run: Path, found: Mapping[str, Any]) -> None:
 
 
 def _show(run: Path, found: Mapping[str, Any], drawn: bool) -> None:
-    from fgl.core import audit_sections as said
+    from fgl.core.privacy import sections as said
     from fgl.core.sections import plain
 
     parts = (

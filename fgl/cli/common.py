@@ -15,8 +15,8 @@ from fgl.core.errors import ConfigError, Problem
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from fgl.core.config import RunConfig
     from fgl.core.manager import Manager
+    from fgl.core.settings import RunConfig
     from fgl.core.types import Progress
 
 PARTITIONS = ("dirichlet", "iid", "domain")
@@ -62,7 +62,7 @@ def resolve(
     Raises ConfigError with every problem of all three."""
     from fgl.cli import presets
     from fgl.core import config as configuration
-    from fgl.core.config import expand, read_yaml, set_option
+    from fgl.core.layers import expand, read_yaml, set_option
 
     layers = [*below, *([read_yaml(Path(config))] if config is not None else [])]
     layer: dict[str, Any] = {}

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from fgl.core.comparison import Method
-    from fgl.core.config import RunConfig
+    from fgl.core.settings import RunConfig
     from fgl.core.types import Progress
 
 METHODS = "fgl,fgl-5round,fedavg,fedprox,scaffold,fedadam,local,centralized,class-list"

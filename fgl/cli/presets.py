@@ -15,8 +15,8 @@ from fgl.core.errors import ClassListError, ConfigError, DataError, Problem
 from fgl.core.manager import Manager
 
 if TYPE_CHECKING:
-    from fgl.core.config import RunConfig
     from fgl.core.presets import Data, Preset
+    from fgl.core.settings import RunConfig
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,7 @@ from fgl.core.errors import ConfigError, Problem
 from fgl.core.manager import Manager
 
 if TYPE_CHECKING:
-    from fgl.core.config import RunConfig
+    from fgl.core.settings import RunConfig
 
 Features = Annotated[
     str | None,
@@ -80,7 +80,7 @@ def _measuring(
     device: str | None,
 ) -> RunConfig:  # fmt: skip
     """The run's own configuration with what says how to measure; anything else would be of another run."""
-    from fgl.core.config import expand
+    from fgl.core.layers import expand
 
     layer: dict[str, Any] = {"evaluation": {"quality": True, **({"real": real} if real is not None else {})}}
     if features is not None:
@@ -122,7 +122,7 @@ def probe_command(
     """Does the generator know this domain? A few pictures of each class, judged at the clients before the long run."""
     given = dict(locals())  # before anything else gets a name here
     from fgl.core import sections
-    from fgl.core.config import expand
+    from fgl.core.layers import expand
     from fgl.core.opening import open_session
     from fgl.core.probing import probe
     from fgl.core.store import RunDir

@@ -46,7 +46,7 @@ from fgl.core.manager import Manager
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from fgl.core.config import RunConfig
+    from fgl.core.settings import RunConfig
 
 
 def run_command(
@@ -175,15 +175,15 @@ def stages_command(
     """Print what of a run is done, what would be done again, and why."""
     from dataclasses import asdict
 
-    from fgl.core import config as configuration
     from fgl.core.intake import is_apart
+    from fgl.core.layers import read_yaml
     from fgl.core.opening import open_session, saved_config
     from fgl.core.status import stages
     from fgl.core.store import RunDir
     from fgl.core.types import Silent
 
     manager, folder = Manager.load(), RunDir(run)
-    layer = configuration.read_yaml(config) if config is not None else saved_config(folder, manager).to_dict()
+    layer = read_yaml(config) if config is not None else saved_config(folder, manager).to_dict()
     resolved, _ = resolve(manager, None, {**NO_FLAGS, "set_": set_}, [layer])
     with stdout_to_stderr():
         session = open_session(resolved, manager, folder, Silent(), apart=is_apart(folder))

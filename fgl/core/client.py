@@ -17,10 +17,11 @@ import numpy as np
 
 from fgl.core import upload
 from fgl.core.codecs import TEXT
-from fgl.core.config import RunConfig, resolve
+from fgl.core.config import resolve
 from fgl.core.errors import BrokenPluginError, ClientFailedError, DataError, FGLError, UploadError, told
 from fgl.core.manager import Manager
 from fgl.core.registry import changed
+from fgl.core.settings import RunConfig
 from fgl.core.store import RunDir
 from fgl.core.types import ClientContext, ImageSet, Progress, Prompt, Silent, Subset
 

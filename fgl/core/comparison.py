@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fgl.core import controls, orchestrator, rounds, server, training
-from fgl.core.config import RoundsOptions, RunConfig
 from fgl.core.errors import ConfigError, Problem
 from fgl.core.intervals import student
 from fgl.core.opening import open_session, save_config
 from fgl.core.registry import suggestion
+from fgl.core.settings import RoundsOptions, RunConfig
 from fgl.core.store import RunDir
 
 if TYPE_CHECKING:

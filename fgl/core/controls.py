@@ -12,7 +12,7 @@ import numpy as np
 
 from fgl.core import client, intake, rounds, server, training, upload
 from fgl.core.codecs import TEXT
-from fgl.core.config import PROMPTS_CONTROL, RoundsOptions
+from fgl.core.settings import PROMPTS_CONTROL, RoundsOptions
 from fgl.core.types import ClientContext, LabelledPixels
 
 if TYPE_CHECKING:

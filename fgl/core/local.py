@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fgl.core import client, exchange
-from fgl.core.config import RunConfig, Selected
 from fgl.core.errors import DivergedError, UploadFormatError
 from fgl.core.pixels import decode
+from fgl.core.settings import RunConfig, Selected
 from fgl.core.store import Checkpoints, RunDir
 from fgl.core.types import FitContext, LabelledPixels, LocalJob, Silent
 

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from fgl.core import at_clients, intake, quality, training
-from fgl.core.config import PROMPTS_CONTROL, EvaluationOptions, RunConfig, Selected, read_yaml, resolve
+from fgl.core.config import resolve
 from fgl.core.errors import BrokenPluginError, ConfigError, FGLError, Problem, StoreError
+from fgl.core.layers import read_yaml
 from fgl.core.manager import Manager
 from fgl.core.session import Session, check_fit
+from fgl.core.settings import PROMPTS_CONTROL, EvaluationOptions, RunConfig, Selected
 from fgl.core.store import RunDir
 from fgl.core.types import DatasetInfo, Progress
 

@@ -9,11 +9,11 @@ from typing import Any
 from safetensors.numpy import load_file
 
 from fgl.core import at_clients, controls, intake, plan, quality, report, rounds, server, training
-from fgl.core.config import PROMPTS_CONTROL, RunConfig
 from fgl.core.errors import StoreError
 from fgl.core.manager import Manager
 from fgl.core.opening import fresh_folder, load_config, open_session, other_prompts, save_config, saved_config
 from fgl.core.session import Session
+from fgl.core.settings import PROMPTS_CONTROL, RunConfig
 from fgl.core.shards import read_plan, read_shards
 from fgl.core.store import RunDir
 from fgl.core.types import Progress, Silent

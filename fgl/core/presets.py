@@ -15,9 +15,10 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from fgl.core.config import RunConfig, Selected, expand
 from fgl.core.errors import BrokenPluginError, ConfigError, DataError, PluginError, Problem
+from fgl.core.layers import expand
 from fgl.core.registry import Registry, suggestion
+from fgl.core.settings import RunConfig, Selected
 
 FOLDER = Path(__file__).parent.parent / "presets"
 # What belongs to the preset's own data, wherever a copy of it lies. The rest of its options is the address.

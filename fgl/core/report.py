@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from fgl.core import audit_sections, sections
+from fgl.core import sections
+from fgl.core.privacy import sections as audit_sections
 from fgl.core.shards import read_shards
 
 if TYPE_CHECKING:

@@ -22,15 +22,15 @@ import numpy as np
 from safetensors.numpy import save
 
 from fgl.core import exchange, intake, local, training
-from fgl.core.config import Selected
 from fgl.core.errors import ConfigError, DataError, DivergedError, Problem, UploadError
+from fgl.core.settings import Selected
 from fgl.core.store import Checkpoints, digest_of
 from fgl.core.types import Failure, GlobalState, LabelledPixels, LocalUpdate, Silent
 
 if TYPE_CHECKING:
-    from fgl.core.config import RoundsOptions
     from fgl.core.contracts import Algorithm, Classifier, Federation
     from fgl.core.session import Session
+    from fgl.core.settings import RoundsOptions
     from fgl.core.types import Array
 
 log = logging.getLogger(__name__)

@@ -14,9 +14,9 @@ from fgl.core.store import digest_of
 from fgl.core.types import DatasetInfo, ImageSet, LabelledPixels, Progress, StageContext
 
 if TYPE_CHECKING:
-    from fgl.core.config import RunConfig
     from fgl.core.contracts import Classifier, Dataset, Executor, Generator
     from fgl.core.manager import Manager
+    from fgl.core.settings import RunConfig
     from fgl.core.store import RunDir
 
 

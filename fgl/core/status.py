@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from fgl.core import at_clients, controls, quality, rounds, server, training
-from fgl.core.config import PROMPTS_CONTROL, shown
 from fgl.core.errors import StoreError
+from fgl.core.judging import shown
 from fgl.core.opening import other_prompts
 from fgl.core.session import Session
+from fgl.core.settings import PROMPTS_CONTROL
 from fgl.core.shards import read_plan
 from fgl.core.store import digest_of
 

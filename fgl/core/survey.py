@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from fgl.core.config import RunConfig, Selected
 from fgl.core.errors import DataError
 from fgl.core.presets import Preset
+from fgl.core.settings import RunConfig, Selected
 from fgl.core.types import DatasetInfo, ImageSet, Progress, Subset
 
 if TYPE_CHECKING:

@@ -13,9 +13,10 @@ from typing import Any
 import yaml
 
 from fgl.core.comparison import spread
-from fgl.core.config import RunConfig, set_option
 from fgl.core.errors import ConfigError, Problem
+from fgl.core.layers import set_option
 from fgl.core.registry import suggestion
+from fgl.core.settings import RunConfig
 from fgl.core.store import RunDir, digest_of
 
 FOLDER = Path(__file__).parent.parent / "presets" / "ablations"

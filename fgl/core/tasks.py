@@ -32,8 +32,8 @@ from fgl.core.types import FitContext, Silent, Subset
 from fgl.core.wire import parse, short
 
 if TYPE_CHECKING:
-    from fgl.core.config import RunConfig
     from fgl.core.contracts import Extractor
+    from fgl.core.settings import RunConfig
     from fgl.core.types import Array, Labels
 
     Points = tuple[Array, Labels]

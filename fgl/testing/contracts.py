@@ -25,7 +25,7 @@ from PIL import Image
 from fgl.core.codecs import Quantized, quantize
 from fgl.core.contracts import Aggregator, FeatureSpace, PromptStrategy
 from fgl.core.errors import DataError
-from fgl.core.lookup import spells
+from fgl.core.privacy.lookup import spells
 from fgl.core.types import (
     ClientContext,
     ClientUpload,

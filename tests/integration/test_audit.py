@@ -19,11 +19,12 @@ import pytest
 from PIL import Image
 
 import fgl
-from fgl.core import audit, intake, inversion, lira, lookup, memorisation, quality, shadows
+from fgl.core import intake, quality
 from fgl.core.errors import ConfigError, StoreError
 from fgl.core.manager import Manager
 from fgl.core.opening import load_config, open_session, saved_config
 from fgl.core.orchestrator import reopen
+from fgl.core.privacy import audit, inversion, lira, lookup, memorisation, shadows
 from fgl.core.store import RunDir
 from fgl.core.types import Silent
 from fgl.plugins.classifiers.fitting import TransformersClassifier

@@ -17,11 +17,11 @@ from PIL import Image
 
 import fgl
 from fgl.core import client
-from fgl.core.config import RunConfig
 from fgl.core.errors import BrokenPluginError, ConfigError, DataError, StoreError, UploadError
 from fgl.core.manager import Manager
 from fgl.core.opening import load_config
 from fgl.core.orchestrator import digest
+from fgl.core.settings import RunConfig
 from fgl.core.shards import read_shards
 from fgl.core.types import Failure, Silent
 from fgl.plugins.federations.local import Local

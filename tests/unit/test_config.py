@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
-from fgl.core.config import expand, read_yaml, resolve, set_option
+from fgl.core.config import resolve
 from fgl.core.errors import ConfigError
+from fgl.core.layers import expand, read_yaml, set_option
 from fgl.core.manager import Manager
 from fgl.core.registry import Registry
 

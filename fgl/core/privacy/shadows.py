@@ -20,11 +20,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from safetensors.numpy import load_file, save
 
-from fgl.core import controls, lira, orchestrator, rounds, server, synthesis, training
-from fgl.core.config import EvaluationOptions, Selected
+from fgl.core import controls, orchestrator, rounds, server, synthesis, training
 from fgl.core.errors import ConfigError, DataError, ModelError, Problem
 from fgl.core.opening import open_session
+from fgl.core.privacy import lira
 from fgl.core.registry import suggestion
+from fgl.core.settings import EvaluationOptions, Selected
 from fgl.core.shards import read_plan, read_shards
 from fgl.core.store import RunDir, digest_of
 from fgl.core.types import Conditioning, Shard

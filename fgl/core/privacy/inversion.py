@@ -18,13 +18,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fgl.core import intake, lookup, server
+from fgl.core import intake, server
 from fgl.core.codecs import TEXT
 from fgl.core.intervals import wilson
+from fgl.core.privacy import lookup
 from fgl.core.store import file_digest
 
 if TYPE_CHECKING:
-    from fgl.core.lookup import Dictionary, Found
+    from fgl.core.privacy.lookup import Dictionary, Found
     from fgl.core.session import Session
     from fgl.core.types import ClientUpload
 

@@ -13,14 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fgl.core import audit_sections, inversion, lira, lookup, memorisation, quality, report, shadows, status
-from fgl.core.config import EvaluationOptions
+from fgl.core import quality, report, status
 from fgl.core.errors import ConfigError, DataError, Problem, StoreError
 from fgl.core.intervals import student
+from fgl.core.privacy import inversion, lira, lookup, memorisation, shadows
+from fgl.core.privacy import sections as audit_sections
+from fgl.core.settings import EvaluationOptions
 
 if TYPE_CHECKING:
-    from fgl.core.config import RunConfig
     from fgl.core.session import Session
+    from fgl.core.settings import RunConfig
 
 PARTS = ("membership", "memorisation", "uploads")
 _FINISHED = ("partition", "clients", "plan", "synthesize", "train", "evaluate", "rounds", "export")

@@ -1,0 +1,112 @@
+"""YAML files and assignments as layers of a configuration; components by their short forms."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from fgl.core.errors import ConfigError, Problem
+from fgl.core.judging import shown
+
+_DATASETS = ("bundled", "hf", "npz", "parquet", "imagefolder")  # have a short form of their own, see `expand`
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Raises ConfigError that names the file and, for a syntax error, the line."""
+    try:
+        loaded = _load_yaml(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError([Problem(str(path), "no such file", "expected a YAML file")], "the command line") from None
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        reason = f"{_yaml_reason(error)}; expected YAML text"
+        raise ConfigError([Problem(str(path), "", reason)], str(path)) from error
+    if loaded is None:
+        return {}
+    if not isinstance(loaded, dict):
+        raise ConfigError([Problem(str(path), shown(loaded), "expected a mapping of keys to values")], str(path))
+    return loaded
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which a key that is there twice is an error, and a date is text: no option takes any, some take names."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            said = (key.tag, key.value if isinstance(key, yaml.ScalarNode) else id(key))
+            if said in seen:
+                raise yaml.MarkedYAMLError(problem=f"the key {key.value!r} is there twice", problem_mark=key.start_mark)
+            seen.add(said)
+        return super().construct_mapping(node, deep)
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+def _load_yaml(text: str) -> Any:
+    """Raises YAMLError, ValueError (a number that is none) or RecursionError."""
+    return yaml.load(text, _Loader)
+
+
+def _yaml_reason(error: BaseException) -> str:
+    """Without what libraries and Python add for programmers."""
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        return f"line {error.problem_mark.line + 1}, column {error.problem_mark.column + 1}: {error.problem}"
+    if isinstance(error, UnicodeDecodeError):
+        return f"the byte {error.object[error.start]:#04x} at {error.start}, which is not UTF-8"
+    if isinstance(error, OSError):
+        return (error.strerror or str(error)).lower()
+    return "brackets in brackets beyond measure" if isinstance(error, RecursionError) else " ".join(str(error).split())
+
+
+def set_option(layer: dict[str, Any], assignment: str) -> None:
+    """Put `family.option=value` (value in YAML) into a layer. Raises ConfigError where it has another form."""
+    key, equals, text = assignment.partition("=")
+    parts = key.strip().split(".")
+    if not equals or not all(parts):
+        raise ConfigError([Problem("--set", repr(assignment), "expected family.option=value")], "the command line")
+    try:
+        value = _load_yaml(text)
+    except (yaml.YAMLError, ValueError, RecursionError):  # a template such as {label}, photo is text, and no YAML
+        value = text
+    place = layer
+    for index, part in enumerate(parts[:-1]):
+        inner = place.setdefault(part, {})
+        if isinstance(inner, str) and index == 0:
+            inner = place[part] = expand(part, inner)
+        if not isinstance(inner, dict):
+            raise ConfigError([Problem(key, repr(assignment), f"{part} is not a mapping")], "the command line")
+        place = inner
+    place[parts[-1]] = value
+
+
+def expand(family: str, value: str) -> dict[str, Any]:
+    """A component's short form: its name; for features also a Hub id or a folder; for datasets also `bundled:NAME`,
+    `hf:ID`, `parquet:PATH`, `npz:PATH`, `imagefolder:PATH` or a path, whose kind is read off what lies there."""
+    if family == "features" and "/" in value:
+        return {"name": "image-model", "model": value}
+    if family != "dataset":
+        return {"name": value}
+    if value in _DATASETS:
+        return {"name": value}
+    name, colon, rest = value.partition(":")
+    if colon and name == "bundled":
+        return {"name": name, "subset": rest}
+    if colon and name in _DATASETS:
+        return {"name": name, "path": rest}
+    path = Path(value).expanduser()
+    file = "npz" if path.suffix == ".npz" else "parquet"
+    if path.is_file():
+        return {"name": file, "path": value}
+    if path.is_dir():
+        if any((path / marker).exists() for marker in ("dataset_info.json", "dataset_dict.json")):
+            return {"name": "hf", "path": value}
+        return {"name": "parquet" if any(path.glob("*.parquet")) else "imagefolder", "path": value}
+    if value.startswith((".", "~", "/")):  # a path that is not there: the dataset says what is there instead
+        return {"name": file if path.suffix in (".npz", ".parquet") else "imagefolder", "path": value}
+    return {"name": value}
