@@ -217,8 +217,8 @@ def check(session: Session) -> None:
         if most < 2 or (learnt is not None and not len(learnt.rows)):
             taken = " beside those that the feature space is trained on" if learnt and learnt.left is not None else ""
             raise DataError(
-                f"evaluation.quality: no class has two real images in {TITLES[real]} ({real}){taken}; "
-                "add images, choose features that need no training, or leave quality out"
+                f"no class has two real images to compare with in {TITLES[real]} ({real}){taken}; add images, choose "
+                "features that need no training, or leave out evaluation.quality, or the audit's part memorisation"
             )
         return
     others = [name for name in ("public", "test") if name != real and session.dataset.split(name) is not None]

@@ -172,7 +172,7 @@ def test_one_image_a_class_is_nothing_to_compare_and_said_before_anything_is_com
 ) -> None:
     # one of two goes into the test split
     asked = settings(data={"per_class": 2}, evaluation={"quality": True})
-    with pytest.raises(DataError, match="no class has two real images"):
+    with pytest.raises(DataError, match="no class has two real images to compare with"):
         opened({**asked, "features": features}, tmp_path / "run")
 
 
