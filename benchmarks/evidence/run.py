@@ -156,7 +156,9 @@ def report(known: Mapping[str, Mapping[str, Any]]) -> str:
         "clients' where nothing else is said: this is evidence about the method's mechanics on a small model, not "
         "about SDXL. Test images are real, and nothing was selected by them; rates of local training were chosen on "
         "the public split (`benchmarks/evidence/tune.py`). What the columns mean is in [comparing.md](comparing.md); "
-        "differences are paired by seed, with 95 % intervals by Student's t, and those of three seeds are wide.", "",
+        "differences are paired by seed, with 95 % intervals by Student's t, and those of three seeds are wide. "
+        "Seconds are of one thread on a machine with other work, tests and commits included; images that an earlier "
+        "piece made are not counted again.", "",
         *loaded.get("summary", "").strip().splitlines(), "",
     ]  # fmt: skip
     missing = []
@@ -236,7 +238,9 @@ def against_best(setting: Mapping[str, Any]) -> list[str]:
         differences = [one["fgl"]["top1"] - top for one, top in zip(each, best, strict=True)]
         ratio = row["bytes"] / next(one["bytes"] for one in setting["methods"] if one["method"] == "fgl")
         said = f"fgl in one round less the best round of {row['title']}, points: {interval(differences)}"
-        lines += ["", f"{said}; bytes of {row['title']} to fgl's: {ratio:,.0f}."]
+        passes = setting["config"]["rounds"]["local_epochs"] * each[0][row["method"]]["curve"][-1][0]
+        pace = f"{passes} passes over the clients' images, {passes / row['seconds']:.2f} a second"
+        lines += ["", f"{said}; bytes of {row['title']} to fgl's: {ratio:,.0f}; {pace}."]
     return lines
 
 
