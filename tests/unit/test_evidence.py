@@ -1,0 +1,53 @@
+"""The committed evidence: what its pieces ask for, and that its document says what its results say."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from fgl.core import comparison
+from fgl.core.manager import Manager
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def evidence() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("evidence_run", ROOT / "benchmarks" / "evidence" / "run.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_every_piece_is_a_configuration_with_methods(
+    evidence: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("cifar10", "pacs"):  # data that may not be here: an empty folder of images stands in for the path
+        (tmp_path / name / "train").mkdir(parents=True)
+    manager, arguments = Manager.load(), argparse.Namespace(work=tmp_path / "work", data=tmp_path)
+    folders = []
+    for piece in evidence.pieces().values():
+        for _, folder, config in evidence.settings(piece, arguments, manager):
+            assert comparison.parse(piece["methods"], piece["rounds"], manager, config)
+            folders.append(folder)
+    assert len(set(folders)) > 15
+    with pytest.raises(SystemExit, match="say where it lies with --data"):
+        list(
+            evidence.settings(
+                evidence.pieces()["cifar10-unseen"], argparse.Namespace(work=tmp_path, data=None), manager
+            )
+        )
+
+
+def test_the_document_says_what_the_results_say(evidence: ModuleType, tmp_path: Path) -> None:
+    said = evidence.report(evidence.pieces(), tmp_path / "evidence")
+    assert said == (ROOT / "docs" / "evidence.md").read_text()
+    drawn = {path.name for path in (tmp_path / "evidence").iterdir()}
+    assert drawn == {path.name for path in (ROOT / "docs" / "evidence").iterdir()}
+    assert "eurosat-0.01-200-rounds.svg" in drawn
