@@ -96,6 +96,8 @@ def run(name: str, piece: Mapping[str, Any], args: argparse.Namespace) -> None:
         if setting:
             before = folder
         config_ = config.to_dict()
+        if piece["dataset"].startswith("DATA/"):
+            config_["dataset"]["path"] = piece["dataset"]  # not where it lay
         result["settings"].append({"setting": setting, "partition": config_["partition"], "config": config_,
                                    "methods": comparison.summarise(methods, found), "each": found})  # fmt: skip
         result["dataset"] = piece["dataset"]
