@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -62,3 +63,10 @@ def hub() -> Iterator[Hub]:
     """A Hugging Face Hub of one's own, empty."""
     with Hub() as server:
         yield server
+
+
+def changed(base: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings with others in their place; of a section, with other options beside its own."""
+    for key, value in changes.items():
+        base[key] = {**base[key], **value} if isinstance(value, dict) and isinstance(base.get(key), dict) else value
+    return base

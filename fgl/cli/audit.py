@@ -9,7 +9,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fgl.cli.common import NO_FLAGS, Device, Json, Quiet, Run, Set, interruptible, resolve, shown, stdout_to_stderr
+from fgl.cli.common import (
+    NO_FLAGS,
+    Device,
+    Features,
+    Json,
+    Quiet,
+    Run,
+    Set,
+    interruptible,
+    resolve,
+    shown,
+    stdout_to_stderr,
+)
 from fgl.core.errors import ConfigError, Problem
 from fgl.core.manager import Manager
 
@@ -29,10 +41,7 @@ def audit_command(
         int | None, typer.Option(metavar="N", help="Shadow models of each method, an even number.")
     ] = None,
     rounds: Annotated[int | None, typer.Option(metavar="N", help="Rounds of the federated algorithms.")] = None,
-    features: Annotated[
-        str | None,
-        typer.Option(metavar="NAME|HUB-ID|FOLDER", help="Where images are compared: trained, dinov2, …"),
-    ] = None,
+    features: Features = None,
     dictionary: Annotated[
         str | None, typer.Option(metavar="FILE", help="Prompts to look embeddings up in, one a line.")
     ] = None,

@@ -52,6 +52,10 @@ NO_FLAGS: dict[str, Any] = dict.fromkeys(
      "images_per_class", "rounds", "seed", "device", "skip_bad_images", "set_")
 )  # fmt: skip
 """`resolve` with nothing given."""
+Features = Annotated[
+    str | None,
+    typer.Option("--features", metavar="NAME|HUB-ID|FOLDER", help="Where images are compared: trained, dinov2, …"),
+]
 
 
 def resolve(

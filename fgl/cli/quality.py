@@ -17,6 +17,7 @@ from fgl.cli.common import (
     ConfigFile,
     Dataset,
     Device,
+    Features,
     Generator,
     Json,
     Partition,
@@ -36,10 +37,6 @@ from fgl.core.manager import Manager
 if TYPE_CHECKING:
     from fgl.core.settings import RunConfig
 
-Features = Annotated[
-    str | None,
-    typer.Option("--features", metavar="NAME|HUB-ID|FOLDER", help="Where images are compared: trained, dinov2, …"),
-]
 REAL = ("train", "public", "test")
 
 

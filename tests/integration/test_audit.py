@@ -29,7 +29,7 @@ from fgl.core.store import RunDir
 from fgl.core.types import Silent
 from fgl.plugins.classifiers.fitting import TransformersClassifier
 from fgl.plugins.generators.synthesis import DiffusionSynthesizer
-from tests.conftest import CLASSES
+from tests.conftest import CLASSES, changed
 
 Settings = Callable[..., dict[str, Any]]
 
@@ -54,9 +54,7 @@ def settings(images: Callable[..., Path], pipeline: Path) -> Settings:
             "rounds": {"local_epochs": 1},
             "controls": "none",
         }  # fmt: skip
-        for key, value in changes.items():
-            base[key] = {**base[key], **value} if isinstance(value, dict) and isinstance(base.get(key), dict) else value
-        return base
+        return changed(base, changes)
 
     return make
 

@@ -24,7 +24,7 @@ from fgl.core.status import stages
 from fgl.core.store import RunDir
 from fgl.core.types import Silent
 from fgl.testing.image_models import save_image_model
-from tests.conftest import CLASSES
+from tests.conftest import CLASSES, changed
 
 Settings = Callable[..., dict[str, Any]]
 
@@ -44,9 +44,7 @@ def settings(images: Callable[..., Path], pipeline: Path) -> Settings:
             "features": {"name": "pixels", "size": 2},
             "controls": "none",
         }  # fmt: skip
-        for key, value in changes.items():
-            base[key] = {**base[key], **value} if isinstance(value, dict) and isinstance(base.get(key), dict) else value
-        return base
+        return changed(base, changes)
 
     return make
 

@@ -17,6 +17,7 @@ from fgl.core.errors import ConfigError, DataError, DivergedError
 from fgl.core.orchestrator import reopen
 from fgl.core.status import stages
 from fgl.core.types import Silent
+from tests.conftest import changed
 from tests.killing import Killer
 
 Settings = Callable[..., dict[str, Any]]
@@ -39,9 +40,7 @@ def settings(images: Callable[..., Path], pipeline: Path) -> Settings:
             "rounds": {"count": 2, "local_epochs": 1},
             "controls": "none",
         }  # fmt: skip
-        for key, value in changes.items():
-            base[key] = {**base[key], **value} if isinstance(value, dict) and isinstance(base.get(key), dict) else value
-        return base
+        return changed(base, changes)
 
     return make
 
