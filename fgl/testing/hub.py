@@ -29,9 +29,10 @@ CHUNK = 16 * 1024
 LFS_SUFFIXES = (".safetensors", ".bin", ".ckpt", ".parquet")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Request:
-    """One request as it was answered. sent: bytes of the body that went out."""
+    """One request and how it is answered. It is in the log before the first byte of its answer leaves, so what a client
+    that has ended asked for is in there. sent: bytes of the body that were given to the connection so far."""
 
     method: str
     path: str
@@ -311,7 +312,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, status: int, body: bytes, headers: Mapping[str, str]) -> None:
         given = {key.lower(): value for key, value in self.headers.items()}
-        sent = 0
+        request = Request(self.command, self.where, given, status, 0, self.name)
+        self.hub.log.append(request)
         try:
             self.send_response(status)
             endless = self.fault.endless if self.command == "GET" and status != 302 else ""
@@ -324,20 +326,19 @@ class _Handler(BaseHTTPRequestHandler):
             self.end_headers()
             while endless:
                 piece, body = body[:CHUNK] or bytes(CHUNK), body[CHUNK:]
+                request.sent += len(piece)
                 self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece) if endless == "chunked" else piece)
-                sent += len(piece)
             if self.command == "GET":
                 whole = body if self.fault.cut is None else body[: self.fault.cut]
                 for start in range(0, len(whole), CHUNK):
-                    self.wfile.write(whole[start : start + CHUNK])
+                    piece = whole[start : start + CHUNK]
+                    request.sent += len(piece)
+                    self.wfile.write(piece)
                     self.wfile.flush()
-                    sent += len(whole[start : start + CHUNK])
                     time.sleep(self.fault.pause)
                 self.close_connection = self.close_connection or len(whole) < len(body)
         except OSError:  # the client is gone
             self.close_connection = True
-        finally:
-            self.hub.log.append(Request(self.command, self.where, given, status, sent, self.name))
 
     def log_message(self, *args: object) -> None:
         pass
