@@ -15,6 +15,7 @@ from fgl.core.errors import DataError, DivergedError
 from fgl.core.types import Silent
 from fgl.plugins.classifiers.augment import Augmenter
 from fgl.plugins.classifiers.checkpoint import Fit, snapshot
+from fgl.plugins.classifiers.mixing import Mixer
 from fgl.plugins.classifiers.networks import build, load_state, reseed, seeded
 from fgl.plugins.classifiers.options import ClassifierOptions
 from fgl.plugins.classifiers.trained import Network, State, Trained
@@ -78,6 +79,7 @@ class TransformersClassifier:
         options, model = self.options, network.model
         epochs, steps = self._length(len(train), context.epochs)
         augmenter = Augmenter(options, options.image_size, network.device, context.seed, options.eval_resize)
+        mixer = Mixer(options.mixup, options.cutmix, context.seed)
         fit = Fit(model, make_optimizer(options, model), snapshot(model) if options.ema else None)
         if context.checkpoint is not None:
             fit.resume(context.checkpoint)
@@ -92,15 +94,19 @@ class TransformersClassifier:
                 seed = epoch_seed(context.seed, epoch)
                 reseed(seed, network.device)
                 augmenter.reseed(seed)
+                mixer.reseed(seed)
                 model.train()
                 total, seen = torch.zeros((), device=network.device), 0
                 order = np.random.default_rng(seed).permutation(positions)
                 for chosen in batches(order, options.batch_size)[: steps - fit.step]:
                     pixels = torch.from_numpy(train.pixels[chosen]).to(network.device)
                     labels = torch.from_numpy(train.labels[chosen]).to(network.device)
-                    images = augmenter.train(pixels)
+                    images, partners, share = mixer(augmenter.train(pixels))
                     logits = network.logits(images)
                     loss = F.cross_entropy(logits, labels, label_smoothing=options.label_smoothing)
+                    if partners is not None:
+                        other = F.cross_entropy(logits, labels[partners], label_smoothing=options.label_smoothing)
+                        loss = share * loss + (1 - share) * other
                     if context.hook is not None:
                         term = context.hook.loss(model, images, logits, labels)
                         loss = loss if term is None else loss + term

@@ -115,6 +115,14 @@ class ClassifierOptions(AugmentationOptions):
         0.0, ge=0, lt=1, description="share of the steps over which the learning rate rises from zero"
     )
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="probability mass spread over all classes")
+    mixup: float = Field(
+        0.0, ge=0, description="blend each image and its label with another's, by a share drawn from Beta(mixup, mixup)"
+    )
+    cutmix: float = Field(
+        0.0, ge=0,
+        description="paste a rectangle of another image, its area and label by a share from Beta(cutmix, cutmix); with "
+        "mixup too, batches take either in turn, by chance",
+    )  # fmt: skip
     ema: float = Field(
         0.0,
         ge=0,
