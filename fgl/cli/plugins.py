@@ -76,6 +76,9 @@ def plugins_show(name: Annotated[str, typer.Argument(metavar="NAME")]) -> None:
             print(f"  {entry.family}.{option}: {_type(info.annotation)} = {shown}")
             if info.description:
                 print(f"      {info.description}")
+        if component.continued:
+            others = json.dumps(dict(component.continued))
+            print(f"  in rounds after the one-shot model, unless rounds.local says otherwise: {others}")
 
 
 def _type(annotation: Any) -> str:

@@ -173,7 +173,7 @@ def _track(base: _Base, method: Method) -> tuple[rounds.Track, rounds.Start, tup
         shot = base.one_shot()
         epochs = (options.server_epochs or SERVER_EPOCHS) if method.tuned else 0
         own = options.model_copy(update={"count": method.rounds, "server_epochs": epochs})
-        track = rounds.Track(method.name, stage, session.config.algorithm, own, options.local_epochs)
+        track = rounds.Track(method.name, stage, session.config.algorithm, own, options.local_epochs, goes_on=True)
         start = orchestrator.start_of(session, shot["planned"], shot["digest"])
         return track, start, (shot["bytes"], shot["seconds"], 1)
     own = options.model_copy(update={"count": method.rounds, "server_epochs": 0})

@@ -42,7 +42,7 @@ SyntheticSet = tuple[LabelledPixels, LabelledPixels | None]
 class Track:
     """One federated training. name: of its folder. epochs: of local training; None for as many as the classifier's own
     options say. test_clients: whether the clients' models are tested too, each by itself, before they are put
-    together."""
+    together. goes_on: whether it starts from a trained model, see `Component.continued`."""
 
     name: str
     stage: str
@@ -50,6 +50,7 @@ class Track:
     options: RoundsOptions
     epochs: int | None
     test_clients: bool = False
+    goes_on: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,15 @@ class Start:
 
 def own_track(session: Session) -> Track:
     config = session.config
-    return Track("own", "rounds", config.algorithm, config.rounds, config.rounds.local_epochs)
+    return Track("own", "rounds", config.algorithm, config.rounds, config.rounds.local_epochs, goes_on=True)
+
+
+def local_classifier(session: Session, track: Track) -> Selected:
+    """The classifier as clients train it on this track."""
+    chosen, others = session.config.classifier, session.config.rounds.local
+    component = session.manager.registry.find("classifier", chosen.name).component
+    continued = component.continued if track.goes_on else {}
+    return Selected(name=chosen.name, options={**chosen.options, **continued, **others})
 
 
 def baseline(session: Session, name: str) -> Selected:
@@ -82,9 +91,10 @@ def identity(session: Session, track: Track, partition_digest: str, start_digest
     how = options.model_dump(mode="json", exclude={"count", "local_epochs", "local", "server", "server_epochs"})
     how["drop"] = {str(number): names for number, names in options.drop.items()}  # as a record on disk has it
     fine = {"epochs": options.server_epochs, "classifier": config.server_classifier().model_dump()}
+    clients = local_classifier(session, track).model_dump()
     return {
         "dataset": session.info.digest, "partition": partition_digest, "start": start_digest, "seed": config.seed,
-        "classifier": config.local_classifier().model_dump(), "epochs": track.epochs, "size": list(session.image_size),
+        "classifier": clients, "epochs": track.epochs, "size": list(session.image_size),
         "algorithm": track.algorithm.model_dump(), "server": fine if options.server_epochs else None, "rounds": how,
         "device": session.device.split(":")[0], "forgotten": intake.forgotten(session.run),
         "test_clients": track.test_clients,
@@ -157,7 +167,7 @@ class _Engine:
         self.digest = digest_of(identity(session, track, partition_digest, start.digest))
         self.store = _kept(session, track, self.digest)
         self.training = local.Training(
-            config=config, name=track.name, algorithm=track.algorithm, classifier=config.local_classifier(),
+            config=config, name=track.name, algorithm=track.algorithm, classifier=local_classifier(session, track),
             epochs=track.epochs, size=session.image_size, device=session.device, data=session.info.digest,
             digest=self.digest,
         )  # fmt: skip

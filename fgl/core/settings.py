@@ -215,10 +215,6 @@ class RunConfig(BaseModel):
         result["controls"] = "all" if self.all_controls else list(self.controls)
         return result
 
-    def local_classifier(self) -> Selected:
-        """The classifier as clients train it in a round."""
-        return Selected(name=self.classifier.name, options={**self.classifier.options, **self.rounds.local})
-
     def server_classifier(self) -> Selected:
         """The classifier as the server fine-tunes it between two rounds."""
         return Selected(name=self.classifier.name, options={**self.classifier.options, **self.rounds.server})

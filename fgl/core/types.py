@@ -62,7 +62,9 @@ class Component:
     (`tiny` is `stable-diffusion` with another folder). summary: one line. extras: pip extras that must be installed.
     modules: top-level modules that the extras bring, to tell whether they are there. bound: option → options whose
     defaults hold for its own default alone (a model's commit is no other model's). needs: what the dataset must have,
-    of "domains", "public"; checked before anything runs.
+    of "domains", "public"; checked before anything runs. continued: of a classifier, options that are others where
+    clients train a model that is trained already (the rounds after the one-shot model), unless `rounds.local` names
+    them; a rate that is right from scratch undoes such a model.
     """
 
     name: str
@@ -74,6 +76,7 @@ class Component:
     modules: tuple[str, ...] = ()
     bound: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     needs: tuple[str, ...] = ()
+    continued: Mapping[str, Any] = field(default_factory=dict)
     api_version: int = API_VERSION
 
 

@@ -128,6 +128,19 @@ def test_options_of_local_training_are_others_than_the_servers(settings: Setting
     assert not all(np.allclose(state(tmp_path / "plain")[name], shot[name], atol=1e-6) for name in trained)
 
 
+def test_clients_train_a_trained_model_on_at_a_rate_for_that_unless_told(settings: Settings, tmp_path: Path) -> None:
+    """What `small` says of itself (Component.continued): the same as naming it, and not what baselines do."""
+    rate = {"lr": 0.0003}
+    runs: dict[str, Any] = {"own": {}, "named": {"local": rate}, "other": {"local": {"lr": 0.004}}}
+    for name, more in runs.items():
+        changes = {"rounds": {"count": 1, **more}, "controls": ["fedavg"]}
+        runs[name] = fgl.run(settings(**changes), out=tmp_path / name)
+    assert same(tmp_path / "own", tmp_path / "named")
+    assert not same(tmp_path / "own", tmp_path / "other")
+    fedavg = {name: (tmp_path / name / "rounds" / "fedavg-1" / "model.safetensors").read_bytes() for name in runs}
+    assert fedavg["own"] == fedavg["other"] != fedavg["named"]
+
+
 def test_a_share_of_the_clients_is_asked_and_not_always_the_same(settings: Settings, tmp_path: Path) -> None:
     result = fgl.run(settings(rounds={"count": 6, "fraction": 0.34, "evaluate_every": 6}), out=tmp_path / "run")
     asked = [tuple(one["clients"]) for one in result["rounds"]["rounds"]]

@@ -218,7 +218,7 @@ class _Maker:
         options = session.config.rounds
         if self.method == AFTER_ROUNDS:
             own = options.model_copy(update={"evaluate_every": options.count})
-            return rounds.Track("own", "rounds", session.config.algorithm, own, options.local_epochs)
+            return rounds.Track("own", "rounds", session.config.algorithm, own, options.local_epochs, goes_on=True)
         count = session.config.audit.rounds
         own = options.model_copy(update={"count": count, "server_epochs": 0, "evaluate_every": count})
         algorithm = rounds.baseline(session, self.method)
