@@ -143,7 +143,13 @@ def test_plugins_show_lists_every_option_with_type_default_and_meaning(fgl: Call
 
 
 def test_plugins_show_takes_a_preset_at_its_word(fgl: Callable[..., Said]) -> None:
-    assert "classifier.epochs: int = 120" in fgl("plugins", "show", "resnet18").out
+    said = fgl("plugins", "show", "resnet18").out
+    assert "classifier.epochs: int = 120" in said
+    assert "rounds.local" not in said
+
+
+def test_plugins_show_says_what_is_otherwise_in_rounds(fgl: Callable[..., Said]) -> None:
+    assert 'unless rounds.local says otherwise: {"lr": 0.0003}' in fgl("plugins", "show", "small").out
 
 
 def test_every_component_can_be_shown(fgl: Callable[..., Said]) -> None:
