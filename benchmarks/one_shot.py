@@ -1,9 +1,11 @@
 """The marks of the embedded generator: one round, class-name prompts, 5 clients, Dirichlet 0.01, several seeds.
 
     python benchmarks/one_shot.py --dataset eurosat --seeds 3 --out benchmarks/results/one_shot_eurosat.json
+    python benchmarks/one_shot.py --images-per-class 640 --set generator.num_inference_steps=32 --work DIR
 
 Each seed is a whole run (`fgl.run`): its own partition, synthetic images and classifier. Top-1 is of the selected
-checkpoint on the bundled real test images. With --pooled, the ceiling is measured in the same runs.
+checkpoint on the bundled real test images. With --pooled, the ceiling is measured in the same runs. With --work they
+are kept, and gone on with where they stopped.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ import torch
 from rich.console import Console
 
 import fgl
+from fgl.core.layers import set_option
 
 
 def main() -> None:
@@ -30,28 +33,25 @@ def main() -> None:
     parser.add_argument("--images-per-class", type=int, default=160)
     parser.add_argument("--prompt-strategy", default="class-name")
     parser.add_argument("--first-seed", type=int, default=0)
-    parser.add_argument("--guidance", type=float, help="instead of the generator's default")
-    parser.add_argument("--steps", type=int, help="instead of the generator's default")
+    parser.add_argument("--set", dest="sets", action="append", default=[], metavar="KEY=VALUE", help="as of fgl run")
+    parser.add_argument("--work", type=Path, help="where to keep the runs")
     parser.add_argument("--pooled", action="store_true", help="also train on the pooled real data of all clients")
     parser.add_argument("--out", type=Path, help="result file (JSON)")
     args = parser.parse_args()
-    generator: dict[str, Any] = {"name": "tiny"}
-    if args.guidance is not None:
-        generator["guidance_scale"] = args.guidance
-    if args.steps is not None:
-        generator["num_inference_steps"] = args.steps
     runs = []
     for seed in range(args.first_seed, args.first_seed + args.seeds):
-        config = {
+        config: dict[str, Any] = {
             "seed": seed,
             "dataset": f"bundled:{args.dataset}",
             "prompt_strategy": args.prompt_strategy,
-            "generator": generator,
+            "generator": {"name": "tiny"},
             "synthesis": {"images_per_class": args.images_per_class},
             "controls": ["pooled"] if args.pooled else [],
         }
+        for assignment in args.sets:
+            set_option(config, assignment)
         with tempfile.TemporaryDirectory() as folder:
-            result = fgl.run(config, out=folder)
+            result = fgl.run(config, out=args.work / f"{args.dataset}-{seed}" if args.work else folder)
         one = {
             "seed": seed, "selected": result["result"]["selected"]["top1"], "last": result["result"]["last"]["top1"],
             "per_class": result["result"]["per_class"], "bytes": result["upload"]["bytes_total"],
