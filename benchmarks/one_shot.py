@@ -32,6 +32,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--images-per-class", type=int, default=160)
     parser.add_argument("--prompt-strategy", default="class-name")
+    parser.add_argument("--classifier", default="small")
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--set", dest="sets", action="append", default=[], metavar="KEY=VALUE", help="as of fgl run")
     parser.add_argument("--work", type=Path, help="where to keep the runs")
@@ -45,6 +46,7 @@ def main() -> None:
             "dataset": f"bundled:{args.dataset}",
             "prompt_strategy": args.prompt_strategy,
             "generator": {"name": "tiny"},
+            "classifier": args.classifier,
             "synthesis": {"images_per_class": args.images_per_class},
             "controls": ["pooled"] if args.pooled else [],
         }

@@ -112,6 +112,20 @@ def test_the_best_epoch_on_validation_is_selected_and_the_last_is_kept():
     assert same(model.state("selected"), classifier(lr=0.05, epochs=best).fit(toy(), None, CONTEXT).state("last"))
 
 
+@pytest.mark.parametrize("slack", [0.5, 1.0, 10.0])
+def test_with_slack_the_latest_epoch_that_is_about_as_good_as_the_best_before_it_is_selected(slack: float):
+    validation = toy(45, seed=2)
+    model = classifier(lr=0.05, epochs=8, selection_slack=slack).fit(toy(), validation, CONTEXT)
+    scores = [entry["validation_top1"] for entry in model.history()]
+    best, chosen = scores[0], 1
+    for epoch, score in enumerate(scores[1:], 2):
+        if score >= best - slack * (best * (1 - best) / 45) ** 0.5:
+            chosen = epoch
+        best = max(best, score)
+    assert same(model.state("selected"), classifier(lr=0.05, epochs=chosen).fit(toy(), None, CONTEXT).state("last"))
+    assert slack < 10 or chosen == 8
+
+
 @pytest.mark.parametrize(
     "validation", [None, LabelledPixels(np.zeros((0, 16, 16, 3), np.uint8), np.zeros(0, np.int64))]
 )

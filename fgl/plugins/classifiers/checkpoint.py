@@ -21,8 +21,8 @@ _COLUMNS = ("epoch", "loss", "validation_top1")
 class Fit:
     """One training run between two epochs.
 
-    average: the moving average of the weights, None where there is none. epoch, step: done so far. best, selected: the
-    highest validation top-1 and the weights that had it. history: one entry an epoch.
+    average: the moving average of the weights, None where there is none. epoch, step: done so far. best: the highest
+    validation top-1. selected: the weights that are to be kept for theirs. history: one entry an epoch.
     """
 
     model: torch.nn.Module

@@ -50,7 +50,8 @@ class TransformersClassifier:
 
     def fit(self, train: LabelledPixels, validation: LabelledPixels | None, context: FitContext) -> Trained:
         """Train on `train`; select the epoch by top-1 on `validation`, the later of equals, because synthetic
-        validation images are soon all told right (the last epoch where there is no validation set).
+        validation images are soon all told right (the last epoch where there is no validation set). With
+        `selection_slack` epochs that differ by no more than that many standard errors are equals (Breiman et al. 1984).
 
         Equal seed, device, thread count and libraries give equal weights. Raises DataError for labels outside the
         class names or no images, DivergedError where training diverges.
@@ -135,8 +136,10 @@ class TransformersClassifier:
                     entry["validation_top1"] = self._top1(
                         network, fit.average, validation, augmenter, len(context.class_names)
                     )
-                    if entry["validation_top1"] >= fit.best:
-                        fit.best, fit.selected = entry["validation_top1"], fit.state()
+                    slack = options.selection_slack * _error(fit.best, len(validation))
+                    if entry["validation_top1"] >= fit.best - slack:
+                        fit.selected = fit.state()
+                    fit.best = max(fit.best, entry["validation_top1"])
                 fit.epoch = epoch
                 fit.history.append(entry)
                 if context.checkpoint is not None:
@@ -169,6 +172,11 @@ def top1(predicted: torch.Tensor, labels: torch.Tensor, classes: int) -> float:
     """Share of int64 [n] `predicted` that equals `labels`, over all samples."""
     # torchmetrics refuses fewer than two classes
     return float(multiclass_accuracy(predicted, labels, max(classes, 2), average="micro"))
+
+
+def _error(share: float, count: int) -> float:
+    """Standard error of a share of `count` samples."""
+    return math.sqrt(max(0.0, share * (1 - share)) / count)
 
 
 def check(data: LabelledPixels, classes: int, what: str) -> None:

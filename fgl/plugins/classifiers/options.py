@@ -123,6 +123,11 @@ class ClassifierOptions(AugmentationOptions):
         description="paste a rectangle of another image, its area and label by a share from Beta(cutmix, cutmix); with "
         "mixup too, batches take either in turn, by chance",
     )  # fmt: skip
+    selection_slack: float = Field(
+        0.0, ge=0, le=10,
+        description="standard errors by which an epoch's validation top-1 may be below the best one before it and be "
+        "selected, because it is later; 0: the best",
+    )  # fmt: skip
     ema: float = Field(
         0.0,
         ge=0,
