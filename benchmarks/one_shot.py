@@ -63,8 +63,9 @@ def main() -> None:
         runs.append(one)
         Console().print(f"seed {seed}: selected {one['selected']:.1%}, last {one['last']:.1%}, pooled {one['pooled']}")
     selected = [one["selected"] for one in runs]
+    said = ["DIR" if before == "--work" else word for before, word in zip(sys.argv, sys.argv[1:], strict=False)]
     summary = {
-        "command": " ".join(["python", "benchmarks/one_shot.py", *sys.argv[1:]]),
+        "command": " ".join(["python", "benchmarks/one_shot.py", *said]),
         "mean_top1": round(statistics.mean(selected), 4), "stdev": round(statistics.pstdev(selected), 4),
         "threads": torch.get_num_threads(), "machine": platform.machine(), "torch": torch.__version__, "runs": runs,
     }  # fmt: skip
