@@ -99,7 +99,7 @@ def compare_command(
     if chosen is not None:
         resolved = chosen.config
     wanted = comparison.parse(methods.replace(" ", "").split(","), rounds, manager, resolved)
-    check_folder("--out", out)
+    _check_out(out)
     with (
         stdout_to_stderr(), interruptible(out), shown(quiet) as progress, presets.explained(chosen, "fgl compare")
     ):  # fmt: skip
@@ -166,7 +166,7 @@ def sweep_command(
         ready.append((cell, resolved if chosen is None else chosen.config))
     sweeping.check_different(ready)
     wanted = comparison.parse(methods.replace(" ", "").split(","), rounds, manager, ready[0][1])
-    check_folder("--out", out)
+    _check_out(out)
     rows = []
     with stdout_to_stderr(), interruptible(out), shown(quiet) as progress:
         for cell, resolved in ready:
@@ -180,7 +180,18 @@ def sweep_command(
     if as_json:
         print(json.dumps(summary, ensure_ascii=False))
     elif not quiet:
-        _print(_sweep_table(rows), [f"results: {out}/sweep.md, {out}/sweep.json", f"figure:  {out}/sweep.png, .svg"])
+        lines = [f"results: {out}/sweep.md, {out}/sweep.json", f"figure:  {out}/sweep.png, .svg"]
+        _print(_sweep_table(rows), [*(f"note: {line}" for line in sweeping.unmoved(rows)), *lines])
+
+
+def _check_out(out: Path) -> None:
+    """Raises ConfigError where the results cannot lie there, or would lie among those of a single run."""
+    from fgl.core.errors import ConfigError, Problem
+
+    check_folder("--out", out)
+    if (out / "stages").is_dir():
+        expected = "expected a folder for comparisons: a run of its own is there"
+        raise ConfigError([Problem("--out", str(out), expected)], "the command line")
 
 
 def _over_seeds(

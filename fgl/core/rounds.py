@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -35,7 +36,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 _MODEL, _OWN = "model/", "own/"
+_LOST = 20.0  # times the loss of guessing
 SyntheticSet = tuple[LabelledPixels, LabelledPixels | None]
+
+
+class _ServerDivergedError(DivergedError):
+    """It was the server's fine-tuning that did."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +138,9 @@ def run(
         }, [path]
 
     value, digest = session.stage(track.stage, inputs_of(session, track, partition_digest, start.digest), work)
+    # A stage's time is that of the process that ended it; rounds that an earlier one committed have taken theirs.
+    taken = round(sum(entry["seconds"] for entry in value["rounds"]), 2)
+    session.seconds[track.stage] = max(session.seconds[track.stage], taken)
     return dict(value), digest
 
 
@@ -142,10 +151,20 @@ def model_path(session: Session, track: Track) -> Path:
 
 def reached(session: Session, track: Track, inputs: Mapping[str, Any]) -> int:
     """Rounds of a track that are committed and would be gone on from. inputs: what `inputs_of` returned."""
+    done = _there(session, track, inputs)
+    return done if done <= track.options.count else 0
+
+
+def discarded(session: Session, track: Track, inputs: Mapping[str, Any]) -> int:
+    """Rounds of a track that are committed and would be lost, since fewer are asked for now; 0 where none would."""
+    done = _there(session, track, inputs)
+    return done if done > track.options.count else 0
+
+
+def _there(session: Session, track: Track, inputs: Mapping[str, Any]) -> int:
     course = digest_of({key: value for key, value in inputs.items() if key != "count"})
     arrays = _kept(session, track, course).load()
-    done = 0 if arrays is None else len(json.loads(arrays["said"].tobytes())["rounds"])
-    return done if done <= track.options.count else 0
+    return 0 if arrays is None else len(json.loads(arrays["said"].tobytes())["rounds"])
 
 
 def _kept(session: Session, track: Track, course: str) -> Checkpoints:
@@ -183,7 +202,8 @@ class _Engine:
                 try:
                     after, entry = self._round(number, state)
                 except DivergedError as error:
-                    raise DivergedError(f"{error}. {self._rescue(number, state)}") from error
+                    part = "server" if isinstance(error, _ServerDivergedError) else "local"
+                    raise DivergedError(f"{error}. {self._rescue(number, state, part)}") from error
                 state = after
                 tested = number == count or number % self.track.options.evaluate_every == 0
                 entry["top1"] = self._test(state) if tested else None
@@ -205,8 +225,11 @@ class _Engine:
         if arrays is not None:
             said = json.loads(arrays["said"].tobytes())
             # A training that is to be shorter than what is there has no model of its last round: it begins anew.
-            if len(said["rounds"]) <= self.track.options.count:
+            there, count = len(said["rounds"]), self.track.options.count
+            if there <= count:
                 return GlobalState(_part(arrays, _MODEL), tuple(said["trained"]), _part(arrays, _OWN)), said["rounds"]
+            log.warning("%s: %d rounds are there and %d are asked for: trained anew, from the first", self.track.name,
+                        there, count)  # fmt: skip
         context = training.context(self.session, self.track.name)
         given = None if self.start.state is None else self.start.state()
         classifier = self.session.classifier
@@ -231,7 +254,11 @@ class _Engine:
         if not updates:
             if asked:
                 reasons = "; ".join(f"{client}: {reason}" for client, reason in entry["failed"].items())
-                raise DataError(f"round {number}: no client sent an update that could be used: {reasons}")
+                said = f"round {number}: no client sent an update that could be used: {reasons}"
+                # Numbers that are none, or huge, are what training at too high a rate ends in.
+                if all(reason.startswith("rule value:") for reason in entry["failed"].values()):
+                    raise DivergedError(said)
+                raise DataError(said)
             log.warning("round %d: all clients dropped out; the global model stays as it is", number)
             return state, entry
         entry["clients"] = [update.client_id for update in updates]
@@ -289,10 +316,20 @@ class _Engine:
         try:
             model = self.server_classifier.fit(self._synthetic[0], None, context)
         except DivergedError as error:
-            raise DivergedError(f"round {number}: the server's fine-tuning: {error}") from error
-        state = replace(state, model=model.state("last"))
-        _finite(state, f"round {number}: the server's fine-tuning ended in")
-        return state, float(model.history()[-1]["loss"])
+            raise _ServerDivergedError(f"round {number}: the server's fine-tuning: {error}") from error
+        state, loss = replace(state, model=model.state("last")), float(model.history()[-1]["loss"])
+        try:
+            _finite(state, f"round {number}: the server's fine-tuning ended in")
+        except DivergedError as error:
+            raise _ServerDivergedError(str(error)) from error
+        # Weights may be huge and finite yet: every client that trained such a model on would be blamed for it.
+        guessing = math.log(max(2, len(self.session.info.class_names)))
+        if loss > _LOST * guessing:
+            raise _ServerDivergedError(
+                f"round {number}: the server's fine-tuning diverged: its loss is {loss:.3g}, "
+                f"that of guessing {guessing:.3g}"
+            )
+        return state, loss
 
     def _chosen(self, number: int) -> list[str]:
         """Clients that are asked in a round: all, or a random share that follows from the seed and the round."""
@@ -321,16 +358,18 @@ class _Engine:
         restored = self.session.classifier.restore(model, training.context(self.session, "test"))
         return training.score(self.session, restored, "last")
 
-    def _rescue(self, number: int, state: GlobalState) -> str:
-        """Save the last good model where a person can use it, and say where."""
+    def _rescue(self, number: int, state: GlobalState, part: str) -> str:
+        """Save the last good model where a person can use it, and say where. part: whose training it was, "local" or
+        "server"."""
         good = number - 1
         folder = self.session.run.path("rounds", self.track.name, f"classifier-round-{good}")
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         self.session.classifier.restore(state.model, training.context(self.session, "rescue")).save(folder, "last")
         return (
-            f"The model of round {good} is kept in {folder}; lower the learning rate of local training "
-            f"(rounds.local.lr), or stop there with rounds.count={good}"
+            f"The model of round {good} is kept in {folder}; lower the learning rate of "
+            f"{'local training' if part == 'local' else 'the fine-tuning'} (rounds.{part}.lr), or stop there with "
+            f"rounds.count={good}"
         )
 
 

@@ -10,7 +10,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from fgl.core.errors import StoreError
 
@@ -60,6 +60,8 @@ def _draw(lines: Sequence[Line], title: str, names: tuple[str, str], log: bool, 
     axes = figure.add_subplot()
     if log:
         axes.set_xscale("log")
+    elif all(float(point[0]).is_integer() for line in lines for point in line.points):
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))  # there is no round 1.5
     for index, line in enumerate(lines):
         colour, marker = COLOURS[index % len(COLOURS)], _MARKERS[index % len(_MARKERS)]
         x = [point[0] for point in line.points]

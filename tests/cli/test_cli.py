@@ -75,6 +75,14 @@ def test_a_control_that_does_not_fit_the_data_is_said_before_anything_runs(
     assert not (tmp_path / "run").exists()
 
 
+def test_a_dry_run_knows_who_the_clients_are(fgl: Callable[..., Said]) -> None:
+    wrong = ("--rounds", "2", "--set", "rounds.drop={1: [client-99]}", "--dry-run")
+    said = fgl("run", *wrong)
+    assert said.code == 2
+    assert "client-99" in said.err
+    assert "client-00" in said.err
+
+
 def test_a_dry_run_reads_the_whole_prompts_file(fgl: Callable[..., Said], tmp_path: Path) -> None:
     path = tmp_path / "prompts.csv"
     path.write_text("class,prompt\nriver,a river\nriwer,another\nriver,\n")

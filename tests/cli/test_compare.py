@@ -64,6 +64,34 @@ def test_methods_are_compared_and_a_second_comparison_reuses_them(fgl: Callable[
     assert each["0"]["fedavg"]["curve"] != each["1"]["fedavg"]["curve"]
 
 
+def test_fewer_rounds_do_not_throw_away_more(fgl: Callable[..., Said], tmp_path: Path) -> None:
+    more = ("compare", "--methods", "fgl,fedavg", "--seeds", "1")
+    assert fgl(*more, "--rounds", "2").code == 0
+    model = tmp_path / "runs" / "compare" / "seed-0" / "rounds" / "fedavg" / "model.safetensors"
+    before = model.read_bytes()
+    said = fgl(*more, "--rounds", "1")
+    assert said.code == 2
+    assert "rounds of fedavg" in said.err
+    assert "expected 2 or more, or another --out" in " ".join(said.err.split())
+    assert model.read_bytes() == before
+    assert fgl(*more, "--rounds", "2").code == 0
+
+
+def test_a_comparison_does_not_lie_in_a_run(fgl: Callable[..., Said], tmp_path: Path) -> None:
+    (tmp_path / "run" / "stages").mkdir(parents=True)
+    for command in (("compare",), ("sweep", "--over", "synthesis.images_per_class=2,4")):
+        said = fgl(*command, "--out", "run")
+        assert (said.code, "a run of its own is there" in said.err) == (2, True)
+
+
+def test_a_sweep_over_what_does_not_matter_says_so(fgl: Callable[..., Said], tmp_path: Path) -> None:
+    said = fgl("sweep", "--over", "rounds.evaluate_every=1,2", "--seeds", "1", "--methods", "fgl")
+    assert said.code == 0, said.err
+    line = "the same to the last digit at every setting"
+    assert line in " ".join(said.out.split())
+    assert line in (tmp_path / "runs" / "sweep" / "sweep.md").read_text()
+
+
 def test_a_sweep_runs_every_setting(fgl: Callable[..., Said], tmp_path: Path) -> None:
     said = fgl("sweep", "--over", "synthesis.images_per_class=2,4", "--seeds", "1")
     assert said.code == 0, said.err

@@ -258,6 +258,9 @@ def test_a_planted_copy_is_the_closest_pair(settings: Settings, tmp_path: Path) 
     found, near = memorisation.compare(session, space, None, labels, pixels)
     assert found["identical"] == 0
     assert found["closer"]["p01"]["count"] == 0
+    for key, nominal in (("p05", 0.05), ("p01", 0.01)):
+        held_out = near.test[0]
+        assert found["closer_test"][key] == (held_out < np.quantile(held_out, nominal)).mean()
     planted = int(np.flatnonzero(labels == 1)[0])
     original = int(np.flatnonzero(real.labels == 1)[7])
     pixels[planted] = real.pixels[original]

@@ -148,6 +148,7 @@ def test_the_synthetic_set_of_copies_is_found_out(settings: Settings, tmp_path: 
     held = found["overall"]["held_out"]
     assert found["overall"]["synthetic"]["coverage"] >= held["coverage"]
     assert found["nearest"]["closer"] > 0.3, "most of the images are those of the reference"
+    assert 0 < found["nearest"]["closer_held_out"] < 0.2
     copies = distances == 0
     assert (real.pixels[positions[copies]] == real.pixels[copies]).all()
 

@@ -95,15 +95,20 @@ def test_clients_hand_over_bytes_and_nothing_else_from_processes_of_their_own(
     assert sorted(path.name for path in kept.iterdir()) == ["1.safetensors", "2.safetensors"]
 
 
-def test_a_longer_training_goes_on_from_a_shorter_one(settings: Settings, tmp_path: Path) -> None:
+def test_a_longer_training_goes_on_from_a_shorter_one(
+    settings: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     first = fgl.run(settings(rounds={"count": 1}), out=tmp_path / "grown")
     grown = fgl.run(settings(rounds={"count": 3}), out=tmp_path / "grown")
     at_once = fgl.run(settings(rounds={"count": 3}), out=tmp_path / "at-once")
     assert grown["rounds"]["rounds"][0] == first["rounds"]["rounds"][0]  # its seconds too: it was not done again
     assert same(tmp_path / "grown", tmp_path / "at-once")
     assert [one["top1"] for one in grown["rounds"]["rounds"]] == [one["top1"] for one in at_once["rounds"]["rounds"]]
+    taken = [one["seconds"] for one in grown["rounds"]["rounds"]]
+    assert grown["seconds"]["rounds"] >= sum(taken) - 0.01  # those of the first training too
     shorter = fgl.run(settings(rounds={"count": 2}), out=tmp_path / "grown")
     assert len(shorter["rounds"]["rounds"]) == 2
+    assert "own: 3 rounds are there and 2 are asked for: trained anew" in caplog.text
 
 
 def test_only_what_was_asked_for_is_tested(settings: Settings, tmp_path: Path) -> None:
@@ -204,6 +209,23 @@ def test_training_that_diverges_says_where_and_keeps_the_last_good_model(setting
     assert all(np.array_equal(kept[name].numpy(), shot[name]) for name in shot)
 
 
+def test_updates_that_are_all_refused_for_their_numbers_are_divergence(settings: Settings, tmp_path: Path) -> None:
+    """Finite and huge: training itself saw nothing wrong."""
+    with pytest.raises(DivergedError, match=r"rule value.*huge.*classifier-round-0.*rounds\.local\.lr") as caught:
+        fgl.run(settings(rounds={"count": 2, "local": {"lr": 1e6, "weight_decay": 0.0}}), out=tmp_path / "run")
+    assert "client-00" in str(caught.value)
+    assert (tmp_path / "run" / "rounds" / "own" / "classifier-round-0" / "model.safetensors").is_file()
+
+
+def test_fine_tuning_that_diverges_is_the_servers_fault(settings: Settings, tmp_path: Path) -> None:
+    wild = {"lr": 1e9, "optimizer": "sgd", "weight_decay": 0.0, "schedule": "constant", "warmup": 0.0}
+    changes = {"rounds": {"count": 2, "server_epochs": 2, "server": wild}}
+    with pytest.raises(
+        DivergedError, match=r"round 1: the server's fine-tuning.*classifier-round-0.*rounds\.server\.lr"
+    ):
+        fgl.run(settings(**changes), out=tmp_path / "run")
+
+
 def test_a_client_with_one_image_and_one_with_one_class_take_part(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -232,6 +254,11 @@ def test_a_client_with_one_image_and_one_with_one_class_take_part(
         ({"count": 2, "local": {"lrr": 1}}, "rounds.local.lrr.*lr"),
         ({"count": 2, "local": {"preset": "paper"}}, "rounds.local.preset"),
         ({"count": 2, "server": {"lr": -1}}, "rounds.server.lr"),
+        ({"count": 2, "local": {"architecture": "resnet"}}, "rounds.local.architecture.*one network"),
+        ({"count": 2, "server": {"config": {}}}, "rounds.server.config.*one network"),
+        ({"count": 2, "local": {"epochs": 3}}, "rounds.local.epochs.*rounds.local_epochs instead"),
+        ({"count": 2, "server": {"selection_slack": 1.0}}, "rounds.server.selection_slack.*nothing is selected"),
+        ({"count": 2, "drop": {3: ["client-00"]}}, "rounds.drop.*1 to 2"),
         ({"cuont": 2}, "rounds.cuont.*count"),
     ],
 )

@@ -192,6 +192,24 @@ def test_dates_are_text_and_yaml_that_holds_itself_is_an_error_like_any_other(
     assert "generator.model" in problems(registry, read_yaml(path))
 
 
+@pytest.mark.parametrize(
+    ("text", "value"), [("1e-4", 1e-4), ("1E5", 1e5), ("-2.5e-3", -2.5e-3), ("1.e2", 100.0), ("+3e+1", 30.0)]
+)
+def test_numbers_are_those_of_json_and_yaml_1_2(tmp_path: Path, text: str, value: float) -> None:
+    layer: dict[str, Any] = {}
+    set_option(layer, f"classifier.lr={text}")
+    path = tmp_path / "config.yaml"
+    path.write_text(f"classifier: {{lr: {text}}}\n")
+    assert layer["classifier"]["lr"] == read_yaml(path)["classifier"]["lr"] == value
+
+
+@pytest.mark.parametrize("text", ["e4", "1e", "1e5b", "0x1e5", "1e-4-2", "abc1e4"])
+def test_what_only_looks_like_a_number_is_text(text: str) -> None:
+    layer: dict[str, Any] = {}
+    set_option(layer, f"upload.run_id={text}")
+    assert layer["upload"]["run_id"] == (0x1E5 if text == "0x1e5" else text)
+
+
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no such file"):
         read_yaml(tmp_path / "none.yaml")

@@ -116,6 +116,7 @@ def compare(
         "counts": {"synthetic": len(labels), "compared": len(compared), "test": len(rows), "real": len(reference)},
         "distance": {"synthetic": _said(made[0][compared]), "test": _said(held_out[0])},
         "closer": {key: wilson(int((made[0][compared] < limit).sum()), len(compared)) for key, limit in limits.items()},
+        "closer_test": {key: float((held_out[0] < limit).mean()) for key, limit in limits.items()},
         "identical": int(same.sum()), "same_class": wilson(int(of_class.sum()), len(of_class)),
     }  # fmt: skip
     return found, near
