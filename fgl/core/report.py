@@ -158,7 +158,8 @@ def markdown(session: Session, result: dict[str, Any], sheets: Sequence[Path]) -
             "",
             f"- no client holds these classes, so there is no image of them: {', '.join(map(_cell, missing))}",
         ]
-    lines += ["", "## Top-1 by class", "", "| class | top-1 |", "|---|---|"]
+    model = "the selected epoch" if result["rounds"] is None else "the model after the last round"
+    lines += ["", "## Top-1 by class", "", f"Of {model}.", "", "| class | top-1 |", "|---|---|"]
     lines += [f"| {_cell(name)} | {value:.1%} |" for name, value in result["result"]["per_class"].items()]
     domains = result["result"]["selected"].get("per_domain")
     if domains:

@@ -167,6 +167,9 @@ def test_who_drops_out_is_named_and_a_round_without_anybody_changes_nothing(
     assert second["bytes_up"] == second["bytes_down"] == 0
     assert second["top1"] == first["top1"]
     assert "round 2: all clients dropped out" in caplog.text
+    report = (tmp_path / "run" / "report.md").read_text()
+    assert report.count("(nobody answered: the model is as it was)") == 1
+    assert "Of the model after the last round." in report
     with pytest.raises(DataError, match="in none of 2 rounds"):
         fgl.run(settings(rounds={"count": 2, "drop": {1: everybody, 2: everybody}}), out=tmp_path / "none")
 
