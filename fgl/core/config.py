@@ -160,15 +160,6 @@ def _device(value: Any, problems: list[Problem]) -> str:
     return value
 
 
-_ONE_NETWORK = "a round's models are averaged and must be of one network; set it for the classifier as a whole"
-NOT_IN_ROUNDS = {
-    "architecture": _ONE_NETWORK, "config": _ONE_NETWORK, "pretrained": _ONE_NETWORK, "revision": _ONE_NETWORK,
-    "epochs": "set rounds.{part}_epochs instead: passes in a round", "max_steps": "set rounds.{part}_epochs instead",
-    "selection_slack": "nothing is selected in a round: its last epoch counts",
-}  # fmt: skip
-"""Options of built-in classifiers that `rounds.local` and `rounds.server` cannot change, and why."""
-
-
 def _overrides(rounds: Any, classifier: Any, registry: Registry, problems: list[Problem]) -> None:
     """Check options of the classifier that are given for local training, or for the server's."""
     if rounds is None or classifier is None:
@@ -181,9 +172,9 @@ def _overrides(rounds: Any, classifier: Any, registry: Registry, problems: list[
             problems.append(Problem(f"rounds.{part}.preset", repr(given["preset"]), "expected single options"))
             continue
         problems += [
-            Problem(f"rounds.{part}.{name}", shown(value), NOT_IN_ROUNDS[name].format(part=part))
+            Problem(f"rounds.{part}.{name}", shown(value), cls.not_in_rounds[name].format(part=part))
             for name, value in given.items()
-            if name in NOT_IN_ROUNDS
+            if name in cls.not_in_rounds
         ]
         if given:
             validate(f"rounds.{part}", cls, {**classifier.options, **given}, problems)

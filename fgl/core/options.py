@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -20,6 +21,10 @@ class Options(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", strict=True, validate_default=True, protected_namespaces=(), allow_inf_nan=False
     )
+
+    not_in_rounds: ClassVar[Mapping[str, str]] = {}
+    """Of a classifier: options that `rounds.local` and `rounds.server` cannot change, and why or what to set instead;
+    {part} in the text stands for local or server."""
 
     def models(self) -> tuple[ModelUse, ...]:
         """Models that a run with these options pulls, for `fgl models`; none unless a subclass says otherwise."""

@@ -18,13 +18,14 @@ _RESNETS = {
 # width switches grouped convolutions off, which are slow on CPUs, and widths are multiples of 32, which their bf16
 # kernels want: 24 and 40 channels are slower than 32 and 64. docs/classifiers.md has what it was measured against.
 _SMALL = {
-    "layer_type": "y",
-    "embedding_size": 32,
-    "hidden_sizes": [32, 64, 128],
-    "depths": [1, 2, 1],
-    "groups_width": 128,
-    "downsample_in_first_stage": False,
-}
+    "architecture": "regnet", "preset": "small", "image_size": 32,
+    "config": {
+        "layer_type": "y", "embedding_size": 32, "hidden_sizes": [32, 64, 128], "depths": [1, 2, 1],
+        "groups_width": 128, "downsample_in_first_stage": False,
+    },
+}  # fmt: skip
+# Chosen on EuroSAT's public split, see benchmarks/evidence/tune.py.
+_CONTINUED = {"lr": 3e-4}
 
 
 @hookimpl
@@ -45,9 +46,8 @@ def fgl_classifiers() -> list[Component]:
             target=_TARGET,
             options=_OPTIONS,
             summary="narrow RegNet for images of about 32 pixels: half a minute on two CPU cores",
-            defaults={"architecture": "regnet", "config": _SMALL, "preset": "small", "image_size": 32},
-            # chosen on EuroSAT's public split, see benchmarks/evidence/tune.py
-            continued={"lr": 3e-4},
+            defaults=_SMALL,
+            continued=_CONTINUED,
         ),
         Component(
             name="small-long",
@@ -56,16 +56,8 @@ def fgl_classifiers() -> list[Component]:
             summary="small for 500 synthetic images a class and more: twice the epochs, smoothed labels",
             # Chosen on images of the public half, see docs/classifiers.md. Half of what a generator paints of a hard
             # class may be wrong, and validation images are no better: labels are smoothed, and late epochs preferred.
-            defaults={
-                "architecture": "regnet",
-                "config": _SMALL,
-                "preset": "small",
-                "image_size": 32,
-                "epochs": 28,
-                "label_smoothing": 0.1,
-                "selection_slack": 1.0,
-            },
-            continued={"lr": 3e-4},
+            defaults={**_SMALL, "epochs": 28, "label_smoothing": 0.1, "selection_slack": 1.0},
+            continued=_CONTINUED,
         ),
         *resnets,
         Component(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -33,6 +34,9 @@ PRESETS: dict[str, dict[str, Any]] = {
         "crop_scale": (0.8, 1.0), "crop_ratio": (0.9, 1.1), "flip": True,
     },
 }  # fmt: skip
+
+
+_ONE_NETWORK = "a round's models are averaged and must be of one network; set it for the classifier as a whole"
 
 
 class AugmentationOptions(Options):
@@ -79,6 +83,13 @@ class AugmentationOptions(Options):
 
 class ClassifierOptions(AugmentationOptions):
     """What to build and how to train it. A preset fills in every option that is not given."""
+
+    not_in_rounds: ClassVar[Mapping[str, str]] = {
+        **dict.fromkeys(("architecture", "config", "pretrained", "revision"), _ONE_NETWORK),
+        "epochs": "set rounds.{part}_epochs instead: passes in a round",
+        "max_steps": "set rounds.{part}_epochs instead",
+        "selection_slack": "nothing is selected in a round: its last epoch counts",
+    }
 
     preset: Literal["none", "paper", "small"] = Field(
         "none", description="recipe for options that are not given: paper (224 px, 120 epochs) or small (64 px, short)"
