@@ -6,11 +6,13 @@ ever added. See docs/plugins.md.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pluggy
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import typer
 
     from fgl.core.types import Component, StageContext
@@ -95,6 +97,14 @@ def fgl_stage_started(context: StageContext) -> None:
 @hookspec
 def fgl_stage_finished(context: StageContext) -> None:
     """A stage has been committed, or an earlier commit of it is reused."""
+    raise AssertionError("a specification is not called")
+
+
+@hookspec
+def fgl_round_finished(context: StageContext, entry: Mapping[str, Any]) -> None:
+    """A round of federated training has been committed. entry: what report.json says of it: `round` from 1, `clients`,
+    `samples`, `loss`, `bytes_down`, `bytes_up`, `seconds`, `top1` (None where it was not tested), and so on. Rounds
+    that an earlier process committed are not told of again."""
     raise AssertionError("a specification is not called")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
@@ -122,6 +122,9 @@ class Manager:
 
     def stage_finished(self, context: StageContext) -> None:
         self._notify("fgl_stage_finished", context=context)
+
+    def round_finished(self, context: StageContext, entry: Mapping[str, Any]) -> None:
+        self._notify("fgl_round_finished", context=context, entry=entry)
 
     def run_failed(self, context: StageContext, error: BaseException) -> None:
         self._notify("fgl_run_failed", context=context, error=error)

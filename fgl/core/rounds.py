@@ -26,7 +26,7 @@ from fgl.core import exchange, intake, local, training
 from fgl.core.errors import ConfigError, DataError, DivergedError, Problem, UploadError
 from fgl.core.settings import Selected
 from fgl.core.store import Checkpoints, digest_of
-from fgl.core.types import Failure, GlobalState, LabelledPixels, LocalUpdate, Silent
+from fgl.core.types import Failure, GlobalState, LabelledPixels, LocalUpdate, Silent, StageContext
 
 if TYPE_CHECKING:
     from fgl.core.contracts import Algorithm, Classifier, Federation
@@ -190,6 +190,7 @@ class _Engine:
             epochs=track.epochs, size=session.image_size, device=session.device, data=session.info.digest,
             digest=self.digest,
         )  # fmt: skip
+        self.told = StageContext(str(session.run.root), track.stage)
         self._synthetic: SyntheticSet | None = None
 
     def train(self) -> tuple[GlobalState, list[dict[str, Any]]]:
@@ -210,6 +211,7 @@ class _Engine:
                 entry["seconds"] = round(time.monotonic() - began, 3)
                 history.append(entry)
                 self._commit(state, history)
+                self.session.manager.round_finished(self.told, dict(entry))
                 task.advance(1, "" if entry["top1"] is None else f"top-1 {entry['top1']:.1%}")
         local.release()
         if all(not entry["clients"] for entry in history):

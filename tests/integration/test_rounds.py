@@ -106,6 +106,10 @@ def test_a_longer_training_goes_on_from_a_shorter_one(
     assert [one["top1"] for one in grown["rounds"]["rounds"]] == [one["top1"] for one in at_once["rounds"]["rounds"]]
     taken = [one["seconds"] for one in grown["rounds"]["rounds"]]
     assert grown["seconds"]["rounds"] >= sum(taken) - 0.01  # those of the first training too
+    lines = [json.loads(line) for line in (tmp_path / "grown" / "metrics.jsonl").read_text().splitlines()]
+    told = [line for line in lines if line["event"] == "round"]
+    assert [(line["stage"], line["round"], line["clients"]) for line in told] == [("rounds", n, 3) for n in (1, 2, 3)]
+    assert [line["loss"] for line in told] == [one["loss"] for one in grown["rounds"]["rounds"]]
     shorter = fgl.run(settings(rounds={"count": 2}), out=tmp_path / "grown")
     assert len(shorter["rounds"]["rounds"]) == 2
     assert "own: 3 rounds are there and 2 are asked for: trained anew" in caplog.text

@@ -15,6 +15,8 @@ from fgl.core.errors import StoreError
 from fgl.core.hookspecs import hookimpl
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from fgl.core.types import StageContext
 
 
@@ -26,6 +28,13 @@ def fgl_stage_started(context: StageContext) -> None:
 @hookimpl
 def fgl_stage_finished(context: StageContext) -> None:
     _append(context, "reused" if context.reused else "finished", seconds=context.seconds, **context.outputs)
+
+
+@hookimpl
+def fgl_round_finished(context: StageContext, entry: Mapping[str, Any]) -> None:
+    counts = {key: len(entry[key]) for key in ("clients", "dropped", "failed")}
+    numbers = {key: value for key, value in entry.items() if isinstance(value, int | float)}
+    _append(context, "round", **numbers, **counts)
 
 
 @hookimpl
