@@ -62,10 +62,10 @@ def main() -> None:
         mean = round(statistics.mean(scores), 4)
         found.append({"try": json.loads(text), "top1": scores, "mean": mean, "seconds_each": seconds})
         console.print(f"{text}: {mean:.1%} ({', '.join(f'{score:.1%}' for score in scores)}), {seconds} s each")
-    if args.out is not None:
-        command = " ".join(["python", "benchmarks/recipes.py", *sys.argv[1:]])
-        result = {"command": command, "threads": torch.get_num_threads(), "tries": found}
-        args.out.write_text(json.dumps(result, indent=1) + "\n")
+        if args.out is not None:  # after each: a try takes minutes
+            command = " ".join(["python", "benchmarks/recipes.py", *sys.argv[1:]])
+            result = {"command": command, "threads": torch.get_num_threads(), "tries": found}
+            args.out.write_text(json.dumps(result, indent=1) + "\n")
 
 
 def read(run: Path, per_class: int, classes: int) -> LabelledPixels:
