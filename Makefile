@@ -22,7 +22,7 @@ test: lint
 # The oldest versions of the command line's libraries that pyproject.toml promises to work with.
 test-lowest:
 	$(MAKE) $(STAMP:$(VENV)/%=.venv-lowest/%) VENV=.venv-lowest
-	.venv-lowest/bin/pip install --quiet typer==0.16.0 rich==14.0.0 pluggy==1.6.0
+	.venv-lowest/bin/pip install --quiet typer==0.18.0 rich==14.0.0 pluggy==1.6.0
 	.venv-lowest/bin/pytest tests/cli tests/unit $(ARGS)
 
 $(STAMP): pyproject.toml constraints.txt plugins-contrib/fgl-example-prompts/pyproject.toml

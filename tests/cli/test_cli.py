@@ -266,6 +266,7 @@ def test_json_is_one_object_and_nothing_else(
         (["stages", "nowhere"], 7, "nowhere is no run directory"),
         (["stages", "nowhere", "--config", "no.yaml"], 2, "no.yaml: got no such file"),
         (["digest", "nowhere"], 7, "holds no synthetic set"),
+        (["digest"], 2, "Missing argument 'RUN'"),
         (["client", "prepare", "--client", "client-99"], 4, "there is no client 'client-99'; there are client-0"),
         (["client", "prepare"], 2, "Missing option '--client'"),
         (["client", "prepare", "no.yaml", "--client", "client-0"], 2, "no.yaml: got no such file"),
