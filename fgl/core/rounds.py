@@ -190,7 +190,7 @@ class _Engine:
             epochs=track.epochs, size=session.image_size, device=session.device, data=session.info.digest,
             digest=self.digest,
         )  # fmt: skip
-        self.told = StageContext(str(session.run.root), track.stage)
+        self.stage_context = StageContext(str(session.run.root), track.stage)
         self._synthetic: SyntheticSet | None = None
 
     def train(self) -> tuple[GlobalState, list[dict[str, Any]]]:
@@ -211,7 +211,7 @@ class _Engine:
                 entry["seconds"] = round(time.monotonic() - began, 3)
                 history.append(entry)
                 self._commit(state, history)
-                self.session.manager.round_finished(self.told, dict(entry))
+                self.session.manager.round_finished(self.stage_context, dict(entry))
                 task.advance(1, "" if entry["top1"] is None else f"top-1 {entry['top1']:.1%}")
         local.release()
         if all(not entry["clients"] for entry in history):
