@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 .PHONY: run test lint test-lowest clean
 
 run: $(STAMP)
-	$(BIN)/fgl run --set controls=all $(ARGS)
+	$(BIN)/fgl run --controls all $(ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -65,6 +65,9 @@ class RichProgress:
     def __exit__(self, *error: object) -> None:
         self.bars.stop()
 
+    def heading(self, text: str) -> None:
+        self.bars.console.print(text, style="bold", highlight=False, markup=False, soft_wrap=True)
+
     def track(self, what: str, total: int, unit: str = "images") -> RichTask:
         return RichTask(self.bars, what, total, unit)
 
@@ -109,6 +112,9 @@ class PlainProgress:
 
     def __exit__(self, *error: object) -> None:
         pass
+
+    def heading(self, text: str) -> None:
+        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def track(self, what: str, total: int, unit: str = "images") -> PlainTask:
         return PlainTask(self.console, what, total, unit)

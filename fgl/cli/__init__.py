@@ -10,76 +10,79 @@ import typer
 
 from fgl.cli import apart, audit, compare, datasets, models, partition, plugins, presets, quality, run
 from fgl.cli.common import console
+from fgl.cli.help import EPILOG, PANELS, PLUGINS_PANEL, OrderedGroup, PlainGroup, command_class, panel_of
+from fgl.cli.loading import announced
 from fgl.core.errors import FGLError
 from fgl.core.manager import Manager
 
-_OWN_COMMANDS = ("run", "digest", "stages", "quality", "probe", "audit", "config", "plugins", "models", "presets",
-                 "datasets", "partition", "compare", "sweep", "client", "server")  # fmt: skip
+_OWN_COMMANDS = tuple(name for names in PANELS.values() for name in names)
+# These import what takes seconds; the others answer at once.
+_SLOW: dict[str, Callable[..., None]] = {
+    "run": run.run_command, "stages": run.stages_command, "digest": run.digest_command,
+    "compare": compare.compare_command, "sweep": compare.sweep_command, "quality": quality.quality_command,
+    "probe": quality.probe_command, "audit": audit.audit_command, "partition": partition.partition_command,
+}  # fmt: skip
+_GROUPS: tuple[tuple[str, str, dict[str, Callable[..., None]]], ...] = (
+    ("config", "Look at configurations.", {"show": run.config_show}),
+    ("plugins", "Look at plugins.", {"list": plugins.plugins_list, "show": plugins.plugins_show}),
+    ("presets", "Experiments that are ready by name.", {"list": presets.list_command, "show": presets.show_command}),
+    ("datasets", "Look at data.", {"check": announced(datasets.check_command)}),
+    (
+        "models",
+        "Foundation models on this machine.",
+        {
+            "list": models.list_command,
+            "pull": models.pull_command,
+            "verify": models.verify_command,
+            "path": models.path_command,
+        },
+    ),
+    ("client", "A client on a machine of its own.", {"prepare": announced(apart.prepare_command)}),
+    (
+        "server",
+        "A server whose clients are elsewhere.",
+        {
+            "ingest": announced(apart.ingest_command),
+            "run": announced(apart.run_command),
+            "forget": announced(apart.forget_command),
+        },
+    ),
+)
 
 
 def build(manager: Manager) -> typer.Typer:
     """The app with the commands of every plugin mounted under the plugin's name."""
     app = typer.Typer(
         name="fgl",
+        cls=OrderedGroup,
         help="Federated generative learning: clients upload prompt embeddings, a server synthesizes the training set.",
+        epilog=EPILOG,
         no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,
     )
     app.callback()(version_option)
-    app.command("run")(run.run_command)
-    app.command("stages")(run.stages_command)
-    app.command("digest")(run.digest_command)
-    app.command("partition")(partition.partition_command)
-    app.command("compare")(compare.compare_command)
-    app.command("sweep")(compare.sweep_command)
-    app.command("quality")(quality.quality_command)
-    app.command("probe")(quality.probe_command)
-    app.command("audit")(audit.audit_command)
-    groups: tuple[tuple[str, str, dict[str, Callable[..., None]]], ...] = (
-        ("config", "Look at configurations.", {"show": run.config_show}),
-        ("plugins", "Look at plugins.", {"list": plugins.plugins_list, "show": plugins.plugins_show}),
-        (
-            "presets",
-            "Experiments that are ready by name.",
-            {"list": presets.list_command, "show": presets.show_command},
-        ),
-        ("datasets", "Look at data.", {"check": datasets.check_command}),
-        (
-            "models",
-            "Foundation models on this machine.",
-            {
-                "list": models.list_command,
-                "pull": models.pull_command,
-                "verify": models.verify_command,
-                "path": models.path_command,
-            },
-        ),
-        ("client", "A client on a machine of its own.", {"prepare": apart.prepare_command}),
-        (
-            "server",
-            "A server whose clients are elsewhere.",
-            {"ingest": apart.ingest_command, "run": apart.run_command, "forget": apart.forget_command},
-        ),
-    )
-    for name, text, commands in groups:
-        group = typer.Typer(help=text, no_args_is_help=True)
+    plain = command_class(manager.registry)
+    for name, function in _SLOW.items():
+        app.command(name, cls=plain, rich_help_panel=panel_of(name))(announced(function))
+    for name, text, commands in _GROUPS:
+        group = typer.Typer(help=text, no_args_is_help=True, cls=PlainGroup)
         for command, function in commands.items():
-            group.command(command)(function)
-        app.add_typer(group, name=name)
+            group.command(command, cls=plain)(function)
+        app.add_typer(group, name=name, rich_help_panel=panel_of(name))
     for name, register in manager.commands():
         if name in _OWN_COMMANDS:  # typer would let the plugin's group replace the command
             text = f"warning: plugin {name!r} has the name of a command of fgl: its own commands are left out"
             console().print(text, style="yellow", markup=False)
             continue
-        mounted = typer.Typer(help=f"Commands of the plugin {name}.", no_args_is_help=True)
+        mounted = typer.Typer(help=f"Commands of the plugin {name}.", no_args_is_help=True, cls=PlainGroup)
         try:
             register(mounted)
         except Exception as error:
             text = f"warning: plugin {name!r} could not add its commands: {error}"
             console().print(text, style="yellow", markup=False)
             continue
-        app.add_typer(mounted, name=name)
+        app.add_typer(mounted, name=name, rich_help_panel=PLUGINS_PANEL)
     return app
 
 

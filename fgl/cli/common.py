@@ -19,24 +19,33 @@ if TYPE_CHECKING:
     from fgl.core.settings import RunConfig
     from fgl.core.types import Progress
 
-PARTITIONS = ("dirichlet", "iid", "domain")
-
-ConfigFile = Annotated[str | None, typer.Argument(metavar="[CONFIG.yaml]", help="Configuration; flags override it.")]
-Generator = Annotated[str | None, typer.Option(metavar="NAME", help="Foundation model, e.g. tiny, sd15, sd21.")]
-Strategy = Annotated[str | None, typer.Option(metavar="NAME", help="class-name, domain, attributes, caption, …")]
-Aggregator = Annotated[str | None, typer.Option(metavar="NAME", help="union, class-mean, …")]
-Classifier = Annotated[str | None, typer.Option(metavar="NAME", help="small, resnet18, transformers, …")]
+# {installed} becomes the names that are installed, those of plugins among them: `fgl.cli.help`.
+ConfigFile = Annotated[str | None, typer.Argument(metavar="CONFIG.yaml", help="Configuration; flags override it.")]
+Generator = Annotated[str | None, typer.Option(metavar="NAME", help="Foundation model: {installed}.")]
+Strategy = Annotated[str | None, typer.Option(metavar="NAME", help="How clients describe images: {installed}.")]
+Aggregator = Annotated[str | None, typer.Option(metavar="NAME", help="How uploads are joined: {installed}.")]
+Classifier = Annotated[str | None, typer.Option(metavar="NAME", help="What is trained: {installed}.")]
 Dataset = Annotated[
     str | None,
     typer.Option(metavar="NAME|PATH", help="bundled:eurosat, bundled:fashion_mnist, a folder, a .parquet, hf:ID."),
 ]
 Clients = Annotated[int | None, typer.Option(metavar="N", help="Number of clients.")]
-Partition = Annotated[str | None, typer.Option(metavar="|".join(PARTITIONS), help="How samples are divided.")]
+Partition = Annotated[
+    str | None, typer.Option(metavar="NAME", help="How samples are divided among clients: {installed}.")
+]
 Beta = Annotated[float | None, typer.Option(metavar="B", help="Dirichlet concentration; small is skewed.")]
 Images = Annotated[int | None, typer.Option("--images-per-class", metavar="N", help="Synthetic images a class.")]
 Rounds = Annotated[int | None, typer.Option(metavar="N", help="Rounds of federated training after the one-shot model.")]
+Controls = Annotated[
+    str | None,
+    typer.Option(
+        metavar="all|none|A,B,…",
+        help="Rows beside the run's own: class-list, fedavg, local, public, pooled, prompts:STRATEGY. "
+        "Default: class-list.",
+    ),
+]
 Seed = Annotated[int | None, typer.Option(metavar="S", help="Everything random follows from it.")]
-Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
+Device = Annotated[str | None, typer.Option(metavar="NAME", help="auto, cpu, cuda, cuda:N or mps.")]
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="family.option=value", help="Any option; repeatable.")]
 Skip = Annotated[bool, typer.Option("--skip-bad-images", help="Leave out images that cannot be read, and count them.")]
 Out = Annotated[Path | None, typer.Option(metavar="DIR", help="Run directory; an unfinished run there is completed.")]
@@ -49,12 +58,12 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout an
 
 NO_FLAGS: dict[str, Any] = dict.fromkeys(
     ("generator", "prompt_strategy", "aggregator", "classifier", "partition", "dataset", "clients", "beta",
-     "images_per_class", "rounds", "seed", "device", "skip_bad_images", "set_")
+     "images_per_class", "rounds", "controls", "seed", "device", "skip_bad_images", "set_")
 )  # fmt: skip
 """`resolve` with nothing given."""
 Features = Annotated[
     str | None,
-    typer.Option("--features", metavar="NAME|HUB-ID|FOLDER", help="Where images are compared: trained, dinov2, …"),
+    typer.Option("--features", metavar="NAME|HUB-ID|FOLDER", help="Where images are compared: {installed}."),
 ]
 
 
@@ -78,6 +87,8 @@ def resolve(
             layer.setdefault(place, {})[key] = flags[key]
     if flags["rounds"] is not None:
         layer["rounds"] = {"count": flags["rounds"]}
+    if flags.get("controls") is not None:
+        layer["controls"] = control_names(flags["controls"])
     if flags["skip_bad_images"]:
         layer.setdefault("dataset", {})["skip_bad_images"] = True
     layer |= {key: flags[key] for key in ("seed", "device") if flags[key] is not None}
@@ -99,6 +110,12 @@ def resolve(
     if problems:
         raise ConfigError(problems, "the command line")
     return resolved, {str(key) for layer in layers for key in layer}
+
+
+def control_names(text: str) -> str | list[str]:
+    """What --controls says, as a configuration has it: all, none, or a list of names."""
+    names = [name for part in text.strip().strip("[]").split(",") if (name := part.strip())]
+    return names[0] if names in (["all"], ["none"]) else names
 
 
 def check_folder(option: str, folder: Path) -> None:

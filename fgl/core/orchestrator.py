@@ -10,6 +10,7 @@ from safetensors.numpy import load_file
 
 from fgl.core import at_clients, controls, intake, plan, quality, report, rounds, server, training
 from fgl.core.errors import StoreError
+from fgl.core.headings import AT_CLIENTS, ONE_SHOT, QUALITY, ROUNDS, Headings, control_part
 from fgl.core.manager import Manager
 from fgl.core.opening import fresh_folder, load_config, open_session, other_prompts, save_config, saved_config
 from fgl.core.session import Session
@@ -58,9 +59,11 @@ def run_session(session: Session) -> dict[str, Any]:
         return execute(session)
 
 
-def execute(session: Session) -> dict[str, Any]:
-    """All stages; those already committed from the same inputs are reused."""
-    config = session.config
+def execute(session: Session, part_of_another: bool = False) -> dict[str, Any]:
+    """All stages; those already committed from the same inputs are reused. part_of_another: whether the run is a
+    control of another one, which has said so."""
+    config, headings = session.config, Headings(session, part_of_another)
+    headings.begin(ONE_SHOT)
     save_config(session.run, config)
     session.run.write_json(session.run.path("environment.json"), environment(session))
     clients, divided, partition_digest = clients_of(session)
@@ -72,11 +75,14 @@ def execute(session: Session) -> dict[str, Any]:
     synthetic = server.synthesize(session, planned)
     trained, train_digest = training.train(session, synthetic["digest"], planned)
     scores = training.evaluate(session, train_digest)
+    headings.begin(ROUNDS)
     federated, made_by, state = _rounds(session, divided, partition_digest, planned, train_digest)
     training.export(session, state, made_by)
+    headings.begin(AT_CLIENTS)
     tested = at_clients.of_run(session, uploads, made_by, state)
+    headings.begin(QUALITY)
     measured = quality.of_run(session, planned.shards, synthetic["digest"])
-    found = _controls(session, divided, partition_digest, planned.items, scores, train_digest)
+    found = _controls(session, divided, partition_digest, planned.items, scores, train_digest, headings)
     result = {
         "schema_version": report.SCHEMA_VERSION,
         "run_dir": str(session.run.root),
@@ -181,11 +187,12 @@ def _samples(session: Session, divided: Mapping[str, list[int]]) -> dict[str, li
 
 def _controls(
     session: Session, divided: Mapping[str, list[int]], partition_digest: str, items: list[Any], scores: dict[str, Any],
-    train_digest: str,
+    train_digest: str, headings: Headings,
 ) -> list[dict[str, Any]]:  # fmt: skip
     wanted = session.config.controls
     found: dict[str, dict[str, Any]] = {}
     for name in wanted:
+        headings.begin(control_part(name))
         if name.startswith(PROMPTS_CONTROL):
             found[name] = _other_prompts(session, name)
         elif name == "class-list":
@@ -203,7 +210,7 @@ def _controls(
 def _other_prompts(session: Session, name: str) -> dict[str, Any]:
     nested = other_prompts(session, name)
     with nested.run.lock():
-        result = execute(nested)
+        result = execute(nested, part_of_another=True)
     selected = result["result"]["selected"]
     rows = result["synthetic"]["conditionings"]
     note = f"{rows} conditionings; controls/{nested.run.root.name}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -325,6 +325,13 @@ class Progress(Protocol):
     def track(self, what: str, total: int, unit: str = "images") -> ProgressTask: ...
 
 
+@runtime_checkable
+class Announcing(Protocol):
+    """Progress that has a place for headings; optional."""
+
+    def heading(self, text: str) -> None: ...
+
+
 class ProgressTask(Protocol):
     """A context manager: `with progress.track("synthesize", 2000) as task: task.advance(50)`."""
 
@@ -340,6 +347,9 @@ class Silent:
 
     def track(self, what: str, total: int, unit: str = "images") -> Silent:
         return self
+
+    def heading(self, text: str) -> None:
+        pass
 
     def __enter__(self) -> Silent:
         return self

@@ -1,0 +1,120 @@
+"""What a person reads before the first run, and while it works."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from typer.main import get_command
+
+from fgl.cli import build
+from fgl.cli.help import PANELS
+from fgl.cli.loading import TEXT
+from fgl.core.manager import Manager
+from tests.typed import Said
+
+Fgl = Callable[..., Said]
+
+
+def _plain(text: str) -> str:
+    """Help without its frames, on one line."""
+    return re.sub(r"[\s│╭╮╰╯─]+", " ", text)
+
+
+def test_help_lists_commands_in_order_of_use_and_those_of_plugins_by_themselves(fgl: Fgl) -> None:
+    said = _plain(fgl("--help").out)
+    places = [said.index(f" {panel} ") for panel in (*PANELS, "Commands of installed plugins")]
+    assert places == sorted(places)
+    assert said.index(" datasets ") < said.index(" probe ") < said.index(" run ") < said.index(" compare ")
+    if "example-prompts" in said:
+        assert said.index("example-prompts") > said.index("Commands of installed plugins")
+
+
+def test_help_says_what_to_start_with_and_where_the_pages_are(fgl: Fgl) -> None:
+    said = _plain(fgl("--help").out)
+    assert "Start with: fgl run" in said
+    assert "fgl datasets check --dataset DIR" in said
+    assert "docs/README.md" in said
+
+
+def _commands(command: object, words: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    inner = getattr(command, "commands", None)
+    if inner is None:
+        yield words
+        return
+    for name, one in inner.items():
+        yield from _commands(one, (*words, name))
+
+
+@pytest.mark.parametrize("words", [words for words in _commands(get_command(build(Manager.load()))) if words[0] in {
+    name for names in PANELS.values() for name in names}], ids=" ".join)  # fmt: skip
+def test_no_help_shows_a_type_behind_a_flag_or_a_blank_that_was_not_filled(fgl: Fgl, words: tuple[str, ...]) -> None:
+    said = fgl(*words, "--help").out
+    assert "<bool>" not in said
+    assert "{installed}" not in said
+
+
+def test_options_name_what_is_installed(fgl: Fgl) -> None:
+    said = _plain(fgl("run", "--help").out)
+    registry = Manager.load().registry
+    for family in ("prompt_strategy", "partition", "generator", "classifier", "aggregator"):
+        names = registry.names(family)
+        assert names
+        assert all(name in said for name in names), family
+
+
+def test_controls_are_a_flag_with_their_names_in_its_help(fgl: Fgl) -> None:
+    said = _plain(fgl("run", "--help").out)
+    assert "--controls" in said
+    for name in ("class-list", "fedavg", "local", "public", "pooled", "prompts:STRATEGY"):
+        assert name in said
+
+
+@pytest.mark.parametrize(
+    ("given", "controls"),
+    [("all", "all"), ("none", []), ("pooled,fedavg", ["pooled", "fedavg"]), ("[pooled, local]", ["pooled", "local"])],
+)
+def test_controls_are_taken_as_a_list_with_commas(fgl: Fgl, given: str, controls: object) -> None:
+    said = fgl("config", "show", "--json", "--controls", given)
+    assert json.loads(said.out)["controls"] == controls
+
+
+def test_a_wrong_control_is_an_error_that_names_all(fgl: Fgl) -> None:
+    said = fgl("run", "--controls", "pooled,fedavgg", "--dry-run")
+    assert said.code == 2
+    assert "did you mean 'fedavg'" in said.err
+
+
+@pytest.mark.parametrize("words", [["stages", "nothing"], ["run", "--dry-run", "--controls", "none"]], ids=" ".join)
+def test_a_line_comes_before_the_seconds_that_libraries_take(words: list[str], tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-m", "fgl", *words], capture_output=True, text=True, cwd=tmp_path)
+    assert done.stderr.splitlines()[0] == TEXT
+    assert TEXT not in done.stdout
+
+
+def test_quiet_says_nothing_of_loading(tmp_path: Path) -> None:
+    words = ["run", "--dry-run", "--quiet", "--controls", "none"]
+    done = subprocess.run([sys.executable, "-m", "fgl", *words], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0
+    assert done.stderr == ""
+
+
+SMALL = ("--images-per-class", "2", "--set", "classifier.epochs=1", "--set", "generator.num_inference_steps=1",
+         "--set", "dataset.max_per_class=4", "--set", "partition.name=iid", "--clients", "2")  # fmt: skip
+
+
+def test_every_part_of_a_run_has_a_heading_so_that_a_second_synthesis_is_no_restart(fgl: Fgl) -> None:
+    said = fgl("run", "--controls", "prompts:attributes,class-list,fedavg,local,pooled", "--out", "run", *SMALL)
+    assert said.code == 0, said.err
+    headings = [line for line in said.err.splitlines() if line.startswith("part ")]
+    assert [line.partition(": ")[2].partition(":")[0] for line in headings] == [
+        "one-shot run with class-name prompts", "control prompts", "control class-list", "control fedavg",
+        "control pooled",
+    ]  # fmt: skip
+    assert headings[0].startswith("part 1 of 5: ")
+    assert headings[1].startswith("part 2 of 5: control prompts:attributes: a second run, with attributes prompts")
