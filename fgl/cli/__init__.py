@@ -78,7 +78,7 @@ def build(manager: Manager) -> typer.Typer:
         mounted = typer.Typer(help=f"Commands of the plugin {name}.", no_args_is_help=True, cls=PlainGroup)
         try:
             register(mounted)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             text = f"warning: plugin {name!r} could not add its commands: {error}"
             console().print(text, style="yellow", markup=False)
             continue

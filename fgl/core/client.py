@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fgl.core import upload
+from fgl.core.boundary import contained
 from fgl.core.codecs import TEXT
 from fgl.core.config import resolve
 from fgl.core.errors import BrokenPluginError, ClientFailedError, DataError, FGLError, UploadError, told
@@ -57,9 +58,8 @@ def guarded(work: Callable[[], bytes], client_id: str, private: Path | None) -> 
     """A client's work, as a federation calls it. What this raises crosses to the server: ClientFailedError, which says
     of what class the client's error was and nothing more. Its message, which may name files, goes to the client's log
     and private folder, where there is one."""
-    try:
-        return work()
-    except Exception as error:
+
+    def failed(error: BaseException) -> bytes:
         log.error("%s: %s", client_id, error if isinstance(error, FGLError) else repr(error))
         if private is not None:
             with suppress(OSError, FGLError):  # a full disk is not to hide what happened
@@ -67,6 +67,8 @@ def guarded(work: Callable[[], bytes], client_id: str, private: Path | None) -> 
                 RunDir(private).write(private / ERROR, text.encode(errors="replace"))
         where = "" if private is None else f" and its private {ERROR}"
         raise ClientFailedError(f"{told(error)}; the message is in the client's log{where}") from None
+
+    return contained(work, failed)
 
 
 def prepare(payload: bytes, progress: Progress | None = None) -> bytes:
@@ -140,7 +142,7 @@ def _ask(site: Site, context: ClientContext) -> list[Prompt]:
         return list(site.strategy.prompts(context))
     except FGLError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         name = site.config.prompt_strategy.name
         raise BrokenPluginError(f"prompt strategy {name!r} raised {type(error).__name__}: {error}") from error
 

@@ -139,7 +139,7 @@ class Manager:
                 implementation.function(*(arguments[argument] for argument in implementation.argnames))
             except StoreError:  # a full disk is not the plugin's fault
                 raise
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 raise BrokenPluginError(
                     f"plugin {implementation.plugin_name!r} raised in {name}: {type(error).__name__}: {error}"
                 ) from error

@@ -85,7 +85,7 @@ def _check_prompts(config: RunConfig, manager: Manager, info: DatasetInfo) -> No
             check(info)
         except FGLError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             name = config.prompt_strategy.name
             raise BrokenPluginError(f"prompt strategy {name!r} raised {type(error).__name__}: {error}") from error
 

@@ -109,7 +109,7 @@ def load(target: str, entry: Entry) -> Any:
     module, _, attribute = target.partition(":")
     try:
         return getattr(import_module(module), attribute)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise BrokenPluginError(
             f"{entry.family.replace('_', ' ')} {entry.component.name!r} of {entry.distribution}: cannot import "
             f"{target!r}: {type(error).__name__}: {error}"

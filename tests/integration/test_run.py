@@ -23,7 +23,7 @@ from fgl.core.opening import load_config
 from fgl.core.orchestrator import digest
 from fgl.core.settings import RunConfig
 from fgl.core.shards import read_shards
-from fgl.core.types import Failure, Silent
+from fgl.core.types import ClientContext, Failure, Prompt, Silent
 from fgl.plugins.federations.local import Local
 from fgl.plugins.federations.options import LocalOptions
 from fgl.plugins.prompts.class_name import ClassName
@@ -336,6 +336,27 @@ def test_classes_that_nobody_uploads_are_named(settings: Run, tmp_path: Path, mo
     assert result["synthetic"]["images"] == 10
     report = (tmp_path / "run" / "report.md").read_text()
     assert name in report.split("no client holds these classes")[1].splitlines()[0]
+
+
+@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt])
+def test_a_prompt_strategy_cannot_end_the_run_and_its_last_words_stay_with_the_client(
+    settings: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
+) -> None:
+    prompts = ClassName.prompts
+
+    def leave(self: ClassName, context: ClientContext) -> list[Prompt]:
+        if context.client_id == "client-00":
+            raise error("/home/secret")
+        return prompts(self, context)
+
+    monkeypatch.setattr(ClassName, "prompts", leave)
+    out = tmp_path / "run"
+    result = fgl.run(settings(), out=out)
+    assert list(result["upload"]["refused"]) == ["client-00"]
+    assert set(result["upload"]["bytes_per_client"]) == {"client-01"}
+    for name in ("metrics.jsonl", "report.md", "report.json"):
+        assert "secret" not in (out / name).read_text()
+    assert "/home/secret" in (out / "clients" / "client-00" / "private" / client.ERROR).read_text()
 
 
 def test_a_prompt_strategy_that_raises_is_named_to_the_client(

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import logging
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
 
+from fgl.core.boundary import contained, simulated
 from fgl.core.errors import FGLError, told
 from fgl.core.types import Failure, Progress
 from fgl.plugins.federations.options import LocalOptions
 
 # Whether it is an upload or a reason, and the length, come first, so that whatever a library prints to stdout
-# afterwards cannot be taken for the reply.
+# afterwards cannot be taken for the reply. The pipe is open as long as the parent lives: once that is dead, nobody
+# holds the run directory's lock, and nothing more may be written there.
 _CHILD = """
-import sys
+import os, sys, threading
+def end_with_parent(pipe=int(sys.argv[2])):
+    os.read(pipe, 1)
+    os._exit(1)
+threading.Thread(target=end_with_parent, daemon=True).start()
 from fgl.plugins.federations.local import answer
 out = sys.stdout.buffer
 sys.stdout = sys.stderr
@@ -30,14 +37,19 @@ log = logging.getLogger(__name__)
 def answer(task: str, payload: bytes) -> tuple[bool, bytes]:
     """(True, the reply), or (False, why there is none, as far as the server may know). The rest goes to the log."""
     module, _, name = task.partition(":")
-    try:
+
+    def work() -> tuple[bool, bytes]:
         function: Callable[[bytes], bytes] = getattr(import_module(module), name)
-        return True, function(payload)
-    except FGLError as error:
-        return False, str(error).encode()
-    except Exception as error:  # one client's fault does not stop the others
-        log.exception("a client's task failed")
+        with simulated():
+            return True, function(payload)
+
+    def failed(error: BaseException) -> tuple[bool, bytes]:
+        if isinstance(error, FGLError):
+            return False, str(error).encode()
+        log.error("a client's task failed", exc_info=error)
         return False, told(error).encode()
+
+    return contained(work, failed)  # one client's fault does not stop the others
 
 
 class Local:
@@ -61,14 +73,18 @@ class Local:
         return reply if done else Failure(client_id, reply.decode())
 
     def _in_child(self, client_id: str, task: str, payload: bytes) -> bytes | Failure:
-        command = [sys.executable, "-c", _CHILD, task]
+        theirs, ours = os.pipe()
         try:
             done = subprocess.run(
-                command, input=payload, capture_output=True, timeout=self.options.timeout, check=False
-            )
+                [sys.executable, "-c", _CHILD, task, str(theirs)], input=payload, capture_output=True,
+                timeout=self.options.timeout, check=False, pass_fds=(theirs,),
+            )  # fmt: skip
         except subprocess.TimeoutExpired as error:
             _show(error.stderr)
             return Failure(client_id, f"no answer within {self.options.timeout:g} s")
+        finally:
+            os.close(ours)
+            os.close(theirs)
         _show(done.stderr)
         if done.returncode != 0:
             return Failure(client_id, f"its process ended with code {done.returncode}")
