@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fgl.cli import presets
 from fgl.cli.common import (
     NO_FLAGS,
     Beta,
@@ -19,13 +20,18 @@ from fgl.cli.common import (
     Device,
     Features,
     Generator,
+    Images,
     Json,
     Partition,
+    PresetName,
     Quiet,
     Run,
     Seed,
     Set,
     Skip,
+    Smoke,
+    Strategy,
+    console,
     interruptible,
     resolve,
     shown,
@@ -96,12 +102,16 @@ def _measuring(
 
 def probe_command(
     config: ConfigFile = None,
+    preset: PresetName = None,
+    smoke: Smoke = False,
     generator: Generator = None,
+    prompt_strategy: Strategy = None,
     classifier: Classifier = None,
     dataset: Dataset = None,
     clients: Clients = None,
     partition: Partition = None,
     beta: Beta = None,
+    images_per_class: Images = None,
     seed: Seed = None,
     device: Device = None,
     skip_bad_images: Skip = False,
@@ -112,13 +122,22 @@ def probe_command(
             "--per-class", metavar="N", min=1, help="Pictures of each class, and images that a client looks at."
         ),
     ] = 20,
+    learn_images: Annotated[
+        int,
+        typer.Option(
+            "--learn-images", metavar="N", min=2, help="Most real images that the space `trained` is trained on."
+        ),
+    ] = 1000,
     features: Features = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Does the generator know this domain? A few pictures of each class, judged at the clients before the long run."""
+    """Does the generator know this domain? A few pictures of each class, judged at the clients before the long run.
+
+    The pictures are made from class-name prompts; --prompt-strategy and --images-per-class are of the run that is
+    proposed at the end."""
     given = dict(locals())  # before anything else gets a name here
-    from fgl.core import sections
+    from fgl.core import outlook, sections
     from fgl.core.layers import expand
     from fgl.core.opening import open_session
     from fgl.core.probing import probe
@@ -127,12 +146,17 @@ def probe_command(
     manager = Manager.load()
     below = [] if features is None else [{"features": expand("features", features)}]
     resolved, _ = resolve(manager, config, {**NO_FLAGS, **given}, below)
-    with stdout_to_stderr(), shown(quiet or as_json) as progress:
+    chosen = presets.choose(manager, resolved, given, "fgl probe")
+    resolved = resolved if chosen is None else chosen.config
+    for line in chosen.notes() if chosen is not None and not quiet else ():
+        console().print(line, highlight=False, markup=False, soft_wrap=True)
+    with stdout_to_stderr(), shown(quiet or as_json) as progress, presets.explained(chosen, "fgl probe"):
         # nothing is written: a probe leaves no run behind
-        found = probe(open_session(resolved, manager, RunDir(Path("unused")), progress), per_class)
-    going_on = command(given)
+        found = probe(open_session(resolved, manager, RunDir(Path("unused")), progress), per_class, learn_images)
+    level = outlook.level(found)
+    going_on = None if level == outlook.UNKNOWN else command(given)
     if as_json:
-        print(json.dumps({**found, "go_on": going_on}, ensure_ascii=False))
+        print(json.dumps({**found, "outlook": level, "go_on": going_on}, ensure_ascii=False))
         return
     _print(["pictures / other real images of the same clients:"], sections.plain(sections.probe_rows(found)))
     if found["all"]["per_class"]:
@@ -141,19 +165,23 @@ def probe_command(
     _print(sections.probe_notes(found), [])
     for name, one in found["refused"].items():
         print(f"left out: {name}: {one['reason']}")
-    print(f"go on with: {going_on}")
+    for line in outlook.advice(found, command(given), command(given, ("fgl", "compare", *outlook.WITHOUT))):
+        print(line)
 
 
-def command(given: dict[str, Any]) -> str:
-    """The run that was probed, as a shell would take it."""
-    words = ["fgl", "run"] + ([str(given["config"])] if given["config"] is not None else [])
-    for key in ("generator", "classifier", "dataset", "clients", "partition", "beta", "seed", "device"):
-        if given[key] is not None:
-            words += [f"--{key}", str(given[key])]
-    words += ["--skip-bad-images"] if given["skip_bad_images"] else []
+def command(given: dict[str, Any], words: tuple[str, ...] = ("fgl", "run")) -> str:
+    """The run that was probed, as a shell would take it; or another command on the same data."""
+    found = [*words] + ([str(given["config"])] if given["config"] is not None else [])
+    compares = words[1] == "compare"
+    for key in ("preset", "generator", "prompt_strategy", "classifier", "dataset", "clients", "partition", "beta",
+                "images_per_class", "seed", "device"):  # fmt: skip
+        if given.get(key) is not None:
+            flag = "first-seed" if compares and key == "seed" else key.replace("_", "-")
+            found += [f"--{flag}", str(given[key])]
+    found += [f"--{key.replace('_', '-')}" for key in ("smoke", "skip_bad_images") if given.get(key)]
     for assignment in given["set_"] or ():
-        words += ["--set", assignment]
-    return shlex.join(words)
+        found += ["--set", assignment]
+    return shlex.join(found)
 
 
 def _print(lines: list[str], rows: list[str]) -> None:

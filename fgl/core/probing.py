@@ -11,15 +11,20 @@ import numpy as np
 from fgl.core import client, controls, intake, quality, server, synthesis, tasks
 from fgl.core.errors import ConfigError, DataError, Problem, UploadError
 from fgl.core.plan import make_plan
+from fgl.core.types import Announcing
 
 if TYPE_CHECKING:
     from fgl.core.session import Session
     from fgl.core.types import Array, Labels
 
 
-def probe(session: Session, per_class: int) -> dict[str, Any]:
+LEARN_IMAGES = 1000
+
+
+def probe(session: Session, per_class: int, learn_images: int = LEARN_IMAGES) -> dict[str, Any]:
     """Paint `per_class` pictures of each class from class-name prompts, send their features to every client, and gather
-    the scores that come back. Nothing is written. Raises FGLError; a client that fails is named and left out."""
+    the scores that come back. Nothing is written. learn_images: most real images that a space which learns is trained
+    on. Raises FGLError; a client that fails is named and left out."""
     if per_class < 1:
         raise ConfigError([Problem("--per-class", str(per_class), "expected 1 or more")], "the command line")
     start = time.monotonic()
@@ -29,6 +34,10 @@ def probe(session: Session, per_class: int) -> dict[str, Any]:
     clients = [name for name, rows in divided.items() if rows]
     space = session.manager.create("features", config.features)
     learnt = quality.learning(session, "train") if space.learns() else None
+    if learnt is not None:
+        learnt = learnt.bounded(session.split(learnt.split).labels, learn_images, config.seed)
+        _say(session, f"the feature space {config.features.name!r} is trained on {learnt.said}; dinov2 and pixels need "
+                      "no training")  # fmt: skip
     state = {} if learnt is None else quality.learn(session, space, learnt)
     extractor = quality.extractor_of(session, space, state)
     labels, pixels = pictures(session, per_class)
@@ -68,6 +77,11 @@ def probe(session: Session, per_class: int) -> dict[str, Any]:
         "clients": found, "all": added_up(found), "refused": refused, "chance": round(1 / len(names), 6),
         "min_images": config.evaluation.min_images, "bytes": sent, "seconds": round(time.monotonic() - start, 1),
     }  # fmt: skip
+
+
+def _say(session: Session, text: str) -> None:
+    if isinstance(session.progress, Announcing):
+        session.progress.heading(text)
 
 
 def pictures(session: Session, per_class: int) -> tuple[Labels, Array]:

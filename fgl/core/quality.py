@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,10 +42,23 @@ class Learning:
     split: str
     rows: Labels
     left: Labels | None
+    part: bool = False
+    """Whether `rows` are fewer than there might be."""
+
+    def bounded(self, labels: Labels, most: int, seed: int) -> Learning:
+        """At most about `most` of the rows, as many of each class as there are, at least two. labels: of the split."""
+        if len(self.rows) <= most:
+            return self
+        classes = np.unique(labels[self.rows])
+        each, kept = max(2, most // len(classes)), []
+        for class_id in classes.tolist():
+            rows = self.rows[labels[self.rows] == class_id]
+            kept.append(np.random.default_rng([seed, class_id, 3]).permutation(rows)[:each])
+        return replace(self, rows=np.sort(np.concatenate(kept)), part=True)
 
     @property
     def said(self) -> str:
-        share = "half of " if self.left is not None else ""
+        share = "some of " if self.part else "half of " if self.left is not None else ""
         return f"{len(self.rows):,} real images: {share}{TITLES[self.split]} ({self.split})"
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from fgl.core import outlook
 from tests.typed import Said
 
 
@@ -93,7 +94,7 @@ def test_quality_of_no_run_is_an_error(fgl: Callable[..., Said], tmp_path: Path)
     assert "no run directory" in said.err
 
 
-def test_a_probe_prints_a_table_how_to_read_it_and_how_to_go_on(
+def test_a_probe_prints_a_table_how_to_read_it_and_what_to_do_next(
     fgl: Callable[..., Said], flags: Callable[..., list[str]], tmp_path: Path
 ) -> None:
     given = flags()
@@ -102,10 +103,12 @@ def test_a_probe_prints_a_table_how_to_read_it_and_how_to_go_on(
     for word in ("client-00", "client-01", "coverage", "recognised (33%)", "another real image", "bytes went down"):
         assert word in said.out
     assert "林地" in said.out, "scores by class, where there are enough images"
-    line = next(line for line in said.out.splitlines() if line.startswith("go on with: "))
-    again = shlex.split(line.removeprefix("go on with: "))
-    assert again[:2] == ["fgl", "run"]
-    assert sorted(again[2:]) == sorted([*given, "--set", "evaluation.min_images=3"])
+    # the weights are random: it is mostly "unknown", and may by chance be better
+    assert ("does not know this domain" in said.out) != ("go on with: fgl run" in said.out)
+    command = shlex.split(next(line for line in said.out.splitlines() if "fgl " in line and given[1] in line))
+    words = command[command.index("fgl") :]
+    extra = list(outlook.WITHOUT) if words[1] == "compare" else []
+    assert sorted(words[2:]) == sorted([*extra, *given, "--set", "evaluation.min_images=3"])
     assert not (tmp_path / "unused").exists()
     assert not (tmp_path / "runs").exists()
 
@@ -113,9 +116,52 @@ def test_a_probe_prints_a_table_how_to_read_it_and_how_to_go_on(
 def test_a_probe_as_json(fgl: Callable[..., Said], flags: Callable[..., list[str]]) -> None:
     said = fgl("probe", *flags(), "--features", "pixels", "--per-class", "2", "--json")
     found = json.loads(said.out)
-    assert found["go_on"].startswith("fgl run ")
+    assert found["outlook"] == outlook.level(found)
+    assert (found["go_on"] is None) == (found["outlook"] == "unknown")
     assert set(found["clients"]) == {"client-00", "client-01"}
     assert 0 <= found["all"]["made"]["coverage"] <= 1
+
+
+def test_a_probe_takes_a_preset_and_options_of_the_run_that_it_proposes(fgl: Callable[..., Said]) -> None:
+    given = ["--preset", "fashion-mnist", "--smoke", "--prompt-strategy", "attributes", "--images-per-class", "7"]
+    said = fgl("probe", *given, "--per-class", "3", "--features", "pixels", "--seed", "1")
+    assert said.code == 0, said.err
+    assert "smoke run of the preset fashion-mnist" in said.err
+    proposed = [line for line in said.out.splitlines() if "fgl run" in line or "fgl compare" in line]
+    for line in proposed:
+        for words in ("--preset fashion-mnist", "--smoke", "--prompt-strategy attributes", "--images-per-class 7"):
+            assert words in line
+
+
+def test_a_space_that_learns_is_trained_on_a_bounded_number_of_images(
+    fgl: Callable[..., Said], flags: Callable[..., list[str]]
+) -> None:
+    words = ["--per-class", "2", "--learn-images", "9", "--set", "features.epochs=1", "--json"]
+    said = fgl("probe", *flags(), *words)
+    assert said.code == 0, said.err
+    assert json.loads(said.out)["space"]["learnt_on"].startswith("9 real images: some of what the clients hold")
+
+
+def _found(recognised: float | None, chance: float) -> dict[str, Any]:
+    return {"all": {"recognised": recognised}, "chance": chance}
+
+
+@pytest.mark.parametrize(
+    ("recognised", "chance", "expected"),
+    [
+        (0.16, 0.33, "unknown"), (0.07, 0.17, "unknown"), (0.1, 0.1, "unknown"), (None, 0.1, "unknown"),
+        (0.15, 0.1, "weak"), (0.55, 0.5, "weak"), (0.73, 0.1, "known"), (0.7, 0.5, "known"),
+    ],
+)  # fmt: skip
+def test_only_a_probe_that_does_better_than_guessing_ends_in_go_on(
+    recognised: float | None, chance: float, expected: str
+) -> None:
+    found = _found(recognised, chance)
+    assert outlook.level(found) == expected
+    lines = outlook.advice(found, "fgl run", "fgl compare")
+    ends = lines[-1].endswith("go on with: fgl run")
+    assert ends == (expected != "unknown")
+    assert any("another generator" in line for line in lines) == (expected != "known")
 
 
 @pytest.mark.parametrize(
@@ -124,7 +170,8 @@ def test_a_probe_as_json(fgl: Callable[..., Said], flags: Callable[..., list[str
         (["--per-class", "0"], "--per-class"),
         (["--features", "dinov3"], "did you mean 'dinov2'"),
         (["--generator", "tinny"], "did you mean 'tiny'"),
-        (["--images-per-class", "3"], "No such option"),
+        (["--rounds", "3"], "No such option"),
+        (["--smoke"], "--preset NAME"),
     ],
 )
 def test_a_wrong_flag_of_a_probe_is_said(fgl: Callable[..., Said], arguments: list[str], word: str) -> None:
