@@ -202,7 +202,7 @@ def section(name: str, piece: Mapping[str, Any], one: Mapping[str, Any], picture
             cells = [comparison.spread(row["top1"], row["seeds"]) for row in setting["methods"]]
             lines.append(f"| {setting['setting']} | {' | '.join(cells)} | {_against(first, setting)} |")
     else:
-        lines += ["| | top-1 | best round | less fgl's (95 %) | bytes | seconds | reaches fgl |", "|---" * 7 + "|"]
+        lines += [f"| {' | '.join(comparison.COLUMNS)} |", "|---" * len(comparison.COLUMNS) + "|"]
         lines += [f"| {' | '.join(comparison.cells_of(row))} |" for row in first["methods"]]
         lines += against_best(first)
         lines += figures(name, one, pictures)

@@ -103,6 +103,7 @@ def compare_command(
     with (
         stdout_to_stderr(), interruptible(out), shown(quiet) as progress, presets.explained(chosen, "fgl compare")
     ):  # fmt: skip
+        _estimate([resolved], wanted, manager, seeds, out, quiet)
         found = _over_seeds(resolved, wanted, manager, out, range(first_seed, first_seed + seeds), progress, quiet)
         summary = comparison.write(out, resolved, wanted, found)
         what = f"{summary['dataset']}, {seeds} seed{'s' * (seeds > 1)}"
@@ -169,6 +170,7 @@ def sweep_command(
     _check_out(out)
     rows = []
     with stdout_to_stderr(), interruptible(out), shown(quiet) as progress:
+        _estimate([resolved for _, resolved in ready], wanted, manager, seeds, out, quiet)
         for cell, resolved in ready:
             chosen_seeds = range(first_seed, first_seed + seeds)
             folder = out / cell.folder
@@ -194,20 +196,38 @@ def _check_out(out: Path) -> None:
         raise ConfigError([Problem("--out", str(out), expected)], "the command line")
 
 
+def _estimate(
+    configs: Sequence[RunConfig], methods: Sequence[Method], manager: Manager, seeds: int, out: Path, quiet: bool
+) -> None:
+    """Say what it will cost before it starts. configs: of each setting; one of a comparison."""
+    from fgl.core import costs
+
+    if quiet:
+        return
+    data = costs.data_of(configs[0], manager)
+    each = [costs.of_seed(config, methods, data) for config in configs]
+    rows = [(method.title, costs.total(one[method.name] for one in each)) for method in methods]
+    for line in costs.lines(rows, seeds, len(configs), data, costs.pace(out)):
+        console().print(line, highlight=False, markup=False, soft_wrap=True)
+
+
 def _over_seeds(
     config: RunConfig, methods: Sequence[Method], manager: Manager, folder: Path, seeds: range, progress: Progress,
     quiet: bool, before: str = "",
 ) -> dict[int, Any]:  # fmt: skip
     """Seed → its results, each in a run directory of its own below `folder`. before: what a line of progress begins
     with."""
-    from fgl.core import comparison
+    from fgl.core import comparison, costs
 
+    expected = {} if quiet else costs.of_seed(config, methods, costs.data_of(config, manager))
     found: dict[int, Any] = {}
     for seed in seeds:
 
         def announce(method: Method, seed: int = seed) -> None:
             if not quiet:
-                console().print(f"{before}seed {seed}: {method.title}", highlight=False, markup=False)
+                seconds = costs.pace(folder).seconds(expected[method.name])
+                time = f", about {costs.duration(seconds)} if none of it is done" if seconds else ""
+                console().print(f"{before}seed {seed}: {method.title}{time}", highlight=False, markup=False)
 
         one = config.model_copy(update={"seed": seed})
         found[seed] = comparison.run_seed(one, methods, manager, folder / f"seed-{seed}", progress, announce)
@@ -218,7 +238,10 @@ def _show(summary: dict[str, Any], out: Path, as_json: bool, quiet: bool) -> Non
     if as_json:
         print(json.dumps(summary, ensure_ascii=False))
     elif not quiet:
+        from fgl.core.comparison import few_seeds
+
         lines = [
+            *(line for line in (few_seeds(summary["seeds"]),) if line),
             f"results: {out}/compare.md, {out}/compare.json",
             f"figures: {out}/accuracy-rounds.png, {out}/accuracy-bytes.png, and .svg",
         ]
@@ -237,11 +260,11 @@ def _print(table: Table, lines: Sequence[str]) -> None:
 def _table(summary: dict[str, Any]) -> Table:
     from rich.table import Table
 
-    from fgl.core.comparison import cells_of
+    from fgl.core.comparison import COLUMNS, cells_of
 
     table = Table(title=f"Top-1 on real test images, mean ± standard deviation over {summary['seeds']} seeds",
                   title_justify="left")  # fmt: skip
-    for index, name in enumerate(("", "top-1", "best round", "less fgl's (95 %)", "bytes", "seconds", "reaches fgl")):
+    for index, name in enumerate(COLUMNS):
         table.add_column(name, justify="left" if not index else "right")
     for row in summary["methods"]:
         table.add_row(*cells_of(row))

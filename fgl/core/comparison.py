@@ -236,18 +236,17 @@ def write(folder: Path, config: RunConfig, methods: Sequence[Method], seeds: Map
 
 def _markdown(summary: Mapping[str, Any]) -> str:
     lines = [f"# Methods on {summary['dataset']}", ""]
-    lines += [
-        "| | top-1 | best round | less fgl's (95 %) | bytes | seconds | reaches fgl |",
-        "|---|---|---|---|---|---|---|",
-    ]
+    lines += [f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|"]
     lines += [f"| {' | '.join(cells_of(row))} |" for row in summary["methods"]]
     lines += [
         "",
         f"Mean ± standard deviation over {summary['seeds']} seeds. Top-1 is of the model after the last round, or of "
         "the epoch selected on synthetic validation images; the best round is chosen by the test images, in favour of "
-        "the method, and not to be had in practice: no result here is one. Differences are paired by seed, with an "
-        'interval by Student\'s t. Bytes are both ways, all clients and rounds. "Reaches fgl" is the first tested '
-        "round with at least the one-shot accuracy of the same seed, for each seed.",
+        "the method, and not to be had in practice: no result here is one. Differences are of percentage points, "
+        "positive where fgl is better, paired by seed, with an interval by Student's t. Bytes are both ways, all "
+        f"clients and rounds. “{COLUMNS[-1]}”: for each seed the first tested round with at least the one-shot "
+        "accuracy of that seed.",
+        *(["", few] if (few := few_seeds(summary["seeds"])) else []),
         "",
         "![accuracy against rounds](accuracy-rounds.png)",
         "",
@@ -257,14 +256,39 @@ def _markdown(summary: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
+COLUMNS = ("", "top-1", "best round", "fgl minus this, points (95 % interval)", "bytes", "seconds",
+           "rounds to reach fgl")  # fmt: skip
+"""Of `cells_of`."""
+
+
+def few_seeds(seeds: int) -> str:
+    """What an interval of few seeds is worth, "" where there are enough."""
+    if seeds > 3:
+        return ""
+    if seeds == 1:
+        return "One seed says nothing of the spread: there is no interval. Take --seeds 3 or more."
+    return (
+        f"{seeds} seeds leave Student's t with {seeds - 1} degree{'s' * (seeds > 2)} of freedom: intervals are wide, "
+        "and cut at -100 and +100 points. Take more seeds before a difference is believed."
+    )
+
+
+def _minus(difference: Mapping[str, float | None]) -> str:
+    """fgl minus the method, in points; the record has it the other way. No difference is beyond 100 points."""
+    mean, low, high = difference["mean"], difference["low"], difference["high"]
+    assert mean is not None
+    text = f"{_points(-mean)}"
+    return text if low is None or high is None else f"{text} ({_points(-high)} to {_points(-low)})"
+
+
+def _points(value: float) -> str:
+    return f"{100 * min(1.0, max(-1.0, value)) + 0.0:+.1f}"
+
+
 def cells_of(row: Mapping[str, Any]) -> list[str]:
     """A row of `summarise` as text."""
     seeds, difference, reached = row["seeds"], row["difference"], row["reached"]
-    shown = ""
-    if difference is not None:
-        shown = f"{100 * difference['mean']:+.1f}"
-        if difference["low"] is not None:
-            shown += f" ({100 * difference['low']:+.1f} to {100 * difference['high']:+.1f})"
+    shown = "" if difference is None else _minus(difference)
     when = "" if reached is None else ", ".join("never" if one is None else str(one) for one in reached)
     best = "" if row["best"] is None else spread(row["best"], seeds)
     return [

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -17,6 +18,7 @@ from fgl.core.errors import StoreError
 # Okabe and Ito (2008): eight colours that are told apart with any colour vision. Yellow is too pale for lines.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _MARKERS = "osD^vP*X"
+_STYLES = ("-", "--", ":", "-.")
 DOTS = 150  # an inch
 
 
@@ -54,28 +56,48 @@ def save(figure: Figure, paths: Sequence[Path]) -> None:
             raise StoreError(f"cannot write {path}: {error.strerror or error}") from error
 
 
+def _ranked(lines: Sequence[Line]) -> list[tuple[Line, str, int]]:
+    """(line, its label, how many earlier lines have the very same values): such lines would hide each other."""
+    found: list[tuple[Line, str, int]] = []
+    for line in lines:
+        same = [other for other, _, _ in found if other.points == line.points and other.level == line.level]
+        label = f"{line.label} (the same as {same[0].label})" if same else line.label
+        found.append((line, label, len(same)))
+    return found
+
+
+def _ring(rank: int) -> dict[str, Any]:
+    """A marker that is seen around those of `rank` equal lines."""
+    return {"markersize": 4 + 4 * rank, "fillstyle": "none" if rank else "full"}
+
+
 def _draw(lines: Sequence[Line], title: str, names: tuple[str, str], log: bool, ticks: Sequence[str]) -> Figure:
-    figure = Figure(figsize=(8.0, 4.6), layout="constrained")
+    columns = 2 if max(len(line.label) for line in lines) < 34 else 1
+    figure = Figure(figsize=(8.0, 4.6 + 0.19 * -(-len(lines) // columns)), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     if log:
         axes.set_xscale("log")
     elif all(float(point[0]).is_integer() for line in lines for point in line.points):
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))  # there is no round 1.5
-    for index, line in enumerate(lines):
+    for index, (line, label, rank) in enumerate(_ranked(lines)):
+        style = _STYLES[rank % len(_STYLES)]
         colour, marker = COLOURS[index % len(COLOURS)], _MARKERS[index % len(_MARKERS)]
         x = [point[0] for point in line.points]
         mean = np.array([float(np.mean(point[1])) for point in line.points])
         std = np.array([float(np.std(point[1], ddof=1)) if len(point[1]) > 1 else 0.0 for point in line.points])
         if line.level:
-            axes.axhline(mean[0], color=colour, linestyle="--", linewidth=1.2, label=line.label)
+            axes.axhline(mean[0], color=colour, linestyle="--", linewidth=1.2 + 2 * rank, label=label,
+                         zorder=2 - 0.1 * rank)  # fmt: skip
             axes.axhspan(mean[0] - std[0], mean[0] + std[0], color=colour, alpha=0.12, linewidth=0)
         elif len(x) == 1:
-            axes.errorbar(x, mean, yerr=std, color=colour, marker=marker, capsize=3, linestyle="", label=line.label)
+            axes.errorbar(
+                x, mean, yerr=std, color=colour, marker=marker, capsize=3, linestyle="", label=label, **_ring(rank)
+            )
         else:
             every = max(1, len(x) // 12)
-            axes.plot(x, mean, color=colour, marker=marker, markevery=every, markersize=4, linewidth=1.4,
-                      label=line.label)  # fmt: skip
+            axes.plot(x, mean, color=colour, marker=marker, markevery=every, linewidth=1.4, linestyle=style,
+                      label=label, **_ring(rank))  # fmt: skip
             axes.fill_between(x, mean - std, mean + std, color=colour, alpha=0.15, linewidth=0)
     if ticks:
         axes.set_xticks(range(len(ticks)), ticks, rotation=0 if max(map(len, ticks)) < 9 else 30)
@@ -84,7 +106,7 @@ def _draw(lines: Sequence[Line], title: str, names: tuple[str, str], log: bool, 
     axes.set_ylabel(names[1])
     axes.set_title(title, fontsize=10)
     axes.grid(color="0.9", linewidth=0.6)
-    legend = axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
+    legend = figure.legend(fontsize=8, loc="outside lower center", frameon=False, ncols=columns)
     for text in (*(axes.get_xticklabels() if ticks else ()), axes.title, *legend.get_texts()):
         text.set_parse_math(False)  # a name with two dollar signs is no formula
     return figure

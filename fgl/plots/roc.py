@@ -32,7 +32,8 @@ def save_roc(paths: Sequence[Path], lines: Sequence[Roc], title: str, lowest: fl
 
 
 def _draw(lines: Sequence[Roc], title: str, lowest: float) -> Figure:
-    figure = Figure(figsize=(9.6, 4.8), layout="constrained")
+    # square axes, and the legend below them: beside them it would leave the plot less than half of the picture
+    figure = Figure(figsize=(6.4, 6.7 + 0.19 * (len(lines) + 1)), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     axes.plot([lowest, 1], [lowest, 1], color="0.6", linestyle=":", linewidth=1.2, label="chance")
@@ -48,7 +49,7 @@ def _draw(lines: Sequence[Roc], title: str, lowest: float) -> Figure:
     axes.set_ylabel("true-positive rate")
     axes.set_title(title, fontsize=10)
     axes.grid(color="0.9", linewidth=0.6)
-    legend = axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
+    legend = figure.legend(fontsize=8, loc="outside lower center", frameon=False)
     for text in (axes.title, *legend.get_texts()):
         text.set_parse_math(False)  # a name with two dollar signs is no formula
     return figure

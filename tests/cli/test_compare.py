@@ -64,6 +64,22 @@ def test_methods_are_compared_and_a_second_comparison_reuses_them(fgl: Callable[
     assert each["0"]["fedavg"]["curve"] != each["1"]["fedavg"]["curve"]
 
 
+def test_the_cost_is_said_before_anything_runs_and_columns_say_what_they_are(fgl: Callable[..., Said]) -> None:
+    said = fgl("compare", "--methods", "fgl,fedavg", "--seeds", "1", "--rounds", "1")
+    assert said.code == 0, said.err
+    before = said.err.split("seed 0: ")[0]
+    assert "1 seed × 2 methods; " in before
+    assert "in all: 9 synthetic images, 3 trainings, " in before
+    assert "time: not known before a first model" in before
+    assert "seed 0: fedavg, 1 round, about " in said.err, "the first model has set the pace"
+    words = " ".join(said.out.split())
+    assert "One seed says nothing of the spread" in words
+    table = Path("runs/compare/compare.md").read_text(encoding="utf-8")
+    assert "| fgl minus this, points (95 % interval) |" in table
+    quiet = fgl("compare", "--methods", "fgl", "--seeds", "1", "--quiet")
+    assert (quiet.code, quiet.err) == (0, "")
+
+
 def test_fewer_rounds_do_not_throw_away_more(fgl: Callable[..., Said], tmp_path: Path) -> None:
     more = ("compare", "--methods", "fgl,fedavg", "--seeds", "1")
     assert fgl(*more, "--rounds", "2").code == 0

@@ -276,8 +276,13 @@ def test_a_planted_copy_is_the_closest_pair(settings: Settings, tmp_path: Path) 
     with Image.open(io.BytesIO(sheet)) as image:
         shown = np.asarray(image)
     side = 64
-    left, right = shown[8 : 8 + side, 8 : 8 + side], shown[8 : 8 + side, 16 + side : 16 + 2 * side]
+    top = 13 + 2 * 8  # below the line that says what is shown
+    left, right = shown[top : top + side, 8 : 8 + side], shown[top : top + side, 16 + side : 16 + 2 * side]
     assert (left == right).all(), "the copy and its original, side by side"
+    assert (shown[:top] < 128).any(), "and what they are"
+    assert (shown[top + side : top + side + 26] < 128).any(), "class and distance"
+    (_, _, words), *_ = memorisation._pairs(session, near, pixels)[0]
+    assert words == (session.info.class_names[1], "distance 0")
 
 
 def test_distances_are_listed_image_by_image_in_a_folder_that_says_whose(settings: Settings, tmp_path: Path) -> None:

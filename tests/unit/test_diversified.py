@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from fgl.core.config import resolve
 from fgl.core.errors import ModelError
+from fgl.core.layers import set_option
+from fgl.core.manager import Manager
 from fgl.core.types import DatasetInfo
 from fgl.plugins.prompts.diversified import Diversified
 from fgl.plugins.prompts.grammar import describe
@@ -144,3 +149,23 @@ def test_a_model_is_checked_without_its_weights(writer, captioner, tmp_path):
         path.unlink()
     with pytest.raises(ModelError, match="tokenizer"):
         Diversified(DiversifiedOptions(model=str(folder))).check(info)
+
+
+def test_the_documented_setting_fits_the_built_in_generator():
+    page = (Path(__file__).parents[2] / "docs" / "prompts.md").read_text(encoding="utf-8")
+    command = next(line for line in page.splitlines() if line.startswith("fgl run --prompt-strategy diversified"))
+    words = shlex.split(command)
+    layer = {"prompt_strategy": {"name": "diversified"}, "generator": {"name": "tiny"}}
+    for place, word in enumerate(words):
+        if word == "--set":
+            set_option(layer, words[place + 1])
+    manager = Manager.load()
+    config = resolve([layer], manager.registry)
+    encoder = manager.create("generator", config.generator).encoder("cpu")
+    names = ("annual crop land", "herbaceous vegetation", "residential buildings", "T-shirt or top")
+    context = replace(client(range(len(names))), class_names=names)
+    prompts = manager.create("prompt_strategy", config.prompt_strategy).prompts(context)
+    assert len(prompts) == 20 * len(names)
+    assert encoder.truncated(prompts) == 0
+    default = resolve([{"prompt_strategy": "diversified"}], manager.registry)
+    assert encoder.truncated(manager.create("prompt_strategy", default.prompt_strategy).prompts(context)) > 0

@@ -114,3 +114,27 @@ def test_without_the_extra_it_says_what_to_install(tmp_path: Path, monkeypatch: 
     monkeypatch.setitem(sys.modules, "matplotlib", None)  # as it is where it is not installed
     with pytest.raises(MissingExtraError, match=r"pip install 'fgl\[plots\]'"):
         plots.check(tmp_path / "a.png", "--plot")
+
+
+def test_series_that_are_equal_are_both_seen_and_said_to_be_equal(tmp_path: Path) -> None:
+    from fgl.plots.curves import Line, save_curves
+
+    points = [(0.0, [0.5, 0.6]), (1.0, [0.6, 0.7])]
+    lines = [Line("fgl", points), Line("class list", points), Line("fedavg", [(0.0, [0.1]), (1.0, [0.2])])]
+    save_curves([tmp_path / "a.svg"], lines, "Top-1", ("setting", "top-1"), names=["small", "large"])
+    svg = (tmp_path / "a.svg").read_text(encoding="utf-8")
+    assert "class list (the same as fgl)" in svg
+    assert svg.count("(the same as") == 1
+
+
+def test_a_roc_fills_its_picture(tmp_path: Path) -> None:
+    from fgl.plots.roc import Roc, save_roc
+
+    grid = np.geomspace(1e-3, 1, 20).tolist()
+    lines = [Roc(f"a method of some length, with its attack {index}", grid, grid, index) for index in range(6)]
+    save_roc([tmp_path / "roc.png"], lines, "Membership inference", 1e-3)
+    with Image.open(tmp_path / "roc.png") as image:
+        dark = np.asarray(image.convert("L")) < 40
+        # the frame of the axes: the longest dark runs
+        width = dark.sum(axis=1).max()
+        assert width > 0.75 * image.width

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 from safetensors.numpy import load_file
 
-from fgl.core import intake, quality
+from fgl.core import intake, quality, text
 from fgl.core.errors import DataError
 from fgl.core.intervals import wilson
 from fgl.core.shards import read_plan
@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 
 STAGE = "audit:memorisation"
 _QUANTILES = {"p01": 0.01, "p05": 0.05}
-_SIDE, _GAP = 64, 8
+_SIDE, _GAP, _LINE = 64, 8, 13
+Pair = tuple["Pixels", "Pixels", tuple[str, str]]
+"""Two images, uint8 [h, w, 3], and two lines to put below them."""
 
 
 def measure(session: Session) -> dict[str, Any]:
@@ -157,30 +159,63 @@ def _table(session: Session, ids: Sequence[str], near: Near) -> bytes:
     return text.getvalue().encode()
 
 
-def _pairs(session: Session, near: Near, pixels: Pixels) -> tuple[list[Any], list[Any]]:
-    """([(synthetic, nearest real)], [(test, nearest real)]) of the closest ones, each uint8 [h, w, 3]."""
+def _pairs(session: Session, near: Near, pixels: Pixels) -> tuple[list[Pair], list[Pair]]:
+    """Pairs of a synthetic image and the nearest real one, and of a test image and its nearest: the closest ones."""
     real: LabelledPixels = session.pixels(session.config.evaluation.real)
     test: LabelledPixels = session.pixels("test")
+    names = session.info.class_names
+
+    def caption(label: int, distance: float, nearest: int) -> tuple[str, str]:
+        own, other = names[label], names[int(real.labels[nearest])]
+        return own if own == other else f"{own} / {other}", f"distance {distance:.3g}"
+
     made, held_out = near.closest(session.config.audit.closest)
-    left = [(pixels[place], real.pixels[near.made[1][place]]) for place in made.tolist()]
-    right = [(test.pixels[near.rows[place]], real.pixels[near.test[1][place]]) for place in held_out.tolist()]
+    left = []
+    for place in made.tolist():
+        nearest = int(near.made[1][place])
+        words = caption(int(near.labels[place]), float(near.made[0][place]), nearest)
+        left.append((pixels[place], real.pixels[nearest], words))
+    right = []
+    for place in held_out.tolist():
+        row, nearest = int(near.rows[place]), int(near.test[1][place])
+        words = caption(int(test.labels[row]), float(near.test[0][place]), nearest)
+        right.append((test.pixels[row], real.pixels[nearest], words))
     return left, right
 
 
-def sheet(left: Sequence[tuple[Pixels, Pixels]], right: Sequence[tuple[Pixels, Pixels]]) -> bytes:
-    """PNG, a pair a row, closest first: on the left synthetic | nearest real, on the right test | nearest real. Images
-    are shown at no less than 64 pixels a side."""
+def sheet(left: Sequence[Pair], right: Sequence[Pair]) -> bytes:
+    """PNG, a pair a row, closest first: on the left synthetic | nearest real, on the right test | nearest real, with
+    what they are above and class and distance below. Images are shown at no less than 64 pixels a side."""
     height, width = left[0][0].shape[:2]
     scale = max(1, -(-_SIDE // min(height, width)))
     height, width = height * scale, width * scale
+    row_height = height + 2 * _LINE + _GAP
     rows = max(len(left), len(right))
-    canvas = np.full((rows * (height + _GAP) + _GAP, 4 * width + 7 * _GAP, 3), 255, dtype=np.uint8)
-    for pairs, start in ((left, _GAP), (right, 2 * width + 5 * _GAP)):
+    canvas = np.full((rows * row_height + _LINE + 2 * _GAP, 4 * width + 7 * _GAP, 3), 255, dtype=np.uint8)
+    places = ((left, _GAP, ("synthetic", "nearest real")), (right, 2 * width + 5 * _GAP, ("test", "nearest real")))
+    for pairs, start, _ in places:
         for row, pair in enumerate(pairs):
-            top = _GAP + row * (height + _GAP)
-            for place, image in enumerate(pair):
+            top = _LINE + 2 * _GAP + row * row_height
+            for place, image in enumerate(pair[:2]):
                 at = start + place * (width + _GAP)
                 canvas[top : top + height, at : at + width] = image.repeat(scale, axis=0).repeat(scale, axis=1)
+    picture = Image.fromarray(canvas)
+    draw, font = ImageDraw.Draw(picture), ImageFont.load_default(10)
+    for pairs, start, heads in places:
+        for place, head in enumerate(heads):
+            draw.text((start + place * (width + _GAP), _GAP), _cut(head, width, font), fill="black", font=font)
+        for row, pair in enumerate(pairs):
+            top = _LINE + 2 * _GAP + row * row_height + height
+            for line, words in enumerate(pair[2]):
+                draw.text((start, top + line * _LINE), _cut(words, 2 * width, font), fill="black", font=font)
     buffer = io.BytesIO()
-    Image.fromarray(canvas).save(buffer, format="PNG")
+    picture.save(buffer, format="PNG")
     return buffer.getvalue()
+
+
+def _cut(words: str, width: int, font: Any) -> str:
+    """As much of a text as fits into `width` pixels."""
+    words = text.plain(words, 200)
+    while words and font.getlength(words) > width:
+        words = words.rstrip("…")[:-1].rstrip() + "…" if len(words) > 2 else ""
+    return words
