@@ -7,7 +7,11 @@ add to it through `fgl.hookimpl` and `fgl.Component`.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
+
+if os.name != "posix":  # locks, atomic renames and modes of files are POSIX's
+    raise ImportError(f"fgl runs on POSIX systems (Linux, macOS, WSL), and this is {os.name!r}")
 
 from fgl.core.errors import FGLError
 from fgl.core.hookspecs import hookimpl
