@@ -220,12 +220,16 @@ def path_command(
 def _catalogue(manager: Manager) -> Iterator[tuple[str, str, ModelUse | None, str]]:
     """(family, component, model, "") for each model that an installed component needs by default; or why it cannot be
     told."""
+    from fgl.core.types import ModelUse
+
     registry = manager.registry
     for entry in registry.all():
         component = entry.component
         try:
             cls = registry.options_class(entry)
             uses = cls(**component.defaults).models()
+            if not all(isinstance(use, ModelUse) for use in uses):
+                raise TypeError("models() returned something else than ModelUse")
         except FGLError as error:
             yield entry.family, component.name, None, str(error)
         except ValueError:  # has options that must be given: it names no model by itself

@@ -3,29 +3,36 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from fgl.cli.common import Json
 from fgl.core.errors import ConfigError, Problem
 from fgl.core.manager import Manager
+from fgl.core.text import plain
+
+if TYPE_CHECKING:
+    from fgl.core.registry import Entry
+
+_COMMANDS = "fgl_register_commands"
 
 
 def plugins_list(
     family: Annotated[str | None, typer.Option(help="Only this family.")] = None, as_json: Json = False
 ) -> None:
-    """Print every installed component, and what could not be loaded."""
+    """Print every installed component, plugins that have hooks or commands, and what could not be loaded."""
     from fgl.core.types import FAMILIES
 
     if family is not None and family not in FAMILIES:
         raise ConfigError([Problem("--family", repr(family), f"expected {', '.join(FAMILIES)}")], "the command line")
     manager = Manager.load()
     entries = [entry for entry in manager.registry.all() if family in (None, entry.family)]
+    plugins = [] if family is not None else _outsiders(manager)
     if as_json:
         listed = [
             {"family": e.family, "name": e.component.name, "summary": e.component.summary, "plugin": e.plugin,
-             "distribution": e.distribution}
+             "distribution": e.distribution, "problem": e.unfit()}
             for e in entries
         ]  # fmt: skip
         broken = [
@@ -33,7 +40,7 @@ def plugins_list(
             for s in manager.statuses
             if s.problem
         ]
-        print(json.dumps({"components": listed, "problems": broken}))
+        print(json.dumps({"components": listed, "plugins": plugins, "problems": broken}, allow_nan=False))
         return
     width = max((len(entry.component.name) for entry in entries), default=0)
     previous = ""
@@ -41,44 +48,112 @@ def plugins_list(
         if entry.family != previous:
             print(f"{entry.family}:")
             previous = entry.family
-        origin = "" if entry.distribution == "fgl" else f" [{entry.distribution}]"
+        origin = "" if entry.distribution == "fgl" else f" [{plain(entry.distribution)}]"
         clash = " (clashes)" if len(manager.registry.entries[entry.family, entry.component.name]) > 1 else ""
-        print(f"  {entry.component.name:<{width}}  {entry.component.summary}{origin}{clash}")
+        unfit = f" (cannot be used: {entry.unfit()})" if entry.unfit() else ""
+        print(f"  {entry.component.name:<{width}}  {plain(entry.component.summary)}{origin}{clash}{unfit}")
+    if any(one["hooks"] for one in plugins):
+        print("hooks and commands:")
+    for one in plugins:
+        if one["hooks"]:
+            print(f"  {plain(one['plugin']):<{width}}  {_does(one)} [{plain(one['distribution'])}]")
     for status in manager.statuses:
         if status.problem:
-            print(f"not loaded: {status.name} of {status.distribution}: {status.problem}")
+            print(f"not loaded: {plain(status.name)} of {plain(status.distribution)}: {plain(status.problem)}")
 
 
-def plugins_show(name: Annotated[str, typer.Argument(metavar="NAME")]) -> None:
-    """Print a component's options: type, default, what it means."""
+def plugins_show(name: Annotated[str, typer.Argument(metavar="NAME")], as_json: Json = False) -> None:
+    """Print a component's options: type, default, what it means; or what a plugin registers."""
     from fgl.core.registry import suggestion
 
-    registry = Manager.load().registry
-    found = [entry for entry in registry.all() if entry.component.name == name]
-    if not found:
-        names = sorted({entry.component.name for entry in registry.all()})
+    manager = Manager.load()
+    entries = manager.registry.all()
+    found = [entry for entry in entries if entry.component.name == name]
+    plugins = [one for one in _outsiders(manager) if one["plugin"] == name]
+    if not found and not plugins:
+        names = sorted({entry.component.name for entry in entries} | {one["plugin"] for one in _outsiders(manager)})
         raise ConfigError(
             [Problem("NAME", repr(name), f"no such component{suggestion(name, names)}")], "the command line"
         )
-    for entry in found:
-        component = entry.component
-        print(f"{name} ({entry.family}, from {entry.distribution}): {component.summary}")
-        cls = registry.options_class(entry)
-        if cls.__doc__ and cls.model_fields:
-            print(f"  {cls.__doc__.strip().splitlines()[0]}")
-        defaults = _effective(cls, dict(component.defaults))
-        for option, info in cls.model_fields.items():
-            shown = (
-                "required"
-                if info.is_required() and option not in defaults
-                else json.dumps(defaults.get(option), ensure_ascii=False, default=str)
-            )
-            print(f"  {entry.family}.{option}: {_type(info.annotation)} = {shown}")
-            if info.description:
-                print(f"      {info.description}")
-        if component.continued:
-            others = json.dumps(dict(component.continued))
-            print(f"  in rounds after the one-shot model, unless rounds.local says otherwise: {others}")
+    components = [_described(manager, entry) for entry in found]
+    if as_json:
+        print(json.dumps({"components": components, "plugins": plugins}, allow_nan=False))
+        return
+    for one in components:
+        _print_component(one)
+    for one in plugins:
+        print(f"{plain(one['plugin'])} (plugin of {plain(one['distribution'])} {plain(one['version'])}): {_does(one)}")
+        for component in one["components"]:
+            print(f"  {component['family']}: {component['name']}")
+
+
+def _outsiders(manager: Manager) -> list[dict[str, Any]]:
+    """The plugins in use that did not come with fgl: what each registers, and the hooks that it follows."""
+    return [
+        {
+            "plugin": status.name, "distribution": status.distribution, "version": status.version,
+            "components": [{"family": entry.family, "name": entry.component.name}
+                           for entry in manager.registry.all() if entry.plugin == status.name],
+            "hooks": manager.hooks_of(status.name),
+        }
+        for status in manager.statuses
+        if status.outsider and not status.problem
+    ]  # fmt: skip
+
+
+def _does(plugin: dict[str, Any]) -> str:
+    follows = [hook for hook in plugin["hooks"] if hook != _COMMANDS]
+    parts = [f"commands: fgl {plain(plugin['plugin'])} …"] if _COMMANDS in plugin["hooks"] else []
+    parts += [f"hooks: {', '.join(follows)}"] if follows else []
+    return "; ".join(parts) or "components"
+
+
+def _described(manager: Manager, entry: Entry) -> dict[str, Any]:
+    component = entry.component
+    found: dict[str, Any] = {
+        "family": entry.family, "name": component.name, "summary": component.summary, "plugin": entry.plugin,
+        "distribution": entry.distribution, "version": _version(manager, entry), "api_version": component.api_version,
+        "problem": entry.unfit(), "needs": list(component.needs), "extras": list(component.extras),
+        "continued": dict(component.continued), "about": "", "options": [],
+    }  # fmt: skip
+    if found["problem"]:  # what its options would be here is not known
+        return found
+    cls = manager.registry.options_class(entry)
+    found["about"] = cls.__doc__.strip().splitlines()[0] if cls.__doc__ and cls.model_fields else ""
+    defaults = _effective(cls, dict(component.defaults))
+    for option, info in cls.model_fields.items():
+        required = info.is_required() and option not in defaults
+        # by way of text, since a default may be of a type that JSON does not have
+        default = None if required else json.loads(json.dumps(defaults.get(option), default=str))
+        found["options"].append(
+            {"name": option, "type": _type(info.annotation), "required": required, "default": default,
+             "description": info.description or ""}
+        )  # fmt: skip
+    return found
+
+
+def _print_component(one: dict[str, Any]) -> None:
+    origin = f"{plain(one['distribution'])} {plain(one['version'])}".strip()
+    print(f"{one['name']} ({one['family']}, from {origin}): {plain(one['summary'])}")
+    if one["problem"]:
+        print(f"  cannot be used: it {one['problem']}")
+    if one["about"]:
+        print(f"  {plain(one['about'])}")
+    for what, names in (("needs a dataset with", one["needs"]), ("needs the extra", one["extras"])):
+        if names:
+            print(f"  {what}: {plain(', '.join(names))}")
+    for option in one["options"]:
+        shown = "required" if option["required"] else json.dumps(option["default"], ensure_ascii=False)
+        print(f"  {one['family']}.{option['name']}: {option['type']} = {plain(shown)}")
+        if option["description"]:
+            print(f"      {plain(option['description'])}")
+    if one["continued"]:
+        others = plain(json.dumps(one["continued"]))
+        print(f"  in rounds after the one-shot model, unless rounds.local says otherwise: {others}")
+
+
+def _version(manager: Manager, entry: Entry) -> str:
+    return next((status.version for status in manager.statuses if status.name == entry.plugin), "")
 
 
 def _type(annotation: Any) -> str:

@@ -21,7 +21,7 @@ def validate(family: str, cls: type[Options], given: dict[str, Any], problems: l
         problems += broken
         return None
     try:
-        return cls(**given)
+        return cls.of(given)
     except ValidationError as error:
         found: dict[str, tuple[Any, list[str]]] = {}
         for detail in error.errors(include_url=False):
@@ -81,6 +81,11 @@ _KINDS = {
     "bool_type": "true or false",
     "finite_number": "a finite number",
     "none_required": "null",
+    "is_instance_of": "text",
+    "path_type": "text that is a path",
+    "date_type": "a date such as 2030-01-31",
+    "datetime_type": "a time such as 2030-01-31T12:00:00",
+    "frozen_set_type": "a list such as [a, b]",
 }
 _BOUNDS = {
     "literal_error": "{expected}",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterable, Mapping
+from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
@@ -12,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 
 from fgl.core import hookspecs
+from fgl.core.components import problem_of
 from fgl.core.errors import BrokenPluginError, StoreError
 from fgl.core.registry import Entry, Registry
-from fgl.core.types import FAMILIES, Component
+from fgl.core.types import FAMILIES
 
 if TYPE_CHECKING:
     from fgl.core.options import Options
@@ -41,6 +44,7 @@ class PluginStatus:
     distribution: str
     version: str
     problem: str = ""
+    outsider: bool = True
 
 
 @dataclass(slots=True)
@@ -76,10 +80,11 @@ class Manager:
             problem = f"a plugin called {point.name!r} is already loaded"
         else:
             try:
-                module = import_module(point.value)
-                self.pm.register(module, name=point.name)
-                self.pm.check_pending()
-                self._collect(point.name, distribution)
+                with redirect_stdout(sys.stderr):  # what a plugin prints while it is imported is no part of a result
+                    module = import_module(point.value)
+                    self.pm.register(module, name=point.name)
+                    self.pm.check_pending()
+                    self._collect(point.name, distribution)
             except (Exception, SystemExit) as error:
                 if self.pm.has_plugin(point.name):
                     self.pm.unregister(name=point.name)
@@ -88,7 +93,7 @@ class Manager:
                 problem = f"{type(error).__name__}: {error}"
         if problem:
             self.registry.failed.append(f"{point.name} of {distribution} ({problem})")
-        self.statuses.append(PluginStatus(point.name, distribution, version, problem))
+        self.statuses.append(PluginStatus(point.name, distribution, version, problem, outsider))
 
     def _collect(self, plugin: str, distribution: str) -> None:
         found: list[Entry] = []
@@ -97,8 +102,8 @@ class Manager:
                 if implementation.plugin_name != plugin:
                     continue
                 for component in implementation.function() or ():
-                    if not isinstance(component, Component):
-                        raise TypeError(f"{hook} returned {type(component).__name__}, expected fgl.Component")
+                    if problem := problem_of(component, hook):
+                        raise TypeError(problem)
                     found.append(Entry(family, component, plugin, distribution))
         for entry in found:
             self.registry.add(entry)
@@ -110,7 +115,13 @@ class Manager:
     def options(self, family: str, selected: Any) -> Options:
         """The options of the component that a configuration selects, without importing the component itself."""
         entry = self.registry.find(family, selected.name)
-        return self.registry.options_class(entry)(**selected.options)
+        return self.registry.options_class(entry).of(selected.options)
+
+    def hooks_of(self, plugin: str) -> list[str]:
+        """Names of the hooks that a plugin in use implements, beside those that register components."""
+        module = self.pm.get_plugin(plugin)
+        callers = self.pm.get_hookcallers(module) if module is not None else None
+        return sorted({caller.name for caller in callers or ()} - set(FAMILIES.values()))
 
     def commands(self) -> list[tuple[str, Any]]:
         """(plugin name, function that adds commands to an app) of each plugin that has any."""

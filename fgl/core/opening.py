@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fgl.core import at_clients, intake, quality, training
+from fgl.core import at_clients, codecs, intake, quality, training
 from fgl.core.config import resolve
 from fgl.core.errors import BrokenPluginError, ConfigError, FGLError, Problem, StoreError
 from fgl.core.layers import read_yaml
@@ -16,7 +16,7 @@ from fgl.core.manager import Manager
 from fgl.core.session import Session, check_fit
 from fgl.core.settings import PROMPTS_CONTROL, EvaluationOptions, RunConfig, Selected
 from fgl.core.store import RunDir
-from fgl.core.types import DatasetInfo, Progress
+from fgl.core.types import DatasetInfo, Declaration, Progress
 
 _SEAL = "# sha256 of the lines above: "
 # Controls that need what the clients hold, or the clients themselves.
@@ -90,6 +90,22 @@ def _check_prompts(config: RunConfig, manager: Manager, info: DatasetInfo) -> No
             raise BrokenPluginError(f"prompt strategy {name!r} raised {type(error).__name__}: {error}") from error
 
 
+def check_declaration(config: RunConfig, declaration: Declaration) -> None:
+    """Raises BrokenPluginError where the generator declares arrays of a dtype that no upload can hold, and ConfigError
+    where it is another codec that can."""
+    written = {codec: codecs.presented(codec).name for codec in codecs.CODECS}
+    for spec in declaration.arrays:
+        fitting = [codec for codec, dtype in written.items() if dtype in spec.dtypes]
+        if not fitting:
+            raise BrokenPluginError(
+                f"generator {config.generator.name!r} declares {spec.name} as {', '.join(spec.dtypes) or 'nothing'}; "
+                f"expected {' or '.join(dict.fromkeys(written.values()))}, which is what uploads hold"
+            )
+        if config.upload.codec not in fitting:
+            expected = f"expected {' or '.join(fitting)}, for the generator declares {spec.name} as {spec.dtypes[0]}"
+            raise ConfigError([Problem("upload.codec", repr(config.upload.codec), expected)])
+
+
 def open_session(
     config: RunConfig,
     manager: Manager,
@@ -124,7 +140,7 @@ def open_session(
         raise ConfigError([Problem("rounds.count", str(config.rounds.count), expected)])
     executor = manager.create("executor", config.executor)
     generator = manager.create("generator", config.generator)
-    generator.declare()
+    check_declaration(config, generator.declare())
     if not apart:
         _check_prompts(config, manager, info)
     session = Session(
@@ -140,6 +156,7 @@ def open_session(
         device=executor.device(config.device),
         apart=apart,
     )
+    _ = session.image_size  # where the generator does not say, that is an error before clients work
     at_clients.check(session)
     quality.check(session)
     if beside is None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 if TYPE_CHECKING:
     from fgl.core.types import ModelUse
@@ -25,6 +26,18 @@ class Options(BaseModel):
     not_in_rounds: ClassVar[Mapping[str, str]] = {}
     """Of a classifier: options that `rounds.local` and `rounds.server` cannot change, and why or what to set instead;
     {part} in the text stands for local or server."""
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> Self:
+        """From values as YAML and records hold them: where a field is a path, a date or an enumeration, a text is one;
+        where it is a set or a tuple, a list is. Raises pydantic.ValidationError."""
+        try:
+            return cls(**given)
+        except ValidationError as error:
+            try:
+                return cls.model_validate_json(json.dumps(dict(given)))
+            except (TypeError, ValueError, RecursionError):
+                raise error from None  # in the words that name what was given
 
     def models(self) -> tuple[ModelUse, ...]:
         """Models that a run with these options pulls, for `fgl models`; none unless a subclass says otherwise."""

@@ -25,6 +25,14 @@ class Entry:
     plugin: str
     distribution: str
 
+    def unfit(self) -> str:
+        """Why a component of another plugin API cannot be used here, and what to do; "" where it can be."""
+        version = self.component.api_version
+        if version <= API_VERSION and not changed(self.family, version):
+            return ""
+        news = changed(self.family, version) or f"this fgl has {API_VERSION}"
+        return f"is written for plugin API {version}; {news}; install a version of {self.distribution} that fits"
+
 
 @dataclass(slots=True)
 class Registry:
@@ -61,12 +69,8 @@ class Registry:
             )
         entry = found[0]
         component = entry.component
-        if component.api_version > API_VERSION or changed(family, component.api_version):
-            news = changed(family, component.api_version) or f"this fgl has {API_VERSION}"
-            raise BrokenPluginError(
-                f"{what} {name!r} of {entry.distribution} is written for plugin API {component.api_version}; {news}; "
-                f"install a version of {entry.distribution} that fits"
-            )
+        if unfit := entry.unfit():
+            raise BrokenPluginError(f"{what} {name!r} of {entry.distribution} {unfit}")
         missing = [module for module in component.modules if find_spec(module) is None]
         if missing:
             extras = ",".join(component.extras)
@@ -90,7 +94,7 @@ class Registry:
     def create(self, family: str, name: str, options: dict[str, Any]) -> Any:
         """Import the component's class and call it with its options, already checked."""
         entry = self.find(family, name)
-        kept = self.options_class(entry)(**options)
+        kept = self.options_class(entry).of(options)
         target = load(entry.component.target, entry)
         return target(kept) if entry.component.options is not None else target()
 

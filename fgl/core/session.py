@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import operator
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from fgl.core.errors import ConfigError, DataError, FGLError, Problem
+from fgl.core.errors import BrokenPluginError, ConfigError, DataError, FGLError, Problem
 from fgl.core.pixels import decode
 from fgl.core.store import digest_of
+from fgl.core.text import plain
 from fgl.core.types import DatasetInfo, ImageSet, LabelledPixels, Progress, StageContext
 
 if TYPE_CHECKING:
@@ -76,8 +78,18 @@ class Session:
     @property
     def image_size(self) -> tuple[int, int]:
         """(height, width) of synthetic images, pixels; real images are brought to it."""
-        height, width = cast("Sequence[int]", self.generator.describe()["image_size"])
-        return int(height), int(width)
+        said = self.generator.describe().get("image_size")
+        try:
+            height, width = (operator.index(side) for side in cast("Sequence[int]", said))
+        except (TypeError, ValueError):
+            height = width = 0
+        if min(height, width) < 1:
+            name = self.config.generator.name
+            raise BrokenPluginError(
+                f"generator {name!r} says of itself that image_size is {plain(repr(said), 80)}; expected describe() to "
+                "hold [height, width] in pixels"
+            )
+        return height, width
 
     def split(self, name: str) -> ImageSet:
         found = self.dataset.split(name)

@@ -13,6 +13,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from fgl.core import plan
 from fgl.core.errors import BrokenPluginError, ModelError
 from fgl.core.shards import Drawn, ShardStore, png
@@ -101,6 +103,21 @@ class _Commits:
                 self._begun.popleft().result()
 
 
+def _check_painted(session: Session, painted: Any) -> None:
+    """Raises BrokenPluginError where images are not what the generator says they are: they would be stretched in
+    silence, or be an error of a library's after hours."""
+    pixels, (height, width) = getattr(painted, "pixels", None), session.image_size
+    name = session.config.generator.name
+    if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8 or pixels.shape[1:] != (height, width, 3):
+        made = f"{pixels.dtype} {list(pixels.shape)}" if isinstance(pixels, np.ndarray) else type(pixels).__name__
+        raise BrokenPluginError(f"generator {name!r} made {made}; expected images of uint8 [n, {height}, {width}, 3]")
+    beyond = [position for position in painted.blanked if not 0 <= position < len(pixels)]
+    if beyond:
+        raise BrokenPluginError(
+            f"generator {name!r} says that the image at {beyond[0]} was blanked; it made {len(pixels)}, from 0 on"
+        )
+
+
 def _encode(item: PlanItem, pixels: Any) -> Drawn:
     return Drawn(item, png(pixels))
 
@@ -113,6 +130,7 @@ def _paint(
     for _ in range(MOST_DRAWS):
         place = 0
         for painted in synthesizer.synthesize(Shard(shard.index, tuple(wanted)), conditioning, advance):
+            _check_painted(session, painted)
             blanked = set(painted.blanked)
             for position, pixels in enumerate(painted.pixels[: len(wanted) - place]):
                 item = wanted[place + position]

@@ -330,3 +330,22 @@ def test_a_run_can_be_resumed_and_looked_at(
     changed = fgl("stages", "run", "--set", "upload.codec=int8", "--set", "upload.run_id=b").out.splitlines()
     clients = next(line for line in changed if line.startswith("clients")).split("  ")[-1]
     assert sorted(clients.split("; ")) == ["upload.codec: fp16 → int8", "upload.run_id: '' → b"]
+
+
+def test_plugins_with_hooks_and_commands_are_listed_and_shown(fgl: Callable[..., Said]) -> None:
+    listed = fgl("plugins", "list")
+    assert "hooks and commands:" in listed.out
+    assert "commands: fgl example-prompts …" in listed.out
+    found = json.loads(fgl("plugins", "list", "--json").out)["plugins"]
+    assert [one["hooks"] for one in found if one["plugin"] == "example-prompts"] == [["fgl_register_commands"]]
+    shown = fgl("plugins", "show", "example-prompts")
+    assert shown.code == 0
+    assert "prompt_strategy: seasons" in shown.out
+
+
+def test_plugins_show_can_be_read_by_a_program(fgl: Callable[..., Said]) -> None:
+    (one,) = json.loads(fgl("plugins", "show", "tiny", "--json").out)["components"]
+    assert (one["family"], one["distribution"], one["problem"]) == ("generator", "fgl", "")
+    model = next(option for option in one["options"] if option["name"] == "model")
+    assert model["default"] == "embedded:tiny"
+    assert model["description"]

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from fgl.core.errors import BrokenPluginError, MissingExtraError, PluginClashError, UnknownPluginError
+from fgl.core.config import resolve
+from fgl.core.errors import BrokenPluginError, ConfigError, MissingExtraError, PluginClashError, UnknownPluginError
 from fgl.core.manager import Manager
-from fgl.core.types import API_CHANGES, FAMILIES, StageContext
+from fgl.core.opening import check_declaration
+from fgl.core.types import API_CHANGES, FAMILIES, ArraySpec, Declaration, StageContext
 
 
 @pytest.fixture
@@ -139,3 +141,115 @@ def test_every_hook_is_documented_and_only_registers_what_has_a_family() -> None
     hooks = [name for name in vars(specs) if name.startswith("fgl_")]
     assert set(FAMILIES.values()) < set(hooks)
     assert all(getattr(specs, name).__doc__ for name in hooks)
+
+
+PARTS = HEAD + "@hookimpl\ndef fgl_prompt_strategies():\n    return [Component({})]\n"
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ("name=None, target='bad:S'", "component None: expected a name"),
+        ("name='Bad Name/../x', target='bad:S'", "expected a name"),
+        ("name='', target='bad:S'", "expected a name"),
+        ("name='--x', target='bad:S'", "expected a name"),
+        ("name='a\\x1b[31m', target='bad:S'", "expected a name"),
+        ("name='a', target='bad'", "target is 'bad', expected 'module:attribute'"),
+        ("name='a', target='bad:S', options=3", "options is 3"),
+        ("name='a', target='bad:S', summary=None", "summary is NoneType"),
+        ("name='a', target='bad:S', api_version='2'", "api_version is '2'"),
+        ("name='a', target='bad:S', api_version=None", "api_version is None"),
+        ("name='a', target='bad:S', needs='domains'", "needs is 'domains', expected a tuple"),
+        ("name='a', target='bad:S', defaults=[1]", "defaults is"),
+    ],
+)
+def test_a_component_that_is_none_is_noted_and_every_list_goes_on(plugin: object, fields: str, said: str) -> None:
+    manager = Manager.load([plugin("bad_parts", PARTS.format(fields))])  # type: ignore[operator]
+    problem = next(status.problem for status in manager.statuses if status.name == "bad-parts")
+    assert said in problem
+    assert "\x1b" not in problem
+    assert "class-name" in manager.registry.names("prompt_strategy")
+    assert manager.registry.all()
+
+
+def test_a_component_of_another_plugin_interface_says_so_before_it_is_selected(plugin: object) -> None:
+    manager = Manager.load([plugin("later", PARTS.format("name='later', target='bad:S', api_version=99"))])  # type: ignore[operator]
+    entry = next(entry for entry in manager.registry.all() if entry.component.name == "later")
+    assert "written for plugin API 99" in entry.unfit()
+    with pytest.raises(BrokenPluginError, match="written for plugin API 99"):
+        manager.registry.find("prompt_strategy", "later")
+
+
+def test_what_a_plugin_prints_while_it_is_imported_is_no_result(
+    plugin: object, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Manager.load([plugin("chatty", "print('hello from a plugin')\n")])  # type: ignore[operator]
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert "hello from a plugin" in shown.err
+
+
+def test_a_plugin_of_hooks_alone_is_known(plugin: object) -> None:
+    source = HEAD + "@hookimpl\ndef fgl_stage_finished(context):\n    pass\n"
+    manager = Manager.load([plugin("csv_log", source)])  # type: ignore[operator]
+    assert manager.hooks_of("csv-log") == ["fgl_stage_finished"]
+
+
+def test_a_hook_that_exits_is_a_failure_of_its_plugin(plugin: object, tmp_path: Path) -> None:
+    source = HEAD + "import sys\n@hookimpl\ndef fgl_stage_finished(context):\n    sys.exit(0)\n"
+    manager = Manager.load([plugin("quitter", source)])  # type: ignore[operator]
+    with pytest.raises(BrokenPluginError, match="'quitter' raised in fgl_stage_finished: SystemExit"):
+        manager.stage_finished(StageContext(str(tmp_path), "plan"))
+
+
+TYPED = (
+    HEAD
+    + """
+from datetime import date
+from pathlib import Path
+from fgl import Options
+class Chosen(Options):
+    folder: Path = Path("/tmp")
+    names: set[str] = {"a"}
+    pair: tuple[int, int] = (1, 2)
+    since: date | None = None
+class Strategy:
+    def __init__(self, options): self.options = options
+@hookimpl
+def fgl_prompt_strategies():
+    return [Component(name="typed", target="typed_options:Strategy", options="typed_options:Chosen")]
+"""
+)
+
+
+def test_options_of_any_type_come_back_from_the_configuration_as_they_were(plugin: object, tmp_path: Path) -> None:
+    registry = Manager.load([plugin("typed_options", TYPED)]).registry  # type: ignore[operator]
+    given = {"name": "typed", "folder": "/var", "names": ["b", "c"], "pair": [3, 4], "since": "2030-01-31"}
+    for selected in ({"name": "typed"}, given):
+        config = resolve([{"prompt_strategy": selected}], registry)
+        made = registry.create("prompt_strategy", "typed", config.prompt_strategy.options).options
+        assert made.model_dump(mode="json") == config.prompt_strategy.options
+    assert (made.folder, made.names, made.pair) == (Path("/var"), {"b", "c"}, (3, 4))
+    with pytest.raises(ConfigError, match=r"prompt_strategy.folder: got 3; expected text"):
+        resolve([{"prompt_strategy": {"name": "typed", "folder": 3}}], registry)
+
+
+@pytest.mark.parametrize(
+    ("dtypes", "codec", "error", "said"),
+    [
+        (("int32",), "fp16", BrokenPluginError, "declares x as int32; expected float16 or float32"),
+        (("float32",), "fp16", ConfigError, "upload.codec: got 'fp16'; expected fp32 or int8 or text"),
+        (("float32",), "fp32", None, ""),
+        (("float16", "float32"), "int8", None, ""),
+    ],
+)
+def test_arrays_that_no_upload_can_hold_are_refused_before_anything_runs(
+    dtypes: tuple[str, ...], codec: str, error: type[Exception] | None, said: str
+) -> None:
+    config = resolve([{"upload": {"codec": codec}}], Manager.load().registry)
+    declaration = Declaration((ArraySpec("x", (4,), dtypes),), "encoder")
+    if error is None:
+        check_declaration(config, declaration)
+    else:
+        with pytest.raises(error, match=said):
+            check_declaration(config, declaration)

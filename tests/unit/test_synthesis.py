@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fgl.core.errors import StoreError
+from fgl.core.errors import BrokenPluginError, StoreError
 from fgl.core.shards import ShardStore, read_shards
 from fgl.core.store import RunDir
 from fgl.core.synthesis import fill
@@ -59,7 +59,7 @@ def run(painter: Painter, kept: ShardStore, wanted: list[Shard]) -> int:
     session: Any = SimpleNamespace(
         progress=Silent(), generator=painter, device="cpu", executor=one_by_one,
         config=SimpleNamespace(seed=0, generator=SimpleNamespace(name="painter")),
-        info=SimpleNamespace(class_names=NAMES),
+        info=SimpleNamespace(class_names=NAMES), image_size=(8, 8),
     )  # fmt: skip
     done, _ = fill(session, kept, wanted, lambda: None, "synthesize")  # type: ignore[arg-type,return-value]
     return done
@@ -145,3 +145,25 @@ def test_a_generator_that_fails_leaves_the_shard_before_it_committed(
     with pytest.raises(MemoryError):
         run(Painter(fail), kept, shards(2))
     assert kept.done(shards(2)[0])
+
+
+@pytest.mark.parametrize(
+    ("made", "said"),
+    [
+        (Painted(np.zeros((2, 8, 16, 3), np.uint8)), r"uint8 \[2, 8, 16, 3\]; expected images of uint8 \[n, 8, 8, 3\]"),
+        (Painted(np.zeros((2, 8, 8), np.uint8)), r"uint8 \[2, 8, 8\]"),
+        (Painted(np.zeros((2, 8, 8, 3), np.float32)), "float32"),
+        (Painted([[1]]), "made list"),  # type: ignore[arg-type]
+        (Painted(np.zeros((2, 8, 8, 3), np.uint8), blanked=(99,)), "image at 99 was blanked; it made 2"),
+    ],
+)
+def test_images_that_are_not_what_the_generator_says_are_its_fault_and_nothing_is_kept(
+    kept: ShardStore, made: Painted, said: str
+) -> None:
+    class Other(Painter):
+        def synthesize(self, shard: Shard, conditioning: Any, advance: Callable[[int], None]) -> Iterator[Painted]:
+            yield made
+
+    with pytest.raises(BrokenPluginError, match=f"generator 'painter'.*{said}"):
+        run(Other(), kept, shards(1))
+    assert not list(kept.folder.glob("*.parquet"))
