@@ -2,8 +2,8 @@
 
     python tools/lock.py        # needs uv on the path, and an index; versions in constraints.txt stay as they are
 
-The lock holds for every platform and Python that pyproject.toml allows. torch stands in it with the hashes of its builds
-on the index, and of the builds for the CPU that the tests ran on, which PyTorch serves elsewhere. The libraries of the
+The lock holds for every platform and Python that pyproject.toml allows. torch stands in it with the hashes of its
+builds on the index, and of the build for the CPU that the tests ran on, which PyTorch serves elsewhere. Libraries of
 builds for CUDA are not locked: `pip install` completes them where such a build was taken.
 """
 
@@ -42,7 +42,10 @@ def main() -> None:
     text = made.stdout
     for name, digests in MORE_HASHES.items():
         lines = "".join(f"    --hash=sha256:{digest} \\\n" for digest in digests)
-        text, count = re.subn(rf"^({name}==[^\n]*\\\n)", rf"\g<1>{lines.replace(chr(92), chr(92) * 2)}", text, flags=re.M)
+        pinned = re.search(rf"^{name}==[^\n]*\\\n", text, flags=re.M)
+        count = len(re.findall(rf"^{name}==", text, flags=re.M))
+        if pinned is not None:
+            text = text[: pinned.end()] + lines + text[pinned.end() :]
         if count != 1:
             sys.exit(f"{name} is not in the lock, or more than once")
     LOCK.write_text(HEAD + text)

@@ -1,7 +1,7 @@
 """Run the main job with an installed wheel, in an empty folder away from the checkout, and look at what it leaves.
 
-    python tools/try_package.py .venv-wheel            # the embedded default
-    python tools/try_package.py .venv-wheel --smoke    # the same with few images, steps and epochs
+$ python tools/try_package.py .venv-wheel            # the embedded default
+$ python tools/try_package.py .venv-wheel --smoke    # the same with few images, steps and epochs
 """
 
 from __future__ import annotations
