@@ -21,6 +21,7 @@ from fgl.core.opening import open_session, save_config
 from fgl.core.registry import suggestion
 from fgl.core.settings import RoundsOptions, RunConfig
 from fgl.core.store import RunDir
+from fgl.core.text import markdown as md
 
 if TYPE_CHECKING:
     from fgl.core.manager import Manager
@@ -235,9 +236,9 @@ def write(folder: Path, config: RunConfig, methods: Sequence[Method], seeds: Map
 
 
 def _markdown(summary: Mapping[str, Any]) -> str:
-    lines = [f"# Methods on {summary['dataset']}", ""]
+    lines = [f"# Methods on {md(summary['dataset'])}", ""]
     lines += [f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|"]
-    lines += [f"| {' | '.join(cells_of(row))} |" for row in summary["methods"]]
+    lines += [f"| {' | '.join(map(md, cells_of(row)))} |" for row in summary["methods"]]
     lines += [
         "",
         f"Mean ± standard deviation over {summary['seeds']} seeds. Top-1 is of the model after the last round, or of "

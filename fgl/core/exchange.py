@@ -31,6 +31,7 @@ from fgl.core.errors import (
     UploadValueError,
     UploadWeightError,
 )
+from fgl.core.text import quoted
 from fgl.core.types import LocalUpdate
 from fgl.core.upload import METADATA, checksum
 
@@ -101,15 +102,15 @@ def accept(data: bytes | memoryview, expected: Expected) -> LocalUpdate:
     cap = expected.max_bytes()
     _require(len(data) <= cap, UploadSizeError, f"an update of {len(data)} bytes; a model of this shape has {cap}")
     metadata, tensors = _read(data)
-    found = wire.short(metadata["client_id"])
+    found = quoted(metadata["client_id"])
     _require(metadata["client_id"] == header.client_id, UploadSenderError, f"an update of {found}")
     _require(metadata["run"] == header.run, UploadReplayError, "made for another run")
-    _require(metadata["round"] == header.round, UploadRoundError, f"made for round {wire.short(metadata['round'])}")
+    _require(metadata["round"] == header.round, UploadRoundError, f"made for round {quoted(metadata['round'])}")
     if metadata["status"] == DIVERGED:
         raise DivergedError(f"round {header.round}: training diverged at {header.client_id}")
     samples, loss = metadata["samples"], _number(metadata["loss"])
     well = type(samples) is int and 1 <= samples <= MAX_SAMPLES
-    _require(well, UploadWeightError, f"samples is {wire.short(samples)}, expected 1 to {MAX_SAMPLES}")
+    _require(well, UploadWeightError, f"samples is {quoted(samples)}, expected 1 to {MAX_SAMPLES}")
     model, extra = _part(tensors, _MODEL), _part(tensors, _EXTRA)
     _same("model", {name: (array.dtype, array.shape) for name, array in expected.model.items()}, model)
     _same("extra", {name: (np.dtype(np.float32), shape) for name, shape in expected.extra.items()}, extra)
@@ -125,13 +126,13 @@ def _read(data: bytes | memoryview) -> tuple[dict[str, Any], dict[str, Array]]:
     metadata = wire.parse(header[METADATA].encode("utf-8", errors="replace"))
     _require(set(metadata) == _KEYS, UploadFormatError, f"metadata that is not {', '.join(sorted(_KEYS))}")
     mine = (metadata["format"], metadata["version"]) == (FORMAT, VERSION)
-    said = f"{wire.short(metadata['format'])} {wire.short(metadata['version'])}"
+    said = f"{quoted(metadata['format'])} {quoted(metadata['version'])}"
     _require(mine, UploadFormatError, f"{said}, expected {FORMAT} {VERSION}: the same version of fgl on both sides")
-    _require(metadata["status"] in (DONE, DIVERGED), UploadFormatError, f"status {wire.short(metadata['status'])}")
+    _require(metadata["status"] in (DONE, DIVERGED), UploadFormatError, f"status {quoted(metadata['status'])}")
     tensors = wire.views(data, slots)
     _require(checksum(metadata, tensors) == metadata["checksum"], UploadChecksumError, "damaged: the checksum differs")
     stray = [name for name in tensors if not name.startswith((_MODEL, _EXTRA))]
-    _require(not stray, UploadShapeError, f"arrays that belong to nothing: {wire.short(', '.join(stray))}")
+    _require(not stray, UploadShapeError, f"arrays that belong to nothing: {quoted(', '.join(stray))}")
     return metadata, tensors
 
 
@@ -140,7 +141,7 @@ def _number(text: Any) -> float:
         value = float.fromhex(text)
     except (TypeError, ValueError, OverflowError):
         value = math.nan
-    _require(math.isfinite(value), UploadFormatError, f"loss is {wire.short(text)}, expected a number in hexadecimal")
+    _require(math.isfinite(value), UploadFormatError, f"loss is {quoted(text)}, expected a number in hexadecimal")
     return value
 
 
@@ -152,9 +153,7 @@ def _part(tensors: Mapping[str, Array], prefix: str) -> dict[str, Array]:
 def _same(what: str, wanted: Mapping[str, tuple[np.dtype[Any], tuple[int, ...]]], found: Mapping[str, Array]) -> None:
     missing, surplus = sorted(set(wanted) - set(found)), sorted(set(found) - set(wanted))
     if missing or surplus:
-        said = [
-            f"{kind} {wire.short(', '.join(names))}" for kind, names in (("lacks", missing), ("has", surplus)) if names
-        ]
+        said = [f"{kind} {quoted(', '.join(names))}" for kind, names in (("lacks", missing), ("has", surplus)) if names]
         raise UploadShapeError(f"refused: its {what} {' and '.join(said)}")
     for name, (dtype, shape) in wanted.items():
         array = found[name]

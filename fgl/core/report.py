@@ -14,6 +14,8 @@ from PIL import Image
 from fgl.core import sections
 from fgl.core.privacy import sections as audit_sections
 from fgl.core.shards import read_shards
+from fgl.core.text import fenced, plain
+from fgl.core.text import markdown as md
 
 if TYPE_CHECKING:
     from fgl.core.session import Session
@@ -106,15 +108,15 @@ def rows(result: dict[str, Any]) -> list[dict[str, Any]]:
 def markdown(session: Session, result: dict[str, Any], sheets: Sequence[Path]) -> str:
     """The report for people."""
     info, up = session.info, result["upload"]
-    lines = [f"# fgl run on {info.name}", ""]
+    lines = [f"# fgl run on {md(info.name)}", ""]
     lines += [
         "| method | top-1 | top-1, last epoch | bytes sent | seconds | note |",
         "|---|---|---|---|---|---|",
     ]
     for row in rows(result):
         lines.append(
-            f"| {row['title']} | {row['top1']:.1%} | {row['last']:.1%} | {row['bytes']:,} | {row['seconds']:.1f} | "
-            f"{row['note']} |"
+            f"| {md(row['title'])} | {row['top1']:.1%} | {row['last']:.1%} | {row['bytes']:,} | {row['seconds']:.1f} | "
+            f"{md(row['note'])} |"
         )
     test = result["result"]["selected"]["images"]
     used = "is used once, at the end"
@@ -135,7 +137,7 @@ def markdown(session: Session, result: dict[str, Any], sheets: Sequence[Path]) -
         "client's labels: neither is a privacy guarantee",
     ]
     lines += [
-        f"- {client}, refused by the rule {one['rule']}: {_line(one['reason'])}"
+        f"- {md(client)}, refused by the rule {md(one['rule'])}: {md(one['reason'])}"
         for client, one in up["refused"].items()
     ]
     lines += ["", "The same rows, by codec; whole files, their headers included:", ""]
@@ -149,33 +151,33 @@ def markdown(session: Session, result: dict[str, Any], sheets: Sequence[Path]) -
         "",
         "| client | bytes sent |",
         "|---|---|",
-        *(f"| {client} | {size:,} |" for client, size in up["bytes_per_client"].items()),
+        *(f"| {md(client)} | {size:,} |" for client, size in up["bytes_per_client"].items()),
     ]
     lines += sections.rounds_section(result["rounds"])
     missing = result["synthetic"]["missing_classes"]
     if missing:
         lines += [
             "",
-            f"- no client holds these classes, so there is no image of them: {', '.join(map(_cell, missing))}",
+            f"- no client holds these classes, so there is no image of them: {', '.join(map(md, missing))}",
         ]
     model = "the selected epoch" if result["rounds"] is None else "the model after the last round"
     lines += ["", "## Top-1 by class", "", f"Of {model}.", "", "| class | top-1 |", "|---|---|"]
-    lines += [f"| {_cell(name)} | {value:.1%} |" for name, value in result["result"]["per_class"].items()]
+    lines += [f"| {md(name)} | {value:.1%} |" for name, value in result["result"]["per_class"].items()]
     domains = result["result"]["selected"].get("per_domain")
     if domains:
         lines += ["", "## Top-1 by domain", "", "| domain | top-1 |", "|---|---|"]
-        lines += [f"| {_cell(name)} | {value:.1%} |" for name, value in domains.items()]
+        lines += [f"| {md(name)} | {value:.1%} |" for name, value in domains.items()]
     lines += sections.clients_section(result["at_clients"], result["result"]["selected"]["top1"])
     lines += sections.quality_section(result["quality"])
     lines += audit_sections.report_section(result.get("audit"))
-    lines += ["", "## Samples of each client", "", "| client | " + " | ".join(map(_cell, info.class_names)) + " |"]
+    lines += ["", "## Samples of each client", "", "| client | " + " | ".join(map(md, info.class_names)) + " |"]
     lines += ["|---" * (len(info.class_names) + 1) + "|"]
     for client, counts in result["partition"]["samples"].items():
-        lines.append(f"| {client} | " + " | ".join(words(count) for count in counts) + " |")
+        lines.append(f"| {md(client)} | " + " | ".join(words(count) for count in counts) + " |")
     lines += ["", f"## Synthetic images ({result['synthetic']['images']:,})", ""]
     for path in sheets:
         name = info.class_names[int(path.name.partition("-")[0])]
-        lines += [f"**{_cell(name)}**", "", f"![{_cell(name)}](<{path.relative_to(session.run.root).as_posix()}>)", ""]
+        lines += [f"**{md(name)}**", "", f"![{md(name)}](<{path.relative_to(session.run.root).as_posix()}>)", ""]
     lines += [f"Set digest: `{result['synthetic']['digest']}`", ""]
     if result["synthetic"]["redrawn"]:
         said = "image was" if result["synthetic"]["redrawn"] == 1 else "images were"
@@ -184,16 +186,18 @@ def markdown(session: Session, result: dict[str, Any], sheets: Sequence[Path]) -
     about = result["generator"] | result["synthetic"]["notes"]
     # an option that is not set says nothing of these images; the configuration below has them all
     lines += [
-        f"- {_NAMES.get(key, _plain(key))}: {_said(key, value)}" for key, value in about.items() if value is not None
+        f"- {md(_NAMES.get(key, _spaced(key)))}: {md(_said(key, value))}"
+        for key, value in about.items()
+        if value is not None
     ]
     for one in result["prompt_models"]:
-        at = f", {one['repository']} at commit {one['commit']}" if one["commit"] else ""
-        lines += [f"- prompts by {one['model']}{at}, licence {one['licence']}"]
-    lines += ["", "## Data", "", f"- {info.name}, licence: {info.licence}"]
-    lines += [f"- {_line(info.attribution)}"] if info.attribution else []
+        at = f", {md(one['repository'])} at commit {md(one['commit'])}" if one["commit"] else ""
+        lines += [f"- prompts by {md(one['model'])}{at}, licence {md(one['licence'])}"]
+    lines += ["", "## Data", "", f"- {md(info.name)}, licence: {md(info.licence)}"]
+    lines += [f"- {md(info.attribution)}"] if info.attribution else []
     lines += [f"- {_count(len(info.skipped), 'unreadable image')} left out:"] if info.skipped else []
-    lines += [f"  - {_line(name)}" for name in info.skipped]
-    lines += ["", "## Configuration", "", "```yaml", session.config.to_yaml().strip(), "```", ""]
+    lines += [f"  - {md(name)}" for name in info.skipped]
+    lines += ["", "## Configuration", "", *fenced(session.config.to_yaml().strip(), "yaml"), ""]
     return "\n".join(lines)
 
 
@@ -210,7 +214,7 @@ def _codec_row(codec: str, one: dict[str, Any], error: dict[str, dict[str, float
 
 
 def words(value: Any) -> str:
-    """A value as a person writes it: no braces, no None."""
+    """A value as a person writes it, on one line: no braces, no None."""
     if value is None or isinstance(value, bool):
         return {None: "none", True: "yes", False: "no"}[value]
     if isinstance(value, int):
@@ -218,10 +222,10 @@ def words(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:,.6f}".rstrip("0").rstrip(".") if abs(value) >= 1e-3 or value == 0 else f"{value:g}"
     if isinstance(value, dict):
-        return ", ".join(f"{_plain(str(key))} {words(one)}" for key, one in value.items()) or "none"
+        return ", ".join(f"{plain(_spaced(str(key)))} {words(one)}" for key, one in value.items()) or "none"
     if isinstance(value, list | tuple):
         return ", ".join(map(words, value)) or "none"
-    return _line(str(value))
+    return plain(value)
 
 
 def _said(key: str, value: Any) -> str:
@@ -246,18 +250,9 @@ _NAMES = {
 """What an entry about the generator is called, where its key would not do."""
 
 
-def _plain(key: str) -> str:
+def _spaced(key: str) -> str:
     return key.replace("_", " ")
 
 
 def _count(number: int, what: str) -> str:
     return f"{number:,} {what}{'' if number == 1 else 's'}"
-
-
-def _line(text: str) -> str:
-    """On one line: what comes below it in a list is another entry."""
-    return " ".join(text.split())
-
-
-def _cell(text: str) -> str:
-    return _line(text).replace("|", "\\|")

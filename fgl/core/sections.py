@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from fgl.core import text
+from fgl.core.text import markdown as md
+
 _FIGURES = (
     ("coverage", "{:.3f}"), ("density", "{:.3f}"), ("precision", "{:.3f}"), ("recall", "{:.3f}"), ("kid", "{:.4g}"),
     ("fid", "{:.4g}"),
@@ -82,10 +85,10 @@ def quality_section(found: Mapping[str, Any] | None) -> list[str]:
     """Lines of report.md; none where nothing was measured."""
     if found is None:
         return []
-    lines = ["", "## Quality of the synthetic set", "", *_paragraphs(quality_notes(found)), *table(quality_rows(found))]
+    lines = ["", "## Quality of the synthetic set", "", *paragraphs(quality_notes(found)), *table(quality_rows(found))]
     lines += [
         "",
-        *_paragraphs([_READ]),
+        *paragraphs([_READ]),
         "By class, synthetic / held-out (images: synthetic / held-out / reference):",
         "",
     ]
@@ -104,15 +107,15 @@ def clients_section(found: Mapping[str, Any] | None, top1: float) -> list[str]:
     """Lines of report.md; none where the clients were not asked. top1: on the test split."""
     if found is None:
         return []
-    lines = ["", "## Tested at the clients", "", clients_line(found, top1), ""]
+    lines = ["", "## Tested at the clients", "", md(clients_line(found, top1)), ""]
     lines += ["| client | right | of | top-1 |", "|---|---|---|---|"]
     for name, one in found["per_client"].items():
-        lines.append(f"| {name} | {one['right']:,} | {one['total']:,} | {one['right'] / one['total']:.1%} |")
+        lines.append(f"| {md(name)} | {one['right']:,} | {one['total']:,} | {one['right'] / one['total']:.1%} |")
     if found["per_class"]:
         lines += ["", "| class | right | of | top-1 |", "|---|---|---|---|"]
         for name, one in found["per_class"].items():
-            lines.append(f"| {_cell(name)} | {one['right']:,} | {one['total']:,} | {one['top1']:.1%} |")
-    lines += [f"- {name}, rule {one['rule']}: {one['reason']}" for name, one in found["refused"].items()]
+            lines.append(f"| {md(name)} | {one['right']:,} | {one['total']:,} | {one['top1']:.1%} |")
+    lines += [f"- {md(name)}, rule {md(one['rule'])}: {md(one['reason'])}" for name, one in found["refused"].items()]
     sent = found["bytes"]
     return [*lines, "", f"{sent['down']:,} bytes went down (the classifier), {sent['up']:,} came up (counts)."]
 
@@ -181,12 +184,13 @@ def probe_notes(found: Mapping[str, Any]) -> list[str]:
 
 def table(rows: Sequence[Row]) -> list[str]:
     """Markdown; the first row is the header."""
-    lines = ["| " + " | ".join(_cell(cell) for cell in row) + " |" for row in rows]
+    lines = ["| " + " | ".join(md(cell) for cell in row) + " |" for row in rows]
     return [lines[0], "|---" * len(rows[0]) + "|", *lines[1:]]
 
 
 def plain(rows: Sequence[Row]) -> list[str]:
     """Columns for a terminal; the first one is left-aligned."""
+    rows = [[text.plain(cell) for cell in row] for row in rows]
     widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
     lines = []
     for row in rows:
@@ -199,20 +203,17 @@ def _figure(one: Mapping[str, Any], name: str) -> str:
     value = one[name]
     if value is None:
         return "–"
-    text = dict(_FIGURES)[name].format(value)
-    return f"{text} ± {one['kid_se']:.2g}" if name == "kid" and one["kid_se"] is not None else text
+    figure = dict(_FIGURES)[name].format(value)
+    return f"{figure} ± {one['kid_se']:.2g}" if name == "kid" and one["kid_se"] is not None else figure
 
 
 def _number(value: float | None) -> str:
     return "–" if value is None else f"{value:.3g}"
 
 
-def _paragraphs(lines: Sequence[str]) -> list[str]:
-    return [part for line in lines for part in (line, "")]
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|")
+def paragraphs(lines: Sequence[str]) -> list[str]:
+    """Markdown of lines of plain text, an empty one after each."""
+    return [part for line in lines for part in (md(line), "")]
 
 
 def rounds_section(after: Mapping[str, Any] | None) -> list[str]:
@@ -227,8 +228,9 @@ def rounds_section(after: Mapping[str, Any] | None) -> list[str]:
         loss = "" if one["loss"] is None else f"{one['loss']:.3f}"
         top1 = "" if one["top1"] is None else f"{one['top1']:.1%}"
         top1 += "" if one["clients"] else " (nobody answered: the model is as it was)"
+        dropped, failed = (", ".join(map(md, one[which])) for which in ("dropped", "failed"))
         lines.append(
-            f"| {one['round']} | {len(one['clients'])} | {', '.join(one['dropped'])} | {', '.join(one['failed'])} | "
+            f"| {one['round']} | {len(one['clients'])} | {dropped} | {failed} | "
             f"{loss} | {one['bytes_down']:,} | {one['bytes_up']:,} | {top1} | {one['seconds']:.1f} |"
         )
     return lines

@@ -18,6 +18,7 @@ from fgl.core.layers import set_option
 from fgl.core.registry import suggestion
 from fgl.core.settings import RunConfig
 from fgl.core.store import RunDir, digest_of
+from fgl.core.text import markdown as md
 
 FOLDER = Path(__file__).parent.parent / "presets" / "ablations"
 
@@ -110,14 +111,14 @@ def write(folder: Path, cells_: Sequence[Cell], rows: Sequence[Mapping[str, Any]
         for cell, row in zip(cells_, rows, strict=True)
     ]}  # fmt: skip
     store.write_json(store.path("sweep.json"), summary)
-    titles = [one["title"] for one in rows[0]["methods"]]
+    titles = [md(one["title"]) for one in rows[0]["methods"]]
     lines = ["# Sweep", "", f"| setting | {' | '.join(titles)} |", "|---" * (len(titles) + 1) + "|"]
     lines += [
-        f"| {row['setting']} | {' | '.join(spread(one['top1'], one['seeds']) for one in row['methods'])} |"
+        f"| {md(row['setting'])} | {' | '.join(spread(one['top1'], one['seeds']) for one in row['methods'])} |"
         for row in rows
     ]
     lines += ["", "Top-1 on real test images, mean ± standard deviation over seeds."]
-    lines += ["", *(f"{line}\n" for line in unmoved(rows)), "![](sweep.png)", ""]
+    lines += ["", *(f"{md(line)}\n" for line in unmoved(rows)), "![](sweep.png)", ""]
     store.write(store.path("sweep.md"), "\n".join(lines).encode())
     return summary
 

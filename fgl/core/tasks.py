@@ -28,8 +28,9 @@ from fgl.core.errors import (
 )
 from fgl.core.pixels import decode
 from fgl.core.plan import halves
+from fgl.core.text import quoted
 from fgl.core.types import FitContext, Silent, Subset
-from fgl.core.wire import parse, short
+from fgl.core.wire import parse
 
 if TYPE_CHECKING:
     from fgl.core.contracts import Extractor
@@ -125,7 +126,7 @@ def judge_counts(
             raise UploadClassesError("refused: counts by class are not a mapping of class names")
         known = dict(zip(class_names, bounds, strict=True))
         found["per_class"] = {
-            name: list(_counts(pair, known[name], f"of {short(name)}")) for name, pair in classes.items()
+            name: list(_counts(pair, known[name], f"of {quoted(name)}")) for name, pair in classes.items()
         }
         sums = [sum(pair[place] for pair in found["per_class"].values()) for place in (0, 1)]
         # Classes of too few images are left out, so sums may be smaller; but neither part may be larger than all.
@@ -137,9 +138,9 @@ def judge_counts(
 def _counts(pair: Any, bound: float, of_what: str) -> tuple[int, int]:
     well = isinstance(pair, list | tuple) and len(pair) == 2 and all(type(number) is int for number in pair)
     if not well or not 0 <= pair[0] <= pair[1]:
-        raise UploadValueError(f"refused: counts {of_what}: {short(pair)}; expected whole numbers 0 <= right <= total")
+        raise UploadValueError(f"refused: counts {of_what}: {quoted(pair)}; expected whole numbers 0 <= right <= total")
     if pair[1] > bound:
-        raise UploadValueError(f"refused: counts {of_what}: {short(pair[1])} images; its upload stands for {bound:g}")
+        raise UploadValueError(f"refused: counts {of_what}: {quoted(pair[1])} images; its upload stands for {bound:g}")
     return pair[0], pair[1]
 
 
@@ -261,7 +262,7 @@ def judge_scores(reply: bytes, client_id: str, class_names: Sequence[str], most:
     said = _read(reply, client_id, keys)
     for key in ("reference", "compared"):
         if type(said[key]) is not int or not 0 <= said[key] <= most * len(class_names):
-            raise UploadValueError(f"refused: {key} is {short(said[key])}; expected a count of the images asked for")
+            raise UploadValueError(f"refused: {key} is {quoted(said[key])}; expected a count of the images asked for")
     if not said["reference"]:
         raise ClientFailedError("it holds no class with two images: nothing to compare the pictures with")
     for key in ("made", "real"):
@@ -291,7 +292,7 @@ def _check_score(name: str, value: Any) -> None:
     number = isinstance(value, int | float) and not isinstance(value, bool)
     # neither NaN nor infinity is within bounds
     if value is not None and not (number and 0 <= value <= highest):
-        raise UploadValueError(f"refused: {name} is {short(value)}; expected a number from 0 to {highest:g}, or none")
+        raise UploadValueError(f"refused: {name} is {quoted(value)}; expected a number from 0 to {highest:g}, or none")
 
 
 def _read(reply: bytes, client_id: str, keys: set[str]) -> dict[str, Any]:
@@ -300,7 +301,7 @@ def _read(reply: bytes, client_id: str, keys: set[str]) -> dict[str, Any]:
         raise UploadSizeError(f"refused: a reply of {len(reply)} bytes; the cap is {MAX_REPLY}")
     said = parse(reply)
     if set(said) != keys:
-        raise UploadFormatError(f"refused: a reply of {short(sorted(said))}; expected {', '.join(sorted(keys))}")
+        raise UploadFormatError(f"refused: a reply of {quoted(sorted(said))}; expected {', '.join(sorted(keys))}")
     if said["client_id"] != client_id:
-        raise UploadSenderError(f"refused: {client_id} was asked, and {short(said['client_id'])} answers")
+        raise UploadSenderError(f"refused: {client_id} was asked, and {quoted(said['client_id'])} answers")
     return said

@@ -15,8 +15,12 @@ _USER = re.compile(r"(\b[a-zA-Z][a-zA-Z0-9+.-]{0,20}://)[^\s/?#@'\"<>]+@")
 # Joiners: letters of Persian and Indic scripts are written with them, and so are emoji of several people.
 _JOINERS = "\u200c\u200d"
 _UNSEEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
-_MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+!|~^$])")
+# Letters and marks by their category, and blank all the same: two names that differ in one of these look alike.
+_BLANK = "\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u2800\u3164\uffa0"
+# Parentheses mean something behind a bracket alone.
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]#!|~^$]|(?<=\])\()")
 _BREAKS = re.compile(r"[ \t\r\n\v\f\x85\u2028\u2029]+")
+_BARE = re.compile(r"(?i)\bwww\.")
 
 
 def plain(value: object, most: int | None = None) -> str:
@@ -25,7 +29,7 @@ def plain(value: object, most: int | None = None) -> str:
     White space of any kind is one space; characters that are not seen (control, format, bidirectional marks, unpaired
     surrogates, private use) are written as escapes, and bytes of a file name that are no UTF-8 as `\\xe9`. Queries and
     passwords in addresses are left out: a signed address lets anybody in."""
-    text = value if isinstance(value, str) else str(value)
+    text = _text(value)
     if most is not None and len(text) > 4 * most:
         text = text[: 4 * most]  # what is cut anyway need not be looked at
         cut = True
@@ -37,9 +41,15 @@ def plain(value: object, most: int | None = None) -> str:
     return escaped(text)
 
 
+def line(value: object) -> str:
+    """A finished line of output, whose columns stay where they are: as `plain`, but spaces stay, and a line break is an
+    escape like any other character that is not seen."""
+    return escaped(without_secrets(_text(value)))
+
+
 def lines(value: object) -> str:
     """As `plain`, but line breaks stay: for a message whose parts have been through `plain`."""
-    return "\n".join(escaped(line) for line in without_secrets(str(value)).split("\n"))
+    return "\n".join(escaped(one) for one in without_secrets(_text(value)).split("\n"))
 
 
 def markdown(value: object, most: int | None = None) -> str:
@@ -48,9 +58,17 @@ def markdown(value: object, most: int | None = None) -> str:
     text = _MARKDOWN.sub(r"\\\1", plain(value, most))
     text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     # Renderers make links of bare addresses; an entity is shown as the character and is none.
-    text = text.replace("://", "&#58;//").replace("www.", "www&#46;").replace("@", "&#64;")
+    text = _BARE.sub(lambda found: f"{found[0][:-1]}&#46;", text.replace("://", "&#58;//").replace("@", "&#64;"))
     # At the beginning of a line these make a list or a rule.
-    return re.sub(r"^([-=]|\d+(?=\.))", lambda found: f"&#{ord(found[1][0])};{found[1][1:]}", text)
+    return re.sub(r"^([-+=]|\d+(?=[.)]))", lambda found: f"&#{ord(found[1][0])};{found[1][1:]}", text)
+
+
+def fenced(value: object, language: str = "") -> list[str]:
+    """Lines of Markdown that show a text as it is, in a fence that no line of it can close."""
+    text = lines(value)
+    longest = max((len(run) for run in re.findall("`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return [f"{fence}{language}", *text.split("\n"), fence]
 
 
 def html(value: object, most: int | None = None) -> str:
@@ -59,8 +77,11 @@ def html(value: object, most: int | None = None) -> str:
 
 
 def quoted(value: object, most: int = 60) -> str:
-    """A sender's text in a message, in quotes, ASCII alone: what looks like another letter is seen."""
-    return ascii(plain(value, most)) if isinstance(value, str) else ascii(plain(str(value), most))
+    """A sender's text in a message, in quotes, ASCII alone: what looks like another letter is seen. most: characters;
+    longer text is cut."""
+    text = _text(value)
+    cut = "..." if len(text) > most else ""
+    return ascii(without_secrets(text[: 4 * most])[:most] + cut)
 
 
 def without_secrets(text: str) -> str:
@@ -81,9 +102,23 @@ def escaped(text: str) -> str:
     return "".join(_escape(text, index) for index in range(len(text)))
 
 
+def is_unseen(character: str) -> bool:
+    """Whether it is a control or format character, no character at all, or a letter that looks like a blank."""
+    return unicodedata.category(character) in _UNSEEN or character in _BLANK
+
+
+def _text(value: object) -> str:
+    if isinstance(value, str):
+        return value
+    try:
+        return str(value)
+    except (ValueError, RecursionError):  # a number of more digits than Python writes, lists in lists
+        return f"{type(value).__name__}, too long to show"
+
+
 def _escape(text: str, index: int) -> str:
     character = text[index]
-    if unicodedata.category(character) not in _UNSEEN or (character in _JOINERS and _joins(text, index)):
+    if not is_unseen(character) or (character in _JOINERS and _joins(text, index)):
         return character
     code = ord(character)
     if 0xDC80 <= code <= 0xDCFF:  # how Python keeps a byte of a file name that is no UTF-8
@@ -94,4 +129,4 @@ def _escape(text: str, index: int) -> str:
 def _joins(text: str, index: int) -> bool:
     """Whether a joiner stands between two characters that such a script, or an emoji, may have there."""
     around = text[index - 1 : index] + text[index + 1 : index + 2]
-    return len(around) == 2 and not any(one.isascii() or unicodedata.category(one) in _UNSEEN for one in around)
+    return len(around) == 2 and not any(one.isascii() or is_unseen(one) for one in around)

@@ -45,6 +45,7 @@ from fgl.core.errors import (
     UploadValueError,
     UploadWeightError,
 )
+from fgl.core.text import quoted
 from fgl.core.types import ClientUpload, Declaration, Prompt
 
 if TYPE_CHECKING:
@@ -315,16 +316,16 @@ def _metadata(header: Mapping[str, str]) -> dict[str, Any]:
         raise UploadFormatError("refused: metadata that is not text") from error
     well = all(isinstance(metadata.get(name), str) for name in _TEXTS)
     _require(well, UploadFormatError, f"metadata that lacks one of {', '.join(_TEXTS)}")
-    found = wire.short(metadata["format"])
+    found = quoted(metadata["format"])
     _require(metadata["format"] == FORMAT, UploadFormatError, f"format is {found}, expected {FORMAT!r}")
-    found = wire.short(metadata["version"])
+    found = quoted(metadata["version"])
     said = f"version is {found}, expected {VERSION!r}: client and server must have the same version of fgl"
     _require(metadata["version"] == VERSION, UploadFormatError, said)
     extra = set(metadata) - _KEYS
     _require(not extra, UploadFormatError, f"metadata with unknown keys {_some(extra)}")
     counted = metadata.get("texts")
     fits = isinstance(counted, list) and len(counted) == 2 and all(type(n) is int and 0 <= n < 2**31 for n in counted)
-    _require(fits, UploadFormatError, f"texts is {wire.short(counted)}, expected the number of texts and their bytes")
+    _require(fits, UploadFormatError, f"texts is {quoted(counted)}, expected the number of texts and their bytes")
     stated = metadata.get("error")
     well = isinstance(stated, dict) and all(
         isinstance(pair, list) and len(pair) == 2 and all(isinstance(n, str) and _ERROR.fullmatch(n) for n in pair)
@@ -344,19 +345,17 @@ def _metadata(header: Mapping[str, str]) -> dict[str, Any]:
 def _identity(metadata: Mapping[str, Any], expected: Expected, client_id: str | None) -> None:
     """Whether the upload is for this run and from whom it should be."""
     run, sender = metadata["run"], metadata["client_id"]
-    _require(
-        run == expected.run, UploadReplayError, f"written for the run {wire.short(run)}, this one is {expected.run!r}"
-    )
-    found = wire.short(metadata["round"])
+    _require(run == expected.run, UploadReplayError, f"written for the run {quoted(run)}, this one is {expected.run!r}")
+    found = quoted(metadata["round"])
     _require(
         metadata["round"] == str(expected.round), UploadRoundError, f"round is {found}, expected '{expected.round}'"
     )
-    _require(sender in expected.clients, UploadSenderError, f"unknown client {wire.short(sender)}")
+    _require(sender in expected.clients, UploadSenderError, f"unknown client {quoted(sender)}")
     _require(
         client_id is None or sender == client_id, UploadSenderError, f"client id is {sender!r}, expected {client_id!r}"
     )
     known = metadata["codec"] in CODECS
-    codec = wire.short(metadata["codec"])
+    codec = quoted(metadata["codec"])
     _require(known, UploadFormatError, f"codec is {codec}, expected {', '.join(CODECS[:-1])} or {CODECS[-1]}")
     said = "a text upload, and this run takes embeddings alone: the server has not chosen upload.codec=text"
     _require(expected.texts or metadata["codec"] != TEXT, UploadFormatError, said)
@@ -470,7 +469,7 @@ def within(array: Array, bound: float) -> bool:
 
 def _some(names: Collection[str]) -> str:
     """A few of a sender's names, none long enough to fill a log."""
-    return ", ".join(wire.short(name) for name in sorted(names)[:5]) + (", ..." if len(names) > 5 else "")
+    return ", ".join(quoted(name) for name in sorted(names)[:5]) + (", ..." if len(names) > 5 else "")
 
 
 def _column(tensors: dict[str, Array], name: str, dtype: str, rows: int) -> Array:

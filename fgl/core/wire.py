@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fgl.core.errors import StoreError, UploadFormatError
+from fgl.core.text import quoted
 
 if TYPE_CHECKING:
     from fgl.core.types import Array
@@ -74,7 +75,7 @@ def layout(
     found = {name: _slot(name, entry, begin, dtypes) for name, entry in header.items()}
     reached = begin
     for name, slot in sorted(found.items(), key=lambda item: (item[1].start, item[1].size)):
-        _require(slot.start == reached, f"array {short(name)} leaves a hole or lies over another")
+        _require(slot.start == reached, f"array {quoted(name)} leaves a hole or lies over another")
         reached += slot.size
     _require(reached == size, f"{size - reached} bytes that belong to no array")
     return metadata, found
@@ -145,7 +146,7 @@ def parse(text: bytes) -> dict[str, Any]:
         header = json.loads(text.decode("utf-8"), object_pairs_hook=_once, parse_constant=_constant)
         json.dumps(header, ensure_ascii=False).encode("utf-8")  # lone surrogates are no text
     except (ValueError, RecursionError) as error:
-        raise UploadFormatError(f"refused: unreadable header: {type(error).__name__}: {short(error)}") from error
+        raise UploadFormatError(f"refused: unreadable header: {type(error).__name__}: {quoted(error)}") from error
     if not isinstance(header, dict):
         raise UploadFormatError("refused: the header is not a mapping")
     return header
@@ -164,28 +165,22 @@ def _constant(text: str) -> None:
 
 def _slot(name: str, entry: Any, begin: int, dtypes: Mapping[str, np.dtype[Any]]) -> Slot:
     well = isinstance(entry, dict) and set(entry) == {"dtype", "shape", "data_offsets"}
-    _require(well, f"array {short(name)} is not described by dtype, shape and data_offsets")
+    _require(well, f"array {quoted(name)} is not described by dtype, shape and data_offsets")
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
     known = isinstance(dtype, str) and dtype in dtypes
-    _require(known, f"array {short(name)} is of dtype {short(dtype)}; expected {', '.join(dtypes)}")
-    _require(_naturals(shape) and len(shape) <= MAX_AXES, f"array {short(name)} has the shape {short(shape)}")
-    _require(_naturals(offsets) and len(offsets) == 2, f"array {short(name)} lies at {short(offsets)}")
+    _require(known, f"array {quoted(name)} is of dtype {quoted(dtype)}; expected {', '.join(dtypes)}")
+    _require(_naturals(shape) and len(shape) <= MAX_AXES, f"array {quoted(name)} has the shape {quoted(shape)}")
+    _require(_naturals(offsets) and len(offsets) == 2, f"array {quoted(name)} lies at {quoted(offsets)}")
     slot = Slot(dtypes[dtype], tuple(shape), begin + offsets[0])
     fits = math.prod(axis for axis in shape if axis) * slot.dtype.itemsize < _MAX_BYTES
-    _require(fits, f"array {short(name)} has the shape {short(shape)}")
-    _require(offsets[0] <= offsets[1], f"array {short(name)} ends before it begins")
-    _require(slot.size == offsets[1] - offsets[0], f"array {short(name)} is given more or fewer bytes than it needs")
+    _require(fits, f"array {quoted(name)} has the shape {quoted(shape)}")
+    _require(offsets[0] <= offsets[1], f"array {quoted(name)} ends before it begins")
+    _require(slot.size == offsets[1] - offsets[0], f"array {quoted(name)} is given more or fewer bytes than it needs")
     return slot
 
 
 def _naturals(value: Any) -> bool:
     return isinstance(value, list) and all(type(item) is int and 0 <= item < 2**48 for item in value)
-
-
-def short(value: object) -> str:
-    """A sender's text, as much as fits into a message, with nothing that a terminal would obey."""
-    text = value if isinstance(value, str) else str(value)
-    return ascii(text[:60] + ("..." if len(text) > 60 else ""))
 
 
 def _require(holds: bool, rule: str) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fgl.core.text import first_line, html, lines, markdown, plain, quoted
+from fgl.core.text import first_line, html, line, lines, markdown, plain, quoted
 
 ANY = st.text(st.characters(codec=None, categories=None) | st.sampled_from("\x1b\u202e\u200b\udce9|<>[]()!*_`\n\r"))
 
@@ -86,7 +87,27 @@ def test_html_is_escaped_in_attributes_too() -> None:
 
 
 def test_a_senders_word_is_quoted_in_ascii() -> None:
-    assert quoted("аdmin\x1b") == "'\\u0430dmin\\\\x1b'"
+    assert quoted("аdmin\x1b") == "'\\u0430dmin\\x1b'"
+    assert quoted("x" * 100) == repr("x" * 60 + "...")
+    assert quoted(10**5000) == "'int, too long to show'"
+
+
+def test_a_line_keeps_its_columns_and_breaks_into_no_second_one() -> None:
+    assert line("  a   b\nx: accepted\x1b[0m") == "  a   b\\x0ax: accepted\\x1b[0m"
+
+
+def test_letters_that_look_like_blanks_are_seen() -> None:
+    assert plain("cat\u3164") == "cat\\u3164"
+    assert plain("cat\u2800") == "cat\\u2800"
+
+
+@pytest.mark.parametrize("text", ["WWW.evil.example", "www.evil.example", "who@evil.example", "ftp://evil.example"])
+def test_an_address_in_markdown_is_no_link(text: str) -> None:
+    from markdown_it import MarkdownIt
+
+    shown = MarkdownIt("gfm-like", {"linkify": False}).render(markdown(text))
+    assert "<a" not in shown
+    assert not re.search(r"www\.|@|://", markdown(text), re.IGNORECASE)
 
 
 def test_the_first_line_of_an_error_is_its_gist() -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from fgl.core.sections import Row, space_line, table
+from fgl.core.sections import Row, paragraphs, space_line, table
+from fgl.core.text import markdown as md
 
 ATTACKS = {"lira": "LiRA", "loss": "threshold on the loss"}
 PICTURE = "audit/roc.png"
@@ -23,16 +24,16 @@ def section(found: Mapping[str, Any], heading: str, folder: str = "") -> list[st
     if found["membership"] is not None:
         lines += [f"{heading} Membership inference", "", *table(membership_rows(found["membership"])), ""]
         lines += [*table(gap_rows(found["membership"])), ""]
-        lines += _paragraphs(membership_notes(found["membership"]))
+        lines += paragraphs(membership_notes(found["membership"]))
         lines += [f"![true-positive against false-positive rate](<{folder}roc.png>)", ""]
     if found["memorisation"] is not None:
         lines += [f"{heading} Memorisation", "", *table(memorisation_rows(found["memorisation"])), ""]
-        lines += _paragraphs(memorisation_notes(found["memorisation"]))
+        lines += paragraphs(memorisation_notes(found["memorisation"]))
     if found["uploads"] is not None:
         lines += [f"{heading} What the uploads say", "", *table(upload_rows(found["uploads"])), ""]
         lines += [*table(histogram_rows(found["uploads"])), ""]
-        lines += _paragraphs(upload_notes(found["uploads"]))
-    lines += [f"- {name} was not measured: {why}" for name, why in found["left_out"].items()]
+        lines += paragraphs(upload_notes(found["uploads"]))
+    lines += [f"- {md(name)} was not measured: {md(why)}" for name, why in found["left_out"].items()]
     return lines
 
 
@@ -130,7 +131,7 @@ def memorisation_notes(found: Mapping[str, Any]) -> list[str]:
     what = f"It {shows}." if found["real"] == "train" else "Its real images are public."
     return [
         *lines,
-        f"Distances, image by image: `{found['table']}`. Closest pairs, `{found['pairs']}`: synthetic and nearest real "
+        f"Distances, image by image: {found['table']}. Closest pairs, {found['pairs']}: synthetic and nearest real "
         f"image on the left, test image and nearest real image on the right. {what}",
     ]
 
@@ -185,7 +186,7 @@ def upload_notes(found: Mapping[str, Any]) -> list[str]:
         lines.append("What the clients wrote is with them: whether the found texts are theirs is not known here.")
     lines.append(
         "Class ids and weights stand in every upload as they are. Total variation is between the classes' shares as "
-        f"sent and as held, 0 where they are equal. Row by row: `{found['table']}`, which holds prompts of clients."
+        f"sent and as held, 0 where they are equal. Row by row: {found['table']}, which holds prompts of clients."
     )
     return lines
 
@@ -222,7 +223,3 @@ def _count(value: int | None) -> str:
 
 def _short(value: float | None) -> str:
     return "–" if value is None else f"{value:.3f}"
-
-
-def _paragraphs(lines: Sequence[str]) -> list[str]:
-    return [part for line in lines for part in (line, "")]
