@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from safetensors.numpy import load_file
 
-from fgl.core import client, intake, tasks
+from fgl.core import client, intake, strict_json, tasks
 from fgl.core.errors import ConfigError, Problem, UploadError
 
 if TYPE_CHECKING:
@@ -85,7 +84,7 @@ def test(
             refused[client_id] = {"rule": error.rule, "reason": str(error)}
     client.release()
     if not counts:
-        raise UploadError(f"no client has tested the classifier: {json.dumps(refused, ensure_ascii=False)[:500]}")
+        raise UploadError(f"no client has tested the classifier: {strict_json.dumps(refused)[:500]}")
     return {**added_up(counts, names), "per_client": counts, "refused": refused, "bytes": sent,
             "stands_for": round(sum(sum(claimed[name]) for name in counts), 6)}  # fmt: skip
 

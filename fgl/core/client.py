@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import traceback
 from collections import Counter
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fgl.core import upload
+from fgl.core import strict_json, upload
 from fgl.core.boundary import contained
 from fgl.core.codecs import TEXT
 from fgl.core.config import resolve
@@ -42,7 +41,7 @@ _SHOWN = 60  # characters of a prompt that a warning quotes
 def request(config: RunConfig, client_id: str, round_number: int, private: Path, device: str, data: str) -> bytes:
     """What the server asks of a client. private: the folder for what the client keeps. data: digest of the simulated
     dataset, so that clients of one process share what they loaded only while it is the same data."""
-    return json.dumps(
+    return strict_json.dumps(
         {"config": config.to_dict(), "client_id": client_id, "round": round_number, "private": str(private),
          "device": device, "data": data}
     ).encode()  # fmt: skip
@@ -50,7 +49,7 @@ def request(config: RunConfig, client_id: str, round_number: int, private: Path,
 
 def answer(payload: bytes) -> bytes:
     """`prepare`, as a federation calls it."""
-    asked = json.loads(payload)
+    asked = strict_json.loads(payload)
     return guarded(lambda: prepare(payload), asked["client_id"], Path(asked["private"]))
 
 
@@ -77,7 +76,7 @@ def prepare(payload: bytes, progress: Progress | None = None) -> bytes:
     Loads this client's images, the tokenizer and the text encoder; never the denoiser. With the codec text the prompts
     are what is sent, and nothing of the generator is loaded unless the prompt strategy asks for it. Writes
     prompts.jsonl and summary.json to the private folder. Raises DataError where the client holds nothing."""
-    asked = json.loads(payload)
+    asked = strict_json.loads(payload)
     private, notes = Path(asked["private"]), Counter[str]()
 
     def note(kind: str, count: int) -> None:
@@ -125,7 +124,7 @@ def prepare_file(
     data = prepare(request(config, client_id, ROUND, private, device, ""), progress)
     run = RunDir(file.parent)
     run.write(file, data)
-    kept = json.loads((private / "summary.json").read_text(encoding="utf-8"))
+    kept = strict_json.loads((private / "summary.json").read_text(encoding="utf-8"))
     return {
         "file": str(file), "client_id": client_id, "bytes": len(data), "prompts": kept["prompts"],
         "notes": kept["notes"], "sha256": hashlib.sha256(data).hexdigest(), **upload.account(data),
@@ -210,7 +209,7 @@ class Site:
 
     def __init__(self, config: RunConfig, manager: Manager, device: str, data: str) -> None:
         self.config = config
-        dataset = _dataset(json.dumps([config.dataset.name, config.dataset.options], sort_keys=True), data)
+        dataset = _dataset(strict_json.dumps([config.dataset.name, config.dataset.options], sort_keys=True), data)
         info = dataset.info()
         self.class_names: tuple[str, ...] = info.class_names
         # A client with data of its own does not see which domains there are elsewhere.
@@ -265,19 +264,19 @@ class Site:
 
 def site_of(asked: Mapping[str, Any]) -> Site:
     """What a request of the server's needs. asked: its config, device and data, as in `request`."""
-    return _site(json.dumps(asked["config"], sort_keys=True), asked["device"], asked["data"])
+    return _site(strict_json.dumps(asked["config"], sort_keys=True), asked["device"], asked["data"])
 
 
 @lru_cache(maxsize=1)
 def _site(config: str, device: str, data: str) -> Site:
     manager = Manager.load()
-    return Site(resolve([json.loads(config)], manager.registry), manager, device, data)
+    return Site(resolve([strict_json.loads(config)], manager.registry), manager, device, data)
 
 
 @lru_cache(maxsize=1)
 def _dataset(selected: str, data: str) -> Any:
     """Kept apart from the site: another prompt strategy over the same images does not read them again."""
-    name, options = json.loads(selected)
+    name, options = strict_json.loads(selected)
     return Manager.load().registry.create("dataset", name, options)
 
 
@@ -288,7 +287,7 @@ def _keep(folder: Path, prompts: list[Prompt], data: bytes, notes: Counter[str])
          "guidance_scale": p.guidance_scale}
         for p in prompts
     ]  # fmt: skip
-    run.write(folder / "prompts.jsonl", "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines).encode())
+    run.write(folder / "prompts.jsonl", "".join(strict_json.dumps(line) + "\n" for line in lines).encode())
     summary = {
         "prompts": len(prompts), "upload_bytes": len(data), "notes": dict(sorted(notes.items())), **upload.account(data)
     }  # fmt: skip

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fgl.core import client, intake, rounds, server, training, upload
+from fgl.core import client, intake, rounds, server, strict_json, training, upload
 from fgl.core.codecs import TEXT
 from fgl.core.settings import PROMPTS_CONTROL, RoundsOptions
 from fgl.core.types import ClientContext, LabelledPixels
@@ -211,6 +210,6 @@ def _stage(
     value, _ = session.stage(stage_of(name), inputs, work)
     path = session.run.path("controls", f"{name}.json")
     session.run.write_json(path, value)
-    found: dict[str, Any] = json.loads(json.dumps(value))
+    found: dict[str, Any] = strict_json.loads(strict_json.dumps(value))
     found["seconds"] = session.seconds[stage_of(name)]
     return found

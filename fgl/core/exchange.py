@@ -86,7 +86,7 @@ def encode(header: Header, model: Mapping[str, Array], extra: Mapping[str, Array
         "round": header.round, "status": status, "samples": header.samples, "loss": float(loss).hex(),
     }  # fmt: skip
     metadata["checksum"] = checksum(metadata, tensors)
-    return save(tensors, {METADATA: json.dumps(metadata, sort_keys=True)})
+    return save(tensors, {METADATA: json.dumps(metadata, sort_keys=True, allow_nan=False)})
 
 
 def received(data: bytes | memoryview) -> tuple[dict[str, Array], dict[str, Array]]:

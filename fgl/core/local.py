@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fgl.core import client, exchange
+from fgl.core import client, exchange, strict_json
 from fgl.core.errors import DivergedError, UploadFormatError
 from fgl.core.pixels import decode
 from fgl.core.settings import RunConfig, Selected
@@ -49,7 +48,7 @@ class Training:
 def request(training: Training, client_id: str, number: int, private: Path, message: bytes) -> bytes:
     """What goes to a client in round `number`. message: the model, see `fgl.core.exchange`. What is before it, a client
     that is elsewhere would know beforehand."""
-    head = json.dumps(
+    head = strict_json.dumps(
         {
             "config": training.config.to_dict(), "name": training.name, "algorithm": training.algorithm.model_dump(),
             "classifier": training.classifier.model_dump(), "epochs": training.epochs, "size": list(training.size),
@@ -65,7 +64,7 @@ def answer(payload: bytes) -> bytes:
     length = int.from_bytes(payload[:8], "little")
     if len(payload) < 8 + length:
         raise UploadFormatError("the request of a round was cut off")
-    asked, message = json.loads(payload[8 : 8 + length]), memoryview(payload)[8 + length :]
+    asked, message = strict_json.loads(payload[8 : 8 + length]), memoryview(payload)[8 + length :]
     return client.guarded(lambda: train(asked, message), asked["client_id"], Path(asked["private"]))
 
 
@@ -73,7 +72,7 @@ def train(asked: Mapping[str, Any], message: memoryview) -> bytes:
     """One client's part of one round → the bytes of its update. Raises FGLError; to have diverged is an answer."""
     site = client.site_of(asked)
     client_id, number = asked["client_id"], asked["round"]
-    data = _pixels(asked["data"], json.dumps(asked["config"], sort_keys=True), asked["device"], client_id,
+    data = _pixels(asked["data"], strict_json.dumps(asked["config"], sort_keys=True), asked["device"], client_id,
                    tuple(asked["size"]))  # fmt: skip
     model, extra = exchange.received(message)
     algorithm: Algorithm = site.manager.create("algorithm", Selected(**asked["algorithm"]))
@@ -113,7 +112,7 @@ def release() -> None:
 @lru_cache(maxsize=256)
 def _pixels(data: str, config: str, device: str, client_id: str, size: tuple[int, int]) -> LabelledPixels:
     """A client's images, decoded once for all its rounds."""
-    site = client.site_of({"config": json.loads(config), "device": device, "data": data})
+    site = client.site_of({"config": strict_json.loads(config), "device": device, "data": data})
     samples = site.samples(client_id)
     return decode(samples, size, Silent(), f"decode {client_id}")
 

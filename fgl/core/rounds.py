@@ -9,7 +9,6 @@ the number of rounds, so that a longer training goes on from a shorter one.
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import math
 import shutil
@@ -22,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from safetensors.numpy import save
 
-from fgl.core import exchange, intake, local, training
+from fgl.core import exchange, intake, local, strict_json, training
 from fgl.core.errors import ConfigError, DataError, DivergedError, Problem, UploadError
 from fgl.core.settings import Selected
 from fgl.core.store import Checkpoints, digest_of
@@ -164,7 +163,7 @@ def discarded(session: Session, track: Track, inputs: Mapping[str, Any]) -> int:
 def _there(session: Session, track: Track, inputs: Mapping[str, Any]) -> int:
     course = digest_of({key: value for key, value in inputs.items() if key != "count"})
     arrays = _kept(session, track, course).load()
-    return 0 if arrays is None else len(json.loads(arrays["said"].tobytes())["rounds"])
+    return 0 if arrays is None else len(strict_json.loads(arrays["said"].tobytes())["rounds"])
 
 
 def _kept(session: Session, track: Track, course: str) -> Checkpoints:
@@ -225,7 +224,7 @@ class _Engine:
         """What an earlier process has reached, or the beginning."""
         arrays = self.store.load()
         if arrays is not None:
-            said = json.loads(arrays["said"].tobytes())
+            said = strict_json.loads(arrays["said"].tobytes())
             # A training that is to be shorter than what is there has no model of its last round: it begins anew.
             there, count = len(said["rounds"]), self.track.options.count
             if there <= count:
@@ -239,7 +238,7 @@ class _Engine:
         return self.algorithm.start(model.state("last"), model.trained()), []
 
     def _commit(self, state: GlobalState, history: list[dict[str, Any]]) -> None:
-        said = json.dumps({"rounds": history, "trained": list(state.trained)}).encode()
+        said = strict_json.dumps({"rounds": history, "trained": list(state.trained)}).encode()
         arrays = {f"{_MODEL}{name}": array for name, array in state.model.items()}
         arrays |= {f"{_OWN}{name}": array for name, array in state.own.items()}
         self.store.save({**arrays, "said": np.frombuffer(said, dtype=np.uint8)})

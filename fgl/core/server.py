@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fgl.core import client, intake, plan, synthesis, upload
+from fgl.core import client, intake, plan, strict_json, synthesis, upload
 from fgl.core.errors import DataError, StoreError, UploadError
 from fgl.core.shards import ShardStore, read_plan, read_shards, write_plan
 from fgl.core.store import digest_of, file_digest
@@ -52,7 +51,7 @@ def partition(session: Session) -> tuple[dict[str, list[int]], str]:
         return {"clients": len(divided), "samples": counts}, [path]
 
     _, digest = session.stage("partition", partition_inputs(session), work)
-    divided = json.loads(session.run.path("partition.json").read_text(encoding="utf-8"))
+    divided = strict_json.loads(session.run.path("partition.json").read_text(encoding="utf-8"))
     return divided, digest
 
 
@@ -63,7 +62,7 @@ def held(session: Session) -> Labels:
     if session.config.upload.clients is not None:
         return np.arange(len(train))
     if session.run.committed("partition", partition_inputs(session)) is not None:
-        divided = json.loads(session.run.path("partition.json").read_text(encoding="utf-8"))
+        divided = strict_json.loads(session.run.path("partition.json").read_text(encoding="utf-8"))
     else:
         partitioner = session.manager.create("partition", session.config.partition)
         divided = partitioner.partition(train.labels, train.domains, session.config.seed)

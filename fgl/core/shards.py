@@ -130,7 +130,9 @@ class ShardStore:
                 "draw": pa.array([one.item.draw for one in drawn], pa.int64()),
             }
         )
-        data = _parquet(table.replace_schema_metadata({"huggingface": json.dumps(_features(self.class_names))}))
+        data = _parquet(
+            table.replace_schema_metadata({"huggingface": json.dumps(_features(self.class_names), allow_nan=False)})
+        )
         path = self._path(shard.index)
         self.run.write(path, data)
         self.run.write_sealed(

@@ -30,7 +30,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import hashlib
-import json
 import os
 import shutil
 import socket
@@ -45,6 +44,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from fgl.core import strict_json
 from fgl.core.errors import StoreError
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ class RunDir:
             try:
                 file.truncate(0)
                 holder = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
-                file.write(json.dumps(holder))
+                file.write(strict_json.dumps(holder))
                 file.flush()
                 # What a killed process left half-written is no longer anybody's, and may hold a client's rows.
                 for part in self.root.rglob(".*.part"):
@@ -117,7 +117,7 @@ class RunDir:
             raise StoreError(f"cannot write {path}: {error.strerror or error}{advice(error)}") from error
 
     def write_json(self, path: Path, value: Any) -> None:
-        self.write(path, (json.dumps(value, indent=2, ensure_ascii=False, sort_keys=False) + "\n").encode())
+        self.write(path, _text_of(path, value))
 
     def write_sealed(self, path: Path, value: Mapping[str, Any]) -> None:
         """JSON with a digest of itself, so that a flipped bit in a number cannot pass for the number."""
@@ -127,7 +127,7 @@ class RunDir:
     def read_sealed(path: Path) -> dict[str, Any] | None:
         """None where the file is not there, or is not what was written."""
         try:
-            value = json.loads(path.read_text(encoding="utf-8"))
+            value = strict_json.loads(path.read_text(encoding="utf-8"))
             seal = value.pop(_SEAL)
             return dict(value) if seal == digest_of(value) else None
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
@@ -163,7 +163,7 @@ class RunDir:
     def committed(self, stage: str, inputs: Mapping[str, Any]) -> dict[str, Any] | None:
         """The stage's record, if it was made from these inputs and its outputs are still what they were."""
         record = self.recorded(stage)
-        if record is None or record["inputs"] != json.loads(json.dumps(inputs)) or self.damaged(record):
+        if record is None or record["inputs"] != strict_json.loads(strict_json.dumps(inputs)) or self.damaged(record):
             return None
         return record
 
@@ -232,7 +232,14 @@ def file_digest(path: Path) -> str:
 
 def digest_of(value: Any) -> str:
     """sha256 of a JSON value, independent of the order of keys."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+    return hashlib.sha256(strict_json.canonical(value)).hexdigest()
+
+
+def _text_of(path: Path, value: Any) -> bytes:
+    try:
+        return (strict_json.dumps(value, indent=2) + "\n").encode()
+    except (ValueError, TypeError) as error:
+        raise StoreError(f"cannot write {path}: {error}; what it was computed from is kept") from error
 
 
 def _digest_or_none(path: Path) -> str | None:
@@ -248,7 +255,7 @@ def _file_name(stage: str) -> str:
 
 def _holder(text: str) -> str:
     try:
-        holder = json.loads(text)
+        holder = strict_json.loads(text)
         return f"process {holder['pid']} on {holder['host']} since {holder['since']}"
     except (ValueError, KeyError, TypeError):
         return "another process"

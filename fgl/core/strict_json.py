@@ -31,6 +31,13 @@ def dumps(value: Any, **options: Any) -> str:
     return escaped(text)
 
 
+def canonical(value: Any) -> bytes:
+    """The bytes that a digest of a JSON value is taken of: independent of the order of keys, and equal before and after
+    the value has been written and read. Raises as `dumps`."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, default=_plain, sort_keys=True)
+    return text.encode("utf-8", "surrogatepass")
+
+
 def ascii_dumps(value: Any, **options: Any) -> str:
     """As `dumps`, in ASCII alone: for an output that holds no other letters."""
     return json.dumps(json.loads(dumps(value)), ensure_ascii=True, allow_nan=False, **options)

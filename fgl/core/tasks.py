@@ -6,7 +6,6 @@ for hostile until it has passed every rule. Both ways are bytes: safetensors dow
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,7 +15,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from fgl.core import client
+from fgl.core import client, strict_json
 from fgl.core.errors import (
     ClientFailedError,
     DataError,
@@ -56,7 +55,7 @@ def request(
     """arrays: the weights of a model, features of images. said: JSON that the task needs beside."""
     asked = {"config": config.to_dict(), "client_id": client_id, "device": device, "data": data, **said}
     packed = {name: np.array(array, order="C") for name, array in arrays.items()}
-    return save(packed, {"request": json.dumps(asked)})
+    return save(packed, {"request": strict_json.dumps(asked)})
 
 
 def answer_evaluate(payload: bytes) -> bytes:
@@ -73,7 +72,7 @@ def answer_probe(payload: bytes) -> bytes:
 def _opened(payload: bytes) -> tuple[dict[str, Any], dict[str, Array]]:
     try:
         length = int.from_bytes(payload[:8], "little")
-        asked = json.loads(json.loads(payload[8 : 8 + length])["__metadata__"]["request"])
+        asked = strict_json.loads(strict_json.loads(payload[8 : 8 + length])["__metadata__"]["request"])
         return dict(asked), dict(load(payload))
     except (ValueError, KeyError, TypeError, SafetensorError) as error:
         raise UploadFormatError(f"the server's request cannot be read: {type(error).__name__}") from error
@@ -104,7 +103,7 @@ def evaluate(payload: bytes) -> bytes:
             for index, name in enumerate(site.class_names)
             if (mine := pixels.labels == index).sum() >= site.config.evaluation.min_images
         }
-    return json.dumps(said, ensure_ascii=False).encode()
+    return strict_json.dumps(said).encode()
 
 
 def judge_counts(
@@ -160,7 +159,7 @@ def probe(payload: bytes) -> bytes:
     rows = _few(site, client_id, asked["learnt"], most)
     reference, held_out = ([row for pair in rows.values() for row in pair[part]] for part in (0, 1))
     if not held_out:
-        return json.dumps({**_NOTHING, "client_id": client_id}).encode()
+        return strict_json.dumps({**_NOTHING, "client_id": client_id}).encode()
     size = (asked["size"][0], asked["size"][1])
     own = decode(Subset(site.train, [*reference, *held_out]), size, Silent(), "decode")
     points = extractor.features(own.pixels, Silent())
@@ -183,7 +182,7 @@ def probe(payload: bytes) -> bytes:
                 "made": _scores(extractor, inner, drawn, drawn, others, seed),
                 "real": _scores(extractor, inner, others, inner, others, seed),
             }
-    return json.dumps({**said, "per_class": per_class}, ensure_ascii=False).encode()
+    return strict_json.dumps({**said, "per_class": per_class}).encode()
 
 
 # An answer and no error: of an error the server learns no more than its class.

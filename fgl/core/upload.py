@@ -164,7 +164,7 @@ def _written(
         "codec": codec, "domains": domains, "error": dict(error), "texts": [len(texts), sum(map(len, texts))],
     }  # fmt: skip
     metadata["checksum"] = checksum(metadata, tensors)
-    return save(tensors, {METADATA: json.dumps(metadata, sort_keys=True)})
+    return save(tensors, {METADATA: json.dumps(metadata, sort_keys=True, allow_nan=False)})
 
 
 def account(data: bytes) -> dict[str, Any]:
@@ -196,7 +196,7 @@ def _sizes(metadata: Mapping[str, Any], slots: Mapping[str, wire.Slot], length: 
     found = {}
     for codec, one in tensors.items():
         changed = {"encoder": "", "error": {}} if codec == TEXT else {}
-        said = json.dumps({**metadata, **changed, "codec": codec}, sort_keys=True)
+        said = json.dumps({**metadata, **changed, "codec": codec}, sort_keys=True, allow_nan=False)
         found[codec] = length if codec == metadata["codec"] else wire.size_of({METADATA: said}, one)
     return {codec: found[codec] for codec in CODECS if codec in found}
 
@@ -207,16 +207,16 @@ def _errors(metadata: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
 
 def classes_digest(class_names: Sequence[str]) -> str:
     """sha256 of the class list: class 3 must mean the same to client and server."""
-    return hashlib.sha256(json.dumps(list(class_names)).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(list(class_names), allow_nan=False).encode()).hexdigest()
 
 
 def checksum(metadata: Mapping[str, Any], tensors: Mapping[str, Array]) -> str:
     """sha256 over everything that an upload says, however its file is laid out. metadata: without its checksum."""
     stated = {key: value for key, value in metadata.items() if key != "checksum"}
-    digest = hashlib.sha256(json.dumps(stated, sort_keys=True).encode())
+    digest = hashlib.sha256(json.dumps(stated, sort_keys=True, allow_nan=False).encode())
     for name in sorted(tensors):
         array = np.ascontiguousarray(tensors[name])
-        digest.update(json.dumps([name, array.dtype.str, array.shape]).encode())
+        digest.update(json.dumps([name, array.dtype.str, array.shape], allow_nan=False).encode())
         digest.update(array.reshape(-1).view(np.uint8).data)
     return digest.hexdigest()
 

@@ -123,7 +123,7 @@ def size_of(metadata: Mapping[str, str], tensors: Mapping[str, tuple[np.dtype[An
         end = reached + math.prod(shape) * dtype.itemsize
         header[name] = {"dtype": names[dtype], "shape": shape, "data_offsets": [reached, end]}
         reached = end
-    length = len(json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode())
+    length = len(json.dumps(header, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode())
     return 8 + -(-length // 8) * 8 + reached
 
 
@@ -144,7 +144,7 @@ def parse(text: bytes) -> dict[str, Any]:
     try:
         _require(text[:1] == b"{", "the header does not begin with {")
         header = json.loads(text.decode("utf-8"), object_pairs_hook=_once, parse_constant=_constant)
-        json.dumps(header, ensure_ascii=False).encode("utf-8")  # lone surrogates are no text
+        json.dumps(header, ensure_ascii=False, allow_nan=False).encode("utf-8")  # lone surrogates are no text
     except (ValueError, RecursionError) as error:
         raise UploadFormatError(f"refused: unreadable header: {type(error).__name__}: {quoted(error)}") from error
     if not isinstance(header, dict):

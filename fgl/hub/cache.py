@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import json
 import os
 import re
 import secrets
@@ -23,6 +22,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fgl.core import strict_json
 from fgl.core.errors import ModelError
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ class Repository:
 
     def save(self, listing: Listing) -> None:
         files = [{key: value for key, value in asdict(file).items() if value != ""} for file in listing.files]
-        _write(self._record(listing.commit, ""), json.dumps({"id": listing.id, "files": files}, indent=0))
+        _write(self._record(listing.commit, ""), strict_json.dumps({"id": listing.id, "files": files}, indent=0))
 
     def present(self, commit: str, file: File) -> bool:
         """Whether the file is there in its full length."""
@@ -158,7 +158,7 @@ class Repository:
         marks = self._marks(commit) | {file.path: self._mark(commit, file) for file in right}
         for file in wrong:
             marks.pop(file.path, None)
-        _write(self._record(commit, ".checked"), json.dumps(marks, indent=0))
+        _write(self._record(commit, ".checked"), strict_json.dumps(marks, indent=0))
 
     def stands_in_for(self, model: str) -> bool:
         return bool(_read_json(self.folder / ".fgl" / "mirror-of.json").get(model))
@@ -166,7 +166,7 @@ class Repository:
     def stand_in_for(self, model: str) -> None:
         known = _read_json(self.folder / ".fgl" / "mirror-of.json")
         if not known.get(model):
-            _write(self.folder / ".fgl" / "mirror-of.json", json.dumps(known | {model: True}))
+            _write(self.folder / ".fgl" / "mirror-of.json", strict_json.dumps(known | {model: True}))
 
     def link(self, commit: str, file: File, blob: Path, *, new: bool) -> None:
         """Give a blob the name under which the client looks for it. new: whether no snapshot can have it already:
@@ -287,7 +287,7 @@ def _read_commit(path: Path) -> str | None:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = strict_json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}

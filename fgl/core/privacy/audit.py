@@ -6,14 +6,13 @@ goes to RUN/audit/audit.json and audit.md, and into the run's own report.
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fgl.core import quality, report, status
+from fgl.core import quality, report, status, strict_json
 from fgl.core.errors import ConfigError, DataError, Problem, StoreError
 from fgl.core.intervals import student
 from fgl.core.privacy import inversion, lira, lookup, memorisation, shadows
@@ -71,7 +70,7 @@ def run(session: Session, saved: RunConfig) -> dict[str, Any]:
     lines = ["# Audit", "", *audit_sections.section(found, heading="##")]
     session.run.write(folder / "audit.md", "\n".join([*lines, ""]).encode())
     _into_report(replace(session, config=saved), found)
-    result: dict[str, Any] = json.loads(json.dumps(found))
+    result: dict[str, Any] = strict_json.loads(strict_json.dumps(found))
     return result
 
 
@@ -146,7 +145,7 @@ def _into_report(session: Session, found: dict[str, Any]) -> None:
     """Put what was found into report.json and report.md of the run."""
     path = session.run.path("report.json")
     try:
-        result = json.loads(path.read_text(encoding="utf-8"))
+        result = strict_json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise StoreError(
             f"{path} is damaged or gone: run again, then audit again: what was measured is kept"

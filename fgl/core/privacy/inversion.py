@@ -11,14 +11,13 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fgl.core import intake, server
+from fgl.core import intake, server, strict_json
 from fgl.core.codecs import TEXT
 from fgl.core.intervals import wilson
 from fgl.core.privacy import lookup
@@ -88,7 +87,7 @@ def _true_texts(session: Session, upload: ClientUpload) -> list[str] | None:
     path = session.run.path("clients", upload.client_id, "private", "prompts.jsonl")
     if session.apart or not path.exists():
         return None
-    found = [str(json.loads(line)["text"]) for line in path.read_text(encoding="utf-8").splitlines()]
+    found = [str(strict_json.loads(line)["text"]) for line in path.read_text(encoding="utf-8").splitlines()]
     return found if len(found) == len(upload) else None
 
 

@@ -145,7 +145,7 @@ class Trained:
         self._network.model.load_state_dict(self._states[which])
         with quiet():
             self._network.model.save_pretrained(folder)
-        text = json.dumps(image_processor(self._network.options), indent=2, sort_keys=True) + "\n"
+        text = json.dumps(image_processor(self._network.options), indent=2, sort_keys=True, allow_nan=False) + "\n"
         (folder / "preprocessor_config.json").write_text(text)
 
 

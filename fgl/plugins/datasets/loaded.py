@@ -134,7 +134,7 @@ def assemble(origin: Origin, class_names: tuple[str, ...], found: Mapping[str, L
             f"{origin.name}: the train split holds only the class '{class_names[int(present[0])]}'; "
             "a classifier needs at least two; a client that holds one class only states them all in class_names"
         )
-    digest = hashlib.sha256(json.dumps(class_names).encode())
+    digest = hashlib.sha256(json.dumps(class_names, allow_nan=False).encode())
     for split in sorted(splits):
         rows = [hashes[sources[split]][index] for index in kept[split]]
         _digest_split(digest, split, splits[split], rows)
@@ -197,11 +197,13 @@ def _survey(images: LazyImages, decoding: bool) -> tuple[list[int], list[bytes],
 
 
 def _digest_split(digest: hashlib._Hash, split: str, images: ImageSet, rows: list[bytes]) -> None:
-    digest.update(json.dumps([split, len(images)]).encode())
+    digest.update(json.dumps([split, len(images)], allow_nan=False).encode())
     labels, domains = images.labels, images.domains
     for index, row in enumerate(rows):
         digest.update(row)
-        digest.update(json.dumps([int(labels[index]), None if domains is None else domains[index]]).encode())
+        digest.update(
+            json.dumps([int(labels[index]), None if domains is None else domains[index]], allow_nan=False).encode()
+        )
 
 
 def _some(names: list[str]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from fgl.core import strict_json
 from fgl.core.errors import DataError
 from fgl.plugins.datasets.images import LazyImages
 from fgl.plugins.datasets.labels import Listed, RawLabels, resolve
@@ -41,7 +41,7 @@ def read_meta(path: Path) -> Mapping[str, Any]:
     if not path.exists():
         return {}
     try:
-        meta = json.loads(path.read_text(encoding="utf-8"))
+        meta = strict_json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DataError(f"'{path}' cannot be read: {error}; expected a JSON object with class_names") from error
     if not isinstance(meta, dict) or not isinstance(meta.get("class_names", []), list):
@@ -170,7 +170,7 @@ def _plain(parts: Sequence[pa.ChunkedArray], name: str, naming: Callable[[int], 
 def _features(schema: pa.Schema) -> Mapping[str, Any]:
     """Features that `datasets` left in the schema; empty where there are none or where they make no sense."""
     try:
-        features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
+        features = strict_json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
     except (KeyError, TypeError, ValueError):
         return {}
     return features if isinstance(features, dict) else {}

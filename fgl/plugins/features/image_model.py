@@ -189,7 +189,7 @@ def _digest(folder: Path) -> str:
         if path.name != "README.md":
             with path.open("rb") as file:
                 contents[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
-    return hashlib.sha256(json.dumps(contents, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(contents, sort_keys=True, allow_nan=False).encode()).hexdigest()
 
 
 def _plain(size: Any) -> object:

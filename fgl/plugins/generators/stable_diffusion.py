@@ -11,6 +11,7 @@ from typing import ClassVar
 import torch
 
 from fgl import hub
+from fgl.core import strict_json
 from fgl.core.errors import ModelError
 from fgl.core.types import ArraySpec, Declaration
 from fgl.hub import commit_of, repository_of
@@ -85,7 +86,9 @@ class StableDiffusion:
             picture["save_size"] = options.save_size
         if options.safety_checker != "off":
             picture["safety_checker"] = self._checker_digest()
-        return hashlib.sha256(json.dumps({**picture, **self._micro()}, sort_keys=True).encode()).hexdigest()
+        return hashlib.sha256(
+            json.dumps({**picture, **self._micro()}, sort_keys=True, allow_nan=False).encode()
+        ).hexdigest()
 
     def encoding(self) -> Mapping[str, object]:
         """The encoder, how many texts it takes at once, and whether negative prompts are encoded."""
@@ -232,7 +235,7 @@ class StableDiffusion:
             return hub.remedy(options.model, options.revision, options.mirrors, encoder_only=only)
         # which repositories have one that is wanted, the component alone can tell
         said = {"model": options.model, "revision": options.revision, "mirrors": list(options.mirrors)}
-        settings = [f"generator.{key}={json.dumps(value)}" for key, value in said.items()]
+        settings = [f"generator.{key}={strict_json.dumps(value)}" for key, value in said.items()]
         return hub.remedy(GENERATORS[self.layout.pipeline], settings=[*settings, "generator.safety_checker=own"])
 
     def _lora(self) -> Path:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fgl.core import strict_json
 from fgl.core.errors import PartitionError
 from fgl.plugins.partitioners.options import ListedOptions
 
@@ -30,7 +30,7 @@ class Listed:
         Raises PartitionError where the file is none, or its positions are not of these samples."""
         path = self.options.path
         try:
-            found = json.loads(Path(path).expanduser().read_text(encoding="utf-8"))
+            found = strict_json.loads(Path(path).expanduser().read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is no JSON"
             raise PartitionError(f"partition.path: cannot read {path}: {reason}; {_EXPECTED}") from error

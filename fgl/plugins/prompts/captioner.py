@@ -150,7 +150,7 @@ def identity(options: CaptionOptions, folder: Path, device: str) -> str:
         "device": device.partition(":")[0], "batch_size": options.batch_size, "num_beams": options.num_beams,
         "max_new_tokens": options.max_new_tokens, "prefix": options.prefix,
     }  # fmt: skip
-    return sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
+    return sha256(json.dumps(what, sort_keys=True, allow_nan=False).encode()).hexdigest()
 
 
 _LOCAL = {"local_files_only": True, "trust_remote_code": False}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 from collections.abc import Mapping
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from fgl.core import strict_json
 from fgl.core.errors import StoreError
 
 FILE = "captions.jsonl"
@@ -40,7 +40,7 @@ class CaptionCache:
         if self._path is None:
             return
         lines = [
-            json.dumps({"model": self._model, "image": image, "caption": caption}, ensure_ascii=False) + "\n"
+            strict_json.dumps({"model": self._model, "image": image, "caption": caption}) + "\n"
             for image, caption in captions.items()
         ]
         try:
@@ -72,7 +72,7 @@ def _read(path: Path, model: str) -> dict[str, str]:
                 if not line.endswith(b"\n"):
                     break
                 try:
-                    entry = json.loads(line)
+                    entry = strict_json.loads(line)
                     if entry["model"] == model:
                         known[str(entry["image"])] = _whole(str(entry["caption"]))
                 except (ValueError, KeyError, TypeError):

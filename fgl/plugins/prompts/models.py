@@ -144,7 +144,7 @@ def _digest_files(state: tuple[tuple[str, int, int], ...]) -> str:
     for name, _, _ in state:
         with Path(name).open("rb") as file:
             contents[Path(name).name] = hashlib.file_digest(file, "sha256").hexdigest()
-    return hashlib.sha256(json.dumps(contents, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(contents, sort_keys=True, allow_nan=False).encode()).hexdigest()
 
 
 __all__ = [

@@ -5,12 +5,12 @@ The hooks are called in every run, so what they need is imported when they are.
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fgl.core import strict_json
 from fgl.core.errors import StoreError
 from fgl.core.hookspecs import hookimpl
 
@@ -57,6 +57,6 @@ def _append(context: StageContext, event: str, **more: Any) -> None:
                 file.seek(-1, os.SEEK_END)
                 cut = file.read(1) != b"\n"
                 file.write(b"\n" * cut)
-            file.write((json.dumps(line, ensure_ascii=False) + "\n").encode())
+            file.write((strict_json.dumps(strict_json.finite(line)) + "\n").encode())
     except OSError as error:
         raise StoreError(f"cannot write {path}: {error.strerror or error}") from error
