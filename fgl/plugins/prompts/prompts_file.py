@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fgl.core import strict_json
 from fgl.core.errors import DataError
 from fgl.core.types import ClientContext, DatasetInfo, Prompt
 from fgl.plugins.prompts.budget import fit_budget
@@ -211,7 +210,7 @@ def _jsonl(path: Path, problems: list[str]) -> Iterator[tuple[int, dict[str, Any
             if not text.strip():
                 continue
             try:
-                entry = strict_json.loads(text)
+                entry = json.loads(text)
             except (ValueError, RecursionError) as error:
                 reason = error.msg if isinstance(error, json.JSONDecodeError) else type(error).__name__
                 problems.append(f"line {line}: not JSON ({reason}); expected one object a line")
