@@ -114,7 +114,7 @@ def ingest_command(
         with folder.lock():
             intake.mark_apart(folder)
             if new:
-                save_config(folder, resolved)
+                save_config(folder, resolved, apart=True)
             clients, _, _ = clients_of(session)
             found = intake.ingest(session, clients, files, replace)
             missing = intake.missing(folder, clients)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fgl.core import strict_json, upload
+from fgl.core import keeping, strict_json, upload
 from fgl.core.boundary import contained
 from fgl.core.codecs import TEXT
 from fgl.core.config import resolve
@@ -109,7 +109,12 @@ def prepare(payload: bytes, progress: Progress | None = None) -> bytes:
         if cut := warn_of_cuts(site.encoder, prompts, client_id, site.class_names, quote=True):
             note("prompts_truncated", cut)
         data = upload.encode(sender, site.declaration, options.codec, prompts, arrays, indices)
-    _keep(private, prompts, data, notes)
+    keeping.keep(
+        private,
+        prompts,
+        {"prompts": len(prompts), "upload_bytes": len(data), "notes": dict(sorted(notes.items())),
+         **upload.account(data)},
+    )  # fmt: skip
     (private / ERROR).unlink(missing_ok=True)
     return data
 
@@ -278,17 +283,3 @@ def _dataset(selected: str, data: str) -> Any:
     """Kept apart from the site: another prompt strategy over the same images does not read them again."""
     name, options = strict_json.loads(selected)
     return Manager.load().registry.create("dataset", name, options)
-
-
-def _keep(folder: Path, prompts: list[Prompt], data: bytes, notes: Counter[str]) -> None:
-    run = RunDir(folder)
-    lines = [
-        {"class_id": p.class_id, "text": p.text, "negative": p.negative, "domain": p.domain, "weight": p.weight,
-         "guidance_scale": p.guidance_scale}
-        for p in prompts
-    ]  # fmt: skip
-    run.write(folder / "prompts.jsonl", "".join(strict_json.dumps(line) + "\n" for line in lines).encode())
-    summary = {
-        "prompts": len(prompts), "upload_bytes": len(data), "notes": dict(sorted(notes.items())), **upload.account(data)
-    }  # fmt: skip
-    run.write_json(folder / "summary.json", summary)

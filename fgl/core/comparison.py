@@ -172,7 +172,7 @@ def _track(base: _Base, method: Method) -> tuple[rounds.Track, rounds.Start, tup
     session, options = base.session, base.session.config.rounds
     stage = f"method:{method.name}"
     if method.name == "local":
-        once = RoundsOptions(count=1, local=dict(options.local))
+        once = RoundsOptions(count=1, local=dict(options.local), max_update_ratio=options.max_update_ratio)
         plain = rounds.baseline(session, "fedavg")
         return rounds.Track("local", stage, plain, once, None, test_clients=True), rounds.Start(), (0, 0.0, 0)
     if method.name.startswith("fgl-"):

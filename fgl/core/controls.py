@@ -117,7 +117,9 @@ def federated(
 def one_round(session: Session) -> rounds.Track:
     """FedAvg over one round, all clients present."""
     options = session.config.rounds
-    once = RoundsOptions(count=1, local_epochs=options.local_epochs, local=dict(options.local))
+    once = RoundsOptions(
+        count=1, local_epochs=options.local_epochs, local=dict(options.local), max_update_ratio=options.max_update_ratio
+    )
     algorithm = rounds.baseline(session, "fedavg")
     return rounds.Track("fedavg-1", stage_of("fedavg"), algorithm, once, options.local_epochs, test_clients=True)
 
@@ -153,7 +155,7 @@ def class_list(session: Session, own: list[PlanItem], main: dict[str, Any], trai
         kept = session.run.checkpoints(stage_of("class-list"), stage_digest)
         model = session.classifier.fit(train, validation, training.context(session, "train (class list)", kept))
         found = entry("class-list", training.score(session, model, "selected"), images=len(items))
-        return {**found, "last": training.score(session, model, "last")["top1"]}, []
+        return {**found, "last": training.score(session, model, "last")["top1"]}, server.shard_files(folder, planned)
 
     return _stage(session, "class-list", inputs_of(session, "class-list", "", train_digest), work)
 

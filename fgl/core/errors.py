@@ -24,6 +24,9 @@ FGLError                     1
  │   ├─ UploadShapeError         shape: arrays that are missing, undeclared, or of another dtype or shape
  │   ├─ UploadValueError         value: numbers that are not finite or out of bounds
  │   ├─ UploadWeightError        weight: weights, or numbers of samples, out of bounds
+ │   ├─ UploadNormError          norm: a round's update that is far larger than the others
+ │   ├─ ClientDivergedError      diverged: training at the client ended in NaN or infinite values
+ │   ├─ KeptLostError            kept: the client no longer has what it kept in an earlier round
  │   └─ TooFewUploadsError       quorum: fewer accepted than the run needs
  ├─ ModelError               6   a foundation model cannot be found, loaded or used as asked
  │   └─ DivergedError            training ended in numbers that are none
@@ -162,6 +165,22 @@ class UploadValueError(UploadError):
 
 class UploadWeightError(UploadError):
     rule = "weight"
+
+
+class UploadNormError(UploadError):
+    rule = "norm"
+
+
+class ClientDivergedError(UploadError):
+    """A client's own answer to a round: one failure among its clients, and the end of the run where all say it."""
+
+    rule = "diverged"
+
+
+class KeptLostError(UploadError):
+    """A client's own answer to a round. Going on from nothing instead would train another model unnoticed."""
+
+    rule = "kept"
 
 
 class TooFewUploadsError(UploadError):

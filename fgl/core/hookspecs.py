@@ -117,6 +117,18 @@ def fgl_run_failed(context: StageContext, error: BaseException) -> None:
 
 
 @hookspec
+def fgl_upload_accepted(context: StageContext, client_id: str, sha256: str, size: int) -> None:
+    """An upload was accepted and is kept. sha256: of its bytes. size: bytes."""
+    raise AssertionError("a specification is not called")
+
+
+@hookspec
+def fgl_client_forgotten(context: StageContext, client_id: str) -> None:
+    """A client was taken out of the run."""
+    raise AssertionError("a specification is not called")
+
+
+@hookspec
 def fgl_upload_refused(context: StageContext, client_id: str, rule: str, reason: str) -> None:
     """An upload was not accepted; the run goes on without it. client_id: whose it was, or "file …" with the first
     digits of its digest where that is not known for sure. rule: see the subclasses of `UploadError`."""

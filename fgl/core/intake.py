@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fgl.core import client, upload
+from fgl.core import client, journal, leaving, refusals, upload
 from fgl.core.codecs import CODECS, TEXT
 from fgl.core.errors import (
     ClientFailedError,
@@ -38,9 +38,8 @@ if TYPE_CHECKING:
     from fgl.core.session import Session
     from fgl.core.types import ClientUpload
 
-# A run keeps the last refusals, not all of them: whoever may send files must not be able to fill the disk with them.
-_REFUSALS_KEPT = 1000
-_REASON = 500  # characters
+APART = "# The clients are elsewhere: fgl server run resumes this run.\n"
+"""First line of config.yaml."""
 
 
 def expectation(session: Session, clients: Sequence[str]) -> upload.Expected:
@@ -89,6 +88,7 @@ def accept(
     request: digest of what the client was asked, "" where it answers by file. Raises UploadError."""
     accepted = upload.decode(data, expected, client_id)
     path, digest = upload_path(session.run, accepted.client_id), hashlib.sha256(data).hexdigest()
+    context = StageContext(str(session.run.root), "clients")
     sizes, embeddings = dict(accepted.bytes_by_codec), b""
     if accepted.codec == TEXT:
         embeddings = encoding.embeddings(accepted, expected)
@@ -106,6 +106,7 @@ def accept(
             "codec_error": {name: list(error) for name, error in accepted.codec_error.items()},
         },
     )  # fmt: skip
+    session.manager.upload_accepted(context, accepted.client_id, digest, len(data))
     if embeddings:
         _keep_encoded(session.run, accepted.client_id, embeddings, digest, encoding)
     return accepted.client_id
@@ -189,7 +190,7 @@ def judged(
                 accepted[client_id] = {**manifest, "bytes_by_codec": dict(sizes)}
         except UploadError as error:
             accepted.pop(client_id, None)
-            refused[client_id] = refuse(session, client_id, error)
+            refused[client_id] = refusals.refuse(session, client_id, error)
     return accepted, refused
 
 
@@ -246,6 +247,7 @@ def summary(session: Session, manifests: Mapping[str, Any], refused: Mapping[str
         "prompts": {name: one["rows"] for name, one in ordered.items()},
         "weight_per_class": {name: one["weight_per_class"] for name, one in ordered.items()},
         "uploads": digest_of(identities(session, manifests)),
+        "sha256": {name: one["sha256"] for name, one in ordered.items()},
         "refused": dict(refused),
     }  # fmt: skip
 
@@ -273,14 +275,6 @@ def check_enough(session: Session, accepted: int, asked: int, refused: Mapping[s
     raise TooFewUploadsError("\n  ".join([counted, *said[:5]]))
 
 
-def refuse(session: Session, client_id: str, error: UploadError) -> dict[str, str]:
-    """Tell the trackers; returns what the report says."""
-    context = StageContext(str(session.run.root), "clients")
-    reason = str(error) if len(str(error)) <= _REASON else f"{str(error)[:_REASON]}…"
-    session.manager.upload_refused(context, client_id, error.rule, reason)
-    return {"rule": error.rule, "reason": reason}
-
-
 def failed(reply: bytes | Failure) -> bytes:
     """The reply, or ClientFailedError where there is none."""
     if isinstance(reply, Failure):
@@ -293,11 +287,21 @@ def failed(reply: bytes | Failure) -> bytes:
 
 def mark_apart(run: RunDir) -> None:
     """Note that this run's clients are elsewhere: nobody here is to be asked for an upload."""
-    run.write_sealed(run.path("server", "apart.json"), {"version": 1})
+    path = run.path("server", "apart.json")
+    if run.read_sealed(path) is None:
+        run.write_sealed(path, {"version": 1})
 
 
 def is_apart(run: RunDir) -> bool:
-    return run.path("server", "apart.json").exists()
+    """By a file of its own, or by the first line of the configuration where that file was lost: a run whose clients
+    are elsewhere is never to simulate them."""
+    if run.path("server", "apart.json").exists():
+        return True
+    try:
+        with run.path("config.yaml").open(encoding="utf-8") as file:
+            return file.readline() == APART
+    except (OSError, UnicodeDecodeError):
+        return False
 
 
 def ingest(
@@ -323,11 +327,11 @@ def ingest(
             name = f"file {hashlib.sha256(data).hexdigest()[:16]}"
             try:
                 client_id, outcome = _ingest(session, expected, data, size, replace, encoding)
-                _remember(session.run, name, None)
+                refusals.remember(session.run, name, None)
                 found[str(path)] = {"client": client_id, "outcome": outcome, "rule": "", "reason": ""}
             except UploadError as error:
-                note = refuse(session, name, error)
-                _remember(session.run, name, note)
+                note = refusals.refuse(session, name, error, refusals.count(session.run) + 1)
+                refusals.remember(session.run, name, note)
                 found[str(path)] = {"client": "", "outcome": "refused", **note}
             task.advance(1)
     return found
@@ -354,33 +358,6 @@ def _ingest(
     return sender, "accepted"
 
 
-def refusals(run: RunDir) -> dict[str, dict[str, str]]:
-    """Files that were refused and not accepted later, by a name that is their digest, the last thousand of them.
-
-    Raises StoreError where the list is damaged."""
-    path = _refusals(run)
-    if not path.exists():
-        return {}
-    found = run.read_sealed(path)
-    if found is None:
-        raise StoreError(f"{path} is damaged: delete it, and what was refused so far is no longer known")
-    return dict(found["files"])
-
-
-def _remember(run: RunDir, name: str, note: dict[str, str] | None) -> None:
-    """note: None where the file has been accepted after all."""
-    known = refusals(run)
-    if known.pop(name, None) is None and note is None:
-        return
-    if note is not None:
-        known[name] = note
-    run.write_sealed(_refusals(run), {"files": dict(list(known.items())[-_REFUSALS_KEPT:])})
-
-
-def _refusals(run: RunDir) -> Path:
-    return run.path("server", "refused.json")
-
-
 def missing(run: RunDir, clients: Sequence[str]) -> list[str]:
     """Clients of whom there is no upload yet, and that were not taken out."""
     out = set(forgotten(run))
@@ -392,30 +369,26 @@ def missing(run: RunDir, clients: Sequence[str]) -> list[str]:
 
 def forgotten(run: RunDir) -> list[str]:
     """Clients that were taken out. Raises StoreError where the list is damaged: whom to leave out must not be lost."""
-    path = run.path("server", "forgotten.json")
-    if not path.exists():
-        return []
-    found = run.read_sealed(path)
-    if found is None:
-        raise StoreError(f"{path} is damaged: delete it, and take the clients out again with fgl server forget")
-    return list(found["clients"])
+    return list(leaving.forgotten(run))
 
 
 def forget(session: Session, clients: Sequence[str], client_id: str) -> None:
     """Remove all that the run holds of a client, and take no upload of it again. Raises UploadError where there is no
     such client."""
-    out = forgotten(session.run)
     if client_id not in clients:
         raise UploadError(f"there is no client {client_id!r} in this run; there are {', '.join(sorted(clients)[:20])}")
     # First the note, then the files: killed in between, the client is out, and the rest is removed by the next call.
     # Runs with other prompts, which are controls of this one, hold uploads of the same clients.
     for folder in (session.run.root, *session.run.path("controls").glob("prompts-*")):
         run = RunDir(folder)
-        run.write_sealed(run.path("server", "forgotten.json"), {"clients": sorted({*out, client_id})})
+        leaving.add(run, client_id)
         drop(run, [client_id])
         drop_audit(run)
         # A stage's record is replaced when the stage runs again; this one names the client and what it held.
         run.forget_stage("clients")
+        journal.redact(run, client_id)
+        refusals.forget(run, client_id)
+    session.manager.client_forgotten(StageContext(str(session.run.root), "clients"), client_id)
 
 
 def clear(run: RunDir) -> None:

@@ -74,7 +74,7 @@ def train(asked: Mapping[str, Any], message: memoryview) -> bytes:
     client_id, number = asked["client_id"], asked["round"]
     data = _pixels(asked["data"], strict_json.dumps(asked["config"], sort_keys=True), asked["device"], client_id,
                    tuple(asked["size"]))  # fmt: skip
-    model, extra = exchange.received(message)
+    model, extra, kept = exchange.received(message)
     algorithm: Algorithm = site.manager.create("algorithm", Selected(**asked["algorithm"]))
     classifier: Classifier = site.manager.create("classifier", Selected(**asked["classifier"]))
     shelf = _Shelf(Path(asked["private"]), asked["name"], asked["digest"])
@@ -90,17 +90,23 @@ def train(asked: Mapping[str, Any], message: memoryview) -> bytes:
     def fit(hook: TrainingHook | None) -> TrainedClassifier:
         return classifier.fit(data, None, replace(context, hook=hook))
 
-    job = LocalJob(client_id, number, model, extra, shelf.before(number), len(data), fit)
     header = exchange.Header(site.config.upload.run_id, client_id, number, len(data))
+    before = shelf.before(number, kept)
+    if before is None:
+        log.warning("%s, round %d: what it kept in an earlier round is gone, damaged or of another round", client_id,
+                    number)  # fmt: skip
+        return exchange.encode(header, {}, {}, exchange.LOST)
     try:
-        update = algorithm.local(job)
-        _check(update.model)
-        _check(update.extra)
+        update = algorithm.local(LocalJob(client_id, number, model, extra, before, len(data), fit))
+        _check({"the loss": np.asarray(update.loss)})
+        for arrays in (update.model, update.extra, update.kept):
+            _check(arrays)
     except DivergedError as error:
         log.warning("%s, round %d: %s", client_id, number, error)
         return exchange.encode(header, {}, {}, exchange.DIVERGED)
-    shelf.keep(number, update.kept)
-    return exchange.encode(replace(header, loss=update.loss), update.model, update.extra)
+    shelf.keep(number, update.kept, kept)
+    header = replace(header, loss=update.loss, kept=exchange.digest_of_kept(update.kept))
+    return exchange.encode(header, update.model, update.extra)
 
 
 def release() -> None:
@@ -125,26 +131,37 @@ def _check(arrays: Mapping[str, Array]) -> None:
 
 class _Shelf:
     """What a client keeps from round to round: one file a round, so that a round which is done again finds what it
-    found the first time."""
+    found the first time. The server says, by digest, which one it means."""
 
     def __init__(self, private: Path, name: str, digest: str) -> None:
         self._run, self._digest = RunDir(private), digest
         self._folder = private / "rounds" / name
 
-    def before(self, number: int) -> Mapping[str, Array]:
-        """Of the last round before `number`, empty where there is none. What later ones left is of an attempt that
-        came to nothing."""
-        earlier = [one for one in self._there() if one < number]
-        for one in set(self._there()) - set(earlier):
-            self._path(one).unlink(missing_ok=True)
-        return (self._at(max(earlier)).load() or {}) if earlier else {}
+    def before(self, number: int, kept: str) -> Mapping[str, Array] | None:
+        """What this client kept in the last round before `number` that the server has committed, empty where it kept
+        nothing; None where it is no longer here. kept: its digest."""
+        if not kept:
+            return {}
+        for one in sorted(self._there(), reverse=True):
+            arrays = self._at(one).load() if one < number else None
+            if arrays is not None and exchange.digest_of_kept(arrays) == kept:
+                return arrays
+        return None
 
-    def keep(self, number: int, arrays: Mapping[str, Array]) -> None:
-        if not arrays:
-            return
-        self._at(number).save(arrays)
-        for one in sorted(self._there())[:-2]:
-            self._path(one).unlink(missing_ok=True)
+    def keep(self, number: int, arrays: Mapping[str, Array], kept: str) -> None:
+        """Beside what the server means until this round is committed; all else is of attempts that came to nothing."""
+        if arrays:
+            self._at(number).save(arrays)
+        for one in self._there():
+            if one != number and not self._is(one, kept):
+                self._path(one).unlink(missing_ok=True)
+
+    def holds(self, kept: str) -> bool:
+        return not kept or any(self._is(one, kept) for one in self._there())
+
+    def _is(self, number: int, kept: str) -> bool:
+        arrays = self._at(number).load() if kept else None
+        return arrays is not None and exchange.digest_of_kept(arrays) == kept
 
     def _there(self) -> list[int]:
         return [int(path.stem) for path in self._folder.glob("*.safetensors") if path.stem.isdecimal()]
@@ -154,3 +171,8 @@ class _Shelf:
 
     def _path(self, number: int) -> Path:
         return self._folder / f"{number}.safetensors"
+
+
+def holds(private: Path, name: str, digest: str, kept: str) -> bool:
+    """Whether a simulated client still has what the server's state says that it keeps. name, digest: see `Training`."""
+    return _Shelf(private, name, digest).holds(kept)

@@ -140,6 +140,12 @@ class Manager:
     def run_failed(self, context: StageContext, error: BaseException) -> None:
         self._notify("fgl_run_failed", context=context, error=error)
 
+    def upload_accepted(self, context: StageContext, client_id: str, sha256: str, size: int) -> None:
+        self._notify("fgl_upload_accepted", context=context, client_id=client_id, sha256=sha256, size=size)
+
+    def client_forgotten(self, context: StageContext, client_id: str) -> None:
+        self._notify("fgl_client_forgotten", context=context, client_id=client_id)
+
     def upload_refused(self, context: StageContext, client_id: str, rule: str, reason: str) -> None:
         self._notify("fgl_upload_refused", context=context, client_id=client_id, rule=rule, reason=reason)
 

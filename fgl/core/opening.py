@@ -31,8 +31,9 @@ def load_config(config: RunConfig | Mapping[str, Any] | str | Path | None, manag
     return resolve([config or {}], manager.registry)
 
 
-def save_config(run: RunDir, config: RunConfig) -> None:
-    text = config.to_yaml()
+def save_config(run: RunDir, config: RunConfig, apart: bool = False) -> None:
+    """apart: whether the clients are elsewhere."""
+    text = f"{intake.APART if apart else ''}{config.to_yaml()}"
     run.write(run.path("config.yaml"), f"{text}{_SEAL}{hashlib.sha256(text.encode()).hexdigest()}\n".encode())
 
 

@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from safetensors.numpy import load_file
 
-from fgl.core import at_clients, controls, intake, plan, quality, report, rounds, server, training
+from fgl.core import (
+    at_clients,
+    controls,
+    crossing,
+    guessing,
+    intake,
+    integrity,
+    journal,
+    leaving,
+    plan,
+    quality,
+    report,
+    rounds,
+    server,
+    training,
+)
 from fgl.core.errors import StoreError
 from fgl.core.headings import AT_CLIENTS, ONE_SHOT, QUALITY, ROUNDS, Headings, control_part
 from fgl.core.manager import Manager
@@ -18,6 +34,8 @@ from fgl.core.settings import PROMPTS_CONTROL, RunConfig
 from fgl.core.shards import read_plan, read_shards
 from fgl.core.store import RunDir
 from fgl.core.types import Progress, Silent
+
+log = logging.getLogger(__name__)
 
 
 def run(
@@ -64,7 +82,13 @@ def execute(session: Session, part_of_another: bool = False) -> dict[str, Any]:
     control of another one, which has said so."""
     config, headings = session.config, Headings(session, part_of_another)
     headings.begin(ONE_SHOT)
-    save_config(session.run, config)
+    save_config(session.run, config, session.apart)
+    if session.apart:
+        intake.mark_apart(session.run)
+    for name in leaving.restore(session.run):
+        log.warning(
+            "%s was lost or damaged: who was taken out is known from the other list, and was written again", name
+        )
     session.run.write_json(session.run.path("environment.json"), environment(session))
     clients, divided, partition_digest = clients_of(session)
     rounds.check(config.rounds, clients)
@@ -76,6 +100,7 @@ def execute(session: Session, part_of_another: bool = False) -> dict[str, Any]:
     trained, train_digest = training.train(session, synthetic["digest"], planned)
     scores = training.evaluate(session, train_digest)
     headings.begin(ROUNDS)
+    warning = guessing.useless_start(session, scores["selected"]["top1"]) if config.rounds.count else ""
     federated, made_by, state = _rounds(session, divided, partition_digest, planned, train_digest)
     training.export(session, state, made_by)
     headings.begin(AT_CLIENTS)
@@ -88,6 +113,8 @@ def execute(session: Session, part_of_another: bool = False) -> dict[str, Any]:
         "run_dir": str(session.run.root),
         "result": _scores(scores, federated),
         "rounds": federated,
+        "warnings": [warning] if warning else [],
+        "intake": crossing.record(session, clients, uploads),
         "upload": {**uploads, "fedavg_bytes_per_round": trained["model_bytes"] * 2 * len(accepted)},
         "synthetic": {"images": synthetic["images"], "digest": synthetic["digest"], "training": trained["images"],
                       "validation": trained["validation_images"], "conditionings": planned.value["conditionings"],
@@ -106,6 +133,7 @@ def execute(session: Session, part_of_another: bool = False) -> dict[str, Any]:
         "reused_stages": session.reused,
         "config": config.to_dict(),
     }  # fmt: skip
+    result |= {"damaged": integrity.warn(session), "log": journal.mark(session.run.root)}
     sheets = report.contact_sheets(session, session.run.path("server", "shards"), planned.shards)
     session.run.write(session.run.path("report.md"), report.markdown(session, result, sheets).encode())
     session.run.write_json(session.run.path("report.json"), result)

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import yaml
 from PIL import Image
 
-from fgl.core import sections
+from fgl.core import crossing, sections
 from fgl.core.privacy import sections as audit_sections
 from fgl.core.shards import read_shards
 from fgl.core.text import fenced, plain
@@ -25,7 +26,6 @@ SCHEMA_VERSION = 1
 _COLUMNS, _ROWS = 10, 3
 # Stages that measure: a run is not slower for what was asked of it beside.
 _BESIDE = ("control:", "features:", "quality:", "evaluate:clients")
-_READ, _INVERTED = "texts are read by the server", "embeddings can be inverted to text"
 
 
 def audited(session: Session) -> dict[str, Any]:
@@ -108,7 +108,7 @@ def rows(result: dict[str, Any]) -> list[dict[str, Any]]:
 def markdown(session: Session, result: dict[str, Any], sheets: Sequence[Path]) -> str:
     """The report for people."""
     info, up = session.info, result["upload"]
-    lines = [f"# fgl run on {md(info.name)}", ""]
+    lines = [crossing.title(session), ""]
     lines += [
         "| method | top-1 | top-1, last epoch | bytes sent | seconds | note |",
         "|---|---|---|---|---|---|",
@@ -126,20 +126,8 @@ def markdown(session: Session, result: dict[str, Any], sheets: Sequence[Path]) -
         "",
         f"Top-1 is measured on {test:,} real test images, the dataset's test split, which no client holds. The "
         f"checkpoint is selected on a validation part of the synthetic set; the test set {used}.",
-        "",
-        "## What crossed the boundary",
-        "",
-        f"- {up['bytes_total']:,} bytes of {_sent(up)} from {_count(len(up['bytes_per_client']), 'client')}, codec "
-        f"{up['codec']}",
-        f"- FedAvg with this classifier sends {up['fedavg_bytes_per_round']:,} bytes a round "
-        "(model bytes × 2 × clients)",
-        f"- {_READ if 'text' in up['codec_error'] else _INVERTED}, and class ids with weights are a histogram of each "
-        "client's labels: neither is a privacy guarantee",
     ]
-    lines += [
-        f"- {md(client)}, refused by the rule {md(one['rule'])}: {md(one['reason'])}"
-        for client, one in up["refused"].items()
-    ]
+    lines += crossing.section(result["intake"], up)
     lines += ["", "The same rows, by codec; whole files, their headers included:", ""]
     lines += ["| codec | bytes | known | largest absolute error | relative RMS error |", "|---|---|---|---|---|"]
     lines += [_codec_row(codec, one, up["codec_error"].get(codec)) for codec, one in up["bytes_by_codec"].items()]
@@ -149,11 +137,11 @@ def markdown(session: Session, result: dict[str, Any], sheets: Sequence[Path]) -
         "relative one is ‖x − q‖ / ‖x‖ over an array. Only a codec that was used has them. What is measured is the "
         "size of the files that were sent.",
         "",
-        "| client | bytes sent |",
-        "|---|---|",
-        *(f"| {md(client)} | {size:,} |" for client, size in up["bytes_per_client"].items()),
+        *crossing.table(result["intake"]),
+        *crossing.damaged_section(result["damaged"]),
     ]
     lines += sections.rounds_section(result["rounds"])
+    lines += crossing.warnings_section(result["warnings"])
     missing = result["synthetic"]["missing_classes"]
     if missing:
         lines += [
@@ -197,12 +185,9 @@ def markdown(session: Session, result: dict[str, Any], sheets: Sequence[Path]) -
     lines += [f"- {md(info.attribution)}"] if info.attribution else []
     lines += [f"- {_count(len(info.skipped), 'unreadable image')} left out:"] if info.skipped else []
     lines += [f"  - {md(name)}" for name in info.skipped]
-    lines += ["", "## Configuration", "", *fenced(session.config.to_yaml().strip(), "yaml"), ""]
+    shown = yaml.safe_dump(crossing.configuration(session), sort_keys=False, allow_unicode=True)
+    lines += ["", "## Configuration", "", *fenced(shown.strip(), "yaml"), ""]
     return "\n".join(lines)
-
-
-def _sent(up: dict[str, Any]) -> str:
-    return " and ".join({"texts" if codec == "text" else "embeddings": 0 for codec in up["codec_error"]})
 
 
 def _codec_row(codec: str, one: dict[str, Any], error: dict[str, dict[str, float]] | None) -> str:

@@ -21,11 +21,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from safetensors.numpy import save
 
-from fgl.core import exchange, intake, local, strict_json, training
-from fgl.core.errors import ConfigError, DataError, DivergedError, Problem, UploadError
+from fgl.core import committed, intake, local, training, updates
+from fgl.core.committed import Committed
+from fgl.core.errors import ConfigError, DataError, DivergedError, Problem
 from fgl.core.settings import Selected
-from fgl.core.store import Checkpoints, digest_of
-from fgl.core.types import Failure, GlobalState, LabelledPixels, LocalUpdate, Silent, StageContext
+from fgl.core.store import digest_of
+from fgl.core.types import GlobalState, LabelledPixels, StageContext
 
 if TYPE_CHECKING:
     from fgl.core.contracts import Algorithm, Classifier, Federation
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from fgl.core.types import Array
 
 log = logging.getLogger(__name__)
-_MODEL, _OWN = "model/", "own/"
 _LOST = 20.0  # times the loss of guessing
 SyntheticSet = tuple[LabelledPixels, LabelledPixels | None]
 
@@ -162,12 +162,8 @@ def discarded(session: Session, track: Track, inputs: Mapping[str, Any]) -> int:
 
 def _there(session: Session, track: Track, inputs: Mapping[str, Any]) -> int:
     course = digest_of({key: value for key, value in inputs.items() if key != "count"})
-    arrays = _kept(session, track, course).load()
-    return 0 if arrays is None else len(strict_json.loads(arrays["said"].tobytes())["rounds"])
-
-
-def _kept(session: Session, track: Track, course: str) -> Checkpoints:
-    return Checkpoints(session.run, session.run.path("rounds", track.name), course, "state")
+    found = committed.read(committed.place(session.run, track.name, course))
+    return 0 if found is None else len(found.history)
 
 
 class _Engine:
@@ -183,125 +179,105 @@ class _Engine:
         self.federation: Federation = manager.create("federation", config.federation)
         self.server_classifier: Classifier = manager.create("classifier", config.server_classifier())
         self.digest = digest_of(identity(session, track, partition_digest, start.digest))
-        self.store = _kept(session, track, self.digest)
+        self.store = committed.place(session.run, track.name, self.digest)
         self.training = local.Training(
             config=config, name=track.name, algorithm=track.algorithm, classifier=local_classifier(session, track),
             epochs=track.epochs, size=session.image_size, device=session.device, data=session.info.digest,
             digest=self.digest,
         )  # fmt: skip
+        self.samples = {client: len(divided[client]) for client in self.holders}
         self.stage_context = StageContext(str(session.run.root), track.stage)
         self._synthetic: SyntheticSet | None = None
+        self._anew = False
 
     def train(self) -> tuple[GlobalState, list[dict[str, Any]]]:
         """The state after the last round, and one entry a round."""
         count = self.track.options.count
-        state, history = self._begun()
-        with self.session.progress.track(f"rounds ({self.track.name})", count - len(history), "rounds") as task:
-            for number in range(len(history) + 1, count + 1):
-                began = time.monotonic()
+        reached = self._begun()
+        with self.session.progress.track(f"rounds ({self.track.name})", count - len(reached.history), "rounds") as task:
+            while len(reached.history) < count:
+                number, began = len(reached.history) + 1, time.monotonic()
                 try:
-                    after, entry = self._round(number, state)
+                    after, kept, entry = self._round(number, reached)
                 except DivergedError as error:
                     part = "server" if isinstance(error, _ServerDivergedError) else "local"
-                    raise DivergedError(f"{error}. {self._rescue(number, state, part)}") from error
-                state = after
+                    raise DivergedError(f"{error}. {self._rescue(number, reached.state, part)}") from error
+                except updates.LostError as lost:
+                    reached = self._again(number, lost.client_id)
+                    continue
                 tested = number == count or number % self.track.options.evaluate_every == 0
-                entry["top1"] = self._test(state) if tested else None
+                entry["top1"] = self._test(after) if tested else None
                 entry["seconds"] = round(time.monotonic() - began, 3)
-                history.append(entry)
-                self._commit(state, history)
+                reached = Committed(after, [*reached.history, entry], kept)
+                committed.write(self.store, reached)
                 self.session.manager.round_finished(self.stage_context, dict(entry))
                 task.advance(1, "" if entry["top1"] is None else f"top-1 {entry['top1']:.1%}")
         local.release()
-        if all(not entry["clients"] for entry in history):
+        if all(not entry["clients"] for entry in reached.history):
             raise DataError(
                 f"{self.track.algorithm.name}: in none of {count} rounds did a client answer; lower rounds.dropout "
                 f"({self.track.options.dropout}), or shorten rounds.drop"
             )
-        return state, history
+        return reached.state, reached.history
 
-    def _begun(self) -> tuple[GlobalState, list[dict[str, Any]]]:
+    def _begun(self) -> Committed:
         """What an earlier process has reached, or the beginning."""
-        arrays = self.store.load()
-        if arrays is not None:
-            said = strict_json.loads(arrays["said"].tobytes())
+        found = committed.read(self.store)
+        if found is not None:
             # A training that is to be shorter than what is there has no model of its last round: it begins anew.
-            there, count = len(said["rounds"]), self.track.options.count
+            there, count = len(found.history), self.track.options.count
             if there <= count:
-                return GlobalState(_part(arrays, _MODEL), tuple(said["trained"]), _part(arrays, _OWN)), said["rounds"]
+                return found
             log.warning("%s: %d rounds are there and %d are asked for: trained anew, from the first", self.track.name,
                         there, count)  # fmt: skip
+        return self._first()
+
+    def _first(self) -> Committed:
         context = training.context(self.session, self.track.name)
         given = None if self.start.state is None else self.start.state()
         classifier = self.session.classifier
         model = classifier.initial(context) if given is None else classifier.restore(given, context)
-        return self.algorithm.start(model.state("last"), model.trained()), []
+        return Committed(self.algorithm.start(model.state("last"), model.trained()), [], {})
 
-    def _commit(self, state: GlobalState, history: list[dict[str, Any]]) -> None:
-        said = strict_json.dumps({"rounds": history, "trained": list(state.trained)}).encode()
-        arrays = {f"{_MODEL}{name}": array for name, array in state.model.items()}
-        arrays |= {f"{_OWN}{name}": array for name, array in state.own.items()}
-        self.store.save({**arrays, "said": np.frombuffer(said, dtype=np.uint8)})
+    def _again(self, number: int, client_id: str) -> Committed:
+        """The beginning, where rounds cannot be resumed; once, or a client could have them done again for ever."""
+        self._anew = True
+        log.warning(
+            "%s, round %d: %s no longer has what it kept in an earlier round (its private folder was removed, damaged "
+            "or put back from a backup, or only the server's part of the run was copied): trained anew, from the first "
+            "round", self.track.name, number, client_id,
+        )  # fmt: skip
+        return self._first()
 
-    def _round(self, number: int, state: GlobalState) -> tuple[GlobalState, dict[str, Any]]:
-        chosen = self._chosen(number)
+    def _round(self, number: int, before: Committed) -> tuple[GlobalState, dict[str, str], dict[str, Any]]:
+        """(state, what clients keep, entry) after a round."""
+        state, chosen = before.state, self._chosen(number)
         absent = self._absent(number, chosen)
         asked = [client for client in chosen if client not in absent]
         entry: dict[str, Any] = {
             "round": number, "clients": [], "dropped": absent, "failed": {}, "samples": 0, "loss": None,
             "bytes_down": 0, "bytes_up": 0,
         }  # fmt: skip
-        updates = self._updates(number, state, asked, entry)
-        if not updates:
+        ask = updates.Ask(self.training, self.federation, self.samples, before.kept,
+                          self.track.options.max_update_ratio, lost=not self._anew)  # fmt: skip
+        extra, wanted = self.algorithm.broadcast(state), self.algorithm.reply(state)
+        answers = updates.collect(self.session, ask, number, state, extra, wanted, asked, entry)
+        if not answers:
             if asked:
-                reasons = "; ".join(f"{client}: {reason}" for client, reason in entry["failed"].items())
-                said = f"round {number}: no client sent an update that could be used: {reasons}"
-                # Numbers that are none, or huge, are what training at too high a rate ends in.
-                if all(reason.startswith("rule value:") for reason in entry["failed"].values()):
-                    raise DivergedError(said)
-                raise DataError(said)
+                raise _none_usable(number, entry["failed"])
             log.warning("round %d: all clients dropped out; the global model stays as it is", number)
-            return state, entry
-        entry["clients"] = [update.client_id for update in updates]
-        entry["samples"] = sum(update.samples for update in updates)
-        entry["loss"] = sum(update.samples * update.loss for update in updates) / entry["samples"]
-        state = self.algorithm.aggregate(state, updates, len(self.holders))
+            return state, before.kept, entry
+        sent = [update for update, _ in answers]
+        if self.track.test_clients:
+            entry["local"] = {update.client_id: self._score(update.model) for update in sent}
+        entry["clients"] = [update.client_id for update in sent]
+        entry["samples"] = sum(update.samples for update in sent)
+        entry["loss"] = sum(update.samples * update.loss for update in sent) / entry["samples"]
+        state = self.algorithm.aggregate(state, sent, len(self.holders))
         _finite(state, f"round {number}: {self.track.algorithm.name} put the updates together to")
         if self.track.options.server_epochs:
             state, entry["server_loss"] = self._fine_tune(number, state)
-        return state, entry
-
-    def _updates(
-        self, number: int, state: GlobalState, asked: Sequence[str], entry: dict[str, Any]
-    ) -> list[LocalUpdate]:
-        session, extra = self.session, self.algorithm.broadcast(state)
-        run_id = session.config.upload.run_id
-
-        def payload(client_id: str) -> bytes:
-            message = exchange.encode(exchange.Header(run_id, client_id, number), state.model, extra)
-            entry["bytes_down"] += len(message)
-            private = session.run.path("clients", client_id, "private")
-            return local.request(self.training, client_id, number, private, message)
-
-        updates = []
-        wanted = self.algorithm.reply(state)
-        for client_id, reply in self.federation.call(asked, local.TRAIN, payload, Silent()):
-            if isinstance(reply, Failure):
-                entry["failed"][client_id] = reply.reason
-                log.warning("round %d: %s did not answer: %s", number, client_id, reply.reason)
-                continue
-            entry["bytes_up"] += len(reply)
-            header = exchange.Header(run_id, client_id, number)
-            try:
-                update = exchange.accept(reply, exchange.Expected(header, state.model, wanted))
-            except UploadError as error:
-                entry["failed"][client_id] = f"rule {error.rule}: {error}"
-                log.warning("round %d: the update of %s is refused: %s", number, client_id, error)
-                continue
-            if self.track.test_clients:
-                entry.setdefault("local", {})[client_id] = self._score(update.model)
-            updates.append(update)
-        return updates
+        return state, {**before.kept, **{update.client_id: kept for update, kept in answers}}, entry
 
     def _fine_tune(self, number: int, state: GlobalState) -> tuple[GlobalState, float]:
         """The paper's second variant: the average is trained on the synthetic set."""
@@ -382,15 +358,18 @@ def check(options: RoundsOptions, clients: Sequence[str]) -> None:
         raise ConfigError([Problem("rounds.drop", ", ".join(unknown), f"expected clients of this run: {some}")])
 
 
+def _none_usable(number: int, failed: Mapping[str, str]) -> DataError | DivergedError:
+    reasons = "; ".join(f"{client}: {reason}" for client, reason in failed.items())
+    if updates.diverged(failed):
+        return DivergedError(f"round {number}: training diverged at {', '.join(failed)}: {reasons}")
+    return DataError(f"round {number}: no client sent an update that could be used: {reasons}")
+
+
 def _finite(state: GlobalState, what: str) -> None:
     for part in (state.model, state.own):
         for name, array in part.items():
             if not np.isfinite(array).all():
-                raise DivergedError(f"{what} numbers that are none ({name})")
-
-
-def _part(arrays: Mapping[str, Array], prefix: str) -> dict[str, Array]:
-    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+                raise DivergedError(f"{what} NaN or infinite values ({name})")
 
 
 def _seed(seed: int, number: int, client: str = "") -> int:

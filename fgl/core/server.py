@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fgl.core import client, intake, plan, strict_json, synthesis, upload
+from fgl.core import client, intake, keeping, plan, refusals, strict_json, synthesis, upload, weights
 from fgl.core.errors import DataError, StoreError, UploadError
 from fgl.core.shards import ShardStore, read_plan, read_shards, write_plan
 from fgl.core.store import digest_of, file_digest
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from fgl.core.session import Session
     from fgl.core.types import Labels, Pixels, PlanItem
 
+log = logging.getLogger(__name__)
 Set = tuple[LabelledPixels, LabelledPixels | None]
 """A synthetic set: its training part, and its validation part where there is one."""
 
@@ -116,6 +118,8 @@ def collect(session: Session, clients: Sequence[str], partition_digest: str) -> 
 
     An upload that an earlier, interrupted run has kept is not asked for again."""
 
+    _ask_again(session, clients)
+
     def work(_: str) -> tuple[Any, list[Path]]:
         federation = session.manager.create("federation", session.config.federation)
         expected, encoding = intake.expectation(session, clients), intake.Encoding(session)
@@ -135,7 +139,7 @@ def collect(session: Session, clients: Sequence[str], partition_digest: str) -> 
                 intake.accept(session, intake.failed(reply), expected, client_id, request, encoding)
                 manifests[client_id] = _manifest(session, client_id)
             except UploadError as error:
-                refused[client_id] = intake.refuse(session, client_id, error)
+                refused[client_id] = refusals.refuse(session, client_id, error)
         client.release()
         for client_id in refused:  # what it sent for other inputs is not to stand in for what was refused
             intake.drop_upload(session.run, client_id)
@@ -144,6 +148,16 @@ def collect(session: Session, clients: Sequence[str], partition_digest: str) -> 
 
     value, _ = session.stage("clients", clients_inputs(session, partition_digest), work)
     return dict(value)
+
+
+def _ask_again(session: Session, clients: Sequence[str]) -> None:
+    """Have clients answer again whose own record of their upload is damaged: only they can write it."""
+    for name in clients:
+        names = keeping.damaged(session.run.path("clients", name, "private"))
+        if names:
+            log.warning("%s: %s in its private folder is damaged or lost: the client is asked again", name,
+                        " and ".join(names))  # fmt: skip
+            intake.upload_path(session.run, name).with_suffix(".json").unlink(missing_ok=True)
 
 
 def gather_inputs(session: Session, clients: Sequence[str]) -> dict[str, Any]:
@@ -155,7 +169,7 @@ def gather_inputs(session: Session, clients: Sequence[str]) -> dict[str, Any]:
         "generator": dict(session.generator.encoding()), "round": client.ROUND, "format": upload.VERSION,
         "classes": list(session.info.class_names),
         "files": {**dict.fromkeys(sorted(there)), **intake.identities(session, there)},
-        "refused": sorted(intake.refusals(session.run)),
+        "refused": sorted(refusals.listed(session.run)),
     }  # fmt: skip
 
 
@@ -177,7 +191,7 @@ def gather(session: Session, clients: Sequence[str]) -> dict[str, Any]:
         kept = {name: _manifest(session, name) for name, digest in inputs["files"].items() if digest is not None}
         expected, encoding = intake.expectation(session, clients), intake.Encoding(session)
         manifests, refused = intake.judged(session, kept, expected, encoding)
-        refused = {**intake.refusals(session.run), **refused}
+        refused = {**refusals.listed(session.run), **refused}
         intake.check_enough(session, len(manifests), len(inputs["files"]), refused)
         return intake.summary(session, manifests, refused), _files(session, manifests)
 
@@ -237,7 +251,7 @@ def plan_inputs(session: Session, uploads: str) -> dict[str, Any]:
     return {
         "uploads": uploads, "aggregator": config.aggregator.model_dump(), "seed": config.seed,
         "generator": session.generator.fingerprint(), "images_per_class": config.synthesis.images_per_class,
-        "shard_size": config.synthesis.shard_size,
+        "shard_size": config.synthesis.shard_size, "max_weight_ratio": config.upload.max_weight_ratio,
     }  # fmt: skip
 
 
@@ -266,6 +280,7 @@ def make_plan(session: Session, uploads: Mapping[str, Any]) -> Plan:
 
 def aggregate(session: Session, uploads: Sequence[ClientUpload]) -> Conditioning:
     aggregator = session.manager.create("aggregator", session.config.aggregator)
+    uploads = weights.limited(uploads, session.config.upload.max_weight_ratio)
     conditioning: Conditioning = aggregator.aggregate(uploads, session.generator.fingerprint())
     return conditioning
 
@@ -311,12 +326,11 @@ def synthesize(session: Session, planned: Plan) -> dict[str, Any]:
 
         digest = plan.set_digest(images())
         total = sum(len(shard.items) for shard in planned.shards)
-        names = [f"shard-{shard.index:05d}.{kind}" for shard in planned.shards for kind in ("parquet", "json")]
         value = {
             "images": total, "images_reused": total - made, "images_redrawn": redrawn, "digest": digest,
             "notes": dict(notes),
         }  # fmt: skip
-        return value, [folder / name for name in names]
+        return value, shard_files(folder, planned)
 
     value, _ = session.stage("synthesize", synthesize_inputs(session, planned.digest), work)
     shard_store(session, folder).end(planned.shards)  # what a plan in between has left, which was not come back from
@@ -326,6 +340,10 @@ def synthesize(session: Session, planned: Plan) -> dict[str, Any]:
 def fill(session: Session, folder: Path, planned: Plan, label: str) -> tuple[int, Mapping[str, object]]:
     """Make `folder` hold exactly the planned shards: see `synthesis.fill`."""
     return synthesis.fill(session, shard_store(session, folder), planned.shards, lambda: planned.conditioning, label)
+
+
+def shard_files(folder: Path, planned: Plan) -> list[Path]:
+    return [folder / f"shard-{shard.index:05d}.{kind}" for shard in planned.shards for kind in ("parquet", "json")]
 
 
 def shard_store(session: Session, folder: Path | None = None) -> ShardStore:

@@ -46,6 +46,12 @@ class UploadOptions(Options):
         "they become",
     )
     max_rows: int = Field(100_000, ge=1, description="most rows that the server accepts in an upload")
+    max_weight_ratio: float = Field(
+        10.0,
+        ge=1,
+        description="a client's weights count for at most so many times the total of the median client; what it claims "
+        "beyond that is scaled down",
+    )
     min_clients: int = Field(1, ge=1, description="uploads that must be accepted for the run to go on")
     run_id: str = Field(
         "", max_length=100, description="name of this run, the same at all clients; uploads for another are refused"
@@ -92,6 +98,12 @@ class RoundsOptions(Options):
     )
     drop: dict[int, list[ClientId]] = Field(
         default_factory=dict, description="clients that do not answer in given rounds: {3: [client-00, client-04]}"
+    )
+    max_update_ratio: float = Field(
+        20.0,
+        ge=1,
+        description="a client's update is refused whose distance from the model that was sent is more than so many "
+        "times that model's norm, and as many times the median client's distance",
     )
     evaluate_every: int = Field(
         1, ge=1, description="rounds from one test of the global model to the next; the last one is always tested"

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from fgl.core import at_clients, controls, quality, rounds, server, training
+from fgl.core import at_clients, controls, integrity, quality, rounds, server, training
 from fgl.core.errors import StoreError
 from fgl.core.judging import shown
 from fgl.core.opening import other_prompts
@@ -21,8 +21,9 @@ _DAMAGED = "damaged or missing"
 
 @dataclass(frozen=True, slots=True)
 class StageState:
-    """state: "done" (would be reused), "stale" (would be done again) or "not done". why: a line for a person, empty
-    where there is nothing to say. seconds: what it took, 0 where it has not been done."""
+    """state: "done" (would be reused), "stale" (would be done again), "not done", or "damaged", of files that no stage
+    reads again. why: a line for a person, empty where there is nothing to say. seconds: what it took, 0 where it has
+    not been done."""
 
     stage: str
     state: str
@@ -106,6 +107,8 @@ def stages(session: Session, prefix: str = "") -> Iterator[StageState]:
         yield state(at_clients.STAGE, at_clients.inputs_of(session, accepted, uploads, exported), behind)
     for name, inputs, needs_images in quality.stages_of(session, images):
         yield state(name, inputs, waits if needs_images else "")
+    if damaged := integrity.named(session):
+        yield StageState(f"{prefix}files", "damaged", "; ".join(f"{name}: {why}" for name, why in damaged.items()), 0.0)
     for name in config.controls:
         if name.startswith(PROMPTS_CONTROL):
             yield from stages(other_prompts(session, name), f"{prefix}{name}/")

@@ -1,18 +1,20 @@
-"""Federated algorithms without images: a linear model small enough to follow with pencil and paper, and the contract.
+"""Federated algorithms at sizes that can be looked at: a model to follow with pencil and paper, and the contract.
 
     from fgl.testing.federated import AlgorithmContract
 
     class TestMoon(AlgorithmContract):
         make = staticmethod(lambda: Moon(MoonOptions()))
 
-What crosses between server and clients does so as bytes, through the same format and the same checks as in a run.
+The contract trains a small network of torch's own layers, with batch normalization, on pictures of 2x2 pixels. What
+crosses between server and clients does so as bytes, through the same format and the same checks as in a run.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -22,6 +24,9 @@ from fgl.core.types import GlobalState, LocalJob
 if TYPE_CHECKING:
     from fgl.core.contracts import Algorithm
     from fgl.core.types import Array, LocalUpdate, TrainedClassifier, TrainingHook
+
+
+_CLASSES = 3
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,7 @@ class Point:
         loss = 0.0
         for _ in range(self.steps):
             value = (model.w - target).square().sum() / 2  # type: ignore[operator]
+            loss = float(value.detach())
             if hook is not None:
                 term = hook.loss(model, torch.zeros(1, 3, 1, 1), model.w[None], torch.zeros(1, dtype=torch.int64))  # type: ignore[index]
                 value = value if term is None else value + term
@@ -57,18 +63,115 @@ class Point:
             if hook is not None:
                 hook.gradients(model, self.lr)
             optimizer.step()
-            loss = float(value.detach())
         state = {name: tensor.numpy().copy() for name, tensor in model.state_dict().items()}
-        return Fitted({**state, "count": np.asarray(state["count"] + self.steps)}, loss)
+        return Fitted({**state, "count": np.asarray(state["count"] + self.steps)}, ("w",), loss)
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """A client with pictures of 2x2 pixels in three classes, float32 [samples, 3, 2, 2], on which a network is trained
+    by torch's SGD, all of them in each step. shift: makes one client's pictures others than another's."""
+
+    samples: int = 12
+    shift: float = 0.0
+    seed: int = 0
+    lr: float = 0.05
+    steps: int = 3
+
+    def data(self) -> tuple[Any, Any]:
+        """(pictures, labels int64 [samples])."""
+        import torch
+
+        draw = np.random.default_rng(self.seed)
+        labels = np.arange(self.samples) % _CLASSES
+        pixels = draw.normal(self.shift, 0.3, (self.samples, 3, 2, 2))
+        pixels[np.arange(self.samples), labels] += 1.0  # each class has a colour
+        return torch.tensor(pixels, dtype=torch.float32), torch.tensor(labels)
+
+    def fit(self, start: Mapping[str, Array], hook: TrainingHook | None) -> Any:
+        """A stand-in for a `TrainedClassifier` with what algorithms look at."""
+        import torch
+
+        model, (images, labels) = network(start), self.data()
+        optimizer = torch.optim.SGD(model.parameters(), self.lr)
+        loss = 0.0
+        for _ in range(self.steps):
+            logits = model(images).logits
+            value = torch.nn.functional.cross_entropy(logits, labels)
+            loss = float(value.detach())
+            term = None if hook is None else hook.loss(model, images, logits, labels)
+            optimizer.zero_grad()
+            (value if term is None else value + term).backward()
+            if hook is not None:
+                hook.gradients(model, self.lr)
+            optimizer.step()
+        return Fitted(_state(model), tuple(name for name, _ in model.named_parameters()), loss)
+
+    def loss(self, model: Mapping[str, Array]) -> float:
+        """Mean cross-entropy of a model on this client's pictures."""
+        import torch
+
+        images, labels = self.data()
+        with torch.no_grad():
+            return float(torch.nn.functional.cross_entropy(network(model).eval()(images).logits, labels))
+
+
+def network(state: Mapping[str, Array] | None = None) -> Any:
+    """Linear, BatchNorm, ReLU, Linear; called with pictures it returns an object with `logits`, as the models of
+    transformers do. state: its arrays; None for the same random ones each time."""
+    import torch
+
+    class Network(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body = torch.nn.Linear(12, 6)
+            self.norm = torch.nn.BatchNorm1d(6)
+            self.head = torch.nn.Linear(6, _CLASSES)
+
+        def forward(self, pictures: Any) -> Any:
+            features = torch.relu(self.norm(self.body(pictures.flatten(1))))
+            return SimpleNamespace(logits=self.head(features))
+
+    model = Network()
+    if state is None:
+        draw = np.random.default_rng(0)
+        state = {
+            name: draw.normal(0, 0.3, array.shape).astype(np.float32)
+            if array.ndim == 2
+            else np.zeros_like(array)
+            if name.endswith("bias")
+            else array
+            for name, array in _state(model).items()
+        }
+    # asarray: of arrays without axes, numpy makes scalars
+    model.load_state_dict({name: torch.tensor(np.asarray(array)) for name, array in state.items()})
+    return model.train()
+
+
+def _state(model: Any) -> dict[str, Array]:
+    return {name: np.asarray(tensor.detach().numpy().copy()) for name, tensor in model.state_dict().items()}
+
+
+class Client(Protocol):
+    """What a federation trains at: `Point` or `Pictures`."""
+
+    @property
+    def samples(self) -> int: ...
+
+    def fit(self, start: Mapping[str, Array], hook: TrainingHook | None) -> Any: ...
 
 
 @dataclass(frozen=True)
 class Fitted:
     model: Mapping[str, Array]
+    names: tuple[str, ...]
     loss: float
 
     def state(self, which: str) -> Mapping[str, Array]:
         return self.model
+
+    def trained(self) -> Sequence[str]:
+        return self.names
 
     def history(self) -> Sequence[Mapping[str, float]]:
         return [{"epoch": 1.0, "loss": self.loss}]
@@ -85,12 +188,15 @@ class Federation:
     sent: the arrays that went down beside the model in it."""
 
     make: Callable[[], Algorithm]
-    clients: Mapping[str, Point]
+    clients: Mapping[str, Client]
     kept: dict[str, Mapping[str, Array]] = field(default_factory=dict)
     updates: list[LocalUpdate] = field(default_factory=list)
     sent: Mapping[str, Array] = field(default_factory=dict)
 
     def start(self, model: Mapping[str, Array] | None = None) -> GlobalState:
+        if any(isinstance(client, Pictures) for client in self.clients.values()):
+            net = network(model)
+            return self.make().start(_state(net), tuple(name for name, _ in net.named_parameters()))
         return self.make().start(first_model() if model is None else model, ("w",))
 
     def round(self, state: GlobalState, number: int = 1, present: Sequence[str] | None = None) -> GlobalState:
@@ -110,7 +216,7 @@ class Federation:
 
     def _client(self, client_id: str, number: int, message: bytes, state: GlobalState) -> LocalUpdate:
         point = self.clients[client_id]
-        model, extra = exchange.received(message)
+        model, extra, _ = exchange.received(message)
 
         def fit(hook: TrainingHook | None) -> TrainedClassifier:
             found: TrainedClassifier = point.fit(model, hook)
@@ -121,7 +227,7 @@ class Federation:
         self.kept[client_id] = update.kept
         header = exchange.Header("", client_id, number, update.samples, update.loss)
         reply = exchange.encode(header, update.model, update.extra)
-        return exchange.accept(reply, exchange.Expected(header, state.model, self.make().reply(state)))
+        return exchange.accept(reply, exchange.Expected(header, state.model, self.make().reply(state)))[0]
 
 
 class AlgorithmContract:
@@ -132,13 +238,13 @@ class AlgorithmContract:
     def federation(self) -> Federation:
         return Federation(
             type(self).make,
-            {"a": Point((1.0, 0.0), samples=3, steps=2), "b": Point((0.0, 2.0), steps=2), "c": Point((1.0, 1.0), 2)},
+            {"a": Pictures(18, seed=1), "b": Pictures(6, shift=0.3, seed=2), "c": Pictures(9, shift=-0.2, seed=3)},
         )
 
     def test_it_starts_from_the_model_that_it_is_given(self) -> None:
-        model: dict[str, Array] = {"w": np.array([3.0, -1.0], np.float32), "count": np.array(7, np.int64)}
+        model = {name: np.asarray(array + 1) for name, array in _state(network()).items()}
         state = self.federation().start(model)
-        assert state.trained == ("w",)
+        assert state.trained == tuple(name for name, _ in network().named_parameters())
         for name, array in model.items():
             np.testing.assert_array_equal(state.model[name], array)
 
@@ -185,11 +291,11 @@ class AlgorithmContract:
         assert all(np.isfinite(array).all() for array in state.model.values())
 
     def test_it_learns(self) -> None:
-        """Where all clients want the same, that is where they arrive; at least they come nearer."""
-        same = {name: Point((2.0, -1.0), steps=2) for name in "abc"}
-        state = Federation(type(self).make, same).run(40)
-        target = np.array([2.0, -1.0])
-        assert np.linalg.norm(state.model["w"] - target) < 0.5 * np.linalg.norm(target)
+        """On clients that have pictures of one kind, the global model's loss falls to less than half."""
+        same = {name: Pictures(seed=number) for number, name in enumerate("abc")}
+        federation = Federation(type(self).make, same)
+        before, after = federation.start(), federation.run(30)
+        assert same["a"].loss(after.model) < 0.5 * same["a"].loss(before.model)
 
 
 def replace_make(federation: Federation, make: Callable[[], Algorithm]) -> Federation:

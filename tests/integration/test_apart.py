@@ -250,8 +250,10 @@ def test_a_client_that_is_taken_out_might_never_have_been_there(command: Command
     gone = json.loads((tmp_path / "clients" / "p" / "client-01" / "summary.json").read_text())
     assert gone["prompts"] > 0
     for path in run.rglob("*"):
-        # the log of what happened, the list of who is out, and the simulation's own division still name it
-        if path.is_file() and path.name not in ("metrics.jsonl", "forgotten.json", "partition.json"):
+        # the log and the report say that it was taken out, and the simulation's own division is of all
+        if path.is_file() and path.name not in (
+            "metrics.jsonl", "forgotten.json", "partition.json", "report.json", "report.md"
+        ):  # fmt: skip
             assert b"client-01" not in path.read_bytes().replace(b'"forgotten": [\n      "client-01"', b""), path
     said = command("server", "ingest", run, files["client-01"], fails=UploadError.exit_code)
     assert "taken out" in said

@@ -11,7 +11,8 @@ from safetensors.numpy import load, save
 
 from fgl.core import exchange
 from fgl.core.errors import (
-    DivergedError,
+    ClientDivergedError,
+    KeptLostError,
     UploadChecksumError,
     UploadError,
     UploadFormatError,
@@ -27,7 +28,8 @@ from fgl.core.upload import METADATA, checksum
 
 MODEL = {"w": np.arange(6, dtype=np.float32).reshape(2, 3), "n": np.array(4, np.int64)}
 EXTRA = {"c": np.ones((2, 3), np.float32)}
-HEADER = exchange.Header("run", "client-1", 3, samples=12, loss=0.5)
+KEPT = exchange.digest_of_kept(EXTRA)
+HEADER = exchange.Header("run", "client-1", 3, samples=12, loss=0.5, kept=KEPT)
 EXPECTED = exchange.Expected(HEADER, MODEL, {"c": (2, 3)})
 
 
@@ -50,13 +52,15 @@ def message(**changes: Any) -> bytes:
 
 
 def test_what_is_sent_is_what_arrives() -> None:
-    update = exchange.accept(exchange.encode(HEADER, MODEL, EXTRA), EXPECTED)
+    update, kept = exchange.accept(exchange.encode(HEADER, MODEL, EXTRA), EXPECTED)
+    assert kept == KEPT
     assert (update.client_id, update.samples, update.loss) == ("client-1", 12, 0.5)
     for name, array in MODEL.items():
         np.testing.assert_array_equal(update.model[name], array)
         assert update.model[name].dtype == array.dtype
     np.testing.assert_array_equal(update.extra["c"], EXTRA["c"])
-    model, extra = exchange.received(exchange.encode(HEADER, MODEL, EXTRA))
+    model, extra, kept = exchange.received(exchange.encode(HEADER, MODEL, EXTRA))
+    assert kept == KEPT
     assert set(model) == {"w", "n"}
     assert set(extra) == {"c"}
 
@@ -72,6 +76,13 @@ def test_equal_updates_are_equal_bytes() -> None:
         ({"client_id": 7}, UploadSenderError, "7"),
         ({"run": "other"}, UploadReplayError, "another run"),
         ({"round": 2}, UploadRoundError, "round 2|'2'"),
+        ({"round": True}, UploadRoundError, "round 'True'"),
+        ({"round": 3.0}, UploadRoundError, "round '3.0'"),
+        ({"loss": (1.7e308).hex()}, UploadValueError, "loss is 1.7e[+]308, expected 0 to 1e[+]06"),
+        ({"loss": (-0.5).hex()}, UploadValueError, "loss is -0.5"),
+        ({"loss": "inf"}, UploadFormatError, "loss"),
+        ({"kept": "0"}, UploadFormatError, "kept"),
+        ({"kept": None}, UploadFormatError, "kept"),
         ({"samples": 0}, UploadWeightError, "samples"),
         ({"samples": -5}, UploadWeightError, "samples"),
         ({"samples": 10**12}, UploadWeightError, "samples"),
@@ -88,11 +99,11 @@ def test_equal_updates_are_equal_bytes() -> None:
         ({"model/w": np.zeros((3, 2), np.float32)}, UploadShapeError, "expected"),
         ({"model/w": np.zeros((2, 3), np.float16)}, UploadShapeError, "expected"),
         ({"model/n": np.array(4, np.int32)}, UploadShapeError, "expected"),
-        ({"model/w": np.full((2, 3), np.nan, np.float32)}, UploadValueError, "none"),
-        ({"model/w": np.full((2, 3), np.inf, np.float32)}, UploadValueError, "none"),
+        ({"model/w": np.full((2, 3), np.nan, np.float32)}, UploadValueError, "not finite"),
+        ({"model/w": np.full((2, 3), np.inf, np.float32)}, UploadValueError, "not finite"),
         ({"model/w": np.full((2, 3), 1e30, np.float32)}, UploadValueError, "huge"),
         ({"model/n": np.array(-1, np.int64)}, UploadValueError, "below zero"),
-        ({"extra/c": np.full((2, 3), -np.inf, np.float32)}, UploadValueError, "none"),
+        ({"extra/c": np.full((2, 3), -np.inf, np.float32)}, UploadValueError, "not finite"),
         ({"extra/c": None}, UploadShapeError, "lacks 'c'"),
     ],
 )
@@ -118,8 +129,28 @@ def test_an_update_that_is_too_long_is_not_even_read() -> None:
 
 def test_a_client_whose_training_diverged_says_so_and_sends_no_model() -> None:
     data = exchange.encode(HEADER, {}, {}, exchange.DIVERGED)
-    with pytest.raises(DivergedError, match=r"round 3.*client-1"):
+    with pytest.raises(ClientDivergedError, match="training diverged"):
         exchange.accept(data, EXPECTED)
+
+
+def test_a_client_that_lost_what_it_kept_says_so_and_sends_no_model() -> None:
+    with pytest.raises(KeptLostError, match="no longer has"):
+        exchange.accept(exchange.encode(HEADER, {}, {}, exchange.LOST), EXPECTED)
+
+
+def test_a_client_claims_no_more_samples_than_it_is_known_to_hold() -> None:
+    with pytest.raises(UploadWeightError, match="samples is '12', expected 1 to 11"):
+        exchange.accept(message(), exchange.Expected(HEADER, MODEL, {"c": (2, 3)}, samples=11))
+
+
+def test_the_digest_of_what_is_kept_follows_from_names_types_shapes_and_bytes() -> None:
+    kept = {"a": np.arange(4, dtype=np.float32)}
+    others = [{"b": kept["a"]}, {"a": kept["a"].reshape(2, 2)}, {"a": kept["a"].astype(np.float64)},
+              {"a": kept["a"] + 1}]  # fmt: skip
+    digests = [exchange.digest_of_kept(one) for one in (kept, *others)]
+    assert len(set(digests)) == 5
+    assert exchange.digest_of_kept({"a": np.array(kept["a"])}) == digests[0]
+    assert exchange.digest_of_kept({}) == ""
 
 
 def test_no_damage_passes_and_none_crashes() -> None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fgl.core import intake, server, strict_json
+from fgl.core import intake, keeping, server
 from fgl.core.codecs import TEXT
 from fgl.core.intervals import wilson
 from fgl.core.privacy import lookup
@@ -83,12 +83,12 @@ def _codec(session: Session, client_id: str) -> str:
 
 
 def _true_texts(session: Session, upload: ClientUpload) -> list[str] | None:
-    """What a simulated client kept of its prompts; None where clients are elsewhere."""
-    path = session.run.path("clients", upload.client_id, "private", "prompts.jsonl")
-    if session.apart or not path.exists():
+    """What a simulated client kept of its prompts; None where clients are elsewhere. Raises StoreError where it is
+    damaged: figures of fewer prompts than there were would understate what was found."""
+    if session.apart:
         return None
-    found = [str(strict_json.loads(line)["text"]) for line in path.read_text(encoding="utf-8").splitlines()]
-    return found if len(found) == len(upload) else None
+    found = keeping.texts(session.run.path("clients", upload.client_id, "private"))
+    return found if found is not None and len(found) == len(upload) else None
 
 
 def _held(session: Session) -> dict[str, list[int]]:

@@ -108,6 +108,7 @@ class TransformersClassifier:
                     if partners is not None:
                         other = F.cross_entropy(logits, labels[partners], label_smoothing=options.label_smoothing)
                         loss = share * loss + (1 - share) * other
+                    plain = loss  # what the history tells: a hook's term may be negative, and is no loss of the data
                     if context.hook is not None:
                         term = context.hook.loss(model, images, logits, labels)
                         loss = loss if term is None else loss + term
@@ -122,7 +123,7 @@ class TransformersClassifier:
                     fit.step += 1
                     if fit.average is not None:
                         _follow(fit.average, model, min(options.ema, fit.step / (fit.step + 9)))
-                    total += loss.detach() * len(chosen)
+                    total += plain.detach() * len(chosen)
                     seen += len(chosen)
                     if context.on_step is not None:
                         context.on_step(fit.step, float(loss.detach()))

@@ -5,13 +5,9 @@ The hooks are called in every run, so what they need is imported when they are.
 
 from __future__ import annotations
 
-import os
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fgl.core import strict_json
-from fgl.core.errors import StoreError
 from fgl.core.hookspecs import hookimpl
 
 if TYPE_CHECKING:
@@ -47,16 +43,18 @@ def fgl_upload_refused(context: StageContext, client_id: str, rule: str, reason:
     _append(context, "refused", client=client_id, rule=rule, reason=reason)
 
 
+@hookimpl
+def fgl_upload_accepted(context: StageContext, client_id: str, sha256: str, size: int) -> None:
+    _append(context, "accepted", client=client_id, sha256=sha256, bytes=size)
+
+
+@hookimpl
+def fgl_client_forgotten(context: StageContext, client_id: str) -> None:
+    _append(context, "forgotten", client=client_id)
+
+
 def _append(context: StageContext, event: str, **more: Any) -> None:
-    """One line of RUN/metrics.jsonl. time: seconds since 1970."""
-    line = {"time": round(time.time(), 3), "stage": context.stage, "event": event, **more}
-    path = Path(context.run_dir) / "metrics.jsonl"
-    try:
-        with path.open("ab+") as file:
-            if file.tell():  # a line that was cut off, by a full disk for one, is not to spoil the next
-                file.seek(-1, os.SEEK_END)
-                cut = file.read(1) != b"\n"
-                file.write(b"\n" * cut)
-            file.write((strict_json.dumps(strict_json.finite(line)) + "\n").encode())
-    except OSError as error:
-        raise StoreError(f"cannot write {path}: {error.strerror or error}") from error
+    """One line of RUN/metrics.jsonl."""
+    from fgl.core import journal
+
+    journal.append(Path(context.run_dir), {"stage": context.stage, "event": event, **more})

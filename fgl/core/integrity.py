@@ -1,0 +1,73 @@
+"""Files of a run that no stage reads again, looked through: what of them is damaged is named, never taken for sound.
+
+What a stage reads is covered by its record and made again where it is damaged. The files here are for later: more
+rounds, an audit, a person. They are not made again by themselves, for that could be hours of training for nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from fgl.core import committed, journal, keeping, local, strict_json
+from fgl.core.store import digest_of
+
+if TYPE_CHECKING:
+    from fgl.core.session import Session
+
+log = logging.getLogger(__name__)
+# Folder of a training by rounds → the stage that it is of.
+_TRACKS = {"own": "rounds", "fedavg-1": "control:fedavg"}
+
+
+def named(session: Session) -> dict[str, str]:
+    """File, relative to the run → what is wrong with it and what follows from that; empty where all are sound."""
+    found: dict[str, str] = {}
+    wrong = journal.damage(session.run.root, _last_mark(session))
+    if wrong:
+        found[journal.NAME] = f"the log was changed or cut: {wrong}; no result rests on it"
+    for track, stage in _TRACKS.items():
+        found |= dict(_rounds(session, track, stage))
+    for folder in sorted(session.run.path("clients").glob("*/private")):
+        for name in keeping.damaged(folder):
+            path = folder / name
+            found[str(path.relative_to(session.run.root))] = "damaged or lost; fgl run --resume asks the client again"
+    return found
+
+
+def warn(session: Session) -> dict[str, str]:
+    """`named`, each in the log too."""
+    found = named(session)
+    for name, what in found.items():
+        log.warning("%s: %s", session.run.path(name), what)
+    return found
+
+
+def _rounds(session: Session, track: str, stage: str) -> Iterator[tuple[str, str]]:
+    """Of a finished training: its last state, and what clients keep for rounds that may follow."""
+    run, record = session.run, session.run.recorded(stage)
+    if record is None:
+        return
+    course = digest_of({key: value for key, value in record["inputs"].items() if key != "count"})
+    place = run.path("rounds", track, "state.safetensors").relative_to(run.root)
+    reached = committed.read(committed.place(run, track, course))
+    again = "the result stands, and more rounds would train anew from the first"
+    if reached is None or len(reached.history) < record["inputs"]["count"]:
+        yield str(place), f"damaged or lost: {again}"
+        return
+    for client_id, kept in reached.kept.items():
+        private = run.path("clients", client_id, "private")
+        if not local.holds(private, track, course, kept):
+            folder = (private / "rounds" / track).relative_to(run.root)
+            yield str(folder), f"what {client_id} keeps for its next round is damaged or not here: {again}"
+
+
+def _last_mark(session: Session) -> dict[str, Any] | None:
+    """What the last report says of the log."""
+    try:
+        report = strict_json.loads(session.run.path("report.json").read_text(encoding="utf-8"))
+        mark = report["log"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return mark if isinstance(mark, dict) else None
