@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -13,7 +14,6 @@ from typing import Any
 import yaml
 from safetensors import SafetensorError, safe_open
 
-from fgl.core import strict_json
 from fgl.core.errors import ModelError
 from fgl.plugins.generators.layouts import WEIGHTS, Layout
 
@@ -92,7 +92,8 @@ class ModelFolder:
     def json(self, name: str, otherwise: str = "the folder is incomplete") -> dict[str, Any]:
         """The JSON object in file `name`. Raises ModelError, which says `otherwise` where there is no such file."""
         try:
-            found = strict_json.loads((self.path / name).read_text(encoding="utf-8"))
+            # diffusers itself writes -Infinity into the configuration of some schedulers
+            found = json.loads((self.path / name).read_text(encoding="utf-8"))
         except FileNotFoundError as error:
             raise ModelError(f"model: {self.name} has no {name}: {otherwise}; looked in {self.path}") from error
         except (OSError, ValueError) as error:
