@@ -9,7 +9,7 @@ RUN/clients/<k>/private/             stays at the client: its prompts, captions 
 RUN/server/uploads/<k>.safetensors   what crossed the boundary, byte for byte; <k>.json is its commit
 RUN/server/encoded/<k>.safetensors   what an upload of texts was encoded to, with its seal; made again where it is lost
 RUN/server/refused.json              uploads that were not accepted, and the rule that each broke
-RUN/server/forgotten.json            clients that were taken out
+RUN/server/forgotten.json            clients that were taken out, and when; RUN/forgotten.json is the same list
 RUN/server/plan.parquet              every image that will be: id, conditioning, class, seed
 RUN/server/shards/*.parquet, *.json  the synthetic set, and a manifest a shard
 RUN/server/shards.previous/          shards of an earlier plan, until those of this one are all there
