@@ -58,7 +58,9 @@ def quality_command(
     quiet: Quiet = False,
 ) -> None:
     """Compare a run's synthetic set with real images: FID, KID, coverage and its kin, and the nearest real image."""
-    from fgl.core import quality, sections
+    from dataclasses import replace
+
+    from fgl.core import measured, quality, sections
     from fgl.core.intake import is_apart
     from fgl.core.opening import open_session, saved_config
     from fgl.core.store import RunDir
@@ -69,12 +71,16 @@ def quality_command(
     with stdout_to_stderr(), interruptible(run, f"fgl quality {run}"), shown(quiet) as progress, folder.lock():
         session = open_session(resolved, manager, folder, progress, apart=is_apart(folder))
         found = quality.of_folder(session)
+        if folder.path("report.json").exists():  # a run that is not complete has none, and will have these figures too
+            beside = measured.qualities(replace(session, config=saved), found["synthetic_digest"])
+            measured.into_report(replace(session, config=saved), {"quality_beside": beside})
     if as_json:
         print(json.dumps(found, ensure_ascii=False))
     elif not quiet:
         _print(sections.quality_notes(found), sections.plain(sections.quality_rows(found)))
         _print(["by class, synthetic / held-out:"], sections.plain(sections.class_rows(found)))
         table = f"{run}/{found['distances']}"
+        print(f"in the run's report too: {run}/report.md")
         print(f"all of it: {Path(table).with_suffix('.json')}; distances, image by image: {table}")
 
 

@@ -18,6 +18,7 @@ from fgl.core import (
     integrity,
     journal,
     leaving,
+    measured,
     plan,
     quality,
     report,
@@ -106,7 +107,7 @@ def execute(session: Session, part_of_another: bool = False) -> dict[str, Any]:
     headings.begin(AT_CLIENTS)
     tested = at_clients.of_run(session, uploads, made_by, state)
     headings.begin(QUALITY)
-    measured = quality.of_run(session, planned.shards, synthetic["digest"])
+    measured_here = quality.of_run(session, planned.shards, synthetic["digest"])
     found = _controls(session, divided, partition_digest, planned.items, scores, train_digest, headings)
     result = {
         "schema_version": report.SCHEMA_VERSION,
@@ -120,7 +121,9 @@ def execute(session: Session, part_of_another: bool = False) -> dict[str, Any]:
                       "validation": trained["validation_images"], "conditionings": planned.value["conditionings"],
                       "reused": synthetic["images_reused"], "redrawn": synthetic["images_redrawn"],
                       "notes": synthetic["notes"], "missing_classes": planned.value["missing_classes"]},
-        "at_clients": tested, "quality": measured, "audit": report.kept_audit(session, report.audited(session)),
+        "at_clients": tested, "quality": measured_here,
+        "quality_beside": measured.qualities(session, synthetic["digest"]),
+        "audit": report.kept_audit(session, report.audited(session)),
         "seconds": session.seconds,
         "controls": found,
         "partition": {"samples": _samples(session, divided) if divided else uploads["weight_per_class"]},

@@ -157,6 +157,8 @@ def markdown(session: Session, result: dict[str, Any], sheets: Sequence[Path]) -
         lines += [f"| {md(name)} | {value:.1%} |" for name, value in domains.items()]
     lines += sections.clients_section(result["at_clients"], result["result"]["selected"]["top1"])
     lines += sections.quality_section(result["quality"])
+    for label, one in result.get("quality_beside", {}).items():
+        lines += sections.quality_section(one, label)
     lines += audit_sections.report_section(result.get("audit"))
     lines += ["", "## Samples of each client", "", "| client | " + " | ".join(map(md, info.class_names)) + " |"]
     lines += ["|---" * (len(info.class_names) + 1) + "|"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -81,11 +82,12 @@ def space_line(space: Mapping[str, Any]) -> str:
     )
 
 
-def quality_section(found: Mapping[str, Any] | None) -> list[str]:
-    """Lines of report.md; none where nothing was measured."""
+def quality_section(found: Mapping[str, Any] | None, beside: str = "") -> list[str]:
+    """Lines of report.md; none where nothing was measured. beside: what a measurement after the run is called."""
     if found is None:
         return []
-    lines = ["", "## Quality of the synthetic set", "", *paragraphs(quality_notes(found)), *table(quality_rows(found))]
+    title = f"Quality of the synthetic set{f', measured by fgl quality: {beside}' if beside else ''}"
+    lines = ["", f"## {title}", "", *paragraphs(quality_notes(found)), *table(quality_rows(found))]
     lines += [
         "",
         *paragraphs([_READ]),
@@ -203,8 +205,19 @@ def _figure(one: Mapping[str, Any], name: str) -> str:
     value = one[name]
     if value is None:
         return "–"
-    figure = dict(_FIGURES)[name].format(value)
-    return f"{figure} ± {one['kid_se']:.2g}" if name == "kid" and one["kid_se"] is not None else figure
+    error = one["kid_se"] if name == "kid" else None
+    return dict(_FIGURES)[name].format(value) if error is None else with_error(value, error)
+
+
+def with_error(value: float, error: float) -> str:
+    """A value and its standard error to the same place, that of the error's second digit: `690 ± 150`, `0.078 ± 0.028`;
+    no more than 1e15 or less than 1e-9 is written out."""
+    if error <= 0 or not (1e-9 < error < 1e15 and abs(value) < 1e15):
+        return f"{value:.4g} ± {error:.2g}"
+    places = 1 - math.floor(math.log10(error))
+    if places > 0:
+        return f"{value:.{places}f} ± {error:.{places}f}"
+    return f"{round(value, places):,.0f} ± {round(error, places):,.0f}"
 
 
 def _number(value: float | None) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from fgl.core import outlook
+from fgl.core import outlook, sections
 from tests.typed import Said
 
 
@@ -178,3 +178,32 @@ def test_a_wrong_flag_of_a_probe_is_said(fgl: Callable[..., Said], arguments: li
     said = fgl("probe", *arguments)
     assert said.code == 2
     assert word in said.err
+
+
+def test_what_quality_finds_enters_the_report_and_stays_until_the_set_changes(
+    fgl: Callable[..., Said], run: str, tmp_path: Path
+) -> None:
+    assert json.loads((tmp_path / run / "report.json").read_text())["quality_beside"] == {}
+    said = fgl("quality", run, "--features", "pixels")
+    assert f"{run}/report.md" in said.out
+    text = (tmp_path / run / "report.md").read_text(encoding="utf-8")
+    assert "## Quality of the synthetic set, measured by fgl quality: pixels" in text
+    found = json.loads((tmp_path / run / "report.json").read_text())["quality_beside"]
+    assert found["pixels"] == json.loads((tmp_path / run / "quality" / "pixels.json").read_text())
+    # another classifier, the same images
+    again = [f"{run}/config.yaml", "--out", run, "--quiet", "--set", "classifier.lr=0.002"]
+    assert fgl("run", *again, "--images-per-class", "6").code == 0
+    assert set(json.loads((tmp_path / run / "report.json").read_text())["quality_beside"]) == {"pixels"}
+    assert fgl("run", *again, "--images-per-class", "5").code == 0
+    assert json.loads((tmp_path / run / "report.json").read_text())["quality_beside"] == {}
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "said"),
+    [
+        (690.4, 152.0, "690 ± 150"), (0.0784, 0.0281, "0.078 ± 0.028"), (12.34, 1.62, "12.3 ± 1.6"),
+        (1234.5, 12.3, "1,234 ± 12"), (0.5, 0.0, "0.5 ± 0"), (-3.21, 44.0, "-3 ± 44"),
+    ],
+)  # fmt: skip
+def test_a_value_and_its_standard_error_end_at_the_same_place(value: float, error: float, said: str) -> None:
+    assert sections.with_error(value, error) == said

@@ -7,7 +7,6 @@ goes to RUN/audit/audit.json and audit.md, and into the run's own report.
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +14,7 @@ import numpy as np
 from fgl.core import quality, report, status, strict_json
 from fgl.core.errors import ConfigError, DataError, Problem, StoreError
 from fgl.core.intervals import student
+from fgl.core.measured import into_report
 from fgl.core.privacy import inversion, lira, lookup, memorisation, shadows
 from fgl.core.privacy import sections as audit_sections
 from fgl.core.settings import EvaluationOptions
@@ -69,7 +69,7 @@ def run(session: Session, saved: RunConfig) -> dict[str, Any]:
     session.run.write_sealed(folder / "audit.json", found)
     lines = ["# Audit", "", *audit_sections.section(found, heading="##")]
     session.run.write(folder / "audit.md", "\n".join([*lines, ""]).encode())
-    _into_report(replace(session, config=saved), found)
+    into_report(replace(session, config=saved), {"audit": found})
     result: dict[str, Any] = strict_json.loads(strict_json.dumps(found))
     return result
 
@@ -139,18 +139,3 @@ def _sameness(session: Session, models: list[dict[str, Any]]) -> dict[str, Any]:
 def _ends(members: Any) -> tuple[int, int]:
     counts = members.sum(axis=1)
     return counts.min(), counts.max()
-
-
-def _into_report(session: Session, found: dict[str, Any]) -> None:
-    """Put what was found into report.json and report.md of the run."""
-    path = session.run.path("report.json")
-    try:
-        result = strict_json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise StoreError(
-            f"{path} is damaged or gone: run again, then audit again: what was measured is kept"
-        ) from error
-    result["audit"] = found
-    sheets: list[Path] = sorted(session.run.path("sheets").glob("*.png"))
-    session.run.write(session.run.path("report.md"), report.markdown(session, result, sheets).encode())
-    session.run.write_json(path, result)

@@ -1,0 +1,45 @@
+"""What was measured on a finished run by a command of its own (`fgl quality`, `fgl audit`), in the run's report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fgl.core import intake, quality, report, strict_json
+from fgl.core.errors import StoreError
+
+if TYPE_CHECKING:
+    from fgl.core.session import Session
+
+
+def qualities(session: Session, synthetic_digest: str) -> dict[str, Any]:
+    """Label → what `fgl quality` found, of this synthetic set and of the clients that still take part; without the
+    run's own measurement, which has a place of its own."""
+    own = quality.label_of(session) if session.config.evaluation.quality else None
+    found = {}
+    for path in sorted(session.run.path("stages").glob("quality-*.json")):
+        label = path.stem.removeprefix("quality-")
+        record = session.run.recorded(f"quality:{label}")
+        if record is None or label == own or record["inputs"].get("synthetic") != synthetic_digest:
+            continue
+        of_clients = record["inputs"].get("real") == "train"
+        if not of_clients or record["inputs"].get("forgotten", []) == intake.forgotten(session.run):
+            found[label] = record["value"]
+    return found
+
+
+def into_report(session: Session, changes: Mapping[str, Any]) -> None:
+    """Put entries into report.json and report.md of a run. session: with the run's own configuration. Raises StoreError
+    where there is no report, or a damaged one."""
+    path = session.run.path("report.json")
+    try:
+        result = strict_json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise StoreError(
+            f"{path} is damaged or gone: run again, then measure again: what was measured is kept"
+        ) from error
+    result.update(changes)
+    sheets: list[Path] = sorted(session.run.path("sheets").glob("*.png"))
+    session.run.write(session.run.path("report.md"), report.markdown(session, result, sheets).encode())
+    session.run.write_json(path, result)
