@@ -267,6 +267,7 @@ def _dry_run(manager: Manager, config: RunConfig) -> dict[str, Any]:
     """Open everything that can be opened without computing: data, partition, the generator's declaration."""
     from fgl.core import rounds
     from fgl.core.opening import open_session
+    from fgl.core.session import check_clients
     from fgl.core.store import RunDir
     from fgl.core.types import Silent
 
@@ -274,6 +275,7 @@ def _dry_run(manager: Manager, config: RunConfig) -> dict[str, Any]:
     train, test = session.split("train"), session.split("test")
     divided = manager.create("partition", config.partition).partition(train.labels, train.domains, config.seed)
     rounds.check(config.rounds, list(divided))
+    check_clients(config, list(divided))
     plan = {
         "clients": {name: len(rows) for name, rows in divided.items()}, "classes": list(session.info.class_names),
         "train_images": len(train), "test_images": len(test), "device": session.device,

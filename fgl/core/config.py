@@ -74,6 +74,10 @@ def resolve(layers: Sequence[Mapping[str, Any]], registry: Registry, source: str
         )
     _overrides(values["rounds"], values["classifier"], registry, problems)
     values["baselines"] = _baselines(merged["baselines"], registry, problems)
+    upload = values["upload"]
+    if upload is not None and upload.clients is not None and upload.min_clients > len(upload.clients):
+        expected = f"at most {len(upload.clients)}: upload.clients lists no more"
+        problems.append(Problem("upload.min_clients", str(upload.min_clients), expected))
     strategy = values["prompt_strategy"].name if values["prompt_strategy"] is not None else ""
     values["controls"] = _controls(merged["controls"], strategy, registry, problems)
     if problems:

@@ -80,15 +80,17 @@ def configuration(session: Session) -> dict[str, Any]:
     return shown
 
 
-def section(intake: Mapping[str, Any], up: Mapping[str, Any]) -> list[str]:
-    """Lines of report.md on who sent what. intake: see `record`. up: the result's `upload`."""
+def section(intake: Mapping[str, Any], up: Mapping[str, Any], fedavg: int | None = None) -> list[str]:
+    """Lines of report.md on who sent what. intake: see `record`. up: the result's `upload`. fedavg: bytes of the files
+    of one round of FedAvg, where it was run beside."""
     sent = " and ".join(dict.fromkeys("texts" if codec == TEXT else "embeddings" for codec in up["codec_error"]))
     count = len(up["bytes_per_client"])
+    files = "" if fedavg is None else f"; as files, each with a header and a checksum, {fedavg:,}, as the table has it"
     lines = ["", "## What crossed the boundary", ""]
     lines += [
         f"- {up['bytes_total']:,} bytes of {sent} from {count} client{'s' * (count != 1)}, codec {up['codec']}",
-        f"- FedAvg with this classifier sends {up['fedavg_bytes_per_round']:,} bytes a round "
-        "(model bytes × 2 × clients)",
+        f"- FedAvg with this classifier sends {up['fedavg_bytes_per_round']:,} bytes of parameters a round "
+        f"(model × 2 ways × clients){files}",
         f"- {_READ if TEXT in up['codec_error'] else _INVERTED}, and class ids with weights are a histogram of each "
         "client's labels: neither is a privacy guarantee",
         f"- fields: {'; '.join(intake['fields'])}",

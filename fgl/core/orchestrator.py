@@ -30,7 +30,7 @@ from fgl.core.errors import StoreError
 from fgl.core.headings import AT_CLIENTS, ONE_SHOT, QUALITY, ROUNDS, Headings, control_part
 from fgl.core.manager import Manager
 from fgl.core.opening import fresh_folder, load_config, open_session, other_prompts, save_config, saved_config
-from fgl.core.session import Session
+from fgl.core.session import Session, check_clients
 from fgl.core.settings import PROMPTS_CONTROL, RunConfig
 from fgl.core.shards import read_plan, read_shards
 from fgl.core.store import RunDir
@@ -93,6 +93,7 @@ def execute(session: Session, part_of_another: bool = False) -> dict[str, Any]:
     session.run.write_json(session.run.path("environment.json"), environment(session))
     clients, divided, partition_digest = clients_of(session)
     rounds.check(config.rounds, clients)
+    check_clients(config, clients)
     here = not session.apart
     uploads = server.collect(session, clients, partition_digest) if here else server.gather(session, clients)
     accepted = list(uploads["bytes_per_client"])

@@ -126,8 +126,11 @@ def markdown(session: Session, result: dict[str, Any], sheets: Sequence[Path]) -
         "",
         f"Top-1 is measured on {test:,} real test images, the dataset's test split, which no client holds. The "
         f"checkpoint is selected on a validation part of the synthetic set; the test set {used}.",
+        "",
+        *_pictures(session, result, sheets)[:-1],
     ]
-    lines += crossing.section(result["intake"], up)
+    fedavg = next((one["bytes"] for one in result["controls"] if one["name"] == "fedavg"), None)
+    lines += crossing.section(result["intake"], up, fedavg)
     lines += ["", "The same rows, by codec; whole files, their headers included:", ""]
     lines += ["| codec | bytes | known | largest absolute error | relative RMS error |", "|---|---|---|---|---|"]
     lines += [_codec_row(codec, one, up["codec_error"].get(codec)) for codec, one in up["bytes_by_codec"].items()]
@@ -164,11 +167,7 @@ def markdown(session: Session, result: dict[str, Any], sheets: Sequence[Path]) -
     lines += ["|---" * (len(info.class_names) + 1) + "|"]
     for client, counts in result["partition"]["samples"].items():
         lines.append(f"| {md(client)} | " + " | ".join(words(count) for count in counts) + " |")
-    lines += ["", f"## Synthetic images ({result['synthetic']['images']:,})", ""]
-    for path in sheets:
-        name = info.class_names[int(path.name.partition("-")[0])]
-        lines += [f"**{md(name)}**", "", f"![{md(name)}](<{path.relative_to(session.run.root).as_posix()}>)", ""]
-    lines += [f"Set digest: `{result['synthetic']['digest']}`", ""]
+    lines += ["", f"Digest of the synthetic set: `{result['synthetic']['digest']}`", ""]
     if result["synthetic"]["redrawn"]:
         said = "image was" if result["synthetic"]["redrawn"] == 1 else "images were"
         lines += [f"{result['synthetic']['redrawn']:,} {said} blanked by the safety checker and drawn again.", ""]
@@ -188,8 +187,24 @@ def markdown(session: Session, result: dict[str, Any], sheets: Sequence[Path]) -
     lines += [f"- {_count(len(info.skipped), 'unreadable image')} left out:"] if info.skipped else []
     lines += [f"  - {md(name)}" for name in info.skipped]
     shown = yaml.safe_dump(crossing.configuration(session), sort_keys=False, allow_unicode=True)
-    lines += ["", "## Configuration", "", *fenced(shown.strip(), "yaml"), ""]
+    # folded: it is the longest part, and the last that anybody reads
+    lines += ["", "## Configuration", "", "<details><summary>all options, as a YAML file</summary>", ""]
+    lines += [*fenced(shown.strip(), "yaml"), "", "</details>", ""]
     return "\n".join(lines)
+
+
+def _pictures(session: Session, result: dict[str, Any], sheets: Sequence[Path]) -> list[str]:
+    """The contact sheets, and how to look at them."""
+    lines = [f"## Synthetic images ({result['synthetic']['images']:,})", ""]
+    lines += [
+        "Look at these before the figures: a class whose pictures are of something else, or of another kind than the "
+        "clients' images, is one that the generator does not know, and no classifier learns it from them.",
+        "",
+    ]
+    for path in sheets:
+        name = session.info.class_names[int(path.name.partition("-")[0])]
+        lines += [f"**{md(name)}**", "", f"![{md(name)}](<{path.relative_to(session.run.root).as_posix()}>)", ""]
+    return lines
 
 
 def _codec_row(codec: str, one: dict[str, Any], error: dict[str, dict[str, float]] | None) -> str:

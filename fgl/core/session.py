@@ -132,6 +132,14 @@ def check_fit(config: RunConfig, manager: Manager, info: DatasetInfo, has_public
         raise ConfigError(problems, "the configuration together with the dataset")
 
 
+def check_clients(config: RunConfig, clients: Sequence[str]) -> None:
+    """Raises ConfigError where more uploads are needed than there are clients."""
+    needed = config.upload.min_clients
+    if needed > len(clients):
+        expected = f"at most {len(clients)}: there are no more clients, and the run could never go on"
+        raise ConfigError([Problem("upload.min_clients", str(needed), expected)])
+
+
 def _numbers(value: Any) -> dict[str, Any]:
     """The scalar entries of a stage's value, for metrics.jsonl."""
     if not isinstance(value, dict):

@@ -166,6 +166,10 @@ def _partial(session: Session, name: str, inputs: Mapping[str, Any] | None) -> s
             planned = read_plan(run.path("server", "plan.parquet"))
         except StoreError:
             return ""
-        done = sum(server.shard_store(session).done(shard) for shard in planned)
-        return f"{done} of {len(planned)} shards are there" if done else ""
+        finished = [shard for shard in planned if server.shard_store(session).done(shard)]
+        done = len(finished)
+        images = sum(len(shard.items) for shard in planned)
+        there = sum(len(shard.items) for shard in finished)
+        share = f", {there:,} of {images:,} images ({there / images:.0%})" if done else ""
+        return f"{done} of {len(planned)} shards are there{share}"
     return "a checkpoint is there" if run.checkpoints(name, digest_of(inputs)).load() is not None else ""

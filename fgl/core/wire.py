@@ -65,7 +65,8 @@ def layout(
     size = len(data) if size is None else size
     _require(size >= 8, "too short for a safetensors file")
     (length,) = struct.unpack("<Q", data[:8])
-    _require(length <= min(size - 8, MAX_HEADER), f"a header of {length} bytes in a file of {size}")
+    _require(length <= size - 8, "its first bytes promise a header longer than the file: cut, or no safetensors file")
+    _require(length <= MAX_HEADER, f"a header of {length:,} bytes; at most {MAX_HEADER:,}")
     header = parse(bytes(data[8 : 8 + length]))
     metadata = header.pop("__metadata__", {})
     well = isinstance(metadata, dict) and all(isinstance(value, str) for value in metadata.values())
@@ -77,7 +78,8 @@ def layout(
     for name, slot in sorted(found.items(), key=lambda item: (item[1].start, item[1].size)):
         _require(slot.start == reached, f"array {quoted(name)} leaves a hole or lies over another")
         reached += slot.size
-    _require(reached == size, f"{size - reached} bytes that belong to no array")
+    _require(reached <= size, f"the file is cut: it lacks {reached - size:,} of its bytes")
+    _require(reached == size, f"{size - reached:,} bytes at the end belong to no array")
     return metadata, found
 
 

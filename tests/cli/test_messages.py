@@ -1,0 +1,77 @@
+"""Messages that a person is to understand at first reading."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from fgl.core import wire
+from fgl.core.errors import UploadFormatError
+from tests.typed import Said
+
+Fgl = Callable[..., Said]
+SMALL = ("--images-per-class", "2", "--set", "classifier.epochs=1", "--set", "generator.num_inference_steps=1",
+         "--set", "dataset.max_per_class=4", "--partition", "iid", "--clients", "2")  # fmt: skip
+
+
+def test_more_uploads_than_clients_are_refused_before_anything_runs(fgl: Fgl) -> None:
+    for last in ("--dry-run", "--quiet"):
+        said = fgl("run", *SMALL, "--set", "upload.min_clients=9", "--out", "run", last)
+        assert said.code == 2, said.err
+        assert "upload.min_clients: got 9; at most 2" in said.err
+    said = fgl("config", "show", "--set", "upload.min_clients=3", "--set", "upload.clients=[north, south]")
+    assert said.code == 2
+    assert "at most 2: upload.clients lists no more" in said.err
+
+
+def test_both_figures_of_fedavgs_bytes_are_in_one_sentence_that_tells_them_apart(fgl: Fgl, tmp_path: Path) -> None:
+    assert fgl("run", *SMALL, "--controls", "fedavg", "--out", "run", "--quiet").code == 0
+    result = json.loads((tmp_path / "run" / "report.json").read_text())
+    text = (tmp_path / "run" / "report.md").read_text(encoding="utf-8")
+    parameters, files = result["upload"]["fedavg_bytes_per_round"], result["controls"][0]["bytes"]
+    assert parameters < files
+    line = next(line for line in text.splitlines() if "FedAvg with this classifier" in line)
+    assert f"{parameters:,} bytes of parameters a round" in line
+    assert f"as files, each with a header and a checksum, {files:,}" in line
+
+
+def test_stages_say_what_share_of_the_images_is_there(fgl: Fgl, tmp_path: Path) -> None:
+    given = (*SMALL, "--set", "synthesis.shard_size=8", "--controls", "none", "--out", "run", "--quiet")
+    assert fgl("run", *given).code == 0
+    (tmp_path / "run" / "stages" / "synthesize.json").unlink()
+    last = sorted((tmp_path / "run" / "server" / "shards").glob("shard-*.json"))[-1]
+    last.unlink()
+    line = next(line for line in fgl("stages", "run").out.splitlines() if line.startswith("synthesize"))
+    assert re.search(r"2 of 3 shards are there, 16 of 20 images \(80%\)", line), line
+    for path in (tmp_path / "run" / "server" / "shards").glob("shard-*.json"):
+        path.unlink()
+    line = next(line for line in fgl("stages", "run").out.splitlines() if line.startswith("synthesize"))
+    assert "0 of 3 shards are there" in line
+
+
+@pytest.mark.parametrize("keep", [200, 50, 12])
+def test_a_cut_upload_is_called_cut(keep: int) -> None:
+    import numpy as np
+    from safetensors.numpy import save
+
+    data = save({"a": np.zeros(100, np.float32)})
+    with pytest.raises(UploadFormatError) as refused:
+        wire.layout(data[:keep])
+    said = str(refused.value)
+    assert "cut" in said
+    assert "-" not in said.replace("refused: ", ""), "no negative number of bytes"
+
+
+def test_the_report_shows_its_pictures_first_and_its_configuration_last(fgl: Fgl, tmp_path: Path) -> None:
+    assert fgl("run", *SMALL, "--controls", "none", "--out", "run", "--quiet").code == 0
+    text = (tmp_path / "run" / "report.md").read_text(encoding="utf-8")
+    headings = [line for line in text.splitlines() if line.startswith("## ")]
+    assert headings[0].startswith("## Synthetic images")
+    assert headings[-1] == "## Configuration"
+    assert "Look at these before the figures" in text
+    assert text.index("<details>") > text.index("## Configuration")
+    assert text.rstrip().endswith("</details>")
