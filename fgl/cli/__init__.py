@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from fgl.cli import apart, audit, compare, datasets, models, partition, plugins, presets, quality, run
+from fgl.cli import apart, audit, client, compare, datasets, models, partition, plugins, presets, quality, run
 from fgl.cli.common import console
 from fgl.cli.help import EPILOG, PANELS, PLUGINS_PANEL, OrderedGroup, PlainGroup, command_class, panel_of
 from fgl.cli.loading import announced
@@ -37,7 +37,11 @@ _GROUPS: tuple[tuple[str, str, dict[str, Callable[..., None]]], ...] = (
             "path": models.path_command,
         },
     ),
-    ("client", "A client on a machine of its own.", {"prepare": announced(apart.prepare_command)}),
+    (
+        "client",
+        "A client on a machine of its own.",
+        {"prepare": announced(client.prepare_command), "show": client.show_command},
+    ),
     (
         "server",
         "A server whose clients are elsewhere.",

@@ -1,4 +1,4 @@
-"""`fgl client …` and `fgl server …`: the two sides of the boundary on machines of their own, one file an upload."""
+"""`fgl server …`: the server's side of the boundary, where clients are elsewhere; one file an upload."""
 
 from __future__ import annotations
 
@@ -10,13 +10,11 @@ import typer
 
 from fgl.cli.common import (
     NO_FLAGS,
-    ConfigFile,
     Device,
     Json,
     Quiet,
     Run,
     Set,
-    check_folder,
     console,
     interruptible,
     resolve,
@@ -29,51 +27,12 @@ from fgl.core.manager import Manager
 Client = Annotated[str, typer.Option("--client", metavar="K", help="The client's id.")]
 
 
-def prepare_command(
-    client: Client,
-    config: ConfigFile = None,
-    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Upload to write; default K.safetensors.")] = None,
-    private: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Folder for prompt texts, which stay here; default K.private.")
-    ] = None,
-    set_: Set = None,
-    device: Device = None,
-    as_json: Json = False,
-) -> None:
-    """Write one client's upload: its images, the tokenizer and the text encoder; nothing else is loaded or sent."""
-    from fgl.core.client import prepare_file
-
-    manager = Manager.load()
-    resolved, _ = resolve(manager, config, {**NO_FLAGS, "set_": set_, "device": device})
-    file = out if out is not None else Path(f"{client}.safetensors")
-    folder = private if private is not None else Path(f"{client}.private")
-    check_folder("--private", folder)
-    check_folder("--out", file.parent)
-    if file.is_dir():
-        raise ConfigError(
-            [Problem("--out", str(file), "expected the path of a file; this is a folder")], "the command line"
-        )
-    with stdout_to_stderr(), shown(as_json) as progress:
-        summary = prepare_file(resolved, manager, client, file, folder, progress)
-    if as_json:
-        print(json.dumps(summary, ensure_ascii=False))
-        return
-    print(f"{file}: {summary['bytes']:,} bytes, {summary['prompts']} prompts; sha256 {summary['sha256']}")
-    if summary["notes"]:
-        print(", ".join(f"{kind.replace('_', ' ')}: {count:,}" for kind, count in summary["notes"].items()))
-    for name, (largest, rms) in summary["codec_error"].items():
-        print(f"{summary['codec']} is off by at most {largest:.3g} in {name}, by {rms:.2%} of its RMS")
-    if summary["codec"] == "text":
-        print(f"the file holds the prompts as text, for the server to read; {folder}/ has them to look at first")
-    else:
-        print(f"the prompts themselves stay in {folder}/; send the file, and nothing of that folder")
-
-
 def ingest_command(
     run: Run,
     files: Annotated[list[Path], typer.Argument(metavar="FILES…", help="Uploads that clients have written.")],
     config: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Configuration of a run that is begun by this.")
+        list[str] | None,
+        typer.Option(metavar="FILE", help="Configuration of a run that is begun by this; repeatable, later ones win."),
     ] = None,
     replace: Annotated[bool, typer.Option("--replace", help="Let a client's new upload take its old one's place.")] = (
         False
@@ -83,6 +42,7 @@ def ingest_command(
 ) -> None:
     """Validate uploads and keep those that are accepted. The run is begun if it is not there."""
     from fgl.core import intake
+    from fgl.core.layers import read_yaml
     from fgl.core.opening import open_session, save_config, saved_config
     from fgl.core.orchestrator import clients_of
     from fgl.core.store import RunDir
@@ -90,7 +50,7 @@ def ingest_command(
 
     manager, folder = Manager.load(), RunDir(run)
     new = not folder.path("config.yaml").exists()
-    given = config is not None or bool(set_)
+    given = bool(config) or bool(set_)
     problems = [Problem("FILES", str(path), "no such file") for path in files if not path.exists()]
     if new and not given:
         expected = f"{run} is not begun yet: the configuration that the clients have, by --config FILE"
@@ -100,7 +60,9 @@ def ingest_command(
     if not new and not intake.is_apart(folder):
         raise UploadError(f"{run} simulates its clients (fgl run): it takes no files; choose another folder")
     if given:
-        resolved, _ = resolve(manager, config, {**NO_FLAGS, "set_": set_})
+        *below, last = config or [""]
+        lower = [read_yaml(Path(one)) for one in below]
+        resolved, _ = resolve(manager, last or None, {**NO_FLAGS, "set_": set_}, lower)
     if not new:
         saved = saved_config(folder, manager)
         if given and resolved != saved:

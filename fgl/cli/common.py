@@ -75,9 +75,27 @@ def resolve(
     Raises ConfigError with every problem of all three."""
     from fgl.cli import presets
     from fgl.core import config as configuration
-    from fgl.core.layers import expand, read_yaml, set_option
+    from fgl.core.layers import read_yaml
 
-    layers = [*below, *([read_yaml(Path(config))] if config is not None else [])]
+    problems: list[Problem] = []
+    layers = [*below, *([read_yaml(Path(config))] if config is not None else []), flag_layer(flags, problems)]
+    layers = [*presets.layers(manager, flags, layers), *layers]
+    source = config or "the configuration"
+    try:
+        resolved = configuration.resolve(layers, manager.registry, source)
+    except ConfigError as error:
+        raise ConfigError([*problems, *error.problems], source) from None
+    if problems:
+        raise ConfigError(problems, "the command line")
+    return resolved, {str(key) for layer in layers for key in layer}
+
+
+def flag_layer(flags: dict[str, Any], problems: list[Problem]) -> dict[str, Any]:
+    """What the flags say, and --set over them. What is wrong with an assignment is added to `problems`.
+
+    One layer: `--set partition.name=iid --clients 2` selects and sets, in whatever order."""
+    from fgl.core.layers import expand, set_option
+
     layer: dict[str, Any] = {}
     for key in ("generator", "prompt_strategy", "aggregator", "classifier", "partition", "dataset"):
         if flags[key] is not None:
@@ -93,23 +111,12 @@ def resolve(
         layer.setdefault("dataset", {})["skip_bad_images"] = True
     layer |= {key: flags[key] for key in ("seed", "device") if flags[key] is not None}
     extra: dict[str, Any] = {}
-    problems: list[Problem] = []
     for assignment in flags["set_"] or ():
         try:
             set_option(extra, assignment)
         except ConfigError as error:
             problems += error.problems
-    # One layer with the flags: `--set partition.name=iid --clients 2` selects and sets, in whatever order.
-    layers.append(merged(layer, extra))
-    layers = [*presets.layers(manager, flags, layers), *layers]
-    source = config or "the configuration"
-    try:
-        resolved = configuration.resolve(layers, manager.registry, source)
-    except ConfigError as error:
-        raise ConfigError([*problems, *error.problems], source) from None
-    if problems:
-        raise ConfigError(problems, "the command line")
-    return resolved, {str(key) for layer in layers for key in layer}
+    return merged(layer, extra)
 
 
 def control_names(text: str) -> str | list[str]:

@@ -8,13 +8,14 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fgl.core import keeping, strict_json, upload
+from fgl.core import keeping, policy, strict_json, upload
 from fgl.core.boundary import contained
 from fgl.core.codecs import TEXT
 from fgl.core.config import resolve
@@ -50,7 +51,7 @@ def request(config: RunConfig, client_id: str, round_number: int, private: Path,
 def answer(payload: bytes) -> bytes:
     """`prepare`, as a federation calls it."""
     asked = strict_json.loads(payload)
-    return guarded(lambda: prepare(payload), asked["client_id"], Path(asked["private"]))
+    return guarded(lambda: prepare(payload), asked["client_id"], policy.private_folder(asked))
 
 
 def guarded(work: Callable[[], bytes], client_id: str, private: Path | None) -> bytes:
@@ -70,13 +71,35 @@ def guarded(work: Callable[[], bytes], client_id: str, private: Path | None) -> 
     return contained(work, failed)
 
 
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """An upload that is made and not yet written. class_names: in label order. held: samples of each class that the
+    client holds. left_out: samples of its data that are not, by the split that they are in."""
+
+    data: bytes
+    prompts: list[Prompt]
+    notes: Counter[str]
+    dataset: Mapping[str, Any]
+    class_names: tuple[str, ...]
+    held: list[int]
+    left_out: Mapping[str, int]
+
+
 def prepare(payload: bytes, progress: Progress | None = None) -> bytes:
     """Samples → prompts → embeddings → the bytes of an upload.
 
     Loads this client's images, the tokenizer and the text encoder; never the denoiser. With the codec text the prompts
     are what is sent, and nothing of the generator is loaded unless the prompt strategy asks for it. Writes
-    prompts.jsonl and summary.json to the private folder. Raises DataError where the client holds nothing."""
-    asked = strict_json.loads(payload)
+    prompts.jsonl and summary.json to the private folder. Raises DataError where the client holds nothing, and
+    PolicyError where the site does not allow what is asked."""
+    asked = policy.allowed(strict_json.loads(payload), "upload")
+    made = draft(asked, progress)
+    keep(Path(asked["private"]), made)
+    return made.data
+
+
+def draft(asked: Mapping[str, Any], progress: Progress | None = None) -> Draft:
+    """`prepare`, with nothing written but what the prompt strategy itself keeps. asked: a request that is allowed."""
     private, notes = Path(asked["private"]), Counter[str]()
 
     def note(kind: str, count: int) -> None:
@@ -84,9 +107,10 @@ def prepare(payload: bytes, progress: Progress | None = None) -> bytes:
 
     site = site_of(asked)
     client_id, round_number = asked["client_id"], asked["round"]
+    images = site.samples(client_id)
     context = ClientContext(
         client_id=client_id,
-        images=site.samples(client_id),
+        images=images,
         class_names=site.class_names,
         encode=lambda prompts: encode_once_warned(site.encoder, prompts)[0],
         seed=client_seed(site.config.seed, client_id, round_number),
@@ -109,31 +133,25 @@ def prepare(payload: bytes, progress: Progress | None = None) -> bytes:
         if cut := warn_of_cuts(site.encoder, prompts, client_id, site.class_names, quote=True):
             note("prompts_truncated", cut)
         data = upload.encode(sender, site.declaration, options.codec, prompts, arrays, indices)
+    held = np.bincount(images.labels, minlength=len(site.class_names)).tolist()
+    return Draft(data, prompts, notes, site.about, site.class_names, held, site.left_out)
+
+
+def keep(private: Path, made: Draft) -> None:
+    """Write to the private folder what the client keeps of an upload."""
     keeping.keep(
         private,
-        prompts,
-        {"prompts": len(prompts), "upload_bytes": len(data), "notes": dict(sorted(notes.items())),
-         **upload.account(data)},
+        made.prompts,
+        {"prompts": len(made.prompts), "upload_bytes": len(made.data), "notes": dict(sorted(made.notes.items())),
+         "class_names": list(made.class_names), **upload.account(made.data)},
     )  # fmt: skip
     (private / ERROR).unlink(missing_ok=True)
-    return data
 
 
-def prepare_file(
-    config: RunConfig, manager: Manager, client_id: str, file: Path, private: Path, progress: Progress | None = None
-) -> dict[str, Any]:
-    """Write a client's upload to `file`, on its own machine; returns what a person would check before sending it.
-
-    Raises FGLError; `file` is written whole or not at all."""
-    device = manager.create("executor", config.executor).device(config.device)
-    data = prepare(request(config, client_id, ROUND, private, device, ""), progress)
-    run = RunDir(file.parent)
-    run.write(file, data)
-    kept = strict_json.loads((private / "summary.json").read_text(encoding="utf-8"))
-    return {
-        "file": str(file), "client_id": client_id, "bytes": len(data), "prompts": kept["prompts"],
-        "notes": kept["notes"], "sha256": hashlib.sha256(data).hexdigest(), **upload.account(data),
-    }  # fmt: skip
+def write(made: Draft, file: Path, private: Path) -> None:
+    """Write an upload for somebody to send, whole or not at all, and beside it what stays. Raises StoreError."""
+    keep(private, made)
+    RunDir(file.parent).write(file, made.data)
 
 
 def release() -> None:
@@ -219,6 +237,15 @@ class Site:
         self.class_names: tuple[str, ...] = info.class_names
         # A client with data of its own does not see which domains there are elsewhere.
         self.domains: tuple[str, ...] | None = info.domains if config.upload.clients is None else None
+        self.about = {
+            "name": info.name,
+            "kind": config.dataset.name,
+            "source": info.source,
+            "skipped": len(info.skipped),
+        }
+        self.left_out = {
+            name: len(images) for name in ("test", "public") if (images := dataset.split(name)) is not None
+        }
         self.train = dataset.split("train")
         if self.train is None:
             raise DataError("the dataset has no train split: there is nothing that a client could hold")

@@ -2,6 +2,7 @@
 
 FGLError                     1
  ├─ ConfigError              2   the configuration is wrong: carries every problem, each with its key
+ │   └─ PolicyError              a site is asked for what its owner does not allow; names the rule
  ├─ PluginError              3
  │   ├─ UnknownPluginError       no plugin of that name; says what is installed and what was probably meant
  │   ├─ PluginClashError         two distributions register the selected name
@@ -71,6 +72,10 @@ class ConfigError(FGLError):
         count = len(self.problems)
         head = f"{count} problem{'s' if count != 1 else ''} in {source}:"
         super().__init__("\n".join([head, *(f"  {problem}" for problem in self.problems)]))
+
+
+class PolicyError(ConfigError):
+    at_client = "the site's policy does not allow what was asked"
 
 
 class PluginError(FGLError):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fgl.core import client, exchange, strict_json
+from fgl.core import client, exchange, policy, strict_json
 from fgl.core.errors import DivergedError, UploadFormatError
 from fgl.core.pixels import decode
 from fgl.core.settings import RunConfig, Selected
@@ -65,11 +65,12 @@ def answer(payload: bytes) -> bytes:
     if len(payload) < 8 + length:
         raise UploadFormatError("the request of a round was cut off")
     asked, message = strict_json.loads(payload[8 : 8 + length]), memoryview(payload)[8 + length :]
-    return client.guarded(lambda: train(asked, message), asked["client_id"], Path(asked["private"]))
+    return client.guarded(lambda: train(asked, message), asked["client_id"], policy.private_folder(asked))
 
 
 def train(asked: Mapping[str, Any], message: memoryview) -> bytes:
     """One client's part of one round → the bytes of its update. Raises FGLError; to have diverged is an answer."""
+    asked = policy.allowed(asked, "rounds")
     site = client.site_of(asked)
     client_id, number = asked["client_id"], asked["round"]
     data = _pixels(asked["data"], strict_json.dumps(asked["config"], sort_keys=True), asked["device"], client_id,

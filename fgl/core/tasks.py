@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from fgl.core import client, strict_json
+from fgl.core import client, policy, strict_json
 from fgl.core.errors import (
     ClientFailedError,
     DataError,
@@ -61,12 +60,13 @@ def request(
 def answer_evaluate(payload: bytes) -> bytes:
     """`evaluate`, as a federation calls it."""
     asked = _opened(payload)[0]
-    return client.guarded(lambda: evaluate(payload), asked["client_id"], Path(asked["private"]))
+    return client.guarded(lambda: evaluate(payload), asked["client_id"], policy.private_folder(asked))
 
 
 def answer_probe(payload: bytes) -> bytes:
     """`probe`, as a federation calls it."""
-    return client.guarded(lambda: probe(payload), _opened(payload)[0]["client_id"], None)
+    asked = _opened(payload)[0]
+    return client.guarded(lambda: probe(payload), asked["client_id"], policy.private_folder(asked))
 
 
 def _opened(payload: bytes) -> tuple[dict[str, Any], dict[str, Array]]:
@@ -89,6 +89,7 @@ def evaluate(payload: bytes) -> bytes:
     """How many of its own images the client finds the classifier right on. Counts leave it, and nothing else: by class
     only where it was asked for them, and for classes of which it holds enough images."""
     asked, state = _opened(payload)
+    asked = policy.allowed(asked, "evaluate")
     site = client.site_of(asked)
     images = site.samples(asked["client_id"])
     if not len(images):
@@ -152,6 +153,7 @@ def probe(payload: bytes) -> bytes:
 
     The same scores of as many other images of its own stand beside them."""
     asked, arrays = _opened(payload)
+    asked = policy.allowed(asked, "probe")
     site = client.site_of(asked)
     config, client_id, most = site.config, asked["client_id"], int(asked["per_class"])
     state = {name.removeprefix("state/"): array for name, array in arrays.items() if name.startswith("state/")}

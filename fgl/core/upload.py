@@ -170,7 +170,7 @@ def _written(
 def account(data: bytes) -> dict[str, Any]:
     """What an upload that was written here says of its codec: its error, and bytes in this and other codecs."""
     header, slots = wire.layout(data)
-    metadata = _metadata(header)
+    metadata = metadata_of(header)
     sizes = _sizes(metadata, slots, len(data))
     return {"codec": metadata["codec"], "codec_error": _errors(metadata), "bytes_by_codec": sizes}
 
@@ -231,8 +231,22 @@ def decode(data: bytes | memoryview, expected: Expected, client_id: str | None =
             f"refused: upload of {len(data)} bytes; the cap is {expected.max_bytes} (upload.max_megabytes)"
         )
     header, slots = wire.layout(data)
-    metadata = _metadata(header)
+    metadata = metadata_of(header)
     _identity(metadata, expected, client_id)
+    return accepted(data, metadata, slots, expected)
+
+
+def opened(data: bytes | memoryview) -> tuple[dict[str, Any], dict[str, wire.Slot]]:
+    """(metadata, arrays) as the file states them, of which nothing but their form has been judged. Raises
+    UploadFormatError."""
+    header, slots = wire.layout(data)
+    return metadata_of(header), slots
+
+
+def accepted(
+    data: bytes | memoryview, metadata: Mapping[str, Any], slots: Mapping[str, wire.Slot], expected: Expected
+) -> ClientUpload:
+    """The upload, if it is sound, whoever sent it and for whatever run. Raises a subclass of UploadError."""
     rows = slots["class_id"].shape[0] if "class_id" in slots and slots["class_id"].shape else 0
     _require(
         rows <= expected.max_rows, UploadSizeError, f"{rows} rows; the cap is {expected.max_rows} (upload.max_rows)"
@@ -264,7 +278,7 @@ def stored(path: Path, declaration: Declaration) -> ClientUpload:
     """An upload of numbers that `decode` has accepted before, from where it is kept: the arrays stay on disk until they
     are asked for. Raises StoreError or UploadFormatError where the file is no longer there or no longer an upload."""
     header, slots = wire.header_of(path)
-    metadata = _metadata(header)
+    metadata = metadata_of(header)
     names = [spec.name for spec in declaration.arrays if spec.name in slots]
     big = {*names, *(name + SCALE for name in names)}
     small = wire.Stored(path, {name: slot for name, slot in slots.items() if name not in big})
@@ -308,7 +322,8 @@ def _upload(
     )
 
 
-def _metadata(header: Mapping[str, str]) -> dict[str, Any]:
+def metadata_of(header: Mapping[str, str]) -> dict[str, Any]:
+    """What a file's header says, if it is one of this format. Raises UploadFormatError."""
     _require(set(header) == {METADATA}, UploadFormatError, f"metadata other than {METADATA!r}")
     try:
         metadata = wire.parse(header[METADATA].encode("utf-8"))

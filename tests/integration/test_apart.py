@@ -74,7 +74,8 @@ def prepare(command: Command, config: Path, folder: Path, clients: tuple[str, ..
     files = {}
     for name in clients:
         files[name] = folder / f"{name}.safetensors"
-        command("client", "prepare", config, "--client", name, "--out", files[name], "--private", folder / "p" / name)
+        command("client", "prepare", config, "--simulate", "--client", name, "--out", files[name], "--private",
+                folder / "p" / name)  # fmt: skip
     return files
 
 
@@ -167,8 +168,8 @@ def test_a_changed_encoder_encodes_texts_again_and_a_changed_codec_takes_them_no
 @pytest.mark.parametrize("codec", ["fp16", "fp32", "int8", "text"])
 def test_what_a_client_is_told_of_its_codec(command: Command, config: Path, tmp_path: Path, codec: str) -> None:
     path = tmp_path / "one.safetensors"
-    asked = ("client", "prepare", with_codec(config, codec), "--client", "client-00", "--out", path, "--private",
-             tmp_path / "private")  # fmt: skip
+    asked = ("client", "prepare", with_codec(config, codec), "--simulate", "--client", "client-00", "--out", path,
+             "--private", tmp_path / "private")  # fmt: skip
     said, told = command(*asked), command(*asked, "--json")
     assert told["codec"] == codec
     assert told["bytes_by_codec"][codec] == told["bytes"] == path.stat().st_size
@@ -333,7 +334,7 @@ def test_files_for_another_run_are_refused(
     command: Command, config: Path, tmp_path: Path, change: str, rule: str
 ) -> None:
     path = tmp_path / "one.safetensors"
-    command("client", "prepare", config, "--client", "client-00", "--out", path, "--set", change)
+    command("client", "prepare", config, "--simulate", "--client", "client-00", "--out", path, "--set", change)
     said = command(
         "server", "ingest", tmp_path / "run", path, "--config", config, "--json",
         fails=UploadError.exit_code if rule else 0,
@@ -369,14 +370,23 @@ def test_too_few_answers_in_one_process_are_an_error_too(
     assert {one["rule"] for one in result["upload"]["refused"].values()} == {"answer"}
 
 
+def written(path: Path, settings: dict[str, Any]) -> Path:
+    path.write_text(yaml.safe_dump(settings))
+    return path
+
+
 def test_clients_with_data_of_their_own(
     command: Command, config: Path, tmp_path: Path, images: Callable[..., Path]
 ) -> None:
-    """Two hospitals with folders of their own, of which one lacks a class; a server with test images alone."""
+    """Two hospitals with folders of their own, of which one lacks a class; a server with test images alone. Each has
+    one file of its own beside the one that all share."""
     shared = yaml.safe_load(config.read_text())
     names = sorted(CLASSES)
     del shared["partition"]
     shared["upload"]["clients"] = ["north", "south"]
+    shared |= {"dataset": {"name": "imagefolder", "path": "/nowhere", "class_names": names}, "controls": "all"}
+    config.write_text(yaml.safe_dump(shared))
+    model = shared["generator"]["model"]
     folders = {}
     for name, classes in (("north", names[:1]), ("south", names), ("tests", names)):
         folders[name] = tmp_path / name
@@ -384,23 +394,25 @@ def test_clients_with_data_of_their_own(
             shutil.copytree(tmp_path / "images" / label, folders[name] / label)
     files = []
     for name in ("north", "south"):
-        own = {"name": "imagefolder", "path": str(folders[name]), "holds": "train", "class_names": names}
-        path = tmp_path / f"{name}.yaml"
-        path.write_text(yaml.safe_dump({**shared, "dataset": own}))
+        own = {"dataset": {"name": "imagefolder", "path": str(folders[name])}, "site": {"paths": [model]}}
+        site = written(tmp_path / f"{name}.yaml", own)
         files.append(tmp_path / f"{name}.safetensors")
-        command("client", "prepare", path, "--client", name, "--out", files[-1])
-    server = {"name": "imagefolder", "path": str(folders["tests"]), "holds": "test", "class_names": names}
-    path = tmp_path / "server.yaml"
-    path.write_text(yaml.safe_dump({**shared, "dataset": server, "controls": "all"}))
+        said = command("client", "prepare", config, site, "--client", name, "--out", files[-1], "--json")
+        assert said["holds"] == "train", "nothing of a site's own images is left out, unless it says so"
+        assert said["dataset"]["images"] == 12 * len(list(folders[name].iterdir()))
+    server = written(
+        tmp_path / "server.yaml",
+        {"dataset": {"name": "imagefolder", "path": str(folders["tests"]), "holds": "test", "class_names": names}},
+    )
     run = tmp_path / "run"
-    command("server", "ingest", run, *files, "--config", path)
+    command("server", "ingest", run, *files, "--config", config, "--config", server)
     result = command("server", "run", run, "--json", "--quiet")
     assert result["partition"]["samples"]["north"] == [12.0, 0.0, 0.0]
     assert result["partition"]["samples"]["south"] == [12.0, 12.0, 12.0]
     assert [control["name"] for control in result["controls"]] == ["class-list"]
     with pytest.raises(ConfigError, match="simulates its clients"):
-        fgl.run(path, out=tmp_path / "other")
-    text = command("client", "prepare", tmp_path / "north.yaml", "--client", "west", fails=4)
+        fgl.run(yaml.safe_load(config.read_text()), out=tmp_path / "other")
+    text = command("client", "prepare", config, tmp_path / "north.yaml", "--client", "west", fails=4)
     assert "there is no client 'west'; there are north, south" in text
 
 

@@ -94,7 +94,16 @@ def test_a_client_apart_prepares_its_captions_and_is_told_what_was_scrubbed(
     config.write_text(yaml.safe_dump({**settings, "upload": {"run_id": "trial"}}))
 
     def prepare(*more: str) -> str:
-        arguments = ["client", "prepare", str(config), "--client", "client-00", "--out", str(tmp_path / "upload")]
+        arguments = [
+            "client",
+            "prepare",
+            str(config),
+            "--simulate",
+            "--client",
+            "client-00",
+            "--out",
+            str(tmp_path / "upload"),
+        ]
         monkeypatch.setattr(sys, "argv", ["fgl", *arguments, "--private", str(tmp_path / "private"), *more])
         with suppress(SystemExit):
             main()

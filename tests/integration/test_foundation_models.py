@@ -55,7 +55,18 @@ def test_a_run_pulls_what_each_side_needs_says_what_it_used_and_runs_again_witho
     hub: Hub, config: Path, tmp_path: Path
 ) -> None:
     client, server = tmp_path / "client", tmp_path / "server"
-    said = fgl(hub, client, "client", "prepare", str(config), "--client", "client-00", "--out", str(tmp_path / "up"))
+    said = fgl(
+        hub,
+        client,
+        "client",
+        "prepare",
+        str(config),
+        "--simulate",
+        "--client",
+        "client-00",
+        "--out",
+        str(tmp_path / "up"),
+    )
     assert said.returncode == 0, said.stderr
     asked = {
         request.path.rpartition("/resolve/")[2].partition("/")[2] for request in hub.log if "/resolve/" in request.path
