@@ -30,7 +30,7 @@ def prepare_command(
     client: Client,
     config: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="[SHARED.yaml] [SITE.yaml]…", help="What all share, then what is this site's own."),
+        typer.Argument(metavar="SHARED.yaml SITE.yaml", help="First what all share, then what is this site's own."),
     ] = None,
     dataset: Dataset = None,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Upload to write; default K.safetensors.")] = None,
@@ -86,15 +86,27 @@ def prepare_command(
 
 def show_command(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="An upload, whoever wrote it.")],
+    private: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="What stayed at the client; default K.private beside the file.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Say in plain words what an upload tells whoever has it.
 
-    Class names are not in it: they are those that the client kept in the folder K.private beside K.safetensors."""
+    Class names are not in it: they are those that the client kept in its private folder."""
     from fgl.core.disclosure import MAX_BYTES, disclosed
 
     data = _read(file, MAX_BYTES)
-    said = {"file": str(file), **disclosed(data, _known_names(file))}
+    said = disclosed(data)
+    kept = (
+        (private,)
+        if private is not None
+        else (file.with_suffix(".private"), file.parent / f"{said['client_id']}.private")
+    )
+    for names in filter(None, map(_known_names, kept)):
+        if not said["class_names_known"]:
+            said = disclosed(data, names)
+    said = {"file": str(file), **said}
     if as_json:
         print(json.dumps(said, ensure_ascii=False))
     else:
@@ -194,11 +206,9 @@ def _check_left_out(made: Draft, confirmed: bool) -> None:
 
 
 def _said(made: Draft, config: RunConfig, client: str, simulate: bool) -> dict[str, Any]:
-    from fgl.core.disclosure import FEW, disclosed
+    from fgl.core.disclosure import disclosed
 
     said = disclosed(made.data, made.class_names)
-    sent = {one["class"]: one for one in said["classes"]}
-    few = {name: one["samples"] for name, one in sent.items() if one["samples"] < FEW}
     return {
         **said,
         "prompts": said["rows"],
@@ -206,7 +216,6 @@ def _said(made: Draft, config: RunConfig, client: str, simulate: bool) -> dict[s
         "simulated": simulate,
         "holds": config.dataset.options.get("holds"),
         "held": dict(zip(made.class_names, made.held, strict=True)),
-        "small_counts": few,
         "notes": dict(sorted(made.notes.items())),
     }
 
@@ -227,12 +236,10 @@ def _print_draft(said: dict[str, Any], config: RunConfig, dry_run: bool) -> None
     _print_upload(said, texts=dry_run, fields=dry_run)
     if said["notes"]:
         print(", ".join(f"{kind.replace('_', ' ')}: {count:,}" for kind, count in said["notes"].items()))
-    if said["small_counts"]:
-        named = ", ".join(f"{plain(name, 60)} {count:g}" for name, count in list(said["small_counts"].items())[:_ROWS])
-        print(f"warning: counts below 10 leave exactly as they are: {named}")
 
 
 def _print_upload(said: dict[str, Any], texts: bool, fields: bool = True) -> None:
+    from fgl.core.disclosure import FEW
     from fgl.core.text import plain
 
     run = repr(plain(said["run_id"])) if said["run_id"] else "without an id (upload.run_id)"
@@ -248,7 +255,7 @@ def _print_upload(said: dict[str, Any], texts: bool, fields: bool = True) -> Non
     known = said["class_names_known"]
     rows = [("class", "samples", "rows")]
     for one in said["classes"][:_ROWS]:
-        name = plain(one["class"], 60) if known else f"number {one['class_id']}"
+        name = _class(one)
         rows.append(
             (name, f"{one['samples']:,.6g}" if one["samples"] % 1 else f"{one['samples']:,.0f}", f"{one['rows']:,}")
         )
@@ -287,6 +294,15 @@ def _print_upload(said: dict[str, Any], texts: bool, fields: bool = True) -> Non
     print()
     for sentence in said["exposes"]:
         print(sentence)
+    if said["small_counts"]:
+        few = [f"{_class(one)} {one['samples']:g}" for one in said["small_counts"][:_ROWS]]
+        print(f"warning: counts below {FEW} leave exactly as they are: {', '.join(few)}")
+
+
+def _class(one: dict[str, Any]) -> str:
+    from fgl.core.text import plain
+
+    return f"number {one['class_id']}" if one["class"] is None else plain(one["class"], 60)
 
 
 def _table(rows: Sequence[tuple[str, ...]]) -> None:
@@ -317,11 +333,10 @@ def _read(file: Path, most: int) -> bytes:
         ) from error
 
 
-def _known_names(file: Path) -> list[str] | None:
-    """Class names that the client kept beside its upload; whether they are of the upload's list is looked at later."""
+def _known_names(private: Path) -> list[str] | None:
+    """Class names that a client kept beside its upload; whether they are of an upload's list is looked at later."""
     try:
-        found = json.loads((file.with_suffix(".private") / "summary.json").read_text(encoding="utf-8"))
-        names = found["class_names"]
-        return names if isinstance(names, list) and all(isinstance(name, str) for name in names) else None
+        names = json.loads((private / "summary.json").read_text(encoding="utf-8"))["class_names"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
+    return names if isinstance(names, list) and all(isinstance(name, str) for name in names) else None

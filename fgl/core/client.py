@@ -248,7 +248,7 @@ class Site:
         }
         self.train = dataset.split("train")
         if self.train is None:
-            raise DataError("the dataset has no train split: there is nothing that a client could hold")
+            raise DataError("the dataset has no train split: there is nothing that a client could hold (dataset.holds)")
         self.partition: dict[str, list[int]] = {}
         if config.upload.clients is None:
             partitioner = manager.create("partition", config.partition)

@@ -45,13 +45,15 @@ def disclosed(data: bytes, class_names: Sequence[str] | None = None) -> dict[str
     if class_names is not None and upload.classes_digest(class_names) == metadata["classes"]:
         names = list(class_names)
     found = upload.accepted(data, metadata, slots, _expected(metadata, slots, len(names) if names else None))
+    classes = _classes(found, names)
     texts = list(dict.fromkeys(prompt.text for prompt in found.prompts))
     negatives = list(dict.fromkeys(prompt.negative for prompt in found.prompts if prompt.negative))
     return {
         "client_id": found.client_id, "run_id": metadata["run"], "round": found.round, "codec": found.codec,
         "encoder": found.encoder, "class_list": metadata["classes"], "format_version": metadata["version"],
         "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest(), "rows": len(found.class_id),
-        "classes": _classes(found, names), "class_names_known": names is not None,
+        "classes": classes, "small_counts": [one for one in classes if one["samples"] < FEW],
+        "class_names_known": names is not None,
         "domains": _weights(found.domain, found) if any(found.domain) else {},
         "distinct_texts": metadata["texts"][0], "text_bytes": metadata["texts"][1],
         "texts": texts, "negative_texts": negatives, "codec_error": found.codec_error,
@@ -130,9 +132,6 @@ def _what(name: str) -> str:
 def _exposes(found: ClientUpload) -> list[str]:
     """What whoever has the file can make of it."""
     said = ["The counts are a histogram of this client's labels: which classes it holds, and how many samples of each."]
-    few = sum(1 for one in _classes(found, None) if one["samples"] < FEW)
-    if few:
-        said.append(f"{few} of the classes have fewer than {FEW} samples; these counts leave as they are.")
     if found.codec == TEXT:
         said.append("The prompts stand in the file as text: whoever has it reads them.")
     else:

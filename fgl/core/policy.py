@@ -26,7 +26,7 @@ from fgl.core.manager import Manager
 from fgl.core.options import Options
 from fgl.core.registry import Registry
 from fgl.core.settings import RunConfig, Selected
-from fgl.core.text import quoted
+from fgl.core.text import plain, quoted
 
 if TYPE_CHECKING:
     from fgl.core.options import Options as AnyOptions
@@ -160,8 +160,8 @@ def own_dataset(shared: Any, own: Sequence[Mapping[str, Any]], registry: Registr
             "expected a dataset of the site's own, in a file of its own or by --dataset: fgl client prepare "
             f"shared.yaml site.yaml --client K; {_TO_SIMULATE}"
         )
-        found = f"{theirs.get('name', '?')} of the shared configuration" if theirs else "none"
-        raise ConfigError([Problem("dataset", quoted(found).strip("'"), expected)], source)
+        found = f"{plain(theirs['name'], 60)}, in the first file, which all share" if theirs.get("name") else "none"
+        raise ConfigError([Problem("dataset", found, expected)], source)
     try:
         known = registry.options_class(registry.find("dataset", str(mine["name"]))).model_fields
     except Exception:  # `resolve` says what is wrong with it
@@ -266,8 +266,7 @@ def allowed(asked: Mapping[str, Any], task: str) -> dict[str, Any]:
     if task not in policy.rules.tasks:
         raise PolicyError([_problem("task", task, "tasks", policy.rules.tasks)], "what was asked of this site")
     config = policy.configure(asked["config"], manager)
-    others = [(family, Selected(**asked[family])) for family in ("algorithm", "classifier") if family in asked]
-    policy.judge(config, manager, others)
+    policy.judge(config, manager, _beside(asked, manager))
     private = private_folder(asked)
     if private is None:
         problem = Problem("site.private", "none", "expected the folder for what stays here, in the site's own file")
@@ -276,6 +275,20 @@ def allowed(asked: Mapping[str, Any], task: str) -> dict[str, Any]:
     if name and (Path(name).name != name or name == ".."):  # a folder below the private one
         raise PolicyError([Problem("name", quoted(name), "expected the name of a folder")], "what was asked")
     return {**asked, "config": config.to_dict(), "private": str(private), "data": ""}
+
+
+def _beside(asked: Mapping[str, Any], manager: Manager) -> list[tuple[str, Selected]]:
+    """Components that the request of a round names beside its configuration. Raises ConfigError."""
+    found, problems = [], list[Problem]()
+    for family in ("algorithm", "classifier"):
+        if family in asked:
+            selected = Selected.model_validate(asked[family])
+            entry = manager.registry.find(family, selected.name)
+            validate(family, manager.registry.options_class(entry), selected.options, problems)
+            found.append((family, selected))
+    if problems:
+        raise ConfigError(problems, "what was asked of this site")
+    return found
 
 
 def split(layers: Sequence[Mapping[str, Any]], source: str) -> Policy:

@@ -17,6 +17,7 @@ from safetensors.numpy import load, save
 
 from fgl.core import errors
 from fgl.core.codecs import CODECS, Quantized, check_quantized, quantize, scale_shape
+from fgl.core.disclosure import disclosed
 from fgl.core.errors import StoreError, UploadError
 from fgl.core.types import ArraySpec, ClientUpload, Conditioning, Declaration, Prompt
 from fgl.core.upload import Expected, Sender, account, checksum, decode, encode, encode_texts, stored, within
@@ -615,3 +616,18 @@ def test_signed_lies_are_refused_or_keep_every_rule() -> None:
             assert keeps_every_rule(found, TEXTS)
             assert same_arrays(load(mutant), found)
     assert taken == set(CODECS), "the mutations are too coarse to find what might slip through"
+
+
+def test_whoever_looks_at_a_hostile_file_gets_an_account_or_the_usual_refusal() -> None:
+    """`fgl client show` reads without a configuration what a server reads with one."""
+    files = [packed(codec) for codec in CODECS]
+    shown = set()
+    for data in (*files, *mutants(files, seed=1, count=1000), *signed_mutants(files, seed=1, count=2000)):
+        try:
+            said = disclosed(data)
+        except UploadError:
+            assert accepted(data) is None, "what a server takes can be looked at"
+            continue
+        json.dumps(said, allow_nan=False)
+        shown.add(said["codec"])
+    assert shown == set(CODECS)

@@ -1,0 +1,289 @@
+"""What a site's owner says is stronger than what a request asks for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors.numpy import save
+
+from fgl.core import client, local, policy, tasks
+from fgl.core.boundary import simulated
+from fgl.core.config import resolve
+from fgl.core.errors import ClientFailedError, ConfigError, PolicyError
+from fgl.core.manager import Manager
+from fgl.core.policy import Policy, at_site, split
+from fgl.core.registry import Entry
+from fgl.core.settings import RunConfig
+
+CLASSES = ["benign", "malignant"]
+
+
+@pytest.fixture(scope="module")
+def manager() -> Manager:
+    return Manager.load()
+
+
+@pytest.fixture
+def ward(tmp_path: Path) -> Path:
+    """A hospital's images: three of each class."""
+    for number, name in enumerate(CLASSES):
+        folder = tmp_path / "ward" / name
+        folder.mkdir(parents=True)
+        for index in range(3):
+            pixels = np.full((8, 8, 3), 40 * number + index, dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / f"{index}.png")
+    return tmp_path / "ward"
+
+
+def shared(**changes: Any) -> dict[str, Any]:
+    asked: dict[str, Any] = {"upload": {"clients": ["north"], "run_id": "r"}, **changes}
+    return asked | {"upload": {"clients": ["north"], "run_id": "r", **changes.get("upload", {})}}
+
+
+def of(ward: Path, site: Mapping[str, Any] | None = None, **own: Any) -> Policy:
+    return split(
+        [{"dataset": {"name": "imagefolder", "path": str(ward)}, "site": dict(site or {}), **own}], "site.yaml"
+    )
+
+
+def request(config: RunConfig, private: Path) -> bytes:
+    return client.request(config, "north", 0, private, "cpu", "")
+
+
+def secret(tmp_path: Path) -> Path:
+    path = tmp_path / "patients.csv"
+    path.write_text("class,prompt\nbenign,Alice Example of ward 7\nmalignant,Bob Example\n")
+    return path
+
+
+# --- a request over a wire ------------------------------------------------------------------------------------------
+
+
+def test_a_server_that_asks_for_a_file_of_the_clients_disk_as_prompts_gets_nothing(
+    ward: Path, tmp_path: Path, manager: Manager
+) -> None:
+    """Attack B23: prompts-file with any CSV and the codec text would be exfiltration, `private` an arbitrary write."""
+    evil = shared(
+        dataset={"name": "imagefolder", "path": str(ward), "class_names": CLASSES},
+        prompt_strategy={"name": "prompts-file", "path": str(secret(tmp_path))},
+        upload={"codec": "text"},
+    )
+    asked = request(resolve([evil], manager.registry), tmp_path / "anywhere")
+    with pytest.raises(ClientFailedError, match="ConfigError at the client"):
+        client.answer(asked)  # no owner has said anything: not even a dataset
+    private = tmp_path / "kept"
+    with at_site(of(ward), private), pytest.raises(ClientFailedError) as caught:
+        client.answer(asked)
+    assert "PolicyError at the client: the site's policy does not allow what was asked" in str(caught.value)
+    assert "patients" not in str(caught.value)
+    said = (private / client.ERROR).read_text()
+    assert "upload.codec: got 'text'; site.codecs allows fp16, fp32, int8" in said
+    assert "prompt_strategy.path" in said
+    assert not (tmp_path / "anywhere").exists()
+    with simulated():  # on one's own machine it is one's own configuration
+        assert b"Alice Example" in client.answer(asked)
+
+
+def test_what_the_owner_allows_is_answered_and_kept_where_the_owner_says(
+    ward: Path, tmp_path: Path, manager: Manager
+) -> None:
+    config = resolve(
+        [shared(prompt_strategy={"name": "prompts-file", "path": str(secret(tmp_path))}, upload={"codec": "text"})],
+        manager.registry,
+    )
+    site = {"codecs": ["text"], "paths": [str(tmp_path / "patients.csv")], "private": str(tmp_path / "kept")}
+    with at_site(of(ward, site)):
+        reply = client.answer(request(config, tmp_path / "anywhere"))
+    assert b"Alice Example" in reply
+    assert not (tmp_path / "anywhere").exists()
+    assert {path.name for path in (tmp_path / "kept").iterdir()} == {"prompts.jsonl", "summary.json"}
+
+
+def test_without_a_private_folder_of_the_sites_own_nothing_is_answered(
+    ward: Path, tmp_path: Path, manager: Manager
+) -> None:
+    with at_site(of(ward)), pytest.raises(PolicyError, match=r"site\.private"):
+        client.prepare(request(resolve([shared()], manager.registry), tmp_path / "anywhere"))
+    assert not (tmp_path / "anywhere").exists()
+
+
+@pytest.mark.parametrize("task", ["evaluate", "probe", "rounds"])
+def test_only_tasks_that_the_owner_named_are_done(ward: Path, tmp_path: Path, manager: Manager, task: str) -> None:
+    head = json.loads(request(resolve([shared()], manager.registry), tmp_path))
+    packed = save({}, {"request": json.dumps({**head, "size": [8, 8], "per_class": 1, "learnt": False})})
+    ask: dict[str, Callable[[], bytes]] = {
+        "rounds": lambda: local.train({**head, "name": "fedavg"}, memoryview(b"")),
+        "evaluate": lambda: tasks.evaluate(packed),
+        "probe": lambda: tasks.probe(packed),
+    }
+    with at_site(of(ward), tmp_path / "kept"), pytest.raises(PolicyError, match=rf"task: got '{task}'; site\.tasks"):
+        ask[task]()
+
+
+def test_a_round_cannot_choose_a_folder_outside_of_the_private_one(
+    ward: Path, tmp_path: Path, manager: Manager
+) -> None:
+    head = json.loads(request(resolve([shared()], manager.registry), tmp_path))
+    for name in ("../../x", "/x", "..", "a/b"):
+        with at_site(of(ward, {"tasks": ["rounds"]}), tmp_path / "kept"), pytest.raises(PolicyError, match="name: got"):
+            local.train({**head, "name": name}, memoryview(b""))
+
+
+def test_the_components_of_a_round_are_judged_too(ward: Path, tmp_path: Path, manager: Manager) -> None:
+    config = resolve([shared()], manager.registry)
+    head = json.loads(request(config, tmp_path))
+    other = {"name": "transformers", "options": {"preset": "none", "pretrained": "/home/alice/model"}}
+    asked = {**head, "name": "fedavg", "algorithm": {"name": "fedavg", "options": {}}, "classifier": other}
+    rules = at_site(of(ward, {"tasks": ["rounds"]}), tmp_path / "kept")
+    odd = {**asked, "classifier": {"name": "transformers", "options": {"preset": 7}}}
+    with (
+        at_site(of(ward, {"tasks": ["rounds"]}), tmp_path / "kept"),
+        pytest.raises(ConfigError, match=r"preset: got 7"),
+    ):
+        local.train(odd, memoryview(b""))
+    with rules, pytest.raises(PolicyError, match=r"classifier\.pretrained: got '/home/alice/model'"):
+        local.train(asked, memoryview(b""))
+
+
+# --- a shared file --------------------------------------------------------------------------------------------------
+
+
+def test_a_site_names_its_dataset_itself_and_takes_from_others_what_classes_are_called(
+    ward: Path, manager: Manager
+) -> None:
+    theirs = {"name": "imagefolder", "path": "/srv/test", "holds": "all", "class_names": ["a", "benign", "malignant"],
+              "max_per_class": 1, "test_path": "/etc"}  # fmt: skip
+    config = of(ward).configure(shared(dataset=theirs), manager)
+    options = config.dataset.options
+    assert (options["path"], options["holds"]) == (str(ward), "train")
+    assert options["class_names"] == ["a", "benign", "malignant"]
+    assert (options["max_per_class"], options["test_path"]) == (None, None)
+    kept = split([{"dataset": {"path": str(ward), "holds": "all", "class_names": CLASSES}}], "site.yaml")
+    options = kept.configure(shared(dataset=theirs), manager).dataset.options
+    assert (options["holds"], options["class_names"]) == ("all", CLASSES)
+
+
+@pytest.mark.parametrize("theirs", [None, "bundled", "bundled:emoji", {"name": "imagefolder", "path": "/home/alice"}])
+def test_the_dataset_of_a_shared_file_is_never_sent_in_a_sites_name(manager: Manager, theirs: Any) -> None:
+    asked = shared() if theirs is None else shared(dataset=theirs)
+    for own in ([], [{"seed": 1}], [{"dataset": {"holds": "train"}}], [{"dataset": {"class_names": CLASSES}}]):
+        with pytest.raises(ConfigError, match="expected a dataset of the site's own"):
+            split(own, "site.yaml").configure(asked, manager)
+
+
+def test_clients_of_a_partition_are_no_site(ward: Path, manager: Manager) -> None:
+    with pytest.raises(PolicyError, match=r"upload\.clients: got null.*--simulate"):
+        of(ward).configure({"partition": {"clients": 2}}, manager)
+
+
+def test_what_a_site_says_itself_needs_no_permission(ward: Path, tmp_path: Path, manager: Manager) -> None:
+    own = {"prompt_strategy": {"name": "prompts-file", "path": str(secret(tmp_path))}, "upload": {"codec": "text"}}
+    config = of(ward, **own).configure(shared(), manager)
+    assert (config.prompt_strategy.name, config.upload.codec) == ("prompts-file", "text")
+
+
+def test_everything_that_may_not_be_asked_is_named_at_once_with_the_rule_and_what_to_do(
+    ward: Path, manager: Manager
+) -> None:
+    rules = {"prompt_strategies": ["class-name"], "codecs": ["fp32"], "hub_models": ["stabilityai/*"]}
+    asked = shared(
+        prompt_strategy={"name": "caption", "model": "else/where"}, generator={"name": "sd15", "model": "~/model"},
+        upload={"codec": "int8"},
+    )  # fmt: skip
+    with pytest.raises(PolicyError) as caught:
+        of(ward, rules).configure(asked, manager)
+    said = str(caught.value)
+    for part in (
+        "upload.codec: got 'int8'; site.codecs allows fp32; if that is meant, add it to site.codecs",
+        "prompt_strategy: got 'caption'; site.prompt_strategies allows class-name",
+        "prompt_strategy.model: got 'else/where'; site.hub_models allows stabilityai/*",
+        "generator.model: got '~/model'; site.paths allows none; if that is meant, add it to site.paths in the site's "
+        "own file, or give this option there",
+    ):
+        assert part in said
+    assert of(ward, {"hub_models": ["stabilityai/*"]}).configure(shared(generator="sd-turbo"), manager)
+
+
+def test_plugins_of_others_may_be_asked_for_as_far_as_the_owner_lists_them(ward: Path) -> None:
+    manager = Manager.load()
+    component = replace(manager.registry.find("prompt_strategy", "class-name").component, name="theirs")
+    manager.registry.add(Entry("prompt_strategy", component, "plugin", "their-prompts"))
+    asked = shared(prompt_strategy="theirs")
+    for rules in ({}, {"plugins": ["their-prompts"]}):
+        assert of(ward, rules).configure(asked, manager).prompt_strategy.name == "theirs"
+    with pytest.raises(PolicyError, match=r"prompt_strategy: got 'theirs of their-prompts'; site\.plugins allows none"):
+        of(ward, {"plugins": []}).configure(asked, manager)
+    assert of(ward, {"plugins": []}).configure(shared(), manager), "what fgl brings is no plugin of others"
+
+
+@pytest.mark.parametrize(
+    "asked",
+    ["{root}/../patients.csv", "{root}/link.csv", "{root}/links/patients.csv", "{home}/patients.csv", "/etc/hostname",
+     "~/.ssh/id_ed25519", "../../etc/hostname", "not-there.csv"],
+)  # fmt: skip
+def test_neither_dots_nor_links_lead_out_of_what_may_be_read(
+    ward: Path, tmp_path: Path, manager: Manager, asked: str
+) -> None:
+    root = tmp_path / "prompts"
+    root.mkdir()
+    outside = secret(tmp_path)
+    (root / "link.csv").symlink_to(outside)
+    (root / "links").symlink_to(tmp_path)
+    path = asked.format(root=root, home=tmp_path)
+    with pytest.raises(PolicyError, match=r"prompt_strategy\.path: .*site\.paths allows"):
+        of(ward, {"paths": [str(root)]}).configure(
+            shared(prompt_strategy={"name": "prompts-file", "path": path}), manager
+        )
+
+
+def test_a_file_below_an_allowed_folder_may_be_asked_for_however_the_way_there_is_written(
+    ward: Path, tmp_path: Path, manager: Manager
+) -> None:
+    root = tmp_path / "prompts"
+    (root / "deep").mkdir(parents=True)
+    (tmp_path / "alias").symlink_to(root)
+    (root / "mine.csv").write_text(secret(tmp_path).read_text())
+    for path in (root / "mine.csv", root / "deep" / ".." / "mine.csv", tmp_path / "alias" / "mine.csv"):
+        asked = shared(prompt_strategy={"name": "prompts-file", "path": str(path)})
+        assert of(ward, {"paths": [str(root)]}).configure(asked, manager).prompt_strategy.options["path"] == str(path)
+
+
+def test_words_that_happen_to_be_names_of_files_are_still_words(
+    ward: Path, tmp_path: Path, manager: Manager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(ward)  # where folders are called as classes are
+    asked = shared(
+        prompt_strategy={"name": "class-name", "templates": ["/imagine {label}", "benign {label}"]},
+        dataset={"class_names": CLASSES},
+    )
+    assert of(ward).configure(asked, manager).dataset.options["class_names"] == CLASSES
+
+
+@pytest.mark.parametrize(
+    ("section", "word"),
+    [
+        ("all", "site: got 'all'; expected a mapping"),
+        ({"codec": ["text"]}, "site.codec: got ['text']; unknown option: did you mean 'codecs'?"),
+        ({"codecs": ["zip"]}, "site.codecs"),
+        ({"codecs": []}, "site.codecs"),
+        ({"paths": ["prompts"]}, "is relative: expected a path from / or ~"),
+        ({"private": "kept"}, "is relative: expected a path from / or ~"),
+        ({"tasks": ["everything"]}, "site.tasks"),
+    ],
+)
+def test_a_policy_that_says_something_wrong_is_no_policy(section: Any, word: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        split([{"site": section}], "site.yaml")
+    assert word in str(caught.value)
+
+
+def test_a_policy_knows_every_task_that_clients_answer() -> None:
+    named = set(policy.SiteOptions.model_fields["tasks"].annotation.__args__[0].__args__)  # type: ignore[union-attr]
+    assert named == {"upload", "rounds", "evaluate", "probe"}
