@@ -45,6 +45,7 @@ def ingest_command(
     from fgl.core.layers import read_yaml
     from fgl.core.opening import open_session, save_config, saved_config
     from fgl.core.orchestrator import clients_of
+    from fgl.core.policy import with_meaning
     from fgl.core.store import RunDir
     from fgl.core.types import Silent
 
@@ -60,9 +61,8 @@ def ingest_command(
     if not new and not intake.is_apart(folder):
         raise UploadError(f"{run} simulates its clients (fgl run): it takes no files; choose another folder")
     if given:
-        *below, last = config or [""]
-        lower = [read_yaml(Path(one)) for one in below]
-        resolved, _ = resolve(manager, last or None, {**NO_FLAGS, "set_": set_}, lower)
+        layers = with_meaning([read_yaml(Path(one)) for one in config or ()])
+        resolved, _ = resolve(manager, None, {**NO_FLAGS, "set_": set_}, layers, ", ".join(config or ()))
     if not new:
         saved = saved_config(folder, manager)
         if given and resolved != saved:

@@ -68,9 +68,14 @@ Features = Annotated[
 
 
 def resolve(
-    manager: Manager, config: str | None, flags: dict[str, Any], below: Sequence[dict[str, Any]] = ()
+    manager: Manager,
+    config: str | None,
+    flags: dict[str, Any],
+    below: Sequence[dict[str, Any]] = (),
+    source: str = "",
 ) -> tuple[RunConfig, set[str]]:
     """`below` and a preset, then YAML, then flags, then --set, over the defaults; and the top-level keys that any gave.
+    source: where the layers below are from, for messages.
 
     Raises ConfigError with every problem of all three."""
     from fgl.cli import presets
@@ -80,7 +85,7 @@ def resolve(
     problems: list[Problem] = []
     layers = [*below, *([read_yaml(Path(config))] if config is not None else []), flag_layer(flags, problems)]
     layers = [*presets.layers(manager, flags, layers), *layers]
-    source = config or "the configuration"
+    source = source or config or "the configuration"
     try:
         resolved = configuration.resolve(layers, manager.registry, source)
     except ConfigError as error:

@@ -210,7 +210,10 @@ class Federation(Protocol):
         """Run `task` at each client. payload: what to send to a client. Replies come in the order of the ids.
 
         Of what a client's task raises, only the message of an FGLError may cross, as the reason of a Failure: the task
-        has cleared it. Everything else, its output included, stays in the client's own log."""
+        has cleared it. Everything else, its output included, stays in the client's own log.
+
+        Where the clients are simulated, their tasks run inside `fgl.core.boundary.simulated()`; on the machine of a
+        site, inside `fgl.core.policy.at_site(policy)`, with what its owner allows. Outside of both no task answers."""
 
 
 class Executor(Protocol):

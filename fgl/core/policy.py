@@ -172,6 +172,20 @@ def own_dataset(shared: Any, own: Sequence[Mapping[str, Any]], registry: Registr
     return {**({"holds": "train"} if "holds" in known else {}), **kept, **mine}
 
 
+def with_meaning(layers: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Layers in which a dataset is the one that the last of them names, with what an earlier one says of classes: a
+    layer that selects another dataset would drop it."""
+    found: list[dict[str, Any]] = []
+    said: dict[str, Any] = {}
+    for layer in layers:
+        section = _section(layer.get("dataset"))
+        if "labels" in section or "class_names" in section:
+            said = {}
+        said |= {key: section[key] for key in _MEANING if section.get(key) is not None}
+        found.append({**layer, "dataset": {**said, **section}} if section else dict(layer))
+    return found
+
+
 _TO_SIMULATE = f"to play a client of a partition instead, with nothing of a site's: {SIMULATE}"
 
 

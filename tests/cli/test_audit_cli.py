@@ -97,8 +97,9 @@ def test_clients_that_are_elsewhere_leave_the_uploads(
         f"generator: {{name: stable-diffusion, model: {pipeline}, num_inference_steps: 1, dtype: fp32}}\n"
         "classifier: {name: small, epochs: 1, image_size: 16}\naudit: {candidates: 100}\n"
     )
-    assert fgl("client", "prepare", "shared.yaml", "--dataset", str(folder), "--client", "north", "--out",
-               "north.safetensors", "--private", "private").code == 0  # fmt: skip
+    said = fgl("client", "prepare", "shared.yaml", "--dataset", str(folder), "--client", "north", "--out",
+               "north.safetensors", "--private", "private", "--set", f"generator.model={pipeline}")  # fmt: skip
+    assert said.code == 0, said.err
     assert fgl("server", "ingest", "run", "north.safetensors", "--config", "shared.yaml").code == 0
     said = fgl("audit", "run")
     assert said.code == 7

@@ -384,7 +384,7 @@ def test_clients_with_data_of_their_own(
     names = sorted(CLASSES)
     del shared["partition"]
     shared["upload"]["clients"] = ["north", "south"]
-    shared |= {"dataset": {"name": "imagefolder", "path": "/nowhere", "class_names": names}, "controls": "all"}
+    shared |= {"dataset": {"class_names": names[::-1]}, "controls": "all"}  # in an order that no folder has
     config.write_text(yaml.safe_dump(shared))
     model = shared["generator"]["model"]
     folders = {}
@@ -394,7 +394,7 @@ def test_clients_with_data_of_their_own(
             shutil.copytree(tmp_path / "images" / label, folders[name] / label)
     files = []
     for name in ("north", "south"):
-        own = {"dataset": {"name": "imagefolder", "path": str(folders[name])}, "site": {"paths": [model]}}
+        own = {"dataset": {"path": str(folders[name])}, "site": {"paths": [model]}}
         site = written(tmp_path / f"{name}.yaml", own)
         files.append(tmp_path / f"{name}.safetensors")
         said = command("client", "prepare", config, site, "--client", name, "--out", files[-1], "--json")
@@ -402,16 +402,16 @@ def test_clients_with_data_of_their_own(
         assert said["dataset"]["images"] == 12 * len(list(folders[name].iterdir()))
     server = written(
         tmp_path / "server.yaml",
-        {"dataset": {"name": "imagefolder", "path": str(folders["tests"]), "holds": "test", "class_names": names}},
+        {"dataset": {"name": "imagefolder", "path": str(folders["tests"]), "holds": "test"}},
     )
     run = tmp_path / "run"
     command("server", "ingest", run, *files, "--config", config, "--config", server)
     result = command("server", "run", run, "--json", "--quiet")
-    assert result["partition"]["samples"]["north"] == [12.0, 0.0, 0.0]
+    assert result["partition"]["samples"]["north"] == [0.0, 0.0, 12.0]
     assert result["partition"]["samples"]["south"] == [12.0, 12.0, 12.0]
     assert [control["name"] for control in result["controls"]] == ["class-list"]
     with pytest.raises(ConfigError, match="simulates its clients"):
-        fgl.run(yaml.safe_load(config.read_text()), out=tmp_path / "other")
+        fgl.run({**shared, **yaml.safe_load(server.read_text())}, out=tmp_path / "other")
     text = command("client", "prepare", config, tmp_path / "north.yaml", "--client", "west", fails=4)
     assert "there is no client 'west'; there are north, south" in text
 
