@@ -17,6 +17,7 @@ from fgl.core import upload, wire
 from fgl.core.codecs import CODECS, INDEX, NEGATIVES, NUMBERS, OFFSETS, PROMPTS, SCALE, TEXT, TEXTS
 from fgl.core.errors import UploadFormatError, UploadSizeError
 from fgl.core.settings import CLIENT_ID
+from fgl.core.text import quoted
 from fgl.core.types import ArraySpec, ClientUpload, Declaration
 
 FEW = 10
@@ -67,11 +68,11 @@ def _check_identity(metadata: Mapping[str, Any]) -> None:
     forms = {"client_id": CLIENT_ID, "round": "[0-9]{1,9}", "encoder": "[ -~]{0,200}", "classes": "[0-9a-f]{64}"}
     for name, form in forms.items():
         if not re.fullmatch(form, metadata[name]):
-            raise UploadFormatError(f"refused: {name} is {wire.short(metadata[name])}")
+            raise UploadFormatError(f"refused: {name} is {quoted(metadata[name])}")
     if len(metadata["run"]) > 100:
-        raise UploadFormatError(f"refused: run is {wire.short(metadata['run'])}")
+        raise UploadFormatError(f"refused: run is {quoted(metadata['run'])}")
     if metadata["codec"] not in CODECS:
-        raise UploadFormatError(f"refused: codec is {wire.short(metadata['codec'])}, expected {', '.join(CODECS)}")
+        raise UploadFormatError(f"refused: codec is {quoted(metadata['codec'])}, expected {', '.join(CODECS)}")
 
 
 def _expected(metadata: Mapping[str, Any], slots: Mapping[str, wire.Slot], classes: int | None) -> upload.Expected:
