@@ -171,6 +171,7 @@ def _watch(job: Mapping[str, Any]) -> None:
         here = count == job.get("kill_at")
         if here and job["moment"] == "half":
             path.parent.mkdir(parents=True, exist_ok=True)
+            self.note(path)
             path.with_name(f".{path.name}.part").write_bytes(data[: len(data) // 2])
         if here and job["moment"] in ("before", "half"):
             os.kill(os.getpid(), signal.SIGKILL)

@@ -34,6 +34,7 @@ from fgl.core.intervals import student
 from fgl.core.layers import set_option
 from fgl.core.manager import Manager
 from fgl.core.settings import RunConfig
+from fgl.core.store import RunDir
 from fgl.plots.comparisons import save_comparison
 
 HERE = Path(__file__).resolve().parent
@@ -114,7 +115,7 @@ def seed_of(
     with progress(console) as display:
         one = config.model_copy(update={"seed": seed})
         return comparison.run_seed(
-            one, methods, manager, place, display, lambda method: console.print(f"{said}: {method.title}")
+            one, methods, manager, RunDir(place), display, lambda method: console.print(f"{said}: {method.title}")
         )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,6 +15,7 @@ from fgl.cli.common import (
     Quiet,
     Run,
     Set,
+    Wait,
     console,
     interruptible,
     resolve,
@@ -23,6 +24,9 @@ from fgl.cli.common import (
 )
 from fgl.core.errors import ConfigError, Problem, TooFewUploadsError, UploadError
 from fgl.core.manager import Manager
+
+if TYPE_CHECKING:
+    from fgl.core.settings import RunConfig
 
 Client = Annotated[str, typer.Option("--client", metavar="K", help="The client's id.")]
 
@@ -37,12 +41,14 @@ def ingest_command(
     replace: Annotated[bool, typer.Option("--replace", help="Let a client's new upload take its old one's place.")] = (
         False
     ),
+    wait: Wait = 0.0,
     set_: Set = None,
     as_json: Json = False,
 ) -> None:
     """Validate uploads and keep those that are accepted. The run is begun if it is not there."""
-    from fgl.core import intake
+    from fgl.core import intake, outputs
     from fgl.core.layers import read_yaml
+    from fgl.core.located import located
     from fgl.core.opening import open_session, save_config, saved_config
     from fgl.core.orchestrator import clients_of
     from fgl.core.policy import with_meaning
@@ -50,7 +56,7 @@ def ingest_command(
     from fgl.core.types import Silent
 
     manager, folder = Manager.load(), RunDir(run)
-    new = not folder.path("config.yaml").exists()
+    new = outputs.begins(folder)
     given = bool(config) or bool(set_)
     problems = [Problem("FILES", str(path), "no such file") for path in files if not path.exists()]
     if new and not given:
@@ -63,19 +69,21 @@ def ingest_command(
     if given:
         layers = with_meaning([read_yaml(Path(one)) for one in config or ()])
         resolved, _ = resolve(manager, None, {**NO_FLAGS, "set_": set_}, layers, ", ".join(config or ()))
+        resolved = located(resolved, manager.options)
     if not new:
         saved = saved_config(folder, manager)
-        if given and resolved != saved:
-            expected = (
-                f"nothing, or the same: {run} keeps the configuration it was begun with (fgl server run has --set)"
-            )
-            raise ConfigError([Problem("--config, --set", "another configuration", expected)], "the command line")
+        if given:
+            _check_same(run, resolved, saved)
         resolved = saved
     with stdout_to_stderr():
         session = open_session(resolved, manager, folder, Silent(), apart=True)
-        with folder.lock():
+        outputs.check_beside(session.config, run, "RUN")
+        with folder.lock(wait):
+            # another process may have begun it, or changed it, while this one read its dataset
+            if not outputs.begins(folder):
+                _check_same(run, resolved, saved_config(folder, manager))
             intake.mark_apart(folder)
-            if new:
+            if outputs.begins(folder):
                 save_config(folder, resolved, apart=True)
             clients, _, _ = clients_of(session)
             found = intake.ingest(session, clients, files, replace)
@@ -91,7 +99,9 @@ def ingest_command(
         raise typer.Exit(UploadError.exit_code)
 
 
-def run_command(run: Run, set_: Set = None, device: Device = None, as_json: Json = False, quiet: Quiet = False) -> None:
+def run_command(
+    run: Run, set_: Set = None, device: Device = None, wait: Wait = 0.0, as_json: Json = False, quiet: Quiet = False
+) -> None:
     """Aggregate, plan, synthesize, train and evaluate what has been ingested; what is done already is reused."""
     from fgl.cli.run import show_result
     from fgl.core.opening import open_session, saved_config
@@ -103,7 +113,7 @@ def run_command(run: Run, set_: Set = None, device: Device = None, as_json: Json
     resolved, _ = resolve(manager, None, {**NO_FLAGS, "set_": set_, "device": device}, [layer])
     with stdout_to_stderr(), interruptible(run, f"fgl server run {run}"), shown(quiet) as progress:
         session = open_session(resolved, manager, folder, progress, apart=True)
-        result = run_session(session)
+        result = run_session(session, wait=wait)
     show_result(result, session.config, as_json, quiet)
 
 
@@ -113,6 +123,7 @@ def forget_command(
     later: Annotated[bool, typer.Option("--later", help="Only take the client out; the next run does the rest.")] = (
         False
     ),
+    wait: Wait = 0.0,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
@@ -124,7 +135,7 @@ def forget_command(
     with stdout_to_stderr(), interruptible(run, f"fgl server forget {run} --client {client}"), shown(quiet) as progress:
         session = reopen(run, progress)
         folder = session.run
-        with folder.lock():
+        with folder.lock(wait):
             clients, _, _ = clients_of(session)
             intake.forget(session, clients, client)
             try:
@@ -138,6 +149,12 @@ def forget_command(
     elif not quiet:
         text = f"{client} is out; the images and the classifier still know it until the run is gone on with"
         console().print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+def _check_same(run: Path, resolved: RunConfig, saved: RunConfig) -> None:
+    if resolved != saved:
+        expected = f"nothing, or the same: {run} keeps the configuration it was begun with (fgl server run has --set)"
+        raise ConfigError([Problem("--config, --set", "another configuration", expected)], "the command line")
 
 
 def _reason(one: dict[str, str]) -> str:

@@ -107,6 +107,7 @@ def _measuring(
 
 def _draw(run: Path, found: Mapping[str, Any]) -> None:
     from fgl.core.privacy.sections import ATTACKS
+    from fgl.core.store import RunDir
     from fgl.plots.roc import Roc, save_roc
 
     lines = [
@@ -118,7 +119,7 @@ def _draw(run: Path, found: Mapping[str, Any]) -> None:
     folder = run / "audit"
     # what lies below one false positive is no measurement
     lowest = 1 / max(2, found["non_members"])
-    save_roc([folder / "roc.png", folder / "roc.svg"], lines, title, lowest)
+    save_roc([folder / "roc.png", folder / "roc.svg"], lines, title, lowest, RunDir(run).write)
 
 
 def _show(run: Path, found: Mapping[str, Any], drawn: bool) -> None:

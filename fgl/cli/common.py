@@ -48,9 +48,31 @@ Seed = Annotated[int | None, typer.Option(metavar="S", help="Everything random f
 Device = Annotated[str | None, typer.Option(metavar="NAME", help="auto, cpu, cuda, cuda:N or mps.")]
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="family.option=value", help="Any option; repeatable.")]
 Skip = Annotated[bool, typer.Option("--skip-bad-images", help="Leave out images that cannot be read, and count them.")]
-Out = Annotated[Path | None, typer.Option(metavar="DIR", help="Run directory; an unfinished run there is completed.")]
+
+
+def home(path: Path | None) -> Path | None:
+    """`--out=~/x`: the shell expands no tilde in it."""
+    return None if path is None else path.expanduser()
+
+
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR", callback=home, help="Run directory, new or empty, or a run of the same data, which is completed."
+    ),
+]
+Replace = Annotated[
+    bool,
+    typer.Option(
+        "--replace", help="Let this take the place of other results that fgl wrote to --out; files of yours stay."
+    ),
+]
+Wait = Annotated[
+    float,
+    typer.Option("--wait", metavar="SECONDS", min=0, help="Wait for another process that is at work on the run."),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress, no table; errors only.")]
-Run = Annotated[Path, typer.Argument(metavar="RUN", help="A run directory.")]
+Run = Annotated[Path, typer.Argument(metavar="RUN", callback=home, help="A run directory.")]
 PresetName = Annotated[str | None, typer.Option("--preset", metavar="NAME", help="An experiment: fgl presets list.")]
 Smoke = Annotated[bool, typer.Option("--smoke", help="The preset in about a minute, on stand-in data if need be.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout and nothing else.")]

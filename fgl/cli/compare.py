@@ -25,12 +25,14 @@ from fgl.cli.common import (
     Partition,
     PresetName,
     Quiet,
+    Replace,
     Set,
     Skip,
     Smoke,
     Strategy,
     check_folder,
     console,
+    home,
     interruptible,
     resolve,
     shown,
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
 
     from fgl.core.comparison import Method
     from fgl.core.settings import RunConfig
+    from fgl.core.store import RunDir
     from fgl.core.types import Progress
 
 METHODS = "fgl,fgl-5round,fedavg,fedprox,scaffold,fedadam,local,centralized,class-list"
@@ -58,7 +61,9 @@ FirstSeed = Annotated[int, typer.Option(metavar="S", min=0, help="The first of t
 FederatedRounds = Annotated[
     int, typer.Option(metavar="N", min=1, max=100_000, help="Rounds of the federated algorithms.")
 ]
-Folder = Annotated[Path, typer.Option(metavar="DIR", help="Where runs and results go; what is there is reused.")]
+Folder = Annotated[
+    Path, typer.Option(metavar="DIR", callback=home, help="Where runs and results go; what is there is reused.")
+]
 
 
 def compare_command(
@@ -82,13 +87,16 @@ def compare_command(
     skip_bad_images: Skip = False,
     set_: Set = None,
     out: Folder = Path("runs/compare"),
+    replace: Replace = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Compare methods on the same split, model, seeds and test images: a table and two figures."""
     given = {**locals(), "rounds": None, "seed": None}
     from fgl import plots
-    from fgl.core import comparison
+    from fgl.core import comparison, experiments
+    from fgl.core.located import located
+    from fgl.core.store import RunDir
 
     plots.need("fgl compare")
     from fgl.plots.comparisons import save_comparison
@@ -99,15 +107,19 @@ def compare_command(
     if chosen is not None:
         resolved = chosen.config
     wanted = comparison.parse(methods.replace(" ", "").split(","), rounds, manager, resolved)
-    _check_out(out)
+    check_folder("--out", out)
+    store, chosen_seeds = RunDir(out, "compare"), range(first_seed, first_seed + seeds)
+    settings = {"": located(resolved, manager.options)}
+    names = [method.name for method in wanted]
     with (
-        stdout_to_stderr(), interruptible(out), shown(quiet) as progress, presets.explained(chosen, "fgl compare")
+        stdout_to_stderr(), interruptible(out), shown(quiet) as progress, presets.explained(chosen, "fgl compare"),
+        experiments.opened(store, settings, names, chosen_seeds, replace),
     ):  # fmt: skip
         _estimate([resolved], wanted, manager, seeds, out, quiet)
-        found = _over_seeds(resolved, wanted, manager, out, range(first_seed, first_seed + seeds), progress, quiet)
-        summary = comparison.write(out, resolved, wanted, found)
+        found = _over_seeds(resolved, wanted, manager, store, "", chosen_seeds, progress, quiet)
+        summary = comparison.write(store, resolved, wanted, found)
         what = f"{summary['dataset']}, {seeds} seed{'s' * (seeds > 1)}"
-        save_comparison(out, {method.name: method.title for method in wanted}, found, what)
+        save_comparison(out, {method.name: method.title for method in wanted}, found, what, write=store.write)
     _show(summary, out, as_json, quiet)
 
 
@@ -141,13 +153,16 @@ def sweep_command(
     skip_bad_images: Skip = False,
     set_: Set = None,
     out: Folder = Path("runs/sweep"),
+    replace: Replace = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Run methods over the values of one or more options: a table and a figure."""
     given = {**locals(), "rounds": None, "seed": None}
     from fgl import plots
-    from fgl.core import comparison, sweeping
+    from fgl.core import comparison, experiments, sweeping
+    from fgl.core.located import located
+    from fgl.core.store import RunDir
 
     if ablation == "list":
         for name, known in sweeping.ablations().items():
@@ -167,33 +182,29 @@ def sweep_command(
         ready.append((cell, resolved if chosen is None else chosen.config))
     sweeping.check_different(ready)
     wanted = comparison.parse(methods.replace(" ", "").split(","), rounds, manager, ready[0][1])
-    _check_out(out)
+    check_folder("--out", out)
+    store, chosen_seeds = RunDir(out, "sweep"), range(first_seed, first_seed + seeds)
+    settings = {cell.name: located(resolved, manager.options) for cell, resolved in ready}
+    names = [method.name for method in wanted]
     rows = []
-    with stdout_to_stderr(), interruptible(out), shown(quiet) as progress:
+    with (
+        stdout_to_stderr(), interruptible(out), shown(quiet) as progress,
+        experiments.opened(store, settings, names, chosen_seeds, replace),
+    ):  # fmt: skip
         _estimate([resolved for _, resolved in ready], wanted, manager, seeds, out, quiet)
         for cell, resolved in ready:
-            chosen_seeds = range(first_seed, first_seed + seeds)
-            folder = out / cell.folder
-            found = _over_seeds(resolved, wanted, manager, folder, chosen_seeds, progress, quiet, f"{cell.name}, ")
+            before = f"{cell.name}, "
+            found = _over_seeds(resolved, wanted, manager, store, cell.folder, chosen_seeds, progress, quiet, before)
             rows.append({"setting": cell.name, "values": cell.values, "seeds": found,
                          "methods": comparison.summarise(wanted, found)})  # fmt: skip
-        summary = sweeping.write(out, cells, rows)
-        save_sweep([out / "sweep.png", out / "sweep.svg"], {one.name: one.title for one in wanted}, rows)
+        summary = sweeping.write(store, cells, rows)
+        paths = [out / "sweep.png", out / "sweep.svg"]
+        save_sweep(paths, {one.name: one.title for one in wanted}, rows, store.write)
     if as_json:
         print(json.dumps(summary, ensure_ascii=False))
     elif not quiet:
         lines = [f"results: {out}/sweep.md, {out}/sweep.json", f"figure:  {out}/sweep.png, .svg"]
         _print(_sweep_table(rows), [*(f"note: {line}" for line in sweeping.unmoved(rows)), *lines])
-
-
-def _check_out(out: Path) -> None:
-    """Raises ConfigError where the results cannot lie there, or would lie among those of a single run."""
-    from fgl.core.errors import ConfigError, Problem
-
-    check_folder("--out", out)
-    if (out / "stages").is_dir():
-        expected = "expected a folder for comparisons: a run of its own is there"
-        raise ConfigError([Problem("--out", str(out), expected)], "the command line")
 
 
 def _estimate(
@@ -212,11 +223,11 @@ def _estimate(
 
 
 def _over_seeds(
-    config: RunConfig, methods: Sequence[Method], manager: Manager, folder: Path, seeds: range, progress: Progress,
-    quiet: bool, before: str = "",
+    config: RunConfig, methods: Sequence[Method], manager: Manager, store: RunDir, folder: str, seeds: range,
+    progress: Progress, quiet: bool, before: str = "",
 ) -> dict[int, Any]:  # fmt: skip
-    """Seed → its results, each in a run directory of its own below `folder`. before: what a line of progress begins
-    with."""
+    """Seed → its results, each in a run directory of its own below `folder` in `store`. before: what a line of progress
+    begins with."""
     from fgl.core import comparison, costs
 
     expected = {} if quiet else costs.of_seed(config, methods, costs.data_of(config, manager))
@@ -225,12 +236,13 @@ def _over_seeds(
 
         def announce(method: Method, seed: int = seed) -> None:
             if not quiet:
-                seconds = costs.pace(folder).seconds(expected[method.name])
+                seconds = costs.pace(store.path(folder)).seconds(expected[method.name])
                 time = f", about {costs.duration(seconds)} if none of it is done" if seconds else ""
                 console().print(f"{before}seed {seed}: {method.title}{time}", highlight=False, markup=False)
 
         one = config.model_copy(update={"seed": seed})
-        found[seed] = comparison.run_seed(one, methods, manager, folder / f"seed-{seed}", progress, announce)
+        run = store.nested(*filter(None, (folder, f"seed-{seed}")))
+        found[seed] = comparison.run_seed(one, methods, manager, run, progress, announce)
     return found
 
 

@@ -48,17 +48,20 @@ def partition_command(
     plot: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Draw it as a heat map: a .png or a .svg (extra: plots).")
     ] = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Draw over a file at --plot that fgl did not draw.")
+    ] = False,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Print how many samples of each class every client would hold; nothing is run."""
-    flags = {**NO_FLAGS, **{key: value for key, value in locals().items() if key not in ("config", "plot")}}
+    flags = {**NO_FLAGS, **{key: value for key, value in locals().items() if key not in ("config", "plot", "replace")}}
     from fgl.core.survey import divide
 
     if plot is not None:
         from fgl import plots
 
-        plots.check(plot, "--plot")
+        plots.check(plot, "--plot", replace)
     manager = Manager.load()
     resolved, _ = resolve(manager, config, flags)
     chosen = presets.choose(manager, resolved, flags, "fgl partition")

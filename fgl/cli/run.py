@@ -27,6 +27,7 @@ from fgl.cli.common import (
     Partition,
     PresetName,
     Quiet,
+    Replace,
     Rounds,
     Run,
     Seed,
@@ -36,6 +37,7 @@ from fgl.cli.common import (
     Strategy,
     check_folder,
     console,
+    home,
     interruptible,
     resolve,
     shown,
@@ -70,8 +72,10 @@ def run_command(
     skip_bad_images: Skip = False,
     set_: Set = None,
     out: Out = None,
+    replace: Replace = False,
     resume: Annotated[
-        Path | None, typer.Option(metavar="RUN", help="Complete this run, with the configuration it was begun with.")
+        Path | None,
+        typer.Option(metavar="RUN", callback=home, help="Complete this run, with the configuration it was begun with."),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, compute nothing.")] = False,
     as_json: Json = False,
@@ -79,6 +83,7 @@ def run_command(
 ) -> None:
     """Clients to classifier: in one communication round, or with more of them after it."""
     given = dict(locals())  # before anything else gets a name here
+    from fgl.core import outputs
     from fgl.core.opening import fresh_folder, open_session
     from fgl.core.orchestrator import reopen, run_session
     from fgl.core.store import RunDir
@@ -97,14 +102,15 @@ def run_command(
         resolved = chosen.config
     folder = out if out is not None else fresh_folder()
     check_folder("--out", folder)
+    outputs.check(RunDir(folder), replace)
     with stdout_to_stderr(), interruptible(folder), presets.explained(chosen, "fgl run"):
         if not quiet:
             _announce(console(), resolved, "dataset" not in keys, folder, chosen)
         if dry_run:
-            result = _dry_run(manager, resolved)
+            result = _dry_run(manager, resolved, folder, replace)
         else:
             with shown(quiet) as progress:
-                result = run_session(open_session(resolved, manager, RunDir(folder), progress))
+                result = run_session(open_session(resolved, manager, RunDir(folder), progress), replace)
     if chosen is not None:
         result["preset"] = chosen.summary()
     if not dry_run:
@@ -263,15 +269,16 @@ def _warn(out: Console, result: dict[str, Any], config: RunConfig) -> None:
         out.print(f"note: {line}", style="yellow", highlight=False, markup=False, soft_wrap=True)
 
 
-def _dry_run(manager: Manager, config: RunConfig) -> dict[str, Any]:
+def _dry_run(manager: Manager, config: RunConfig, folder: Path, replace: bool) -> dict[str, Any]:
     """Open everything that can be opened without computing: data, partition, the generator's declaration."""
-    from fgl.core import rounds
+    from fgl.core import outputs, rounds
     from fgl.core.opening import open_session
     from fgl.core.session import check_clients
     from fgl.core.store import RunDir
     from fgl.core.types import Silent
 
-    session = open_session(config, manager, RunDir(Path("unused")), Silent())
+    session = open_session(config, manager, RunDir(folder), Silent())
+    outputs.check_session(session, replace)
     train, test = session.split("train"), session.split("test")
     divided = manager.create("partition", config.partition).partition(train.labels, train.domains, config.seed)
     rounds.check(config.rounds, list(divided))

@@ -68,7 +68,7 @@ def test(
     def payload(client_id: str) -> bytes:
         data = tasks.request(
             config, client_id, session.device, session.info.digest, weights, size=list(session.image_size),
-            private=str(session.run.path("clients", client_id, "private")),
+            private=str(intake.private_folder(session.run, client_id)),
         )  # fmt: skip
         sent["down"] += len(data)
         return data

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fgl.core import keeping, policy, strict_json, upload
+from fgl.core import files, keeping, policy, strict_json, upload
 from fgl.core.boundary import contained
 from fgl.core.codecs import TEXT
 from fgl.core.config import resolve
@@ -23,7 +23,6 @@ from fgl.core.errors import BrokenPluginError, ClientFailedError, DataError, FGL
 from fgl.core.manager import Manager
 from fgl.core.registry import changed
 from fgl.core.settings import RunConfig
-from fgl.core.store import RunDir
 from fgl.core.types import ClientContext, ImageSet, Progress, Prompt, Silent, Subset
 
 if TYPE_CHECKING:
@@ -64,7 +63,7 @@ def guarded(work: Callable[[], bytes], client_id: str, private: Path | None) -> 
         if private is not None:
             with suppress(OSError, FGLError):  # a full disk is not to hide what happened
                 text = "".join(traceback.format_exception(error))
-                RunDir(private).write(private / ERROR, text.encode(errors="replace"))
+                keeping.private_files(private).write(private / ERROR, text.encode(errors="replace"))
         where = "" if private is None else f" and its private {ERROR}"
         raise ClientFailedError(f"{told(error)}; the message is in the client's log{where}") from None
 
@@ -120,7 +119,8 @@ def draft(asked: Mapping[str, Any], progress: Progress | None = None) -> Draft:
         note=note,
         domains=site.domains,
     )
-    prompts = _ask(site, context)
+    with keeping.private_files(private).host():  # a strategy may keep what took it long
+        prompts = _ask(site, context)
     if not prompts:
         raise UploadError(f"the prompt strategy wrote no prompt for {client_id}")
     upload.check_prompts(prompts, client_id)
@@ -145,13 +145,13 @@ def keep(private: Path, made: Draft) -> None:
         {"prompts": len(made.prompts), "upload_bytes": len(made.data), "notes": dict(sorted(made.notes.items())),
          "class_names": list(made.class_names), **upload.account(made.data)},
     )  # fmt: skip
-    (private / ERROR).unlink(missing_ok=True)
+    keeping.private_files(private).remove(private / ERROR)
 
 
 def write(made: Draft, file: Path, private: Path) -> None:
     """Write an upload for somebody to send, whole or not at all, and beside it what stays. Raises StoreError."""
     keep(private, made)
-    RunDir(file.parent).write(file, made.data)
+    files.write(file, made.data)
 
 
 def release() -> None:

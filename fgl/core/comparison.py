@@ -9,12 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fgl.core import controls, orchestrator, rounds, server, training
+from fgl.core import controls, orchestrator, outputs, rounds, server, training
 from fgl.core.errors import ConfigError, Problem
 from fgl.core.intervals import student
 from fgl.core.opening import open_session, save_config
@@ -110,15 +109,16 @@ class _Base:
 
 
 def run_seed(
-    config: RunConfig, methods: Sequence[Method], manager: Manager, folder: Path, progress: Progress,
+    config: RunConfig, methods: Sequence[Method], manager: Manager, run: RunDir, progress: Progress,
     announce: Callable[[Method], None],
 ) -> dict[str, dict[str, Any]]:  # fmt: skip
     """Method → its result for the configuration's seed, computed or reused, in a run directory of its own. Raises
     FGLError."""
     plain = config.model_copy(update={"controls": (), "all_controls": False})
-    session = open_session(plain, manager, RunDir(folder), progress)
+    outputs.check(run)
+    session = open_session(plain, manager, run, progress)
     with session.run.lock():
-        save_config(session.run, plain)
+        save_config(session.run, session.config)
         session.run.write_json(session.run.path("environment.json"), orchestrator.environment(session))
         base = _Base(session, *orchestrator.clients_of(session))
         rounds.check(config.rounds, base.clients)
@@ -220,14 +220,13 @@ def _spread(values: Sequence[float]) -> dict[str, float]:
     return {"mean": float(np.mean(values)), "std": float(np.std(values, ddof=1)) if len(values) > 1 else 0.0}
 
 
-def write(folder: Path, config: RunConfig, methods: Sequence[Method], seeds: Mapping[int, Any]) -> dict[str, Any]:
-    """compare.json and compare.md in `folder`; returns what the first holds."""
-    store = RunDir(folder)
+def write(store: RunDir, config: RunConfig, methods: Sequence[Method], seeds: Mapping[int, Any]) -> dict[str, Any]:
+    """compare.json and compare.md; returns what the first holds."""
     options = config.dataset.options
     name = f"{config.dataset.name} {options.get('subset') or options.get('path') or ''}".strip()
     rows = summarise(methods, seeds)
     summary = {
-        "schema_version": 1, "folder": str(folder), "dataset": name, "seeds": len(seeds), "methods": rows,
+        "schema_version": 1, "folder": str(store.root), "dataset": name, "seeds": len(seeds), "methods": rows,
         "each": {str(seed): found for seed, found in seeds.items()}, "config": config.to_dict(),
     }  # fmt: skip
     store.write_json(store.path("compare.json"), summary)

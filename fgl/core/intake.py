@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -20,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fgl.core import client, journal, leaving, refusals, upload
+from fgl.core import client, journal, leaving, outputs, refusals, upload
+from fgl.core import files as files_
 from fgl.core.codecs import CODECS, TEXT
 from fgl.core.errors import (
     ClientFailedError,
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from fgl.core.session import Session
     from fgl.core.types import ClientUpload
 
-APART = "# The clients are elsewhere: fgl server run resumes this run.\n"
+APART = outputs.APART_LINE
 """First line of config.yaml."""
 
 
@@ -157,8 +157,7 @@ def _encoded(session: Session, client_id: str, digest: str, encoding: Encoding) 
 
 def _drop_encoded(run: RunDir, client_id: str) -> None:
     path = encoded_path(run, client_id)
-    path.with_suffix(".json").unlink(missing_ok=True)
-    path.unlink(missing_ok=True)
+    run.remove(path.with_suffix(".json"), path)
 
 
 def kept(run: RunDir, client_id: str) -> dict[str, Any] | None:
@@ -215,6 +214,11 @@ def opened(session: Session, clients: Sequence[str]) -> list[ClientUpload]:
             else upload_path(session.run, name)
         )
     return [upload.stored(path, declaration) for path in paths]
+
+
+def private_folder(run: RunDir, client_id: str) -> Path:
+    """Where a simulated client keeps what stays with it; its own files are noted there."""
+    return run.claim("clients", client_id, "private")
 
 
 def upload_path(run: RunDir, client_id: str) -> Path:
@@ -295,13 +299,7 @@ def mark_apart(run: RunDir) -> None:
 def is_apart(run: RunDir) -> bool:
     """By a file of its own, or by the first line of the configuration where that file was lost: a run whose clients
     are elsewhere is never to simulate them."""
-    if run.path("server", "apart.json").exists():
-        return True
-    try:
-        with run.path("config.yaml").open(encoding="utf-8") as file:
-            return file.readline() == APART
-    except (OSError, UnicodeDecodeError):
-        return False
+    return outputs.is_apart(run.root)
 
 
 def ingest(
@@ -317,7 +315,7 @@ def ingest(
         for path in files:
             try:
                 # one byte beyond the cap tells a larger file, whatever its length is said to be
-                with path.open("rb") as file:
+                with files_.open_regular(path) as file:
                     data = file.read(expected.max_bytes + 1)
                     size = max(len(data), os.fstat(file.fileno()).st_size)
             except OSError as error:
@@ -379,8 +377,7 @@ def forget(session: Session, clients: Sequence[str], client_id: str) -> None:
         raise UploadError(f"there is no client {client_id!r} in this run; there are {', '.join(sorted(clients)[:20])}")
     # First the note, then the files: killed in between, the client is out, and the rest is removed by the next call.
     # Runs with other prompts, which are controls of this one, hold uploads of the same clients.
-    for folder in (session.run.root, *session.run.path("controls").glob("prompts-*")):
-        run = RunDir(folder)
+    for run in (session.run, *session.run.nested_below("controls")):
         leaving.add(run, client_id)
         drop(run, [client_id])
         drop_audit(run)
@@ -393,43 +390,30 @@ def forget(session: Session, clients: Sequence[str], client_id: str) -> None:
 
 def clear(run: RunDir) -> None:
     """Remove all that was made of uploads, where too few are left to make it again."""
-    for folder in (run.root, *run.path("controls").glob("prompts-*")):
-        for name in (
-            "server/encoded",
-            "server/shards",
-            "server/shards.previous",
-            "classifier",
-            "train",
-            "sheets",
-            "checkpoints",
-            "quality",
-            "audit",
-        ):
-            shutil.rmtree(folder / name, ignore_errors=True)
-        files = [folder / name for name in ("server/plan.parquet", "report.json", "report.md")]
-        for path in (*files, *folder.glob("controls/*.json"), *folder.glob("stages/*.json")):
-            if path.name != "partition.json":
-                path.unlink(missing_ok=True)
-    shutil.rmtree(run.path("controls", "class-list"), ignore_errors=True)
+    for one in (run, *run.nested_below("controls")):
+        names = (
+            "config.yaml", "environment.json", "partition.json", "metrics.jsonl", "stages/partition.json", "clients",
+            "server/uploads", "server/apart.json", "server/refused.json", "server/forgotten.json", "forgotten.json",
+            *(f"controls/{nested.root.name}" for nested in one.nested_below("controls")),
+        )  # fmt: skip
+        one.remove_all(*map(one.path, names))
 
 
 def drop_audit(run: RunDir) -> None:
     """Remove what an audit has found and kept: it shows images and prompts of clients, and names them."""
-    shutil.rmtree(run.path("audit"), ignore_errors=True)
-    for path in run.path("stages").glob("audit-*.json"):
-        path.unlink()
+    run.remove_below(run.path("audit"))
+    run.remove(*(path for path in run.owned("stages") if path.name.startswith("audit-")))
 
 
 def drop(run: RunDir, clients: Iterable[str]) -> None:
     """Remove clients' uploads and, in a simulation, what they kept."""
     for client_id in clients:
         drop_upload(run, client_id)
-        shutil.rmtree(run.path("clients", client_id), ignore_errors=True)
+        run.remove_below(run.path("clients", client_id))
 
 
 def drop_upload(run: RunDir, client_id: str) -> None:
     """Remove a client's upload, and what was encoded of it."""
     path = upload_path(run, client_id)
-    path.with_suffix(".json").unlink(missing_ok=True)
-    path.unlink(missing_ok=True)
+    run.remove(path.with_suffix(".json"), path)
     _drop_encoded(run, client_id)

@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 
 from fgl.core import strict_json
 from fgl.core.errors import StoreError
+from fgl.core.files import open_append
 from fgl.core.store import RunDir
 
 NAME = "metrics.jsonl"
@@ -27,15 +28,14 @@ def append(root: Path, event: Mapping[str, Any]) -> None:
     """Add an event, with the time in seconds since 1970. Raises StoreError."""
     path = root / NAME
     try:
-        # not through a link: a run directory may come from somebody else
-        handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o644)
-        with os.fdopen(handle, "rb+") as file:
+        with open_append(path) as file:
             last, cut = _last(file)
             line = strict_json.finite({"time": round(time.time(), 3), **event, _AFTER: _digest(last)})
             # a line that was cut off, by a full disk for one, is not to spoil the next
             file.write(b"\n" * cut + strict_json.dumps(line).encode() + b"\n")
     except OSError as error:
-        raise StoreError(f"cannot write {path}: {error.strerror or error}") from error
+        why = "it is a symbolic link" if path.is_symlink() else error.strerror or error
+        raise StoreError(f"cannot write {path}: {why}") from error
 
 
 def redact(run: RunDir, client_id: str) -> None:

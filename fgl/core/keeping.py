@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from fgl.core import strict_json
 from fgl.core.errors import StoreError
-from fgl.core.store import RunDir, file_digest
+from fgl.core.owned import OwnedFolder, file_digest
 
 if TYPE_CHECKING:
     from fgl.core.types import Prompt
@@ -19,9 +19,14 @@ PROMPTS, SUMMARY = "prompts.jsonl", "summary.json"
 _DIGEST = "prompts_sha256"
 
 
+def private_files(folder: Path) -> OwnedFolder:
+    """What a client keeps: for its owner alone."""
+    return OwnedFolder(folder, "private", private=True)
+
+
 def keep(folder: Path, prompts: Sequence[Prompt], summary: Mapping[str, Any]) -> None:
     """Write the prompts, then the summary with their digest: it is the commit of both."""
-    run = RunDir(folder)
+    run = private_files(folder)
     lines = [strict_json.dumps(asdict(prompt)) + "\n" for prompt in prompts]
     data = "".join(lines).encode()
     run.write(folder / PROMPTS, data)
@@ -31,7 +36,7 @@ def keep(folder: Path, prompts: Sequence[Prompt], summary: Mapping[str, Any]) ->
 def damaged(folder: Path) -> list[str]:
     """Which of the two files are no longer what was written, or lost while the other is there. None of a folder that
     is elsewhere: a client's files need not lie beside the server's."""
-    summary = RunDir.read_sealed(folder / SUMMARY)
+    summary = OwnedFolder.read_sealed(folder / SUMMARY)
     there = [name for name in (PROMPTS, SUMMARY) if (folder / name).exists()]
     if not there:
         return []

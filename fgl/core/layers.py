@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from fgl.core.errors import ConfigError, Problem
+from fgl.core.files import read_text
 from fgl.core.judging import shown
 
 _DATASETS = ("bundled", "hf", "npz", "parquet", "imagefolder")  # have a short form of their own, see `expand`
@@ -17,7 +18,7 @@ _DATASETS = ("bundled", "hf", "npz", "parquet", "imagefolder")  # have a short f
 def read_yaml(path: Path) -> dict[str, Any]:
     """Raises ConfigError that names the file and, for a syntax error, the line."""
     try:
-        loaded = _load_yaml(path.read_text(encoding="utf-8"))
+        loaded = _load_yaml(read_text(path))
     except FileNotFoundError:
         raise ConfigError([Problem(str(path), "no such file", "expected a YAML file")], "the command line") from None
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fgl.core import client, exchange, policy, strict_json
+from fgl.core import client, exchange, keeping, policy, strict_json
 from fgl.core.errors import DivergedError, UploadFormatError
 from fgl.core.pixels import decode
 from fgl.core.settings import RunConfig, Selected
-from fgl.core.store import Checkpoints, RunDir
+from fgl.core.store import Checkpoints
 from fgl.core.types import FitContext, LabelledPixels, LocalJob, Silent
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ class _Shelf:
     found the first time. The server says, by digest, which one it means."""
 
     def __init__(self, private: Path, name: str, digest: str) -> None:
-        self._run, self._digest = RunDir(private), digest
+        self._run, self._digest = keeping.private_files(private), digest
         self._folder = private / "rounds" / name
 
     def before(self, number: int, kept: str) -> Mapping[str, Array] | None:
@@ -153,9 +153,8 @@ class _Shelf:
         """Beside what the server means until this round is committed; all else is of attempts that came to nothing."""
         if arrays:
             self._at(number).save(arrays)
-        for one in self._there():
-            if one != number and not self._is(one, kept):
-                self._path(one).unlink(missing_ok=True)
+        others = [one for one in self._there() if one != number and not self._is(one, kept)]
+        self._run.remove(*map(self._path, others))
 
     def holds(self, kept: str) -> bool:
         return not kept or any(self._is(one, kept) for one in self._there())
@@ -165,7 +164,8 @@ class _Shelf:
         return arrays is not None and exchange.digest_of_kept(arrays) == kept
 
     def _there(self) -> list[int]:
-        return [int(path.stem) for path in self._folder.glob("*.safetensors") if path.stem.isdecimal()]
+        here = (path for path in self._run.owned() if path.parent == self._folder and path.exists())
+        return [int(path.stem) for path in here if path.stem.isdecimal()]
 
     def _at(self, number: int) -> Checkpoints:
         return Checkpoints(self._run, self._folder, self._digest, str(number))

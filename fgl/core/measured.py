@@ -40,6 +40,6 @@ def into_report(session: Session, changes: Mapping[str, Any]) -> None:
             f"{path} is damaged or gone: run again, then measure again: what was measured is kept"
         ) from error
     result.update(changes)
-    sheets: list[Path] = sorted(session.run.path("sheets").glob("*.png"))
+    sheets: list[Path] = sorted(path for path in session.run.owned("sheets") if path.exists())
     session.run.write(session.run.path("report.md"), report.markdown(session, result, sheets).encode())
     session.run.write_json(path, result)

@@ -8,17 +8,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fgl.core import at_clients, codecs, intake, quality, training
+from fgl.core import at_clients, codecs, intake, outputs, quality, training
 from fgl.core.config import resolve
 from fgl.core.errors import BrokenPluginError, ConfigError, FGLError, Problem, StoreError
 from fgl.core.layers import read_yaml
+from fgl.core.located import located
 from fgl.core.manager import Manager
 from fgl.core.session import Session, check_fit
 from fgl.core.settings import PROMPTS_CONTROL, EvaluationOptions, RunConfig, Selected
 from fgl.core.store import RunDir
 from fgl.core.types import DatasetInfo, Declaration, Progress
 
-_SEAL = "# sha256 of the lines above: "
 # Controls that need what the clients hold, or the clients themselves.
 _NEED_CLIENTS = ("fedavg", "local", "pooled")
 
@@ -34,7 +34,7 @@ def load_config(config: RunConfig | Mapping[str, Any] | str | Path | None, manag
 def save_config(run: RunDir, config: RunConfig, apart: bool = False) -> None:
     """apart: whether the clients are elsewhere."""
     text = f"{intake.APART if apart else ''}{config.to_yaml()}"
-    run.write(run.path("config.yaml"), f"{text}{_SEAL}{hashlib.sha256(text.encode()).hexdigest()}\n".encode())
+    run.write(run.path("config.yaml"), f"{text}{outputs.SEAL}{hashlib.sha256(text.encode()).hexdigest()}\n".encode())
 
 
 def saved_config(run: RunDir, manager: Manager) -> RunConfig:
@@ -42,10 +42,10 @@ def saved_config(run: RunDir, manager: Manager) -> RunConfig:
     what a run is gone on with must be what it was begun with."""
     path = run.path("config.yaml")
     try:
-        text, mark, digest = path.read_text(encoding="utf-8").rpartition(_SEAL)
+        text = outputs.sealed_text(run.root)
     except (OSError, UnicodeDecodeError) as error:
         raise StoreError(f"{run.root} is no run directory: {path} cannot be read") from error
-    if not mark or hashlib.sha256(text.encode()).hexdigest() != digest.strip():
+    if text is None:
         again = f"to run a changed configuration, pass it: fgl run {path} --out {run.root}"
         if intake.is_apart(run):
             again = f"delete it, and give the configuration again: fgl server ingest {run.root} FILES --config FILE"
@@ -119,6 +119,7 @@ def open_session(
 
     beside: a session over the same data and classifier, to share what it has read and checked. apart: whether the
     clients are elsewhere."""
+    config = located(config, manager.options)
     if config.upload.clients is not None and not apart:
         given = f"{len(config.upload.clients)} clients with data of their own"
         expected = "null: fgl run simulates its clients; those are asked by fgl client prepare and fgl server run"
@@ -182,7 +183,7 @@ def other_prompts(session: Session, name: str) -> Session:
             "evaluation": EvaluationOptions(),
         }
     )
-    folder = RunDir(session.run.path("controls", name.replace(":", "-")))
+    folder = session.run.nested("controls", name.replace(":", "-"))
     return open_session(config, session.manager, folder, session.progress, beside=session)
 
 

@@ -47,3 +47,10 @@ class Options(BaseModel):
         """Files and folders that these options name and whose contents count as part of them: where one changes, what
         was made with it is made anew."""
         return ()
+
+    def local_paths(self) -> tuple[str, ...]:
+        """Names of options that may be a path on this machine. Where something lies there, a run takes its absolute
+        path, so that it finds it from any working directory."""
+        known = {*self.files(), *(use.model for use in self.models())}
+        values = {name: getattr(self, name) for name in type(self).model_fields}
+        return tuple(name for name, value in values.items() if isinstance(value, str) and value in known)

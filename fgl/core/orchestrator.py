@@ -19,6 +19,7 @@ from fgl.core import (
     journal,
     leaving,
     measured,
+    outputs,
     plan,
     quality,
     report,
@@ -43,16 +44,19 @@ def run(
     config: RunConfig | Mapping[str, Any] | str | Path | None = None,
     out: str | Path | None = None,
     progress: Progress | None = None,
+    replace: bool = False,
 ) -> dict[str, Any]:
     """Run the whole method and return what `fgl run --json` prints.
 
     config: a RunConfig, a mapping as in a YAML file, a path of a YAML file, or None for the defaults. out: run
-    directory; one that holds an earlier run is completed: what depends on changed options is done again. Raises
-    FGLError."""
+    directory, new or empty; one that holds an earlier run of the same data is completed: what depends on changed
+    options is done again. replace: let this run take the place of one of other data, or of anything else that fgl
+    wrote to `out`, which is removed first. Raises FGLError."""
     manager = Manager.load()
     resolved = load_config(config, manager)
-    folder = RunDir(Path(out) if out is not None else fresh_folder())
-    return run_session(open_session(resolved, manager, folder, progress or Silent()))
+    folder = RunDir(Path(out).expanduser() if out is not None else fresh_folder())
+    outputs.check(folder, replace, "out")
+    return run_session(open_session(resolved, manager, folder, progress or Silent()), replace, "out")
 
 
 def resume(folder: str | Path, progress: Progress | None = None) -> dict[str, Any]:
@@ -62,18 +66,23 @@ def resume(folder: str | Path, progress: Progress | None = None) -> dict[str, An
 
 def reopen(folder: str | Path, progress: Progress) -> Session:
     """A session on an existing run directory, with its own configuration."""
-    manager, found = Manager.load(), RunDir(Path(folder))
+    manager, found = Manager.load(), RunDir(Path(folder).expanduser())
     return open_session(saved_config(found, manager), manager, found, progress, apart=intake.is_apart(found))
 
 
-def run_session(session: Session) -> dict[str, Any]:
-    """Execute a session that holds its run directory alone. Raises StoreError where another process holds it, or where
-    it belongs to clients that are elsewhere."""
-    with session.run.lock():
-        root = session.run.root
-        if intake.is_apart(session.run) and not session.apart:
-            raise StoreError(f"{root} is kept by fgl server ingest: go on with fgl server run {root}")
-        if session.apart and not intake.is_apart(session.run):
+def run_session(session: Session, replace: bool = False, option: str = "--out", wait: float = 0.0) -> dict[str, Any]:
+    """Execute a session that holds its run directory alone. replace: see `run`. option: what names the directory. wait:
+    seconds for another process to end. Raises StoreError where another process holds it, or where it belongs to clients
+    that are elsewhere, ConfigError where it is not to be written to (see `outputs`)."""
+    if session.apart:
+        outputs.check_beside(session.config, session.run.root, option)
+    else:
+        outputs.check_session(session, replace, option)
+    with session.run.lock(wait):
+        if not session.apart:
+            outputs.claim(session, replace, option)
+        elif not intake.is_apart(session.run):
+            root = session.run.root
             raise StoreError(f"{root} simulates its clients: go on with fgl run --resume {root}")
         return execute(session)
 

@@ -53,12 +53,12 @@ def contact_sheets(session: Session, folder: Path, shards: Sequence[Shard]) -> l
         if len(shown) < _COLUMNS * _ROWS:
             shown.append(pixels)
     paths = []
-    for path in session.run.path("sheets").glob("*.png"):  # of an earlier run in this folder, with other classes
-        path.unlink()
     for label, images in sorted(by_class.items()):
         path = session.run.path("sheets", f"{label:03d}-{slug(session.info.class_names[label])}.png")
         session.run.write(path, _sheet(images))
         paths.append(path)
+    # of an earlier run in this folder, with other classes
+    session.run.remove(*(path for path in session.run.owned("sheets") if path not in paths))
     return paths
 
 

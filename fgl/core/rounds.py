@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
-import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -340,9 +339,8 @@ class _Engine:
         "server"."""
         good = number - 1
         folder = self.session.run.path("rounds", self.track.name, f"classifier-round-{good}")
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        self.session.classifier.restore(state.model, training.context(self.session, "rescue")).save(folder, "last")
+        model = self.session.classifier.restore(state.model, training.context(self.session, "rescue"))
+        self.session.run.write_folder(folder, lambda part: model.save(part, "last"))
         return (
             f"The model of round {good} is kept in {folder}; lower the learning rate of "
             f"{'local training' if part == 'local' else 'the fine-tuning'} (rounds.{part}.lr), or stop there with "

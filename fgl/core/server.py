@@ -130,7 +130,7 @@ def collect(session: Session, clients: Sequence[str], partition_digest: str) -> 
         manifests, refused = intake.judged(session, answered, expected, encoding)
 
         def payload(client_id: str) -> bytes:
-            private = session.run.path("clients", client_id, "private")
+            private = intake.private_folder(session.run, client_id)
             return client.request(session.config, client_id, client.ROUND, private, session.device, session.info.digest)
 
         left = [name for name in asked if name not in answered]
@@ -157,7 +157,7 @@ def _ask_again(session: Session, clients: Sequence[str]) -> None:
         if names:
             log.warning("%s: %s in its private folder is damaged or lost: the client is asked again", name,
                         " and ".join(names))  # fmt: skip
-            intake.upload_path(session.run, name).with_suffix(".json").unlink(missing_ok=True)
+            session.run.remove(intake.upload_path(session.run, name).with_suffix(".json"))
 
 
 def gather_inputs(session: Session, clients: Sequence[str]) -> dict[str, Any]:
@@ -218,9 +218,10 @@ def _files(session: Session, manifests: Mapping[str, Any]) -> list[Path]:
 
 def _drop_others(session: Session, clients: Sequence[str]) -> None:
     """Remove what an earlier run in this folder left of clients that are not of this one."""
-    there = {path.stem for kind in ("uploads", "encoded") for path in session.run.path("server", kind).glob("*.*")}
-    there |= {path.name for path in session.run.path("clients").glob("*")}
-    intake.drop(session.run, there - set(clients))
+    run = session.run
+    there = {path.stem for kind in ("uploads", "encoded") for path in run.owned("server", kind)}
+    there |= {folder.root.parent.name for folder in run.nested_below("clients")}
+    intake.drop(run, there - set(clients))
 
 
 @dataclass(slots=True)

@@ -52,6 +52,7 @@ class Session:
         digest = digest_of(inputs)
         record = self.run.committed(name, inputs)
         context = StageContext(str(self.run.root), name)
+        self.run.note(self.run.path("metrics.jsonl"))  # trackers write it
         if record is None:
             self.manager.stage_started(context)
             start = time.monotonic()

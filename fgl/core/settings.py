@@ -176,6 +176,9 @@ class AuditOptions(Options):
         "searched phrase by phrase",
     )
 
+    def local_paths(self) -> tuple[str, ...]:
+        return ("dictionary",)
+
     @field_validator("methods", "parts")
     @classmethod
     def _once(cls, names: list[str] | None) -> list[str] | None:

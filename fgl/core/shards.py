@@ -11,7 +11,6 @@ import hashlib
 import io
 import json
 import os
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,6 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
+from fgl.core import files
 from fgl.core.errors import StoreError
 from fgl.core.plan import seed_of
 from fgl.core.store import RunDir, digest_of, file_digest
@@ -87,14 +87,14 @@ class ShardStore:
         can be used again; drops what is of another recipe."""
         left = [shard for shard in shards if not self.done(shard)]
         kept = {shard.index for shard in shards} - {shard.index for shard in left}
-        for path in sorted(self.folder.glob("shard-*.parquet")):
+        for path in self._own(self.folder, ".parquet"):
             if number(path) not in kept:
                 self._set_aside(path)
-        for path in self.folder.glob("shard-*.json"):  # of a shard that was removed by hand
-            if not path.with_suffix(".parquet").exists():
-                path.unlink()
+        # of a shard that was removed by hand
+        lone = [path for path in self._own(self.folder, ".json") if not path.with_suffix(".parquet").exists()]
+        self.run.remove(*lone)
         if left:
-            for path in sorted(self._aside.glob("shard-*.parquet")):
+            for path in self._own(self._aside, ".parquet"):
                 if self._manifest(path) is None:
                     continue
                 columns = pq.read_table(path, columns=["image_id", "seed", "draw"]).to_pydict()
@@ -151,10 +151,8 @@ class ShardStore:
     def end(self, shards: Sequence[Shard]) -> None:
         """All of `shards` are there: what is of another plan, here or set aside, is no longer needed."""
         planned = {shard.index for shard in shards}
-        for path in self.folder.glob("shard-*.*"):
-            if number(path) not in planned:
-                path.unlink()
-        shutil.rmtree(self._aside, ignore_errors=True)
+        self.run.remove(*(path for path in self._own(self.folder) if number(path) not in planned))
+        self.run.remove_below(self._aside)
         self._places.clear()
 
     @property
@@ -178,20 +176,24 @@ class ShardStore:
         """Move a shard out of the way, its manifest last: a shard without one is no commit anywhere."""
         manifest = self._manifest(path)
         if manifest is None:
-            path.unlink()
-            path.with_suffix(".json").unlink(missing_ok=True)
+            self.run.remove(path, path.with_suffix(".json"))
             return
         aside = self._aside / f"shard-{number(path):05d}-{manifest['sha256'][:16]}.parquet"
         try:
-            self._aside.mkdir(parents=True, exist_ok=True)
+            files.make_folders(self.run.root, self._aside)
+            self.run.note(aside)
             # A second name, not a move: killed in between, the shard is a commit in both places or in the old one.
             if not aside.exists():
                 os.link(path, aside)
         except OSError:  # a file system without hard links
             self.run.write(aside, path.read_bytes())
         self.run.write_sealed(aside.with_suffix(".json"), manifest)
-        path.with_suffix(".json").unlink()
-        path.unlink()
+        self.run.remove(path.with_suffix(".json"), path)
+
+    def _own(self, folder: Path, suffix: str = "") -> list[Path]:
+        """Shards in a folder that fgl wrote, in order; others are somebody else's."""
+        here = (path for path in self.run.owned() if path.parent == folder and path.name.startswith("shard-"))
+        return sorted(path for path in here if (not suffix or path.suffix == suffix) and path.exists())
 
     def _found(self, items: Sequence[PlanItem]) -> tuple[dict[_Key, Drawn], list[Mapping[str, Any]]]:
         """What an earlier plan's shards hold of the items, as it was drawn, and the notes of those shards."""

@@ -23,19 +23,13 @@ RUN/audit/private/                   closest pairs with clients' images, distanc
 RUN/audit/shadows/, images/          shadow models and their images, while an audit is not at its end
 RUN/sheets/*.png                     contact sheets, one a class
 RUN/metrics.jsonl, report.json, report.md
+RUN/.lock, .fgl-files                who is at work; which of all these files fgl wrote (see `ledger`)
 """
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import hashlib
-import os
-import shutil
-import socket
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,92 +40,19 @@ from safetensors.numpy import load, save
 
 from fgl.core import strict_json
 from fgl.core.errors import StoreError
+from fgl.core.ledger import NAME as LEDGER
+from fgl.core.owned import OwnedFolder, digest_of, file_digest
 
 if TYPE_CHECKING:
     from fgl.core.types import Array
 
+__all__ = ["RECORD_VERSION", "Checkpoints", "RunDir", "digest_of", "file_digest"]
 RECORD_VERSION = 2
-_SEAL = "seal"
 
 
 @dataclass(frozen=True, slots=True)
-class RunDir:
+class RunDir(OwnedFolder):
     """Paths and commits of one run."""
-
-    root: Path
-
-    def path(self, *parts: str) -> Path:
-        return self.root.joinpath(*parts)
-
-    @contextmanager
-    def lock(self) -> Iterator[None]:
-        """Hold the directory for this process. The kernel drops the lock when the holder dies, whatever the file says,
-        so none goes stale.
-
-        Raises StoreError that says who holds it, or why the directory cannot be written."""
-        try:
-            self.root.mkdir(parents=True, exist_ok=True)
-            file = (self.root / ".lock").open("a+")
-        except OSError as error:
-            raise StoreError(
-                f"cannot write to {self.root}: {error.strerror or error}; choose another folder"
-            ) from error
-        with file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                if error.errno not in (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES):
-                    raise StoreError(
-                        f"cannot lock {self.root}: {error.strerror}; choose an --out on a file system that has locks"
-                    ) from error
-                file.seek(0)
-                raise StoreError(f"{self.root} is in use by {_holder(file.read())}") from None
-            try:
-                file.truncate(0)
-                holder = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
-                file.write(strict_json.dumps(holder))
-                file.flush()
-                # What a killed process left half-written is no longer anybody's, and may hold a client's rows.
-                for part in self.root.rglob(".*.part"):
-                    part.unlink()
-            except OSError as error:
-                raise StoreError(f"cannot write to {self.root}: {error.strerror or error}") from error
-            yield
-
-    def write(self, path: Path, data: bytes) -> None:
-        """Write to a temporary name beside it, flush to disk, rename: a reader sees the old file or the new one.
-
-        Raises StoreError, and leaves no half-written file behind."""
-        part = path.with_name(f".{path.name}.part")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with part.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(part, path)
-            _sync(path.parent)
-        except OSError as error:
-            with suppress(OSError):
-                part.unlink()
-            raise StoreError(f"cannot write {path}: {error.strerror or error}{advice(error)}") from error
-
-    def write_json(self, path: Path, value: Any) -> None:
-        self.write(path, _text_of(path, value))
-
-    def write_sealed(self, path: Path, value: Mapping[str, Any]) -> None:
-        """JSON with a digest of itself, so that a flipped bit in a number cannot pass for the number."""
-        self.write_json(path, {**value, _SEAL: digest_of(dict(value))})
-
-    @staticmethod
-    def read_sealed(path: Path) -> dict[str, Any] | None:
-        """None where the file is not there, or is not what was written."""
-        try:
-            value = strict_json.loads(path.read_text(encoding="utf-8"))
-            seal = value.pop(_SEAL)
-            return dict(value) if seal == digest_of(value) else None
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            return None
 
     def record(
         self, stage: str, inputs: Mapping[str, Any], outputs: Sequence[Path], seconds: float, value: Any
@@ -173,7 +94,7 @@ class RunDir:
         return record is not None and record.get("version") != RECORD_VERSION
 
     def forget_stage(self, stage: str) -> None:
-        self._record(stage).unlink(missing_ok=True)
+        self.remove(self._record(stage))
 
     def checkpoints(self, stage: str, inputs: str) -> Checkpoints:
         """Where the stage keeps unfinished training. inputs: digest; what other inputs left is not found."""
@@ -182,12 +103,27 @@ class RunDir:
     def _record(self, stage: str) -> Path:
         return self.path("stages", f"{_file_name(stage)}.json")
 
+    def _recorded(self) -> list[str]:
+        """Where the ledger was lost: what is fgl's for sure."""
+        records = [path for path in self.path("stages").glob("*.json") if not path.is_symlink()]
+        sound = {path: record for path in records if (record := self.read_sealed(path)) and "outputs" in record}
+        nested = [
+            path.parent
+            for pattern in (f"clients/*/private/{LEDGER}", f"controls/*/{LEDGER}", f"audit/shadows/*/{LEDGER}")
+            for path in self.root.glob(pattern)
+        ]
+        return [
+            *map(self.name_of, sound),
+            *(name for record in sound.values() for name in record["outputs"]),
+            *(f"{self.name_of(folder)}/" for folder in nested),
+        ]
+
 
 @dataclass(frozen=True, slots=True)
 class Checkpoints:
     """Unfinished training of one stage (contract `Checkpoint`), one file a fit, each with a digest of itself."""
 
-    run: RunDir
+    run: OwnedFolder
     folder: Path
     inputs: str
     name: str = "fit"
@@ -215,31 +151,10 @@ class Checkpoints:
 
     def drop(self) -> None:
         """Remove them all."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self.run.remove_below(self.folder)
 
     def _path(self) -> Path:
         return self.folder / f"{self.name}.safetensors"
-
-
-def file_digest(path: Path) -> str:
-    """Raises StoreError where the file cannot be read."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise StoreError(f"cannot read {path}: {error.strerror or error}") from error
-
-
-def digest_of(value: Any) -> str:
-    """sha256 of a JSON value, independent of the order of keys."""
-    return hashlib.sha256(strict_json.canonical(value)).hexdigest()
-
-
-def _text_of(path: Path, value: Any) -> bytes:
-    try:
-        return (strict_json.dumps(value, indent=2) + "\n").encode()
-    except (ValueError, TypeError) as error:
-        raise StoreError(f"cannot write {path}: {error}; what it was computed from is kept") from error
 
 
 def _digest_or_none(path: Path) -> str | None:
@@ -251,29 +166,3 @@ def _digest_or_none(path: Path) -> str | None:
 
 def _file_name(stage: str) -> str:
     return stage.replace(":", "-")
-
-
-def _holder(text: str) -> str:
-    try:
-        holder = strict_json.loads(text)
-        return f"process {holder['pid']} on {holder['host']} since {holder['since']}"
-    except (ValueError, KeyError, TypeError):
-        return "another process"
-
-
-def advice(error: OSError) -> str:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return "; free some space and run the same command again: what is committed is kept"
-    if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
-        return "; the folder must be writable"
-    return ""
-
-
-def _sync(folder: Path) -> None:
-    """Make a rename last. Some file systems cannot; there the rename itself is all that there is."""
-    with suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

@@ -103,10 +103,9 @@ def _axis(text: str) -> tuple[str, list[str]]:
     return key.strip(), values
 
 
-def write(folder: Path, cells_: Sequence[Cell], rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """sweep.json and sweep.md in `folder`; returns what the first holds."""
-    store = RunDir(folder)
-    summary = {"schema_version": 1, "folder": str(folder), "settings": [
+def write(store: RunDir, cells_: Sequence[Cell], rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """sweep.json and sweep.md; returns what the first holds."""
+    summary = {"schema_version": 1, "folder": str(store.root), "settings": [
         {**row, "folder": cell.folder, "seeds": {str(seed): one for seed, one in row["seeds"].items()}}
         for cell, row in zip(cells_, rows, strict=True)
     ]}  # fmt: skip

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -87,19 +85,11 @@ def export(session: Session, state: Path, made_by: str) -> None:
 
 
 def _save(session: Session, model: TrainedClassifier) -> list[Path]:
-    folder, part = session.run.path("classifier"), session.run.path(".classifier.part.d")
+    folder = session.run.path("classifier")
     try:
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir(parents=True)
-        model.save(part, "last")
-        for path in part.iterdir():
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
-        shutil.rmtree(folder, ignore_errors=True)  # of an earlier run, perhaps with files that this one does not have
-        part.rename(folder)
+        return session.run.write_folder(folder, lambda part: model.save(part, "last"))
     except (OSError, SafetensorError) as error:
         raise StoreError(f"cannot write {folder}: {error}; free some space and run the same command again") from error
-    return [path for path in sorted(folder.iterdir()) if path.is_file()]
 
 
 def evaluate_inputs(session: Session, train_digest: str) -> dict[str, Any]:

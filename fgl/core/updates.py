@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fgl.core import exchange, local
+from fgl.core import exchange, intake, local
 from fgl.core.errors import KeptLostError, UploadError, UploadNormError
 from fgl.core.types import Failure, GlobalState, LocalUpdate, Silent
 
@@ -69,7 +69,7 @@ def collect(
         header = exchange.Header(run_id, client_id, number, kept=ask.kept.get(client_id, ""))
         message = exchange.encode(header, state.model, extra)
         down.append(len(message))
-        private = session.run.path("clients", client_id, "private")
+        private = intake.private_folder(session.run, client_id)
         return local.request(ask.training, client_id, number, private, message)
 
     found: list[tuple[LocalUpdate, str]] = []

@@ -7,14 +7,17 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from fgl.core.errors import ConfigError, MissingExtraError, Problem
+from fgl.core.files import open_regular
 
 SUFFIXES = (".png", ".svg")
+MAKER = "fgl"
+_MARKS = (b"Software\0fgl", b"<dc:title>fgl</dc:title>")
 
 
-def check(path: Path, option: str) -> None:
+def check(path: Path, option: str, replace: bool = False) -> None:
     """Raises ConfigError or MissingExtraError where a drawing could not be saved at `path`: before the work that leads
-    to it. option: what to call it, such as "--plot"."""
-    problem = _problem(path)
+    to it. option: what to call it, such as "--plot". replace: whether a file that fgl did not draw is to make way."""
+    problem = _problem(path) or ("" if replace or _is_ours(path.expanduser()) else _SOMEBODYS)
     if problem:
         raise ConfigError([Problem(option, repr(str(path)), problem)], "the command line")
     need(option)
@@ -24,6 +27,20 @@ def need(what: str) -> None:
     """Raises MissingExtraError where nothing can be drawn. what: the option or command that draws."""
     if find_spec("matplotlib") is None:
         raise MissingExtraError(f"{what} needs matplotlib, not installed: pip install 'fgl[plots]'")
+
+
+_SOMEBODYS = "there is a file that fgl did not draw; expected another path, or --replace, which overwrites it"
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether nothing is lost where a drawing is saved at `path`."""
+    if not path.exists():
+        return not path.is_symlink()
+    if path.stat().st_size == 0:
+        return True
+    with open_regular(path) as file:
+        head = file.read(4096)
+    return any(mark in head for mark in _MARKS)
 
 
 def _problem(path: Path) -> str:

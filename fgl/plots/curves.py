@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import io
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,15 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from fgl.core.errors import StoreError
+from fgl.core import files
+from fgl.plots import MAKER
 
 # Okabe and Ito (2008): eight colours that are told apart with any colour vision. Yellow is too pale for lines.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _MARKERS = "osD^vP*X"
 _STYLES = ("-", "--", ":", "-.")
 DOTS = 150  # an inch
+Write = Callable[[Path, bytes], None]
 
 
 @dataclass(frozen=True)
@@ -34,26 +37,27 @@ class Line:
 
 def save_curves(
     paths: Sequence[Path], lines: Sequence[Line], title: str, axes: tuple[str, str], log: bool = False,
-    names: Sequence[str] = (),
+    names: Sequence[str] = (), write: Write = files.write,
 ) -> None:  # fmt: skip
     """Draw means with bands of one standard deviation (n - 1) into each path, whose suffix says how. log: x on a log
     scale. names: of x = 0, 1, …, where it is no number. Values are fractions, shown in percent. Raises StoreError."""
     with mpl.rc_context({"svg.hashsalt": "fgl", "svg.fonttype": "none"}):
-        save(_draw(lines, title, axes, log, names), paths)
+        save(_draw(lines, title, axes, log, names), paths, write)
 
 
-def save(figure: Figure, paths: Sequence[Path]) -> None:
+def save(figure: Figure, paths: Sequence[Path], write: Write = files.write) -> None:
     """Write a figure into each path, whole or not at all; the suffix says how. Raises StoreError."""
     for path in paths:
-        part = path.with_name(f".{path.name}.part")
-        # no date and no version: the same figures are the same file
-        unsaid = {"Date": None} if path.suffix.lower() == ".svg" else {"Software": None}
-        try:
-            figure.savefig(part, format=path.suffix.lower().lstrip("."), dpi=DOTS, metadata=unsaid)
-            part.replace(path)
-        except OSError as error:
-            part.unlink(missing_ok=True)
-            raise StoreError(f"cannot write {path}: {error.strerror or error}") from error
+        write(path, rendered(figure, path.suffix, DOTS))
+
+
+def rendered(figure: Figure, suffix: str, dots: int) -> bytes:
+    """A figure as a file. dots: an inch."""
+    buffer, kind = io.BytesIO(), suffix.lower().lstrip(".")
+    # no date and no version: the same figures are the same file; and whose it is, so that fgl may draw it again
+    said = {"Date": None, "Creator": MAKER} if kind == "svg" else {"Software": MAKER}
+    figure.savefig(buffer, format=kind, dpi=dots, metadata=said)
+    return buffer.getvalue()
 
 
 def _ranked(lines: Sequence[Line]) -> list[tuple[Line, str, int]]:

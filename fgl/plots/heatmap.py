@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,7 +16,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from fgl.core.errors import StoreError
+from fgl.core import files
+from fgl.plots.curves import rendered
 
 # One hue from light to dark reads the same with any colour vision and in print. It begins where a count of one is still
 # seen beside none at all, which is white.
@@ -50,16 +50,9 @@ def save_heatmap(
         "svg.hashsalt": "fgl",
     }
     vector = path.suffix.lower() == ".svg"
-    temporary = path.with_name(f".{os.getpid()}-{path.name}")
     with mpl.rc_context(style), warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
-        figure = _draw(counts, rows, columns, title, axes)
-        try:
-            figure.savefig(temporary, dpi=_DOTS, metadata={"Date" if vector else "Software": None})
-            os.replace(temporary, path)
-        except OSError as error:
-            temporary.unlink(missing_ok=True)
-            raise StoreError(f"cannot write {path}: {error.strerror or error}") from error
+        files.write(path, rendered(_draw(counts, rows, columns, title, axes), path.suffix, _DOTS))
     return vector or not any("Glyph" in str(one.message) for one in said)
 
 

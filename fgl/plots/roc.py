@@ -10,7 +10,8 @@ import matplotlib as mpl
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from fgl.plots.curves import COLOURS, save
+from fgl.core import files
+from fgl.plots.curves import COLOURS, Write, save
 
 
 @dataclass(frozen=True)
@@ -24,11 +25,13 @@ class Roc:
     dashed: bool = False
 
 
-def save_roc(paths: Sequence[Path], lines: Sequence[Roc], title: str, lowest: float) -> None:
+def save_roc(
+    paths: Sequence[Path], lines: Sequence[Roc], title: str, lowest: float, write: Write = files.write
+) -> None:
     """Draw into each path, whose suffix says how. lowest: false-positive rate at which both axes begin, that which the
     samples can resolve. Raises StoreError."""
     with mpl.rc_context({"svg.hashsalt": "fgl", "svg.fonttype": "none"}):
-        save(_draw(lines, title, lowest), paths)
+        save(_draw(lines, title, lowest), paths, write)
 
 
 def _draw(lines: Sequence[Roc], title: str, lowest: float) -> Figure:

@@ -479,7 +479,8 @@ def test_too_few_left_leaves_nothing_of_the_client_behind(command: Command, conf
     assert "client-00 is out, and all that was made of its upload is removed" in said
     left = {path.name for path in run.rglob("*") if path.is_file()}
     assert left == {
-        ".lock", "config.yaml", "environment.json", "metrics.jsonl", "apart.json", "forgotten.json", "partition.json",
+        ".lock", ".fgl-files", "config.yaml", "environment.json", "metrics.jsonl", "apart.json", "forgotten.json",
+        "partition.json",
     }  # fmt: skip
 
 
@@ -488,6 +489,7 @@ def test_shards_of_a_plan_that_was_given_up_are_not_trained_on(
 ) -> None:
     """A late upload's run is killed after a shard; the client is taken out; the earlier plan is the plan again."""
     from fgl.core.shards import ShardStore
+    from fgl.core.store import RunDir
 
     files = prepare(command, config, tmp_path / "clients")
     run = tmp_path / "run"
@@ -509,10 +511,14 @@ def test_shards_of_a_plan_that_was_given_up_are_not_trained_on(
     extra = run / "server" / "shards" / "shard-00099.parquet"
     for kind in (".parquet", ".json"):
         shutil.copyfile(next((run / "server").glob("shards*/shard-*" + kind)), extra.with_suffix(kind))
+    mine = extra.with_name("shard-00100.parquet")
+    shutil.copyfile(extra, mine)
+    RunDir(run).note(extra, extra.with_suffix(".json"))
     result = command("server", "forget", run, "--client", "client-02", "--json", "--quiet")
     assert result["synthetic"]["digest"] == whole["synthetic"]["digest"] == digest(run)
     assert result["result"] == whole["result"]
     assert not extra.exists()
+    assert mine.exists(), "it is not fgl's"
 
 
 def test_files_that_cannot_be_read_do_not_stop_the_others(command: Command, config: Path, tmp_path: Path) -> None:

@@ -78,6 +78,7 @@ def same(killer: Killer, ended: Ended, out: Path, undisturbed: tuple[Ended, Path
     assert len(killer.log(out, "client")) <= len(killer.log(first, "client")) + kills
     assert not list(out.glob("server/*.previous"))
     assert not list(out.glob("checkpoints/*"))
+    assert not [path for path in out.rglob(".*") if path.name not in (".lock", ".fgl-files")]
 
 
 @pytest.mark.slow

@@ -16,6 +16,7 @@ import numpy as np
 
 from fgl.core import client
 from fgl.core.errors import ConfigError, FGLError, Problem
+from fgl.core.files import read_text
 from fgl.core.types import Prompt
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ def dictionary(session: Session) -> Dictionary:
 def read(file: str) -> tuple[str, ...]:
     """A text a line, each once. Raises ConfigError."""
     try:
-        lines = Path(file).expanduser().read_text(encoding="utf-8").splitlines()
+        lines = read_text(Path(file).expanduser()).splitlines()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         problem = f"cannot be read: {reason}; expected a text file with a prompt a line"

@@ -10,7 +10,6 @@ The unit of commit is a method on a shadow: RUN/audit/scores/<method>-<k>.safete
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -38,7 +37,6 @@ if TYPE_CHECKING:
     from fgl.core.types import Array, ClientUpload, Labels, Pixels, PlanItem, TrainedClassifier
 
 ONE_SHOT, AFTER_ROUNDS, POOLED = "fgl", "fgl-rounds", "centralized"
-_LEFT = ("clients", "server", "rounds", "stages", "checkpoints")
 
 
 def methods(session: Session) -> list[str]:
@@ -124,16 +122,10 @@ def scores(session: Session, field: Ground, method: str) -> tuple[NDArray[np.flo
 
 def tidy(session: Session) -> None:
     """Remove what shadows needed on their way: clients' prompts and uploads, images. Their scores are kept."""
-    root = session.run.path("audit")
-    for folder in root.glob("shadows/*"):
-        for name in _LEFT:
-            shutil.rmtree(folder / name, ignore_errors=True)
-        for name in ("members.json", "partition.json", "metrics.jsonl", ".lock"):
-            (folder / name).unlink(missing_ok=True)
-        if not any(folder.iterdir()):
-            folder.rmdir()
-    shutil.rmtree(root / "images", ignore_errors=True)
-    shutil.rmtree(root / "images.previous", ignore_errors=True)
+    run = session.run
+    run.remove_nested(*run.nested_below("audit", "shadows"))
+    for name in ("images", "images.previous"):
+        run.remove_below(run.path("audit", name))
 
 
 def _stage(method: str, shadow: int) -> str:
@@ -186,9 +178,9 @@ class _Maker:
         """Models that came up in rounds are no longer needed once they have been queried."""
         if self.method not in (ONE_SHOT, POOLED):
             folder = self._folder(shadow)
-            shutil.rmtree(folder.path("rounds"), ignore_errors=True)
-            for private in folder.root.glob("clients/*/private/rounds"):
-                shutil.rmtree(private, ignore_errors=True)
+            folder.remove_below(folder.path("rounds"))
+            for private in folder.nested_below("clients"):
+                private.remove_below(private.path("rounds"))
 
     # --- centralized ---
 
@@ -258,7 +250,7 @@ class _Maker:
     # --- all ---
 
     def _folder(self, shadow: int) -> RunDir:
-        return RunDir(self.session.run.path("audit", "shadows", f"{shadow:02d}"))
+        return self.session.run.nested("audit", "shadows", f"{shadow:02d}")
 
     def _inner(self, shadow: int) -> Session:
         """The same run, whose clients hold their members alone."""

@@ -90,6 +90,9 @@ class SplitOptions(Options):
             raise ValueError(f"labels: its class names are not those of class_names: {', '.join(lost[:5])}")
         return self
 
+    def local_paths(self) -> tuple[str, ...]:
+        return ("path", "test_path") if "test_path" in type(self).model_fields else ("path",)
+
     @property
     def own_names(self) -> list[str] | None:
         """What the labels in the data are called, where the options say so and leave nothing to map."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from fgl.core import strict_json
 from fgl.core.errors import PartitionError
+from fgl.core.files import read_text
 from fgl.plugins.partitioners.options import ListedOptions
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class Listed:
         Raises PartitionError where the file is none, or its positions are not of these samples."""
         path = self.options.path
         try:
-            found = strict_json.loads(Path(path).expanduser().read_text(encoding="utf-8"))
+            found = strict_json.loads(read_text(Path(path).expanduser()))
         except (OSError, ValueError, RecursionError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is no JSON"
             raise PartitionError(f"partition.path: cannot read {path}: {reason}; {_EXPECTED}") from error

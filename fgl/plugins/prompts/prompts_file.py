@@ -11,10 +11,12 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
 from fgl.core.errors import DataError
+from fgl.core.files import open_regular
 from fgl.core.types import ClientContext, DatasetInfo, Prompt
 from fgl.plugins.prompts.budget import fit_budget
 from fgl.plugins.prompts.holdings import count_classes
@@ -179,7 +181,7 @@ def _is_jsonl(options: PromptsFileOptions, path: Path) -> bool:
 
 def _csv(path: Path, problems: list[str]) -> Iterator[tuple[int, dict[str, Any]]]:
     """(line, column → text). Columns without a value are left out."""
-    with path.open(encoding="utf-8-sig", newline="") as file:
+    with TextIOWrapper(open_regular(path), encoding="utf-8-sig", newline="") as file:
         table = csv.reader(file, strict=True)
         try:
             header = [name.strip() for name in next(table, [])]
@@ -205,7 +207,7 @@ def _csv(path: Path, problems: list[str]) -> Iterator[tuple[int, dict[str, Any]]
 
 def _jsonl(path: Path, problems: list[str]) -> Iterator[tuple[int, dict[str, Any]]]:
     """(line, key → value). Keys whose value is null or empty are left out."""
-    with path.open(encoding="utf-8-sig") as file:
+    with TextIOWrapper(open_regular(path), encoding="utf-8-sig") as file:
         for line, text in enumerate(file, 1):
             if not text.strip():
                 continue
@@ -336,7 +338,7 @@ def _short(value: Any) -> str:
 
 
 def _line_of_bad_byte(path: Path) -> int:
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         for line, data in enumerate(file, 1):
             try:
                 data.decode("utf-8")
