@@ -20,6 +20,7 @@ from fgl.cli.common import (
 )
 from fgl.core.errors import DataError
 from fgl.core.manager import Manager
+from fgl.core.text import plain
 
 _COMMAND = "fgl datasets check"
 _SIZES = 5  # sizes of images that are listed
@@ -33,15 +34,17 @@ def check_command(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Open the data and count it: splits, classes, domains, sizes, broken images. Exit code 0 only where it fits."""
+    """Open the data and count it: splits, classes, domains, sizes; name broken images, duplicates and files that are
+    passed over. Exit code 0 only where it fits."""
     from fgl.core.survey import survey
 
     flags = {**NO_FLAGS, "preset": preset, "dataset": dataset, "set_": set_}
     manager = Manager.load()
-    resolved, _ = resolve(manager, config, flags)
+    resolved, keys = resolve(manager, config, flags)
     chosen = presets.choose(manager, resolved, flags, _COMMAND)
     with stdout_to_stderr(), shown(quiet or as_json) as progress, presets.explained(chosen, _COMMAND):
-        found = survey(resolved, manager, None if chosen is None else chosen.preset, progress)
+        divided = "partition" in keys or chosen is not None
+        found = survey(resolved, manager, None if chosen is None else chosen.preset, progress, divided)
     if as_json:
         print(json.dumps(found, ensure_ascii=False))
     elif not quiet:
@@ -50,7 +53,9 @@ def check_command(
         what = f"the preset {preset}" if preset else "a run"
         raise DataError("\n".join([f"the data does not fit {what}:", *(f"  {text}" for text in found["problems"])]))
     if not quiet and not as_json:
-        print(f"it fits the preset {preset}" if preset else "it can be read, and every class is in both splits")
+        count = len(found["warnings"])
+        but = f"; look at the {'warning' if count == 1 else f'{count} warnings'} above" if count else ""
+        print((f"it fits the preset {preset}" if preset else "it can be read, and every class is in both splits") + but)
 
 
 def _print(found: dict[str, Any]) -> None:
@@ -77,6 +82,10 @@ def _print(found: dict[str, Any]) -> None:
         ]
         print("  ".join(cells))
     print()
+    for warning in found["warnings"]:
+        print(f"warning: {plain(warning)}")
+    if found["warnings"]:
+        print()
 
 
 def _listed(counts: dict[str, int]) -> str:

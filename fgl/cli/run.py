@@ -49,6 +49,7 @@ from fgl.core.manager import Manager
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from fgl.core.session import Session
     from fgl.core.settings import RunConfig
 
 
@@ -110,7 +111,10 @@ def run_command(
             result = _dry_run(manager, resolved, folder, replace)
         else:
             with shown(quiet) as progress:
-                result = run_session(open_session(resolved, manager, RunDir(folder), progress), replace)
+                session = open_session(resolved, manager, RunDir(folder), progress)
+                if not quiet and "partition" not in keys and chosen is None:
+                    _suggest_domains(console(), session)
+                result = run_session(session, replace)
     if chosen is not None:
         result["preset"] = chosen.summary()
     if not dry_run:
@@ -254,6 +258,14 @@ def _announce(out: Console, config: RunConfig, bundled: bool, folder: Path, chos
     )
 
 
+def _suggest_domains(out: Console, session: Session) -> None:
+    from fgl.core.cautions import suggest_domains
+
+    said = suggest_domains(session.info)
+    if said:
+        out.print(f"note: {said}", style="yellow", highlight=False, markup=False, soft_wrap=True)
+
+
 def _warn(out: Console, result: dict[str, Any], config: RunConfig) -> None:
     """What went otherwise than asked, and would be overlooked in a report."""
     lines = [f"{client}: {one['reason']}" for client, one in result["upload"]["refused"].items()]
@@ -272,6 +284,7 @@ def _warn(out: Console, result: dict[str, Any], config: RunConfig) -> None:
 def _dry_run(manager: Manager, config: RunConfig, folder: Path, replace: bool) -> dict[str, Any]:
     """Open everything that can be opened without computing: data, partition, the generator's declaration."""
     from fgl.core import outputs, rounds
+    from fgl.core.dividing import divide
     from fgl.core.opening import open_session
     from fgl.core.session import check_clients
     from fgl.core.store import RunDir
@@ -280,7 +293,7 @@ def _dry_run(manager: Manager, config: RunConfig, folder: Path, replace: bool) -
     session = open_session(config, manager, RunDir(folder), Silent())
     outputs.check_session(session, replace)
     train, test = session.split("train"), session.split("test")
-    divided = manager.create("partition", config.partition).partition(train.labels, train.domains, config.seed)
+    divided = divide(manager, config, train)
     rounds.check(config.rounds, list(divided))
     check_clients(config, list(divided))
     plan = {

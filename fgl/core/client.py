@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fgl.core import files, keeping, policy, strict_json, upload
+from fgl.core import alike, files, keeping, policy, strict_json, upload
 from fgl.core.boundary import contained
 from fgl.core.codecs import TEXT
 from fgl.core.config import resolve
-from fgl.core.errors import BrokenPluginError, ClientFailedError, DataError, FGLError, UploadError, told
+from fgl.core.dividing import divide
+from fgl.core.errors import BrokenPluginError, ClassListError, ClientFailedError, DataError, FGLError, UploadError, told
 from fgl.core.manager import Manager
 from fgl.core.registry import changed
 from fgl.core.settings import RunConfig
@@ -132,6 +133,8 @@ def draft(asked: Mapping[str, Any], progress: Progress | None = None) -> Draft:
         arrays, indices = encode_once_warned(site.encoder, prompts)
         if cut := warn_of_cuts(site.encoder, prompts, client_id, site.class_names, quote=True):
             note("prompts_truncated", cut)
+        if pairs := alike.of_arrays(arrays, indices, [prompt.class_id for prompt in prompts]):
+            raise ClassListError(alike.told(pairs, site.class_names))
         data = upload.encode(sender, site.declaration, options.codec, prompts, arrays, indices)
     held = np.bincount(images.labels, minlength=len(site.class_names)).tolist()
     return Draft(data, prompts, notes, site.about, site.class_names, held, site.left_out)
@@ -234,6 +237,8 @@ class Site:
         self.config = config
         dataset = _dataset(strict_json.dumps([config.dataset.name, config.dataset.options], sort_keys=True), data)
         info = dataset.info()
+        for note in info.notes if config.upload.clients is not None else ():  # else the run itself says so
+            log.warning("%s: %s", info.name, note)
         self.class_names: tuple[str, ...] = info.class_names
         # A client with data of its own does not see which domains there are elsewhere.
         self.domains: tuple[str, ...] | None = info.domains if config.upload.clients is None else None
@@ -251,8 +256,7 @@ class Site:
             raise DataError("the dataset has no train split: there is nothing that a client could hold (dataset.holds)")
         self.partition: dict[str, list[int]] = {}
         if config.upload.clients is None:
-            partitioner = manager.create("partition", config.partition)
-            self.partition = partitioner.partition(self.train.labels, self.train.domains, config.seed)
+            self.partition = divide(manager, config, self.train)
         self.strategy: Any = manager.create("prompt_strategy", config.prompt_strategy)
         self.manager, self._device = manager, device
 

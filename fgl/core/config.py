@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
+import difflib
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, get_args
 
 from fgl.core.errors import ConfigError, PluginError, Problem
 from fgl.core.judging import shown, validate
@@ -123,12 +124,19 @@ def _component(family: str, given: dict[str, Any], registry: Registry, problems:
         entry = registry.find(family, name)
         cls = registry.options_class(entry)
     except PluginError as error:
-        hint = "; a path must exist, bundled data is bundled:NAME, the Hub's is hf:OWNER/NAME"
-        hint = hint if family == "dataset" else ""
+        hint = _dataset_hint(name, registry) if family == "dataset" else ""
         problems.append(Problem(family, repr(name), f"{error}{hint}"))
         return None
     checked = validate(family, cls, {**_defaults(entry.component, options), **options}, problems)
     return None if checked is None else Selected(name=name, options=checked.model_dump(mode="json"))
+
+
+def _dataset_hint(name: str, registry: Registry) -> str:
+    """What else a word in the place of a dataset may have been meant to be."""
+    bundled = get_args(registry.options_class(registry.find("dataset", "bundled")).model_fields["subset"].annotation)
+    close = difflib.get_close_matches(name.lower().replace("-", "_"), bundled, n=1, cutoff=0.75)
+    meant = f": did you mean 'bundled:{close[0]}'?" if close else ""
+    return f"{meant}; a path must exist, bundled data is bundled:NAME, the Hub's is hf:OWNER/NAME"
 
 
 def _defaults(component: Component, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -58,7 +58,9 @@ class PromptStrategy(Protocol):
     """Turns a client's images into prompts. Runs at the client: it may look at the images.
 
     One that has a method `check(info: DatasetInfo) -> None` too is asked by it before a run begins. It raises FGLError
-    where its options cannot work with the dataset's classes and domains; it opens no image and loads no weights.
+    where its options cannot work with the dataset's classes and domains; it opens no image and loads no weights. One
+    that knows its texts without an image may have `texts(info: DatasetInfo) -> Iterable[tuple[str, str]]` (where a text
+    stands, the text): they are held to the rules of the codec text before a run begins.
 
     One that has a method `grammar(class_names: Sequence[str], domains: Sequence[str]) -> Sequence[Grammar]` lets
     `fgl audit` look its embeddings up: each grammar has for each place of a text the phrases that can stand there

@@ -112,7 +112,13 @@ def expand(family: str, value: str) -> dict[str, Any]:
     if path.is_dir():
         if any((path / marker).exists() for marker in ("dataset_info.json", "dataset_dict.json")):
             return {"name": "hf", "path": value}
-        return {"name": "parquet" if any(path.glob("*.parquet")) else "imagefolder", "path": value}
+        return {"name": "parquet" if _holds_parquet(path) else "imagefolder", "path": value}
     if value.startswith((".", "~", "/")):  # a path that is not there: the dataset says what is there instead
         return {"name": file if path.suffix in (".npz", ".parquet") else "imagefolder", "path": value}
     return {"name": value}
+
+
+def _holds_parquet(folder: Path) -> bool:
+    """In it, in data/ as the Hub has it, or in folders named after configurations or splits."""
+    patterns = ("*.parquet", "data/*.parquet", "train/*.parquet", "*/train*.parquet", "*/train/*.parquet")
+    return any(next(folder.glob(pattern), None) is not None for pattern in patterns)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 from fgl.core import at_clients, codecs, intake, outputs, quality, training
 from fgl.core.config import resolve
-from fgl.core.errors import BrokenPluginError, ConfigError, FGLError, Problem, StoreError
+from fgl.core.errors import BrokenPluginError, ConfigError, DataError, FGLError, Problem, StoreError
 from fgl.core.layers import read_yaml
 from fgl.core.located import located
 from fgl.core.manager import Manager
@@ -18,6 +19,8 @@ from fgl.core.session import Session, check_fit
 from fgl.core.settings import PROMPTS_CONTROL, EvaluationOptions, RunConfig, Selected
 from fgl.core.store import RunDir
 from fgl.core.types import DatasetInfo, Declaration, Progress
+
+log = logging.getLogger(__name__)
 
 # Controls that need what the clients hold, or the clients themselves.
 _NEED_CLIENTS = ("fedavg", "local", "pooled")
@@ -77,18 +80,23 @@ def _check_files(config: RunConfig, manager: Manager) -> None:
         )
 
 
-def _check_prompts(config: RunConfig, manager: Manager, info: DatasetInfo) -> None:
+def check_prompts(config: RunConfig, manager: Manager, info: DatasetInfo) -> None:
     """Have the prompt strategy say what it can without an image: hours of work are not to end in a misspelt line."""
     _check_files(config, manager)
-    check = getattr(manager.create("prompt_strategy", config.prompt_strategy), "check", None)
-    if check is not None:
-        try:
-            check(info)
-        except FGLError:
-            raise
-        except (Exception, SystemExit) as error:
-            name = config.prompt_strategy.name
-            raise BrokenPluginError(f"prompt strategy {name!r} raised {type(error).__name__}: {error}") from error
+    strategy = manager.create("prompt_strategy", config.prompt_strategy)
+    try:
+        if hasattr(strategy, "check"):
+            strategy.check(info)
+        texts = strategy.texts(info) if config.upload.codec == codecs.TEXT and hasattr(strategy, "texts") else ()
+    except FGLError:
+        raise
+    except (Exception, SystemExit) as error:
+        name = config.prompt_strategy.name
+        raise BrokenPluginError(f"prompt strategy {name!r} raised {type(error).__name__}: {error}") from error
+    wrong = [f"{place} {reason}" for place, text in texts if (reason := codecs.unfit(text))]
+    if wrong:
+        said = f"{len(wrong)} texts that upload.codec=text cannot send; shorten or clean them, or use another codec:"
+        raise DataError("\n".join([said, *(f"  {one}" for one in wrong[:20])]))
 
 
 def check_declaration(config: RunConfig, declaration: Declaration) -> None:
@@ -129,6 +137,8 @@ def open_session(
         with progress.track("read the dataset", 1, "dataset") as task:
             info = dataset.info()
             task.advance()
+        for note in info.notes:
+            log.warning("%s: %s", info.name, note)
     else:
         dataset, info = beside.dataset, beside.info
     has_public = dataset.split("public") is not None
@@ -144,7 +154,7 @@ def open_session(
     generator = manager.create("generator", config.generator)
     check_declaration(config, generator.declare())
     if not apart:
-        _check_prompts(config, manager, info)
+        check_prompts(config, manager, info)
     session = Session(
         config=config,
         manager=manager,

@@ -138,7 +138,7 @@ def execute(session: Session, part_of_another: bool = False) -> dict[str, Any]:
         "controls": found,
         "partition": {"samples": _samples(session, divided) if divided else uploads["weight_per_class"]},
         "dataset": {"name": session.info.name, "licence": session.info.licence, "digest": session.info.digest,
-                    "skipped": list(session.info.skipped)},
+                    "skipped": list(session.info.skipped), "notes": list(session.info.notes)},
         # "auto" is no answer to what the pictures were computed in
         "generator": {**session.generator.describe(), **session.generator.rounding(session.device)},
         "prompt_models": _prompt_models(session),

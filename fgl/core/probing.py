@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fgl.core import client, controls, intake, quality, server, synthesis, tasks
+from fgl.core.dividing import divide
 from fgl.core.errors import ConfigError, DataError, Problem, UploadError
 from fgl.core.plan import make_plan
 from fgl.core.types import Announcing
@@ -30,7 +31,7 @@ def probe(session: Session, per_class: int, learn_images: int = LEARN_IMAGES) ->
     start = time.monotonic()
     config, names = session.config, session.info.class_names
     train = session.split("train")
-    divided = session.manager.create("partition", config.partition).partition(train.labels, train.domains, config.seed)
+    divided = divide(session.manager, config, train)
     clients = [name for name, rows in divided.items() if rows]
     space = session.manager.create("features", config.features)
     learnt = quality.learning(session, "train") if space.learns() else None

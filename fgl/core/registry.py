@@ -125,5 +125,5 @@ def suggestion(got: str, known: Iterable[str]) -> str:
     known = list(known)
     # "steps" is a part of what was meant, though not like it
     parts = [name for name in known if len(got) > 2 and got.lower() in name.lower().split("_")[-1]]
-    close = difflib.get_close_matches(got, known, n=1, cutoff=0.5) or parts[:1]
+    close = difflib.get_close_matches(got, known, n=1, cutoff=0.6) or parts[:1]
     return f": did you mean {close[0]!r}?" if close else ""

@@ -186,6 +186,7 @@ def markdown(session: Session, result: dict[str, Any], sheets: Sequence[Path]) -
     lines += [f"- {md(info.attribution)}"] if info.attribution else []
     lines += [f"- {_count(len(info.skipped), 'unreadable image')} left out:"] if info.skipped else []
     lines += [f"  - {md(name)}" for name in info.skipped]
+    lines += [f"- {md(note)}" for note in info.notes]
     shown = yaml.safe_dump(crossing.configuration(session), sort_keys=False, allow_unicode=True)
     # folded: it is the longest part, and the last that anybody reads
     lines += ["", "## Configuration", "", "<details><summary>all options, as a YAML file</summary>", ""]

@@ -10,8 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fgl.core import client, intake, keeping, plan, refusals, strict_json, synthesis, upload, weights
-from fgl.core.errors import DataError, StoreError, UploadError
+from fgl.core import (
+    alike,
+    client,
+    dividing,
+    intake,
+    keeping,
+    plan,
+    refusals,
+    strict_json,
+    synthesis,
+    upload,
+    weights,
+)
+from fgl.core.errors import ClassListError, DataError, StoreError, UploadError
 from fgl.core.shards import ShardStore, read_plan, read_shards, write_plan
 from fgl.core.store import digest_of, file_digest
 from fgl.core.types import ClientUpload, Conditioning, LabelledPixels, Shard
@@ -21,6 +33,7 @@ if TYPE_CHECKING:
     from fgl.core.types import Labels, Pixels, PlanItem
 
 log = logging.getLogger(__name__)
+
 Set = tuple[LabelledPixels, LabelledPixels | None]
 """A synthetic set: its training part, and its validation part where there is one."""
 
@@ -39,9 +52,7 @@ def partition(session: Session) -> tuple[dict[str, list[int]], str]:
 
     def work(_: str) -> tuple[Any, list[Path]]:
         train = session.split("train")
-        divided = session.manager.create("partition", session.config.partition).partition(
-            train.labels, train.domains, session.config.seed
-        )
+        divided = dividing.divide(session.manager, session.config, train)
         if not divided:
             raise DataError("the partition has no clients")
         path = session.run.path("partition.json")
@@ -66,8 +77,7 @@ def held(session: Session) -> Labels:
     if session.run.committed("partition", partition_inputs(session)) is not None:
         divided = strict_json.loads(session.run.path("partition.json").read_text(encoding="utf-8"))
     else:
-        partitioner = session.manager.create("partition", session.config.partition)
-        divided = partitioner.partition(train.labels, train.domains, session.config.seed)
+        divided = dividing.divide(session.manager, session.config, train)
     return np.array(sorted(row for name, rows in divided.items() if name not in out for row in rows), dtype=np.int64)
 
 
@@ -266,6 +276,7 @@ def make_plan(session: Session, uploads: Mapping[str, Any]) -> Plan:
     made = Plan([], {}, "", conditioning)
 
     def work(_: str) -> tuple[Any, list[Path]]:
+        _check_alike(session, made.conditioning)
         shards = divide(session, made.conditioning)
         write_plan(session.run, path, shards)
         return {
@@ -277,6 +288,16 @@ def make_plan(session: Session, uploads: Mapping[str, Any]) -> Plan:
     made.value, made.digest = session.stage("plan", plan_inputs(session, uploads["uploads"]), work)
     made.shards = read_plan(path)
     return made
+
+
+def _check_alike(session: Session, conditioning: Conditioning) -> None:
+    """Raises ClassListError where two classes are the same numbers. Clients that are elsewhere are told of instead: one
+    of them is not to end everybody's run by sending another's rows under a class of its own choice."""
+    pairs = alike.of_conditioning(conditioning)
+    if pairs and not session.apart:
+        raise ClassListError(alike.told(pairs, session.info.class_names))
+    if pairs:
+        log.warning("%s", alike.told(pairs, session.info.class_names))
 
 
 def aggregate(session: Session, uploads: Sequence[ClientUpload]) -> Conditioning:

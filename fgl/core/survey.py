@@ -7,7 +7,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from fgl.core.errors import DataError
+from fgl.core import dividing
+from fgl.core.cautions import Twins, cautions, suggest_domains
+from fgl.core.errors import DataError, FGLError
 from fgl.core.presets import Preset
 from fgl.core.settings import RunConfig, Selected
 from fgl.core.types import DatasetInfo, ImageSet, Progress, Subset
@@ -18,8 +20,10 @@ if TYPE_CHECKING:
 SPLITS = ("train", "test", "public")
 
 
-def survey(config: RunConfig, manager: Manager, preset: Preset | None, progress: Progress) -> dict[str, Any]:
-    """Everything that `fgl datasets check` says. JSON.
+def survey(
+    config: RunConfig, manager: Manager, preset: Preset | None, progress: Progress, divided: bool = True
+) -> dict[str, Any]:
+    """Everything that `fgl datasets check` says. JSON. divided: whether somebody has chosen the partition.
 
     Unreadable images are counted instead of raised. Raises DataError where the data cannot be opened at all,
     ClassListError where its classes are not those that were asked for."""
@@ -33,10 +37,13 @@ def survey(config: RunConfig, manager: Manager, preset: Preset | None, progress:
         task.advance()
     splits = {name: images for name in SPLITS if (images := dataset.split(name)) is not None}
     kinds: Counter[tuple[str, str, int, int]] = Counter()
+    twins = Twins()
     with progress.track("look at the images", sum(len(images) for images in splits.values())) as task:
-        for images in splits.values():
+        for split, images in splits.items():
+            labels = images.labels.tolist()
             for index in range(len(images)):
                 kinds[_kind(images, index)] += 1
+                twins.add(images.image(index), split, labels[index], index)
                 task.advance()
     counts = {name: _counts(images, info) for name, images in splits.items()}
     found = {
@@ -50,8 +57,11 @@ def survey(config: RunConfig, manager: Manager, preset: Preset | None, progress:
         "unreadable": list(info.skipped),
         "preset": None if preset is None else {"name": preset.name, "licence": preset.licence},
     }
-    problems = _problems(info, counts, preset)
-    return {**found, "problems": problems, "fits": not problems}
+    problems = _problems(info, counts, preset) + _prompts(config, manager, info)
+    warnings = cautions(info, splits, counts, twins)
+    if not divided and (said := suggest_domains(info)):
+        warnings.append(said)
+    return {**found, "warnings": warnings, "problems": problems, "fits": not problems}
 
 
 def divide(config: RunConfig, manager: Manager, progress: Progress) -> dict[str, Any]:
@@ -63,9 +73,7 @@ def divide(config: RunConfig, manager: Manager, progress: Progress) -> dict[str,
         task.advance()
     if train is None:
         raise DataError(f"dataset {info.name} has no train split: there is nothing to divide")
-    divided: Mapping[str, list[int]] = manager.create("partition", config.partition).partition(
-        train.labels, train.domains, config.seed
-    )
+    divided = dividing.divide(manager, config, train)
     held = {client: Subset(train, rows) for client, rows in divided.items()}
     return {
         "dataset": info.name,
@@ -75,6 +83,19 @@ def divide(config: RunConfig, manager: Manager, progress: Progress) -> dict[str,
         "samples": {client: list(_by_class(part, info).values()) for client, part in held.items()},
         "domains": {client: dict(Counter(part.domains or ())) for client, part in held.items() if info.domains},
     }
+
+
+def _prompts(config: RunConfig, manager: Manager, info: DatasetInfo) -> list[str]:
+    """What the prompt strategy has against the classes, as a run would say before it begins."""
+    check = getattr(manager.create("prompt_strategy", config.prompt_strategy), "check", None)
+    try:
+        if check is not None:
+            check(info)
+    except DataError as error:
+        return [str(error)]
+    except FGLError:  # of a model, not of the data
+        return []
+    return []
 
 
 def _counts(images: ImageSet, info: DatasetInfo) -> dict[str, Any]:

@@ -148,7 +148,8 @@ class DatasetInfo:
     """What a dataset says of itself.
 
     class_names: in label order. domains: sorted, empty where there are none. digest: sha256 over everything that
-    determines its samples. skipped: unreadable images left out, by name (only with skip_bad_images).
+    determines its samples. skipped: unreadable images left out, by name (only with skip_bad_images). notes: what a
+    person should know of how it was read, in a sentence each: files that were passed over, images that come out dark.
     """
 
     name: str
@@ -159,6 +160,7 @@ class DatasetInfo:
     attribution: str = ""
     source: str = ""
     skipped: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

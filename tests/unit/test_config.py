@@ -251,3 +251,20 @@ def test_a_presets_commit_is_that_of_its_model_and_of_no_other() -> None:
     lcm = generator(name="sdxl", lora="lcm", lora_revision="main")
     assert lcm["lora_revision"] == "main"
     assert generator(**{"name": "sdxl", **generator(name="sdxl", lora="lcm")}) == generator(name="sdxl", lora="lcm")
+
+
+@pytest.mark.parametrize(
+    ("family", "got", "said"),
+    [
+        ("dataset", "eurosat", "did you mean 'bundled:eurosat'?"),
+        ("dataset", "fashion-mnist", "did you mean 'bundled:fashion_mnist'?"),
+        ("dataset", "imagefoldr", "did you mean 'imagefolder'?"),
+        ("dataset", "nope", None),
+        ("partition", "random", None),
+    ],
+)
+def test_only_what_may_be_meant_is_suggested(registry: Registry, family: str, got: str, said: str | None) -> None:
+    with pytest.raises(ConfigError) as caught:
+        resolve([{family: got}], registry)
+    assert ("did you mean" in str(caught.value)) == (said is not None)
+    assert (said or "") in str(caught.value)

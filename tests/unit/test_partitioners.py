@@ -190,7 +190,7 @@ def test_nonsense_options_are_refused(values: dict[str, object]) -> None:
 
 def test_each_domain_is_a_client_in_the_order_of_names() -> None:
     parts = Domain(DomainOptions()).partition(DOMAIN_LABELS, DOMAINS, seed=0)
-    assert list(parts) == ["client-00", "client-01", "client-02"]
+    assert list(parts) == ["fluent", "noto", "twemoji"]
     assert [{DOMAINS[index] for index in part} for part in parts.values()] == [{"fluent"}, {"noto"}, {"twemoji"}]
 
 
@@ -216,3 +216,17 @@ def test_a_dataset_without_domains_cannot_be_divided_by_domain() -> None:
 def test_a_domain_too_small_to_divide_is_named() -> None:
     with pytest.raises(PartitionError, match="the domain 'b' has 1 samples for 2 clients"):
         Domain(DomainOptions(clients=4)).partition(LABELS[:4], ["a", "a", "a", "b"], seed=0)
+
+
+def test_clients_are_called_after_their_domains() -> None:
+    names = ["Hospital E", "hospital-e", "Klinik Süd", "病院", "../up"]
+    parts = Domain(DomainOptions()).partition(LABELS[:5], names, seed=0)
+    assert {names[rows[0]]: client for client, rows in parts.items()} == {
+        "Hospital E": "hospital-e", "hospital-e": "hospital-e-2", "Klinik Süd": "klinik-sud", "病院": "client-04",
+        "../up": "up",
+    }  # fmt: skip
+
+
+def test_clients_that_share_a_domain_are_numbered() -> None:
+    parts = Domain(DomainOptions(clients=6)).partition(DOMAIN_LABELS, DOMAINS, seed=0)
+    assert list(parts) == ["fluent-0", "fluent-1", "noto-0", "noto-1", "twemoji-0", "twemoji-1"]

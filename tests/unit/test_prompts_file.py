@@ -237,3 +237,27 @@ def test_a_client_that_no_row_names_where_rows_name_clients_is_told(ask, caplog)
     caplog.clear()
     assert len(ask("class,prompt,client\n" + rows + "0,own,client-0\n", context)) == 3
     assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        ("p.jsonl", '{"class": "river", "prompt": "\\ud83d boat"}\n', "line 1: prompt: holds half of a character"),
+        ("p.csv", "class,prompt,weight\nriver,a,1e-30\nriver,b,1e30\n", r"line 2: weight: got 1e-30; .*, 1e\+30"),
+        ("p.csv", "class,prompt\nriver,a photo\nairplane,A  Photo\n", "line 3: prompt: class 'airplane' has no prompt"),
+    ],
+)
+def test_what_a_client_could_not_send_is_refused_with_its_line(ask, name, text, said):
+    with pytest.raises(DataError, match=said):
+        ask(text, name=name)
+
+
+def test_two_classes_may_share_a_prompt_where_each_has_another(ask):
+    assert len(ask("class,prompt\nriver,a photo\nriver,water\nairplane,a photo\nairplane,wings\n")) == 4
+
+
+def test_every_text_is_told_with_its_line(tmp_path):
+    path = tmp_path / "p.csv"
+    path.write_text('class,prompt,negative\nriver,"two\nlines",ugly\n')
+    found = PromptsFile(PromptsFileOptions(path=str(path))).texts(DatasetInfo("x", ("river", "airplane"), (), ""))
+    assert found == [(f"{path}, line 3, prompt", "two\nlines"), (f"{path}, line 3, negative", "ugly")]

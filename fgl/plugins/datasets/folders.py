@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fgl.core.errors import DataError
+from fgl.plugins.datasets.notes import counted, is_folder, passed_over, some
+from fgl.plugins.datasets.splits import TEST, TRAIN
 
 SUFFIXES = frozenset(
     (
@@ -27,35 +29,71 @@ SUFFIXES = frozenset(
         ".webp",
     )
 )
-TRAIN = ("train", "training")
-TEST = ("test", "testing", "val", "valid", "validation")  # the first that is there is used
 
 
 @dataclass(frozen=True, slots=True)
 class Files:
-    """The images of one split, in an order that does not depend on the file system. domains: None in a plain layout."""
+    """The images of one split, in an order that does not depend on the file system. domains: None in a plain layout.
+    notes: what was passed over."""
 
     paths: list[Path]
     classes: list[str]
     domains: list[str] | None
+    notes: tuple[str, ...] = ()
 
 
-def split_folders(root: Path) -> tuple[Path, Path | None]:
-    """(folder of the training images, folder of the test images or None).
+@dataclass(frozen=True, slots=True)
+class Splits:
+    """Folder of the training images, and of the test images or None. notes: folders that are neither."""
 
-    train/ and test/ are taken for splits only where nothing else lies beside them, so a class may be called "train".
-    """
+    train: Path
+    test: Path | None
+    notes: tuple[str, ...] = ()
+
+
+def split_folders(root: Path, test_path: Path | None = None) -> Splits:
+    """Which folder below `root` is which split. test_path: where the test images are, whatever is called so here.
+
+    train/ beside nothing but test/ (or val/) is a split whatever it holds; beside other folders it is one where it
+    holds class folders, so a class may be called "train". Raises DataError where a folder called test would be trained
+    on, as a domain."""
     folders = {folder.name.lower(): folder for folder in _folders(root)}
-    if not folders or not set(folders) <= {*TRAIN, *TEST}:
-        return root, None
+    names = [name for name in (*TRAIN, *TEST) if name in folders]
+    if len(folders) == 1 and not names:  # one folder is no class list: data/train/..., as archives unpack
+        inner = next(iter(folders.values()))
+        if any(child.name.lower() in TRAIN and _nested(child) for child in _folders(inner)):
+            return split_folders(inner, test_path)
     train = next((folders[name] for name in TRAIN if name in folders), None)
     test = next((folders[name] for name in TEST if name in folders), None)
-    if train is None:
+    if not names or (set(folders) != set(names) and not any(_nested(folders[name]) for name in names)):
+        return Splits(root, test_path)
+    if train is None and set(folders) == set(names):
         raise DataError(
             f"'{root}' holds {', '.join(sorted(folders))} but no train folder; "
             "expected train/ beside it, or class folders"
         )
-    return train, test
+    if train is None:
+        assert test is not None
+        others = some([folder.name for folder in folders.values() if folder.name.lower() not in names])
+        raise DataError(
+            f"'{test}' lies beside other folders ({others}): are its images a test split, or one more domain? For a "
+            "test split put the others into a folder train beside it, or give path and test_path; a domain needs "
+            "another name"
+        )
+    test = test_path or test
+    left = [folder for folder in folders.values() if folder not in (train, test)]
+    said = [f"{folder.name} ({counted(_count(folder), 'image')})" for folder in sorted(left)]
+    used = f"'{train.name}'" + (f" and '{test.name}'" if test is not None else "") + " are used"
+    notes = [f"left out beside the splits: {some(said, 8)}; {used}"] if left else []
+    return Splits(train, test, (*notes, *passed_over(root, (), 0)))
+
+
+def _nested(folder: Path) -> bool:
+    return any(_images(child) for child in _folders(folder))
+
+
+def _count(folder: Path, depth: int = 3) -> int:
+    return len(_images(folder)) + (sum(_count(child, depth - 1) for child in _folders(folder)) if depth else 0)
 
 
 def find(root: Path) -> Files:
@@ -89,15 +127,19 @@ def find(root: Path) -> Files:
             "expected <class>/<image> or <domain>/<class>/<image> throughout"
         )
     if not flat and not deep:
+        there = passed_over(root, (), 2)
         raise DataError(
             f"'{root}' holds no images: {len(first)} folders, none with a file that ends in "
-            f"{', '.join(sorted(SUFFIXES))}"
+            f"{', '.join(sorted(SUFFIXES))}{''.join(f'; {note}' for note in there[:3])}"
         )
     full = flat or deep
     bare = next((folder for folder in first if folder not in full), None)
     if bare is not None:
         raise DataError(f"the folder '{bare}' holds no images; add some or remove it")
-    return _domains(deep, nested) if deep else _classes(flat, direct)
+    for folder in (root, *deep):
+        _check_links(folder)
+    found = _domains(deep, nested) if deep else _classes(flat, direct)
+    return replace(found, notes=tuple(passed_over(root, set(found.paths), 2)))
 
 
 def _classes(folders: list[Path], direct: dict[Path, list[Path]]) -> Files:
@@ -145,12 +187,30 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
 
 
 def _folders(folder: Path) -> list[Path]:
-    return [folder / entry.name for entry in _entries(folder) if entry.is_dir()]
+    return [folder / entry.name for entry in _entries(folder) if is_folder(entry)]
 
 
 def _images(folder: Path) -> list[Path]:
     return [
         folder / entry.name
         for entry in _entries(folder)
-        if entry.is_file() and os.path.splitext(entry.name)[1].lower() in SUFFIXES
+        if os.path.splitext(entry.name)[1].lower() in SUFFIXES and _is_image(entry)
     ]
+
+
+def _is_image(entry: os.DirEntry[str]) -> bool:
+    """A link that leads nowhere is an image too, one that cannot be read: it is not to vanish from its class."""
+    try:
+        return entry.is_file() or (entry.is_symlink() and not os.path.exists(entry.path))
+    except OSError:  # a link to itself
+        return True
+
+
+def _check_links(folder: Path) -> None:
+    """Raises DataError where what should be a folder of images is a link that leads nowhere."""
+    for entry in _entries(folder):
+        if entry.is_symlink() and not os.path.splitext(entry.name)[1] and not os.path.exists(entry.path):
+            raise DataError(
+                f"'{folder / entry.name}' is a link to '{os.readlink(entry.path)}', where nothing is; mount or "
+                "download what it leads to, or remove the link"
+            )

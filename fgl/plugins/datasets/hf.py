@@ -13,11 +13,12 @@ from fgl.core.errors import BadImageError, DataError
 from fgl.plugins.datasets.images import LazyImages
 from fgl.plugins.datasets.labels import Listed, RawLabels, resolve
 from fgl.plugins.datasets.loaded import Checks, Loaded, LoadedOnce, Origin, assemble
+from fgl.plugins.datasets.notes import some
 from fgl.plugins.datasets.options import HuggingFaceOptions
 from fgl.plugins.datasets.paths import existing
+from fgl.plugins.datasets.splits import TEST
 
 HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
-TEST_SPLITS = ("test", "validation", "valid", "val")
 LABEL_COLUMNS = ("label", "labels", "class", "target", "fine_label")
 
 
@@ -37,7 +38,7 @@ class HuggingFace(LoadedOnce):
             )
         chosen = {"train": train}
         test_name = options.test_split or next(
-            (name for name in TEST_SPLITS if name in splits and name != options.train_split), None
+            (name for name in TEST if name in splits and name != options.train_split), None
         )
         if test_name is not None:
             if test_name not in splits:
@@ -59,12 +60,14 @@ class HuggingFace(LoadedOnce):
             )
             for split, rows in chosen.items()
         }
+        left = [name for name in splits if name not in (options.train_split, test_name)]
         revision = f"@{options.revision}" if options.revision else ""
         origin = Origin(
             name=Path(options.path).name,
             licence=str(train.info.license or "not stated"),
             attribution=str(train.info.citation or "").strip(),
             source=f"{options.path}{revision}{f' ({options.config})' if options.config else ''}",
+            notes=(f"left out beside the splits: {some(left, 8)}",) if left else (),
         )
         return assemble(origin, class_names, found, Checks.of(options))
 
@@ -110,13 +113,14 @@ def _columns(rows: Any, options: HuggingFaceOptions) -> tuple[str, str, str | No
         if asked is not None and asked not in features:
             raise DataError(f"'{options.path}' has no column '{asked}'; it has {_listed(features)}; set {option}")
     images = [name for name, feature in features.items() if isinstance(feature, datasets.Image)]
+    images = images or [name for name, feature in features.items() if isinstance(feature, dict) and "bytes" in feature]
     classes = [name for name, feature in features.items() if isinstance(feature, datasets.ClassLabel)]
     image = options.image_column or _only(images, ("image", "img"))
     if image is None:
         raise DataError(
             f"'{options.path}': which column holds the images? It has {_listed(features)}; set image_column"
         )
-    if image not in images and getattr(features[image], "dtype", "") not in ("binary", "large_binary"):
+    if image not in images and not _is_encoded(features[image]):
         raise DataError(f"'{options.path}': column '{image}' holds {features[image]}; expected images or binary")
     label = (
         options.label_column
@@ -128,6 +132,10 @@ def _columns(rows: Any, options: HuggingFaceOptions) -> tuple[str, str, str | No
             f"'{options.path}': which column holds the labels? It has {_listed(features)}; set label_column"
         )
     return image, label, options.domain_column or ("domain" if "domain" in features else None)
+
+
+def _is_encoded(feature: Any) -> bool:
+    return getattr(feature, "dtype", "") in ("binary", "large_binary", "binary_view")
 
 
 def _only(found: Sequence[str], preferred: Sequence[str]) -> str | None:
@@ -177,10 +185,10 @@ def _reader(rows: Any, column: str, naming: Callable[[int], str]) -> Callable[[i
             return cell
         if not isinstance(cell, dict):
             return b""
-        if cell["bytes"] is not None:
+        if cell.get("bytes") is not None:
             return bytes(cell["bytes"])
         try:
-            return Path(cell["path"]).read_bytes() if cell["path"] else b""
+            return Path(cell["path"]).read_bytes() if cell.get("path") else b""
         except OSError as error:
             raise BadImageError(f"cannot read the image {naming(index)}: {error}") from error
 

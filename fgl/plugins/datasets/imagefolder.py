@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from fgl.core.errors import DataError
-from fgl.plugins.datasets.folders import find, split_folders
+from fgl.core.text import escaped
+from fgl.plugins.datasets.folders import Files, Splits, find, split_folders
 from fgl.plugins.datasets.images import from_files
 from fgl.plugins.datasets.labels import Listed, resolve
 from fgl.plugins.datasets.loaded import Checks, Loaded, LoadedOnce, Origin, assemble
@@ -25,9 +27,9 @@ class ImageFolder(LoadedOnce):
     def _load(self) -> Loaded:
         options = self.options
         root = _folder(options.path, "the image folder")
-        train_root, test_root = split_folders(root)
-        if options.test_path is not None:
-            test_root = _folder(options.test_path, "the test folder")
+        given = None if options.test_path is None else _folder(options.test_path, "the test folder")
+        splits = split_folders(root, given)
+        train_root, test_root = splits.train, splits.test
         train = find(train_root)
         files = {"train": train}
         if test_root is not None:
@@ -46,7 +48,28 @@ class ImageFolder(LoadedOnce):
             Listed.of(options),
         )
         found = {split: from_files(each.paths, labels[split].tolist(), each.domains) for split, each in files.items()}
-        return assemble(Origin(root.name, source=str(root)), class_names, found, Checks.of(options))
+        if test_root is not None:
+            _check_apart(files["train"].paths, files["test"].paths)
+        origin = Origin(escaped(root.name), source=escaped(str(root)), notes=_notes(splits, files))
+        return assemble(origin, class_names, found, Checks.of(options))
+
+
+def _notes(splits: Splits, files: Mapping[str, Files]) -> tuple[str, ...]:
+    several = len(files) > 1
+    return (
+        *splits.notes,
+        *(f"{split}: {note}" if several else note for split, found in files.items() for note in found.notes),
+    )
+
+
+def _check_apart(train: Sequence[Path], test: Sequence[Path]) -> None:
+    """Raises DataError where an image would be trained on and tested on: one folder lies in the other."""
+    both = {path.resolve() for path in train} & {path.resolve() for path in test}
+    if both:
+        raise DataError(
+            f"{len(both)} images, such as '{escaped(str(min(both)))}', are in the training and the test split: "
+            "test_path leads into path; move the test images out of it"
+        )
 
 
 def _folder(path: str, what: str) -> Path:

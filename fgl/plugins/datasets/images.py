@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from fgl.core.errors import BadImageError
+from fgl.core.text import escaped
 from fgl.plugins.datasets.decode import decode
 
 if TYPE_CHECKING:
@@ -63,6 +65,12 @@ def from_files(files: Sequence[Path], labels: Sequence[int], domains: Sequence[s
         try:
             return files[index].read_bytes()
         except OSError as error:
-            raise BadImageError(f"cannot read the image {files[index]}: {error.strerror or error}") from error
+            reason = error.strerror or str(error)
+            if files[index].is_symlink():
+                reason += f" (it is a link to {escaped(os.readlink(files[index]))}; is that mounted?)"
+            raise BadImageError(f"cannot read the image {name(index)}: {reason}") from error
 
-    return LazyImages(read, np.asarray(labels, dtype=np.int64), domains, lambda index: str(files[index]))
+    def name(index: int) -> str:
+        return escaped(str(files[index]))  # bytes of a name need not be text, and a name may hold escape sequences
+
+    return LazyImages(read, np.asarray(labels, dtype=np.int64), domains, name)

@@ -17,11 +17,16 @@ from functools import cached_property
 import numpy as np
 
 from fgl.core.errors import BadImageError, DataError
+from fgl.core.text import quoted
 from fgl.core.types import DatasetInfo, ImageSet, Subset
-from fgl.plugins.datasets.decode import decode
+from fgl.plugins.datasets.decode import examine
 from fgl.plugins.datasets.holdout import hold_out
 from fgl.plugins.datasets.images import LazyImages
+from fgl.plugins.datasets.notes import Seen
 from fgl.plugins.datasets.options import SplitOptions
+
+MAX_DOMAIN = 200
+"""Characters of a domain's name, as an upload has them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +37,7 @@ class Origin:
     licence: str = "not stated"
     attribution: str = ""
     source: str = ""
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +107,9 @@ def assemble(origin: Origin, class_names: tuple[str, ...], found: Mapping[str, L
     hashes: dict[str, list[bytes]] = {}
     bad: list[BadImageError] = []
     skipped: list[str] = []
+    seen = Seen()
     for split, images in found.items():
-        kept[split], hashes[split], errors = _survey(images, checks.decode)
+        kept[split], hashes[split], errors = _survey(images, checks.decode, seen)
         good = set(kept[split])
         skipped += [images.name(index) for index in range(len(images)) if index not in good]
         bad += errors
@@ -139,6 +146,7 @@ def assemble(origin: Origin, class_names: tuple[str, ...], found: Mapping[str, L
         rows = [hashes[sources[split]][index] for index in kept[split]]
         _digest_split(digest, split, splits[split], rows)
     domains = sorted({domain for images in splits.values() for domain in images.domains or ()})
+    _check_domains(domains, origin.name)
     info = DatasetInfo(
         name=origin.name,
         class_names=class_names,
@@ -148,8 +156,19 @@ def assemble(origin: Origin, class_names: tuple[str, ...], found: Mapping[str, L
         attribution=origin.attribution,
         source=origin.source,
         skipped=tuple(skipped),
+        notes=(*origin.notes, *seen.notes()),
     )
     return Loaded(info, splits)
+
+
+def _check_domains(domains: list[str], name: str) -> None:
+    """Raises DataError where the name of a domain could not cross to a server, beside a prompt of it."""
+    for domain in domains:
+        if not domain.strip() or not domain.isprintable() or len(domain) > MAX_DOMAIN:
+            raise DataError(
+                f"{name}: the domain name {quoted(domain)} is empty, has more than {MAX_DOMAIN} characters, or "
+                "characters that cannot be seen; rename it"
+            )
 
 
 def only(found: Mapping[str, LazyImages], holds: str) -> dict[str, LazyImages]:
@@ -177,7 +196,7 @@ def _taken(images: LazyImages, checks: Checks) -> LazyImages:
     return images if len(rows) == len(images) else images.select(rows)
 
 
-def _survey(images: LazyImages, decoding: bool) -> tuple[list[int], list[bytes], list[BadImageError]]:
+def _survey(images: LazyImages, decoding: bool, seen: Seen) -> tuple[list[int], list[bytes], list[BadImageError]]:
     """(positions of readable images, sha256 of every image's bytes by position, errors of the others)."""
     good: list[int] = []
     hashes: list[bytes] = []
@@ -187,7 +206,7 @@ def _survey(images: LazyImages, decoding: bool) -> tuple[list[int], list[bytes],
             data = images.read(index)
             hashes.append(hashlib.sha256(data).digest())
             if decoding:
-                decode(data, images.name(index))
+                seen.add(images.name(index), examine(data, images.name(index))[1])
             good.append(index)
         except BadImageError as error:
             errors.append(error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -11,13 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fgl.core.errors import DataError
+from fgl.core.text import escaped, first_line
 from fgl.plugins.datasets.images import LazyImages
 from fgl.plugins.datasets.labels import Listed, resolve
 from fgl.plugins.datasets.loaded import Checks, Loaded, LoadedOnce, Origin, assemble
+from fgl.plugins.datasets.notes import some
 from fgl.plugins.datasets.options import NpzOptions
 from fgl.plugins.datasets.paths import existing
+from fgl.plugins.datasets.splits import TEST
 
-TEST = ("test", "val")  # the first that is there is used
+_FREE, _GROWTH = 1 << 30, 200
+"""Bytes that an array may become in memory whatever it weighs in the file, and how many times what it weighs."""
 
 
 class Npz(LoadedOnce):
@@ -33,7 +38,8 @@ class Npz(LoadedOnce):
         path = existing(options.path, "the .npz file")
         arrays = _read(path)
         splits = {"train": "train"}
-        test = next((name for name in TEST if f"{name}_images" in arrays), None)
+        there = [name for name in TEST if f"{name}_images" in arrays]
+        test = there[0] if there else None
         if test is not None:
             splits["test"] = test
         images = {split: _images(arrays, name, path) for split, name in splits.items()}
@@ -45,22 +51,47 @@ class Npz(LoadedOnce):
         found = {
             split: LazyImages(_reader(pixels), labels[split], None, namings[split]) for split, pixels in images.items()
         }
-        return assemble(Origin(path.stem, source=str(path)), class_names, found, Checks.of(options))
+        notes = [f"left out beside the splits: {', '.join(there[1:])}"] if there[1:] else []
+        return assemble(Origin(path.stem, source=str(path), notes=tuple(notes)), class_names, found, Checks.of(options))
 
 
 def _read(path: Path) -> dict[str, NDArray[Any]]:
+    wanted = [f"{split}_{part}" for split in ("train", *TEST) for part in ("images", "labels")]
     try:
-        # allow_pickle=False: a file from elsewhere must not be able to run code.
-        with np.load(path, allow_pickle=False) as file:
-            wanted = [f"{split}_{part}" for split in ("train", *TEST) for part in ("images", "labels")]
-            arrays = {name: file[name] for name in wanted if name in file.files}
-            held = ", ".join(file.files) or "nothing"
-    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
-        raise DataError(f"'{path}' is not a readable .npz file: {str(error).splitlines()[0] or 'empty'}") from error
+        with zipfile.ZipFile(path) as archive:
+            held = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+            arrays = {name: _array(archive, held[name], path) for name in wanted if name in held}
+    except DataError:
+        raise
+    except Exception as error:  # damaged archives raise almost anything: BadZipFile, ValueError, MemoryError, ...
+        raise DataError(f"'{path}' is not a readable .npz file: {first_line(error)}") from error
     for name in ("train_images", "train_labels"):
         if name not in arrays:
-            raise DataError(f"'{path}' has no array {name}; it has {held}")
+            raise DataError(
+                f"'{path}' has no array {name}; it has {some([escaped(one) for one in held], 20) or 'nothing'}"
+            )
     return arrays
+
+
+def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path) -> NDArray[Any]:
+    """Raises DataError before memory is taken for what the file does not hold, or holds as a bomb does."""
+    with archive.open(info) as file:
+        version = np.lib.format.read_magic(file)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read(file)
+        stated = math.prod(shape) * dtype.itemsize
+        there = info.file_size - file.tell()
+    if stated > there and not dtype.hasobject:
+        raise DataError(f"'{path}': {info.filename} states {stated:,} bytes and holds {there:,}; it is damaged")
+    if there > max(_FREE, _GROWTH * info.compress_size):
+        raise DataError(
+            f"'{path}': {info.filename} has {info.compress_size:,} bytes and becomes {there:,}: pictures do not "
+            "compress like that; save it with numpy.savez instead if it is what it should be"
+        )
+    with archive.open(info) as file:
+        # allow_pickle=False: a file from elsewhere must not be able to run code.
+        found: NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
+    return found
 
 
 def _images(arrays: dict[str, NDArray[Any]], split: str, path: Path) -> NDArray[np.uint8]:

@@ -14,6 +14,8 @@ def existing(path: str, what: str) -> Path:
     Raises DataError with the absolute path, the part of it that is missing, and what lies beside that part."""
     wanted = Path(path).expanduser().absolute()
     if wanted.exists():
+        if not wanted.is_file() and not wanted.is_dir():
+            raise DataError(f"{what} '{wanted}' is neither a file nor a folder but a pipe, socket or device")
         return wanted
     missing = wanted
     while not missing.parent.exists():

@@ -12,8 +12,15 @@ import pyarrow.parquet as pq
 
 from fgl.core import strict_json
 from fgl.core.errors import DataError
+from fgl.core.text import first_line, quoted
+from fgl.plugins.datasets import kinds
 from fgl.plugins.datasets.images import LazyImages
 from fgl.plugins.datasets.labels import Listed, RawLabels, resolve
+
+_FREE, _GROWTH = 1 << 30, 20
+"""Bytes that a file may become in memory whatever it weighs, and how many times what it weighs."""
+_BATCH = 256  # rows
+_ARCHIVES = (b"PK\x03\x04", b"\x1f\x8b", b"BZh", b"7z\xbc\xaf", b"Rar!", b"\xfd7zXZ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +49,7 @@ def read_meta(path: Path) -> Mapping[str, Any]:
         return {}
     try:
         meta = strict_json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"'{path}' cannot be read: {error}; expected a JSON object with class_names") from error
     if not isinstance(meta, dict) or not isinstance(meta.get("class_names", []), list):
         raise DataError(f"'{path}' must be a JSON object whose class_names is a list of texts")
@@ -116,20 +123,52 @@ def _read(file: Path, columns: Columns) -> pa.Table:
             wanted = [columns.image, columns.label, *([columns.domain] if columns.domain else [])]
             for column in wanted:
                 if column not in schema.names:
-                    found = ", ".join(f"'{name}'" for name in schema.names)
+                    found = ", ".join(quoted(name) for name in schema.names)
                     raise DataError(
                         f"'{file}' has no column '{column}'; it has {found or 'none'}; set {_option(column, columns)}"
                     )
             if columns.domain is None and "domain" in schema.names:
                 wanted.append("domain")
-            table = parquet.read(columns=list(dict.fromkeys(wanted)))
-    except (pa.ArrowException, OSError) as error:
+            table = _bounded(parquet, list(dict.fromkeys(wanted)), file)
+        position = table.column_names.index(columns.image)
+        return table.set_column(position, columns.image, _binary(table.column(columns.image), file, columns.image))
+    except DataError:
+        raise
+    except Exception as error:  # damaged files make pyarrow raise almost anything: UnicodeDecodeError, MemoryError, ...
         raise DataError(
-            f"'{file}' is not a readable parquet file: {str(error).splitlines()[0].rstrip('.')}; expected a table in "
+            f"'{file}' is not a readable parquet file: {_what(file) or first_line(error)}; expected a table in "
             "parquet, with a column of images"
         ) from error
-    position = table.column_names.index(columns.image)
-    return table.set_column(position, columns.image, _binary(table.column(columns.image), file, columns.image))
+
+
+def _what(file: Path) -> str:
+    """What a file is that is no parquet, "" where that is not known."""
+    try:
+        with file.open("rb") as opened:
+            head = opened.read(kinds.HEAD)
+    except OSError:
+        return ""
+    if head.startswith(_ARCHIVES):
+        return "it is an archive; unpack it and give the folder"
+    kind = kinds.by_content(head)
+    return "" if kind is None else f"it is {kind}: {kinds.advice(kind)}; a dataset is a folder of class folders"
+
+
+def _bounded(parquet: pq.ParquetFile, wanted: list[str], file: Path) -> pa.Table:
+    """The columns, read piece by piece. Raises DataError where they become many times what the file weighs: encoded
+    images hardly compress, so it repeats some of them, or is made to fill the memory."""
+    most = max(_FREE, _GROWTH * file.stat().st_size)
+    batches, size = [], 0
+    for batch in parquet.iter_batches(batch_size=_BATCH, columns=wanted):
+        size += batch.nbytes
+        if size > most:
+            raise DataError(
+                f"'{file}' has {file.stat().st_size:,} bytes and becomes more than {most:,} in memory: encoded images "
+                "do not compress like that; write it again without repeated rows"
+            )
+        batches.append(batch)
+    schema = batches[0].schema if batches else pa.schema([parquet.schema_arrow.field(name) for name in wanted])
+    return pa.Table.from_batches(batches, schema)
 
 
 def _option(column: str, columns: Columns) -> str:
@@ -144,7 +183,7 @@ def _binary(column: pa.ChunkedArray, file: Path, name: str) -> pa.ChunkedArray:
     if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
         column = pa.chunked_array([chunk.field("bytes") for chunk in column.chunks], type=kind.field("bytes").type)
         kind = column.type
-    if not (pa.types.is_binary(kind) or pa.types.is_large_binary(kind)):
+    if not (pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind)):
         raise DataError(
             f"'{file}': column '{name}' holds {kind}; expected encoded images (PNG, JPEG, ...) as binary, or as a "
             "struct with a field `bytes`"
@@ -157,21 +196,42 @@ def _plain(parts: Sequence[pa.ChunkedArray], name: str, naming: Callable[[int], 
     values: list[Any] = []
     for part in parts:
         kind = part.type.value_type if pa.types.is_dictionary(part.type) else part.type
-        if not (pa.types.is_integer(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+        if not (pa.types.is_integer(kind) or _is_text(kind)):
             raise DataError(f"{naming(len(values))}: column '{name}' holds {kind}; expected integers or texts")
         if values and isinstance(values[0], int) != pa.types.is_integer(kind):
             raise DataError(f"{naming(len(values))}: column '{name}' changes its type to {kind} in this file")
-        values += part.to_pylist()
+        values += _listed(part, name, len(values), naming)
     if None in values:
         raise DataError(f"{naming(values.index(None))}: column '{name}' is empty (null) there")
     return values
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
+def _listed(part: pa.ChunkedArray, name: str, start: int, naming: Callable[[int], str]) -> list[Any]:
+    """Raises DataError for a text that is not UTF-8, which parquet does not rule out. start: position of the first."""
+    try:
+        found: list[Any] = part.to_pylist()
+        return found
+    except UnicodeDecodeError:
+        for row, value in enumerate(part):
+            try:
+                value.as_py()
+            except UnicodeDecodeError as error:
+                raise DataError(
+                    f"{naming(start + row)}: column '{name}' holds {error.object!r}, which is not UTF-8; write the "
+                    "file again with texts in UTF-8"
+                ) from error
+        raise
 
 
 def _features(schema: pa.Schema) -> Mapping[str, Any]:
     """Features that `datasets` left in the schema; empty where there are none or where they make no sense."""
     try:
         features = strict_json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, RecursionError):
         return {}
     return features if isinstance(features, dict) else {}
 

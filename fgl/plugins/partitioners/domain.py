@@ -9,7 +9,7 @@ import numpy as np
 
 from fgl.core.errors import PartitionError
 from fgl.plugins.partitioners.options import DomainOptions
-from fgl.plugins.partitioners.shares import client_ids, equal_parts
+from fgl.plugins.partitioners.shares import equal_parts, named_ids
 
 if TYPE_CHECKING:
     from fgl.core.types import Labels
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 class Domain:
     """One client per domain, in the order of the domains' names; or, with `clients`, equal parts of each domain.
 
-    With 3 domains and 6 clients, clients 0 and 1 divide the first domain, 2 and 3 the second.
+    Clients are called after their domains, in letters that a file name may have: "hospital-e" for "Hospital E"; where
+    several divide a domain, "hospital-e-0" and "hospital-e-1".
     """
 
     def __init__(self, options: DomainOptions) -> None:
@@ -48,4 +49,4 @@ class Domain:
                     f"the domain '{name}' has {len(positions)} samples for {each} clients; lower clients"
                 )
             parts += equal_parts(positions, each, rng)
-        return dict(zip(client_ids(clients), parts, strict=True))
+        return dict(zip(named_ids(list(members), each), parts, strict=True))

@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from fgl.core.types import ClientContext, Prompt
+from fgl.core.types import ClientContext, DatasetInfo, Prompt
+from fgl.plugins.prompts.alike import check_class_names
 from fgl.plugins.prompts.holdings import group_by_class, group_by_domain
 from fgl.plugins.prompts.measure import VOCABULARY, Attributes, measure, phrase, thumbnail
 from fgl.plugins.prompts.options import AttributesOptions
@@ -23,6 +24,10 @@ class AttributePrompts:
 
     def __init__(self, options: AttributesOptions) -> None:
         self.options = options
+
+    def check(self, info: DatasetInfo) -> None:
+        """Raises ClassListError where two classes would have the same prompts."""
+        check_class_names(info.class_names)
 
     def prompts(self, context: ClientContext) -> list[Prompt]:
         """In order of class, domain, frequency. weight: the images that a prompt stands for; sums to the class's.

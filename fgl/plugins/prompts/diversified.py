@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fgl.core.types import ClientContext, DatasetInfo, Prompt
+from fgl.plugins.prompts.alike import check_class_names
 from fgl.plugins.prompts.budget import fit_budget
 from fgl.plugins.prompts.grammar import describe
 from fgl.plugins.prompts.holdings import count_classes
@@ -32,7 +33,9 @@ class Diversified:
         self._written: dict[tuple[str, str], tuple[list[str], int]] = {}
 
     def check(self, info: DatasetInfo) -> None:
-        """Raises ModelError where the model is a folder that cannot write. Loads no weights, and asks no Hub."""
+        """Raises ClassListError where two classes are called the same, ModelError where the model is a folder that
+        cannot write. Loads no weights, and asks no Hub."""
+        check_class_names(info.class_names)
         if self.options.model is not None:
             from fgl.plugins.prompts.models import WRITER, find, named_here
             from fgl.plugins.prompts.writer import check

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fgl.core.types import ClientContext, Prompt
+from fgl.core.types import ClientContext, DatasetInfo, Prompt
+from fgl.plugins.prompts.alike import check_class_names
 from fgl.plugins.prompts.holdings import group_by_domain
 from fgl.plugins.prompts.options import DomainOptions
 from fgl.plugins.prompts.template import DOMAIN, LABEL, fill, phrases
@@ -15,6 +16,10 @@ class Domain:
 
     def __init__(self, options: DomainOptions) -> None:
         self.options = options
+
+    def check(self, info: DatasetInfo) -> None:
+        """Raises ClassListError where two classes would have the same prompts."""
+        check_class_names(info.class_names)
 
     def prompts(self, context: ClientContext) -> list[Prompt]:
         """In order of class, then domain. weight: the client's samples of both.

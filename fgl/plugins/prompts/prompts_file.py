@@ -18,6 +18,7 @@ from typing import Any
 from fgl.core.errors import DataError
 from fgl.core.files import open_regular
 from fgl.core.types import ClientContext, DatasetInfo, Prompt
+from fgl.plugins.prompts.alike import check_class_names, folded
 from fgl.plugins.prompts.budget import fit_budget
 from fgl.plugins.prompts.holdings import count_classes
 from fgl.plugins.prompts.options import PromptsFileOptions
@@ -34,12 +35,14 @@ COLUMNS = {
 _LIMIT = 20  # problems that are listed
 _MOST = 1000  # problems after which the rest of the file is not read: each takes time to say well
 _MAX_GUIDANCE = 100.0
+_LEAST_SHARE = 1e-6  # of the largest weight of a class: a client with one sample of it could send no less
 _ID = re.compile(r"0|[1-9][0-9]*")  # "01" is more likely a name that is misspelt than the number 1
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One prompt of the file. share: relative to the class's other prompts. client: whose it is, "" for everybody's."""
+    """One prompt of the file. share: relative to the class's other prompts. client: whose it is, "" for everybody's.
+    line: where it stands."""
 
     class_id: int
     text: str
@@ -48,6 +51,7 @@ class Row:
     share: float
     guidance_scale: float | None
     client: str
+    line: int
 
 
 class PromptsFile:
@@ -59,6 +63,18 @@ class PromptsFile:
     def check(self, info: DatasetInfo) -> None:
         """Read the whole file as every client of a dataset would. Raises DataError as `prompts`."""
         read(self.options, info.class_names, bool(info.domains), info.domains)
+        if self.options.missing == "class-name":
+            check_class_names(info.class_names)
+
+    def texts(self, info: DatasetInfo) -> list[tuple[str, str]]:
+        """Each text of the file, and of what it is, such as "line 2, prompt". Raises DataError as `prompts`."""
+        rows = read(self.options, info.class_names, bool(info.domains), info.domains)
+        return [
+            (f"{self.options.path}, line {row.line}, {what}", text)
+            for row in rows
+            for what, text in (("prompt", row.text), ("negative", row.negative))
+            if text is not None
+        ]
 
     def prompts(self, context: ClientContext) -> list[Prompt]:
         """In order of class, then of the file. weight: the client's samples of the class, shared as the rows say.
@@ -148,7 +164,7 @@ def read(
     try:
         lines = _jsonl(path, problems) if _is_jsonl(options, path) else _csv(path, problems)
         for line, values in lines:
-            found, wrong = _row(values, class_names, by_name, options, has_domains, domains)
+            found, wrong = _row(line, values, class_names, by_name, options, has_domains, domains)
             problems += [f"line {line}: {reason}" for reason in wrong]
             if found is not None:
                 rows.append(found)
@@ -162,6 +178,8 @@ def read(
         raise DataError(
             f"path: cannot read {options.path}: {error.strerror or error}; expected a CSV or JSONL file with prompts"
         ) from error
+    problems += _weights_apart(rows)
+    problems += _same_of_two(rows, class_names)
     if not problems and not rows:
         problems.append("it holds no prompts; expected a row for each, with a class and a prompt")
     if problems:
@@ -171,6 +189,49 @@ def read(
         count = f"{some}{len(problems)} problem{'s' if len(problems) > 1 else ''}"
         raise DataError(f"{options.path}: {count}:\n{shown}{more}")
     return rows
+
+
+def _weights_apart(rows: Sequence[Row]) -> list[str]:
+    """No client could send a row that stands for so little beside the others of its class."""
+    largest: dict[int, float] = {}
+    for row in rows:
+        largest[row.class_id] = max(largest.get(row.class_id, 0.0), row.share)
+    return [
+        f"line {row.line}: weight: got {row.share:g}; expected more than a millionth of the largest of its class, "
+        f"{largest[row.class_id]:g}"
+        for row in rows
+        if row.share <= largest[row.class_id] * _LEAST_SHARE
+    ]
+
+
+def _same_of_two(rows: Sequence[Row], class_names: Sequence[str]) -> list[str]:
+    """A class of which every prompt is another's too: nothing would tell images of the two apart."""
+    first: dict[tuple[str, str], dict[int, Row]] = {}
+    keys: dict[int, set[tuple[str, str]]] = {}
+    for row in rows:
+        key = (folded(row.text), folded(row.negative or ""))
+        first.setdefault(key, {}).setdefault(row.class_id, row)
+        keys.setdefault(row.class_id, set()).add(key)
+    found = []
+    for class_id, own in keys.items():
+        others = set.intersection(*(set(first[key]) for key in own)) - {class_id}
+        for other in sorted(others):
+            if other < class_id or keys[other] != own:  # two that are equal are said once
+                key = next(iter(sorted(own)))
+                mine, its = first[key][class_id], first[key][other]
+                found.append(
+                    f"line {mine.line}: prompt: class {class_names[class_id]!r} has no prompt that class "
+                    f"{class_names[other]!r} does not have too (line {its.line}); expected words that tell them apart"
+                )
+    return found
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _is_jsonl(options: PromptsFileOptions, path: Path) -> bool:
@@ -244,6 +305,7 @@ def _wrong_columns(names: Sequence[str]) -> list[str]:
 
 
 def _row(
+    line: int,
     values: Mapping[str, Any],
     class_names: Sequence[str],
     by_name: Mapping[str, int],
@@ -262,6 +324,9 @@ def _row(
         if value is not None and not isinstance(value, str):
             wrong.append(f"{name}: got {_short(value)}; expected text")
             value = None
+        if value is not None and not _is_unicode(value):
+            wrong.append(f"{name}: holds half of a character (a lone surrogate): write the whole character")
+            value = None
         texts[name] = None if value is None else value.strip() or None
     if texts["prompt"] is None and not any(reason.startswith("prompt:") for reason in wrong):
         wrong.append("prompt: is empty; expected text")
@@ -274,7 +339,9 @@ def _row(
     if wrong or class_id is None or texts["prompt"] is None or share is None:
         return None, wrong
     negative = texts["negative"] or options.negative_prompt or None
-    return Row(class_id, texts["prompt"], negative, texts["domain"], share, guidance, texts["client"] or ""), wrong
+    return Row(
+        class_id, texts["prompt"], negative, texts["domain"], share, guidance, texts["client"] or "", line
+    ), wrong
 
 
 def _by_name(class_names: Sequence[str]) -> dict[str, int]:
