@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fgl.core.comparison import SERVER_EPOCHS, Method
+from fgl.core.dividing import divide
 from fgl.core.store import RunDir
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ def data_of(config: RunConfig, manager: Manager) -> Data:
     """Opens the dataset and divides it; decodes nothing."""
     dataset = manager.create("dataset", config.dataset)
     train = dataset.split("train")
-    divided = manager.create("partition", config.partition).partition(train.labels, train.domains, config.seed)
+    divided = divide(manager, config, train)
     held = [rows for rows in divided.values() if len(rows)]
     return Data(sum(map(len, held)), len(dataset.info().class_names), len(held))
 
