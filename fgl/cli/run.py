@@ -107,12 +107,13 @@ def run_command(
     with stdout_to_stderr(), interruptible(folder), presets.explained(chosen, "fgl run"):
         if not quiet:
             _announce(console(), resolved, "dataset" not in keys, folder, chosen)
+        suggest = not quiet and "partition" not in keys and chosen is None
         if dry_run:
-            result = _dry_run(manager, resolved, folder, replace)
+            result = _dry_run(manager, resolved, folder, replace, suggest)
         else:
             with shown(quiet) as progress:
                 session = open_session(resolved, manager, RunDir(folder), progress)
-                if not quiet and "partition" not in keys and chosen is None:
+                if suggest:
                     _suggest_domains(console(), session)
                 result = run_session(session, replace)
     if chosen is not None:
@@ -281,7 +282,7 @@ def _warn(out: Console, result: dict[str, Any], config: RunConfig) -> None:
         out.print(f"note: {line}", style="yellow", highlight=False, markup=False, soft_wrap=True)
 
 
-def _dry_run(manager: Manager, config: RunConfig, folder: Path, replace: bool) -> dict[str, Any]:
+def _dry_run(manager: Manager, config: RunConfig, folder: Path, replace: bool, suggest: bool) -> dict[str, Any]:
     """Open everything that can be opened without computing: data, partition, the generator's declaration."""
     from fgl.core import outputs, rounds
     from fgl.core.dividing import divide
@@ -292,6 +293,8 @@ def _dry_run(manager: Manager, config: RunConfig, folder: Path, replace: bool) -
 
     session = open_session(config, manager, RunDir(folder), Silent())
     outputs.check_session(session, replace)
+    if suggest:
+        _suggest_domains(console(), session)
     train, test = session.split("train"), session.split("test")
     divided = divide(manager, config, train)
     rounds.check(config.rounds, list(divided))

@@ -27,7 +27,8 @@ _CODE = (
     re.compile(r"[\d\W_]+"),
     re.compile(r"(?:class|label|cls|category|cat|c|id)[\s_-]?\d+", re.I),
     re.compile(r"\w*[a-z][A-Z]\w*"),
-    re.compile(r"[A-Z]{1,6}\d*"),
+    re.compile(r"[A-Z]{1,4}\d*"),
+    re.compile(r"\w+_\w+"),
     re.compile(r"(?!ox\b)[A-Za-z]{1,2}"),
     re.compile(r"[b-df-hj-np-tv-xz]{2,6}\d*", re.I),
 )

@@ -66,7 +66,7 @@ def test_duplicates_within_and_across_splits_are_named(tmp_path: Path) -> None:
     assert warned(found, "1 images are in several classes, such as ")
 
 
-@pytest.mark.parametrize("name", ["n02084071", "bcc", "AC", "nv", "SeaLake", "class_3", "7"])
+@pytest.mark.parametrize("name", ["n02084071", "bcc", "AC", "nv", "SeaLake", "class_3", "7", "golden_retriever"])
 def test_names_that_no_caption_has_are_warned_of(tmp_path: Path, name: str) -> None:
     put(tmp_path / name, range(4))
     put(tmp_path / "melanoma", range(100, 104))
@@ -76,7 +76,7 @@ def test_names_that_no_caption_has_are_warned_of(tmp_path: Path, name: str) -> N
     assert not warned(mapped, "abbreviation")
 
 
-@pytest.mark.parametrize("name", ["cat", "sky", "river", "T-shirt", "naïve", "猫", "English springer"])
+@pytest.mark.parametrize("name", ["cat", "sky", "NORMAL", "river", "T-shirt", "naïve", "猫", "English springer"])
 def test_ordinary_words_are_not_taken_for_abbreviations(tmp_path: Path, name: str) -> None:
     put(tmp_path / name, range(4))
     put(tmp_path / "melanoma", range(100, 104))

@@ -83,7 +83,7 @@ def split_folders(root: Path, test_path: Path | None = None) -> Splits:
     test = test_path or test
     left = [folder for folder in folders.values() if folder not in (train, test)]
     said = [f"{folder.name} ({counted(_count(folder), 'image')})" for folder in sorted(left)]
-    used = f"'{train.name}'" + (f" and '{test.name}'" if test is not None else "") + " are used"
+    used = f"'{train.name}' is used" if test is None else f"'{train.name}' and '{test.name}' are used"
     notes = [f"left out beside the splits: {some(said, 8)}; {used}"] if left else []
     return Splits(train, test, (*notes, *passed_over(root, (), 0)))
 

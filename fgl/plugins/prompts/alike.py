@@ -13,7 +13,7 @@ _SHOWN = 5
 
 def folded(text: str) -> str:
     """Equal for two texts that differ in case, in white space or in the Unicode spelling of a letter alone."""
-    return " ".join(unicodedata.normalize("NFC", text).casefold().split())
+    return " ".join(unicodedata.normalize("NFC", text).lower().split())
 
 
 def check_class_names(class_names: Sequence[str]) -> None:
