@@ -1,8 +1,8 @@
 """fgl: federated generative learning as a plugin framework.
 
 Clients turn labelled images into prompt embeddings and upload only those; a server synthesizes a labelled training
-set from them with a diffusion model and trains a classifier on it. `fgl.run(config)` is the whole method; plugins
-add to it through `fgl.hookimpl` and `fgl.Component`.
+set from them with a diffusion model and trains a classifier on it. `fgl.run(config)` is the whole method, and there are
+functions for the other commands (`fgl.api`); plugins add to it through `fgl.hookimpl` and `fgl.Component`.
 """
 
 from __future__ import annotations
@@ -18,14 +18,18 @@ from fgl.core.hookspecs import hookimpl
 from fgl.core.types import Component
 
 if TYPE_CHECKING:
+    from fgl.api import audit, partition, probe, quality, resume, run
     from fgl.core.options import Options
-    from fgl.core.orchestrator import run
 
 __version__ = "0.1.0"
-__all__ = ["Component", "FGLError", "Options", "__version__", "hookimpl", "run"]
+__all__ = [
+    "Component", "FGLError", "Options", "__version__", "audit", "hookimpl", "partition", "probe", "quality", "resume",
+    "run",
+]  # fmt: skip
 
 # What costs time to import is imported when it is asked for, so that `import fgl` stays light.
-_LAZY = {"Options": "fgl.core.options", "run": "fgl.core.orchestrator"}
+_API = ("audit", "partition", "probe", "quality", "resume", "run")
+_LAZY = {"Options": "fgl.core.options", **dict.fromkeys(_API, "fgl.api")}
 
 
 def __getattr__(name: str) -> Any:

@@ -75,7 +75,9 @@ def audit_command(
         found = audit.run(session, saved)
         drawn = found["membership"] is not None
         if drawn:
-            _draw(run, found["membership"])
+            from fgl.plots.roc import save_membership
+
+            save_membership(run / "audit", found["membership"], folder.write)
     if as_json:
         print(json.dumps(found, ensure_ascii=False))
     elif not quiet:
@@ -105,6 +107,7 @@ def _measuring(
     return resolved
 
 
+<<<<<<< HEAD
 def _draw(run: Path, found: Mapping[str, Any]) -> None:
     from fgl.core.privacy.sections import ATTACKS
     from fgl.core.store import RunDir
@@ -122,6 +125,8 @@ def _draw(run: Path, found: Mapping[str, Any]) -> None:
     save_roc([folder / "roc.png", folder / "roc.svg"], lines, title, lowest, RunDir(run).write)
 
 
+=======
+>>>>>>> de0cd5b (Give the commands as Python functions with typed results and progress)
 def _show(run: Path, found: Mapping[str, Any], drawn: bool) -> None:
     from fgl.core.privacy import sections as said
     from fgl.core.sections import plain

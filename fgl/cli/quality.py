@@ -58,9 +58,7 @@ def quality_command(
     quiet: Quiet = False,
 ) -> None:
     """Compare a run's synthetic set with real images: FID, KID, coverage and its kin, and the nearest real image."""
-    from dataclasses import replace
-
-    from fgl.core import measured, quality, sections
+    from fgl.core import measured, sections
     from fgl.core.intake import is_apart
     from fgl.core.opening import open_session, saved_config
     from fgl.core.store import RunDir
@@ -70,10 +68,7 @@ def quality_command(
     resolved = _measuring(manager, saved, features, real, set_, device)
     with stdout_to_stderr(), interruptible(run, f"fgl quality {run}"), shown(quiet) as progress, folder.lock():
         session = open_session(resolved, manager, folder, progress, apart=is_apart(folder))
-        found = quality.of_folder(session)
-        if folder.path("report.json").exists():  # a run that is not complete has none, and will have these figures too
-            beside = measured.qualities(replace(session, config=saved), found["synthetic_digest"])
-            measured.into_report(replace(session, config=saved), {"quality_beside": beside})
+        found = measured.quality_of(session, saved)
     if as_json:
         print(json.dumps(found, ensure_ascii=False))
     elif not quiet:

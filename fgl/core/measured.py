@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from fgl.core.errors import StoreError
 
 if TYPE_CHECKING:
     from fgl.core.session import Session
+    from fgl.core.settings import RunConfig
 
 
 def qualities(session: Session, synthetic_digest: str) -> dict[str, Any]:
@@ -26,6 +28,16 @@ def qualities(session: Session, synthetic_digest: str) -> dict[str, Any]:
         of_clients = record["inputs"].get("real") == "train"
         if not of_clients or record["inputs"].get("forgotten", []) == intake.forgotten(session.run):
             found[label] = record["value"]
+    return found
+
+
+def quality_of(session: Session, saved: RunConfig) -> dict[str, Any]:
+    """What `fgl quality` does: measure a finished run's synthetic set, and put the figures into its report. saved: the
+    run's own configuration. Raises StoreError where the synthetic set is not complete."""
+    found = quality.of_folder(session)
+    if session.run.path("report.json").exists():  # a run that is not complete will have these figures in its report
+        own = replace(session, config=saved)
+        into_report(own, {"quality_beside": qualities(own, found["synthetic_digest"])})
     return found
 
 

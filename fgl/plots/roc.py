@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from fgl.core import files
+from fgl.core.privacy.sections import ATTACKS
 from fgl.plots.curves import COLOURS, Write, save
 
 
@@ -32,6 +34,18 @@ def save_roc(
     samples can resolve. Raises StoreError."""
     with mpl.rc_context({"svg.hashsalt": "fgl", "svg.fonttype": "none"}):
         save(_draw(lines, title, lowest), paths, write)
+
+
+def save_membership(folder: Path, found: Mapping[str, Any], write: Write = files.write) -> None:
+    """roc.png and roc.svg in the folder of an audit. found: its part `membership`. Raises StoreError."""
+    lines = [
+        Roc(f"{one['title']}: {name}", found["grid"], one[attack]["curve"], place, attack != "lira")
+        for place, one in enumerate(found["methods"].values())
+        for attack, name in ATTACKS.items()
+    ]
+    title = f"Membership inference, mean over {found['shadows']} shadow models"
+    # what lies below one false positive is no measurement
+    save_roc([folder / "roc.png", folder / "roc.svg"], lines, title, 1 / max(2, found["non_members"]), write)
 
 
 def _draw(lines: Sequence[Roc], title: str, lowest: float) -> Figure:

@@ -1,0 +1,171 @@
+"""fgl from Python: the commands as functions. `import fgl` loads this when one of them is asked for.
+
+Every function takes `progress`: True shows bars on a terminal and lines elsewhere, on stderr, as the command line does;
+False shows nothing; any object with the method `track` of `fgl.core.types.Progress` is used as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fgl.core import orchestrator
+from fgl.core.config import resolve
+from fgl.core.layers import expand
+from fgl.core.manager import Manager
+from fgl.core.opening import load_config, open_session, saved_config
+from fgl.core.store import RunDir
+from fgl.core.types import Progress, Silent
+from fgl.results import Audit, Pair, Partition, Probe, Quality, RunResult
+
+if TYPE_CHECKING:
+    from fgl.core.settings import RunConfig
+
+
+@contextmanager
+def _shown(progress: Progress | bool | None) -> Iterator[Progress]:
+    if progress is False:
+        yield Silent()
+    elif progress is not None and progress is not True:
+        yield progress
+    else:
+        from rich.console import Console
+
+        from fgl import console
+
+        with console.progress(Console(stderr=True)) as display:
+            yield display
+
+
+def run(
+    config: RunConfig | Mapping[str, Any] | str | Path | None = None,
+    out: str | Path | None = None,
+    progress: Progress | bool | None = None,
+) -> RunResult:
+    """Run the whole method: clients to classifier.
+
+    config: a mapping as in a YAML file, the path of a YAML file, a RunConfig, or None for the defaults. out: the run
+    directory, by default a new one in runs/; one that holds an earlier run is completed: what depends on changed
+    options is done again. Raises FGLError."""
+    with _shown(progress) as display:
+        return RunResult(orchestrator.run(config, out, display))
+
+
+def resume(folder: str | Path, progress: Progress | bool | None = None) -> RunResult:
+    """Complete a run with the configuration that it was begun with. Raises FGLError."""
+    with _shown(progress) as display:
+        return RunResult(orchestrator.resume(folder, display))
+
+
+def probe(
+    config: RunConfig | Mapping[str, Any] | str | Path | None = None,
+    per_class: int = 20,
+    learn_images: int = 1000,
+    progress: Progress | bool | None = None,
+) -> Probe:
+    """Does the generator know this domain? A few pictures of each class, judged at the simulated clients; nothing is
+    written.
+
+    config: as for `run`; `{"features": …}` chooses the space. per_class: pictures of each class, and images that a
+    client looks at. learn_images: most real images that a space which learns is trained on. Raises FGLError."""
+    from fgl.core import outlook, probing
+
+    manager = Manager.load()
+    with _shown(progress) as display:
+        session = open_session(load_config(config, manager), manager, RunDir(Path("unused")), display)
+        found = probing.probe(session, per_class, learn_images)
+    whole = found["all"]
+    pairs = {name: Pair(whole["made"][name], whole["real"][name]) for name in ("coverage", "density", "nearest")}
+    level = outlook.level(found)
+    return Probe(
+        data={**found, "outlook": level}, outlook=level, recognised=whole["recognised"], chance=found["chance"],
+        coverage=pairs["coverage"], density=pairs["density"], distance=pairs["nearest"],
+    )  # fmt: skip
+
+
+def quality(
+    folder: str | Path,
+    features: str | Mapping[str, Any] | None = None,
+    real: str | None = None,
+    progress: Progress | bool | None = None,
+) -> Quality:
+    """Compare the synthetic set of a run with real images; the figures enter the run's report too.
+
+    features: trained, dinov2, pixels, a Hub id, a folder, or a mapping with options; real: train, public or test; both
+    by default as the run's configuration says. Raises FGLError."""
+    from fgl.core import measured
+    from fgl.core.intake import is_apart
+
+    manager, run_dir = Manager.load(), RunDir(Path(folder))
+    saved = saved_config(run_dir, manager)
+    layer: dict[str, Any] = {"evaluation": {"quality": True, "at_clients": False}}
+    if real is not None:
+        layer["evaluation"]["real"] = real
+    resolved = resolve([saved.to_dict(), {**layer, **_features(features)}], manager.registry, "the arguments")
+    with _shown(progress) as display, run_dir.lock():
+        session = open_session(resolved, manager, run_dir, display, apart=is_apart(run_dir))
+        found = measured.quality_of(session, saved)
+    both = found["overall"]["synthetic"], found["overall"]["held_out"]
+    pairs = {
+        name: Pair(*(one[name] for one in both))
+        for name in ("coverage", "density", "precision", "recall", "fid", "kid")
+    }
+    return Quality(data=found, folder=run_dir.path("quality"), closer=found["nearest"]["closer"], **pairs)
+
+
+def audit(
+    folder: str | Path,
+    parts: Sequence[str] | None = None,
+    methods: Sequence[str] | None = None,
+    features: str | Mapping[str, Any] | None = None,
+    progress: Progress | bool | None = None,
+    **options: Any,
+) -> Audit:
+    """Attack a finished run: membership inference, memorised images, and what uploads say.
+
+    parts: membership, memorisation, uploads; by default all that the run allows. methods: whose classifiers. options:
+    others of the section `audit` of a configuration, such as shadows or rounds. Raises FGLError."""
+    from importlib.util import find_spec
+
+    from fgl.core.intake import is_apart
+    from fgl.core.privacy import audit as auditing
+
+    manager, run_dir = Manager.load(), RunDir(Path(folder))
+    saved = saved_config(run_dir, manager)
+    given = {**options, "parts": parts, "methods": methods}
+    layer = {"audit": {name: list(one) if isinstance(one, tuple) else one for name, one in given.items()
+                       if one is not None}}  # fmt: skip
+    resolved = resolve([saved.to_dict(), {**layer, **_features(features)}], manager.registry, "the arguments")
+    with _shown(progress) as display, run_dir.lock():
+        session = open_session(resolved, manager, run_dir, display, apart=is_apart(run_dir))
+        found = auditing.run(session, saved)
+        if found["membership"] is not None and find_spec("matplotlib") is not None:
+            from fgl.plots.roc import save_membership
+
+            save_membership(run_dir.path("audit"), found["membership"])
+    return Audit(
+        data=found, folder=run_dir.path("audit"), membership=found["membership"], memorisation=found["memorisation"],
+        uploads=found["uploads"], left_out=found["left_out"],
+    )  # fmt: skip
+
+
+def partition(
+    config: RunConfig | Mapping[str, Any] | str | Path | None = None, progress: Progress | bool | None = None
+) -> Partition:
+    """How many images of each class every simulated client would hold; nothing is run. Raises FGLError."""
+    from fgl.core.survey import divide
+
+    manager = Manager.load()
+    with _shown(progress) as display:
+        found = divide(load_config(config, manager), manager, display)
+    names = found["class_names"]
+    samples = {client: dict(zip(names, row, strict=True)) for client, row in found["samples"].items()}
+    return Partition(data=found, class_names=tuple(names), samples=samples, domains=found["domains"])
+
+
+def _features(features: str | Mapping[str, Any] | None) -> dict[str, Any]:
+    if features is None:
+        return {}
+    return {"features": expand("features", features) if isinstance(features, str) else dict(features)}
