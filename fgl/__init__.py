@@ -18,17 +18,17 @@ from fgl.core.hookspecs import hookimpl
 from fgl.core.types import Component
 
 if TYPE_CHECKING:
-    from fgl.api import audit, partition, probe, quality, resume, run
+    from fgl.api import audit, compare, partition, probe, quality, resume, run
     from fgl.core.options import Options
 
 __version__ = "0.1.0"
 __all__ = [
-    "Component", "FGLError", "Options", "__version__", "audit", "hookimpl", "partition", "probe", "quality", "resume",
-    "run",
+    "Component", "FGLError", "Options", "__version__", "audit", "compare", "hookimpl", "partition", "probe", "quality",
+    "resume", "run",
 ]  # fmt: skip
 
 # What costs time to import is imported when it is asked for, so that `import fgl` stays light.
-_API = ("audit", "partition", "probe", "quality", "resume", "run")
+_API = ("audit", "compare", "partition", "probe", "quality", "resume", "run")
 _LAZY = {"Options": "fgl.core.options", **dict.fromkeys(_API, "fgl.api")}
 
 

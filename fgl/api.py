@@ -17,8 +17,8 @@ from fgl.core.layers import expand
 from fgl.core.manager import Manager
 from fgl.core.opening import load_config, open_session, saved_config
 from fgl.core.store import RunDir
-from fgl.core.types import Progress, Silent
-from fgl.results import Audit, Pair, Partition, Probe, Quality, RunResult
+from fgl.core.types import Announcing, Progress, Silent
+from fgl.results import Audit, Comparison, MethodResult, Pair, Partition, Probe, Quality, RunResult
 
 if TYPE_CHECKING:
     from fgl.core.settings import RunConfig
@@ -148,6 +148,57 @@ def audit(
     return Audit(
         data=found, folder=run_dir.path("audit"), membership=found["membership"], memorisation=found["memorisation"],
         uploads=found["uploads"], left_out=found["left_out"],
+    )  # fmt: skip
+
+
+def compare(
+    config: RunConfig | Mapping[str, Any] | str | Path | None = None,
+    methods: Sequence[str] = ("fgl", "fedavg", "local", "centralized", "class-list"),
+    seeds: int = 3,
+    first_seed: int = 0,
+    rounds: int = 200,
+    out: str | Path = "runs/compare",
+    progress: Progress | bool | None = None,
+) -> Comparison:
+    """Methods on the same split, model, seeds and test images; what is in `out` already is reused.
+
+    methods: as for `fgl compare`. seeds: how many, from `first_seed`. rounds: of the federated algorithms. Figures are
+    drawn where matplotlib is installed. Raises FGLError."""
+    from importlib.util import find_spec
+
+    from fgl.core import comparison
+
+    manager, folder = Manager.load(), Path(out)
+    resolved = load_config(config, manager)
+    wanted = comparison.parse(list(methods), rounds, manager, resolved)
+    found: dict[int, Any] = {}
+    with _shown(progress) as display:
+        for seed in range(first_seed, first_seed + seeds):
+
+            def announce(method: comparison.Method, seed: int = seed) -> None:
+                if isinstance(display, Announcing):
+                    display.heading(f"seed {seed}: {method.title}")
+
+            one = resolved.model_copy(update={"seed": seed})
+            found[seed] = comparison.run_seed(one, wanted, manager, folder / f"seed-{seed}", display, announce)
+        summary = comparison.write(folder, resolved, wanted, found)
+        if find_spec("matplotlib") is not None:
+            from fgl.plots.comparisons import save_comparison
+
+            what = f"{summary['dataset']}, {seeds} seed{'s' * (seeds > 1)}"
+            save_comparison(folder, {method.name: method.title for method in wanted}, found, what)
+    return Comparison(data=summary, folder=folder, methods={row["method"]: _method(row) for row in summary["methods"]})
+
+
+def _method(row: Mapping[str, Any]) -> MethodResult:
+    difference = row["difference"]
+    minus = None
+    if difference is not None:
+        low, high = difference["low"], difference["high"]
+        minus = (-difference["mean"], None if high is None else -high, None if low is None else -low)
+    return MethodResult(
+        name=row["method"], title=row["title"], top1=(row["top1"]["mean"], row["top1"]["std"]), fgl_minus_this=minus,
+        bytes_sent=row["bytes"], seconds=row["seconds"],
     )  # fmt: skip
 
 

@@ -71,6 +71,20 @@ def test_an_audit_has_a_part_or_says_why_not(made: Any) -> None:
         fgl.audit(made.folder, shadows=3, progress=False)
 
 
+def test_a_comparison_says_by_how_much_fgl_is_better(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = fgl.compare(SMALL, methods=["fgl", "fedavg"], seeds=2, rounds=1, out=tmp_path / "side")
+    assert "seed 1: fedavg, 1 round" in capsys.readouterr().err
+    one, other = found.methods["fgl"], found.methods["fedavg"]
+    assert one.fgl_minus_this is None
+    assert other.fgl_minus_this is not None
+    mean, low, high = other.fgl_minus_this
+    assert mean == pytest.approx(one.top1[0] - other.top1[0])
+    assert low is not None
+    assert high is not None
+    assert low <= mean <= high
+    assert found.to_dict() == json.loads((tmp_path / "side" / "compare.json").read_text(encoding="utf-8"))
+
+
 def test_a_probe_and_a_partition_are_typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     found = fgl.probe({**SMALL, "features": "pixels"}, per_class=2, progress=False)
