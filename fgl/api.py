@@ -43,14 +43,15 @@ def run(
     config: RunConfig | Mapping[str, Any] | str | Path | None = None,
     out: str | Path | None = None,
     progress: Progress | bool | None = None,
+    replace: bool = False,
 ) -> RunResult:
     """Run the whole method: clients to classifier.
 
     config: a mapping as in a YAML file, the path of a YAML file, a RunConfig, or None for the defaults. out: the run
-    directory, by default a new one in runs/; one that holds an earlier run is completed: what depends on changed
-    options is done again. Raises FGLError."""
+    directory, by default a new one in runs/; one that holds an earlier run of the same data is completed: what depends
+    on changed options is done again. replace: let this run take the place of one of other data. Raises FGLError."""
     with _shown(progress) as display:
-        return RunResult(orchestrator.run(config, out, display))
+        return RunResult(orchestrator.run(config, out, display, replace))
 
 
 def resume(folder: str | Path, progress: Progress | bool | None = None) -> RunResult:
@@ -144,7 +145,7 @@ def audit(
         if found["membership"] is not None and find_spec("matplotlib") is not None:
             from fgl.plots.roc import save_membership
 
-            save_membership(run_dir.path("audit"), found["membership"])
+            save_membership(run_dir.path("audit"), found["membership"], run_dir.write)
     return Audit(
         data=found, folder=run_dir.path("audit"), membership=found["membership"], memorisation=found["memorisation"],
         uploads=found["uploads"], left_out=found["left_out"],
@@ -159,34 +160,39 @@ def compare(
     rounds: int = 200,
     out: str | Path = "runs/compare",
     progress: Progress | bool | None = None,
+    replace: bool = False,
 ) -> Comparison:
     """Methods on the same split, model, seeds and test images; what is in `out` already is reused.
 
     methods: as for `fgl compare`. seeds: how many, from `first_seed`. rounds: of the federated algorithms. Figures are
-    drawn where matplotlib is installed. Raises FGLError."""
+    drawn where matplotlib is installed. replace: let these results take the place of others. Raises FGLError."""
     from importlib.util import find_spec
 
-    from fgl.core import comparison
+    from fgl.core import comparison, experiments
+    from fgl.core.located import located
 
-    manager, folder = Manager.load(), Path(out)
+    manager, folder = Manager.load(), Path(out).expanduser()
+    store, chosen = RunDir(folder, "compare"), range(first_seed, first_seed + seeds)
     resolved = load_config(config, manager)
     wanted = comparison.parse(list(methods), rounds, manager, resolved)
     found: dict[int, Any] = {}
-    with _shown(progress) as display:
-        for seed in range(first_seed, first_seed + seeds):
+    settings, names = {"": located(resolved, manager.options)}, [method.name for method in wanted]
+    with _shown(progress) as display, experiments.opened(store, settings, names, chosen, replace):
+        for seed in chosen:
 
             def announce(method: comparison.Method, seed: int = seed) -> None:
                 if isinstance(display, Announcing):
                     display.heading(f"seed {seed}: {method.title}")
 
             one = resolved.model_copy(update={"seed": seed})
-            found[seed] = comparison.run_seed(one, wanted, manager, folder / f"seed-{seed}", display, announce)
-        summary = comparison.write(folder, resolved, wanted, found)
+            found[seed] = comparison.run_seed(one, wanted, manager, store.nested(f"seed-{seed}"), display, announce)
+        summary = comparison.write(store, resolved, wanted, found)
         if find_spec("matplotlib") is not None:
             from fgl.plots.comparisons import save_comparison
 
             what = f"{summary['dataset']}, {seeds} seed{'s' * (seeds > 1)}"
-            save_comparison(folder, {method.name: method.title for method in wanted}, found, what)
+            titles = {method.name: method.title for method in wanted}
+            save_comparison(folder, titles, found, what, write=store.write)
     return Comparison(data=summary, folder=folder, methods={row["method"]: _method(row) for row in summary["methods"]})
 
 

@@ -107,26 +107,6 @@ def _measuring(
     return resolved
 
 
-<<<<<<< HEAD
-def _draw(run: Path, found: Mapping[str, Any]) -> None:
-    from fgl.core.privacy.sections import ATTACKS
-    from fgl.core.store import RunDir
-    from fgl.plots.roc import Roc, save_roc
-
-    lines = [
-        Roc(f"{one['title']}: {name}", found["grid"], one[attack]["curve"], place, attack != "lira")
-        for place, one in enumerate(found["methods"].values())
-        for attack, name in ATTACKS.items()
-    ]
-    title = f"Membership inference, mean over {found['shadows']} shadow models"
-    folder = run / "audit"
-    # what lies below one false positive is no measurement
-    lowest = 1 / max(2, found["non_members"])
-    save_roc([folder / "roc.png", folder / "roc.svg"], lines, title, lowest, RunDir(run).write)
-
-
-=======
->>>>>>> de0cd5b (Give the commands as Python functions with typed results and progress)
 def _show(run: Path, found: Mapping[str, Any], drawn: bool) -> None:
     from fgl.core.privacy import sections as said
     from fgl.core.sections import plain
