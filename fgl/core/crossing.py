@@ -50,9 +50,9 @@ def record(session: Session, clients: Sequence[str], uploads: Mapping[str, Any])
 def fields(session: Session, uploads: Mapping[str, Any]) -> list[str]:
     """What clients sent, in words."""
     found = []
-    used = list(uploads["codec_error"])
+    used = uploads["codec_error"]  # codec → array → its error
     if any(codec != TEXT for codec in used):
-        arrays = ", ".join(spec.name for spec in session.generator.declare().arrays)
+        arrays = ", ".join(dict.fromkeys(name for errors in used.values() for name in errors))
         found += [f"embeddings of the prompts ({arrays})", "the fingerprint of the text encoder",
                   "the error of the codec"]  # fmt: skip
     if TEXT in used:

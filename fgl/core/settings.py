@@ -47,7 +47,7 @@ class UploadOptions(Options):
     )
     max_rows: int = Field(100_000, ge=1, description="most rows that the server accepts in an upload")
     max_weight_ratio: float = Field(
-        10.0,
+        4.0,
         ge=1,
         description="a client's weights count for at most so many times the total of the median client; what it claims "
         "beyond that is scaled down",

@@ -177,7 +177,7 @@ def test_a_run_whose_clients_are_elsewhere_never_simulates_them(
     shared.write_text(yaml.safe_dump({**settings, "rounds": {"count": 0}, "controls": "none"}))
     for name in ("client-00", "client-01"):
         command("client", "prepare", shared, "--client", name, "--out", tmp_path / f"{name}.safetensors",
-                "--private", tmp_path / name)  # fmt: skip
+                "--private", tmp_path / name, "--simulate")  # fmt: skip
     files = [tmp_path / f"client-0{number}.safetensors" for number in (0, 1)]
     command("server", "ingest", run, *files, "--config", shared)
     command("server", "run", run, "--quiet")

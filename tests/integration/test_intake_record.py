@@ -44,13 +44,16 @@ def base(pipeline: Path) -> dict[str, Any]:
 
 @pytest.fixture
 def sites(base: dict[str, Any], images: Callable[..., Path], tmp_path: Path) -> tuple[Path, Path]:
-    """(configuration of the clients, of the server)."""
+    """(configuration of the clients' data, of the server). Beside the former lies what all share."""
     data = {"name": "imagefolder", "path": str(images(6)), "class_names": list(CLASSES)}
-    files = []
-    for side in ("train", "test"):
-        files.append(tmp_path / f"{side}.yaml")
-        files[-1].write_text(yaml.safe_dump({**base, "dataset": {**data, "holds": side}}, allow_unicode=True))
-    return files[0], files[1]
+    contents = {
+        "shared": base,
+        "site": {"dataset": {**data, "holds": "train"}, "site": {"paths": [base["generator"]["model"]]}},
+        "server": {**base, "dataset": {**data, "holds": "test"}},
+    }  # fmt: skip
+    for name, content in contents.items():
+        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(content, allow_unicode=True))
+    return tmp_path / "site.yaml", tmp_path / "server.yaml"
 
 
 @pytest.fixture
@@ -73,7 +76,8 @@ def prepare(command: Command, config: Path, folder: Path, *clients: str) -> list
     files = []
     for name in clients:
         files.append(folder / f"{name}.safetensors")
-        command("client", "prepare", config, "--client", name, "--out", files[-1], "--private", folder / f"{name}.p")
+        command("client", "prepare", config.with_name("shared.yaml"), config, "--client", name, "--out", files[-1],
+                "--private", folder / f"{name}.p")  # fmt: skip
     return files
 
 

@@ -21,10 +21,10 @@ def upload(client_id: str, weight: float, value: float = 0.0) -> ClientUpload:
     )  # fmt: skip
 
 
-def test_a_claim_of_1e12_counts_as_ten_times_the_median() -> None:
+def test_a_claim_of_1e12_counts_as_some_times_the_median() -> None:
     honest = [upload(name, 50 + place) for place, name in enumerate("bcde")]
-    found = weights.limited([upload("a", 1e12), *honest], 10)
-    assert found[0].weight.sum() == pytest.approx(10 * 104)  # b 100, c 102, d 104, e 106, a: the median is d's
+    found = weights.limited([upload("a", 1e12), *honest], 4)
+    assert found[0].weight.sum() == pytest.approx(4 * 104)  # b 100, c 102, d 104, e 106, a: the median is d's
     assert [one.weight.tolist() for one in found[1:]] == [one.weight.tolist() for one in honest]
 
 
@@ -32,18 +32,18 @@ def test_a_claim_of_1e12_counts_as_ten_times_the_median() -> None:
 def test_a_hostile_weight_is_no_switch_that_takes_a_class_over(aggregator) -> None:
     """Each aggregator, as the server calls it: bounded weights, then aggregate."""
     uploads = [upload("a", 1e12, 1.0), *(upload(name, 50, 0.0) for name in "bcde")]
-    made = aggregator.aggregate(weights.limited(uploads, 10), "g" * 64)
+    made = aggregator.aggregate(weights.limited(uploads, 4), "g" * 64)
     of_class = made.class_id == 0
     if isinstance(aggregator, Union):
         share = made.weight[of_class] / made.weight[of_class].sum()
-        assert max(share) == pytest.approx(10 / 14)
+        assert max(share) == pytest.approx(4 / 8)
     else:
-        assert float(made.sources[0].arrays["prompt_embeds"][0].mean()) == pytest.approx(10 / 14, abs=1e-3)
+        assert float(made.sources[0].arrays["prompt_embeds"][0].mean()) == pytest.approx(4 / 8, abs=1e-3)
 
 
-def test_honest_clients_that_differ_tenfold_are_left_as_they_are() -> None:
-    uploads = [upload("a", 500), upload("b", 50), upload("c", 60), upload("d", 5)]
-    assert [one.weight.tolist() for one in weights.limited(uploads, 10)] == [[n, n] for n in (500, 50, 60, 5)]
+def test_honest_clients_that_differ_within_the_ratio_are_left_as_they_are() -> None:
+    uploads = [upload("a", 200), upload("b", 50), upload("c", 60), upload("d", 5)]
+    assert [one.weight.tolist() for one in weights.limited(uploads, 4)] == [[n, n] for n in (200, 50, 60, 5)]
 
 
 def test_one_client_has_no_bound_and_of_two_the_smaller_sets_it() -> None:
