@@ -113,8 +113,9 @@ def compare_command(
     names = [method.name for method in wanted]
     with (
         stdout_to_stderr(), interruptible(out), shown(quiet) as progress, presets.explained(chosen, "fgl compare"),
-        experiments.opened(store, settings, names, chosen_seeds, replace),
+        experiments.opened(store, settings, names, chosen_seeds, replace) as note,
     ):  # fmt: skip
+        _note(note, quiet)
         _estimate([resolved], wanted, manager, seeds, out, quiet)
         found = _over_seeds(resolved, wanted, manager, store, "", chosen_seeds, progress, quiet)
         summary = comparison.write(store, resolved, wanted, found)
@@ -189,8 +190,9 @@ def sweep_command(
     rows = []
     with (
         stdout_to_stderr(), interruptible(out), shown(quiet) as progress,
-        experiments.opened(store, settings, names, chosen_seeds, replace),
+        experiments.opened(store, settings, names, chosen_seeds, replace) as note,
     ):  # fmt: skip
+        _note(note, quiet)
         _estimate([resolved for _, resolved in ready], wanted, manager, seeds, out, quiet)
         for cell, resolved in ready:
             before = f"{cell.name}, "
@@ -205,6 +207,11 @@ def sweep_command(
     elif not quiet:
         lines = [f"results: {out}/sweep.md, {out}/sweep.json", f"figure:  {out}/sweep.png, .svg"]
         _print(_sweep_table(rows), [*(f"note: {line}" for line in sweeping.unmoved(rows)), *lines])
+
+
+def _note(text: str, quiet: bool) -> None:
+    if text and not quiet:
+        console().print(f"note: {text}", style="yellow", highlight=False, markup=False, soft_wrap=True)
 
 
 def _estimate(
