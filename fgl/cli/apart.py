@@ -51,7 +51,7 @@ def ingest_command(
     from fgl.core.located import located
     from fgl.core.opening import open_session, save_config, saved_config
     from fgl.core.orchestrator import clients_of
-    from fgl.core.policy import with_meaning
+    from fgl.core.policy import check_named, with_meaning
     from fgl.core.store import RunDir
     from fgl.core.types import Silent
 
@@ -68,6 +68,8 @@ def ingest_command(
         raise UploadError(f"{run} simulates its clients (fgl run): it takes no files; choose another folder")
     if given:
         layers = with_meaning([read_yaml(Path(one)) for one in config or ()])
+        if new:
+            check_named(layers, set_ or ())
         resolved, _ = resolve(manager, None, {**NO_FLAGS, "set_": set_}, layers, ", ".join(config or ()))
         resolved = located(resolved, manager.options)
     if not new:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import stat
 from collections.abc import Iterator, Sequence
@@ -15,6 +14,7 @@ import typer
 
 from fgl.cli.apart import Client
 from fgl.cli.common import NO_FLAGS, Dataset, Device, Json, Set, check_folder, flag_layer, shown, stdout_to_stderr
+from fgl.core import strict_json
 from fgl.core.errors import ConfigError, DataError, Problem, StoreError, UploadError
 from fgl.core.manager import Manager
 
@@ -58,10 +58,10 @@ def prepare_command(
     file = out if out is not None else Path(f"{client}.safetensors")
     own = policy.rules.private if policy is not None else None
     folder = private or (Path(own).expanduser() if own is not None else Path(f"{client}.private"))
-    _check_places(file, folder)
+    _check_places(resolved, file, folder)
     with stdout_to_stderr(), shown(as_json) as progress, _kept(folder, dry_run) as kept:
         compute = manager.create("executor", resolved.executor).device(resolved.device)
-        asked = json.loads(core.request(resolved, client, core.ROUND, kept, compute, ""))
+        asked = strict_json.loads(core.request(resolved, client, core.ROUND, kept, compute, ""))
         made = core.draft(asked, progress)
     if not simulate:
         _check_left_out(made, leave_out)
@@ -72,7 +72,7 @@ def prepare_command(
         core.write(made, file, folder)
     if as_json:
         told = {key: value for key, value in said.items() if dry_run or key not in ("texts", "negative_texts")}
-        print(json.dumps({"file": None if dry_run else str(file), **told, "written": not dry_run}, ensure_ascii=False))
+        print(strict_json.dumps({"file": None if dry_run else str(file), **told, "written": not dry_run}))
         return
     if dry_run:
         print(f"nothing was written; without --dry-run: {file}, and {folder}/ for what stays here")
@@ -108,7 +108,7 @@ def show_command(
             said = disclosed(data, names)
     said = {"file": str(file), **said}
     if as_json:
-        print(json.dumps(said, ensure_ascii=False))
+        print(strict_json.dumps(said))
     else:
         _print_upload(said, texts=True)
 
@@ -146,25 +146,22 @@ def _configured(
     return None, resolved
 
 
-def _check_places(file: Path, private: Path) -> None:
-    """Raises ConfigError where something of the user's would be replaced."""
+def _check_places(config: RunConfig, file: Path, private: Path) -> None:
+    """Raises ConfigError where something of the user's would be replaced, or lie among the images."""
+    from fgl.core import keeping, outputs
+
     check_folder("--private", private)
     check_folder("--out", file.parent)
-    problems = []
+    outputs.check(keeping.private_files(private), option="--private")
+    outputs.check_beside(config, private, "--private")
+    outputs.check_beside(config, file, "--out")
     if file.is_dir():
-        problems.append(Problem("--out", str(file), "expected the path of a file; this is a folder"))
+        expected = "expected the path of a file; this is a folder"
     elif file.exists() and not _is_upload(file):
         expected = "expected a path where nothing is, or an upload, which is replaced; this is neither"
-        problems.append(Problem("--out", str(file), expected))
-    if private.is_dir() and any(private.iterdir()) and not any((private / name).exists() for name in _PRIVATE):
-        there = ", ".join(sorted(path.name for path in private.iterdir())[:3])
-        expected = f"expected a folder that is empty or not there, or what fgl kept of an upload; it holds {there}"
-        problems.append(Problem("--private", str(private), expected))
-    if problems:
-        raise ConfigError(problems, "the command line")
-
-
-_PRIVATE = ("summary.json", "captions.jsonl", "error.txt")
+    else:
+        return
+    raise ConfigError([Problem("--out", str(file), expected)], "the command line")
 
 
 def _is_upload(file: Path) -> bool:
@@ -336,7 +333,7 @@ def _read(file: Path, most: int) -> bytes:
 def _known_names(private: Path) -> list[str] | None:
     """Class names that a client kept beside its upload; whether they are of an upload's list is looked at later."""
     try:
-        names = json.loads((private / "summary.json").read_text(encoding="utf-8"))["class_names"]
+        names = strict_json.loads((private / "summary.json").read_text(encoding="utf-8"))["class_names"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
     return names if isinstance(names, list) and all(isinstance(name, str) for name in names) else None

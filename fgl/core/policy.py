@@ -186,6 +186,21 @@ def with_meaning(layers: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return found
 
 
+def check_named(layers: Sequence[Mapping[str, Any]], assignments: Sequence[str]) -> None:
+    """Raises ConfigError where clients hold data of their own and the server names none to test on: the bundled data is
+    not what anybody meant. assignments: of --set."""
+    sections = [layer.get("upload") for layer in layers]
+    own = any(isinstance(one, Mapping) and one.get("clients") is not None for one in sections)
+    own = own or any(one.startswith("upload.clients") for one in assignments)
+    named = any("name" in _section(layer.get("dataset")) for layer in layers)
+    if own and not named and not any(one.startswith("dataset") for one in assignments):
+        expected = (
+            "expected the images that the server tests on, in a file of its own: --config shared.yaml --config "
+            "server.yaml, with holds: test"
+        )
+        raise ConfigError([Problem("dataset", "none", expected)], "the configuration")
+
+
 _TO_SIMULATE = f"to play a client of a partition instead, with nothing of a site's: {SIMULATE}"
 
 

@@ -131,7 +131,15 @@ def test_a_shared_file_cannot_write_the_sites_policy(north: Typed, tmp_path: Pat
     [
         (("--client", "north", "--simulate"), "upload.clients: got north, south; null"),
         (("--client", "north", "--out", "shared.yaml"), "--out: got shared.yaml; expected a path where nothing is"),
-        (("--client", "north", "--private", "ward"), "--private: got ward; expected a folder that is empty"),
+        (
+            ("--client", "north", "--private", "ward"),
+            "--private: got ward; it holds benign, malignant, which fgl did not write",
+        ),
+        (
+            ("--client", "north", "--private", "ward/p"),
+            "--private: got ward/p; expected a folder outside of the dataset",
+        ),
+        (("--client", "north", "--out", "ward/up"), "--out: got ward/up; expected a folder outside of the dataset"),
     ],
 )
 def test_wrong_places_and_roles_are_refused(north: Typed, arguments: tuple[str, ...], word: str) -> None:

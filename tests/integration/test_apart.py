@@ -405,6 +405,8 @@ def test_clients_with_data_of_their_own(
         {"dataset": {"name": "imagefolder", "path": str(folders["tests"]), "holds": "test"}},
     )
     run = tmp_path / "run"
+    said = command("server", "ingest", run, *files, "--config", config, fails=2)
+    assert "dataset: got none; expected the images that the server tests on" in said
     command("server", "ingest", run, *files, "--config", config, "--config", server)
     result = command("server", "run", run, "--json", "--quiet")
     assert result["partition"]["samples"]["north"] == [0.0, 0.0, 12.0]
