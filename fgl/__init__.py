@@ -20,16 +20,17 @@ from fgl.core.types import Component
 if TYPE_CHECKING:
     from fgl.api import audit, compare, partition, probe, quality, resume, run
     from fgl.core.options import Options
+    from fgl.plugins.datasets.decode import load_image
 
 __version__ = "0.1.0"
 __all__ = [
-    "Component", "FGLError", "Options", "__version__", "audit", "compare", "hookimpl", "partition", "probe", "quality",
+    "Component", "FGLError", "Options", "__version__", "audit", "compare", "hookimpl", "load_image", "partition", "probe", "quality",
     "resume", "run",
 ]  # fmt: skip
 
 # What costs time to import is imported when it is asked for, so that `import fgl` stays light.
 _API = ("audit", "compare", "partition", "probe", "quality", "resume", "run")
-_LAZY = {"Options": "fgl.core.options", **dict.fromkeys(_API, "fgl.api")}
+_LAZY = {"Options": "fgl.core.options", "load_image": "fgl.plugins.datasets.decode", **dict.fromkeys(_API, "fgl.api")}
 
 
 def __getattr__(name: str) -> Any:

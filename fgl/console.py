@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -132,7 +133,7 @@ def result_table(rows: Sequence[dict[str, Any]], test_images: int) -> Table:
     table.add_column("")
     for index, row in enumerate(rows):
         table.add_row(
-            row["title"], f"{row['top1']:.1%}", f"{row['last']:.1%}", f"{row['bytes']:,}", f"{row['seconds']:.1f}",
-            row["note"], style="bold" if index == 0 else None,
+            escape(row["title"]), f"{row['top1']:.1%}", f"{row['last']:.1%}", f"{row['bytes']:,}",
+            f"{row['seconds']:.1f}", escape(row["note"]), style="bold" if index == 0 else None,
         )  # fmt: skip
     return table

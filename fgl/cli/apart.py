@@ -22,6 +22,7 @@ from fgl.cli.common import (
     shown,
     stdout_to_stderr,
 )
+from fgl.cli.threads import Threads
 from fgl.core.errors import ConfigError, Problem, TooFewUploadsError, UploadError
 from fgl.core.manager import Manager
 
@@ -102,7 +103,13 @@ def ingest_command(
 
 
 def run_command(
-    run: Run, set_: Set = None, device: Device = None, wait: Wait = 0.0, as_json: Json = False, quiet: Quiet = False
+    run: Run,
+    set_: Set = None,
+    device: Device = None,
+    wait: Wait = 0.0,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    threads: Threads = None,
 ) -> None:
     """Aggregate, plan, synthesize, train and evaluate what has been ingested; what is done already is reused."""
     from fgl.cli.run import show_result

@@ -22,6 +22,7 @@ from fgl.cli.common import (
     shown,
     stdout_to_stderr,
 )
+from fgl.cli.threads import Threads
 from fgl.core.errors import ConfigError, Problem
 from fgl.core.manager import Manager
 
@@ -52,6 +53,7 @@ def audit_command(
     device: Device = None,
     as_json: Json = False,
     quiet: Quiet = False,
+    threads: Threads = None,
 ) -> None:
     """Measure what a run gives away: membership inference, memorised images, and what uploads say."""
     from fgl import plots

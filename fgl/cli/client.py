@@ -14,6 +14,7 @@ import typer
 
 from fgl.cli.apart import Client
 from fgl.cli.common import NO_FLAGS, Dataset, Device, Json, Set, check_folder, flag_layer, shown, stdout_to_stderr
+from fgl.cli.threads import Threads
 from fgl.core import strict_json
 from fgl.core.errors import ConfigError, DataError, Problem, StoreError, UploadError
 from fgl.core.manager import Manager
@@ -48,6 +49,7 @@ def prepare_command(
     set_: Set = None,
     device: Device = None,
     as_json: Json = False,
+    threads: Threads = None,
 ) -> None:
     """Write one client's upload: its images, the tokenizer and the text encoder; nothing else is loaded or sent."""
     from fgl.core import client as core

@@ -38,6 +38,7 @@ from fgl.cli.common import (
     shown,
     stdout_to_stderr,
 )
+from fgl.cli.threads import Threads
 from fgl.core.manager import Manager
 
 if TYPE_CHECKING:
@@ -90,6 +91,7 @@ def compare_command(
     replace: Replace = False,
     as_json: Json = False,
     quiet: Quiet = False,
+    threads: Threads = None,
 ) -> None:
     """Compare methods on the same split, model, seeds and test images: a table and two figures."""
     given = {**locals(), "rounds": None, "seed": None}
@@ -157,6 +159,7 @@ def sweep_command(
     replace: Replace = False,
     as_json: Json = False,
     quiet: Quiet = False,
+    threads: Threads = None,
 ) -> None:
     """Run methods over the values of one or more options: a table and a figure."""
     given = {**locals(), "rounds": None, "seed": None}

@@ -37,6 +37,7 @@ from fgl.cli.common import (
     shown,
     stdout_to_stderr,
 )
+from fgl.cli.threads import Threads
 from fgl.core.errors import ConfigError, Problem
 from fgl.core.manager import Manager
 
@@ -56,6 +57,7 @@ def quality_command(
     device: Device = None,
     as_json: Json = False,
     quiet: Quiet = False,
+    threads: Threads = None,
 ) -> None:
     """Compare a run's synthetic set with real images: FID, KID, coverage and its kin, and the nearest real image."""
     from fgl.core import measured, sections
@@ -132,6 +134,7 @@ def probe_command(
     features: Features = None,
     as_json: Json = False,
     quiet: Quiet = False,
+    threads: Threads = None,
 ) -> None:
     """Does the generator know this domain? A few pictures of each class, judged at the clients before the long run.
 

@@ -43,6 +43,7 @@ from fgl.cli.common import (
     shown,
     stdout_to_stderr,
 )
+from fgl.cli.threads import Threads
 from fgl.core.errors import ConfigError, Problem
 from fgl.core.manager import Manager
 
@@ -81,6 +82,7 @@ def run_command(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, compute nothing.")] = False,
     as_json: Json = False,
     quiet: Quiet = False,
+    threads: Threads = None,
 ) -> None:
     """Clients to classifier: in one communication round, or with more of them after it."""
     given = dict(locals())  # before anything else gets a name here
@@ -157,9 +159,10 @@ def show_result(result: dict[str, Any], config: RunConfig, as_json: bool, quiet:
 
 def _beside(result: dict[str, Any]) -> list[str]:
     """What was measured beside the table, where it was asked for."""
+    from fgl.core.metrics import line
     from fgl.core.sections import clients_line, plain, quality_rows, space_line
 
-    lines = []
+    lines = [line(result["result"]["selected"])]
     if result["at_clients"] is not None:
         lines.append(clients_line(result["at_clients"], result["result"]["selected"]["top1"]))
     if result["quality"] is not None:
@@ -169,7 +172,7 @@ def _beside(result: dict[str, Any]) -> list[str]:
 
 def _check_alone(given: dict[str, Any]) -> None:
     """--resume takes the run's own configuration: every other option would be lost without a word."""
-    beside = ("resume", "as_json", "quiet")
+    beside = ("resume", "as_json", "quiet", "threads")
     others = [key for key, value in given.items() if key not in beside and value is not None and value is not False]
     if others:
         names = ["CONFIG.yaml" if key == "config" else f"--{key.strip('_').replace('_', '-')}" for key in others]

@@ -23,7 +23,7 @@ def inputs_of(session: Session, clients: Sequence[str], uploads: str, train_dige
     return {
         "train": train_digest, "dataset": session.info.digest, "clients": list(clients), "uploads": uploads,
         "per_class": options.per_class, "min_images": options.min_images if options.per_class else None,
-        "size": list(session.image_size), "device": session.device.split(":")[0],
+        "preparation": session.preparation.inputs(), "device": session.device.split(":")[0],
     }  # fmt: skip
 
 
@@ -67,7 +67,7 @@ def test(
 
     def payload(client_id: str) -> bytes:
         data = tasks.request(
-            config, client_id, session.device, session.info.digest, weights, size=list(session.image_size),
+            config, client_id, session.device, session.info.digest, weights, prepare=session.preparation.inputs(),
             private=str(intake.private_folder(session.run, client_id)),
         )  # fmt: skip
         sent["down"] += len(data)

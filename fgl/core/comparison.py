@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fgl.core import controls, orchestrator, outputs, rounds, server, training
+from fgl.core import controls, metrics, orchestrator, outputs, rounds, server, training
 from fgl.core.errors import ConfigError, Problem
 from fgl.core.intervals import student
 from fgl.core.opening import open_session, save_config
@@ -153,7 +153,7 @@ def _result(base: _Base, method: Method) -> dict[str, Any]:
         raise ConfigError([Problem(f"rounds of {method.name}", count, expected)], "the command line")
     value, _ = rounds.run(session, track, base.divided, base.partition, start)
     if method.name == "local":
-        mean = controls.mean_of(list(value["rounds"][0]["local"].values()))
+        mean = metrics.mean_of(list(value["rounds"][0]["local"].values()))
         return {"top1": mean["top1"], "bytes": 0, "seconds": session.seconds[track.stage], "curve": []}
     shot_bytes, seconds, shift = before
     curve, sent = [], shot_bytes

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 from fgl.core.types import TrainedClassifier
 
 if TYPE_CHECKING:
+    from fgl.core.preparing import Preparation
     from fgl.core.types import (
         Array,
         ClientContext,
@@ -135,6 +136,11 @@ class Classifier(Protocol):
 
     def check(self, context: FitContext) -> None:
         """Raise ModelError where no such classifier can be built. Called before anything else is computed."""
+
+    def preparation(self, made: tuple[int, int]) -> Preparation:
+        """What real images are to become before they are handed to `fit` and `predict`. made: (height, width) of
+        synthetic images. What `TrainedClassifier.save` exports must do the same to an image that is tested. Classifiers
+        without this method get the middle square of real images, at the smaller side of `made`."""
 
     def fit(self, train: LabelledPixels, validation: LabelledPixels | None, context: FitContext) -> TrainedClassifier:
         """Train on `train`; select the checkpoint by top-1 on `validation` (the last one where it is None). Calls

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fgl.core import client, intake, rounds, server, strict_json, training, upload
+from fgl.core import client, intake, metrics, rounds, server, strict_json, training, upload
 from fgl.core.codecs import TEXT
 from fgl.core.settings import PROMPTS_CONTROL, RoundsOptions
 from fgl.core.types import ClientContext, LabelledPixels
@@ -49,13 +49,15 @@ def inputs_of(session: Session, name: str, partition_digest: str, train_digest: 
             "main": train_digest, "prompts": dict(options), "aggregator": config.aggregator.model_dump(),
             "codec": config.upload.codec, "encoding": dict(session.generator.encoding()),
             "images_per_class": config.synthesis.images_per_class, "shard_size": config.synthesis.shard_size,
-            "validation_fraction": config.synthesis.validation_fraction, **server.recipe(session),
+            "validation_fraction": config.synthesis.validation_fraction,
+            "validation_per_class": config.synthesis.validation_per_class, **server.recipe(session),
         }  # fmt: skip
     else:
         return rounds.inputs_of(session, one_round(session), partition_digest, "")
     return {
         "dataset": session.info.digest, "classifier": config.classifier.model_dump(), "seed": config.seed,
-        "size": list(session.image_size), "device": session.device.split(":")[0], **own,
+        "preparation": session.preparation.inputs(), "device": session.device.split(":")[0],
+        **session.weights("classifier"), **own,
     }  # fmt: skip
 
 
@@ -69,7 +71,7 @@ def real(session: Session, name: str, divided: Mapping[str, list[int]], partitio
     split = SPLITS[name]
 
     def work(digest: str) -> tuple[Any, list[Path]]:
-        data = session.pixels(split)
+        data = session.inputs(split)
         if name == "pooled":
             data = pooled(session, divided)
         kept = session.run.checkpoints(stage_of(name), digest)
@@ -82,7 +84,7 @@ def real(session: Session, name: str, divided: Mapping[str, list[int]], partitio
 
 def pooled(session: Session, divided: Mapping[str, Sequence[int]]) -> LabelledPixels:
     """The training images that clients hold, in the order of the split. divided: client → its samples."""
-    data = session.pixels("train")
+    data = session.inputs("train")
     rows = sorted(row for held in divided.values() for row in held)
     return data if len(rows) == len(data) else LabelledPixels(data.pixels[rows], data.labels[rows])
 
@@ -105,7 +107,7 @@ def federated(
     note = f"{epochs}, model both ways"
     fedavg = entry("fedavg", value["score"], value["bytes_up"] + value["bytes_down"], images, note)
     note = f"the same models, {epochs}, before averaging"
-    local = entry("local", mean_of(list(alone.values())), images=images, note=note)
+    local = entry("local", metrics.mean_of(list(alone.values())), images=images, note=note)
     local["per_client"] = {client: one["top1"] for client, one in alone.items()}
     found = {"fedavg": fedavg, "local": local}
     for name, one in found.items():
@@ -122,18 +124,6 @@ def one_round(session: Session) -> rounds.Track:
     )
     algorithm = rounds.baseline(session, "fedavg")
     return rounds.Track("fedavg-1", stage_of("fedavg"), algorithm, once, options.local_epochs, test_clients=True)
-
-
-def mean_of(scores: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The mean over clients of what each one's model has."""
-    return {
-        "top1": round(float(np.mean([one["top1"] for one in scores])), 6),
-        "images": scores[0]["images"],
-        "per_class": {
-            label: round(float(np.mean([one["per_class"][label] for one in scores])), 6)
-            for label in scores[0]["per_class"]
-        },
-    }
 
 
 def class_list(session: Session, own: list[PlanItem], main: dict[str, Any], train_digest: str) -> dict[str, Any]:
@@ -202,7 +192,8 @@ def entry(
     """One control in the result. top1 and last: fractions of the test set; bytes: sent by and to all clients."""
     return {
         "name": name, "title": title(name), "top1": score["top1"], "last": score["top1"], "bytes": bytes_,
-        "images": images, "per_class": score["per_class"], "note": note,
+        "balanced_accuracy": score["balanced_accuracy"], "macro_f1": score["macro_f1"], "images": images,
+        "per_class": score["per_class"], "note": note,
     }  # fmt: skip
 
 

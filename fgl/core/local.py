@@ -13,7 +13,8 @@ import numpy as np
 
 from fgl.core import client, exchange, keeping, policy, strict_json
 from fgl.core.errors import DivergedError, UploadFormatError
-from fgl.core.pixels import decode
+from fgl.core.pixels import decode_for
+from fgl.core.preparing import Preparation
 from fgl.core.settings import RunConfig, Selected
 from fgl.core.store import Checkpoints
 from fgl.core.types import FitContext, LabelledPixels, LocalJob, Silent
@@ -30,8 +31,8 @@ TRAIN = "fgl.core.local:answer"
 class Training:
     """What a client is told of a federated training, the same in each of its rounds.
 
-    config: of the run. algorithm, classifier: with their options, those for local training. size: (height, width) that
-    images are brought to. digest: of all that determines this training; what the client kept for another is not used.
+    config: of the run. algorithm, classifier: with their options, those for local training. prepare: what images
+    become. digest: of all that determines this training; what the client kept for another is not used.
     """
 
     config: RunConfig
@@ -39,7 +40,7 @@ class Training:
     algorithm: Selected
     classifier: Selected
     epochs: int | None
-    size: tuple[int, int]
+    prepare: Preparation
     device: str
     data: str
     digest: str
@@ -51,7 +52,8 @@ def request(training: Training, client_id: str, number: int, private: Path, mess
     head = strict_json.dumps(
         {
             "config": training.config.to_dict(), "name": training.name, "algorithm": training.algorithm.model_dump(),
-            "classifier": training.classifier.model_dump(), "epochs": training.epochs, "size": list(training.size),
+            "classifier": training.classifier.model_dump(), "epochs": training.epochs,
+            "prepare": training.prepare.inputs(),
             "device": training.device, "data": training.data, "digest": training.digest, "client_id": client_id,
             "round": number, "private": str(private),
         }
@@ -74,7 +76,7 @@ def train(asked: Mapping[str, Any], message: memoryview) -> bytes:
     site = client.site_of(asked)
     client_id, number = asked["client_id"], asked["round"]
     data = _pixels(asked["data"], strict_json.dumps(asked["config"], sort_keys=True), asked["device"], client_id,
-                   tuple(asked["size"]))  # fmt: skip
+                   Preparation(**asked["prepare"]))  # fmt: skip
     model, extra, kept = exchange.received(message)
     algorithm: Algorithm = site.manager.create("algorithm", Selected(**asked["algorithm"]))
     classifier: Classifier = site.manager.create("classifier", Selected(**asked["classifier"]))
@@ -117,11 +119,11 @@ def release() -> None:
 
 
 @lru_cache(maxsize=256)
-def _pixels(data: str, config: str, device: str, client_id: str, size: tuple[int, int]) -> LabelledPixels:
+def _pixels(data: str, config: str, device: str, client_id: str, prepare: Preparation) -> LabelledPixels:
     """A client's images, decoded once for all its rounds."""
     site = client.site_of({"config": strict_json.loads(config), "device": device, "data": data})
     samples = site.samples(client_id)
-    return decode(samples, size, Silent(), f"decode {client_id}")
+    return decode_for(samples, prepare, Silent(), f"decode {client_id}", train=True)
 
 
 def _check(arrays: Mapping[str, Array]) -> None:

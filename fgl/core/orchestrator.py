@@ -19,6 +19,7 @@ from fgl.core import (
     journal,
     leaving,
     measured,
+    metrics,
     outputs,
     plan,
     quality,
@@ -99,7 +100,8 @@ def execute(session: Session, part_of_another: bool = False) -> dict[str, Any]:
         log.warning(
             "%s was lost or damaged: who was taken out is known from the other list, and was written again", name
         )
-    session.run.write_json(session.run.path("environment.json"), environment(session))
+    about = environment(session)
+    session.run.write_json(session.run.path("environment.json"), about)
     clients, divided, partition_digest = clients_of(session)
     rounds.check(config.rounds, clients)
     check_clients(config, clients)
@@ -113,7 +115,8 @@ def execute(session: Session, part_of_another: bool = False) -> dict[str, Any]:
     headings.begin(ROUNDS)
     warning = guessing.useless_start(session, scores["selected"]["top1"]) if config.rounds.count else ""
     federated, made_by, state = _rounds(session, divided, partition_digest, planned, train_digest)
-    training.export(session, state, made_by)
+    final = _scores(scores, federated)
+    training.export(session, state, made_by, final["selected"])
     headings.begin(AT_CLIENTS)
     tested = at_clients.of_run(session, uploads, made_by, state)
     headings.begin(QUALITY)
@@ -122,13 +125,15 @@ def execute(session: Session, part_of_another: bool = False) -> dict[str, Any]:
     result = {
         "schema_version": report.SCHEMA_VERSION,
         "run_dir": str(session.run.root),
-        "result": _scores(scores, federated),
+        "result": final,
+        "test_set": metrics.about(session.split("test").labels, session.info.class_names),
         "rounds": federated,
         "warnings": [warning] if warning else [],
         "intake": crossing.record(session, clients, uploads),
         "upload": {**uploads, "fedavg_bytes_per_round": trained["model_bytes"] * 2 * len(accepted)},
         "synthetic": {"images": synthetic["images"], "digest": synthetic["digest"], "training": trained["images"],
-                      "validation": trained["validation_images"], "conditionings": planned.value["conditionings"],
+                      "validation": trained["validation_images"], "unselected": trained["unselected"],
+                      "conditionings": planned.value["conditionings"],
                       "reused": synthetic["images_reused"], "redrawn": synthetic["images_redrawn"],
                       "notes": synthetic["notes"], "missing_classes": planned.value["missing_classes"]},
         "at_clients": tested, "quality": measured_here,
@@ -143,6 +148,7 @@ def execute(session: Session, part_of_another: bool = False) -> dict[str, Any]:
         "generator": {**session.generator.describe(), **session.generator.rounding(session.device)},
         "prompt_models": _prompt_models(session),
         "history": trained["history"],
+        "device": session.device, "threads": about.get("threads"),
         "reused_stages": session.reused,
         "config": config.to_dict(),
     }  # fmt: skip

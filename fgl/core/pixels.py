@@ -2,26 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, ImageOps
 
+from fgl.core.preparing import square
 from fgl.core.types import LabelledPixels
 
 if TYPE_CHECKING:
-    from fgl.core.types import ImageSet, Progress
+    from fgl.core.preparing import Preparation
+    from fgl.core.types import ImageSet, Pixels, Progress
 
 
 def decode(images: ImageSet, size: tuple[int, int], progress: Progress, label: str) -> LabelledPixels:
-    """uint8 [n, height, width, 3]: images of another shape are cut to the middle and resampled (Lanczos)."""
+    """uint8 [n, height, width, 3], to stand beside synthetic images: images of another shape are cut to the middle and
+    resampled (Lanczos)."""
     height, width = size
-    pixels = np.empty((len(images), height, width, 3), dtype=np.uint8)
+
+    def fitted(image: Image.Image) -> Pixels:
+        if image.size != (width, height):
+            image = ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS)
+        return np.asarray(image)
+
+    return _decoded(images, size, fitted, progress, label)
+
+
+def decode_for(
+    images: ImageSet, how: Preparation, progress: Progress, label: str, train: bool = False
+) -> LabelledPixels:
+    """uint8 [n, side, side, 3] for a classifier: to be tested, or to train on. See `Preparation`."""
+    side = how.train if train else how.resize
+    return _decoded(images, (side, side), lambda image: square(image, side, how.crop), progress, label)
+
+
+def _decoded(
+    images: ImageSet, size: tuple[int, int], shape: Callable[[Image.Image], Pixels], progress: Progress, label: str
+) -> LabelledPixels:
+    pixels = np.empty((len(images), *size, 3), dtype=np.uint8)
     with progress.track(label, len(images)) as task:
         for index in range(len(images)):
-            image = images.image(index)
-            if image.size != (width, height):
-                image = ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS)
-            pixels[index] = np.asarray(image)
+            pixels[index] = shape(images.image(index))
             task.advance()
     return LabelledPixels(pixels, images.labels)

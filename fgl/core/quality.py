@@ -20,6 +20,7 @@ from fgl.core import intake, server, training
 from fgl.core.errors import ConfigError, DataError, Problem, StoreError
 from fgl.core.plan import halves
 from fgl.core.shards import read_plan, read_shards
+from fgl.core.store import digest_of
 from fgl.core.types import LabelledPixels
 
 if TYPE_CHECKING:
@@ -99,7 +100,14 @@ def space_inputs(session: Session, learnt: Learning) -> dict[str, Any]:
         "features": config.features.model_dump(), "classifier": config.classifier.model_dump(), "seed": config.seed,
         "dataset": session.info.digest, "split": learnt.split, "half": learnt.left is not None,
         "size": list(session.image_size), "device": session.device.split(":")[0],
+        **session.weights("features"), **session.weights("classifier"),
     }  # fmt: skip
+
+
+def space_made(session: Session, learnt: Learning) -> dict[str, Any]:
+    """For the inputs of what rests on a space that has learnt."""
+    inputs = space_inputs(session, learnt)
+    return {**inputs, "space": session.made(space_stage_of(session), digest_of(inputs))}
 
 
 def learn(session: Session, space: Any, learnt: Learning, checkpoint: Any = None) -> dict[str, Array]:
@@ -192,10 +200,11 @@ def inputs_of(session: Session, synthetic_digest: str) -> dict[str, Any]:
     """What determines the figures, beside the code."""
     config = session.config
     space = session.manager.create("features", config.features)
-    learnt = space_inputs(session, learning(session, config.evaluation.real)) if space.learns() else {}
+    learnt = space_made(session, learning(session, config.evaluation.real)) if space.learns() else {}
     out = intake.forgotten(session.run)
     return {
-        **learnt, **({"forgotten": out} if out and config.evaluation.real == "train" else {}),
+        **learnt, **session.weights("features"),
+        **({"forgotten": out} if out and config.evaluation.real == "train" else {}),
         "synthetic": synthetic_digest, "dataset": session.info.digest,
         "features": config.features.model_dump(), "real": config.evaluation.real, "seed": config.seed,
         "max_images": config.evaluation.max_images, "size": list(session.image_size),

@@ -12,7 +12,7 @@ import numpy as np
 import yaml
 from PIL import Image
 
-from fgl.core import crossing, sections
+from fgl.core import crossing, metrics, sections
 from fgl.core.privacy import sections as audit_sections
 from fgl.core.shards import read_shards
 from fgl.core.text import fenced, plain
@@ -94,7 +94,7 @@ def rows(result: dict[str, Any]) -> list[dict[str, Any]]:
         "seconds": sum(value for stage, value in seconds.items() if stage != "rounds"), "note": "this run",
     }  # fmt: skip
     if after is None:
-        return [one_shot, *result["controls"]]
+        return [one_shot, *result["controls"], *metrics.reference_rows(result)]
     count, fine = len(after["rounds"]), result["config"]["rounds"]["server_epochs"]
     with_rounds = {
         "title": f"fgl, {count} round{'s' * (count > 1)} after it{', fine-tuned' if fine else ''}",
@@ -102,7 +102,8 @@ def rows(result: dict[str, Any]) -> list[dict[str, Any]]:
         "bytes": one_shot["bytes"] + after["bytes_up"] + after["bytes_down"], "seconds": sum(seconds.values()),
         "note": f"{result['config']['algorithm']['name']}, model both ways",
     }  # fmt: skip
-    return [{**one_shot, "note": "this run, before its rounds"}, with_rounds, *result["controls"]]
+    own_rows = [{**one_shot, "note": "this run, before its rounds"}, with_rounds]
+    return [*own_rows, *result["controls"], *metrics.reference_rows(result)]
 
 
 def markdown(session: Session, result: dict[str, Any], sheets: Sequence[Path]) -> str:
@@ -119,13 +120,17 @@ def markdown(session: Session, result: dict[str, Any], sheets: Sequence[Path]) -
             f"{md(row['note'])} |"
         )
     test = result["result"]["selected"]["images"]
+    kept_aside = result["synthetic"]["validation"]
+    selection = result["synthetic"]["unselected"] or (
+        f"The checkpoint is selected on a validation part of the synthetic set, {kept_aside:,} images."
+    )
     used = "is used once, at the end"
     if result["rounds"] is not None:
         used = "is used for the one-shot model, and after rounds for the table of them; nothing is selected by it"
     lines += [
         "",
-        f"Top-1 is measured on {test:,} real test images, the dataset's test split, which no client holds. The "
-        f"checkpoint is selected on a validation part of the synthetic set; the test set {used}.",
+        f"Top-1 is measured on {test:,} real test images, the dataset's test split, which no client holds. {selection} "
+        f"The test set {used}.",
         "",
         *_pictures(session, result, sheets)[:-1],
     ]
@@ -152,8 +157,7 @@ def markdown(session: Session, result: dict[str, Any], sheets: Sequence[Path]) -
             f"- no client holds these classes, so there is no image of them: {', '.join(map(md, missing))}",
         ]
     model = "the selected epoch" if result["rounds"] is None else "the model after the last round"
-    lines += ["", "## Top-1 by class", "", f"Of {model}.", "", "| class | top-1 |", "|---|---|"]
-    lines += [f"| {md(name)} | {value:.1%} |" for name, value in result["result"]["per_class"].items()]
+    lines += ["", "## Scores by class", "", f"Of {model}.", *metrics.section(result["result"]["selected"])]
     domains = result["result"]["selected"].get("per_domain")
     if domains:
         lines += ["", "## Top-1 by domain", "", "| domain | top-1 |", "|---|---|"]
@@ -187,9 +191,11 @@ def markdown(session: Session, result: dict[str, Any], sheets: Sequence[Path]) -
     lines += [f"- {_count(len(info.skipped), 'unreadable image')} left out:"] if info.skipped else []
     lines += [f"  - {md(name)}" for name in info.skipped]
     lines += [f"- {md(note)}" for note in info.notes]
+    threads = f", {result['threads']} threads" if result["threads"] else ""
     shown = yaml.safe_dump(crossing.configuration(session), sort_keys=False, allow_unicode=True)
     # folded: it is the longest part, and the last that anybody reads
-    lines += ["", "## Configuration", "", "<details><summary>all options, as a YAML file</summary>", ""]
+    lines += ["", "## Configuration", "", f"Device {md(result['device'])}{threads}; versions are in environment.json."]
+    lines += ["", "<details><summary>all options, as a YAML file</summary>", ""]
     lines += [*fenced(shown.strip(), "yaml"), "", "</details>", ""]
     return "\n".join(lines)
 

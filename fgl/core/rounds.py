@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from safetensors.numpy import save
 
-from fgl.core import committed, intake, local, training, updates
+from fgl.core import committed, intake, local, metrics, training, updates
 from fgl.core.committed import Committed
 from fgl.core.errors import ConfigError, DataError, DivergedError, Problem
 from fgl.core.settings import Selected
@@ -98,10 +98,10 @@ def identity(session: Session, track: Track, partition_digest: str, start_digest
     clients = local_classifier(session, track).model_dump()
     return {
         "dataset": session.info.digest, "partition": partition_digest, "start": start_digest, "seed": config.seed,
-        "classifier": clients, "epochs": track.epochs, "size": list(session.image_size),
+        "classifier": clients, "epochs": track.epochs, "preparation": session.preparation.inputs(),
         "algorithm": track.algorithm.model_dump(), "server": fine if options.server_epochs else None, "rounds": how,
         "device": session.device.split(":")[0], "forgotten": intake.forgotten(session.run),
-        "test_clients": track.test_clients,
+        "test_clients": track.test_clients, **session.weights("classifier"),
     }  # fmt: skip
 
 
@@ -118,9 +118,9 @@ def run(
 ) -> tuple[dict[str, Any], str]:
     """Train, or go on with training, and test. divided: client → its samples.
 
-    Returns the stage's value (`rounds`: one entry a round; `score`; `bytes_up`, `bytes_down`) and its digest. Raises
-    DataError where no client has data, DivergedError where a client's or the server's training ends in numbers that
-    are none: the model of the last good round is kept."""
+    Returns the stage's value (`rounds`: one entry a round; `score`; `bytes_up`, `bytes_down`) and the digest of what it
+    made. Raises DataError where no client has data, DivergedError where a client's or the server's training ends in
+    numbers that are none: the model of the last good round is kept."""
 
     def work(_: str) -> tuple[Any, list[Path]]:
         state, history = _Engine(session, track, divided, partition_digest, start).train()
@@ -139,7 +139,7 @@ def run(
     # A stage's time is that of the process that ended it; rounds that an earlier one committed have taken theirs.
     taken = round(sum(entry["seconds"] for entry in value["rounds"]), 2)
     session.seconds[track.stage] = max(session.seconds[track.stage], taken)
-    return dict(value), digest
+    return dict(value), session.made(track.stage, digest)
 
 
 def model_path(session: Session, track: Track) -> Path:
@@ -181,7 +181,7 @@ class _Engine:
         self.store = committed.place(session.run, track.name, self.digest)
         self.training = local.Training(
             config=config, name=track.name, algorithm=track.algorithm, classifier=local_classifier(session, track),
-            epochs=track.epochs, size=session.image_size, device=session.device, data=session.info.digest,
+            epochs=track.epochs, prepare=session.preparation, device=session.device, data=session.info.digest,
             digest=self.digest,
         )  # fmt: skip
         self.samples = {client: len(divided[client]) for client in self.holders}
@@ -268,7 +268,7 @@ class _Engine:
             return state, before.kept, entry
         sent = [update for update, _ in answers]
         if self.track.test_clients:
-            entry["local"] = {update.client_id: self._score(update.model) for update in sent}
+            entry["local"] = {update.client_id: metrics.short(self._score(update.model)) for update in sent}
         entry["clients"] = [update.client_id for update in sent]
         entry["samples"] = sum(update.samples for update in sent)
         entry["loss"] = sum(update.samples * update.loss for update in sent) / entry["samples"]

@@ -13,6 +13,7 @@ import numpy as np
 from fgl.core import (
     alike,
     client,
+    contents,
     dividing,
     intake,
     keeping,
@@ -104,13 +105,11 @@ def _prompt_models(session: Session) -> dict[str, str | None]:
 
 
 def _digest(name: str) -> str:
-    """Of a file that a client is to read, or of what a folder holds by name, size and time of change, since a model may
-    be large. One that is not there is the client's to complain of."""
+    """Of a file that a client is to read, or of what all files of a folder hold. One that is not there is the client's
+    to complain of."""
     home = Path(name).expanduser()
     if home.is_dir():
-        found = sorted(path for path in home.rglob("*") if path.is_file())
-        status = [(path.relative_to(home).as_posix(), path.stat()) for path in found]
-        return digest_of([[place, one.st_size, one.st_mtime_ns] for place, one in status])
+        return contents.contents(home, ("*",))
     try:
         return file_digest(home)
     except StoreError:
@@ -384,10 +383,14 @@ def load_set(session: Session, folder: Path, shards: Sequence[Shard]) -> Set:
 
 
 def divided_set(session: Session, image_ids: Sequence[str], classes: Sequence[int], pixels: Sequence[Pixels]) -> Set:
-    """Synthetic images as training and validation part, each in their order."""
+    """Synthetic images as training and validation part, each in their order. Too few to select by are trained on."""
     if not image_ids:
         raise DataError("the synthetic set is empty")
-    mask = plan.validation_mask(image_ids, classes, session.config.synthesis.validation_fraction)
+    options = session.config.synthesis
+    mask = plan.validation_mask(image_ids, classes, options.validation_fraction)
+    if mask.sum() < options.validation_per_class * len(set(classes)):
+        # A share of n images has a standard error of up to 0.5 / √n: the best of many epochs on a handful is chance.
+        mask[:] = False
     images, labels = np.stack(pixels), np.array(classes, dtype=np.int64)
     validation = LabelledPixels(images[mask], labels[mask]) if mask.any() else None
     return LabelledPixels(images[~mask], labels[~mask]), validation

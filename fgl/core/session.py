@@ -9,8 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from fgl.core import contents
 from fgl.core.errors import BrokenPluginError, ConfigError, DataError, FGLError, Problem
-from fgl.core.pixels import decode
+from fgl.core.pixels import decode, decode_for
+from fgl.core.preparing import Preparation
 from fgl.core.store import digest_of
 from fgl.core.text import plain
 from fgl.core.types import DatasetInfo, ImageSet, LabelledPixels, Progress, StageContext
@@ -76,9 +78,15 @@ class Session:
         )
         return value, digest
 
+    def made(self, name: str, digest: str) -> str:
+        """Digest of what a stage made. Inputs alone do not tell it: training rounds otherwise on another number of
+        threads, and what follows must then be done again. digest: of its inputs."""
+        record = self.run.recorded(name)
+        return digest_of({"inputs": digest, "outputs": {} if record is None else record["outputs"]})
+
     @property
     def image_size(self) -> tuple[int, int]:
-        """(height, width) of synthetic images, pixels; real images are brought to it."""
+        """(height, width) of synthetic images, pixels."""
         said = self.generator.describe().get("image_size")
         try:
             height, width = (operator.index(side) for side in cast("Sequence[int]", said))
@@ -98,16 +106,37 @@ class Session:
             raise DataError(f"dataset {self.info.name} has no {name} split")
         return found
 
+    def weights(self, family: str) -> dict[str, Any]:
+        """For the inputs of a stage that rests on models of a chosen component; see `fgl.core.contents`."""
+        return contents.inputs_of(self.manager, family, getattr(self.config, family))
+
     def share_pixels(self, other: Session) -> None:
         """Decode each split once for both: the two sessions are over the same data at the same size, or share none."""
-        if self.image_size == other.image_size:
+        if self.image_size == other.image_size and self.preparation == other.preparation:
             self._pixels = other._pixels
 
     def pixels(self, name: str) -> LabelledPixels:
-        """A whole split, decoded once a run."""
+        """A whole split at the size of synthetic images, to be compared with them; decoded once a run."""
         if name not in self._pixels:
             self._pixels[name] = decode(self.split(name), self.image_size, self.progress, f"decode {name}")
         return self._pixels[name]
+
+    @property
+    def preparation(self) -> Preparation:
+        """What the classifier wants real images to become."""
+        height, width = self.image_size
+        if not hasattr(self.classifier, "preparation"):  # one that was written before the contract had it
+            side = min(height, width)
+            return Preparation(side, side, side)
+        return self.classifier.preparation((height, width))
+
+    def inputs(self, name: str) -> LabelledPixels:
+        """A whole split as the classifier takes it: `test` to be tested, the others to train on; decoded once a run."""
+        key, train = f"{name} for the classifier", name != "test"
+        if key not in self._pixels:
+            found = decode_for(self.split(name), self.preparation, self.progress, f"decode {name}", train)
+            self._pixels[key] = found
+        return self._pixels[key]
 
 
 def check_fit(config: RunConfig, manager: Manager, info: DatasetInfo, has_public: bool) -> None:

@@ -78,6 +78,11 @@ class SynthesisOptions(Options):
     validation_fraction: float = Field(
         0.1, ge=0, lt=1, description="share of each class's synthetic images kept aside to select the checkpoint"
     )
+    validation_per_class: int = Field(
+        10, ge=1,
+        description="validation images that a class must have on average: with fewer, nothing is kept aside or "
+        "selected, and the last epoch counts",
+    )  # fmt: skip
 
 
 class RoundsOptions(Options):

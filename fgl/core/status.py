@@ -88,7 +88,7 @@ def stages(session: Session, prefix: str = "") -> Iterator[StageState]:
     record = run.recorded("synthesize")
     images = "" if waits or record is None else record["value"]["digest"]
     inputs = training.train_inputs(session, images)
-    train_digest = digest_of(inputs)
+    train_digest = session.made("train", digest_of(inputs))
     found = state("train", inputs, waits)
     yield found
     after = waits or ("" if _known(found) else "train")
@@ -96,7 +96,7 @@ def stages(session: Session, prefix: str = "") -> Iterator[StageState]:
     exported, behind = train_digest, after
     if config.rounds.count:
         inputs = rounds.inputs_of(session, rounds.own_track(session), partition_digest, train_digest)
-        exported = digest_of(inputs)
+        exported = session.made("rounds", digest_of(inputs))
         found = state("rounds", inputs, after)
         yield _with_rounds(session, found, inputs, after)
         behind = after or ("" if _known(found) else "rounds")

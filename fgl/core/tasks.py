@@ -24,8 +24,9 @@ from fgl.core.errors import (
     UploadSizeError,
     UploadValueError,
 )
-from fgl.core.pixels import decode
+from fgl.core.pixels import decode, decode_for
 from fgl.core.plan import halves
+from fgl.core.preparing import Preparation
 from fgl.core.text import quoted
 from fgl.core.types import FitContext, Silent, Subset
 from fgl.core.wire import parse
@@ -95,7 +96,7 @@ def evaluate(payload: bytes) -> bytes:
     if not len(images):
         raise DataError(f"{asked['client_id']} holds no image to test on")
     model = site.classifier.restore(state, _context(asked, site))
-    pixels = decode(images, (asked["size"][0], asked["size"][1]), Silent(), "decode")
+    pixels = decode_for(images, Preparation(**asked["prepare"]), Silent(), "decode")
     right = np.asarray(model.predict(pixels.pixels, "last", Silent())) == pixels.labels
     said: dict[str, Any] = {"client_id": asked["client_id"], "right": int(right.sum()), "total": len(right)}
     if site.config.evaluation.per_class:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,16 +12,18 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
-from fgl.core import server
-from fgl.core.errors import DataError, StoreError
+from fgl.core import metrics, server
+from fgl.core.card import card
+from fgl.core.errors import StoreError
 from fgl.core.types import FitContext
 
 if TYPE_CHECKING:
     from fgl.core.contracts import TrainedClassifier
     from fgl.core.server import Plan
     from fgl.core.session import Session
-    from fgl.core.types import Checkpoint, Labels, Which
+    from fgl.core.types import Checkpoint, Which
 
+log = logging.getLogger(__name__)
 WHICH: tuple[Which, Which] = ("selected", "last")
 
 
@@ -40,16 +43,21 @@ def train_inputs(session: Session, synthetic_digest: str) -> dict[str, Any]:
     config = session.config
     return {
         "synthetic": synthetic_digest, "classifier": config.classifier.model_dump(), "seed": config.seed,
-        "validation_fraction": config.synthesis.validation_fraction, "classes": list(session.info.class_names),
-        "device": session.device.split(":")[0],
+        "validation_fraction": config.synthesis.validation_fraction,
+        "validation_per_class": config.synthesis.validation_per_class, "classes": list(session.info.class_names),
+        "device": session.device.split(":")[0], **session.weights("classifier"),
     }  # fmt: skip
 
 
 def train(session: Session, synthetic_digest: str, planned: Plan) -> tuple[dict[str, Any], str]:
-    """Fit on the synthetic set, and save the states of the selected and of the last epoch."""
+    """Fit on the synthetic set, and save the states of the selected and of the last epoch. Returns the stage's value
+    and the digest of what it made."""
 
     def work(digest: str) -> tuple[Any, list[Path]]:
         train_set, validation = server.load_set(session, session.run.path("server", "shards"), planned.shards)
+        why = None if validation is not None else unselected(session, len(train_set))
+        if why is not None:
+            log.warning("%s", why)
         kept = session.run.checkpoints("train", digest)
         model = session.classifier.fit(train_set, validation, context(session, "train", kept))
         outputs = []
@@ -59,11 +67,23 @@ def train(session: Session, synthetic_digest: str, planned: Plan) -> tuple[dict[
             outputs.append(path)
         return {
             "images": len(train_set), "validation_images": 0 if validation is None else len(validation),
-            "model_bytes": model.size_bytes(), "history": [dict(entry) for entry in model.history()],
+            "unselected": why, "model_bytes": model.size_bytes(), "history": [dict(entry) for entry in model.history()],
         }, outputs  # fmt: skip
 
     value, digest = session.stage("train", train_inputs(session, synthetic_digest), work)
-    return dict(value), digest
+    return dict(value), session.made("train", digest)
+
+
+def unselected(session: Session, images: int) -> str:
+    """What is said where no epoch is selected. images: that are trained on."""
+    options = session.config.synthesis
+    if not options.validation_fraction:
+        return "No epoch is selected, the last one counts: synthesis.validation_fraction is 0."
+    return (
+        f"No epoch is selected, the last one counts: {options.validation_fraction:.0%} of {images:,} synthetic images "
+        f"are fewer than {options.validation_per_class} a class (synthesis.validation_per_class), and the best of many "
+        "epochs on so few would be chance. All of them are trained on."
+    )
 
 
 def state_path(session: Session, which: Which) -> Path:
@@ -71,29 +91,38 @@ def state_path(session: Session, which: Which) -> Path:
 
 
 def export_inputs(session: Session, made_by: str) -> dict[str, Any]:
-    return {"model": made_by, "classes": list(session.info.class_names)}
+    return {
+        "model": made_by, "classes": list(session.info.class_names), "dataset": session.info.digest,
+        "preparation": session.preparation.inputs(),
+    }  # fmt: skip
 
 
-def export(session: Session, state: Path, made_by: str) -> None:
-    """Save `classifier/`, in Hugging Face format, from a state. made_by: digest of the stage that wrote the state."""
+def export(session: Session, state: Path, made_by: str, score: Mapping[str, Any]) -> None:
+    """Save `classifier/`, in Hugging Face format, from a state. made_by: digest of what the stage that wrote the state
+    made. score: of the model on the test split, for the model card."""
 
     def work(_: str) -> tuple[Any, list[Path]]:
         model = session.classifier.restore(load_file(state), context(session, "export"))
-        return {}, _save(session, model)
+        return {}, _save(session, model, card(session, score, session.config.rounds.count))
 
     session.stage("export", export_inputs(session, made_by), work)
 
 
-def _save(session: Session, model: TrainedClassifier) -> list[Path]:
+def _save(session: Session, model: TrainedClassifier, readme: str) -> list[Path]:
     folder = session.run.path("classifier")
+
+    def write(part: Path) -> None:
+        model.save(part, "last")
+        (part / "README.md").write_text(readme, encoding="utf-8")
+
     try:
-        return session.run.write_folder(folder, lambda part: model.save(part, "last"))
+        return session.run.write_folder(folder, write)
     except (OSError, SafetensorError) as error:
         raise StoreError(f"cannot write {folder}: {error}; free some space and run the same command again") from error
 
 
 def evaluate_inputs(session: Session, train_digest: str) -> dict[str, Any]:
-    return {"train": train_digest, "dataset": session.info.digest}
+    return {"train": train_digest, "dataset": session.info.digest, "preparation": session.preparation.inputs()}
 
 
 def evaluate(session: Session, train_digest: str) -> dict[str, Any]:
@@ -112,26 +141,7 @@ def evaluate(session: Session, train_digest: str) -> dict[str, Any]:
 
 
 def score(session: Session, model: TrainedClassifier, which: Which) -> dict[str, Any]:
-    """Top-1 over the real test split, by class and by domain, as fractions."""
-    test = session.pixels("test")
+    """What `metrics.measure` finds over the real test split."""
+    test = session.inputs("test")
     predicted = model.predict(test.pixels, which, session.progress)
-    return measure(predicted, test.labels, session.info.class_names, session.split("test").domains)
-
-
-def measure(
-    predicted: Labels, labels: Labels, class_names: Sequence[str], domains: Sequence[str] | None
-) -> dict[str, Any]:
-    """top1, per_class and per_domain: fractions of the samples concerned. Classes without test samples are left out."""
-    if not len(labels):
-        raise DataError("the test split is empty: there is nothing to measure on")
-    right = predicted == labels
-    per_class = {
-        name: round(float(right[labels == index].mean()), 6)
-        for index, name in enumerate(class_names)
-        if (labels == index).any()
-    }
-    result: dict[str, Any] = {"top1": round(float(right.mean()), 6), "images": len(labels), "per_class": per_class}
-    if domains is not None:
-        names = np.asarray(domains)
-        result["per_domain"] = {str(name): round(float(right[names == name].mean()), 6) for name in np.unique(names)}
-    return result
+    return metrics.measure(predicted, test.labels, session.info.class_names, session.split("test").domains)

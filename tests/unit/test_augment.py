@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
@@ -150,9 +151,10 @@ def test_large_sources_are_filtered_before_they_are_sampled():
 
 
 def test_evaluation_resizes_the_shorter_side_and_cuts_the_middle():
-    pixels = torch.zeros(1, 32, 64, 3, dtype=torch.uint8)
+    pixels = np.zeros((1, 32, 64, 3), dtype=np.uint8)
     pixels[:, :, 24:40] = 255
-    made = augmenter(size=16, eval_resize=32).evaluate(pixels)
+    own = augmenter(size=16, eval_resize=32)
+    made = own.evaluate(torch.from_numpy(own.prepare(pixels)))
     assert made.shape == (1, 3, 16, 16)
     assert made.min() == 1.0
 

@@ -68,10 +68,11 @@ def inputs_of(session: Session, learnt: Learning | None) -> dict[str, Any]:
     config, record = session.config, session.run.recorded("synthesize")
     return {
         "synthetic": None if record is None else record["value"]["digest"], "dataset": session.info.digest,
-        "space": None if learnt is None else quality.space_inputs(session, learnt), "real": config.evaluation.real,
+        "space": None if learnt is None else quality.space_made(session, learnt), "real": config.evaluation.real,
         "features": config.features.model_dump(), "seed": config.seed, "size": list(session.image_size),
         "partition": config.partition.model_dump(), "closest": config.audit.closest,
         "forgotten": intake.forgotten(session.run), "device": session.device.split(":")[0],
+        **session.weights("features"),
     }  # fmt: skip
 
 

@@ -156,7 +156,8 @@ class _Maker:
         if self.method == POOLED:
             return {
                 **asked, "dataset": session.info.digest, "members": held, "classifier": config.classifier.model_dump(),
-                "seed": config.seed, "size": list(session.image_size), "device": session.device.split(":")[0],
+                "seed": config.seed, "preparation": session.preparation.inputs(),
+                "device": session.device.split(":")[0], **session.weights("classifier"),
             }  # fmt: skip
         if self.method not in (ONE_SHOT, AFTER_ROUNDS):
             return {**asked, **rounds.inputs_of(session, self._track(session), held, "")}
@@ -276,7 +277,7 @@ class _Maker:
             raise ModelError(
                 f"classifier {name!r} hands out no logits, which membership inference reads; choose another"
             )
-        pixels: Pixels = self.session.pixels("train").pixels[self.field.pool]
+        pixels: Pixels = self.session.inputs("train").pixels[self.field.pool]
         odds, right = [], np.empty(0, dtype=bool)
         for place, seen in enumerate([pixels, pixels[:, :, ::-1]] if self.session.config.audit.flip else [pixels]):
             logits = np.asarray(model.logits(np.ascontiguousarray(seen), "last", self.session.progress))

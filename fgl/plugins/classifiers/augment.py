@@ -6,12 +6,18 @@ Shape legend: n images, h height, w width. Images are float32 [n, 3, h, w] on a 
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
+from fgl.core.preparing import Preparation, cropped
 from fgl.plugins.classifiers.options import AugmentationOptions
+
+if TYPE_CHECKING:
+    from fgl.core.types import Pixels
 
 # Luma of ITU-R BT.601, as Pillow's conversion to grey has it.
 _LUMA = (0.299, 0.587, 0.114)
@@ -20,7 +26,7 @@ _LUMA = (0.299, 0.587, 0.114)
 class Augmenter:
     """Varies training images and prepares test images.
 
-    options: what to do. size: side of the result, pixels. eval_resize: see ClassifierOptions.
+    options: what to do. size: side of the result, pixels. eval_resize: see ClassifierOptions, None for `size`.
     device: where the images are. seed: all variation follows from it. The draws that decide on a variation are made
     on the CPU and so are the same on every device; the noise itself is drawn on the device.
     """
@@ -28,16 +34,15 @@ class Augmenter:
     def __init__(
         self, options: AugmentationOptions, size: int, device: torch.device, seed: int, eval_resize: int | None = None
     ) -> None:
-        self.options, self.size, self.device, self.eval_resize = options, size, device, eval_resize
+        self.options, self.size, self.device, self.eval_resize = options, size, device, eval_resize or size
         self._draws = Generator()
         self._noise = Generator(device)
         self.reseed(seed)
         self._mean = torch.tensor(options.mean, device=device).view(1, 3, 1, 1)
         self._std = torch.tensor(options.std, device=device).view(1, 3, 1, 1)
         self._luma = torch.tensor(_LUMA, device=device).view(1, 3, 1, 1)
-        # Below this many pixels a side the usual crop is sampled at about one pixel for one: larger sources are
-        # shrunk with a proper filter first, because sampling far apart would alias.
-        self._working = math.ceil(size / math.sqrt(sum(options.crop_scale) / 2))
+        self._working = working_side(options, size)
+        self._table = torch.from_numpy(normalised(options)).to(device)
 
     def reseed(self, seed: int) -> None:
         """Begin the variation anew."""
@@ -45,8 +50,11 @@ class Augmenter:
         self._noise.manual_seed(seed)
 
     def train(self, pixels: Tensor) -> Tensor:
-        """uint8 [n, h, w, 3] on the device → float32 [n, 3, size, size], varied and normalised."""
-        images = to_float(pixels)
+        """uint8 [n, h, w, 3] on the device → float32 [n, 3, size, size], varied and normalised. Of images that are not
+        square the middle is taken, as in `evaluate`."""
+        short = min(pixels.shape[1:3])
+        top, left = ((side - short) // 2 for side in pixels.shape[1:3])
+        images = to_float(pixels[:, top : top + short, left : left + short])
         if min(images.shape[2:]) > self._working:
             images = resize_shorter(images, self._working)
         images = self._blurred(self._coloured(images))
@@ -57,16 +65,15 @@ class Augmenter:
         images = warp(images, self.draw(len(images)).to(self.device), self.size)
         return self._cut((images - self._mean) / self._std)
 
+    def prepare(self, pixels: Pixels) -> Pixels:
+        """uint8 [n, h, w, 3] → uint8 [n, size, size, 3], what `evaluate` takes: see `fgl.core.preparing`."""
+        return cropped(pixels, self.eval_resize, self.size)
+
     def evaluate(self, pixels: Tensor) -> Tensor:
-        """uint8 [n, h, w, 3] on the device → float32 [n, 3, size, size], normalised."""
-        images = to_float(pixels)
-        if self.eval_resize is None:
-            images = resize(images, (self.size, self.size))
-        else:
-            images = resize_shorter(images, self.eval_resize)
-            top, left = ((side - self.size) // 2 for side in images.shape[2:])
-            images = images[:, :, top : top + self.size, left : left + self.size]
-        return (images - self._mean) / self._std
+        """uint8 [n, size, size, 3] on the device → float32 [n, 3, size, size], normalised: to the bit what the image
+        processor that is exported makes of the same pixels."""
+        # Normalised values are looked up, because a GPU may round a division otherwise.
+        return torch.stack([self._table[channel][pixels[..., channel].int()] for channel in range(3)], dim=1)
 
     def draw(self, count: int) -> Tensor:
         """Random crops, flips and turns as float32 [count, 2, 3] on the CPU, each for `warp`."""
@@ -118,6 +125,27 @@ class Augmenter:
         inside = (place - centre).abs() < half
         hole = inside[0][:, None, :, None] & inside[1][:, None, None, :]
         return images.masked_fill(hole, 0.0)
+
+
+def preparation(options: AugmentationOptions, size: int, eval_resize: int | None, made: tuple[int, int]) -> Preparation:
+    """How real images are prepared. They are trained on at the resolution of synthetic ones, `made` (height, width),
+    as far as training makes use of it, and never at a lower one than they are tested at."""
+    side = eval_resize or size
+    return Preparation(side, size, max(side, min(*made, working_side(options, size))))
+
+
+def working_side(options: AugmentationOptions, size: int) -> int:
+    """Pixels. Below this many a side the usual crop is sampled at about one pixel for one: larger sources are shrunk
+    with a proper filter first, because sampling far apart would alias."""
+    return math.ceil(size / math.sqrt(sum(options.crop_scale) / 2))
+
+
+def normalised(options: AugmentationOptions) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
+    """What becomes of each value of a pixel: float32 [3, 256]. The arithmetic is that of transformers' rescale and
+    normalize, in their order and precision."""
+    scaled = (np.arange(256, dtype=np.uint8).astype(np.float64) * (1 / 255)).astype(np.float32)
+    mean, std = (np.array(values, dtype=np.float32) for values in (options.mean, options.std))
+    return (scaled - mean[:, None]) / std[:, None]
 
 
 def to_float(pixels: Tensor) -> Tensor:

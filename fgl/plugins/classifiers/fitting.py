@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torchmetrics.functional.classification import multiclass_accuracy
 
 from fgl.core.errors import DataError, DivergedError
-from fgl.core.types import Silent
-from fgl.plugins.classifiers.augment import Augmenter
+from fgl.core.types import LabelledPixels, Silent
+from fgl.plugins.classifiers.augment import Augmenter, preparation
 from fgl.plugins.classifiers.checkpoint import Fit, snapshot
 from fgl.plugins.classifiers.mixing import Mixer
 from fgl.plugins.classifiers.networks import build, load_state, reseed, seeded
@@ -23,7 +23,8 @@ from fgl.plugins.classifiers.trained import Network, State, Trained
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from fgl.core.types import Array, FitContext, LabelledPixels
+    from fgl.core.preparing import Preparation
+    from fgl.core.types import Array, FitContext
 
 
 class TransformersClassifier:
@@ -35,6 +36,10 @@ class TransformersClassifier:
     def check(self, context: FitContext) -> None:
         """Build the model once. Raises ModelError for an architecture or weights that cannot be used as asked."""
         build(self.options, context.class_names, context.seed)
+
+    def preparation(self, made: tuple[int, int]) -> Preparation:
+        """What real images become; see `Preparation`."""
+        return preparation(self.options, self.options.image_size, self.options.eval_resize, made)
 
     def initial(self, context: FitContext) -> Trained:
         """The model as it is built before any training: random by the seed, or pretrained."""
@@ -80,6 +85,8 @@ class TransformersClassifier:
         options, model = self.options, network.model
         epochs, steps = self._length(len(train), context.epochs)
         augmenter = Augmenter(options, options.image_size, network.device, context.seed, options.eval_resize)
+        if validation is not None:  # once, and not once an epoch
+            validation = LabelledPixels(augmenter.prepare(validation.pixels), validation.labels)
         mixer = Mixer(options.mixup, options.cutmix, context.seed)
         fit = Fit(model, make_optimizer(options, model), snapshot(model) if options.ema else None)
         if context.checkpoint is not None:
@@ -163,7 +170,8 @@ class TransformersClassifier:
         training = None if average is None else snapshot(network.model)
         if average is not None:
             network.model.load_state_dict(average)
-        predicted = network.predict(validation.pixels, augmenter, Silent(), "validate")
+        # in what training computes in: it is to be fast, and chooses among epochs that were all measured so
+        predicted = network.outputs(validation.pixels, augmenter, Silent(), "validate", exact=False).argmax(1)
         if training is not None:
             network.model.load_state_dict(training)
         return top1(predicted, torch.from_numpy(validation.labels), classes)

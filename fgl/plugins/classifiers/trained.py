@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ import torch
 from transformers import PreTrainedModel
 
 from fgl.core.errors import ModelError
+from fgl.core.preparing import RESAMPLING
 from fgl.core.types import Silent
 from fgl.plugins.classifiers.augment import Augmenter
 from fgl.plugins.classifiers.options import ClassifierOptions
@@ -23,7 +25,6 @@ if TYPE_CHECKING:
     from fgl.core.types import Array, Labels, Pixels, Progress, Which
 
 State = dict[str, torch.Tensor]
-_BILINEAR = 2  # Pillow's number for it, which preprocessor_config.json uses
 
 
 class Network:
@@ -37,32 +38,35 @@ class Network:
         self.layout = layout
         self.low_precision = options.dtype == "bf16" or (options.dtype == "auto" and fast_bf16(device))
 
-    def logits(self, images: torch.Tensor) -> torch.Tensor:
-        """float32 [n, 3, side, side] → float32 [n, classes]."""
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.low_precision):
+    def logits(self, images: torch.Tensor, exact: bool = False) -> torch.Tensor:
+        """float32 [n, 3, side, side] → float32 [n, classes]. exact: in float32, whatever is fast here."""
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.low_precision and not exact):
             logits: torch.Tensor = self.model(pixel_values=images.contiguous(memory_format=self.layout)).logits
         return logits.float()
 
     def predict(self, pixels: Pixels, augmenter: Augmenter, progress: Progress, label: str) -> torch.Tensor:
-        """uint8 [n, h, w, 3] → class ids on the CPU, int64 [n]."""
+        """uint8 [n, side, side, 3], prepared → class ids on the CPU, int64 [n]."""
         return self.outputs(pixels, augmenter, progress, label).argmax(1)
 
-    def outputs(self, pixels: Pixels, augmenter: Augmenter, progress: Progress, label: str) -> torch.Tensor:
-        """uint8 [n, h, w, 3] → logits of the images as they are tested, on the CPU, float32 [n, classes]."""
+    def outputs(
+        self, pixels: Pixels, augmenter: Augmenter, progress: Progress, label: str, exact: bool = True
+    ) -> torch.Tensor:
+        """uint8 [n, side, side, 3], prepared → logits on the CPU, float32 [n, classes]. exact: in float32, as whoever
+        opens the exported folder computes them."""
         self.model.train(False)
         size = max(2 * self.options.batch_size, 64)
         found = [torch.empty(0, int(self.model.config.num_labels or 0))]
-        with torch.inference_mode(), progress.track(label, len(pixels)) as task:
+        with torch.inference_mode(), float32(), progress.track(label, len(pixels)) as task:
             for start in range(0, len(pixels), size):
                 # a copy: pixels may be a view of a file, which torch would take as writable
                 batch = torch.tensor(pixels[start : start + size], device=self.device)
-                found.append(self.logits(augmenter.evaluate(batch)).cpu())
+                found.append(self.logits(augmenter.evaluate(batch), exact).cpu())
                 task.advance(len(batch))
         return torch.cat(found)
 
     def features(self, pixels: Pixels, augmenter: Augmenter, progress: Progress, label: str) -> torch.Tensor:
-        """uint8 [n, h, w, 3] → what the last linear layer reads, float32 [n, d] on the CPU. Raises ModelError where
-        the network ends in another layer."""
+        """uint8 [n, side, side, 3], prepared → what the last linear layer reads, float32 [n, d] on the CPU. Raises
+        ModelError where the network ends in another layer."""
         heads = [
             module
             for module in self.model.modules()
@@ -103,20 +107,22 @@ class Trained:
         """uint8 [n, h, w, 3] → class ids, int64 [n]."""
         self._network.model.load_state_dict(self._states[which])
         labels: NDArray[np.int64] = self._network.predict(
-            pixels, self._augmenter, progress or Silent(), "predict"
+            self._augmenter.prepare(pixels), self._augmenter, progress or Silent(), "predict"
         ).numpy()
         return labels
 
     def features(self, pixels: Pixels, which: Which = "selected", progress: Progress | None = None) -> Array:
         """uint8 [n, h, w, 3] → what the last layer reads, float32 [n, d]."""
         self._network.model.load_state_dict(self._states[which])
-        found = self._network.features(pixels, self._augmenter, progress or Silent(), "features")
+        found = self._network.features(
+            self._augmenter.prepare(pixels), self._augmenter, progress or Silent(), "features"
+        )
         return np.asarray(found.numpy(), dtype=np.float32)
 
     def logits(self, pixels: Pixels, which: Which = "selected", progress: Progress | None = None) -> Array:
         """uint8 [n, h, w, 3] → logits, float32 [n, classes]."""
         self._network.model.load_state_dict(self._states[which])
-        found = self._network.outputs(pixels, self._augmenter, progress or Silent(), "query")
+        found = self._network.outputs(self._augmenter.prepare(pixels), self._augmenter, progress or Silent(), "query")
         return np.asarray(found.numpy(), dtype=np.float32)
 
     def state(self, which: Which = "selected") -> Mapping[str, Array]:
@@ -150,22 +156,23 @@ class Trained:
 
 
 def image_processor(options: ClassifierOptions) -> dict[str, object]:
-    """The configuration of a transformers image processor that does what `Augmenter.evaluate` does."""
+    """The configuration of a transformers image processor that does what `Augmenter.prepare` and `evaluate` do."""
     side = options.image_size
-    common: dict[str, object] = {
-        "do_resize": True, "resample": _BILINEAR, "do_rescale": True, "rescale_factor": 1 / 255, "do_normalize": True,
-        "image_mean": list(options.mean), "image_std": list(options.std),
-    }  # fmt: skip
-    if options.eval_resize is None:
-        return {**common, "image_processor_type": "ViTImageProcessor", "size": {"height": side, "width": side}}
     return {
-        **common,
-        "image_processor_type": "CLIPImageProcessor",
-        "size": {"shortest_edge": options.eval_resize},
-        "do_center_crop": True,
-        "crop_size": {"height": side, "width": side},
-        "do_convert_rgb": True,
-    }
+        "image_processor_type": "CLIPImageProcessor", "do_convert_rgb": True,
+        "do_resize": True, "resample": int(RESAMPLING), "size": {"shortest_edge": options.eval_resize or side},
+        "do_center_crop": True, "crop_size": {"height": side, "width": side},
+        "do_rescale": True, "rescale_factor": 1 / 255,
+        "do_normalize": True, "image_mean": list(options.mean), "image_std": list(options.std),
+    }  # fmt: skip
+
+
+@contextmanager
+def float32() -> Iterator[None]:
+    """Float32 means float32 inside, also on GPUs that would round the factors of convolutions to TF32."""
+    cudnn = torch.backends.cudnn
+    with cudnn.flags(enabled=cudnn.enabled, benchmark=False, deterministic=True, allow_tf32=False):
+        yield
 
 
 def fast_bf16(device: torch.device) -> bool:

@@ -6,6 +6,7 @@ import io
 import struct
 import zlib
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,6 @@ from PIL import Image, ImageOps
 from fgl.core.errors import BadImageError
 from fgl.plugins.datasets import kinds
 
-WHITE = (255, 255, 255, 255)
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # of a PNG, by its colour type
 # Adam7: (first column, first row, columns apart, rows apart) of each pass
 _PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
@@ -36,7 +36,7 @@ class Traits:
 
 
 def decode(data: bytes, name: str) -> Image.Image:
-    """Decode to mode RGB: first frame, turned as its EXIF says, transparency on white, 16 bits scaled to 8.
+    """Decode to mode RGB: first frame, turned as its EXIF says, without transparency, 16 bits scaled to 8.
 
     Raises BadImageError, which calls the image `name`."""
     return examine(data, name)[0]
@@ -71,6 +71,18 @@ def _reason(data: bytes, error: Exception) -> str:
     if kind is None:
         return "not an image that Pillow knows"
     return f"it is damaged {kind}" if kind in kinds.READ else f"it is {kind}: {kinds.advice(kind)}"
+
+
+def load_image(path: str | Path) -> Image.Image:
+    """One image file as fgl reads it: RGB, for `pipeline("image-classification", "RUN/classifier")`. Only images of
+    more than 8 bits need it: Pillow, and with it transformers, would cut their values off at 255.
+
+    Raises BadImageError."""
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise BadImageError(_message(str(path), error.strerror or str(error))) from error
+    return decode(data, str(path))
 
 
 def _message(name: str, reason: str) -> str:
@@ -129,10 +141,8 @@ def _upright(image: Image.Image) -> Image.Image:
 def _rgb(image: Image.Image, sixteen: bool) -> Image.Image:
     if image.mode.startswith("I") or image.mode == "F":
         return Image.fromarray(_eight_bits(np.asarray(image), image.mode, sixteen)).convert("RGB")
-    if image.has_transparency_data:
-        # convert("RGB") would show whatever colour lies hidden under transparent pixels.
-        image = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", image.size, WHITE), image).convert("RGB")
+    # What lies under transparent pixels shows, as where transformers loads a file: whoever uses the exported classifier
+    # has it read what it was tested on.
     return image.convert("RGB")
 
 

@@ -1,0 +1,48 @@
+"""What the models hold that a component's options name: a result that rests on weights is stale when they change."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fgl.core.store import file_digest
+
+if TYPE_CHECKING:
+    from fgl.core.manager import Manager
+    from fgl.core.settings import Selected
+
+
+def inputs_of(manager: Manager, family: str, selected: Selected) -> dict[str, Any]:
+    """For the inputs of a stage: the contents of the models that a component uses, by the name they have in its
+    options. Of a folder that is the digest of its files, of a Hub model its commit. Empty where there are none."""
+    from fgl import hub
+
+    found: dict[str, str | None] = {}
+    for use in manager.options(family, selected).models():
+        local = hub.is_local(use.model)
+        found[use.model] = contents(Path(use.model).expanduser(), use.files) if local else hub.commit(use)
+    return {f"{family}_weights": found} if found else {}
+
+
+def contents(folder: Path, patterns: Iterable[str]) -> str:
+    """Digest over names and contents of the files in `folder` that match one of `patterns`, a model card apart."""
+    paths = {path for pattern in patterns for path in folder.glob("**/*" if pattern == "*" else pattern)}
+    total = hashlib.sha256()
+    for path in sorted(paths):
+        if path.is_file() and path.name != "README.md":
+            total.update(f"{path.relative_to(folder).as_posix()} {of_file(path)}\n".encode())
+    return total.hexdigest()
+
+
+def of_file(path: Path) -> str:
+    """sha256 of a file's content, read once as long as the file stays as it is."""
+    status = path.stat()
+    return _of_file(path.resolve(), status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
+@lru_cache(maxsize=1024)
+def _of_file(path: Path, size: int, modified_ns: int, changed_ns: int) -> str:
+    return file_digest(path)

@@ -1,0 +1,72 @@
+"""Scores of predicted classes, against scikit-learn's definitions worked out by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from fgl.core.errors import DataError
+from fgl.core.metrics import about, mean_of, measure, reference_rows, section
+
+NAMES = ("cat", "dog", "a|b", "unseen")
+LABELS = np.array([0, 0, 0, 0, 0, 0, 1, 1, 2, 2])
+PREDICTED = np.array([0, 0, 0, 0, 1, 3, 1, 0, 0, 0])
+
+
+def test_balanced_accuracy_and_f1_are_means_over_the_classes_that_were_tested() -> None:
+    score = measure(PREDICTED, LABELS, NAMES, None)
+    assert score["top1"] == 0.5
+    assert score["per_class"] == {"cat": pytest.approx(4 / 6, abs=1e-6), "dog": 0.5, "a|b": 0.0}
+    assert score["balanced_accuracy"] == pytest.approx((4 / 6 + 0.5 + 0) / 3, abs=1e-6)
+    # F1 = 2 TP / (2 TP + FP + FN)
+    assert score["macro_f1"] == pytest.approx((8 / (8 + 3 + 2) + 2 / (2 + 1 + 1) + 0) / 3, abs=1e-6)
+
+
+def test_the_confusion_matrix_counts_every_image_once() -> None:
+    score = measure(PREDICTED, LABELS, NAMES, None)
+    assert score["confusion"] == {
+        "cat": {"cat": 4, "dog": 1, "unseen": 1}, "dog": {"cat": 1, "dog": 1}, "a|b": {"cat": 2},
+    }  # fmt: skip
+    assert sum(sum(said.values()) for said in score["confusion"].values()) == score["images"] == 10
+
+
+def test_domains_are_scored_apart() -> None:
+    score = measure(PREDICTED, LABELS, NAMES, ["x"] * 6 + ["y"] * 4)
+    assert score["per_domain"] == {"x": pytest.approx(4 / 6, abs=1e-6), "y": 0.25}
+
+
+def test_no_test_image_is_an_error() -> None:
+    with pytest.raises(DataError, match="empty"):
+        measure(LABELS[:0], LABELS[:0], NAMES, None)
+
+
+def test_a_result_stands_beside_guessing_and_the_largest_class() -> None:
+    found = about(LABELS, NAMES)
+    assert found == {"images": 10, "chance": 0.25, "majority": {"class": "cat", "share": 0.6}}
+    rows = reference_rows({"test_set": found})
+    assert [row["top1"] for row in rows] == [0.25, 0.6]
+    assert rows[1]["note"] == "cat"
+
+
+def test_the_report_says_of_each_class_what_it_is_taken_for() -> None:
+    text = "\n".join(section(measure(PREDICTED, LABELS, NAMES, None)))
+    assert "balanced accuracy 38.9 %" in text.replace("%", " %").replace("  ", " ")
+    assert "| cat | 6 | 66.7% | unseen (1), dog (1) |" in text
+    assert "| a\\|b | 2 | 0.0% | cat (2) |" in text
+    assert "| | cat | dog | a\\|b | unseen |" in text
+    assert "| cat | 4 | 1 | 0 | 1 |" in text
+
+
+def test_a_matrix_of_many_classes_stays_in_the_json() -> None:
+    labels = np.arange(30)
+    text = "\n".join(section(measure(labels, labels, [str(label) for label in labels], None)))
+    assert "report.json" in text
+    assert "Confusion matrix" not in text
+
+
+def test_scores_of_several_models_are_averaged() -> None:
+    one, other = (measure(predicted, LABELS, NAMES, None) for predicted in (PREDICTED, LABELS))
+    mean = mean_of([one, other])
+    assert mean["top1"] == 0.75
+    assert mean["per_class"]["dog"] == 0.75
+    assert mean["balanced_accuracy"] == pytest.approx((one["balanced_accuracy"] + 1) / 2, abs=1e-6)
