@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
-    "Component", "FGLError", "Options", "__version__", "audit", "compare", "hookimpl", "load_image", "partition", "probe", "quality",
-    "resume", "run",
+    "Component", "FGLError", "Options", "__version__", "audit", "compare", "hookimpl", "load_image", "partition",
+    "probe", "quality", "resume", "run",
 ]  # fmt: skip
 
 # What costs time to import is imported when it is asked for, so that `import fgl` stays light.
