@@ -26,7 +26,7 @@ def check(path: Path, option: str, replace: bool = False) -> None:
 def need(what: str) -> None:
     """Raises MissingExtraError where nothing can be drawn. what: the option or command that draws."""
     if find_spec("matplotlib") is None:
-        raise MissingExtraError(f"{what} needs matplotlib, not installed: pip install 'fgl[plots]'")
+        raise MissingExtraError(f"{what} needs matplotlib, not installed: pip install matplotlib (fgl's extra plots)")
 
 
 _SOMEBODYS = "there is a file that fgl did not draw; expected another path, or --replace, which overwrites it"

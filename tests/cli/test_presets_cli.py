@@ -411,7 +411,7 @@ def test_without_matplotlib_the_table_is_there_and_the_drawing_says_what_to_inst
     assert fgl("partition", "--partition", "iid").code == 0
     said = fgl("partition", "--plot", "a.png")
     assert said.code == 3
-    assert "--plot needs matplotlib, not installed: pip install 'fgl[plots]'" in said.err
+    assert "--plot needs matplotlib, not installed: pip install matplotlib (fgl's extra plots)" in said.err
 
 
 def test_letters_without_a_font_are_said(fgl: Callable[..., Said], tmp_path: Path) -> None:

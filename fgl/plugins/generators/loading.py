@@ -56,7 +56,7 @@ def fuse_lora(pipeline: Any, file: Path, name: str, scale: float) -> None:
     Raises ModelError where they are damaged, are not for this denoiser, or change the text encoder too: what clients
     encode with is the plain one."""
     if find_spec("peft") is None:
-        raise ModelError("lora: needs the package peft: pip install 'fgl[lora]'")
+        raise ModelError("lora: needs the package peft: pip install peft (fgl's extra lora)")
     try:
         with safe_open(file, framework="np") as weights:
             keys = list(weights.keys())
