@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from safetensors.numpy import save
 
-from fgl.core import client, local, policy, tasks
+from fgl.core import client, exchange, local, policy, tasks
 from fgl.core.boundary import simulated
 from fgl.core.config import resolve
 from fgl.core.errors import ClientFailedError, ConfigError, PolicyError
@@ -21,6 +21,7 @@ from fgl.core.manager import Manager
 from fgl.core.policy import Policy, at_site, split
 from fgl.core.registry import Entry
 from fgl.core.settings import RunConfig
+from fgl.core.types import FitContext
 
 CLASSES = ["benign", "malignant"]
 
@@ -150,6 +151,27 @@ def test_the_components_of_a_round_are_judged_too(ward: Path, tmp_path: Path, ma
         local.train(odd, memoryview(b""))
     with rules, pytest.raises(PolicyError, match=r"classifier\.pretrained: got '/home/alice/model'"):
         local.train(asked, memoryview(b""))
+
+
+def test_a_task_that_is_allowed_is_done_on_the_sites_own_images_and_in_its_own_folder(
+    ward: Path, tmp_path: Path, manager: Manager
+) -> None:
+    """The server's configuration names its own test images; counts and models are of the site's."""
+    theirs = {"name": "imagefolder", "path": "/srv/test", "holds": "test", "class_names": CLASSES}
+    small = {"name": "small", "image_size": 16, "epochs": 1}
+    config = resolve([shared(dataset=theirs, classifier=small)], manager.registry)
+    classifier = manager.create("classifier", config.classifier)
+    state = classifier.initial(FitContext(class_names=tuple(CLASSES), seed=0, device="cpu")).state("last")
+    nowhere = str(tmp_path / "anywhere")
+    asked = tasks.request(config, "north", "cpu", "", state, size=[8, 8], private=nowhere)
+    training = local.Training(config, "fedavg", config.algorithm, config.classifier, 1, (8, 8), "cpu", "", "d")
+    message = exchange.encode(exchange.Header("skin-1", "north", 1), state, {}, exchange.DONE)
+    with at_site(of(ward, {"tasks": ["evaluate", "rounds"]}), tmp_path / "kept"):
+        said = json.loads(tasks.answer_evaluate(asked))
+        update = local.answer(local.request(training, "north", 1, tmp_path / "anywhere", message))
+    assert said["total"] == 6
+    assert b'"samples": 6' in update.replace(b"\\", b"")
+    assert not (tmp_path / "anywhere").exists()
 
 
 # --- a shared file --------------------------------------------------------------------------------------------------
