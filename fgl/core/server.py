@@ -21,6 +21,7 @@ from fgl.core import (
     refusals,
     strict_json,
     synthesis,
+    tally,
     upload,
     weights,
 )
@@ -152,8 +153,8 @@ def collect(session: Session, clients: Sequence[str], partition_digest: str) -> 
         client.release()
         for client_id in refused:  # what it sent for other inputs is not to stand in for what was refused
             intake.drop_upload(session.run, client_id)
-        intake.check_enough(session, len(manifests), len(asked), refused)
-        return intake.summary(session, manifests, refused), _files(session, manifests)
+        tally.check_enough(session, len(manifests), len(asked), refused)
+        return tally.summary(session, manifests, refused), _files(session, manifests)
 
     value, _ = session.stage("clients", clients_inputs(session, partition_digest), work)
     return dict(value)
@@ -201,8 +202,8 @@ def gather(session: Session, clients: Sequence[str]) -> dict[str, Any]:
         expected, encoding = intake.expectation(session, clients), intake.Encoding(session)
         manifests, refused = intake.judged(session, kept, expected, encoding)
         refused = {**refusals.listed(session.run), **refused}
-        intake.check_enough(session, len(manifests), len(inputs["files"]), refused)
-        return intake.summary(session, manifests, refused), _files(session, manifests)
+        tally.check_enough(session, len(manifests), len(inputs["files"]), refused)
+        return tally.summary(session, manifests, refused), _files(session, manifests)
 
     value, _ = session.stage("clients", inputs, work)
     return dict(value)
