@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
+
+from fgl.core.text import line, plain
 
 _EVERY = 5.0  # seconds between two plain lines of one task
 
@@ -30,8 +32,8 @@ class RichTask:
     """A bar with rate and time left."""
 
     def __init__(self, bars: Progress, what: str, total: int, unit: str) -> None:
-        self.bars, self.what, self.unit, self.start, self.done = bars, what, unit, time.monotonic(), 0
-        self.id = bars.add_task(what, total=total, rate="")
+        self.bars, self.what, self.unit, self.start, self.done = bars, line(what), unit, time.monotonic(), 0
+        self.id = bars.add_task(line(what), total=total, rate="")
 
     def __enter__(self) -> RichTask:
         return self
@@ -54,8 +56,8 @@ class RichProgress:
 
     def __init__(self, console: Console) -> None:
         self.bars = Progress(
-            TextColumn("{task.description:<34}"), BarColumn(24), MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]}"), TimeElapsedColumn(), TextColumn("left"),
+            TextColumn("{task.description:<34}", markup=False), BarColumn(24), MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}", markup=False), TimeElapsedColumn(), TextColumn("left"),
             TimeRemainingColumn(), console=console,
         )  # fmt: skip
 
@@ -67,7 +69,7 @@ class RichProgress:
         self.bars.stop()
 
     def heading(self, text: str) -> None:
-        self.bars.console.print(text, style="bold", highlight=False, markup=False, soft_wrap=True)
+        self.bars.console.print(line(text), style="bold", highlight=False, markup=False, soft_wrap=True)
 
     def track(self, what: str, total: int, unit: str = "images") -> RichTask:
         return RichTask(self.bars, what, total, unit)
@@ -77,7 +79,7 @@ class PlainTask:
     """A line now and then, and one at the end."""
 
     def __init__(self, console: Console, what: str, total: int, unit: str) -> None:
-        self.console, self.what, self.total, self.unit = console, what, total, unit
+        self.console, self.what, self.total, self.unit = console, line(what), total, unit
         self.start = self.shown = time.monotonic()
         self.done = 0
 
@@ -88,8 +90,8 @@ class PlainTask:
         seconds = time.monotonic() - self.start
         # Short tasks that went well need no line.
         if error[0] is None and seconds >= 1:
-            line = finished(self.what, self.done, seconds, self.unit)
-            self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+            words = finished(self.what, self.done, seconds, self.unit)
+            self.console.print(words, highlight=False, markup=False, soft_wrap=True)
 
     def advance(self, count: int = 1, note: str = "") -> None:
         self.done += count
@@ -98,8 +100,8 @@ class PlainTask:
             self.shown = now
             seconds = now - self.start
             left = (self.total - self.done) * seconds / max(self.done, 1)
-            line = f"{self.what}: {self.done}/{self.total} ({rate(self.done, seconds, self.unit)}, {left:.0f} s left)"
-            self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+            words = f"{self.what}: {self.done}/{self.total} ({rate(self.done, seconds, self.unit)}, {left:.0f} s left)"
+            self.console.print(words, highlight=False, markup=False, soft_wrap=True)
 
 
 class PlainProgress:
@@ -115,7 +117,7 @@ class PlainProgress:
         pass
 
     def heading(self, text: str) -> None:
-        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+        self.console.print(line(text), highlight=False, markup=False, soft_wrap=True)
 
     def track(self, what: str, total: int, unit: str = "images") -> PlainTask:
         return PlainTask(self.console, what, total, unit)
@@ -123,6 +125,11 @@ class PlainProgress:
 
 def progress(console: Console) -> RichProgress | PlainProgress:
     return RichProgress(console) if console.is_terminal else PlainProgress(console)
+
+
+def cell(value: object) -> Text:
+    """Text of a table. A string would be read for markup: `[red]` in a name is a name."""
+    return Text(plain(value))
 
 
 def result_table(rows: Sequence[dict[str, Any]], test_images: int) -> Table:
@@ -133,7 +140,7 @@ def result_table(rows: Sequence[dict[str, Any]], test_images: int) -> Table:
     table.add_column("")
     for index, row in enumerate(rows):
         table.add_row(
-            escape(row["title"]), f"{row['top1']:.1%}", f"{row['last']:.1%}", f"{row['bytes']:,}",
-            f"{row['seconds']:.1f}", escape(row["note"]), style="bold" if index == 0 else None,
+            cell(row["title"]), f"{row['top1']:.1%}", f"{row['last']:.1%}", f"{row['bytes']:,}",
+            f"{row['seconds']:.1f}", cell(row["note"]), style="bold" if index == 0 else None,
         )  # fmt: skip
     return table

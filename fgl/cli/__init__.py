@@ -4,16 +4,30 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 
-from fgl.cli import apart, audit, client, compare, datasets, models, partition, plugins, presets, quality, run
-from fgl.cli.common import console
+from fgl.cli import (
+    apart,
+    audit,
+    client,
+    compare,
+    datasets,
+    failing,
+    models,
+    output,
+    partition,
+    plugins,
+    presets,
+    quality,
+    run,
+)
+from fgl.cli.common import INTERRUPTED, stdout_to_stderr
 from fgl.cli.help import EPILOG, PANELS, PLUGINS_PANEL, OrderedGroup, PlainGroup, command_class, panel_of
 from fgl.cli.loading import announced
-from fgl.core.errors import FGLError
 from fgl.core.manager import Manager
+from fgl.core.text import lines
 
 _OWN_COMMANDS = tuple(name for names in PANELS.values() for name in names)
 # These import what takes seconds; the others answer at once.
@@ -53,6 +67,9 @@ _GROUPS: tuple[tuple[str, str, dict[str, Callable[..., None]]], ...] = (
     ),
 )
 
+# ClickException, of click or of the copy that typer has of it
+_USAGE = cast("type[typer.BadParameter]", typer.BadParameter.__mro__[2])
+
 
 def build(manager: Manager) -> typer.Typer:
     """The app with the commands of every plugin mounted under the plugin's name."""
@@ -76,34 +93,51 @@ def build(manager: Manager) -> typer.Typer:
         app.add_typer(group, name=name, rich_help_panel=panel_of(name))
     for name, register in manager.commands():
         if name in _OWN_COMMANDS:  # typer would let the plugin's group replace the command
-            text = f"warning: plugin {name!r} has the name of a command of fgl: its own commands are left out"
-            console().print(text, style="yellow", markup=False)
+            said = f"warning: plugin {name!r} has the name of a command of fgl: its own commands are left out"
+            output.note(said, "yellow")
             continue
         mounted = typer.Typer(help=f"Commands of the plugin {name}.", no_args_is_help=True, cls=PlainGroup)
         try:
             register(mounted)
         except (Exception, SystemExit) as error:
-            text = f"warning: plugin {name!r} could not add its commands: {error}"
-            console().print(text, style="yellow", markup=False)
+            said = f"warning: plugin {name!r} could not add its commands: {error}"
+            output.note(said, "yellow")
             continue
         app.add_typer(mounted, name=name, rich_help_panel=PLUGINS_PANEL)
     return app
 
 
 def main() -> None:
-    """Entry point. FGLError ends with its own exit code and one message on stderr."""
+    """Entry point. Every error ends with an exit code and a message on stderr; see `fgl.cli.failing`."""
+    with output.prepared():
+        sys.exit(_called())
+
+
+def _called() -> int:
+    """Run the command that was typed; returns its exit code."""
     try:
-        build(Manager.load())()
-    except FGLError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+        with stdout_to_stderr():
+            app = build(Manager.load())
+        code = app(standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except _USAGE as error:
+        from typer import rich_utils
+
+        error.message = lines(error.message)  # a file called --\x1b[31m is an option that there is not
+        rich_utils.rich_format_error(error)
+        failing.told("UsageError", error.format_message(), error.exit_code)
+        return int(error.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
+        return INTERRUPTED
+    except Exception as error:
+        return failing.failed(error)
 
 
 def _print_version(asked: bool) -> None:
     if asked:
         from fgl import __version__
 
-        print(__version__)
+        output.say(__version__)
         raise typer.Exit
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,12 +15,12 @@ from fgl.cli.common import (
     Run,
     Set,
     Wait,
-    console,
     interruptible,
     resolve,
     shown,
     stdout_to_stderr,
 )
+from fgl.cli.output import note, say, say_json
 from fgl.cli.threads import Threads
 from fgl.core.errors import ConfigError, Problem, TooFewUploadsError, UploadError
 from fgl.core.manager import Manager
@@ -92,12 +91,12 @@ def ingest_command(
             found = intake.ingest(session, clients, files, replace)
             missing = intake.missing(folder, clients)
     if as_json:
-        print(json.dumps({"files": found, "missing": missing}, ensure_ascii=False))
+        say_json({"files": found, "missing": missing})
     else:
         for name, one in found.items():
-            print(f"{name}: {one['outcome']}{': ' + one['client'] if one['client'] else ''}{_reason(one)}")
+            say(f"{name}: {one['outcome']}{': ' + one['client'] if one['client'] else ''}{_reason(one)}")
         shown_missing = ", ".join(missing[:10]) + (", …" if len(missing) > 10 else "")
-        print(f"still missing: {shown_missing}" if missing else f"all uploads are there: fgl server run {run}")
+        say(f"still missing: {shown_missing}" if missing else f"all uploads are there: fgl server run {run}")
     if any(one["outcome"] in ("refused", "unreadable") for one in found.values()):
         raise typer.Exit(UploadError.exit_code)
 
@@ -157,7 +156,7 @@ def forget_command(
         show_result(result, session.config, as_json, quiet)
     elif not quiet:
         text = f"{client} is out; the images and the classifier still know it until the run is gone on with"
-        console().print(text, highlight=False, markup=False, soft_wrap=True)
+        note(text)
 
 
 def _check_same(run: Path, resolved: RunConfig, saved: RunConfig) -> None:

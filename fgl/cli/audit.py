@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -22,6 +21,7 @@ from fgl.cli.common import (
     shown,
     stdout_to_stderr,
 )
+from fgl.cli.output import say, say_json, say_text
 from fgl.cli.threads import Threads
 from fgl.core.errors import ConfigError, Problem
 from fgl.core.manager import Manager
@@ -81,7 +81,7 @@ def audit_command(
 
             save_membership(run / "audit", found["membership"], folder.write)
     if as_json:
-        print(json.dumps(found, ensure_ascii=False))
+        say_json(found)
     elif not quiet:
         _show(run, found, drawn)
 
@@ -121,14 +121,14 @@ def _show(run: Path, found: Mapping[str, Any], drawn: bool) -> None:
     for name, tables, notes in parts:
         if found[name] is None:
             continue
-        print(f"{name}:")
+        say(f"{name}:")
         for rows in tables:
-            print("\n".join(plain(rows(found[name]))))
-            print()
+            say_text("\n".join(plain(rows(found[name]))))
+            say()
         for line in notes(found[name]):
-            print(line)
-        print()
+            say(line)
+        say()
     for name, why in found["left_out"].items():
-        print(f"{name} was not measured: {why}")
+        say(f"{name} was not measured: {why}")
     picture = f", {run}/audit/roc.png" if drawn else ""
-    print(f"all of it: {run}/audit/audit.json, {run}/audit/audit.md{picture}; and in {run}/report.md")
+    say(f"all of it: {run}/audit/audit.json, {run}/audit/audit.md{picture}; and in {run}/report.md")

@@ -14,6 +14,7 @@ import typer
 
 from fgl.cli.apart import Client
 from fgl.cli.common import NO_FLAGS, Dataset, Device, Json, Set, check_folder, flag_layer, shown, stdout_to_stderr
+from fgl.cli.output import say, say_json
 from fgl.cli.threads import Threads
 from fgl.core import strict_json
 from fgl.core.errors import ConfigError, DataError, Problem, StoreError, UploadError
@@ -74,16 +75,16 @@ def prepare_command(
         core.write(made, file, folder)
     if as_json:
         told = {key: value for key, value in said.items() if dry_run or key not in ("texts", "negative_texts")}
-        print(strict_json.dumps({"file": None if dry_run else str(file), **told, "written": not dry_run}))
+        say_json({"file": None if dry_run else str(file), **told, "written": not dry_run})
         return
     if dry_run:
-        print(f"nothing was written; without --dry-run: {file}, and {folder}/ for what stays here")
+        say(f"nothing was written; without --dry-run: {file}, and {folder}/ for what stays here")
         return
-    print(f"{file}: {said['bytes']:,} bytes, {said['rows']} prompts; sha256 {said['sha256']}")
+    say(f"{file}: {said['bytes']:,} bytes, {said['rows']} prompts; sha256 {said['sha256']}")
     if said["codec"] == "text":
-        print(f"the file holds the prompts as text, for the server to read; {folder}/ has them to look at first")
+        say(f"the file holds the prompts as text, for the server to read; {folder}/ has them to look at first")
     else:
-        print(f"the prompts themselves stay in {folder}/; send the file, and nothing of that folder")
+        say(f"the prompts themselves stay in {folder}/; send the file, and nothing of that folder")
 
 
 def show_command(
@@ -110,7 +111,7 @@ def show_command(
             said = disclosed(data, names)
     said = {"file": str(file), **said}
     if as_json:
-        print(strict_json.dumps(said))
+        say_json(said)
     else:
         _print_upload(said, texts=True)
 
@@ -223,18 +224,18 @@ def _print_draft(said: dict[str, Any], config: RunConfig, dry_run: bool) -> None
     from fgl.core.text import plain
 
     about = said["dataset"]
-    print(f"dataset   {plain(about['name'])} ({about['kind']}), {plain(about['source'])}: {about['images']:,} images")
+    say(f"dataset   {plain(about['name'])} ({about['kind']}), {plain(about['source'])}: {about['images']:,} images")
     if said["simulated"]:
-        print(f"          simulated: a part of it, by the partition {config.partition.name}; not a site's own data")
+        say(f"          simulated: a part of it, by the partition {config.partition.name}; not a site's own data")
     elif about["kind"] == "bundled":
-        print("          this data ships with fgl: it is not a site's own")
+        say("          this data ships with fgl: it is not a site's own")
     for split, count in about["left_out"].items() if not said["simulated"] else ():
-        print(f"          {count:,} more are of the split {split}, and are not used")
+        say(f"          {count:,} more are of the split {split}, and are not used")
     if about["skipped"]:
-        print(f"          {about['skipped']:,} cannot be read, and are not used (skip_bad_images)")
+        say(f"          {about['skipped']:,} cannot be read, and are not used (skip_bad_images)")
     _print_upload(said, texts=dry_run, fields=dry_run)
     if said["notes"]:
-        print(", ".join(f"{kind.replace('_', ' ')}: {count:,}" for kind, count in said["notes"].items()))
+        say(", ".join(f"{kind.replace('_', ' ')}: {count:,}" for kind, count in said["notes"].items()))
 
 
 def _print_upload(said: dict[str, Any], texts: bool, fields: bool = True) -> None:
@@ -242,15 +243,13 @@ def _print_upload(said: dict[str, Any], texts: bool, fields: bool = True) -> Non
     from fgl.core.text import plain
 
     run = repr(plain(said["run_id"])) if said["run_id"] else "without an id (upload.run_id)"
-    print(f"upload    of {said['client_id']}, for the run {run}, round {said['round']}")
-    print(f"size      {said['bytes']:,} bytes, {said['rows']:,} rows; sha256 {said['sha256']}")
+    say(f"upload    of {said['client_id']}, for the run {run}, round {said['round']}")
+    say(f"size      {said['bytes']:,} bytes, {said['rows']:,} rows; sha256 {said['sha256']}")
     encoder = f"; text encoder {plain(said['encoder'], 80)}" if said["encoder"] else ""
-    print(f"codec     {said['codec']}{encoder}")
+    say(f"codec     {said['codec']}{encoder}")
     for name, (largest, rms) in said["codec_error"].items():
-        print(
-            f"          {said['codec']} is off by at most {largest:.3g} in {plain(name, 60)}, by {rms:.2%} of its RMS"
-        )
-    print("\nwhat whoever has the file reads of it:")
+        say(f"          {said['codec']} is off by at most {largest:.3g} in {plain(name, 60)}, by {rms:.2%} of its RMS")
+    say("\nwhat whoever has the file reads of it:")
     known = said["class_names_known"]
     rows = [("class", "samples", "rows")]
     for one in said["classes"][:_ROWS]:
@@ -260,22 +259,22 @@ def _print_upload(said: dict[str, Any], texts: bool, fields: bool = True) -> Non
         )
     _table(rows)
     if len(said["classes"]) > _ROWS:
-        print(f"  and {len(said['classes']) - _ROWS:,} classes more (--json has them all)")
+        say(f"  and {len(said['classes']) - _ROWS:,} classes more (--json has them all)")
     if not known:
-        print(f"  class names are not in the file, only a digest of their list: {said['class_list'][:16]}…")
+        say(f"  class names are not in the file, only a digest of their list: {said['class_list'][:16]}…")
     if said["domains"]:
         named = [f"{plain(name, 60)} {count:g}" for name, count in list(said["domains"].items())[:_ROWS]]
-        print(f"domains   samples of each: {', '.join(named)}")
-    print(f"prompts   {said['distinct_texts']:,} distinct texts of {said['text_bytes']:,} bytes"
+        say(f"domains   samples of each: {', '.join(named)}")
+    say(f"prompts   {said['distinct_texts']:,} distinct texts of {said['text_bytes']:,} bytes"
           f"{', as text' if said['codec'] == 'text' else '; the texts are not in the file'}")  # fmt: skip
     if texts:
         for kind, prefix in (("texts", "  "), ("negative_texts", "  not: ")):
             for text in said[kind][:_ROWS]:
-                print(f"{prefix}{plain(text)}")
+                say(f"{prefix}{plain(text)}")
             if len(said[kind]) > _ROWS:
-                print(f"  and {len(said[kind]) - _ROWS:,} more (--json has them all)")
+                say(f"  and {len(said[kind]) - _ROWS:,} more (--json has them all)")
     if fields:
-        print("\nfields, and nothing else beside the lines above and digests:")
+        say("\nfields, and nothing else beside the lines above and digests:")
         shapes = [
             (
                 plain(one["name"], 60),
@@ -289,13 +288,13 @@ def _print_upload(said: dict[str, Any], texts: bool, fields: bool = True) -> Non
         widths = [max(len(row[at]) for row in shapes) for at in range(4)]
         for row in shapes:
             cells = [f"{cell:<{width}}" for cell, width in zip(row[:3], widths, strict=False)]
-            print(f"  {'  '.join(cells)}  {row[3]:>{widths[3]}}  {plain(row[4], 160)}")
-    print()
+            say(f"  {'  '.join(cells)}  {row[3]:>{widths[3]}}  {plain(row[4], 160)}")
+    say()
     for sentence in said["exposes"]:
-        print(sentence)
+        say(sentence)
     if said["small_counts"]:
         few = [f"{_class(one)} {one['samples']:g}" for one in said["small_counts"][:_ROWS]]
-        print(f"warning: counts below {FEW} leave exactly as they are: {', '.join(few)}")
+        say(f"warning: counts below {FEW} leave exactly as they are: {', '.join(few)}")
 
 
 def _class(one: dict[str, Any]) -> str:
@@ -308,7 +307,7 @@ def _table(rows: Sequence[tuple[str, ...]]) -> None:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
         cells = [f"{row[0]:<{widths[0]}}", *(f"{row[at]:>{widths[at]}}" for at in range(1, len(row)))]
-        print(f"  {'  '.join(cells)}")
+        say(f"  {'  '.join(cells)}")
 
 
 # --- a file that is there already -----------------------------------------------------------------------------------

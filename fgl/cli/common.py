@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fgl.cli.output import note
 from fgl.core.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
@@ -20,6 +23,9 @@ if TYPE_CHECKING:
     from fgl.core.types import Progress
 
 # {installed} becomes the names that are installed, those of plugins among them: `fgl.cli.help`.
+_STDOUT, _STDERR = 1, 2
+INTERRUPTED = 130
+"""Exit code after Ctrl-C: 128 and SIGINT, as a shell gives it."""
 ConfigFile = Annotated[str | None, typer.Argument(metavar="CONFIG.yaml", help="Configuration; flags override it.")]
 Generator = Annotated[str | None, typer.Option(metavar="NAME", help="Foundation model: {installed}.")]
 Strategy = Annotated[str | None, typer.Option(metavar="NAME", help="How clients describe images: {installed}.")]
@@ -177,8 +183,8 @@ def interruptible(folder: Path, again: str = "") -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         hint = f"interrupted: {again or f'the same command with --out {folder}'} goes on from here"
-        console().print(hint, style="yellow", highlight=False, markup=False, soft_wrap=True)
-        raise typer.Exit(130) from None
+        note(hint, "yellow")
+        raise typer.Exit(INTERRUPTED) from None
 
 
 @contextmanager
@@ -186,9 +192,31 @@ def stdout_to_stderr() -> Iterator[None]:
     """Whatever a library prints goes to stderr: stdout is for the result."""
     kept, sys.stdout = sys.stdout, sys.stderr
     try:
-        yield
+        with _descriptor_to_stderr(kept):
+            yield
     finally:
         sys.stdout = kept
+
+
+@contextmanager
+def _descriptor_to_stderr(stream: object) -> Iterator[None]:
+    """As `stdout_to_stderr`, for what does not go through Python: libraries in C, and programs that are started."""
+    try:
+        number: int = stream.fileno()  # type: ignore[attr-defined]
+    except (AttributeError, OSError, ValueError):
+        number = -1
+    if number != _STDOUT:  # in a test, or already done
+        yield
+        return
+    kept = os.dup(_STDOUT)
+    os.dup2(_STDERR, _STDOUT)
+    try:
+        yield
+    finally:
+        with suppress(OSError, AttributeError):  # what C keeps for stdout would come out behind the result
+            ctypes.CDLL(None).fflush(None)
+        os.dup2(kept, _STDOUT)
+        os.close(kept)
 
 
 def console() -> Console:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -31,13 +29,13 @@ from fgl.cli.common import (
     Smoke,
     Strategy,
     check_folder,
-    console,
     home,
     interruptible,
     resolve,
     shown,
     stdout_to_stderr,
 )
+from fgl.cli.output import note, say, say_json, say_table
 from fgl.cli.threads import Threads
 from fgl.core.manager import Manager
 
@@ -170,7 +168,7 @@ def sweep_command(
 
     if ablation == "list":
         for name, known in sweeping.ablations().items():
-            print(f"{name:<20} {known.title} ({len(known.cells)} settings)")
+            say(f"{name:<20} {known.title} ({len(known.cells)} settings)")
         return
     plots.need("fgl sweep")
     from fgl.plots.comparisons import save_sweep
@@ -206,7 +204,7 @@ def sweep_command(
         paths = [out / "sweep.png", out / "sweep.svg"]
         save_sweep(paths, {one.name: one.title for one in wanted}, rows, store.write)
     if as_json:
-        print(json.dumps(summary, ensure_ascii=False))
+        say_json(summary)
     elif not quiet:
         lines = [f"results: {out}/sweep.md, {out}/sweep.json", f"figure:  {out}/sweep.png, .svg"]
         _print(_sweep_table(rows), [*(f"note: {line}" for line in sweeping.unmoved(rows)), *lines])
@@ -214,7 +212,7 @@ def sweep_command(
 
 def _note(text: str, quiet: bool) -> None:
     if text and not quiet:
-        console().print(f"note: {text}", style="yellow", highlight=False, markup=False, soft_wrap=True)
+        note(f"note: {text}", "yellow")
 
 
 def _estimate(
@@ -229,7 +227,7 @@ def _estimate(
     each = [costs.of_seed(config, methods, data) for config in configs]
     rows = [(method.title, costs.total(one[method.name] for one in each)) for method in methods]
     for line in costs.lines(rows, seeds, len(configs), data, costs.pace(out)):
-        console().print(line, highlight=False, markup=False, soft_wrap=True)
+        note(line)
 
 
 def _over_seeds(
@@ -248,7 +246,7 @@ def _over_seeds(
             if not quiet:
                 seconds = costs.pace(store.path(folder)).seconds(expected[method.name])
                 time = f", about {costs.duration(seconds)} if none of it is done" if seconds else ""
-                console().print(f"{before}seed {seed}: {method.title}{time}", highlight=False, markup=False)
+                note(f"{before}seed {seed}: {method.title}{time}")
 
         one = config.model_copy(update={"seed": seed})
         run = store.nested(*filter(None, (folder, f"seed-{seed}")))
@@ -258,7 +256,7 @@ def _over_seeds(
 
 def _show(summary: dict[str, Any], out: Path, as_json: bool, quiet: bool) -> None:
     if as_json:
-        print(json.dumps(summary, ensure_ascii=False))
+        say_json(summary)
     elif not quiet:
         from fgl.core.comparison import few_seeds
 
@@ -271,17 +269,15 @@ def _show(summary: dict[str, Any], out: Path, as_json: bool, quiet: bool) -> Non
 
 
 def _print(table: Table, lines: Sequence[str]) -> None:
-    from rich.console import Console
-
-    plain = Console(width=None if sys.stdout.isatty() else 160)
-    plain.print(table)
+    say_table(table, 160)
     for line in lines:
-        plain.print(line, soft_wrap=True, highlight=False, markup=False)
+        say(line)
 
 
 def _table(summary: dict[str, Any]) -> Table:
     from rich.table import Table
 
+    from fgl.console import cell
     from fgl.core.comparison import COLUMNS, cells_of
 
     table = Table(title=f"Top-1 on real test images, mean ± standard deviation over {summary['seeds']} seeds",
@@ -289,19 +285,20 @@ def _table(summary: dict[str, Any]) -> Table:
     for index, name in enumerate(COLUMNS):
         table.add_column(name, justify="left" if not index else "right")
     for row in summary["methods"]:
-        table.add_row(*cells_of(row))
+        table.add_row(*map(cell, cells_of(row)))
     return table
 
 
 def _sweep_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     from rich.table import Table
 
+    from fgl.console import cell
     from fgl.core.comparison import spread
 
     table = Table(title="Top-1 on real test images, mean ± standard deviation over seeds", title_justify="left")
     table.add_column("setting")
     for one in rows[0]["methods"]:
-        table.add_column(one["title"], justify="right")
+        table.add_column(cell(one["title"]), justify="right")
     for row in rows:
-        table.add_row(row["setting"], *(spread(one["top1"], one["seeds"]) for one in row["methods"]))
+        table.add_row(cell(row["setting"]), *(spread(one["top1"], one["seeds"]) for one in row["methods"]))
     return table

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from fgl.cli import presets
@@ -18,6 +17,7 @@ from fgl.cli.common import (
     shown,
     stdout_to_stderr,
 )
+from fgl.cli.output import say, say_json
 from fgl.core.errors import DataError
 from fgl.core.manager import Manager
 from fgl.core.text import plain
@@ -46,7 +46,7 @@ def check_command(
         divided = "partition" in keys or chosen is not None
         found = survey(resolved, manager, None if chosen is None else chosen.preset, progress, divided)
     if as_json:
-        print(json.dumps(found, ensure_ascii=False))
+        say_json(found)
     elif not quiet:
         _print(found)
     if not found["fits"]:
@@ -55,19 +55,20 @@ def check_command(
     if not quiet and not as_json:
         count = len(found["warnings"])
         but = f"; look at the {'warning' if count == 1 else f'{count} warnings'} above" if count else ""
-        print((f"it fits the preset {preset}" if preset else "it can be read, and every class is in both splits") + but)
+        say((f"it fits the preset {preset}" if preset else "it can be read, and every class is in both splits") + but)
 
 
 def _print(found: dict[str, Any]) -> None:
     splits, preset = found["splits"], found["preset"]
     about = found["dataset"]
-    print(f"dataset   {about['name']} ({about['kind']}), {about['source']}")
+    say(f"dataset   {about['name']} ({about['kind']}), {about['source']}")
     said = f"; of the preset: {preset['licence']}" if preset is not None else ""
-    print(f"licence   {found['licence']}{said}")
-    print("images    " + ", ".join(f"{name} {split['images']:,}" for name, split in splits.items()))
-    print(f"kinds     {_listed(found['kinds'])}")
-    print(f"sizes     {_listed(found['sizes'])}")
-    print(f"broken    {len(found['unreadable'])}\n")
+    say(f"licence   {found['licence']}{said}")
+    say("images    " + ", ".join(f"{name} {split['images']:,}" for name, split in splits.items()))
+    say(f"kinds     {_listed(found['kinds'])}")
+    say(f"sizes     {_listed(found['sizes'])}")
+    say(f"broken    {len(found['unreadable'])}")
+    say()
     head = ["class", *splits, *(f"train:{domain}" for domain in found["domains"])]
     rows = [head]
     for name in found["class_names"]:
@@ -80,12 +81,12 @@ def _print(found: dict[str, Any]) -> None:
             f"{row[0]:<{widths[0]}}",
             *(f"{cell:>{width}}" for cell, width in zip(row[1:], widths[1:], strict=True)),
         ]
-        print("  ".join(cells))
-    print()
+        say("  ".join(cells))
+    say()
     for warning in found["warnings"]:
-        print(f"warning: {plain(warning)}")
+        say(f"warning: {plain(warning)}")
     if found["warnings"]:
-        print()
+        say()
 
 
 def _listed(counts: dict[str, int]) -> str:

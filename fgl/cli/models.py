@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from glob import escape
@@ -11,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fgl.cli.common import NO_FLAGS, Json, Quiet, console, interruptible, resolve, shown, stdout_to_stderr
+from fgl.cli.common import NO_FLAGS, Json, Quiet, interruptible, resolve, shown, stdout_to_stderr
+from fgl.cli.output import note, say, say_json
 from fgl.core.errors import ConfigError, FGLError, ModelError, Problem
 from fgl.core.manager import Manager
 
@@ -76,22 +76,22 @@ def list_command(as_json: Json = False) -> None:
                 else:
                     found = hub.state(use, ask=ask, command=hub.remedy(name))
                     if ask and not found.reachable:  # then not by another name either
-                        print(f"note: {found.why}")  # to stderr
+                        note(f"note: {found.why}")
                         ask = False
                     row |= _row(use, found)
             rows.append(row)
     where = {"cache": constants.HF_HUB_CACHE, "endpoint": constants.ENDPOINT, "offline": constants.HF_HUB_OFFLINE}
     if as_json:
-        print(json.dumps({**where, "models": rows}, ensure_ascii=False))
+        say_json({**where, "models": rows})
         return
     for row in rows:
         if row["problem"]:
-            print(f"{row['name']} ({row['family']}): {row['problem']}")
+            say(f"{row['name']} ({row['family']}): {row['problem']}")
             continue
-        print(f"{row['name']} ({row['family']}): {row['model']}")
+        say(f"{row['name']} ({row['family']}): {row['model']}")
         for key, text in _said(row):
-            print(f"    {key:<9} {text}")
-    print(f"cache: {where['cache']}")
+            say(f"    {key:<9} {text}")
+    say(f"cache: {where['cache']}")
 
 
 def pull_command(
@@ -135,15 +135,15 @@ def pull_command(
             row = {**_row(use, found), "commit": path.name, "folder": str(path)}
             results.append({**row, "downloaded": downloaded})
     if as_json:
-        print(json.dumps({"models": results}, ensure_ascii=False))
+        say_json({"models": results})
         return
     for row in results:
         if row["how"] == "folder":
-            print(f"{row['model']}: a folder of yours, nothing to pull")
+            say(f"{row['model']}: a folder of yours, nothing to pull")
             continue
         got = f"{hub.size(row['downloaded'])} downloaded" if row["downloaded"] else "nothing to download"
-        print(f"{row['repository']}: {got}, {_revision(row)}")
-        print(row["folder"])
+        say(f"{row['repository']}: {got}, {_revision(row)}")
+        say(row["folder"])
 
 
 def verify_command(
@@ -170,20 +170,20 @@ def verify_command(
     wrong = any(verdict.damaged or verdict.missing for verdict in verdicts)
     if as_json:
         rows = [{**asdict(verdict), "folder": str(verdict.folder)} for verdict in verdicts]
-        print(json.dumps({"intact": not wrong, "models": rows}, ensure_ascii=False))
+        say_json({"intact": not wrong, "models": rows})
     else:
         for verdict in verdicts:
-            print(f"{verdict.model} at commit {verdict.commit}:")
-            print(f"  {verdict.right} files right, {hub.size(verdict.read)} read")
+            say(f"{verdict.model} at commit {verdict.commit}:")
+            say(f"  {verdict.right} files right, {hub.size(verdict.read)} read")
             for what, paths in (("damaged", verdict.damaged), ("missing", verdict.missing)):
                 for path in paths:
-                    print(f"  {what}: {path}")
+                    say(f"  {what}: {path}")
             if verdict.unknown:
-                print(f"  no checksum known: {', '.join(verdict.unknown)}")
+                say(f"  no checksum known: {', '.join(verdict.unknown)}")
             if verdict.absent:
-                print(f"  not pulled so far: {verdict.absent} files")
+                say(f"  not pulled so far: {verdict.absent} files")
         if wrong:
-            print(f"`{given.command()}` replaces what is damaged or missing")
+            say(f"`{given.command()}` replaces what is damaged or missing")
     if wrong:
         raise typer.Exit(ModelError.exit_code)
 
@@ -211,10 +211,10 @@ def path_command(
             raise ModelError(f"model: {use.model} is not in the cache, or not whole: `{command}`")
         rows.append({**_row(use, hub.state(use, ask=False)), "commit": folder.name, "folder": str(folder)})
     if as_json:
-        print(json.dumps({"models": rows}, ensure_ascii=False))
+        say_json({"models": rows})
         return
     for row in rows:
-        print(row["folder"])
+        say(row["folder"])
 
 
 def _catalogue(manager: Manager) -> Iterator[tuple[str, str, ModelUse | None, str]]:
@@ -355,7 +355,7 @@ def _announce(plan: Plan) -> None:
     begun = f" (another {size(whole - plan.needed)} is here already)" if whole > plan.needed else ""
     lines += [f"to download: {size(plan.needed)}{begun}", f"to {plan.folder}, {size(plan.free)} free"]
     for line in lines:
-        console().print(line, highlight=False, markup=False, soft_wrap=True)
+        note(line)
 
 
 def _row(use: ModelUse, found: State) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -24,11 +23,11 @@ from fgl.cli.common import (
     Set,
     Skip,
     Smoke,
-    console,
     resolve,
     shown,
     stdout_to_stderr,
 )
+from fgl.cli.output import note, say, say_json
 from fgl.core.manager import Manager
 
 _NOTHING = "·"
@@ -74,14 +73,14 @@ def partition_command(
     if plot is not None:
         _draw(found, plot.expanduser())
     if as_json:
-        print(json.dumps({**found, "plot": None if plot is None else str(plot)}, ensure_ascii=False))
+        say_json({**found, "plot": None if plot is None else str(plot)})
         return
     if quiet:
         return
     for line in _lines(found):
-        print(line)
+        say(line)
     if plot is not None:
-        print(f"drawn: {plot}")
+        say(f"drawn: {plot}")
 
 
 def _said(found: dict[str, Any]) -> str:
@@ -152,4 +151,4 @@ def _draw(found: dict[str, Any], path: Path) -> None:
         text = (
             "note: no font here has all letters of these names, so some are boxes; a .svg takes the fonts of its viewer"
         )
-        console().print(text, style="yellow", highlight=False, markup=False, soft_wrap=True)
+        note(text, "yellow")

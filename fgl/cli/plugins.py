@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from fgl.cli.common import Json
+from fgl.cli.output import say, say_json
+from fgl.core import strict_json
 from fgl.core.errors import ConfigError, Problem
 from fgl.core.manager import Manager
 from fgl.core.text import plain
@@ -40,26 +41,26 @@ def plugins_list(
             for s in manager.statuses
             if s.problem
         ]
-        print(json.dumps({"components": listed, "plugins": plugins, "problems": broken}, allow_nan=False))
+        say_json({"components": listed, "plugins": plugins, "problems": broken})
         return
     width = max((len(entry.component.name) for entry in entries), default=0)
     previous = ""
     for entry in entries:
         if entry.family != previous:
-            print(f"{entry.family}:")
+            say(f"{entry.family}:")
             previous = entry.family
         origin = "" if entry.distribution == "fgl" else f" [{plain(entry.distribution)}]"
         clash = " (clashes)" if len(manager.registry.entries[entry.family, entry.component.name]) > 1 else ""
         unfit = f" (cannot be used: {entry.unfit()})" if entry.unfit() else ""
-        print(f"  {entry.component.name:<{width}}  {plain(entry.component.summary)}{origin}{clash}{unfit}")
+        say(f"  {entry.component.name:<{width}}  {plain(entry.component.summary)}{origin}{clash}{unfit}")
     if any(one["hooks"] for one in plugins):
-        print("hooks and commands:")
+        say("hooks and commands:")
     for one in plugins:
         if one["hooks"]:
-            print(f"  {plain(one['plugin']):<{width}}  {_does(one)} [{plain(one['distribution'])}]")
+            say(f"  {plain(one['plugin']):<{width}}  {_does(one)} [{plain(one['distribution'])}]")
     for status in manager.statuses:
         if status.problem:
-            print(f"not loaded: {plain(status.name)} of {plain(status.distribution)}: {plain(status.problem)}")
+            say(f"not loaded: {plain(status.name)} of {plain(status.distribution)}: {plain(status.problem)}")
 
 
 def plugins_show(name: Annotated[str, typer.Argument(metavar="NAME")], as_json: Json = False) -> None:
@@ -77,14 +78,14 @@ def plugins_show(name: Annotated[str, typer.Argument(metavar="NAME")], as_json: 
         )
     components = [_described(manager, entry) for entry in found]
     if as_json:
-        print(json.dumps({"components": components, "plugins": plugins}, allow_nan=False))
+        say_json({"components": components, "plugins": plugins})
         return
     for one in components:
         _print_component(one)
     for one in plugins:
-        print(f"{plain(one['plugin'])} (plugin of {plain(one['distribution'])} {plain(one['version'])}): {_does(one)}")
+        say(f"{plain(one['plugin'])} (plugin of {plain(one['distribution'])} {plain(one['version'])}): {_does(one)}")
         for component in one["components"]:
-            print(f"  {component['family']}: {component['name']}")
+            say(f"  {component['family']}: {component['name']}")
 
 
 def _outsiders(manager: Manager) -> list[dict[str, Any]]:
@@ -123,8 +124,8 @@ def _described(manager: Manager, entry: Entry) -> dict[str, Any]:
     defaults = _effective(cls, dict(component.defaults))
     for option, info in cls.model_fields.items():
         required = info.is_required() and option not in defaults
-        # by way of text, since a default may be of a type that JSON does not have
-        default = None if required else json.loads(json.dumps(defaults.get(option), default=str))
+        # a default may be of a type that JSON does not have
+        default = None if required else _as_json(defaults.get(option))
         found["options"].append(
             {"name": option, "type": _type(info.annotation), "required": required, "default": default,
              "description": info.description or ""}
@@ -132,24 +133,31 @@ def _described(manager: Manager, entry: Entry) -> dict[str, Any]:
     return found
 
 
+def _as_json(value: Any) -> Any:
+    try:
+        return strict_json.loads(strict_json.dumps(strict_json.finite(value)))
+    except TypeError:
+        return str(value)
+
+
 def _print_component(one: dict[str, Any]) -> None:
     origin = f"{plain(one['distribution'])} {plain(one['version'])}".strip()
-    print(f"{one['name']} ({one['family']}, from {origin}): {plain(one['summary'])}")
+    say(f"{one['name']} ({one['family']}, from {origin}): {plain(one['summary'])}")
     if one["problem"]:
-        print(f"  cannot be used: it {one['problem']}")
+        say(f"  cannot be used: it {one['problem']}")
     if one["about"]:
-        print(f"  {plain(one['about'])}")
+        say(f"  {plain(one['about'])}")
     for what, names in (("needs a dataset with", one["needs"]), ("needs the extra", one["extras"])):
         if names:
-            print(f"  {what}: {plain(', '.join(names))}")
+            say(f"  {what}: {plain(', '.join(names))}")
     for option in one["options"]:
-        shown = "required" if option["required"] else json.dumps(option["default"], ensure_ascii=False)
-        print(f"  {one['family']}.{option['name']}: {option['type']} = {plain(shown)}")
+        shown = "required" if option["required"] else strict_json.dumps(option["default"])
+        say(f"  {one['family']}.{option['name']}: {option['type']} = {plain(shown)}")
         if option["description"]:
-            print(f"      {plain(option['description'])}")
+            say(f"      {plain(option['description'])}")
     if one["continued"]:
-        others = plain(json.dumps(one["continued"]))
-        print(f"  in rounds after the one-shot model, unless rounds.local says otherwise: {others}")
+        others = plain(strict_json.dumps(one["continued"]))
+        say(f"  in rounds after the one-shot model, unless rounds.local says otherwise: {others}")
 
 
 def _version(manager: Manager, entry: Entry) -> str:
@@ -167,7 +175,7 @@ def _type(annotation: Any) -> str:
     if origin in (Union, UnionType):
         return " | ".join(_type(argument) for argument in arguments)
     if origin is Literal:
-        return " | ".join(json.dumps(argument) for argument in arguments)
+        return " | ".join(strict_json.dumps(argument) for argument in arguments)
     if annotation is type(None):
         return "null"
     name = getattr(origin or annotation, "__name__", str(annotation))

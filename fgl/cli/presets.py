@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fgl.cli.common import Json
+from fgl.cli.output import say, say_json, say_text
 from fgl.core.errors import ClassListError, ConfigError, DataError, Problem
 from fgl.core.manager import Manager
 
@@ -112,7 +112,7 @@ def list_command(as_json: Json = False) -> None:
     manager = Manager.load()
     rows = [_row(manager, presets.load(name)) for name in presets.names()]
     if as_json:
-        print(json.dumps(rows, ensure_ascii=False))
+        say_json({"presets": rows})
         return
     head = ("preset", "data set", "classes", "clients", "partition", "here", "data from")
     table = [head]
@@ -122,10 +122,8 @@ def list_command(as_json: Json = False) -> None:
                       row["source"]))  # fmt: skip
     widths = [max(len(line[column]) for line in table) for column in range(len(head))]
     for line in table:
-        print("  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip())
-    print(
-        "what is missing: fgl presets show NAME; all of them run here on stand-in data: fgl run --preset NAME --smoke"
-    )
+        say("  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip())
+    say("what is missing: fgl presets show NAME; all of them run here on stand-in data: fgl run --preset NAME --smoke")
 
 
 def show_command(name: Annotated[str, typer.Argument(metavar="NAME")], as_json: Json = False) -> None:
@@ -135,14 +133,14 @@ def show_command(name: Annotated[str, typer.Argument(metavar="NAME")], as_json: 
     preset = presets.load(name, "NAME")
     row = _row(Manager.load(), preset)
     if as_json:
-        print(json.dumps({**row, **preset.model_dump(mode="json")}, ensure_ascii=False))
+        say_json({**row, **preset.model_dump(mode="json")})
         return
-    print((presets.FOLDER / f"{name}.yaml").read_text(encoding="utf-8"), end="")
-    print(f"\n# here: data {_said(row['data_here'])}, model {_said(row['model_here'])}")
+    say_text((presets.FOLDER / f"{name}.yaml").read_text(encoding="utf-8"))
+    say(f"# here: data {_said(row['data_here'])}, model {_said(row['model_here'])}")
     data = "" if row["data_here"] or preset.of_the_hub else " --dataset PATH"
-    print(f"# look at the data: fgl datasets check --preset {name}{data}")
-    print(f"# run it:           fgl run --preset {name}{data}")
-    print(f"# try it, small:    fgl run --preset {name} --smoke")
+    say(f"# look at the data: fgl datasets check --preset {name}{data}")
+    say(f"# run it:           fgl run --preset {name}{data}")
+    say(f"# try it, small:    fgl run --preset {name} --smoke")
 
 
 def _said(here: bool) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -31,12 +30,12 @@ from fgl.cli.common import (
     Skip,
     Smoke,
     Strategy,
-    console,
     interruptible,
     resolve,
     shown,
     stdout_to_stderr,
 )
+from fgl.cli.output import note, say, say_json
 from fgl.cli.threads import Threads
 from fgl.core.errors import ConfigError, Problem
 from fgl.core.manager import Manager
@@ -72,13 +71,13 @@ def quality_command(
         session = open_session(resolved, manager, folder, progress, apart=is_apart(folder))
         found = measured.quality_of(session, saved)
     if as_json:
-        print(json.dumps(found, ensure_ascii=False))
+        say_json(found)
     elif not quiet:
         _print(sections.quality_notes(found), sections.plain(sections.quality_rows(found)))
         _print(["by class, synthetic / held-out:"], sections.plain(sections.class_rows(found)))
         table = f"{run}/{found['distances']}"
-        print(f"in the run's report too: {run}/report.md")
-        print(f"all of it: {Path(table).with_suffix('.json')}; distances, image by image: {table}")
+        say(f"in the run's report too: {run}/report.md")
+        say(f"all of it: {Path(table).with_suffix('.json')}; distances, image by image: {table}")
 
 
 def _measuring(
@@ -153,14 +152,14 @@ def probe_command(
     chosen = presets.choose(manager, resolved, given, "fgl probe")
     resolved = resolved if chosen is None else chosen.config
     for line in chosen.notes() if chosen is not None and not quiet else ():
-        console().print(line, highlight=False, markup=False, soft_wrap=True)
+        note(line)
     with stdout_to_stderr(), shown(quiet or as_json) as progress, presets.explained(chosen, "fgl probe"):
         # nothing is written: a probe leaves no run behind
         found = probe(open_session(resolved, manager, RunDir(Path("unused")), progress), per_class, learn_images)
     level = outlook.level(found)
     going_on = None if level == outlook.UNKNOWN else command(given)
     if as_json:
-        print(json.dumps({**found, "outlook": level, "go_on": going_on}, ensure_ascii=False))
+        say_json({**found, "outlook": level, "go_on": going_on})
         return
     _print(["pictures / other real images of the same clients:"], sections.plain(sections.probe_rows(found)))
     if found["all"]["per_class"]:
@@ -168,9 +167,9 @@ def probe_command(
                sections.plain(sections.probe_class_rows(found)))  # fmt: skip
     _print(sections.probe_notes(found), [])
     for name, one in found["refused"].items():
-        print(f"left out: {name}: {one['reason']}")
+        say(f"left out: {name}: {one['reason']}")
     for line in outlook.advice(found, command(given), command(given, ("fgl", "compare", *outlook.WITHOUT))):
-        print(line)
+        say(line)
 
 
 def command(given: dict[str, Any], words: tuple[str, ...] = ("fgl", "run")) -> str:
@@ -190,5 +189,5 @@ def command(given: dict[str, Any], words: tuple[str, ...] = ("fgl", "run")) -> s
 
 def _print(lines: list[str], rows: list[str]) -> None:
     for line in (*lines, *rows):
-        print(line)
-    print()
+        say(line)
+    say()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -36,20 +34,18 @@ from fgl.cli.common import (
     Smoke,
     Strategy,
     check_folder,
-    console,
     home,
     interruptible,
     resolve,
     shown,
     stdout_to_stderr,
 )
+from fgl.cli.output import note, say, say_json, say_table, say_text
 from fgl.cli.threads import Threads
 from fgl.core.errors import ConfigError, Problem
 from fgl.core.manager import Manager
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from fgl.core.session import Session
     from fgl.core.settings import RunConfig
 
@@ -108,7 +104,7 @@ def run_command(
     outputs.check(RunDir(folder), replace)
     with stdout_to_stderr(), interruptible(folder), presets.explained(chosen, "fgl run"):
         if not quiet:
-            _announce(console(), resolved, "dataset" not in keys, folder, chosen)
+            _announce(resolved, "dataset" not in keys, folder, chosen)
         suggest = not quiet and "partition" not in keys and chosen is None
         if dry_run:
             result = _dry_run(manager, resolved, folder, replace, suggest)
@@ -116,45 +112,42 @@ def run_command(
             with shown(quiet) as progress:
                 session = open_session(resolved, manager, RunDir(folder), progress)
                 if suggest:
-                    _suggest_domains(console(), session)
+                    _suggest_domains(session)
                 result = run_session(session, replace)
     if chosen is not None:
         result["preset"] = chosen.summary()
     if not dry_run:
         show_result(result, resolved, as_json, quiet)
     elif as_json:
-        print(json.dumps(result, ensure_ascii=False))
+        say_json(result)
     else:
         from fgl.core.report import words
 
         for line in chosen.notes() if chosen is not None else ():
-            print(line)
+            say(line)
         for key, value in result["dry_run"].items():
-            print(f"{key.replace('_', ' ')}: {words(value)}")
-        print("everything fits; nothing was computed or written")
+            say(f"{key.replace('_', ' ')}: {words(value)}")
+        say("everything fits; nothing was computed or written")
 
 
 def show_result(result: dict[str, Any], config: RunConfig, as_json: bool, quiet: bool) -> None:
     """The table on stdout and the notes on stderr, or the JSON alone."""
     if not quiet:
-        _warn(console(), result, config)
+        _warn(result, config)
     if as_json:
-        print(json.dumps(result, ensure_ascii=False))
+        say_json(result)
     elif not quiet:
-        from rich.console import Console
-
         from fgl.console import result_table
         from fgl.core.report import rows
 
         folder = result["run_dir"]
-        plain = Console(width=None if sys.stdout.isatty() else 150)
-        plain.print(result_table(rows(result), result["result"]["selected"]["images"]))
+        say_table(result_table(rows(result), result["result"]["selected"]["images"]), 150)
         for line in _beside(result):
-            plain.print(line, soft_wrap=True, highlight=False, markup=False)
+            say(line)
         for line in (f"contact sheets: {folder}/sheets/", f"report:         {folder}/report.md, {folder}/report.json"):
-            plain.print(line, soft_wrap=True, highlight=False, markup=False)
+            say(line)
         for line in result["preset"]["notes"] if "preset" in result else ():
-            plain.print(line, soft_wrap=True, highlight=False, markup=False)
+            say(line)
 
 
 def _beside(result: dict[str, Any]) -> list[str]:
@@ -205,12 +198,12 @@ def stages_command(
         session = open_session(resolved, manager, folder, Silent(), apart=is_apart(folder))
         found = list(stages(session))
     if as_json:
-        print(json.dumps([asdict(one) for one in found], ensure_ascii=False))
+        say_json({"stages": [asdict(one) for one in found]})
         return
     width = max(len(one.stage) for one in found)
     for one in found:
         took = f"{one.seconds:>9.1f} s" if one.state != "not done" else " " * 11
-        print(f"{one.stage:<{width}}  {one.state:<8}  {took}  {one.why}".rstrip())
+        say(f"{one.stage:<{width}}  {one.state:<8}  {took}  {one.why}".rstrip())
 
 
 def config_show(
@@ -236,41 +229,46 @@ def config_show(
 ) -> None:
     """Print the configuration that `fgl run` with the same arguments would use, as YAML."""
     resolved, _ = resolve(Manager.load(), config, locals())
-    print(json.dumps(resolved.to_dict(), ensure_ascii=False) if as_json else resolved.to_yaml(), end="\n" * as_json)
+    if as_json:
+        say_json({"config": resolved.to_dict()})
+    else:
+        say_text(resolved.to_yaml().rstrip("\n"))
 
 
-def digest_command(run: Run) -> None:
+def digest_command(run: Run, as_json: Json = False) -> None:
     """Print the digest of a run's synthetic set, computed from its images."""
     from fgl.core.orchestrator import digest
 
-    print(digest(run))
+    with stdout_to_stderr():
+        found = digest(run)
+    if as_json:
+        say_json({"digest": found})
+    else:
+        say(found)
 
 
-def _announce(out: Console, config: RunConfig, bundled: bool, folder: Path, chosen: presets.Chosen | None) -> None:
+def _announce(config: RunConfig, bundled: bool, folder: Path, chosen: presets.Chosen | None) -> None:
     if chosen is not None:
         for line in chosen.notes():
-            out.print(line, style="yellow" if chosen.smoke else None, highlight=False, markup=False, soft_wrap=True)
+            note(line, "yellow" if chosen.smoke else None)
     data = config.dataset.options.get("subset") or config.dataset.options.get("path") or ""
     said = " (no --dataset given: the bundled one)" if bundled and config.dataset.name == "bundled" else ""
-    out.print(f"dataset {config.dataset.name} {data}{said}", highlight=False, markup=False)
-    out.print(
+    note(f"dataset {config.dataset.name} {data}{said}")
+    note(
         f"generator {config.generator.name}, prompts {config.prompt_strategy.name}, "
-        f"aggregator {config.aggregator.name}, classifier {config.classifier.name}, seed {config.seed} → {folder}",
-        highlight=False,
-        soft_wrap=True,
-        markup=False,
+        f"aggregator {config.aggregator.name}, classifier {config.classifier.name}, seed {config.seed} → {folder}"
     )
 
 
-def _suggest_domains(out: Console, session: Session) -> None:
+def _suggest_domains(session: Session) -> None:
     from fgl.core.cautions import suggest_domains
 
     said = suggest_domains(session.info)
     if said:
-        out.print(f"note: {said}", style="yellow", highlight=False, markup=False, soft_wrap=True)
+        note(f"note: {said}", "yellow")
 
 
-def _warn(out: Console, result: dict[str, Any], config: RunConfig) -> None:
+def _warn(result: dict[str, Any], config: RunConfig) -> None:
     """What went otherwise than asked, and would be overlooked in a report."""
     lines = [f"{client}: {one['reason']}" for client, one in result["upload"]["refused"].items()]
     missing, skipped = result["synthetic"]["missing_classes"], result["dataset"]["skipped"]
@@ -282,7 +280,7 @@ def _warn(out: Console, result: dict[str, Any], config: RunConfig) -> None:
     if left_out:
         lines.append(f"no control {', '.join(sorted(left_out))}: the dataset has nothing for it")
     for line in lines:
-        out.print(f"note: {line}", style="yellow", highlight=False, markup=False, soft_wrap=True)
+        note(f"note: {line}", "yellow")
 
 
 def _dry_run(manager: Manager, config: RunConfig, folder: Path, replace: bool, suggest: bool) -> dict[str, Any]:
@@ -297,7 +295,7 @@ def _dry_run(manager: Manager, config: RunConfig, folder: Path, replace: bool, s
     session = open_session(config, manager, RunDir(folder), Silent())
     outputs.check_session(session, replace)
     if suggest:
-        _suggest_domains(console(), session)
+        _suggest_domains(session)
     train, test = session.split("train"), session.split("test")
     divided = divide(manager, config, train)
     rounds.check(config.rounds, list(divided))

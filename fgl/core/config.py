@@ -60,9 +60,14 @@ def resolve(layers: Sequence[Mapping[str, Any]], registry: Registry, source: str
     with every problem."""
     problems: list[Problem] = []
     merged = copy.deepcopy(DEFAULTS)
+    unknown: dict[str, Any] = {}
     for layer in layers:
         for key, value in layer.items():
-            _merge(merged, str(key), copy.deepcopy(value), problems)
+            if str(key) in DEFAULTS:
+                _merge(merged, str(key), copy.deepcopy(value), problems)
+            else:
+                unknown[str(key)] = value
+    problems += [_unknown(key, value, merged, registry) for key, value in unknown.items()]
     values: dict[str, Any] = {
         "seed": _integer(merged["seed"], problems),
         "device": _device(merged["device"], problems),
@@ -87,13 +92,11 @@ def resolve(layers: Sequence[Mapping[str, Any]], registry: Registry, source: str
 
 
 def _merge(merged: dict[str, Any], key: str, value: Any, problems: list[Problem]) -> None:
-    if key not in DEFAULTS:
-        problems.append(
-            Problem(key, shown(value), f"unknown key{suggestion(key, DEFAULTS)} (known: {', '.join(DEFAULTS)})")
-        )
-    elif key in FAMILIES:
+    if key in FAMILIES:
         if isinstance(value, str):
             value = expand(key, value)
+        if key == "dataset" and isinstance(value, dict):
+            value = _with_kind(value, merged[key])
         if not isinstance(value, dict):
             problems.append(Problem(key, shown(value), "expected a name, or a mapping with a name and options"))
             return
@@ -102,7 +105,9 @@ def _merge(merged: dict[str, Any], key: str, value: Any, problems: list[Problem]
         merged[key] = {**(old if name == old["name"] else {}), **value, "name": name}
     elif key in _PLAIN:
         if not isinstance(value, dict):
-            problems.append(Problem(key, shown(value), f"expected a mapping ({', '.join(_PLAIN[key].model_fields)})"))
+            hint = f": set {key}.{_MAIN[key]}" if key in _MAIN and isinstance(value, int) else ""
+            expected = f"expected a mapping ({', '.join(_PLAIN[key].model_fields)}){hint}"
+            problems.append(Problem(key, shown(value), expected))
             return
         merged[key] = {**merged[key], **value}
     elif key == "baselines" and isinstance(value, dict):
@@ -112,6 +117,41 @@ def _merge(merged: dict[str, Any], key: str, value: Any, problems: list[Problem]
         merged[key] = {**merged[key], **value, **both}
     else:
         merged[key] = value
+
+
+_MAIN = {"rounds": "count", "synthesis": "images_per_class"}
+"""What a number instead of a mapping means: the flag of that name sets this."""
+
+
+def _unknown(key: str, value: Any, merged: Mapping[str, Any], registry: Registry) -> Problem:
+    """A key that is none. What is an option of a family, as flags are, is told where it belongs."""
+    places = [f"{family}.{key}" for family in ORDER if key in _options_of(family, merged, registry)]
+    if places:
+        return Problem(key, shown(value), f"unknown key: set {' or '.join(places)}")
+    return Problem(key, shown(value), f"unknown key{suggestion(key, DEFAULTS)} (known: {', '.join(DEFAULTS)})")
+
+
+def _options_of(family: str, merged: Mapping[str, Any], registry: Registry) -> Mapping[str, Any]:
+    """Options of a part, or of the component that is selected for it; none where there is no such component."""
+    if family in _PLAIN:
+        return _PLAIN[family].model_fields
+    try:
+        return registry.options_class(registry.find(family, str(merged[family]["name"]))).model_fields
+    except PluginError:
+        return {}
+
+
+def _with_kind(value: dict[str, Any], old: Mapping[str, Any]) -> dict[str, Any]:
+    """A dataset of which the path alone is said, with the name of its kind, which is read off what lies there."""
+    path = value.get("path")
+    if "name" in value or old != DEFAULTS["dataset"] or not isinstance(path, str):
+        return value
+    return {"name": "imagefolder", "path": path, **_short(path), **value}
+
+
+def _short(path: str) -> dict[str, Any]:
+    found = expand("dataset", path)
+    return found if "path" in found else {}
 
 
 def _component(family: str, given: dict[str, Any], registry: Registry, problems: list[Problem]) -> Selected | None:
@@ -125,7 +165,7 @@ def _component(family: str, given: dict[str, Any], registry: Registry, problems:
         cls = registry.options_class(entry)
     except PluginError as error:
         hint = _dataset_hint(name, registry) if family == "dataset" else ""
-        problems.append(Problem(family, repr(name), f"{error}{hint}"))
+        problems.append(Problem(family, shown(name), f"{error}{hint}"))
         return None
     checked = validate(family, cls, {**_defaults(entry.component, options), **options}, problems)
     return None if checked is None else Selected(name=name, options=checked.model_dump(mode="json"))
@@ -157,7 +197,7 @@ def _integer(value: Any, problems: list[Problem]) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**63:
         problems.append(Problem("seed", shown(value), "expected a whole number from 0 to 2^63 - 1"))
         return 0
-    return value
+    return int(value)
 
 
 def _device(value: Any, problems: list[Problem]) -> str:
@@ -181,7 +221,7 @@ def _overrides(rounds: Any, classifier: Any, registry: Registry, problems: list[
         given = getattr(rounds, part)
         # A preset would replace nothing: every option of the classifier has its value by now.
         if "preset" in given:
-            problems.append(Problem(f"rounds.{part}.preset", repr(given["preset"]), "expected single options"))
+            problems.append(Problem(f"rounds.{part}.preset", shown(given["preset"]), "expected single options"))
             continue
         problems += [
             Problem(f"rounds.{part}.{name}", shown(value), cls.not_in_rounds[name].format(part=part))
@@ -199,7 +239,7 @@ def _overrides(rounds: Any, classifier: Any, registry: Registry, problems: list[
 def _baselines(value: Any, registry: Registry, problems: list[Problem]) -> dict[str, Selected]:
     if not isinstance(value, dict) or not all(isinstance(given, dict) for given in value.values()):
         expected = "expected algorithms with their options, such as {fedprox: {mu: 0.1}}"
-        problems.append(Problem("baselines", repr(value), expected))
+        problems.append(Problem("baselines", shown(value), expected))
         return {}
     found = {}
     for name, given in value.items():

@@ -39,6 +39,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from fgl.core import text
+
 
 class FGLError(Exception):
     """Root of the tree. `str(error)` is one message for the user: what, got, expected, what to do."""
@@ -57,8 +59,8 @@ class Problem:
     expected: str
 
     def __str__(self) -> str:
-        got = f"got {self.got}; " if self.got else ""
-        return f"{self.key}: {got}{self.expected}"
+        got = f"got {text.line(self.got)}; " if self.got else ""
+        return f"{text.line(self.key)}: {got}{text.lines(self.expected)}"
 
 
 class ConfigError(FGLError):

@@ -116,7 +116,7 @@ def digest_of_kept(arrays: Mapping[str, Array]) -> str:
     digest = hashlib.sha256()
     for name in sorted(arrays):
         array = np.ascontiguousarray(arrays[name])
-        digest.update(json.dumps([name, array.dtype.str, list(np.shape(arrays[name]))]).encode())
+        digest.update(json.dumps([name, array.dtype.str, list(np.shape(arrays[name]))], allow_nan=False).encode())
         digest.update(array.tobytes())
     return digest.hexdigest()
 

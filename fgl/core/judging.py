@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from fgl.core.errors import FGLError, Problem
 from fgl.core.options import Options
 from fgl.core.registry import suggestion
+from fgl.core.yaml_text import Fraction, Number
 
 
 def validate(family: str, cls: type[Options], given: dict[str, Any], problems: list[Problem]) -> Options | None:
@@ -49,7 +50,8 @@ def _judged(family: str, cls: type[Options], given: dict[str, Any], detail: Any)
     # Of an option that may be one of several kinds, each kind is a part of the place, in the words of Python.
     if len(place) > 1 and _has_kinds(cls, place[0]):
         place, value = place[:1], given.get(str(place[0]), value)
-    key = ".".join([family, *map(str, place)])
+    is_key = len(place) > 1 and place[-1] == "[key]"  # of a mapping; the part before it is the key itself
+    key = ".".join([family, *map(str, place[: -2 if is_key else None])])
     if detail["type"] == "extra_forbidden":
         option = str(place[-1])
         return (
@@ -60,7 +62,10 @@ def _judged(family: str, cls: type[Options], given: dict[str, Any], detail: Any)
     if detail["type"] == "missing":
         short = isinstance(detail["loc"][-1], int)
         return key, _NOTHING, "expected a longer list" if short else "this option is required"
-    return key, value, _expected(detail)
+    expected = _expected(detail)
+    if detail["type"] == "string_type" and not isinstance(value, dict | list | tuple):
+        expected += f": put it in quotes, '{shown(value)}'"
+    return key, value, f"{expected} (a key)" if is_key else expected
 
 
 def _has_kinds(cls: type[Options], name: Any) -> bool:
@@ -127,13 +132,19 @@ def _nuls(key: str, value: Any, depth: int = 20) -> Iterator[tuple[str, str]]:
 
 
 def shown(value: Any, depth: int = 4) -> str:
-    """A value as YAML has it, in quotes where it is text, and no longer than a line."""
+    """A value as it was written, in quotes where it is text, and no longer than a line."""
     if value is None or isinstance(value, bool):
         text = {None: "null", True: "true", False: "false"}[value]
-    elif isinstance(value, dict) and value and depth:
+    elif isinstance(value, dict | list | tuple) and value and not depth:
+        text = "{…}" if isinstance(value, dict) else "[…]"
+    elif isinstance(value, dict):
         text = "{" + ", ".join(f"{name}: {shown(one, depth - 1)}" for name, one in list(value.items())[:8]) + "}"
-    elif isinstance(value, list | tuple) and value and depth:
+    elif isinstance(value, list | tuple):
         text = "[" + ", ".join(shown(one, depth - 1) for one in value[:8]) + "]"
+    elif isinstance(value, Number | Fraction):
+        text = value.written
+    elif isinstance(value, str):
+        text = repr(value[:80])
     else:
         text = repr(value)
     return text if len(text) <= 80 else text[:77] + "..."

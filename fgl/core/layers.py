@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from fgl.core import text, yaml_text
 from fgl.core.errors import ConfigError, Problem
-from fgl.core.files import read_text
 from fgl.core.judging import shown
 
 _DATASETS = ("bundled", "hf", "npz", "parquet", "imagefolder")  # have a short form of their own, see `expand`
@@ -18,7 +17,7 @@ _DATASETS = ("bundled", "hf", "npz", "parquet", "imagefolder")  # have a short f
 def read_yaml(path: Path) -> dict[str, Any]:
     """Raises ConfigError that names the file and, for a syntax error, the line."""
     try:
-        loaded = _load_yaml(read_text(path))
+        loaded = yaml_text.read(path)
     except FileNotFoundError:
         raise ConfigError([Problem(str(path), "no such file", "expected a YAML file")], "the command line") from None
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
@@ -31,34 +30,6 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return loaded
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML in which a key that is there twice is an error, and a date is text: no option takes any, some take names."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key, _ in node.value:
-            said = (key.tag, key.value if isinstance(key, yaml.ScalarNode) else id(key))
-            if said in seen:
-                raise yaml.MarkedYAMLError(problem=f"the key {key.value!r} is there twice", problem_mark=key.start_mark)
-            seen.add(said)
-        return super().construct_mapping(node, deep)
-
-
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-# YAML 1.1 wants a point in it and a sign behind the e; YAML 1.2, JSON and whoever writes a learning rate want neither.
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(?:\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
-)
-
-
-def _load_yaml(text: str) -> Any:
-    """Raises YAMLError, ValueError (a number that is none) or RecursionError."""
-    return yaml.load(text, _Loader)
-
-
 def _yaml_reason(error: BaseException) -> str:
     """Without what libraries and Python add for programmers."""
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
@@ -67,19 +38,19 @@ def _yaml_reason(error: BaseException) -> str:
         return f"the byte {error.object[error.start]:#04x} at {error.start}, which is not UTF-8"
     if isinstance(error, OSError):
         return (error.strerror or str(error)).lower()
-    return "brackets in brackets beyond measure" if isinstance(error, RecursionError) else " ".join(str(error).split())
+    return "brackets in brackets beyond measure" if isinstance(error, RecursionError) else text.plain(error, 300)
 
 
 def set_option(layer: dict[str, Any], assignment: str) -> None:
     """Put `family.option=value` (value in YAML) into a layer. Raises ConfigError where it has another form."""
-    key, equals, text = assignment.partition("=")
+    key, equals, given = assignment.partition("=")
     parts = key.strip().split(".")
     if not equals or not all(parts):
         raise ConfigError([Problem("--set", repr(assignment), "expected family.option=value")], "the command line")
     try:
-        value = _load_yaml(text)
+        value = yaml_text.load(given)
     except (yaml.YAMLError, ValueError, RecursionError):  # a template such as {label}, photo is text, and no YAML
-        value = text
+        value = given
     place = layer
     for index, part in enumerate(parts[:-1]):
         inner = place.setdefault(part, {})

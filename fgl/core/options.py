@@ -35,7 +35,9 @@ class Options(BaseModel):
             return cls(**given)
         except ValidationError as error:
             try:
-                return cls.model_validate_json(json.dumps(dict(given)))
+                return cls.model_validate_json(
+                    json.dumps(dict(given), allow_nan=True)
+                )  # pydantic refuses NaN, and names it
             except (TypeError, ValueError, RecursionError):
                 raise error from None  # in the words that name what was given
 

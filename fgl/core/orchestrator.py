@@ -26,6 +26,7 @@ from fgl.core import (
     report,
     rounds,
     server,
+    strict_json,
     training,
 )
 from fgl.core.errors import StoreError
@@ -145,7 +146,7 @@ def execute(session: Session, part_of_another: bool = False) -> dict[str, Any]:
         "dataset": {"name": session.info.name, "licence": session.info.licence, "digest": session.info.digest,
                     "skipped": list(session.info.skipped), "notes": list(session.info.notes)},
         # "auto" is no answer to what the pictures were computed in
-        "generator": {**session.generator.describe(), **session.generator.rounding(session.device)},
+        "generator": strict_json.finite({**session.generator.describe(), **session.generator.rounding(session.device)}),
         "prompt_models": _prompt_models(session),
         "history": trained["history"],
         "device": session.device, "threads": about.get("threads"),

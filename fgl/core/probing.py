@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fgl.core import client, controls, intake, quality, server, synthesis, tasks
+from fgl.core import client, controls, intake, quality, server, strict_json, synthesis, tasks
 from fgl.core.dividing import divide
 from fgl.core.errors import ConfigError, DataError, Problem, UploadError
 from fgl.core.plan import make_plan
@@ -70,7 +70,7 @@ def probe(session: Session, per_class: int, learn_images: int = LEARN_IMAGES) ->
     if not found:
         reasons = "; ".join(f"{name}: {one['reason']}" for name, one in list(refused.items())[:3])
         raise DataError(f"no client could judge the pictures: {reasons}")
-    generator = session.generator.describe()
+    generator = strict_json.finite(session.generator.describe())
     return {
         "space": quality.described(session, extractor, learnt),
         "generator": {key: generator.get(key) for key in ("model", "revision", "commit", "image_size")},

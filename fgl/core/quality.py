@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from safetensors.numpy import load_file, save
 
-from fgl.core import intake, server, training
+from fgl.core import intake, server, strict_json, training
 from fgl.core.errors import ConfigError, DataError, Problem, StoreError
 from fgl.core.plan import halves
 from fgl.core.shards import read_plan, read_shards
@@ -155,7 +155,7 @@ def described(session: Session, space: Extractor, learnt: Learning | None) -> di
     """For the report: whose features, and what they learnt on."""
     config = session.config
     own = {} if learnt is None else {"classifier": config.classifier.name, "learnt_on": learnt.said}
-    return {**space.describe(), "name": config.features.name, "learnt_on": None, **own}
+    return {**strict_json.finite(space.describe()), "name": config.features.name, "learnt_on": None, **own}
 
 
 # --- who is compared ------------------------------------------------------------------------------------------------
@@ -311,8 +311,8 @@ def compare(
     distances, positions = space.nearest(points["made"], points["reference"])
     expected, _ = space.nearest(points["held_out"], points["reference"])
     overall = {
-        "synthetic": dict(space.compare(points["reference"], points["made"][images], seed)),
-        "held_out": dict(space.compare(points["reference"], points["held_out"], seed)),
+        "synthetic": strict_json.finite(dict(space.compare(points["reference"], points["made"][images], seed))),
+        "held_out": strict_json.finite(dict(space.compare(points["reference"], points["held_out"], seed))),
     }
     place_ref, place_held = _places(division.reference), _places(division.held_out)
     per_class: dict[str, Any] = {}
@@ -333,8 +333,8 @@ def compare(
         to_held = space.nearest(points["held_out"][place_held[class_id]], near)[0]
         per_class[class_name] = {
             "counts": counts,
-            "synthetic": dict(space.compare(near, points["made"][division.images[class_id]], seed)),
-            "held_out": dict(space.compare(near, points["held_out"][place_held[class_id]], seed)),
+            "synthetic": strict_json.finite(dict(space.compare(near, points["made"][division.images[class_id]], seed))),
+            "held_out": strict_json.finite(dict(space.compare(near, points["held_out"][place_held[class_id]], seed))),
             "nearest": nearest_of(to_made, to_held),
         }
     found = {

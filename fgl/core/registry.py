@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import sys
 from collections.abc import Iterable
+from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.util import find_spec
@@ -112,7 +114,8 @@ def load(target: str, entry: Entry) -> Any:
     """Import "module:attribute". Raises BrokenPluginError that names the distribution."""
     module, _, attribute = target.partition(":")
     try:
-        return getattr(import_module(module), attribute)
+        with redirect_stdout(sys.stderr):  # what is printed while it is imported is no part of a result
+            return getattr(import_module(module), attribute)
     except (Exception, SystemExit) as error:
         raise BrokenPluginError(
             f"{entry.family.replace('_', ' ')} {entry.component.name!r} of {entry.distribution}: cannot import "

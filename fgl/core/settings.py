@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 
+from fgl.core import yaml_text
 from fgl.core.options import Options
 
 ORDER = (
@@ -240,4 +240,4 @@ class RunConfig(BaseModel):
         return Selected(name=self.classifier.name, options={**self.classifier.options, **self.rounds.server})
 
     def to_yaml(self) -> str:
-        return yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True)
+        return yaml_text.dump(self.to_dict())

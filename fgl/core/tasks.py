@@ -227,7 +227,7 @@ def _scores(
     classes of both. None where there are too few."""
     if not len(images[1]):
         return dict.fromkeys(SCORES)
-    figures = extractor.compare(real[0], images[0], seed)
+    figures = strict_json.finite(dict(extractor.compare(real[0], images[0], seed)))
     distances, _ = extractor.nearest(images[0], real[0])
     return {
         "density": _rounded(figures["density"]), "coverage": _rounded(figures["coverage"]),
@@ -255,7 +255,7 @@ def _taken(points: Points, rows: Array) -> Points:
 
 
 def _rounded(value: Any) -> float | None:
-    return None if value is None else round(float(value), 4)
+    return None if value is None or not math.isfinite(value) else round(float(value), 4)
 
 
 def judge_scores(reply: bytes, client_id: str, class_names: Sequence[str], most: int) -> dict[str, Any]:

@@ -213,7 +213,8 @@ def classes_digest(class_names: Sequence[str]) -> str:
 def checksum(metadata: Mapping[str, Any], tensors: Mapping[str, Array]) -> str:
     """sha256 over everything that an upload says, however its file is laid out. metadata: without its checksum."""
     stated = {key: value for key, value in metadata.items() if key != "checksum"}
-    digest = hashlib.sha256(json.dumps(stated, sort_keys=True).encode())
+    # of a sender's words, which `wire.parse` has judged
+    digest = hashlib.sha256(json.dumps(stated, sort_keys=True, allow_nan=True).encode())
     for name in sorted(tensors):
         array = np.ascontiguousarray(tensors[name])
         digest.update(json.dumps([name, array.dtype.str, array.shape], allow_nan=False).encode())

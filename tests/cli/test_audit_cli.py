@@ -49,7 +49,7 @@ def test_an_audit_prints_tables_and_draws(fgl: Callable[..., Said], run: str, tm
     found = json.loads(fgl("audit", run, *asked, "--set", "audit.candidates=100", "--json").out)
     assert found["membership"]["methods"]["fgl"]["as_run"] == 4
     # the run itself is as it was
-    stages = json.loads(fgl("stages", run, "--json").out)
+    stages = json.loads(fgl("stages", run, "--json").out)["stages"]
     assert {one["state"] for one in stages} == {"done"}
 
 

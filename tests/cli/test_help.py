@@ -81,7 +81,7 @@ def test_controls_are_a_flag_with_their_names_in_its_help(fgl: Fgl) -> None:
 )
 def test_controls_are_taken_as_a_list_with_commas(fgl: Fgl, given: str, controls: object) -> None:
     said = fgl("config", "show", "--json", "--controls", given)
-    assert json.loads(said.out)["controls"] == controls
+    assert json.loads(said.out)["config"]["controls"] == controls
 
 
 def test_a_wrong_control_is_an_error_that_names_all(fgl: Fgl) -> None:

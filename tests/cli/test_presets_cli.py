@@ -53,12 +53,12 @@ def test_presets_are_listed_with_where_their_data_is(fgl: Callable[..., Said], t
     line = next(line for line in said.out.splitlines() if line.startswith("domainnet-10"))
     for word in ("DomainNet", "10", "6", "domain", "no data", "wltjr1007/DomainNet"):
         assert word in line
-    rows = {row["name"]: row for row in json.loads(fgl("presets", "list", "--json").out)}
+    rows = {row["name"]: row for row in json.loads(fgl("presets", "list", "--json").out)["presets"]}
     assert list(rows) == presets.names()
     assert (rows["imagefruit"]["clients"], rows["imagefruit"]["partition"]) == (5, "dirichlet 0.01")
     assert not rows["imagefruit"]["data_here"]
     (tmp_path / "data" / "imagenet").mkdir(parents=True)
-    rows = {row["name"]: row for row in json.loads(fgl("presets", "list", "--json").out)}
+    rows = {row["name"]: row for row in json.loads(fgl("presets", "list", "--json").out)["presets"]}
     assert rows["imagefruit"]["data_here"]
     assert "model" in rows["imagefruit"]["missing"] or rows["imagefruit"]["runs_here"]
 
@@ -322,7 +322,7 @@ def test_a_preset_of_the_hub_is_pulled_at_its_commit_and_mapped(tmp_path: Path, 
     assert any(preset.dataset["revision"] in request.path for request in hub.log)
     offline = {**environment, "HF_HUB_OFFLINE": "1"}
     listed = outside(tmp_path, offline, "presets", "list", "--json")
-    assert {row["name"] for row in json.loads(listed.out) if row["data_here"]} == {"eurosat"}
+    assert {row["name"] for row in json.loads(listed.out)["presets"] if row["data_here"]} == {"eurosat"}
     said = outside(tmp_path, offline, "partition", "--preset", "eurosat", "--smoke", "--set", "partition.min_samples=1")
     assert said.code == 0, said.err
     assert "its figures prove nothing about EuroSAT" in said.out

@@ -56,11 +56,11 @@ def test_quality_of_a_run_in_a_space_of_choice(fgl: Callable[..., Said], run: st
         assert word in said.out
     assert "run/quality/pixels.json" in said.out
     found = json.loads(fgl("quality", run, "--features", "pixels", "--json").out)
-    assert found == json.loads((tmp_path / "run" / "quality" / "pixels.json").read_text())
+    assert found == {"schema_version": 1} | json.loads((tmp_path / "run" / "quality" / "pixels.json").read_text())
     other = json.loads(fgl("quality", run, "--features", "pixels", "--set", "features.size=2", "--json").out)
     assert other["space"]["dimensions"] == 12
     # the run itself is as it was
-    stages = json.loads(fgl("stages", run, "--json").out)
+    stages = json.loads(fgl("stages", run, "--json").out)["stages"]
     assert {one["state"] for one in stages} == {"done"}
 
 

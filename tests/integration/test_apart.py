@@ -126,7 +126,7 @@ def test_texts_that_went_over_give_what_embeddings_give(command: Command, config
     assert digests == {digest(run)}
     assert result["result"] == whole["result"] == exact["result"]
     assert result["upload"]["bytes_by_codec"] == whole["upload"]["bytes_by_codec"]
-    assert {one["state"] for one in command("stages", run, "--json")} == {"done"}
+    assert {one["state"] for one in command("stages", run, "--json")["stages"]} == {"done"}
     command("server", "ingest", run, files["client-02"])  # the same again
     command("server", "forget", run, "--client", "client-01", "--quiet")
     assert not list(run.rglob("client-01*"))
@@ -552,7 +552,7 @@ def test_the_two_ways_do_not_mix(command: Command, config: Path, tmp_path: Path)
 
 
 def states(command: Command, *arguments: object) -> dict[str, tuple[str, str]]:
-    return {one["stage"]: (one["state"], one["why"]) for one in command("stages", *arguments, "--json")}
+    return {one["stage"]: (one["state"], one["why"]) for one in command("stages", *arguments, "--json")["stages"]}
 
 
 def test_stages_says_what_would_be_done_again_and_it_is(command: Command, config: Path, tmp_path: Path) -> None:

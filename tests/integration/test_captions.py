@@ -182,7 +182,7 @@ def test_a_run_notices_that_the_lock_of_its_captioning_model_has_moved(
         return done.stdout
 
     def stage(name: str) -> tuple[str, str]:
-        said = json.loads(call("from fgl.cli import main; main()", "stages", out, "--json"))
+        said = json.loads(call("from fgl.cli import main; main()", "stages", out, "--json"))["stages"]
         return next((one["state"], one["why"]) for one in said if one["stage"] == name)
 
     old = hub.push("who/captioner", captioner)
