@@ -287,7 +287,7 @@ def _dry_run(manager: Manager, config: RunConfig, folder: Path, replace: bool, s
     """Open everything that can be opened without computing: data, partition, the generator's declaration."""
     from fgl.core import outputs, rounds
     from fgl.core.dividing import divide
-    from fgl.core.opening import open_session
+    from fgl.core.opening import models_to_pull, open_session
     from fgl.core.session import check_clients
     from fgl.core.store import RunDir
     from fgl.core.types import Silent
@@ -305,6 +305,6 @@ def _dry_run(manager: Manager, config: RunConfig, folder: Path, replace: bool, s
         "train_images": len(train), "test_images": len(test), "device": session.device,
         "synthetic_images": config.synthesis.images_per_class * len(session.info.class_names),
         "arrays": {spec.name: list(spec.shape) for spec in session.generator.declare().arrays},
-        "controls": list(session.config.controls),
+        "controls": list(session.config.controls), "models_to_pull": models_to_pull(config, manager),
     }  # fmt: skip
     return {"dry_run": plan, "config": config.to_dict()}

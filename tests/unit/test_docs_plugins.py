@@ -69,3 +69,16 @@ def test_every_option_and_preset_of_the_prompt_strategies_is_documented(options)
         for text in values.values() if isinstance(values, dict) else values:
             if isinstance(text, str) and text:
                 assert f"`{text}`" in PROMPTS, f"{name}: {text}"
+
+
+def test_the_page_says_how_a_strategy_looks_at_an_image():
+    from typing import Protocol
+
+    from fgl.core.types import ClientContext, ImageSet
+
+    names = {name for name in vars(ImageSet) if not name.startswith("_")} - set(vars(Protocol))
+    assert names == {"labels", "domains", "image", "name"}
+    for name in ("image(i)", "labels", "domains", "name(i)"):
+        assert f"`context.images.{name}`" in PLUGINS
+    for name in re.findall(r"`context\.(\w+)", PLUGINS):
+        assert name in {field.name for field in fields(ClientContext)} | {"reused"}, name
