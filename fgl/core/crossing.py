@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -10,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from fgl.core import journal, leaving, weights
 from fgl.core.codecs import TEXT
-from fgl.core.text import markdown
+from fgl.core.text import markdown, plain
 
 if TYPE_CHECKING:
     from fgl.core.session import Session
 
+log = logging.getLogger(__name__)
 _READ, _INVERTED = "texts are read by the server", "embeddings can be inverted to text"
 _COLUMNS = (
     "class ids", "weights (how many samples a row stands for, by the client's own account)", "domain names",
@@ -33,6 +35,10 @@ def record(session: Session, clients: Sequence[str], uploads: Mapping[str, Any])
     }
     digests = uploads.get("sha256", {})  # a run of an earlier version has none
     claims, ratio = uploads["weight_per_class"], session.config.upload.max_weight_ratio
+    limited = weights.factors({name: sum(each) for name, each in claims.items()}, ratio)
+    for name, factor in limited.items():
+        log.warning("%s says that it has %.6g samples; they count as %.6g (upload.max_weight_ratio)", plain(name),
+                    sum(claims[name]), sum(claims[name]) * factor)  # fmt: skip
     return {
         "run_id": session.config.upload.run_id, "fgl": _version(), "date": _said(time.time()),
         "seed": session.config.seed, "expected": list(clients),
@@ -42,7 +48,7 @@ def record(session: Session, clients: Sequence[str], uploads: Mapping[str, Any])
         },
         "missing": [name for name in clients if name not in accepted and name not in out],
         "forgotten": out, "refused": len(uploads["refused"]), "fields": fields(session, uploads),
-        "limited": weights.factors({name: sum(each) for name, each in claims.items()}, ratio),
+        "limited": limited,
         "dominant": [asdict(one) for one in weights.dominant(claims, session.info.class_names)],
     }  # fmt: skip
 

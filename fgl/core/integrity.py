@@ -7,10 +7,10 @@ rounds, an audit, a person. They are not made again by themselves, for that coul
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from fgl.core import committed, journal, keeping, local, strict_json
+from fgl.core import committed, journal, keeping, local, refusals, strict_json
 from fgl.core.store import digest_of
 
 if TYPE_CHECKING:
@@ -27,6 +27,9 @@ def named(session: Session) -> dict[str, str]:
     wrong = journal.damage(session.run.root, _last_mark(session))
     if wrong:
         found[journal.NAME] = f"the log was changed or cut: {wrong}; no result rests on it"
+    listed = refusals.path_of(session.run)
+    if session.apart and not listed.exists() and any(_refused_file(one) for one in journal.events(session.run.root)):
+        found[session.run.name_of(listed)] = "lost: what was refused before is no longer in the report"
     for track, stage in _TRACKS.items():
         found |= dict(_rounds(session, track, stage))
     for folder in sorted(session.run.path("clients").glob("*/private")):
@@ -42,6 +45,10 @@ def warn(session: Session) -> dict[str, str]:
     for name, what in found.items():
         log.warning("%s: %s", session.run.path(name), what)
     return found
+
+
+def _refused_file(event: Mapping[str, Any]) -> bool:
+    return event.get("event") == "refused" and str(event.get("client", "")).startswith("file ")
 
 
 def _rounds(session: Session, track: str, stage: str) -> Iterator[tuple[str, str]]:

@@ -45,7 +45,7 @@ def count(run: RunDir) -> int:
 
 
 def _refused(run: RunDir) -> dict[str, Any]:
-    path = _refusals(run)
+    path = path_of(run)
     if not path.exists():
         return {"files": {}, "total": 0}
     found = run.read_sealed(path)
@@ -61,7 +61,7 @@ def remember(run: RunDir, name: str, note: dict[str, str] | None) -> None:
         return
     if note is not None:
         known[name], total = note, total + 1
-    run.write_sealed(_refusals(run), {"files": dict(list(known.items())[-_KEPT:]), "total": total})
+    run.write_sealed(path_of(run), {"files": dict(list(known.items())[-_KEPT:]), "total": total})
 
 
 def forget(run: RunDir, client_id: str) -> None:
@@ -69,8 +69,8 @@ def forget(run: RunDir, client_id: str) -> None:
     known, total = listed(run), count(run)
     kept = {name: note for name, note in known.items() if not names(note["reason"], client_id)}
     if kept != known:
-        run.write_sealed(_refusals(run), {"files": kept, "total": total})
+        run.write_sealed(path_of(run), {"files": kept, "total": total})
 
 
-def _refusals(run: RunDir) -> Path:
+def path_of(run: RunDir) -> Path:
     return run.path("server", "refused.json")

@@ -16,7 +16,7 @@ from safetensors.numpy import load, save
 
 import fgl
 from fgl.cli import main
-from fgl.core import guessing, refusals
+from fgl.core import guessing, integrity, refusals
 from fgl.core.errors import UploadError
 from fgl.core.orchestrator import reopen
 from fgl.core.types import Silent
@@ -185,6 +185,12 @@ def test_refusals_are_listed_up_to_a_number_and_counted_beyond_it(
     assert refused[5].startswith("10 files were refused so far")
     kept = json.loads((run / "server" / "refused.json").read_text())
     assert (len(kept["files"]), kept["total"]) == (5, 13)
+    session = reopen(run, Silent())
+    assert integrity.named(session) == {}
+    (run / "server" / "refused.json").unlink()
+    assert integrity.named(session) == {
+        "server/refused.json": "lost: what was refused before is no longer in the report"
+    }  # fmt: skip
 
 
 def test_rounds_from_a_useless_one_shot_model_come_with_a_warning(
