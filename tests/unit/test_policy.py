@@ -162,9 +162,9 @@ def test_a_task_that_is_allowed_is_done_on_the_sites_own_images_and_in_its_own_f
     config = resolve([shared(dataset=theirs, classifier=small)], manager.registry)
     classifier = manager.create("classifier", config.classifier)
     state = classifier.initial(FitContext(class_names=tuple(CLASSES), seed=0, device="cpu")).state("last")
-    nowhere = str(tmp_path / "anywhere")
-    asked = tasks.request(config, "north", "cpu", "", state, size=[8, 8], private=nowhere)
-    training = local.Training(config, "fedavg", config.algorithm, config.classifier, 1, (8, 8), "cpu", "", "d")
+    nowhere, prepared = str(tmp_path / "anywhere"), classifier.preparation((8, 8))
+    asked = tasks.request(config, "north", "cpu", "", state, prepare=prepared.inputs(), private=nowhere)
+    training = local.Training(config, "fedavg", config.algorithm, config.classifier, 1, prepared, "cpu", "", "d")
     message = exchange.encode(exchange.Header("skin-1", "north", 1), state, {}, exchange.DONE)
     with at_site(of(ward, {"tasks": ["evaluate", "rounds"]}), tmp_path / "kept"):
         said = json.loads(tasks.answer_evaluate(asked))
