@@ -10,8 +10,11 @@ from __future__ import annotations
 import io
 import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +25,7 @@ import pytest
 from markdown_it import MarkdownIt
 from PIL import Image
 
-from fgl.core import comparison, report, sweeping, yaml_text
+from fgl.core import comparison, manager, report, sweeping, yaml_text
 from fgl.core.comparison import Method
 from fgl.core.config import resolve
 from fgl.core.manager import Manager
@@ -34,6 +37,7 @@ from fgl.core.strict_json import loads
 from fgl.core.text import is_unseen
 from fgl.core.types import Silent, StageContext
 from fgl.plugins.trackers import fgl_upload_refused
+from fgl.testing.hub import Hub
 from tests.typed import Said
 
 PAYLOADS = (
@@ -220,3 +224,57 @@ def test_what_a_tracker_notes_is_one_line_of_json_each(tmp_path: Path) -> None:
     written = (tmp_path / "metrics.jsonl").read_text(encoding="utf-8")
     assert [loads(line)["client"] for line in written.splitlines()] == list(PAYLOADS)
     assert not any(is_unseen(one) for one in written if one != "\n")
+
+
+PLUGIN = """
+from fgl import Component, hookimpl
+NAMES = {names!r}
+print("printed at import")
+@hookimpl
+def fgl_aggregators():
+    return [Component(name=f"mine-{{place}}", target="x:y", summary=name) for place, name in enumerate(NAMES)]
+"""
+BAD = """
+from fgl import Component, hookimpl
+@hookimpl
+def fgl_aggregators():
+    return [Component(name={name!r}, target="x:y")]
+"""
+
+
+def test_names_and_summaries_of_plugins(fgl: Fgl, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    sources = {"hostile_good": PLUGIN.format(names=PAYLOADS)}
+    names = (*PAYLOADS, "", "--x", "Bad Name/../x")
+    sources |= {f"hostile_{place}": BAD.format(name=name) for place, name in enumerate(names)}
+    for module, source in sources.items():
+        (tmp_path / f"{module}.py").write_text(source, encoding="utf-8")
+    points = [EntryPoint(name or "empty", module, "fgl") for name, module in zip(["good", *names], sources, strict=True)]
+    monkeypatch.setattr(manager, "entry_points", lambda group: points)
+    try:
+        said = fgl("plugins", "list")
+        hold(said)
+        assert said.out.count("not loaded: ") == len(names)
+        said = fgl("plugins", "list", "--json")
+        hold(said)
+        assert "printed at import" in said.err
+        found = loads(said.out)
+        assert {one["summary"] for one in found["components"]} >= set(PAYLOADS)
+        assert len(found["problems"]) == len(names)
+        hold(fgl("plugins", "show", "mine-0"))
+        hold(fgl("config", "show", "--aggregator", "nothing"))
+    finally:
+        for module in sources:
+            sys.modules.pop(module, None)
+
+
+def test_what_a_hub_calls_its_files_and_its_refusals(hub: Hub, tmp_path: Path) -> None:
+    hub.push("who/evil", {"README.md": b"x", **{f"{name}.json": b"{}" for name in FILES if "\n" not in name}})
+    hub.push("who/rude", {"config.json": b"{}"})
+    hub.fault("", "who/rude", status=403, code="\x1b[31mGatedRepo <img src=x>")
+    for model in ("who/evil", "who/rude"):
+        done = subprocess.run(
+            [sys.executable, "-c", "from fgl.cli import main; main()", "models", "pull", model], check=False,
+            capture_output=True, text=True, env=hub.env(tmp_path),
+        )  # fmt: skip
+        hold(Said(done.returncode, done.stdout, done.stderr))
