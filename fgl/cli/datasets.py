@@ -61,20 +61,20 @@ def check_command(
 def _print(found: dict[str, Any]) -> None:
     splits, preset = found["splits"], found["preset"]
     about = found["dataset"]
-    say(f"dataset   {about['name']} ({about['kind']}), {about['source']}")
+    say(f"dataset   {plain(about['name'])} ({about['kind']}), {plain(about['source'])}")
     said = f"; of the preset: {preset['licence']}" if preset is not None else ""
-    say(f"licence   {found['licence']}{said}")
+    say(f"licence   {plain(found['licence'])}{said}")
     say("images    " + ", ".join(f"{name} {split['images']:,}" for name, split in splits.items()))
     say(f"kinds     {_listed(found['kinds'])}")
     say(f"sizes     {_listed(found['sizes'])}")
     say(f"broken    {len(found['unreadable'])}")
     say()
-    head = ["class", *splits, *(f"train:{domain}" for domain in found["domains"])]
+    head = ["class", *splits, *(f"train:{plain(domain)}" for domain in found["domains"])]
     rows = [head]
     for name in found["class_names"]:
         counts = [split["by_class"][name] for split in splits.values()]
         counts += [splits["train"]["by_domain"][domain][name] for domain in found["domains"]]
-        rows.append([name, *(f"{count:,}" for count in counts)])
+        rows.append([plain(name), *(f"{count:,}" for count in counts)])
     widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
     for row in rows:
         cells = [

@@ -111,7 +111,7 @@ class BadImageError(DataError):
 
 
 class ClassListError(DataError):
-    pass
+    at_client = "its classes, or their prompts, are not what they should be"
 
 
 class PartitionError(DataError):

@@ -92,3 +92,17 @@ def test_classes_alike_end_a_run_before_it_begins(fgl: Callable[..., Said], tmp_
         said = fgl("run", "--dataset", "data", "--clients", "2", "--partition", "iid", "--out", "run", *more)
         assert said.code == 4
         assert "classes alike: 'Cat' and 'cat'" in said.err
+
+
+def test_classes_that_are_alike_once_cut_are_refused_by_their_clients(
+    fgl: Callable[..., Said], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for place, name in enumerate(("cat", "dog")):
+        put(tmp_path / "data" / name, 100 * place)
+    long = "very " * 100
+    (tmp_path / "p.csv").write_text(f"class,prompt\ncat,{long}cat\ndog,{long}dog\n")
+    said = fgl("run", "--dataset", "data", "--clients", "1", "--partition", "iid", "--prompt-strategy", "prompts-file",
+               "--set", "prompt_strategy.path=p.csv", "--out", "run", *SMALL)  # fmt: skip
+    assert said.code == 5
+    assert "client-00: classes alike: the prompts of 'cat' and 'dog' become the same numbers" in caplog.text
+    assert "ClassListError at the client: its classes, or their prompts, are not what they should be" in said.err

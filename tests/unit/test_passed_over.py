@@ -338,3 +338,38 @@ def test_an_array_split_that_is_not_used_is_named(tmp_path: Path) -> None:
     splits = {f"{s}_{p}": v for s in ("train", "val", "test") for p, v in (("images", pixels), ("labels", [0, 1] * 4))}
     np.savez(tmp_path / "a.npz", **splits)
     assert Npz(NpzOptions(path=str(tmp_path / "a.npz"))).info().notes == ("left out beside the splits: val",)
+
+
+# The datasets library
+
+
+def test_labels_that_are_not_utf8_are_named_there_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    datasets = pytest.importorskip("datasets")
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    from fgl.plugins.datasets.hf import HuggingFace
+    from fgl.plugins.datasets.options import HuggingFaceOptions
+
+    raw = pa.array([b"dog", b"caf\xe9"] * 4, pa.binary())
+    labels = pa.StringArray.from_buffers(8, *raw.buffers()[1:])
+    (tmp_path / "data").mkdir()
+    pq.write_table(rows().set_column(1, "label", labels), tmp_path / "data" / "train.parquet")
+    with pytest.raises(
+        DataError, match=r"train row 1: column 'label' holds b'caf\\xe9'|cannot be read by the datasets"
+    ):
+        HuggingFace(HuggingFaceOptions(path=str(tmp_path / "data"), image_column="image")).info()
+
+
+def test_a_split_of_the_library_that_is_not_used_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    datasets = pytest.importorskip("datasets")
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    from fgl.plugins.datasets.hf import HuggingFace
+    from fgl.plugins.datasets.options import HuggingFaceOptions
+
+    struct_type = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    for split in ("train", "test", "validation"):
+        cells = [{"bytes": picture(n), "path": None} for n in range(8)]
+        path = tmp_path / "repo" / "data" / f"{split}-00000-of-00001.parquet"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(pa.table({"image": pa.array(cells, struct_type), "label": [0, 1] * 4}), path)
+    dataset = HuggingFace(HuggingFaceOptions(path=str(tmp_path / "repo")))
+    assert dataset.info().notes == ("left out beside the splits: validation",)

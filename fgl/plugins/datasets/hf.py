@@ -10,6 +10,7 @@ from typing import Any
 import datasets
 
 from fgl.core.errors import BadImageError, DataError
+from fgl.core.text import first_line
 from fgl.plugins.datasets.images import LazyImages
 from fgl.plugins.datasets.labels import Listed, RawLabels, resolve
 from fgl.plugins.datasets.loaded import Checks, Loaded, LoadedOnce, Origin, assemble
@@ -56,7 +57,10 @@ class HuggingFace(LoadedOnce):
         )
         found = {
             split: LazyImages(
-                _reader(rows, image, namings[split]), labels[split], _domains(rows, domain), namings[split]
+                _reader(rows, image, namings[split]),
+                labels[split],
+                _domains(rows, domain, namings[split]),
+                namings[split],
             )
             for split, rows in chosen.items()
         }
@@ -157,20 +161,36 @@ def _naming(path: str, split: str, options: HuggingFaceOptions) -> Callable[[int
 def _labels(rows: Any, column: str, naming: Callable[[int], str]) -> RawLabels:
     if column not in rows.features:
         raise DataError(f"{naming(0)}: there is no column '{column}'; it has {_listed(rows.features)}")
-    values = list(rows.with_format(None)[column])
+    values = _column(rows, column, naming)
     for index, value in enumerate(values):
         if not isinstance(value, (int, str)) or isinstance(value, bool) or type(value) is not type(values[0]):
             raise DataError(f"{naming(index)}: label {value!r} in column '{column}'; expected integers or texts")
     return values
 
 
-def _domains(rows: Any, column: str | None) -> list[str] | None:
+def _column(rows: Any, column: str, naming: Callable[[int], str]) -> list[Any]:
+    """Raises DataError for a text that is not UTF-8, which the library does not rule out."""
+    cells = rows.select_columns([column]).with_format(None)
+    try:
+        return list(cells[column])
+    except UnicodeDecodeError:
+        for index in range(len(cells)):
+            try:
+                cells[index]
+            except UnicodeDecodeError as error:
+                raise DataError(
+                    f"{naming(index)}: column '{column}' holds {error.object!r}, which is not UTF-8; write the data "
+                    "again with texts in UTF-8"
+                ) from error
+        raise
+
+
+def _domains(rows: Any, column: str | None, naming: Callable[[int], str]) -> list[str] | None:
     if column is None or column not in rows.features:
         return None
     names = getattr(rows.features[column], "names", None)
-    return [
-        names[value] if names and isinstance(value, int) else str(value) for value in rows.with_format(None)[column]
-    ]
+    values = _column(rows, column, naming)
+    return [names[value] if names and isinstance(value, int) else str(value) for value in values]
 
 
 def _reader(rows: Any, column: str, naming: Callable[[int], str]) -> Callable[[int], bytes]:
@@ -180,7 +200,10 @@ def _reader(rows: Any, column: str, naming: Callable[[int], str]) -> Callable[[i
         cells = cells.cast_column(column, datasets.Image(decode=False))
 
     def read(index: int) -> bytes:
-        cell = cells[index][column]
+        try:
+            cell = cells[index][column]
+        except Exception as error:  # a damaged table makes pyarrow raise almost anything
+            raise BadImageError(f"cannot read the image {naming(index)}: {first_line(error)}") from error
         if isinstance(cell, bytes):
             return cell
         if not isinstance(cell, dict):

@@ -52,7 +52,12 @@ class Npz(LoadedOnce):
             split: LazyImages(_reader(pixels), labels[split], None, namings[split]) for split, pixels in images.items()
         }
         notes = [f"left out beside the splits: {', '.join(there[1:])}"] if there[1:] else []
-        return assemble(Origin(path.stem, source=str(path), notes=tuple(notes)), class_names, found, Checks.of(options))
+        return assemble(
+            Origin(escaped(path.stem), source=escaped(str(path)), notes=tuple(notes)),
+            class_names,
+            found,
+            Checks.of(options),
+        )
 
 
 def _read(path: Path) -> dict[str, NDArray[Any]]:
@@ -119,7 +124,7 @@ def _labels(arrays: dict[str, NDArray[Any]], split: str, path: Path, count: int)
 
 
 def _naming(path: Path, split: str) -> Callable[[int], str]:
-    return lambda index: f"{path} {split} row {index}"
+    return lambda index: f"{escaped(str(path))} {split} row {index}"
 
 
 def _reader(images: NDArray[np.uint8]) -> Callable[[int], bytes]:

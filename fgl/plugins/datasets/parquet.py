@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fgl.core.text import escaped
 from fgl.plugins.datasets.labels import Listed
 from fgl.plugins.datasets.loaded import Checks, Loaded, LoadedOnce, Origin, assemble
 from fgl.plugins.datasets.options import ParquetOptions
@@ -31,10 +32,10 @@ class Parquet(LoadedOnce):
             raw, options.own_names or meta.get("class_names"), str(path), Listed.of(options)
         )
         origin = Origin(
-            name=str(meta.get("name") or path.stem),
+            name=str(meta.get("name") or escaped(path.stem)),
             licence=str(meta.get("licence") or "not stated"),
             attribution=str(meta.get("attribution") or ""),
-            source=str(meta.get("source") or path),
+            source=str(meta.get("source") or escaped(str(path))),
             notes=found.notes,
         )
         return assemble(origin, class_names, images, Checks.of(options))

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from fgl.core import strict_json
 from fgl.core.errors import DataError
-from fgl.core.text import first_line, quoted
+from fgl.core.text import escaped, first_line, quoted
 from fgl.plugins.datasets import kinds
 from fgl.plugins.datasets.images import LazyImages
 from fgl.plugins.datasets.labels import Listed, RawLabels, resolve
@@ -69,7 +69,7 @@ def read_split(files: Sequence[Path], columns: Columns) -> RawTable:
 
     def naming(index: int) -> str:
         file = max(number for number, start in enumerate(starts) if start <= index)
-        return f"{files[file]} row {index - starts[file]}"
+        return f"{escaped(str(files[file]))} row {index - starts[file]}"
 
     features = _features(first.schema)
     labels = _plain([table.column(columns.label) for table in tables], columns.label, naming)
