@@ -55,7 +55,8 @@ def check_command(
     if not quiet and not as_json:
         count = len(found["warnings"])
         but = f"; look at the {'warning' if count == 1 else f'{count} warnings'} above" if count else ""
-        say((f"it fits the preset {preset}" if preset else "it can be read, and every class is in both splits") + but)
+        both = ", and every class is in both splits" if {"train", "test"} <= set(found["splits"]) else ""
+        say((f"it fits the preset {preset}" if preset else f"it can be read{both}") + but)
 
 
 def _print(found: dict[str, Any]) -> None:
@@ -69,11 +70,13 @@ def _print(found: dict[str, Any]) -> None:
     say(f"sizes     {_listed(found['sizes'])}")
     say(f"broken    {len(found['unreadable'])}")
     say()
-    head = ["class", *splits, *(f"train:{plain(domain)}" for domain in found["domains"])]
+    which = "train" if "train" in splits else "test"  # of a server that holds test images alone
+    domains = [domain for domain in found["domains"] if "by_domain" in splits[which]]
+    head = ["class", *splits, *(f"{which}:{plain(domain)}" for domain in domains)]
     rows = [head]
     for name in found["class_names"]:
         counts = [split["by_class"][name] for split in splits.values()]
-        counts += [splits["train"]["by_domain"][domain][name] for domain in found["domains"]]
+        counts += [splits[which]["by_domain"][domain][name] for domain in domains]
         rows.append([plain(name), *(f"{count:,}" for count in counts)])
     widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
     for row in rows:

@@ -57,7 +57,7 @@ def survey(
         "unreadable": list(info.skipped),
         "preset": None if preset is None else {"name": preset.name, "licence": preset.licence},
     }
-    problems = _problems(info, counts, preset) + _prompts(config, manager, info)
+    problems = _problems(info, counts, preset, getattr(options, "holds", "all")) + _prompts(config, manager, info)
     warnings = cautions(info, splits, counts, twins)
     if not divided and (said := suggest_domains(info)):
         warnings.append(said)
@@ -134,8 +134,9 @@ def _summed(kinds: Counter[tuple[str, str, int, int]], name: Any) -> dict[str, i
     return dict(total.most_common())
 
 
-def _problems(info: DatasetInfo, counts: Mapping[str, Any], preset: Preset | None) -> list[str]:
-    """What makes the data unfit for a run, or other than the preset's; each with what to do."""
+def _problems(info: DatasetInfo, counts: Mapping[str, Any], preset: Preset | None, holds: str) -> list[str]:
+    """What makes the data unfit for a run, or other than the preset's; each with what to do. holds: whether these are
+    all images, or a client's or a server's own, which need not have the other split, nor each class."""
     found = []
     if info.skipped:
         named = ", ".join(info.skipped[:3]) + (", ..." if len(info.skipped) > 3 else "")
@@ -143,7 +144,7 @@ def _problems(info: DatasetInfo, counts: Mapping[str, Any], preset: Preset | Non
             f"{len(info.skipped)} unreadable image{'s' * (len(info.skipped) > 1)}: {named}; replace them, or run with "
             "--skip-bad-images"
         )
-    for split in ("train", "test"):
+    for split in ("train", "test") if holds == "all" else ():
         if split not in counts:
             found.append(f"there is no {split} split")
             continue

@@ -106,3 +106,10 @@ def test_classes_that_are_alike_once_cut_are_refused_by_their_clients(
     assert said.code == 5
     assert "client-00: classes alike: the prompts of 'cat' and 'dog' become the same numbers" in caplog.text
     assert "ClassListError at the client: its classes, or their prompts, are not what they should be" in said.err
+
+
+def test_test_images_of_several_domains_alone_are_counted(fgl: Callable[..., Said], domains: Path) -> None:
+    said = fgl("datasets", "check", "--dataset", str(domains), "--set", "dataset.holds=test")
+    assert said.code == 0, said.err
+    assert "test:Hospital E" in said.out
+    assert "every class is in both splits" not in said.out

@@ -100,3 +100,11 @@ def test_domains_that_nobody_divided_by_are_suggested(tmp_path: Path) -> None:
     assert said in check(tmp_path, divided=False)["warnings"]
     assert said not in check(tmp_path)["warnings"]
     assert suggest_domains(DatasetInfo("x", ("a", "b"), ("only",), "")) == ""
+
+
+@pytest.mark.parametrize("holds", ["train", "test"])
+def test_what_a_client_or_a_server_holds_alone_fits(tmp_path: Path, holds: str) -> None:
+    put(tmp_path / "cat", range(4))
+    found = check(tmp_path, holds=holds, class_names=["cat", "dog"])
+    assert found["fits"], found["problems"]
+    assert list(found["splits"]) == [holds]
