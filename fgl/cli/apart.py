@@ -15,6 +15,7 @@ from fgl.cli.common import (
     Run,
     Set,
     Wait,
+    flag_layer,
     interruptible,
     resolve,
     shown,
@@ -51,7 +52,7 @@ def ingest_command(
     from fgl.core.located import located
     from fgl.core.opening import open_session, save_config, saved_config
     from fgl.core.orchestrator import clients_of
-    from fgl.core.policy import check_named, with_meaning
+    from fgl.core.policy import at_server
     from fgl.core.store import RunDir
     from fgl.core.types import Silent
 
@@ -67,9 +68,8 @@ def ingest_command(
     if not new and not intake.is_apart(folder):
         raise UploadError(f"{run} simulates its clients (fgl run): it takes no files; choose another folder")
     if given:
-        layers = with_meaning([read_yaml(Path(one)) for one in config or ()])
-        if new:
-            check_named(layers, set_ or ())
+        layers = [*(read_yaml(Path(one)) for one in config or ()), flag_layer({**NO_FLAGS, "set_": set_}, [])]
+        layers = at_server(layers, manager.registry)
         resolved, _ = resolve(manager, None, {**NO_FLAGS, "set_": set_}, layers, ", ".join(config or ()))
         resolved = located(resolved, manager.options)
     if not new:

@@ -186,19 +186,28 @@ def with_meaning(layers: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return found
 
 
-def check_named(layers: Sequence[Mapping[str, Any]], assignments: Sequence[str]) -> None:
-    """Raises ConfigError where clients hold data of their own and the server names none to test on: the bundled data is
-    not what anybody meant. assignments: of --set."""
+def at_server(layers: Sequence[Mapping[str, Any]], registry: Registry) -> list[dict[str, Any]]:
+    """The layers of a server; where clients hold data of their own, its images are test images unless it says
+    otherwise: it trains on none, and a part of them would be left out in silence.
+
+    Raises ConfigError where it names none to test on: the bundled data is not what anybody meant."""
+    found = with_meaning(layers)
     sections = [layer.get("upload") for layer in layers]
-    own = any(isinstance(one, Mapping) and one.get("clients") is not None for one in sections)
-    own = own or any(one.startswith("upload.clients") for one in assignments)
-    named = any("name" in _section(layer.get("dataset")) for layer in layers)
-    if own and not named and not any(one.startswith("dataset") for one in assignments):
+    if not any(isinstance(one, Mapping) and one.get("clients") is not None for one in sections):
+        return found
+    said: dict[str, Any] = {}
+    for layer in layers:
+        said |= _section(layer.get("dataset"))
+    if "name" not in said:
         expected = (
             "expected the images that the server tests on, in a file of its own: --config shared.yaml --config "
-            "server.yaml, with holds: test"
+            "server.yaml"
         )
         raise ConfigError([Problem("dataset", "none", expected)], "the configuration")
+    known = ("dataset", said["name"]) in registry.entries and "holds" not in said
+    if known and "holds" in registry.options_class(registry.find("dataset", said["name"])).model_fields:
+        found.append({"dataset": {"holds": "test"}})
+    return found
 
 
 _TO_SIMULATE = f"to play a client of a partition instead, with nothing of a site's: {SIMULATE}"

@@ -402,7 +402,7 @@ def test_clients_with_data_of_their_own(
         assert said["dataset"]["images"] == 12 * len(list(folders[name].iterdir()))
     server = written(
         tmp_path / "server.yaml",
-        {"dataset": {"name": "imagefolder", "path": str(folders["tests"]), "holds": "test"}},
+        {"dataset": {"name": "imagefolder", "path": str(folders["tests"])}},
     )
     run = tmp_path / "run"
     said = command("server", "ingest", run, *files, "--config", config, fails=2)
@@ -412,6 +412,7 @@ def test_clients_with_data_of_their_own(
     assert result["partition"]["samples"]["north"] == [0.0, 0.0, 12.0]
     assert result["partition"]["samples"]["south"] == [12.0, 12.0, 12.0]
     assert [control["name"] for control in result["controls"]] == ["class-list"]
+    assert result["result"]["selected"]["images"] == 36, "all that the server has, which trains on none of them"
     with pytest.raises(ConfigError, match="simulates its clients"):
         fgl.run({**shared, **yaml.safe_load(server.read_text())}, out=tmp_path / "other")
     text = command("client", "prepare", config, tmp_path / "north.yaml", "--client", "west", fails=4)
