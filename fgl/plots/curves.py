@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from fgl.core import files
+from fgl.core.text import plain
 from fgl.plots import MAKER
 
 # Okabe and Ito (2008): eight colours that are told apart with any colour vision. Yellow is too pale for lines.
@@ -65,7 +66,7 @@ def _ranked(lines: Sequence[Line]) -> list[tuple[Line, str, int]]:
     found: list[tuple[Line, str, int]] = []
     for line in lines:
         same = [other for other, _, _ in found if other.points == line.points and other.level == line.level]
-        label = f"{line.label} (the same as {same[0].label})" if same else line.label
+        label = plain(f"{line.label} (the same as {same[0].label})" if same else line.label)
         found.append((line, label, len(same)))
     return found
 
@@ -104,11 +105,13 @@ def _draw(lines: Sequence[Line], title: str, names: tuple[str, str], log: bool, 
                       label=label, **_ring(rank))  # fmt: skip
             axes.fill_between(x, mean - std, mean + std, color=colour, alpha=0.15, linewidth=0)
     if ticks:
-        axes.set_xticks(range(len(ticks)), ticks, rotation=0 if max(map(len, ticks)) < 9 else 30)
+        axes.set_xticks(
+            range(len(ticks)), [plain(tick) for tick in ticks], rotation=0 if max(map(len, ticks)) < 9 else 30
+        )
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     axes.set_xlabel(names[0])
     axes.set_ylabel(names[1])
-    axes.set_title(title, fontsize=10)
+    axes.set_title(plain(title), fontsize=10)
     axes.grid(color="0.9", linewidth=0.6)
     legend = figure.legend(fontsize=8, loc="outside lower center", frameon=False, ncols=columns)
     for text in (*(axes.get_xticklabels() if ticks else ()), axes.title, *legend.get_texts()):

@@ -17,6 +17,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from fgl.core import files
+from fgl.core.text import plain
 from fgl.plots.curves import rendered
 
 # One hue from light to dark reads the same with any colour vision and in print. It begins where a count of one is still
@@ -59,6 +60,7 @@ def save_heatmap(
 def _draw(
     counts: NDArray[np.int64], rows: Sequence[str], columns: Sequence[str], title: str, names: tuple[str, str]
 ) -> Figure:
+    rows, columns, title = [plain(one) for one in rows], [plain(one) for one in columns], plain(title)
     largest = int(counts.max(initial=0))
     digits = len(str(largest))
     # Cells hold the largest count, as long as that leaves a figure that a page can hold.

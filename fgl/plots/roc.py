@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from fgl.core import files
 from fgl.core.privacy.sections import ATTACKS
+from fgl.core.text import plain
 from fgl.plots.curves import COLOURS, Write, save
 
 
@@ -55,7 +56,8 @@ def _draw(lines: Sequence[Roc], title: str, lowest: float) -> Figure:
     axes = figure.add_subplot()
     axes.plot([lowest, 1], [lowest, 1], color="0.6", linestyle=":", linewidth=1.2, label="chance")
     for line in lines:
-        axes.plot(line.rates, line.hits, color=COLOURS[line.colour % len(COLOURS)], linewidth=1.4, label=line.label,
+        colour = COLOURS[line.colour % len(COLOURS)]
+        axes.plot(line.rates, line.hits, color=colour, linewidth=1.4, label=plain(line.label),
                   linestyle="--" if line.dashed else "-")  # fmt: skip
     axes.set_xscale("log")
     axes.set_yscale("log")
@@ -64,7 +66,7 @@ def _draw(lines: Sequence[Roc], title: str, lowest: float) -> Figure:
     axes.set_aspect("equal")
     axes.set_xlabel("false-positive rate")
     axes.set_ylabel("true-positive rate")
-    axes.set_title(title, fontsize=10)
+    axes.set_title(plain(title), fontsize=10)
     axes.grid(color="0.9", linewidth=0.6)
     legend = figure.legend(fontsize=8, loc="outside lower center", frameon=False)
     for text in (axes.title, *legend.get_texts()):

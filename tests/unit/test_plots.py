@@ -138,3 +138,19 @@ def test_a_roc_fills_its_picture(tmp_path: Path) -> None:
         # the frame of the axes: the longest dark runs
         width = dark.sum(axis=1).max()
         assert width > 0.75 * image.width
+
+
+def test_a_drawing_of_hostile_names_is_xml_and_shows_them(tmp_path: Path) -> None:
+    from xml.etree import ElementTree
+
+    from fgl.plots.curves import Line, save_curves
+
+    names = ["\x1b[31mred", "a\nb", "\u202eevil", "<script>x</script>", "$a$ $b$"]
+    draw(tmp_path / "a.svg", np.ones((2, len(names)), dtype=int), names)
+    lines = [Line(name, [(0, [0.5]), (1, [0.6])]) for name in names]
+    save_curves([tmp_path / "b.svg"], lines, names[0], ("x", "y"), names=names[:2])
+    for name in ("a.svg", "b.svg"):
+        said = "".join(ElementTree.parse(tmp_path / name).getroot().itertext())
+        for shown in ("\\x1b[31mred", "a b", "\\u202eevil", "<script>x</script>"):
+            assert shown in said
+        assert "<script" not in (tmp_path / name).read_text(encoding="utf-8")
