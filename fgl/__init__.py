@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if os.name != "posix":  # locks, atomic renames and modes of files are POSIX's
     raise ImportError(f"fgl runs on POSIX systems (Linux, macOS, WSL), and this is {os.name!r}")
 
+from fgl.core import environment
 from fgl.core.errors import FGLError
 from fgl.core.hookspecs import hookimpl
 from fgl.core.types import Component
@@ -27,6 +28,8 @@ __all__ = [
     "Component", "FGLError", "Options", "__version__", "audit", "compare", "hookimpl", "load_image", "partition",
     "probe", "quality", "resume", "run",
 ]  # fmt: skip
+
+environment.mend()
 
 # What costs time to import is imported when it is asked for, so that `import fgl` stays light.
 _API = ("audit", "compare", "partition", "probe", "quality", "resume", "run")

@@ -22,6 +22,7 @@ from fgl.cli import (
     presets,
     quality,
     run,
+    verify,
 )
 from fgl.cli.common import INTERRUPTED, stdout_to_stderr
 from fgl.cli.help import EPILOG, PANELS, PLUGINS_PANEL, OrderedGroup, PlainGroup, command_class, panel_of
@@ -47,7 +48,7 @@ _GROUPS: tuple[tuple[str, str, dict[str, Callable[..., None]]], ...] = (
         {
             "list": models.list_command,
             "pull": models.pull_command,
-            "verify": models.verify_command,
+            "verify": verify.verify_command,
             "path": models.path_command,
         },
     ),

@@ -14,6 +14,7 @@ from fgl.cli.common import NO_FLAGS, Json, Quiet, interruptible, resolve, shown,
 from fgl.cli.output import note, say, say_json
 from fgl.core.errors import ConfigError, FGLError, ModelError, Problem
 from fgl.core.manager import Manager
+from fgl.core.text import quoted
 
 if TYPE_CHECKING:
     from fgl.core.types import ModelUse
@@ -109,11 +110,11 @@ def pull_command(
     """Download a model: sizes first, broken downloads are taken up again, checksums are compared."""
     from fgl import hub
 
-    given = _Given(name, revision, tuple(mirror or ()), tuple(set_ or ()))
+    given = Given(name, revision, tuple(mirror or ()), tuple(set_ or ()))
     command = given.command(encoder_only=encoder_only, update=update)
     results = []
     with stdout_to_stderr():
-        for use in _uses(given, ask=True, update=update):
+        for use in uses(given, ask=True, update=update):
             if hub.is_local(use.model):
                 results.append({**_folder_row(use), "downloaded": 0})
                 continue
@@ -146,48 +147,6 @@ def pull_command(
         say(row["folder"])
 
 
-def verify_command(
-    name: Name,
-    revision: Revision = None,
-    mirror: Mirror = None,
-    set_: Set = None,
-    as_json: Json = False,
-    quiet: Quiet = False,
-) -> None:
-    """Read a model's files in the cache and compare them with the checksums of its commit."""
-    from dataclasses import asdict
-
-    from fgl import hub
-
-    given = _Given(name, revision, tuple(mirror or ()), tuple(set_ or ()))
-    verdicts = []
-    with stdout_to_stderr():
-        for use in _uses(given):
-            if hub.is_local(use.model):
-                raise ModelError(f"model: {use.model} is a folder of yours: there are no checksums to compare it with")
-            with shown(quiet) as progress:
-                verdicts.append(hub.verify(use, progress, given.command()))
-    wrong = any(verdict.damaged or verdict.missing for verdict in verdicts)
-    if as_json:
-        rows = [{**asdict(verdict), "folder": str(verdict.folder)} for verdict in verdicts]
-        say_json({"intact": not wrong, "models": rows})
-    else:
-        for verdict in verdicts:
-            say(f"{verdict.model} at commit {verdict.commit}:")
-            say(f"  {verdict.right} files right, {hub.size(verdict.read)} read")
-            for what, paths in (("damaged", verdict.damaged), ("missing", verdict.missing)):
-                for path in paths:
-                    say(f"  {what}: {path}")
-            if verdict.unknown:
-                say(f"  no checksum known: {', '.join(verdict.unknown)}")
-            if verdict.absent:
-                say(f"  not pulled so far: {verdict.absent} files")
-        if wrong:
-            say(f"`{given.command()}` replaces what is damaged or missing")
-    if wrong:
-        raise typer.Exit(ModelError.exit_code)
-
-
 def path_command(
     name: Name,
     encoder_only: EncoderOnly = False,
@@ -199,10 +158,10 @@ def path_command(
     """Print the folder of a model that has been pulled. Nothing is asked of the network."""
     from fgl import hub
 
-    given = _Given(name, revision, tuple(mirror or ()), tuple(set_ or ()))
+    given = Given(name, revision, tuple(mirror or ()), tuple(set_ or ()))
     command = given.command(encoder_only=encoder_only)
     rows = []
-    for use in _uses(given):
+    for use in uses(given):
         if hub.is_local(use.model):
             rows.append(_folder_row(use))
             continue
@@ -242,7 +201,7 @@ def _catalogue(manager: Manager) -> Iterator[tuple[str, str, ModelUse | None, st
 
 
 @dataclass(frozen=True, slots=True)
-class _Given:
+class Given:
     """What the command line says of a model."""
 
     name: str
@@ -259,44 +218,48 @@ class _Given:
         )
 
 
-def _uses(given: _Given, *, ask: bool = False, update: bool = False) -> list[ModelUse]:
+def uses(given: Given, *, ask: bool = False, update: bool = False) -> list[ModelUse]:
     """The models that NAME stands for. ask: whether the Hub may be asked what is in one. Raises ConfigError where it
     stands for none."""
+    from fgl.core.options import is_revision
     from fgl.core.registry import suggestion
     from fgl.hub import is_hub_id
 
     manager, name, revision = Manager.load(), given.name, given.revision
+    for flag, got in (("--revision", revision), *(("--mirror", one.partition("@")[2]) for one in given.mirrors)):
+        if got and not is_revision(got):
+            raise refused(flag, quoted(got), "expected a branch, tag or commit, as git names them")
     if is_hub_id(name):
         if given.settings:
-            raise _refused("--set", ", ".join(given.settings), "expected with a component's name, not with a Hub id")
+            raise refused("--set", ", ".join(given.settings), "expected with a component's name, not with a Hub id")
         for mirror in given.mirrors:
             if not is_hub_id(mirror.partition("@")[0]):
-                raise _refused("--mirror", repr(mirror), "expected a Hub id, owner/name, with @revision or without")
+                raise refused("--mirror", repr(mirror), "expected a Hub id, owner/name, with @revision or without")
         return [_of_hub_id(given, manager, ask, update)]
     for flag, got, option in (
         ("--revision", revision, "revision=REV"), ("--mirror", ", ".join(given.mirrors), "mirrors=[OWNER/NAME]"),
     ):  # fmt: skip
         if got:
-            raise _refused(flag, got, f"expected with a Hub id; a component has --set family.{option}")
+            raise refused(flag, got, f"expected with a Hub id; a component has --set family.{option}")
     families = {entry.family for entry in manager.registry.all() if entry.component.name == name}
     if not families:
         names = sorted({component for _, component, _, _ in _catalogue(manager)})
         expected = f"no such component{suggestion(name, names)}; these need a model: {', '.join(names)}"
-        raise _refused("NAME", repr(name), f"{expected}; or a Hub id: owner/name")
+        raise refused("NAME", repr(name), f"{expected}; or a Hub id: owner/name")
     uses: list[ModelUse] = []
     for family in sorted(families):
         config, _ = resolve(manager, None, {**NO_FLAGS, "set_": list(given.settings)}, [{family: {"name": name}}])
         selected = getattr(config, family)
         if selected.name != name:
-            raise _refused("--set", f"{family}.name={selected.name}", f"expected {name}, which NAME selects")
+            raise refused("--set", f"{family}.name={selected.name}", f"expected {name}, which NAME selects")
         cls = manager.registry.options_class(manager.registry.find(family, name))
         uses += cls(**selected.options).models()
     if not uses:
-        raise _refused("NAME", repr(name), "expected a component that needs a model; all of this one ships with it")
+        raise refused("NAME", repr(name), "expected a component that needs a model; all of this one ships with it")
     return uses
 
 
-def _of_hub_id(given: _Given, manager: Manager, ask: bool, update: bool) -> ModelUse:
+def _of_hub_id(given: Given, manager: Manager, ask: bool, update: bool) -> ModelUse:
     """A Hub id as it is given: its default branch where there is no --revision, whatever a component pins. Of one that
     a component names by default, what that component takes; of any other, what can be opened without a risk."""
     from fgl import hub
@@ -330,7 +293,7 @@ def _offline() -> bool:
     return bool(constants.HF_HUB_OFFLINE)
 
 
-def _refused(key: str, got: str, expected: str) -> ConfigError:
+def refused(key: str, got: str, expected: str) -> ConfigError:
     return ConfigError([Problem(key, got, expected)], "the command line")
 
 
@@ -342,7 +305,7 @@ def _patterns(use: ModelUse, encoder_only: bool) -> tuple[str, ...]:
             f"nothing of the kind for {use.model}: which of its files a client needs is not known; name a component, "
             f"as in fgl models pull stable-diffusion --set generator.model={use.model} --encoder-only"
         )
-        raise _refused("--encoder-only", "", expected)
+        raise refused("--encoder-only", "", expected)
     return use.client_files
 
 

@@ -285,7 +285,7 @@ def _warn(result: dict[str, Any], config: RunConfig) -> None:
 
 def _dry_run(manager: Manager, config: RunConfig, folder: Path, replace: bool, suggest: bool) -> dict[str, Any]:
     """Open everything that can be opened without computing: data, partition, the generator's declaration."""
-    from fgl.core import outputs, rounds
+    from fgl.core import foundation, outputs, rounds
     from fgl.core.dividing import divide
     from fgl.core.opening import models_to_pull, open_session
     from fgl.core.session import check_clients
@@ -300,6 +300,7 @@ def _dry_run(manager: Manager, config: RunConfig, folder: Path, replace: bool, s
     divided = divide(manager, config, train)
     rounds.check(config.rounds, list(divided))
     check_clients(config, list(divided))
+    foundation.check_available(session)
     plan = {
         "clients": {name: len(rows) for name, rows in divided.items()}, "classes": list(session.info.class_names),
         "train_images": len(train), "test_images": len(test), "device": session.device,

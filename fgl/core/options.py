@@ -3,13 +3,35 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 if TYPE_CHECKING:
     from fgl.core.types import ModelUse
+
+
+_REVISION = "expected a branch, tag or commit, as git names them"
+# What git refuses in the name of a branch or tag: among it all that a file system would follow out of a folder.
+_NO_REF = re.compile(r"[\s~^:?*\[\\]|\.\.|//|@\{|^[-/.]|/\.|[/.]$|\.lock(?:/|$)|^@$")
+_LONGEST_REF = 200
+
+
+def is_revision(text: str) -> bool:
+    """Whether git could call a branch, tag or commit so. Names of files are made of it."""
+    return 0 < len(text) <= _LONGEST_REF and text.isprintable() and _NO_REF.search(text) is None
+
+
+def _check_revision(text: str) -> str:
+    if not is_revision(text):
+        raise ValueError(_REVISION)
+    return text
+
+
+Revision = Annotated[str, AfterValidator(_check_revision)]
+"""Of a model or dataset on the Hub."""
 
 
 class Options(BaseModel):

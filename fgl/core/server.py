@@ -15,6 +15,7 @@ from fgl.core import (
     client,
     contents,
     dividing,
+    foundation,
     intake,
     keeping,
     plan,
@@ -144,6 +145,8 @@ def collect(session: Session, clients: Sequence[str], partition_digest: str) -> 
             return client.request(session.config, client_id, client.ROUND, private, session.device, session.info.digest)
 
         left = [name for name in asked if name not in answered]
+        if left:
+            foundation.check_content(session)
         for client_id, reply in federation.call(left, client.PREPARE, payload, session.progress):
             try:
                 intake.accept(session, intake.failed(reply), expected, client_id, request, encoding)

@@ -112,7 +112,7 @@ def encode(
         with np.errstate(over="ignore"):
             cast = np.ascontiguousarray(array, dtype=codecs.presented(codec))
         if not np.isfinite(cast).all():
-            raise UploadValueError(f"{name} of {sender.client_id} does not fit {codec}: use upload.codec=fp32")
+            raise _unfit(name, sender.client_id, codec, array)
         kept: Rows = cast
         tensors[name] = cast
         if codec == "int8":
@@ -122,6 +122,16 @@ def encode(
     for name, index in indices.items():
         tensors[name + INDEX] = np.ascontiguousarray(index, dtype=np.int32)
     return _written(sender, declaration.encoder, codec, prompts, tensors, error)
+
+
+def _unfit(name: str, client_id: str, codec: str, array: Array) -> UploadValueError:
+    """For numbers that a codec cannot send: too large for it, or none in any."""
+    if not np.isfinite(array).all():
+        return UploadValueError(
+            f"{name} of {client_id} holds NaN or infinity as it comes from the text encoder, which no codec can send: "
+            "the generator's weights are damaged, or its encoder overflows; check them with `fgl models verify`"
+        )
+    return UploadValueError(f"{name} of {client_id} does not fit {codec}: use upload.codec=fp32")
 
 
 def check_prompts(prompts: Sequence[Prompt], client_id: str) -> None:

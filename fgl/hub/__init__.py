@@ -3,8 +3,9 @@
     cache.py    what a commit holds, what is there, locks and records beside the client's own cache
     remote.py   listings and files from the Hub: retried, resumed, checked
     pulling.py  cache first, then the Hub, then mirrors
-    state.py    what `fgl models list` and `verify` say
+    state.py, folders.py  what `fgl models list` and `verify` say
     reasons.py  what went wrong, and what to do
+    contents.py, weights.py, documents.py  whether what is listed, or lies in a folder, can be weights; JSON; cards
 
 The Hub client is imported when a Hub model is asked for and not before.
 """
@@ -17,13 +18,14 @@ from pathlib import Path
 
 from fgl.core.errors import ModelError
 from fgl.hub.cache import is_hub_id
-from fgl.hub.pulling import Plan, pull
+from fgl.hub.folders import FolderVerdict, verify_folder
+from fgl.hub.pulling import Plan, check_available, pull
 from fgl.hub.reasons import remedy, size
 from fgl.hub.state import State, Verdict, commit, folder_of, paths, state, verify
 
 __all__ = [
-    "Plan", "State", "Verdict", "commit", "commit_of", "folder_of", "is_hub_id", "is_local", "paths", "pull", "remedy",
-    "repository_of", "resolve", "size", "state", "verify",
+    "FolderVerdict", "Plan", "State", "Verdict", "check_available", "commit", "commit_of", "folder_of", "is_hub_id",
+    "is_local", "paths", "pull", "remedy", "repository_of", "resolve", "size", "state", "verify", "verify_folder",
 ]  # fmt: skip
 
 

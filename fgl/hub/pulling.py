@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import logging
 import shutil
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from fgl.core.errors import ModelError
-from fgl.core.types import Progress, ProgressTask
-from fgl.hub.cache import File, Listing, Repository, cache, is_commit
+from fgl.core.options import is_revision
+from fgl.core.text import quoted
+from fgl.core.types import Progress
+from fgl.hub.cache import File, Listing, Repository, cache, is_commit, is_hub_id
+from fgl.hub.contents import check_weights
+from fgl.hub.metering import meter
 from fgl.hub.reasons import brief, causes, disk_full, explain, is_full, is_unreachable, not_cached, remedy, size
 from fgl.hub.remote import download, fetch_listing
 
 log = logging.getLogger(__name__)
-
-_LOG_EVERY = 30.0  # seconds
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +73,6 @@ def pull(
     what to do.
     """
     from huggingface_hub import constants
-    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
     command = command or remedy(model, revision, mirrors)
     if update and revision is not None and is_commit(revision):
@@ -82,29 +84,9 @@ def pull(
         return found
     if constants.HF_HUB_OFFLINE:
         return as_the_client_has_it(asked, patterns, command)
-    absent: Exception | None = None
-    for source in asked:
-        try:
-            folder = _pull_from(source, patterns, update, progress, announce or _log_plan, command)
-        except ModelError:
-            raise
-        except Exception as error:  # of whichever HTTP library the client uses
-            found_causes = list(causes(error))
-            gated = any(isinstance(cause, GatedRepoError) for cause in found_causes)
-            missing = any(isinstance(cause, RepositoryNotFoundError) for cause in found_causes) and not gated
-            if missing or (source.mirror and any(isinstance(cause, RevisionNotFoundError) for cause in found_causes)):
-                absent = absent or error
-                continue
-            if is_unreachable(error) and not update:
-                try:
-                    folder = as_the_client_has_it(asked, patterns, command)
-                except ModelError:
-                    pass
-                else:
-                    reason = explain(source.model, revision, error, command)
-                    log.warning("%s: using what is in the cache, %s", reason, folder)
-                    return folder
-            raise ModelError(f"model: {explain(source.model, source.revision, error, command)}") from error
+
+    def work(source: Source) -> Path:
+        folder = _pull_from(source, patterns, update, progress, announce or _log_plan, command)
         if source.mirror:
             _remember(partial(source.repository.stand_in_for, model))
             log.warning(
@@ -112,17 +94,86 @@ def pull(
                 model, source.model, folder.name,
             )  # fmt: skip
         return folder
+
+    def otherwise(reason: str) -> Path:
+        folder = as_the_client_has_it(asked, patterns, command)
+        log.warning("%s: using what is in the cache, %s", reason, folder)
+        return folder
+
+    return _from_first(asked, work, None if update else otherwise, command)
+
+
+def check_available(
+    model: str, revision: str | None, patterns: Sequence[str], mirrors: Sequence[str] = (), command: str | None = None
+) -> None:
+    """Raises ModelError, as `pull` would, unless all files that match are in the cache, or the Hub lists them; only
+    the list is asked for. command: see `pull`."""
+    from huggingface_hub import constants
+
+    command = command or remedy(model, revision, mirrors)
+    asked = sources(model, revision, mirrors)
+    if in_cache(asked, patterns, command, not constants.HF_HUB_OFFLINE) is not None:
+        return
+    if constants.HF_HUB_OFFLINE:
+        as_the_client_has_it(asked, patterns, command)
+        return
+
+    def work(source: Source) -> None:
+        listing = _listing(source, source.repository.commit(source.revision), command)
+        _selected(source, listing, patterns)
+
+    def otherwise(reason: str) -> None:
+        as_the_client_has_it(asked, patterns, command)
+
+    _from_first(asked, work, otherwise, command)
+
+
+def _from_first(
+    asked: Sequence[Source], work: Callable[[Source], T], otherwise: Callable[[str], T] | None, command: str
+) -> T:
+    """The work's result for the first source that exists. otherwise: is told why where the Hub cannot be reached, and
+    may raise ModelError itself. Raises ModelError, which says what to do."""
+    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
+
+    model, revision = asked[0].model, asked[0].revision
+    absent: Exception | None = None
+    for source in asked:
+        try:
+            return work(source)
+        except ModelError:
+            raise
+        except Exception as error:  # of whichever HTTP library the client uses
+            found = list(causes(error))
+            gated = any(isinstance(cause, GatedRepoError) for cause in found)
+            missing = any(isinstance(cause, RepositoryNotFoundError) for cause in found) and not gated
+            if missing or (source.mirror and any(isinstance(cause, RevisionNotFoundError) for cause in found)):
+                absent = absent or error
+                continue
+            reason = explain(source.model, source.revision, error, command)
+            if is_unreachable(error) and otherwise is not None:
+                with suppress(ModelError):
+                    return otherwise(reason)
+            raise ModelError(f"model: {reason}") from error
     assert absent is not None
-    tried = f". Its mirrors are not there either: {', '.join(mirrors)}" if mirrors else ""
+    mirrors = ", ".join(source.model for source in asked[1:])
+    tried = f". Its mirrors are not there either: {mirrors}" if mirrors else ""
     raise ModelError(f"model: {explain(model, revision, absent, command)}{tried}") from absent
 
 
 def sources(model: str, revision: str | None, mirrors: Sequence[str]) -> list[Source]:
-    """The model, then its mirrors: a Hub id each, with @revision where it is pinned there to another one."""
+    """The model, then its mirrors: a Hub id each, with @revision where it is pinned there to another one. Raises
+    ModelError for a revision that git could not have, since names of files are made of it."""
     found = [Source(model, revision)]
     for mirror in mirrors:
         name, _, own = mirror.partition("@")
         found.append(Source(name, own or revision, mirror=True))
+    for source in found:
+        if source.revision is not None and not is_revision(source.revision):
+            raise ModelError(
+                f"revision: got {quoted(source.revision)} for {quoted(source.model)}; expected a branch, tag or commit"
+            )
+        if not is_hub_id(source.model):
+            raise ModelError(f"model: got {quoted(source.model)}; expected a Hub id, owner/name")
     return found
 
 
@@ -148,6 +199,7 @@ def in_cache(asked: Sequence[Source], patterns: Sequence[str], command: str, pul
         files = listing.select(patterns)
         whole = files and all(repository.present(commit, file) for file in files)
         if whole and not _wrong(repository, commit, files, command, pulls):
+            check_weights(source.model, listing, patterns, files)
             return repository.snapshot(commit)
     return None
 
@@ -196,12 +248,7 @@ def _pull_from(
     listing = None if known is None else repository.listing(known)
     if listing is None:
         listing = _listing(source, known, command)
-    commit, files = listing.commit, listing.select(patterns)
-    if not files:
-        raise ModelError(
-            f"model: {source.model} has none of the files that are needed ({', '.join(patterns)}) at commit {commit}; "
-            "choose another model or revision"
-        )
+    commit, files = listing.commit, _selected(source, listing, patterns)
     _wrong(repository, commit, files, command, True)
     missing = [file for file in files if not repository.present(commit, file)]
     home = repository.folder
@@ -238,6 +285,18 @@ def _pull_from(
         if locks:
             _remember(lambda: repository.lock(source.revision, commit))
     return repository.snapshot(commit)
+
+
+def _selected(source: Source, listing: Listing, patterns: Sequence[str]) -> list[File]:
+    """The files that match. Raises ModelError where there are none, or no weights among them."""
+    files = listing.select(patterns)
+    if not files:
+        raise ModelError(
+            f"model: {source.model} has none of the files that are needed ({', '.join(patterns)}) at commit "
+            f"{listing.commit}; choose another model or revision"
+        )
+    check_weights(source.model, listing, patterns, files)
+    return files
 
 
 def _listing(source: Source, known: str | None, command: str) -> Listing:
@@ -309,42 +368,3 @@ def _log_plan(plan: Plan) -> None:
         "pulling %s of %s (commit %s) to %s",
         size(plan.needed), plan.model, plan.commit[:12], plan.folder,
     )  # fmt: skip
-
-
-@contextmanager
-def meter(progress: Progress | None, what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A function that is told bytes, and shows them in a unit of which there are neither millions nor none."""
-    scale, unit = (10**6, "MB") if total >= 10**7 else (10**3, "kB")
-    task: ProgressTask = (
-        _Logged(what, total // scale, unit) if progress is None else progress.track(what, total // scale, unit=unit)
-    )
-    with task:
-        rest = 0
-
-        def advance(count: int) -> None:
-            nonlocal rest
-            whole, rest = divmod(rest + count, scale)
-            if whole:
-                task.advance(whole)
-
-        yield advance
-
-
-class _Logged:
-    """Progress for pulls that a run makes by itself."""
-
-    def __init__(self, what: str, total: int, unit: str) -> None:
-        self.what, self.total, self.unit = what, total, unit
-        self.done, self.shown = 0, time.monotonic()
-
-    def __enter__(self) -> _Logged:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        pass
-
-    def advance(self, count: int = 1, note: str = "") -> None:
-        self.done += count
-        if time.monotonic() - self.shown >= _LOG_EVERY:
-            self.shown = time.monotonic()
-            log.warning("%s: %d of %d %s", self.what, self.done, self.total, self.unit)

@@ -11,7 +11,7 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 
 from fgl.core.errors import ModelError
-from fgl.hub.cache import CONTROL
+from fgl.core.text import first_line
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 # Top-level packages of the HTTP libraries that the client has used from version to version.
@@ -168,11 +168,9 @@ def causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def brief(error: BaseException) -> str:
-    """Kind and first line: what the HTTP libraries say below it is their own traceback. Without what follows a question
-    mark in an address: that may be a signature which lets anybody in."""
-    lines = re.sub(r"(https?://[^\s?]+)\?[^\s'\"]*", r"\1", str(error)).strip().splitlines()
-    said = CONTROL.sub("?", lines[0][:200]) if lines else ""  # the server's own words may be in it
-    return f"{type(error).__name__}: {said}" if said else type(error).__name__
+    """Kind and first line: what the HTTP libraries say below it is their own traceback."""
+    kind, said = type(error).__name__, first_line(error, 200)
+    return kind if said == kind else f"{kind}: {said}"
 
 
 def size(count: int) -> str:

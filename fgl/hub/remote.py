@@ -6,14 +6,16 @@ import logging
 import os
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import quote
 
 from fgl.core.errors import ModelError
+from fgl.core.text import plain
 from fgl.hub.cache import File, Listing, Repository, check_path, is_blob_name, is_hub_id, shown
+from fgl.hub.documents import parse_object
+from fgl.hub.http import SlowError, answer, whole
 from fgl.hub.reasons import brief, causes, is_unreachable, retry_after, status
 
 if TYPE_CHECKING:
@@ -25,7 +27,8 @@ T = TypeVar("T")
 PATIENCE = 60.0  # seconds that a server may ask to wait, all its pauses together
 _ATTEMPTS = 5  # in a row without a new byte
 _SYNC = 64 << 20  # bytes between two flushes to the disk: what a power cut may cost
-_REDIRECTS = 10
+_MOST_LISTED = 64 << 20  # bytes of a listing
+_MOST_FILES = 100_000
 _BROKEN = ("ReadError", "RemoteProtocolError", "ReadTimeout", "ChunkedEncodingError")
 
 
@@ -34,32 +37,63 @@ def fetch_listing(
 ) -> Listing:
     """All files of the revision, the default branch's by default. timeout: seconds for one answer; the client's own
     setting by default. Raises what the client raises, and ModelError where the answer makes no sense."""
-    from huggingface_hub import HfApi, constants
+    from huggingface_hub import constants
 
     wait = constants.HF_HUB_ETAG_TIMEOUT if timeout is None else timeout
-    api = HfApi(library_name="fgl")
-    found = patiently(
-        lambda: api.model_info(model, revision=revision, files_metadata=True, timeout=wait), patience=patience
-    )
-    if found.sha is None or not re.fullmatch("[0-9a-f]{40}", found.sha):
+    found = patiently(lambda: _asked_for(model, revision, wait), patience=patience)
+    commit, listed = found.get("sha"), found.get("siblings") or []
+    if not isinstance(commit, str) or not re.fullmatch("[0-9a-f]{40}", commit):
         raise ModelError(f"model: {constants.ENDPOINT} names no commit of {model}; is HF_ENDPOINT a mirror of the Hub?")
-    files = []
-    for one in found.siblings or ():
-        path = check_path(one.rfilename, model)
-        sha256 = one.lfs.sha256 if one.lfs is not None else ""
-        blob_id = "" if sha256 else one.blob_id or ""
-        for digest, form in ((sha256, "[0-9a-f]{64}"), (blob_id, "[0-9a-f]{40}")):
-            if digest and not re.fullmatch(form, str(digest)):
-                raise ModelError(f"model: {model} lists {path} with a checksum that is none: {shown(digest)}")
-        total = one.lfs.size if one.lfs is not None else one.size
-        if not isinstance(total, int) or total < 0:
-            raise ModelError(
-                f"model: {constants.ENDPOINT} lists {path} of {model} without its size, so nothing could be "
-                "checked; set HF_ENDPOINT to a mirror that speaks the Hub's whole protocol, or unset it"
-            )
-        files.append(File(path, total, sha256, blob_id))
+    if not isinstance(listed, list) or len(listed) > _MOST_FILES:
+        many = len(listed) if isinstance(listed, list) else "no list of"
+        raise ModelError(f"model: {constants.ENDPOINT} lists {many} files of {model}; fgl takes {_MOST_FILES} at most")
+    files = tuple(_listed(entry, model) for entry in listed)
     # what it is called is printed, and users are told to take it up
-    return Listing(found.id if is_hub_id(str(found.id)) else model, found.sha, tuple(files))
+    return Listing(str(found.get("id")) if is_hub_id(str(found.get("id"))) else model, commit, files)
+
+
+def _asked_for(model: str, revision: str | None, timeout: float) -> dict[str, Any]:
+    """What the Hub says of a model, as JSON: of any length and depth, if it could."""
+    from huggingface_hub import constants
+    from huggingface_hub.utils import build_hf_headers, validate_repo_id
+
+    validate_repo_id(model)
+    at = "" if revision is None else f"/revision/{quote(revision, safe='')}"
+    url = f"{constants.ENDPOINT}/api/models/{model}{at}?blobs=true"
+    data = whole(url, build_hf_headers(library_name="fgl"), _MOST_LISTED, timeout)
+    if data is None:
+        raise ModelError(
+            f"model: {constants.ENDPOINT} sends more than {_MOST_LISTED >> 20} MiB as the list of files of {model}; "
+            "nothing is pulled from it: is HF_ENDPOINT a mirror of the Hub?"
+        )
+    try:
+        return parse_object(data)
+    except ValueError as error:
+        raise ModelError(
+            f"model: {constants.ENDPOINT} answers with what is no list of files of {model} ({plain(error)}); is "
+            "HF_ENDPOINT a mirror of the Hub?"
+        ) from error
+
+
+def _listed(entry: Any, model: str) -> File:
+    """One file of a listing. Raises ModelError where it could not be checked."""
+    from huggingface_hub import constants
+
+    entry = entry if isinstance(entry, dict) else {}
+    path = check_path(entry.get("rfilename", ""), model)
+    lfs = entry.get("lfs") if isinstance(entry.get("lfs"), dict) else None
+    sha256 = str(lfs.get("sha256") or "") if lfs is not None else ""
+    blob_id = "" if sha256 else str(entry.get("blobId") or "")
+    for digest, form in ((sha256, "[0-9a-f]{64}"), (blob_id, "[0-9a-f]{40}")):
+        if digest and not re.fullmatch(form, digest):
+            raise ModelError(f"model: {model} lists {path} with a checksum that is none: {shown(digest)}")
+    total = entry.get("size") if lfs is None else lfs.get("size")
+    if not isinstance(total, int) or total < 0:
+        raise ModelError(
+            f"model: {constants.ENDPOINT} lists {path} of {model} without its size, so nothing could be "
+            "checked; set HF_ENDPOINT to a mirror that speaks the Hub's whole protocol, or unset it"
+        )
+    return File(path, total, sha256, blob_id)
 
 
 def patiently(call: Callable[[], T], *, patience: float = PATIENCE) -> T:
@@ -271,7 +305,7 @@ def _fill(part: _Part, url: str, headers: Mapping[str, str], size: int) -> None:
         except Exception as error:
             if not is_unreachable(error):
                 raise
-            if part.size > before:
+            if part.size > before and not isinstance(error, SlowError):
                 attempt, end = 0, time.monotonic() + PATIENCE
             attempt += 1
             wait = retry_after(error)
@@ -290,55 +324,18 @@ def _fill(part: _Part, url: str, headers: Mapping[str, str], size: int) -> None:
 
 
 def _attempt(part: _Part, url: str, headers: Mapping[str, str], size: int) -> None:
-    """One answer, as far as it comes. Redirects are followed here: the token goes to the Hub and nowhere else."""
-    from huggingface_hub import constants
-    from huggingface_hub.utils import hf_raise_for_status
-
-    asked = {**headers, "Accept-Encoding": "identity"}
-    if part.size:
-        asked["Range"] = f"bytes={part.size}-"
-    for _ in range(_REDIRECTS):
-        trusted = _origin(url) == _origin(constants.ENDPOINT)
-        given = {key: value for key, value in asked.items() if trusted or key.lower() != "authorization"}
-        with _open(url, given) as (response, blocks):
-            if response.status_code in (301, 302, 303, 307, 308):
-                url = urljoin(url, response.headers["Location"])
-                continue
-            if response.status_code == 416:  # what is there is longer than the file
-                part.restart()
-                return
-            if response.status_code >= 400:
-                response.close()  # the client would read what a server says of an error to its end, if there is one
-            hf_raise_for_status(response)
-            begins = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
-            if part.size and (response.status_code != 206 or begins is None or int(begins[1]) != part.size):
-                part.restart()
-                if response.status_code == 206:
-                    return
-            for block in blocks:
-                part.write(block)
-                if part.size > size:
-                    return
+    """One answer, as far as it comes."""
+    asked = {**headers, "Range": f"bytes={part.size}-"} if part.size else headers
+    with answer(url, asked) as (response, blocks):
+        if response.status_code == 416:  # what is there is longer than the file
+            part.restart()
             return
-    raise ModelError(f"model: {urlsplit(url).hostname} redirects more than {_REDIRECTS} times; is HF_ENDPOINT right?")
-
-
-@contextmanager
-def _open(url: str, headers: Mapping[str, str]) -> Iterator[tuple[Any, Iterator[bytes]]]:
-    """The answer and its blocks. The client's session is one of requests or of httpx, by its version."""
-    from huggingface_hub import constants
-    from huggingface_hub.utils import get_session
-
-    session: Any = get_session()
-    timeout = constants.HF_HUB_DOWNLOAD_TIMEOUT
-    if callable(getattr(session, "stream", None)):
-        with session.stream("GET", url, headers=headers, timeout=timeout, follow_redirects=False) as response:
-            yield response, response.iter_raw()
-    else:
-        with session.get(url, headers=headers, timeout=timeout, allow_redirects=False, stream=True) as response:
-            yield response, response.iter_content(1 << 16)
-
-
-def _origin(url: str) -> tuple[str, str, int | None]:
-    parts = urlsplit(url)
-    return parts.scheme, (parts.hostname or "").lower(), parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+        begins = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
+        if part.size and (response.status_code != 206 or begins is None or int(begins[1]) != part.size):
+            part.restart()
+            if response.status_code == 206:
+                return
+        for block in blocks:
+            part.write(block)
+            if part.size > size:
+                return

@@ -10,7 +10,8 @@ from pathlib import Path
 from fgl.core.errors import ModelError
 from fgl.core.types import ModelUse, Progress, Silent
 from fgl.hub.cache import File, Listing, Repository
-from fgl.hub.pulling import Source, as_the_client_has_it, held, in_cache, meter, sources
+from fgl.hub.metering import meter
+from fgl.hub.pulling import Source, as_the_client_has_it, held, in_cache, sources
 from fgl.hub.reasons import explain, is_unreachable, remedy
 from fgl.hub.remote import fetch_listing
 

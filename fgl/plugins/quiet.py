@@ -1,4 +1,4 @@
-"""What all families that load models share: silence while the libraries work, and the gist of what they complain of."""
+"""What all families that load models share: silence while the libraries work."""
 
 from __future__ import annotations
 
@@ -30,11 +30,3 @@ def quiet(*more: Any) -> Iterator[None]:
             library.set_verbosity(verbosity)
             if bars:
                 library.enable_progress_bar()
-
-
-def brief(error: BaseException) -> str:
-    """First line of a message: the libraries append paragraphs of advice."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300].rstrip(".")
-
-
-__all__ = ["brief", "quiet"]

@@ -52,10 +52,10 @@ class Fault:
     """What goes wrong with requests whose "METHOD /path" the pattern is found in.
 
     status, code, retry_after: an error answer with X-Error-Code and Retry-After. delay: seconds before the answer. The
-    others are of a file's content. flip: position of a byte that is sent wrong. cut: bytes after which the connection
-    is closed. pause: seconds between two pieces of CHUNK bytes. endless: the body goes on with zeros until the client
-    hangs up, without a Content-Length: "chunked", or "close", where the connection's end would be its end; of an error
-    answer too. times: how often, -1 for always.
+    others are of the content of a file or a listing. flip: position of a byte that is sent wrong. cut: bytes after
+    which the connection is closed. pause: seconds between two pieces of `piece` bytes. endless: the body goes on with
+    zeros until the client hangs up, without a Content-Length: "chunked", or "close", where the connection's end would
+    be its end; of an error answer too. times: how often, -1 for always.
     """
 
     pattern: re.Pattern[str]
@@ -66,6 +66,7 @@ class Fault:
     cut: int | None = None
     delay: float = 0.0
     pause: float = 0.0
+    piece: int = CHUNK
     endless: Literal["", "chunked", "close"] = ""
     times: int = -1
 
@@ -274,6 +275,7 @@ class _Handler(BaseHTTPRequestHandler):
             if "blobs" not in self.query:
                 siblings = [{"rfilename": one["rfilename"]} for one in siblings]
             body = {"id": repository.id, "sha": commit, "siblings": siblings}
+        self.fault = self.hub._take_fault(f"{self.command} {self.where}", body=True)
         self._answer(200, json.dumps(body).encode(), {"Content-Type": "application/json"})
 
     def _resolve(self, commit: str, files: Mapping[str, bytes], path: str) -> None:
@@ -330,8 +332,8 @@ class _Handler(BaseHTTPRequestHandler):
                 self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece) if endless == "chunked" else piece)
             if self.command == "GET":
                 whole = body if self.fault.cut is None else body[: self.fault.cut]
-                for start in range(0, len(whole), CHUNK):
-                    piece = whole[start : start + CHUNK]
+                for start in range(0, len(whole), self.fault.piece):
+                    piece = whole[start : start + self.fault.piece]
                     request.sent += len(piece)
                     self.wfile.write(piece)
                     self.wfile.flush()

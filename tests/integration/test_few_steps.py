@@ -20,6 +20,7 @@ import fgl
 from fgl.core.errors import ModelError
 from fgl.core.types import Painted, PlanItem, Prompt, Shard
 from fgl.plugins.generators import loading, memory, stable_diffusion
+from fgl.plugins.generators import lora as lora_module
 from fgl.plugins.generators.options import StableDiffusionOptions, StableDiffusionXLOptions
 from fgl.plugins.generators.quiet import quiet
 from fgl.plugins.generators.stable_diffusion import StableDiffusion, StableDiffusionXL
@@ -115,7 +116,7 @@ def test_lora_weights_that_do_not_fit_are_refused_with_the_reason(
         with pytest.raises(ModelError, match=message):
             make("sd", folder, lora=str(lora)).synthesizer("cpu")
     fine = save_lora(tmp_path / "fine", folder)
-    monkeypatch.setattr(loading, "find_spec", lambda name: None)
+    monkeypatch.setattr(lora_module, "find_spec", lambda name: None)
     with pytest.raises(ModelError, match=r"pip install 'fgl\[lora\]'"):
         make("sd", folder, lora=str(fine)).synthesizer("cpu")
 

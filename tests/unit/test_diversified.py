@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from pydantic import ValidationError
+from safetensors.torch import load_file, save_file
 
 from fgl.core.config import resolve
 from fgl.core.errors import ModelError
@@ -136,12 +137,17 @@ def test_wrong_options_are_refused_with_a_reason(options, message):
         DiversifiedOptions(**options)
 
 
-def test_a_model_is_checked_without_its_weights(writer, captioner, tmp_path):
+def test_a_model_is_checked_by_its_configuration_and_the_names_of_its_weights(writer, captioner, tmp_path):
     info = DatasetInfo("drawn", ("river",), (), "")
     folder = tmp_path / "writer"
     shutil.copytree(writer, folder)
-    (folder / "model.safetensors").write_bytes(b"")
     Diversified(DiversifiedOptions(model=str(folder))).check(info)
+    weights = load_file(folder / "model.safetensors")
+    lost = next(name for name in weights if "h.0.attn" in name)
+    save_file({name: value for name, value in weights.items() if name != lost}, folder / "model.safetensors")
+    with pytest.raises(ModelError, match=r"lacks 1 of its \d+ weights .*h\.0\.attn"):
+        Diversified(DiversifiedOptions(model=str(folder))).check(info)
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
     Diversified(DiversifiedOptions()).check(info)
     with pytest.raises(ModelError, match=r"cannot load .*a causal language model"):
         Diversified(DiversifiedOptions(model=str(captioner))).check(info)

@@ -83,7 +83,8 @@ def test_weights_that_are_missing_are_refused(tmp_path: Path) -> None:
     lost = next(name for name in weights if "layer.1" in name)
     del weights[lost]
     save_file(weights, folder / "model.safetensors", {"format": "pt"})
-    with pytest.raises(ModelError, match="lacks 1 of its weights"):
+    # under the name that the library has for it, which is not that of the file in every version
+    with pytest.raises(ModelError, match=r"lacks 1 of its \d+ weights \(encoder\.layer\.1\.attention"):
         extractor(folder)
 
 

@@ -274,9 +274,12 @@ def test_a_guided_row_without_a_negative_is_refused_by_name(shared: Path) -> Non
 
 def test_pixels_that_are_not_finite_are_an_error_and_not_a_black_image(own: Path) -> None:
     path = own / "vae/diffusion_pytorch_model.safetensors"
-    save_file({name: torch.full_like(value, torch.nan) for name, value in load_file(path).items()}, path)
+    save_file({name: torch.full_like(value, 1e30) for name, value in load_file(path).items()}, path)
     arrays, indices = make(own).encoder("cpu").encode(PROMPTS)
-    with pytest.raises(ModelError, match="not finite in float32"):
+    painter = make(own, dtype="bf16").synthesizer("cpu")
+    with pytest.raises(ModelError, match="not finite in bfloat16; set its dtype to fp32"):
+        list(painter.synthesize(shard([0]), conditioning(arrays, indices, 3), silent))
+    with pytest.raises(ModelError, match="not finite in float32; no number format mends that"):
         list(make(own).synthesizer("cpu").synthesize(shard([0]), conditioning(arrays, indices, 3), silent))
 
 

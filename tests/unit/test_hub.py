@@ -58,7 +58,7 @@ def test_reasons_are_found_in_what_an_error_was_raised_from() -> None:
 
 
 def test_what_a_server_says_does_not_reach_the_terminal_as_it_is() -> None:
-    assert brief(ValueError("busy\x1b[2J, sorry")) == "ValueError: busy?[2J, sorry"
+    assert brief(ValueError("busy\x1b[2J, sorry")) == "ValueError: busy\\x1b[2J, sorry"
 
 
 def test_an_address_is_quoted_without_its_signature() -> None:

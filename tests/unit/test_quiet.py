@@ -1,4 +1,4 @@
-"""Silence while libraries work, and the gist of what they say."""
+"""Silence while libraries work."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from diffusers.utils import logging as diffusers_logging
 from transformers.utils import logging as transformers_logging
 
 from fgl.plugins.generators.quiet import quiet as both
-from fgl.plugins.quiet import brief, quiet
+from fgl.plugins.quiet import quiet
 
 
 def test_libraries_are_silent_inside_and_as_before_outside() -> None:
@@ -34,11 +34,3 @@ def test_libraries_are_silent_inside_and_as_before_outside() -> None:
             assert diffusers_logging.get_verbosity() == before[1][0]
     finally:
         diffusers_logging.enable_progress_bar()
-
-
-@pytest.mark.parametrize(
-    ("message", "said"),
-    [("first.\nadvice", "first"), ("", "ValueError"), (" \n", "ValueError"), ("x" * 400, "x" * 300)],
-)
-def test_an_error_is_told_by_its_first_line(message: str, said: str) -> None:
-    assert brief(ValueError(message)) == said

@@ -14,9 +14,11 @@ from transformers import AutoConfig, AutoModelForImageClassification, PreTrained
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES
 
 from fgl.core.errors import ModelError
+from fgl.core.text import first_line
 from fgl.hub import is_hub_id, is_local, resolve
 from fgl.plugins.classifiers.options import PRETRAINED_FILES, ClassifierOptions
-from fgl.plugins.quiet import brief, quiet
+from fgl.plugins.quiet import quiet
+from fgl.plugins.weights import check_files, check_numbers, complain, unused
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -98,7 +100,7 @@ def _from_scratch(options: ClassifierOptions, labels: dict[str, Any]) -> PreTrai
             AutoConfig.for_model(architecture, **config, **labels), dtype=torch.float32
         )
     except Exception as error:  # transformers checks little: a wrong value surfaces as whatever its layers raise
-        raise ModelError(f"{architecture} cannot be built with config {options.config}: {brief(error)}") from error
+        raise ModelError(f"{architecture} cannot be built with config {options.config}: {first_line(error)}") from error
     return built
 
 
@@ -109,6 +111,7 @@ def _from_weights(options: ClassifierOptions, labels: dict[str, Any]) -> PreTrai
     folder = source
     if is_hub_id(source) and not is_local(source):
         folder = str(resolve(source, options.revision, PRETRAINED_FILES, key="pretrained"))
+    check_files(sorted(Path(folder).glob("*.safetensors*")), f"pretrained: {source} is damaged", Path(folder))
     try:
         with quiet():
             model, info = AutoModelForImageClassification.from_pretrained(
@@ -122,18 +125,18 @@ def _from_weights(options: ClassifierOptions, labels: dict[str, Any]) -> PreTrai
             )
     except Exception as error:  # OSError, ValueError, and what the Hub client and safetensors raise
         raise ModelError(
-            f"pretrained: cannot load {source}: {brief(error)}; expected a folder or Hub id of a transformers image "
-            "classifier with safetensors weights"
+            f"pretrained: cannot load {source}: {first_line(error)}; expected a folder or Hub id of a transformers "
+            "image classifier with safetensors weights"
         ) from error
     assert isinstance(model, PreTrainedModel)
-    sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
-    fresh = {*info["missing_keys"], *(key[0] for key in info["mismatched_keys"])}
-    if 2 * sum(sizes.get(name, 0) for name in fresh) > sum(sizes.values()):
-        raise ModelError(
-            f"pretrained: {source} holds less than half of the weights of {model.config.model_type} "
-            f"(missing first: {min(fresh)}); expected weights of that architecture"
-        )
+    complain(model, info, f"pretrained: {source}", _is_fresh)
+    check_numbers(model, f"pretrained: {source}")
     return model
+
+
+def _is_fresh(model: PreTrainedModel, name: str) -> bool:
+    """Whether the weights of that name are to be learnt here: those of the head, whose number of classes is another."""
+    return unused(model, name) or not name.startswith(f"{model.base_model_prefix}.")
 
 
 def _probe(model: PreTrainedModel, options: ClassifierOptions) -> None:
@@ -145,7 +148,7 @@ def _probe(model: PreTrainedModel, options: ClassifierOptions) -> None:
             logits = model(pixel_values=torch.zeros(1, 3, side, side)).logits
     except Exception as error:
         raise ModelError(
-            f"{model.config.model_type} does not take RGB images of {side}x{side} pixels: {brief(error)}; "
+            f"{model.config.model_type} does not take RGB images of {side}x{side} pixels: {first_line(error)}; "
             "change image_size or config"
         ) from error
     if logits.shape != (1, model.config.num_labels):

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from fgl.core.options import Options
+from fgl.core.options import Options, Revision
 from fgl.core.types import ModelUse
 
 PRETRAINED_FILES = (
@@ -103,7 +103,7 @@ class ClassifierOptions(AugmentationOptions):
     pretrained: str | None = Field(
         None, description="folder or Hub id of a model to start from, instead of architecture; its head is replaced"
     )
-    revision: str | None = Field(None, description="commit, tag or branch of a pretrained model on the Hub")
+    revision: Revision | None = Field(None, description="commit, tag or branch of a pretrained model on the Hub")
     image_size: int = Field(224, ge=8, le=2048, description="height and width that the network sees, pixels")
     eval_resize: int | None = Field(
         None,

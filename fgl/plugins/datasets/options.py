@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from fgl.core.options import Options
+from fgl.core.options import Options, Revision
 
 _LIMIT = (
     "Most images of each class, and of each domain in it, that are taken from each split, drawn by `seed`; null for "
@@ -140,7 +140,7 @@ class HuggingFaceOptions(SplitOptions):
         description="Hub id (owner/name), or a local folder from save_to_disk or readable by load_dataset.",
     )
     config: str | None = Field(None, description="Configuration (subset) of the dataset, where it has several.")
-    revision: str | None = Field(None, description="Git revision on the Hub; a commit hash makes runs repeatable.")
+    revision: Revision | None = Field(None, description="Git revision on the Hub; a commit hash makes runs repeatable.")
     train_split: str = Field("train", description="Split that clients hold.")
     test_split: str | None = Field(
         None, description="Test split; where it is not given, test or validation is used if there is one."

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,12 +13,14 @@ import numpy as np
 import torch
 from PIL import Image
 from transformers import AutoImageProcessor, AutoModel
-from transformers.utils import logging
 
 from fgl import hub
 from fgl.core.errors import ModelError
+from fgl.core.text import first_line
 from fgl.plugins.features.measures import Comparing
 from fgl.plugins.features.options import MODEL_FILES, ImageModelOptions
+from fgl.plugins.quiet import quiet
+from fgl.plugins.weights import check_files, check_numbers, complain
 
 if TYPE_CHECKING:
     from fgl.core.contracts import Classifier
@@ -87,7 +87,7 @@ class Pooled(Comparing):
         short = self._options.batch_size - len(pixels)
         filled = np.concatenate([pixels, np.repeat(pixels[-1:], short, axis=0)])
         try:
-            with _quiet(), torch.inference_mode():
+            with quiet(), torch.inference_mode():
                 images = [Image.fromarray(one) for one in filled]
                 inputs = self._images(images=images, return_tensors="pt")["pixel_values"]
                 found = self._read(inputs.to(self._device, self._model.dtype))
@@ -99,7 +99,7 @@ class Pooled(Comparing):
         except (RuntimeError, ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
             raise ModelError(
                 f"features.model: {self._options.model} ({self._model.config.model_type}) gives no features of "
-                f"images: {_brief(error)}; expected a model of images, such as facebook/dinov2-small"
+                f"images: {first_line(error)}; expected a model of images, such as facebook/dinov2-small"
             ) from error
         return np.asarray(found[: len(pixels)].float().cpu().numpy(), dtype=np.float32)
 
@@ -133,10 +133,11 @@ def _load(options: ImageModelOptions, folder: Path, device: str) -> tuple[Any, b
             f"features.model: {name} has no safetensors weights, and fgl opens no others, since pickle can run code; "
             "name a `revision` that has them, or save_pretrained it to a folder where you trust it"
         )
+    check_files(sorted(folder.glob("*.safetensors*")), f"features.model: {name} is damaged", folder)
     auto = torch.float16 if device.startswith("cuda") else torch.float32
     dtypes = {"auto": auto, "fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
     try:
-        with _quiet():
+        with quiet():
             model, info = AutoModel.from_pretrained(
                 folder,
                 dtype=dtypes[options.dtype],
@@ -148,29 +149,24 @@ def _load(options: ImageModelOptions, folder: Path, device: str) -> tuple[Any, b
             model = model.eval().to(device)
     except Exception as error:  # OSError, ValueError, KeyError, and what safetensors and torch raise
         raise ModelError(
-            f"features.model: cannot load {name}: {_brief(error)}; expected a folder or Hub id of a transformers "
+            f"features.model: cannot load {name}: {first_line(error)}; expected a folder or Hub id of a transformers "
             "image model with config.json and safetensors weights"
         ) from error
-    missing = sorted(info["missing_keys"])
-    others = [key for key in missing if "pooler" not in key]
-    if others:
-        raise ModelError(
-            f"features.model: {name} lacks {len(others)} of its weights (first: {others[0]}); expected all of them: "
-            "what is missing would be random numbers"
-        )
-    return model, not missing
+    complain(model, info, f"features.model: {name}")
+    check_numbers(model, f"features.model: {name}", sorted(folder.glob("*.safetensors")))
+    return model, not info["missing_keys"]
 
 
 def _processor(name: str, folder: Path) -> Any:
     loader: Any = AutoImageProcessor  # transformers leaves it untyped
     try:
-        with _quiet():
+        with quiet():
             return loader.from_pretrained(
                 folder, local_files_only=True, trust_remote_code=False, **_without_torchvision()
             )
     except Exception as error:  # OSError, ValueError, ImportError and what its file makes it raise
         raise ModelError(
-            f"features.model: {name} has no image processor that can be loaded: {_brief(error)}; expected "
+            f"features.model: {name} has no image processor that can be loaded: {first_line(error)}; expected "
             "preprocessor_config.json beside the weights, which says size, mean and standard deviation"
         ) from error
 
@@ -198,24 +194,3 @@ def _plain(size: Any) -> object:
         return None
     found = dict(size) if isinstance(size, Mapping) else dict(vars(size))
     return {name: value for name, value in found.items() if value is not None}
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without transformers' own progress bars and notices."""
-    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if bars:
-            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
-
-
-def _brief(error: BaseException) -> str:
-    """First line of a message: transformers appends paragraphs of advice."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300].rstrip(".")

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from fgl.core.options import Options
+from fgl.core.options import Options, Revision
 from fgl.core.types import ModelUse
 
 MODEL_FILES = (
@@ -39,7 +39,7 @@ class ImageModelOptions(NeighbourOptions):
     """Pooled features of a transformers image model."""
 
     model: str = Field(description="folder or Hub id of any transformers model of images, with safetensors weights")
-    revision: str | None = Field(None, description="commit, tag or branch of a Hub model; null: locked when pulled")
+    revision: Revision | None = Field(None, description="commit, tag or branch on the Hub; null: locked when pulled")
     pooling: Literal["auto", "cls", "mean"] = Field(
         "auto",
         description="auto: the model's own pooling, or its embedding for models of images and texts; cls: the first "

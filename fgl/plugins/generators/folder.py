@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -11,10 +10,10 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-import yaml
-from safetensors import SafetensorError, safe_open
-
 from fgl.core.errors import ModelError
+from fgl.core.text import plain
+from fgl.hub.documents import json_object, licence
+from fgl.hub.weights import WeightsError, is_pointer, tensors
 from fgl.plugins.generators.layouts import WEIGHTS, Layout
 
 GENERATORS = {  # pipeline class → name of the generator that runs any of it
@@ -36,16 +35,29 @@ class ModelFolder:
         index = self.json("model_index.json", "it is not the folder of a diffusers pipeline")
         found = index.get("_class_name")
         if found != self.layout.pipeline:
-            other = f"use generator {GENERATORS[found]}" if found in GENERATORS else "choose another model"
-            raise ModelError(f"model: {self.name} is a {found}; expected a {self.layout.pipeline}: {other}")
+            raise self._another(found)
         for part, (library, classes) in self.layout.parts.items():
             entry = index.get(part)
             got = tuple(entry) if isinstance(entry, list) and len(entry) == 2 else (None, None)
             if got[0] != library or not isinstance(got[1], str) or (classes and got[1] not in classes):
                 expected = " or ".join(classes) if classes else f"a class of {library}"
-                raise ModelError(f"model: {self.name} has a {part} of {got[0]}.{got[1]}; expected {expected}")
+                has = plain(f"{got[0]}.{got[1]}", 80)
+                raise ModelError(f"model: {self.name} has a {part} of {has}; expected {expected}")
         self._check_strangers()
         self._check_fit()
+
+    def _another(self, kind: object) -> ModelError:
+        """For a folder whose `_class_name` is not the layout's."""
+        wanted = self.layout.pipeline
+        if isinstance(kind, list):
+            return ModelError(
+                f"model: {self.name} is a custom pipeline ({plain(kind, 80)}), whose code lies in its folder: fgl runs "
+                f"no code of a model; expected a {wanted} of diffusers"
+            )
+        if not isinstance(kind, str):
+            return ModelError(f"model: model_index.json of {self.name} names no pipeline; expected a {wanted}")
+        other = f"use generator {GENERATORS[kind]}" if kind in GENERATORS else "choose another model"
+        return ModelError(f"model: {self.name} is a {plain(kind, 80)}; expected a {wanted}: {other}")
 
     def _check_strangers(self) -> None:
         """Files that a library would load or run beside those that the fingerprints cover."""
@@ -92,15 +104,13 @@ class ModelFolder:
     def json(self, name: str, otherwise: str = "the folder is incomplete") -> dict[str, Any]:
         """The JSON object in file `name`. Raises ModelError, which says `otherwise` where there is no such file."""
         try:
-            # diffusers itself writes -Infinity into the configuration of some schedulers
-            found = json.loads((self.path / name).read_text(encoding="utf-8"))
+            return json_object(self.path / name)
         except FileNotFoundError as error:
             raise ModelError(f"model: {self.name} has no {name}: {otherwise}; looked in {self.path}") from error
         except (OSError, ValueError) as error:
-            raise ModelError(f"model: cannot read {name} of {self.name}: {error}") from error
-        if not isinstance(found, dict):
-            raise ModelError(f"model: {name} of {self.name} holds a {type(found).__name__}; expected a JSON object")
-        return found
+            pointer = (self.path / name).is_file() and is_pointer(self.path / name)
+            said = "it is a git-lfs pointer: run `git lfs pull` there, or copy the file itself" if pointer else error
+            raise ModelError(f"model: cannot read {name} of {self.name}: {plain(said)}; it is damaged") from error
 
     def config(self, part: str) -> dict[str, Any]:
         name = "scheduler_config.json" if part == "scheduler" else "config.json"
@@ -148,7 +158,17 @@ class ModelFolder:
     def scale_factor(self) -> int:
         """Pixels a latent, along a side."""
         vae = self.config("vae")
-        return int(2 ** (len(vae.get("block_out_channels") or vae["decoder_block_out_channels"]) - 1))
+        levels = vae.get("block_out_channels") or vae.get("decoder_block_out_channels")
+        if not isinstance(levels, list) or not 0 < len(levels) < 10:
+            raise ModelError(f"model: vae/config.json of {self.name} states no block_out_channels; expected a list")
+        return int(2 ** (len(levels) - 1))
+
+    def levels(self) -> int:
+        """Of the denoiser: a latent is halved at each but the last."""
+        levels = self.config("unet").get("block_out_channels", [0])
+        if not isinstance(levels, list) or not 0 < len(levels) < 10:
+            raise ModelError(f"model: unet/config.json of {self.name} has block_out_channels of no list")
+        return len(levels)
 
     def image_size(self) -> tuple[int, int]:
         """The model's own (height, width), pixels."""
@@ -169,18 +189,54 @@ class ModelFolder:
             )
         if whole.is_file():
             return [home / f"{stem}.safetensors"]
-        if (home / f"{stem}.safetensors.index.json").is_file():
-            named = self.json(f"{part}/{stem}.safetensors.index.json").get("weight_map", {})
-            shards = [home / Path(name).name for name in sorted(set(named.values()))]
-            if shards and all(shard.is_file() for shard in shards):
-                return shards
-        pickles = sorted(path.name for path in home.glob("*.bin"))
-        if pickles:
+        if index.is_file():
+            return self._shards(part, index)
+        raise self._unweighted(part)
+
+    def indices(self, part: str) -> list[Path]:
+        """Lists of the part's shards, where it is in shards."""
+        return sorted((self.path / part).glob(f"{WEIGHTS[part]}.safetensors.index.json"))
+
+    def has(self, part: str) -> bool:
+        """Whether there is a file that holds, or should hold, weights of the part."""
+        kinds = (".safetensors", ".safetensors.index.json", ".bin")
+        return any(path.name.endswith(kinds) for path in (self.path / part).glob("*"))
+
+    def _shards(self, part: str, index: Path) -> list[Path]:
+        named = self.json(f"{part}/{index.name}").get("weight_map")
+        names = list(named.values()) if isinstance(named, dict) else []
+        if not names or not all(isinstance(name, str) for name in names):
+            raise ModelError(f"model: {part}/{index.name} of {self.name} names no shards (weight_map); it is damaged")
+        shards = [index.parent / Path(name).name for name in sorted(set(names))]
+        missing = [shard.name for shard in shards if not shard.is_file()]
+        if missing:
             raise ModelError(
-                f"model: {self.name} has its {part} as pickle only ({pickles[0]}), which can run code when opened; "
-                "expected safetensors: convert it where you trust it, with save_pretrained(safe_serialization=True)"
+                f"model: {self.name} lacks {len(missing)} of the {len(shards)} shards of its {part} ({part}/"
+                f"{plain(missing[0], 80)}); the folder {self.path} is incomplete: pull the whole model while online, "
+                "or copy it again"
             )
-        raise ModelError(
+        return shards
+
+    def _unweighted(self, part: str) -> ModelError:
+        """For a part without weights that fgl opens: what there is instead, and what to do."""
+        stem = WEIGHTS[part]
+        there = sorted(path.name for path in (self.path / part).glob("*") if path.is_file())
+        variants = [name for name in there if name.startswith(f"{stem}.") and name.endswith(".safetensors")]
+        pickles = [name for name in there if name.endswith((".bin", ".pt", ".pth", ".ckpt"))]
+        if variants:
+            kind = plain(variants[0].removeprefix(f"{stem}.").removesuffix(".safetensors").partition("-")[0], 20)
+            return ModelError(
+                f"model: {self.name} has its {part} only as the variant {kind} ({part}/{plain(variants[0], 80)}); "
+                f"expected {part}/{stem}.safetensors: load it once with variant={kind!r} and save_pretrained it to a "
+                "folder, or give that file this name"
+            )
+        if pickles:
+            return ModelError(
+                f"model: {self.name} has its {part} as pickle only ({plain(pickles[0], 80)}), which can run code when "
+                "opened; expected safetensors: convert it where you trust it, with "
+                "save_pretrained(safe_serialization=True)"
+            )
+        return ModelError(
             f"model: {self.name} lacks the weights of its {part} ({part}/{stem}.safetensors); the folder {self.path} "
             "is incomplete: pull the whole model while online, or copy it again"
         )
@@ -221,24 +277,14 @@ class ModelFolder:
 
     def parameters(self, part: str) -> int:
         """How many numbers the part's weights hold, from the headers of its files."""
-        count = 0
-        for path in self.weights(part):
-            try:
-                with safe_open(path, framework="np") as file:
-                    count += sum(prod(file.get_slice(key).get_shape()) for key in file.keys())  # noqa: SIM118 not a dict
-            except (SafetensorError, OSError) as error:
-                raise ModelError(f"model: {path.name} of {self.name} is not a safetensors file: {error}") from error
-        return count
+        try:
+            return sum(prod(one.shape) for path in self.weights(part) for one in tensors(path).values())
+        except WeightsError as error:
+            raise ModelError(f"model: the weights of the {part} of {self.name}: a file {error}") from error
 
     def licence(self) -> str:
         """What the model card's front matter states."""
-        try:
-            text = (self.path / "README.md").read_text(encoding="utf-8")
-            head = yaml.safe_load(text.split("---", 2)[1]) if text.startswith("---") else None
-        except (OSError, ValueError, IndexError, yaml.YAMLError):
-            return "not stated"
-        stated = head.get("license_name") or head.get("license") if isinstance(head, dict) else None
-        return str(stated or "not stated")
+        return licence(self.path / "README.md")
 
 
 def sha256(path: Path) -> str:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from importlib.util import find_spec
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
 
 from fgl.core.errors import ModelError
+from fgl.core.text import first_line
 from fgl.plugins.generators.folder import ModelFolder
 from fgl.plugins.generators.layouts import STABLE_DIFFUSION
 from fgl.plugins.generators.quiet import quiet
-from fgl.plugins.quiet import brief
+from fgl.plugins.weights import check_numbers, complain
 
 with quiet():  # the import tells of image libraries that are not installed, and not needed
     import diffusers
@@ -41,54 +40,16 @@ def load_parts(folder: ModelFolder, parts: Collection[str], **given: Any) -> Any
                 if isinstance(module, torch.nn.Module):
                     # Cast here, not by argument: its name differs between the versions of diffusers that fgl takes.
                     module.to(torch.float32).train(False).requires_grad_(False)
-    except Exception as error:  # OSError, ValueError, RuntimeError, SafetensorError, and what newer ones raise
-        raise ModelError(
-            f"model: cannot load {', '.join(parts)} of {folder.name}: {brief(error)}; the files in {folder.path} are "
-            "damaged, or were written for another version of diffusers or transformers: check them with fgl models "
-            "verify, pull or copy them again"
-        ) from error
-    return pipeline
-
-
-def fuse_lora(pipeline: Any, file: Path, name: str, scale: float) -> None:
-    """Add LoRA weights to the pipeline's denoiser for good. name: what the user calls them, for errors.
-
-    Raises ModelError where they are damaged, are not for this denoiser, or change the text encoder too: what clients
-    encode with is the plain one."""
-    if find_spec("peft") is None:
-        raise ModelError("lora: needs the package peft: pip install peft (fgl's extra lora)")
-    try:
-        with safe_open(file, framework="np") as weights:
-            keys = list(weights.keys())
-        if any(key.startswith(("text_encoder", "lora_te", "te_", "te1_", "te2_")) for key in keys):
-            raise ModelError(
-                f"lora: {name} changes the text encoder as well as the denoiser, and clients would have to have it; "
-                "expected LoRA weights of the denoiser alone, such as an LCM-LoRA"
-            )
-        given = {"weight_name": file.name, "local_files_only": True, "use_safetensors": True}
-        with quiet():
-            state = pipeline.lora_state_dict(file.parent, **given)
-            wanted = _lora_modules(state[0] if isinstance(state, tuple) else state)
-            pipeline.load_lora_weights(file.parent, **given)
-            # What does not fit is left out with a notice alone, and with nothing left the picture is the plain model's.
-            taken = sum(1 for module in pipeline.unet.modules() if getattr(module, "lora_A", None))
-            if not wanted or taken != len(wanted):
-                raise ModelError(
-                    f"lora: {name} is for {len(wanted)} layers, of which this denoiser has {taken}; expected LoRA "
-                    "weights made for this kind of model, with keys that begin with unet or lora_unet"
-                )
-            pipeline.fuse_lora(lora_scale=scale, safe_fusing=True)
-            pipeline.unload_lora_weights()
+                    check_numbers(module, f"model: the {part} of {folder.name}")
     except ModelError:
         raise
-    except Exception as error:
-        raise ModelError(f"lora: {name} does not fit the denoiser: {brief(error)}") from error
-
-
-def _lora_modules(state: Mapping[str, Any]) -> set[str]:
-    """Layers of the denoiser that LoRA weights are for; those of other networks count as layers that nothing has."""
-    found = {key.split(".lora", 1)[0] for key in state if ".lora" in key}
-    return found | {key for key in state if not key.startswith("unet.")}
+    except Exception as error:  # OSError, ValueError, RuntimeError, SafetensorError, and what newer ones raise
+        raise ModelError(
+            f"model: cannot load {', '.join(parts)} of {folder.name}: {first_line(error)}; the files in {folder.path} "
+            "are damaged, or were written for another version of diffusers or transformers: check them with `fgl "
+            "models verify`, which takes that folder too, pull or copy them again"
+        ) from error
+    return pipeline
 
 
 def load_safety_checker(folder: Path, name: str) -> tuple[Any, Any]:
@@ -100,12 +61,18 @@ def load_safety_checker(folder: Path, name: str) -> tuple[Any, Any]:
             from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
             from transformers import CLIPImageProcessor
 
-            module = StableDiffusionSafetyChecker.from_pretrained(checker, use_safetensors=True, local_files_only=True)
+            module, info = StableDiffusionSafetyChecker.from_pretrained(
+                checker, use_safetensors=True, local_files_only=True, output_loading_info=True
+            )
+            complain(module, info, f"safety_checker: that of {name}")
             module.to(torch.float32).train(False).requires_grad_(False)
+            check_numbers(module, f"safety_checker: that of {name}")
             return module, CLIPImageProcessor.from_pretrained(extractor, local_files_only=True)
+    except ModelError:
+        raise
     except Exception as error:
         raise ModelError(
-            f"safety_checker: cannot load that of {name}: {brief(error)}; expected a folder or Hub id with a "
+            f"safety_checker: cannot load that of {name}: {first_line(error)}; expected a folder or Hub id with a "
             "StableDiffusionSafetyChecker in safetensors, or off"
         ) from error
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from fgl.core.options import Options
+from fgl.core.options import Options, Revision
 from fgl.core.types import ModelUse
 from fgl.plugins.generators.presets import EMBEDDED, LICENCES
 
@@ -33,7 +33,7 @@ class StableDiffusionOptions(Options):
         min_length=1,
         description="folder or Hub id of a diffusers pipeline of this kind; embedded:tiny ships with fgl",
     )
-    revision: str | None = Field(
+    revision: Revision | None = Field(
         None,
         min_length=1,
         description="Hub branch, tag or commit; without one the model is locked to the commit that was pulled first, "
@@ -51,7 +51,7 @@ class StableDiffusionOptions(Options):
         description="folder or Hub id of LoRA weights for the denoiser, fused into it (needs the extra lora); lcm: the "
         "LCM-LoRA of this kind of model, with its scheduler, 4 steps and no guidance where these are not given",
     )
-    lora_revision: str | None = Field(None, min_length=1, description="Hub branch, tag or commit of the LoRA")
+    lora_revision: Revision | None = Field(None, min_length=1, description="Hub branch, tag or commit of the LoRA")
     lora_scale: float = Field(1.0, ge=-10, le=10, allow_inf_nan=False, description="strength of the LoRA")
     dtype: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         "auto",

@@ -15,10 +15,12 @@ from fgl.core import strict_json
 from fgl.core.errors import ModelError
 from fgl.core.types import ArraySpec, Declaration
 from fgl.hub import commit_of, repository_of
+from fgl.plugins.generators.checking import check_parts
 from fgl.plugins.generators.encoding import NEGATIVE, PromptEncoder
 from fgl.plugins.generators.folder import GENERATORS, ModelFolder, sha256
 from fgl.plugins.generators.layouts import CHECKER_FILES, STABLE_DIFFUSION, STABLE_DIFFUSION_XL, Layout
-from fgl.plugins.generators.loading import choose_dtype, fuse_lora, load_parts, load_safety_checker
+from fgl.plugins.generators.loading import choose_dtype, load_parts, load_safety_checker
+from fgl.plugins.generators.lora import check_lora, fuse_lora
 from fgl.plugins.generators.memory import batch_size
 from fgl.plugins.generators.options import LORA_FILE, StableDiffusionOptions, StableDiffusionXLOptions
 from fgl.plugins.generators.presets import LCM_WIDTHS
@@ -48,6 +50,7 @@ class StableDiffusion:
         rows share. The fingerprint of the encoder is a sha256 over the text encoders' weights, their configurations and
         the tokenizers' files."""
         folder = self._folder(*self.layout.encoders)
+        check_parts(folder, [part for part in self.layout.painters if folder.has(part)])
         self._scheduler(folder)  # wrong names fail here, before anything is encoded
         self._size(folder)
         self._check_extras(folder)
@@ -66,8 +69,10 @@ class StableDiffusion:
 
     def fingerprint(self) -> str:
         """sha256 over the contents of all parts and the options that determine a picture. Where the model is, the
-        device, the layout and the sizes of batches are not among them."""
-        options, folder = self.options, self._folder(*self.layout.encoders, *self.layout.painters)
+        device, the layout and the sizes of batches are not among them. All weights are read, and must be finite."""
+        parts = (*self.layout.encoders, *self.layout.painters)
+        options, folder = self.options, self._folder(*parts)
+        check_parts(folder, parts, content=True)
         picture: dict[str, object] = {
             "method": _METHOD,
             "files": folder.digest([*folder.encoder_files(), *folder.painter_files()]),
@@ -79,6 +84,7 @@ class StableDiffusion:
         }
         # What is off leaves no trace, so that a picture keeps its name when fgl learns to do more.
         if options.lora is not None:
+            check_lora(self._lora(), options.lora, content=True)
             picture["lora"] = [sha256(self._lora()), options.lora_scale]
         if options.vae_tiling:
             picture["vae_tiling"] = True
@@ -146,8 +152,6 @@ class StableDiffusion:
     def encoder(self, device: str) -> PromptEncoder:
         """Load tokenizers and text encoders, in float32; the denoiser and the decoder need not be there."""
         folder = self._folder(*self.layout.encoders)
-        for name in self.layout.encoders:
-            folder.weights(name)
         return PromptEncoder(
             load_parts(folder, self.layout.client),
             self.layout,
@@ -162,8 +166,6 @@ class StableDiffusion:
     def synthesizer(self, device: str) -> DiffusionSynthesizer:
         """Load denoiser, decoder and scheduler; tokenizers and text encoders need not be there."""
         options, folder = self.options, self._folder(*self.layout.painters)
-        for part in self.layout.painters:
-            folder.weights(part)
         scheduler = load_scheduler(folder, options.scheduler, options.lora is not None)
         pipeline = load_parts(folder, self.layout.painters, scheduler=scheduler)
         if options.lora is not None:
@@ -202,6 +204,8 @@ class StableDiffusion:
                 f"lora: {options.lora} is for denoisers that take text {LCM_WIDTHS[options.lora]} wide, {folder.name} "
                 f"takes {width}: lcm is for Stable Diffusion 1.5 and SDXL; give the LoRA of this model, or none"
             )
+        if options.lora is not None and Path(options.lora).expanduser().exists():
+            check_lora(self._lora(), options.lora)
         if options.safety_checker == "own" and is_local(options.model):
             self._checker()
 
@@ -216,6 +220,7 @@ class StableDiffusion:
         """The model's folder, with at least the weights of `parts` pulled, and checked."""
         folder = ModelFolder(self._place(parts), self.options.model, self.layout)
         folder.check()
+        check_parts(folder, parts)
         return folder
 
     def _place(self, parts: Collection[str]) -> Path:
@@ -280,7 +285,7 @@ class StableDiffusion:
         wanted = self.options.height, self.options.width
         own = (0, 0) if None not in wanted else folder.image_size()
         # a latent must halve evenly at every level of the denoiser but the last
-        step = folder.scale_factor() * 2 ** (len(folder.config("unet").get("block_out_channels", [0])) - 1)
+        step = folder.scale_factor() * 2 ** (folder.levels() - 1)
         for name, side in zip(("height", "width"), wanted, strict=True):
             if side is not None and side % step:
                 raise ModelError(f"{name}: got {side}; {folder.name} needs a multiple of {step} pixels")

@@ -264,13 +264,19 @@ class DiffusionSynthesizer:
             own = {} if self._xl else {"generator": generators[start : start + at_once]}
             image = vae.decode(part, return_dict=False, **own)[0].float()
             if not bool(torch.isfinite(image).all()):
-                raise ModelError(
-                    f"the generator's pixels are not finite in {str(self._dtype).removeprefix('torch.')}; set its "
-                    "dtype to fp32, or bf16 where the device is fast at it"
-                )
+                raise self._overflown()
             image = (image * 0.5 + 0.5).clamp(0, 1).mul(255).round()
             found.append(image.to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu().numpy())
         return np.concatenate(found)
+
+    def _overflown(self) -> ModelError:
+        """For pixels that are not finite, though the weights are: that was seen when they were loaded."""
+        kind = str(self._dtype).removeprefix("torch.")
+        if self._dtype != torch.float32:
+            advice = "set its dtype to fp32, or bf16 where the device is fast at it"
+        else:
+            advice = "no number format mends that: try the model's own scheduler and guidance_scale, or another model"
+        return ModelError(f"the generator's pixels are not finite in {kind}; {advice}")
 
     def _unscaled(self, latents: Tensor) -> Tensor:
         """What the decoder takes, from what the denoiser gives."""

@@ -15,7 +15,7 @@ from fgl.plugins.prompts.captioner import Captioner, check, identity
 from fgl.plugins.prompts.captions import CaptionCache, image_digest
 from fgl.plugins.prompts.clean import clean
 from fgl.plugins.prompts.holdings import group_by_class, group_by_domain
-from fgl.plugins.prompts.models import CAPTIONER, find, named_here
+from fgl.plugins.prompts.models import CAPTIONER, find, found_here
 from fgl.plugins.prompts.options import CaptionOptions
 from fgl.plugins.prompts.scrub import scrub
 from fgl.plugins.prompts.template import CAPTION, DOMAIN, LABEL, fill, names_domain
@@ -31,9 +31,10 @@ class Caption:
         self._loaded: tuple[str, Captioner] | None = None
 
     def check(self, info: DatasetInfo) -> None:
-        """Raises ModelError where the model is a folder that cannot caption. Loads no weights, and asks no Hub."""
-        if named_here(self.options.model):
-            check(self.options, find(self.options.model, self.options.pulled_revision, CAPTIONER))
+        """Raises ModelError where the model is here and cannot caption. Loads no weights, and asks no Hub."""
+        folder = found_here(self.options.model, self.options.pulled_revision, CAPTIONER)
+        if folder is not None:
+            check(self.options, folder)
 
     def prompts(self, context: ClientContext) -> list[Prompt]:
         """In order of class, domain, frequency. weight: the images that a prompt stands for; sums to the class's.

@@ -14,9 +14,10 @@ from PIL import Image
 from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoProcessor, AutoTokenizer
 
 from fgl.core.errors import ModelError
+from fgl.core.text import first_line
 from fgl.plugins.prompts import models
 from fgl.plugins.prompts.options import CaptionOptions
-from fgl.plugins.quiet import brief, quiet
+from fgl.plugins.quiet import quiet
 
 QUESTION = "Describe this image in one short sentence."
 """What a model is asked that follows instructions, where `prefix` asks nothing else."""
@@ -56,7 +57,7 @@ class Captioner:
             ) from error
         except (RuntimeError, ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
             raise ModelError(
-                f"model: {self._options.model} ({self._kind}) does not caption: {brief(error)}; expected a "
+                f"model: {self._options.model} ({self._kind}) does not caption: {first_line(error)}; expected a "
                 "model that writes text about images, such as Salesforce/blip2-opt-2.7b"
             ) from error
         return [self._text(row, inputs, index) for index, row in enumerate(written[: len(images)].tolist())]
@@ -132,7 +133,7 @@ def _processors(options: CaptionOptions, folder: Path, config: Any) -> tuple[Any
     except Exception as error:  # OSError, ValueError, ImportError and what their files make them raise
         raise ModelError(
             f"model: {options.model} has no image processor or tokenizer that can be loaded: "
-            f"{brief(error)}; expected preprocessor_config.json (or processor_config.json) and the "
+            f"{first_line(error)}; expected preprocessor_config.json (or processor_config.json) and the "
             "tokenizer's files beside the weights"
         ) from error
     models.check_tokenizer(tokenizer, config, options.model)

@@ -33,15 +33,16 @@ class Diversified:
         self._written: dict[tuple[str, str], tuple[list[str], int]] = {}
 
     def check(self, info: DatasetInfo) -> None:
-        """Raises ClassListError where two classes are called the same, ModelError where the model is a folder that
-        cannot write. Loads no weights, and asks no Hub."""
+        """Raises ClassListError where two classes are called the same, ModelError where the model is here and cannot
+        write. Loads no weights, and asks no Hub."""
         check_class_names(info.class_names)
         if self.options.model is not None:
-            from fgl.plugins.prompts.models import WRITER, find, named_here
+            from fgl.plugins.prompts.models import WRITER, found_here
             from fgl.plugins.prompts.writer import check
 
-            if named_here(self.options.model):
-                check(self.options, find(self.options.model, self.options.revision, WRITER))
+            folder = found_here(self.options.model, self.options.revision, WRITER)
+            if folder is not None:
+                check(self.options, folder)
 
     def prompts(self, context: ClientContext) -> list[Prompt]:
         """In order of class. weight: the client's samples of the class ÷ the number of its prompts.

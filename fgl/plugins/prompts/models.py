@@ -13,13 +13,14 @@ from transformers import AutoConfig, AutoTokenizer
 
 from fgl import hub
 from fgl.core.errors import ModelError
+from fgl.core.text import first_line
+from fgl.core.types import ModelUse
 from fgl.plugins.prompts.options import MODEL_FILES, Precision
-from fgl.plugins.quiet import brief, quiet
+from fgl.plugins.quiet import quiet
+from fgl.plugins.weights import check_files, check_names, check_numbers, complain
 
 CAPTIONER = "a model that captions images"
 WRITER = "a causal language model"
-
-_MISSING = 0.05  # of the parameters: published captioners lack a pooling layer that nothing uses
 
 
 def find(model: str, revision: str | None, kind: str) -> Path:
@@ -36,17 +37,21 @@ def find(model: str, revision: str | None, kind: str) -> Path:
             "a `revision` that has them (the Hub keeps conversions as pull requests: see the model's Community page), "
             "or load it once where you trust it, save_pretrained it to a folder, and give that folder as model"
         )
+    check_files(sorted(folder.glob("*.safetensors*")), f"model: {model} is damaged", folder)
     return folder
 
 
-def named_here(model: str) -> bool:
-    """Whether `model` can be judged without a network: it is a folder, or should be one and is not."""
-    return hub.is_local(model) or not hub.is_hub_id(model)
+def found_here(model: str, revision: str | None, kind: str) -> Path | None:
+    """As `find`, without a network: None for a Hub model that is not in the cache, or not whole."""
+    if hub.is_local(model) or not hub.is_hub_id(model):
+        return find(model, revision, kind)
+    use = ModelUse(model, revision, files=MODEL_FILES)
+    return None if hub.folder_of(use, use.files) is None else find(model, revision, kind)
 
 
 def buildable(auto_class: Any, folder: Path, model: str) -> Any:
-    """The configuration of a model that `load` could build, by its configuration files alone: of its weights no more
-    than that they are there is looked at. Raises ModelError."""
+    """The configuration of a model that `load` could build, by its configuration files and the headers of its weights;
+    no number is read. Raises ModelError."""
     try:
         with quiet():
             config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
@@ -59,6 +64,12 @@ def buildable(auto_class: Any, folder: Path, model: str) -> Any:
                 if "meta" not in str(error):  # some kinds compute with numbers while they are built
                     raise
     except Exception as error:  # OSError, ValueError, KeyError, and what a wrong configuration makes its model raise
+        raise _cannot_load(auto_class, model, error) from error
+    try:
+        check_names(auto_class.from_pretrained, folder, sorted(folder.glob("*.safetensors")), f"model: {model}")
+    except ModelError:
+        raise
+    except Exception as error:  # as above
         raise _cannot_load(auto_class, model, error) from error
     return config
 
@@ -75,24 +86,21 @@ def load(auto_class: Any, folder: Path, model: str, device: str, dtype: Precisio
                 local_files_only=True,
                 output_loading_info=True,
             )
+            complain(loaded, info, f"model: {model}")
             loaded = loaded.eval().to(device)
+    except ModelError:
+        raise
     except Exception as error:  # OSError, ValueError, KeyError, and what safetensors and torch raise
         raise _cannot_load(auto_class, model, error) from error
-    sizes = {name: parameter.numel() for name, parameter in loaded.named_parameters()}
-    missing = sorted(info["missing_keys"])
-    if sum(sizes.get(name, 0) for name in missing) > _MISSING * sum(sizes.values()):
-        raise ModelError(
-            f"model: {model} holds only a part of the weights of a {loaded.config.model_type} (missing first: "
-            f"{missing[0]}); expected all of them: it would say nothing but noise"
-        )
+    check_numbers(loaded, f"model: {model}", sorted(folder.glob("*.safetensors")))
     return loaded
 
 
 def _cannot_load(auto_class: Any, model: str, error: BaseException) -> ModelError:
     wanted = CAPTIONER if "Image" in auto_class.__name__ else WRITER
     return ModelError(
-        f"model: cannot load {model}: {brief(error)}; expected a folder or Hub id of {wanted} with config.json and "
-        "safetensors weights"
+        f"model: cannot load {model}: {first_line(error)}; expected a folder or Hub id of {wanted} with config.json "
+        "and safetensors weights"
     )
 
 
@@ -103,7 +111,8 @@ def load_tokenizer(folder: Path, model: str, config: Any) -> Any:
             tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # OSError, ValueError, ImportError and what the files make them raise
         raise ModelError(
-            f"model: {model} has no tokenizer that can be loaded: {brief(error)}; expected its files beside the weights"
+            f"model: {model} has no tokenizer that can be loaded: {first_line(error)}; expected its files beside the "
+            "weights"
         ) from error
     check_tokenizer(tokenizer, config, model)
     return tokenizer
@@ -154,8 +163,8 @@ __all__ = [
     "check_tokenizer",
     "digest",
     "find",
+    "found_here",
     "load",
     "load_tokenizer",
-    "named_here",
     "precision",
 ]

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from fgl.core.options import Options
+from fgl.core.options import Options, Revision
 from fgl.core.types import ModelUse
 from fgl.plugins.prompts.template import A_LABEL, ATTRIBUTES, CAPTION, DETAILS, DOMAIN, LABEL, check_template
 
@@ -181,7 +181,7 @@ class CaptionOptions(BudgetOptions):
         min_length=1,
         description="Folder or Hub id of a transformers model that captions images, with safetensors weights.",
     )
-    revision: str | None = Field(
+    revision: Revision | None = Field(
         None,
         min_length=1,
         description="Hub branch, tag or commit; null for the default branch (of BLIP base: the one with safetensors).",
@@ -302,7 +302,7 @@ class DiversifiedOptions(BudgetOptions):
         description="Folder or Hub id of a transformers model that writes text, with safetensors weights; null: the "
         "grammar writes all.",
     )
-    revision: str | None = Field(None, min_length=1, description="Hub branch, tag or commit of the model.")
+    revision: Revision | None = Field(None, min_length=1, description="Hub branch, tag or commit of the model.")
     instruction: Annotated[str, AfterValidator(_class_template)] = Field(
         "Describe a photograph of {a label} in one short sentence: the view, the light and the surroundings.",
         description="What the model is asked, or goes on from where it does not chat; with {label} or {a label}.",

@@ -13,10 +13,11 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from fgl.core.errors import ModelError
+from fgl.core.text import first_line
 from fgl.plugins.prompts import models
 from fgl.plugins.prompts.clean import clean
 from fgl.plugins.prompts.options import DiversifiedOptions
-from fgl.plugins.quiet import brief, quiet
+from fgl.plugins.quiet import quiet
 
 _ROUNDS = 3  # as often as it may write the number that is wanted, until so many differ
 # What models that chat say before they answer, and how they number their lists.
@@ -75,7 +76,7 @@ class Writer:
             ) from error
         except (RuntimeError, ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
             raise ModelError(
-                f"model: {self._name} does not write: {brief(error)}; expected a causal language model, whose "
+                f"model: {self._name} does not write: {first_line(error)}; expected a causal language model, whose "
                 "context has room for the instruction and max_new_tokens"
             ) from error
         new = self._tokenizer.batch_decode(written[:, ids.shape[1] :].tolist(), skip_special_tokens=True)

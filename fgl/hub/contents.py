@@ -1,0 +1,69 @@
+"""Whether a repository has the weights that are asked for, by its list of files alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fnmatch import fnmatch
+from posixpath import basename, dirname
+
+from fgl.core.errors import ModelError
+from fgl.core.text import plain
+from fgl.hub.cache import File, Listing
+
+_SAFE = ".safetensors"
+_PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+_OTHERS = (".h5", ".msgpack", ".onnx", ".gguf")
+_SHOWN = 3
+
+
+def check_weights(model: str, listing: Listing, patterns: Sequence[str], files: Sequence[File]) -> None:
+    """Raises ModelError where patterns ask for weights and none of the files that they select are such: configurations
+    alone are no model. files: what the patterns select."""
+    asked = [pattern for pattern in patterns if pattern.endswith(_SAFE) and not pattern.startswith("!")]
+    missing = [place for place in dict.fromkeys(map(dirname, asked)) if not _has(place, asked, files)]
+    others = [file.path for file in listing.files if _is_weights(file.path)]
+    # Whoever asks for whatever weights there are may be asking for a tokenizer.
+    lacking = [place for place in missing if not _is_open(place, asked) or any(_in(path, place) for path in others)]
+    if not lacking:
+        return
+    beside = [path for path in others if any(_in(path, place) for place in lacking)]
+    what = ", ".join(plain(place, 60) for place in lacking if place and "*" not in place)
+    shown = ", ".join(plain(path, 100) for path in beside[:_SHOWN]) + (" …" if len(beside) > _SHOWN else "")
+    raise ModelError(
+        f"model: {model} has no weights{f' of {what}' if what else ''} that fgl can use, at commit "
+        f"{listing.commit[:12]}{f' (there is {shown})' if shown else ''}: {_advice(beside)}"
+    )
+
+
+def _has(place: str, asked: Sequence[str], files: Sequence[File]) -> bool:
+    weights = [file.path for file in files if file.path.endswith(_SAFE)]
+    return any(_in(path, place) for path in weights) or (_is_open(place, asked) and not place and bool(weights))
+
+
+def _is_open(place: str, asked: Sequence[str]) -> bool:
+    """Whether any weights in the folder are asked for, and not those of a certain name."""
+    return "*" in place or any(dirname(pattern) == place and basename(pattern) == f"*{_SAFE}" for pattern in asked)
+
+
+def _in(path: str, place: str) -> bool:
+    return place == "" or fnmatch(dirname(path), place)
+
+
+def _is_weights(path: str) -> bool:
+    return path.endswith((_SAFE, *_PICKLES, *_OTHERS))
+
+
+def _advice(there: Sequence[str]) -> str:
+    if any(path.endswith(_SAFE) for path in there):
+        return (
+            "fgl takes safetensors under their plain names and no variant such as fp16; name another revision or "
+            "repository, or load it once with diffusers (variant='fp16'), save_pretrained it to a folder, and give "
+            "that folder as model"
+        )
+    if any(path.endswith(_PICKLES) for path in there):
+        return (
+            "it has no safetensors weights, and fgl opens no others, since pickle can run code; name a revision that "
+            "has them (the Hub keeps conversions as pull requests: see the model's Community page), or load it once "
+            "where you trust it, save_pretrained it to a folder, and give that folder as model"
+        )
+    return "expected safetensors; choose another model or revision, or copy what is missing into a folder of yours"

@@ -1,0 +1,90 @@
+"""Answers of the Hub, by the real client's own session: redirects, bounds of length, and of patience."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urljoin, urlsplit
+
+from fgl.core.errors import ModelError
+from fgl.core.text import plain
+
+WINDOW = 60.0  # seconds in which some bytes must come
+SLOWEST = 1_000  # bytes a second: a server that drips holds a connection for ever
+_REDIRECTS = 10
+
+
+class SlowError(TimeoutError):
+    """A server that sends, but so slowly that nothing will come of it."""
+
+
+@contextmanager
+def answer(url: str, headers: Mapping[str, str], timeout: float | None = None) -> Iterator[tuple[Any, Iterator[bytes]]]:
+    """The response and its blocks, as they are on the wire. Redirects are followed here: the token goes to the Hub and
+    nowhere else. timeout: seconds between two bytes; the client's own setting by default. Raises what the client
+    raises, SlowError, and ModelError for a circle of redirects."""
+    from huggingface_hub import constants
+    from huggingface_hub.utils import hf_raise_for_status
+
+    asked = {**headers, "Accept-Encoding": "identity"}
+    for _ in range(_REDIRECTS):
+        trusted = _origin(url) == _origin(constants.ENDPOINT)
+        given = {key: value for key, value in asked.items() if trusted or key.lower() != "authorization"}
+        with _open(url, given, timeout) as (response, blocks):
+            if response.status_code in (301, 302, 303, 307, 308):
+                url = urljoin(url, response.headers["Location"])
+                continue
+            if response.status_code >= 400 and response.status_code != 416:
+                response.close()  # the client would read what a server says of an error to its end, if there is one
+                hf_raise_for_status(response)
+            yield response, _paced(blocks)
+            return
+    host = plain(urlsplit(url).hostname, 80)
+    raise ModelError(f"model: {host} redirects more than {_REDIRECTS} times; is HF_ENDPOINT right?")
+
+
+def whole(url: str, headers: Mapping[str, str], most: int, timeout: float) -> bytes | None:
+    """All that is sent, None where that is more than `most` bytes. Raises as `answer` does."""
+    found, began = bytearray(), time.monotonic()
+    with answer(url, headers, timeout) as (_, blocks):
+        for block in blocks:
+            found += block
+            if len(found) > most:
+                return None
+            if time.monotonic() - began > 2 * WINDOW:
+                raise SlowError(f"{len(found)} bytes of a list in {2 * WINDOW:.0f} s, and no end")
+    return bytes(found)
+
+
+def _paced(blocks: Iterable[bytes]) -> Iterator[bytes]:
+    began, count = time.monotonic(), 0
+    for block in blocks:
+        count += len(block)
+        if (took := time.monotonic() - began) >= WINDOW:
+            if count < SLOWEST * took:
+                raise SlowError(f"{count} bytes in {took:.0f} s, which is too slow to wait for")
+            began, count = time.monotonic(), 0
+        yield block
+
+
+@contextmanager
+def _open(url: str, headers: Mapping[str, str], timeout: float | None) -> Iterator[tuple[Any, Iterator[bytes]]]:
+    """The client's session is one of requests or of httpx, by its version."""
+    from huggingface_hub import constants
+    from huggingface_hub.utils import get_session
+
+    session: Any = get_session()
+    wait = constants.HF_HUB_DOWNLOAD_TIMEOUT if timeout is None else timeout
+    if callable(getattr(session, "stream", None)):
+        with session.stream("GET", url, headers=headers, timeout=wait, follow_redirects=False) as response:
+            yield response, response.iter_raw()
+    else:
+        with session.get(url, headers=headers, timeout=wait, allow_redirects=False, stream=True) as response:
+            yield response, response.iter_content(1 << 16)
+
+
+def _origin(url: str) -> tuple[str, str, int | None]:
+    parts = urlsplit(url)
+    return parts.scheme, (parts.hostname or "").lower(), parts.port or {"http": 80, "https": 443}.get(parts.scheme)

@@ -1,0 +1,47 @@
+"""Whether a folder's weights are those of the pipeline that it describes, before anything is encoded."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+from fgl.core.errors import ModelError
+from fgl.core.text import first_line
+from fgl.plugins.generators.folder import ModelFolder
+from fgl.plugins.generators.layouts import WEIGHTS
+from fgl.plugins.generators.quiet import quiet
+from fgl.plugins.weights import check_content, check_files, check_names
+
+with quiet():
+    import diffusers
+    import transformers
+
+
+def check_parts(folder: ModelFolder, parts: Collection[str], *, content: bool = False) -> None:
+    """Raises ModelError where weights of the parts are missing, cut off, named otherwise, of another shape or, with
+    `content`, which reads all of them, not finite."""
+    for part in parts:
+        if part not in WEIGHTS:
+            continue
+        whose = f"model: the {part} of {folder.name}"
+        files = folder.weights(part)
+        check_files([*folder.indices(part), *files], f"model: {folder.name} has a damaged {part}", folder.path)
+        try:
+            check_names(_class(folder, part).from_pretrained, folder.path / part, files, whose)
+        except ModelError:
+            raise
+        except Exception as error:  # whatever a wrong configuration makes the library raise
+            raise ModelError(
+                f"{whose} cannot be loaded: {first_line(error)}; its config.json is damaged, or of another version of "
+                "diffusers or transformers"
+            ) from error
+        if content:
+            check_content(files, whose)
+
+
+def _class(folder: ModelFolder, part: str) -> Any:
+    library, name = folder.json("model_index.json")[part]
+    found = getattr({"diffusers": diffusers, "transformers": transformers}[library], name, None)
+    if not hasattr(found, "from_pretrained"):
+        raise ModelError(f"model: {folder.name} has a {part} of {library}.{name}, which the installed one lacks")
+    return found

@@ -1,0 +1,83 @@
+"""LoRA weights of the denoiser: read by their names before anybody works, and fused into it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from fgl.core.errors import ModelError
+from fgl.core.text import first_line, plain
+from fgl.hub.weights import WeightsError, tensors
+from fgl.plugins.generators.quiet import quiet
+from fgl.plugins.weights import check_content
+
+_OF_TEXT = ("text_encoder", "lora_te", "te_", "te1_", "te2_")
+_DENOISER = ("unet.", "lora_unet_")
+# How the halves of a layer's product are called by diffusers, by peft, and by kohya's scripts; and its scale.
+_FIRST = (".lora_A.weight", ".lora_down.weight", "lora.down.weight", ".lora_linear_layer.down.weight")
+_SECOND = (".lora_B.weight", ".lora_up.weight", "lora.up.weight", ".lora_linear_layer.up.weight")
+_SCALE = (".alpha", ".lora_magnitude_vector", ".lora_magnitude_vector.weight")
+
+
+def check_lora(file: Path, name: str, *, content: bool = False) -> None:
+    """Raises ModelError where not all of the weights can be used: damaged ones, other kinds of adapter, parts of the
+    text encoder, since what clients encode with is the plain one. name: what the user calls them. content: whether to
+    read all numbers, which must be finite."""
+    try:
+        keys = list(tensors(file))
+    except WeightsError as error:
+        raise ModelError(f"lora: {name} does not fit the denoiser: {plain(file.name)} {error}") from error
+    of_text = [key for key in keys if key.startswith(_OF_TEXT)]
+    if of_text:
+        raise ModelError(
+            f"lora: {name} changes the text encoder as well as the denoiser ({len(of_text)} of {len(keys)} weights, "
+            f"such as {plain(of_text[0], 80)}), and clients would have to have it; expected LoRA weights of the "
+            "denoiser alone, such as an LCM-LoRA: leave those out where the denoiser's do without them"
+        )
+    others = [key for key in keys if "dora_scale" in key or not key.endswith((*_FIRST, *_SECOND, *_SCALE))]
+    if others and all(key.startswith(_DENOISER) for key in keys):
+        raise ModelError(
+            f"lora: {name} has {len(others)} weights that are not of a LoRA, such as {plain(others[0], 80)}; expected "
+            "low-rank pairs (lora_A and lora_B, or lora_down, lora_up and alpha), and no LoHa, LoKr or DoRA"
+        )
+    if content:
+        check_content([file], f"lora: {name}")
+
+
+def fuse_lora(pipeline: Any, file: Path, name: str, scale: float) -> None:
+    """Add LoRA weights to the pipeline's denoiser for good. name: what the user calls them, for errors.
+
+    Raises ModelError as `check_lora` does, and where the denoiser does not have all of their layers."""
+    if find_spec("peft") is None:
+        raise ModelError("lora: needs the package peft: pip install peft (fgl's extra lora)")
+    check_lora(file, name, content=True)
+    given: dict[str, Any] = {"weight_name": file.name, "local_files_only": True, "use_safetensors": True}
+    # the pipeline of XL renames the blocks of some files by this, and so must the count
+    renamed = {"unet_config": pipeline.unet.config} if hasattr(pipeline, "text_encoder_2") else {}
+    try:
+        with quiet():
+            state = pipeline.lora_state_dict(file.parent, **given, **renamed)
+            wanted = _layers(state[0] if isinstance(state, tuple) else state)
+            pipeline.load_lora_weights(file.parent, **given)
+            # What does not fit is left out with a notice alone, and with nothing left the picture is the plain model's.
+            taken = sum(1 for module in pipeline.unet.modules() if getattr(module, "lora_A", None))
+            if not wanted or taken != wanted:
+                raise ModelError(
+                    f"lora: {name} is for {wanted} layers, of which this denoiser has {taken}; expected LoRA "
+                    "weights made for this kind of model, with keys that begin with unet or lora_unet"
+                )
+            pipeline.fuse_lora(lora_scale=scale, safe_fusing=True)
+            pipeline.unload_lora_weights()
+    except ModelError:
+        raise
+    except Exception as error:
+        raise ModelError(f"lora: {name} does not fit the denoiser: {first_line(error)}") from error
+
+
+def _layers(keys: Iterable[str]) -> int:
+    """How many layers of the denoiser LoRA weights are for; those of other networks count as layers that nothing
+    has. keys: as diffusers has renamed them."""
+    names = list(keys)
+    return sum(key.endswith(_FIRST) or not key.startswith("unet.") for key in names)
