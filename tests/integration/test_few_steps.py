@@ -80,6 +80,56 @@ def test_lora_weights_are_fused_as_diffusers_fuses_them(tmp_path: Path, kind: st
     assert subject.describe()["lora"] == str(lora)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_lora_weights_in_kohyas_naming_paint_the_same_pictures(tmp_path: Path, kind: str) -> None:
+    folder = KINDS[kind][3](tmp_path / "model")
+    unet = diffusers.UNet2DConditionModel.from_pretrained(folder, subfolder="unet")
+    generator = torch.Generator().manual_seed(0)
+    ours: dict[str, torch.Tensor] = {}
+    theirs: dict[str, torch.Tensor] = {}
+    for name, module in unet.named_modules():
+        if name.endswith(("to_q", "to_k", "to_v", "to_out.0")):
+            down = torch.randn(2, module.weight.shape[1], generator=generator) / 10
+            up = torch.randn(module.weight.shape[0], 2, generator=generator) / 10
+            ours |= {f"unet.{name}.lora_A.weight": down, f"unet.{name}.lora_B.weight": up}
+            layer = f"lora_unet_{name.replace('.', '_')}"
+            scale = {f"{layer}.alpha": torch.tensor(2.0)}
+            theirs |= {f"{layer}.lora_down.weight": down.clone(), f"{layer}.lora_up.weight": up.clone(), **scale}
+    save_file(ours, tmp_path / "ours.safetensors")
+    save_file(theirs, tmp_path / "theirs.safetensors")
+    pictures = [
+        paint(make(kind, folder, lora=str(tmp_path / f"{name}.safetensors")), ALL) for name in ("ours", "theirs")
+    ]
+    np.testing.assert_array_equal(*pictures)
+    assert (paint(make(kind, folder), ALL) != pictures[0]).any()
+
+
+@pytest.mark.parametrize(
+    ("added", "said"),
+    [
+        ("lora_te_text_model_x.lora_down.weight", r"changes the text encoder .*\(1 of 3 weights, such as lora_te_"),
+        ("lora_unet_x.hada_w1_a", "1 weights that are not of a LoRA, such as lora_unet_x.hada_w1_a"),
+        ("lora_unet_x.dora_scale", "no LoHa, LoKr or DoRA"),
+    ],
+)
+def test_lora_weights_that_would_be_used_in_part_are_refused_before_anything_is_encoded(
+    tmp_path: Path, added: str, said: str
+) -> None:
+    folder = save_pipeline(tmp_path / "model")
+    pair = {f"lora_unet_x.lora_{half}.weight": torch.zeros(2, 2) for half in ("down", "up")}
+    save_file({**pair, added: torch.zeros(2, 2)}, tmp_path / "lora.safetensors")
+    with pytest.raises(ModelError, match=said):
+        make("sd", folder, lora=str(tmp_path / "lora.safetensors")).declare()
+
+
+def test_lora_weights_that_are_not_finite_are_refused_with_the_fingerprint(tmp_path: Path) -> None:
+    folder = save_pipeline(tmp_path / "model")
+    path = save_lora(tmp_path / "lora", folder) / "pytorch_lora_weights.safetensors"
+    save_file({name: value / 0 for name, value in load_file(path).items()}, path)
+    with pytest.raises(ModelError, match=r"lora: .* not finite"):
+        make("sd", folder, lora=str(path.parent)).fingerprint()
+
+
 def test_lcm_is_short_for_its_lora_its_scheduler_four_steps_and_no_guidance() -> None:
     plain = StableDiffusionOptions(lora="lcm")
     assert plain.lora == "latent-consistency/lcm-lora-sdv1-5"
@@ -117,7 +167,7 @@ def test_lora_weights_that_do_not_fit_are_refused_with_the_reason(
             make("sd", folder, lora=str(lora)).synthesizer("cpu")
     fine = save_lora(tmp_path / "fine", folder)
     monkeypatch.setattr(lora_module, "find_spec", lambda name: None)
-    with pytest.raises(ModelError, match=r"pip install 'fgl\[lora\]'"):
+    with pytest.raises(ModelError, match="pip install peft"):
         make("sd", folder, lora=str(fine)).synthesizer("cpu")
 
 

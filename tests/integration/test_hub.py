@@ -659,6 +659,102 @@ def test_a_listing_that_makes_no_sense_is_refused_and_not_printed_as_it_is(hub: 
     assert (bool(named.path), named.log.count("\x1b")) == (True, 0)
 
 
+@pytest.mark.parametrize("revision", ["../../../../X", "/tmp/X", "a/../../x", "x\ny"])
+def test_a_revision_that_climbs_is_refused_before_anything_is_asked(hub: Hub, tmp_path: Path, revision: str) -> None:
+    environment = hub.env(tmp_path / "home")
+    commit = hub.push("who/model", FILES)
+    hub.repositories["models", "who/model"].refs[revision] = commit
+    said = fgl(environment, "models", "pull", "who/model", "--revision", revision)
+    assert (said.returncode, "--revision: got" in said.stderr) == (2, True), said.stderr
+    (answer,) = resolve(environment, call(revision=revision))
+    assert "expected a branch, tag or commit" in answer.error
+    said = fgl(environment, "models", "pull", "who/gone", "--mirror", f"who/model@{revision}")
+    assert (said.returncode, "--mirror: got" in said.stderr) == (2, True), said.stderr
+    assert hub.log == []
+
+
+def test_a_pull_that_would_bring_no_weights_says_so(hub: Hub, pipeline: Path, tmp_path: Path) -> None:
+    whole = {path.relative_to(pipeline).as_posix(): path.read_bytes() for path in pipeline.rglob("*") if path.is_file()}
+    environment = hub.env(tmp_path)
+    renamed = {name.replace(".safetensors", ".fp16.safetensors"): data for name, data in whole.items()}
+    hub.push("who/half", renamed)
+    hub.push("who/pickles", {name.replace(".safetensors", ".bin"): data for name, data in whole.items()})
+    hub.push("who/words", {"tokenizer.json": b"{}", "README.md": b"# words"})
+    component = ("stable-diffusion", "--set")
+    for arguments, words in (
+        ((*component, "generator.model=who/half"), ("no weights of text_encoder, unet, vae", "variant='fp16'")),
+        (("who/half",), ("has no weights that fgl can use", "variant='fp16'")),
+        ((*component, "generator.model=who/pickles"), ("no weights of text_encoder", "pickle can run code")),
+        (("who/pickles",), ("has no weights", "pickle can run code")),
+    ):
+        said = fgl(environment, "models", "pull", *arguments)
+        assert said.returncode == 6, said.stdout
+        assert not [word for word in words if word not in said.stderr], said.stderr
+    assert not hub.downloads()
+    assert fgl(environment, "models", "pull", "who/words").returncode == 0
+
+
+def test_a_captioner_that_cannot_be_had_fails_the_dry_run_and_the_run_before_any_work(
+    hub: Hub, tmp_path: Path
+) -> None:
+    asked = ["run", "--prompt-strategy", "caption", "--set", "prompt_strategy.model=who/captioner", "--quiet"]
+    hub.push("who/captioner", {"config.json": b"{}", "pytorch_model.bin": b"pickle"})
+    out = tmp_path / "run"
+    for environment, words in (
+        (hub.env(tmp_path, HF_HUB_OFFLINE="1"), "HF_HUB_OFFLINE is set"),
+        (hub.env(tmp_path, HF_ENDPOINT="http://127.0.0.1:9"), "cannot be reached"),
+        (hub.env(tmp_path), "pickle can run code"),
+    ):
+        said = fgl(environment, *asked, "--out", str(out), "--dry-run")
+        assert (said.returncode, words in said.stderr, said.stdout) == (6, True, ""), said.stderr
+    said = fgl(hub.env(tmp_path), *asked, "--out", str(out))
+    assert (said.returncode, "pickle can run code" in said.stderr) == (6, True), said.stderr
+    assert not list(out.glob("clients/*"))
+
+
+# With bounds that a test can reach.
+BOUNDED = """
+import fgl.hub.http, fgl.hub.remote
+fgl.hub.http.WINDOW = 0.3
+fgl.hub.remote._MOST_LISTED = 100_000
+fgl.hub.remote._ATTEMPTS = 2
+"""
+
+
+def bounded(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", f"{BOUNDED}from fgl.cli import main; main()", *arguments],
+        capture_output=True, text=True, check=False, timeout=120,
+        env={**environment, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )  # fmt: skip
+
+
+def test_a_listing_without_an_end_is_cut_off(hub: Hub, tmp_path: Path) -> None:
+    hub.push("who/model", FILES)
+    hub.fault("GET", "/api/models/who/model", endless="chunked")
+    said = bounded(hub.env(tmp_path), "models", "pull", "who/model")
+    assert (said.returncode, "as the list of files of who/model" in said.stderr) == (6, True), said.stderr
+
+
+def test_a_server_that_drips_is_given_up(hub: Hub, tmp_path: Path) -> None:
+    hub.push("who/model", FILES)
+    listing = hub.fault("GET", "/api/models/who/model", pause=0.02, piece=1)
+    said = bounded(hub.env(tmp_path), "models", "pull", "who/model")
+    assert (said.returncode, "too slow to wait for" in said.stderr) == (6, True), said.stderr
+    hub.faults.remove(listing)
+    hub.fault("GET", f"resolve/.*{BIG}", pause=0.02, piece=1)
+    said = bounded(hub.env(tmp_path), "models", "pull", "who/model")
+    assert (said.returncode, "too slow to wait for" in said.stderr) == (6, True), said.stderr
+
+
+def test_a_listing_that_is_no_list_is_refused(hub: Hub, tmp_path: Path) -> None:
+    hub.push("who/model", FILES)
+    hub.fault("GET", "/api/models/who/model", cut=20)
+    hub.fault("GET", "/api/models/who/model", flip=0, times=1)
+    said = fgl(hub.env(tmp_path), "models", "pull", "who/model")
+    assert (said.returncode, "no list of files of who/model" in said.stderr) == (6, True), said.stderr
+
+
 def test_a_pause_that_the_hub_asks_for_is_kept(hub: Hub, tmp_path: Path) -> None:
     hub.push("who/model", FILES)
     hub.fault("GET", "/api/models", status=429, retry_after=1, times=1)

@@ -215,6 +215,14 @@ def test_a_number_beyond_float16_asks_for_fp32() -> None:
         encode(SENDER, DECLARATION, "fp16", PROMPTS, arrays, INDICES)
 
 
+@pytest.mark.parametrize("number", [np.nan, np.inf])
+@pytest.mark.parametrize("codec", ["fp32", "fp16", "int8"])
+def test_numbers_that_no_codec_can_send_are_not_blamed_on_the_codec(codec: str, number: float) -> None:
+    arrays = {**ARRAYS, "prompt_embeds": np.full_like(ARRAYS["prompt_embeds"], number)}
+    with pytest.raises(UploadError, match=r"NaN or infinity .* which no codec can send.*fgl models verify"):
+        encode(SENDER, DECLARATION, codec, PROMPTS, arrays, INDICES)
+
+
 def _set(name: str, value: np.ndarray) -> Callable[[dict[str, np.ndarray], dict[str, Any]], None]:
     return lambda tensors, _: tensors.__setitem__(name, value)
 
