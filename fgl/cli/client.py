@@ -249,7 +249,8 @@ def _print_upload(said: dict[str, Any], texts: bool, fields: bool = True) -> Non
     say(f"codec     {said['codec']}{encoder}")
     for name, (largest, rms) in said["codec_error"].items():
         say(f"          {said['codec']} is off by at most {largest:.3g} in {plain(name, 60)}, by {rms:.2%} of its RMS")
-    say("\nwhat whoever has the file reads of it:")
+    say()
+    say("what whoever has the file reads of it:")
     known = said["class_names_known"]
     rows = [("class", "samples", "rows")]
     for one in said["classes"][:_ROWS]:
@@ -274,7 +275,8 @@ def _print_upload(said: dict[str, Any], texts: bool, fields: bool = True) -> Non
             if len(said[kind]) > _ROWS:
                 say(f"  and {len(said[kind]) - _ROWS:,} more (--json has them all)")
     if fields:
-        say("\nfields, and nothing else beside the lines above and digests:")
+        say()
+        say("fields, and nothing else beside the lines above and digests:")
         shapes = [
             (
                 plain(one["name"], 60),
