@@ -142,7 +142,9 @@ def _draw(found: dict[str, Any], path: Path) -> None:
     clients = list(found["samples"])
     if found["domains"]:  # a client of one domain is known by it
         clients = [
-            f"{client} ({next(iter(held))})" if len(held := found["domains"][client]) == 1 else client
+            f"{client} ({next(iter(held))})"
+            if len(held := found["domains"][client]) == 1 and client not in held
+            else client
             for client in clients
         ]
     counts = np.asarray(list(found["samples"].values()), dtype=np.int64)

@@ -367,7 +367,7 @@ def test_clients_of_domains_are_shown_with_them(fgl: Callable[..., Said], tmp_pa
     noto = next(line for line in said.out.splitlines() if line.startswith("noto"))
     assert noto.split()[1:] == ["·", "338", "·", "338"]
     drawn = (tmp_path / "a.svg").read_text()
-    assert "client-01 (noto)" in drawn
+    assert ">noto</text>" in drawn
     assert "smiley face" in drawn
     assert "drawn: a.svg" in said.out
 
