@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fgl.cli.apart import Client
-from fgl.cli.common import NO_FLAGS, Dataset, Device, Json, Set, check_folder, flag_layer, shown, stdout_to_stderr
+from fgl.cli.common import NO_FLAGS, Dataset, Device, Json, Set, check_folder, flag_layer, home, shown, stdout_to_stderr
 from fgl.cli.output import say, say_json
 from fgl.cli.threads import Threads
 from fgl.core import strict_json
@@ -35,9 +35,12 @@ def prepare_command(
         typer.Argument(metavar="SHARED.yaml SITE.yaml", help="First what all share, then what is this site's own."),
     ] = None,
     dataset: Dataset = None,
-    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Upload to write; default K.safetensors.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", callback=home, help="Upload to write; default K.safetensors.")
+    ] = None,
     private: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Folder for prompt texts, which stay here; default K.private.")
+        Path | None,
+        typer.Option(metavar="DIR", callback=home, help="Folder for prompt texts, which stay here; default K.private."),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show all that would leave, and write nothing.")] = False,
     leave_out: Annotated[

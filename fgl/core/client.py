@@ -154,6 +154,7 @@ def keep(private: Path, made: Draft) -> None:
 def write(made: Draft, file: Path, private: Path) -> None:
     """Write an upload for somebody to send, whole or not at all, and beside it what stays. Raises StoreError."""
     keep(private, made)
+    files.make_folders(file.parent, file.parent)
     files.write(file, made.data)
 
 

@@ -10,6 +10,7 @@ text or encoder.
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -30,6 +31,7 @@ from fgl.core.errors import (
     UploadSizeError,
 )
 from fgl.core.store import RunDir, digest_of, file_digest
+from fgl.core.text import plain
 from fgl.core.types import Failure, StageContext
 
 if TYPE_CHECKING:
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from fgl.core.session import Session
     from fgl.core.types import ClientUpload
 
+log = logging.getLogger(__name__)
 APART = outputs.APART_LINE
 """First line of config.yaml."""
 
@@ -156,7 +159,7 @@ def _encoded(session: Session, client_id: str, digest: str, encoding: Encoding) 
 
 def _drop_encoded(run: RunDir, client_id: str) -> None:
     path = encoded_path(run, client_id)
-    run.remove(path.with_suffix(".json"), path)
+    run.remove_named(path.with_suffix(".json"), path)
 
 
 def kept(run: RunDir, client_id: str) -> dict[str, Any] | None:
@@ -334,6 +337,10 @@ def forget(session: Session, clients: Sequence[str], client_id: str) -> None:
         run.forget_stage("clients")
         journal.redact(run, client_id)
         refusals.forget(run, client_id)
+        left = [path.relative_to(run.root) for path in run.path("clients", client_id).rglob("*") if path.is_file()]
+        if left:
+            names = plain(", ".join(map(str, left[:5])) + (", …" if len(left) > 5 else ""))
+            log.warning("left in %s, since fgl did not write it: %s", run.root, names)
     session.manager.client_forgotten(StageContext(str(session.run.root), "clients"), client_id)
 
 
@@ -364,5 +371,5 @@ def drop(run: RunDir, clients: Iterable[str]) -> None:
 def drop_upload(run: RunDir, client_id: str) -> None:
     """Remove a client's upload, and what was encoded of it."""
     path = upload_path(run, client_id)
-    run.remove(path.with_suffix(".json"), path)
+    run.remove_named(path.with_suffix(".json"), path)
     _drop_encoded(run, client_id)

@@ -18,6 +18,8 @@ from fgl.core.ledger import NAME as LEDGER
 from fgl.core.ledger import Ledger
 
 _SEAL = "seal"
+_KEPT = ("prompts.jsonl", "summary.json", "captions.jsonl", "error.txt")
+"""What a client keeps in a folder called private."""
 
 _OWN = (
     lock.NAME, LEDGER, "config.yaml", "environment.json", "partition.json", "metrics.jsonl", "report.json", "report.md",
@@ -118,6 +120,12 @@ class OwnedFolder:
         """Remove files, those that fgl wrote. Raises StoreError."""
         self._remove(name for name in map(self.name_of, paths) if name in self.ledger)
 
+    def remove_named(self, *paths: Path) -> None:
+        """Remove files under names that only fgl gives, also where its ledger was lost. Raises StoreError."""
+        there = [path for path in paths if os.path.lexists(path)]
+        self.note(*there)
+        self.remove(*there)
+
     def remove_below(self, folder: Path) -> None:
         """Remove all that fgl wrote below a folder, and the folder where nothing else is in it. Raises StoreError."""
         prefix = f"{self.name_of(folder)}/"
@@ -133,6 +141,9 @@ class OwnedFolder:
 
     def remove_self(self) -> None:
         """Remove all that fgl wrote here, its ledger at last."""
+        if not self.root.is_dir():
+            return
+        self.note()
         self.remove_all()
         try:
             for name in (lock.NAME, LEDGER):
@@ -189,7 +200,7 @@ class OwnedFolder:
 
     def _recorded(self) -> list[str]:
         """Where the ledger was lost: what is fgl's for sure."""
-        return []
+        return [name for name in _KEPT if self.root.name == "private" and self.path(name).exists()]
 
     @contextmanager
     def scratch(self) -> Iterator[Path]:

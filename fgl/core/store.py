@@ -48,6 +48,8 @@ if TYPE_CHECKING:
 
 __all__ = ["RECORD_VERSION", "Checkpoints", "RunDir", "digest_of", "file_digest"]
 RECORD_VERSION = 2
+# By which a folder that lies in a run is known for fgl's where the run's ledger was lost.
+_SIGNS = (LEDGER, "summary.json", "stages/partition.json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,15 +109,17 @@ class RunDir(OwnedFolder):
         """Where the ledger was lost: what is fgl's for sure."""
         records = [path for path in self.path("stages").glob("*.json") if not path.is_symlink()]
         sound = {path: record for path in records if (record := self.read_sealed(path)) and "outputs" in record}
-        nested = [
-            path.parent
-            for pattern in (f"clients/*/private/{LEDGER}", f"controls/*/{LEDGER}", f"audit/shadows/*/{LEDGER}")
-            for path in self.root.glob(pattern)
-        ]
+        nested = {
+            path.parents[sign.count("/")]
+            for folder in ("clients/*/private", "controls/*", "audit/shadows/*")
+            for sign in _SIGNS
+            for path in self.root.glob(f"{folder}/{sign}")
+        }
         return [
+            *OwnedFolder._recorded(self),
             *map(self.name_of, sound),
             *(name for record in sound.values() for name in record["outputs"]),
-            *(f"{self.name_of(folder)}/" for folder in nested),
+            *(f"{self.name_of(folder)}/" for folder in sorted(nested)),
         ]
 
 

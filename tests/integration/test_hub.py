@@ -694,9 +694,7 @@ def test_a_pull_that_would_bring_no_weights_says_so(hub: Hub, pipeline: Path, tm
     assert fgl(environment, "models", "pull", "who/words").returncode == 0
 
 
-def test_a_captioner_that_cannot_be_had_fails_the_dry_run_and_the_run_before_any_work(
-    hub: Hub, tmp_path: Path
-) -> None:
+def test_a_captioner_that_cannot_be_had_fails_the_dry_run_and_the_run_before_any_work(hub: Hub, tmp_path: Path) -> None:
     asked = ["run", "--prompt-strategy", "caption", "--set", "prompt_strategy.model=who/captioner", "--quiet"]
     hub.push("who/captioner", {"config.json": b"{}", "pytorch_model.bin": b"pickle"})
     out = tmp_path / "run"

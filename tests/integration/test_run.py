@@ -259,7 +259,7 @@ def test_texts_give_what_their_embeddings_give(settings: Run, tmp_path: Path, mo
         assert path.read_bytes() == (uploads / path.name).read_bytes()
     back = fgl.run({**config, "upload": {"codec": "fp16"}}, out=tmp_path / "text")
     assert back["upload"]["codec"] == "fp16"
-    assert not list(encoded.iterdir())
+    assert not list(encoded.glob("*"))
     assert not texts_below(tmp_path / "text" / "server", kept_prompts(tmp_path / "text"))
 
 

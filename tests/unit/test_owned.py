@@ -154,11 +154,17 @@ def test_without_a_ledger_the_records_say_what_is_fgls(tmp_path: Path) -> None:
     run.record("plan", {}, [run.path("server", "a")], 0.0, None)
     inner = run.nested("controls", "prompts-x")
     inner.write(inner.path("y"), b"x")
-    (tmp_path / LEDGER).unlink()
+    private = run.claim("clients", "a", "private")
+    for name in ("prompts.jsonl", "summary.json"):
+        OwnedFolder(private, "private", private=True).write(private / name, b"x")
+    (private / "mine").write_text("mine")
+    for folder in (tmp_path, private):
+        (folder / LEDGER).unlink()
     again = RunDir(tmp_path)
     with again.lock():
+        again.remove_named(again.path("server", "encoded", "a.json"))
         again.remove_all()
-    assert there(tmp_path) == ["server/b"]
+    assert there(tmp_path) == ["clients/a/private/mine", "server/b"]
 
 
 @pytest.mark.parametrize("name", [".lock", LEDGER, "metrics.jsonl", "classifier", "server", "clients", "config.yaml"])

@@ -12,6 +12,7 @@ from PIL import Image
 
 from fgl.core import strict_json
 from fgl.core.errors import StoreError
+from fgl.core.files import open_append
 
 FILE = "captions.jsonl"
 
@@ -45,7 +46,7 @@ class CaptionCache:
         ]
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            with self._path.open("a+b") as file:
+            with open_append(self._path, private=True) as file:
                 _mend(file.fileno())
                 file.write("".join(lines).encode())
                 file.flush()
