@@ -123,6 +123,7 @@ def test_names_of_classes_and_whoever_sent_what_in_a_run_and_its_report(
     assert said.code == 0, said.err
     hold(said)
     hold_markdown((tmp_path / "run" / "report.md").read_text(encoding="utf-8"), images=len(PAYLOADS))
+    hold_markdown((tmp_path / "run" / "classifier" / "README.md").read_text(encoding="utf-8"))
     hold(fgl("quality", "run", "--features", "pixels"))
     # the same run, with everything that others say of it
     session = reopen(tmp_path / "run", Silent())
