@@ -136,7 +136,9 @@ class Policy:
         real = path.resolve()
         if any(real.is_relative_to(Path(root).expanduser().resolve()) for root in self.rules.paths):
             return True
-        return any(real == own.resolve() for text in _texts(list(self.own)) if (own := _as_path(text)) is not None)
+        # its images are to be read as images, and as nothing else
+        said = [value for layer in self.own for key, value in layer.items() if key != "dataset"]
+        return any(real == own.resolve() for text in _texts(said) if (own := _as_path(text)) is not None)
 
     def _words(self, section: str, key: str) -> list[Any]:
         """What the site itself says of an option."""

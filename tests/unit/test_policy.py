@@ -245,6 +245,12 @@ def test_plugins_of_others_may_be_asked_for_as_far_as_the_owner_lists_them(ward:
     assert of(ward, {"plugins": []}).configure(shared(), manager), "what fgl brings is no plugin of others"
 
 
+def test_the_sites_data_is_not_to_be_read_as_something_else(ward: Path, manager: Manager) -> None:
+    asked = shared(prompt_strategy={"name": "prompts-file", "path": str(ward)})
+    with pytest.raises(PolicyError, match=r"site\.paths allows none"):
+        of(ward).configure(asked, manager)
+
+
 @pytest.mark.parametrize(
     "asked",
     ["{root}/../patients.csv", "{root}/link.csv", "{root}/links/patients.csv", "{home}/patients.csv", "/etc/hostname",
