@@ -89,22 +89,9 @@ def models_to_pull(config: RunConfig, manager: Manager) -> list[str]:
     return [use.model for use in hosted if hub.state(use, ask=False).cache != "all"]
 
 
-def _check_models(config: RunConfig, manager: Manager) -> None:
-    """Raises ModelError where a model of the prompt strategy is not here and the Hub may not be asked: the first client
-    would find that out."""
-    from fgl import hub
-
-    uses = manager.options("prompt_strategy", config.prompt_strategy).models()
-    if any(not hub.is_local(use.model) for use in uses) and hub.offline():
-        for use in uses:
-            if hub.is_hub_id(use.model):
-                hub.resolve(use.model, use.revision, use.files, use.mirrors, key="prompt_strategy.model")
-
-
 def check_prompts(config: RunConfig, manager: Manager, info: DatasetInfo) -> None:
     """Have the prompt strategy say what it can without an image: hours of work are not to end in a misspelt line."""
     _check_files(config, manager)
-    _check_models(config, manager)
     strategy = manager.create("prompt_strategy", config.prompt_strategy)
     try:
         if hasattr(strategy, "check"):

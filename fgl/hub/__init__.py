@@ -63,13 +63,6 @@ def resolve(
         raise ModelError(f"{key}: {str(error).removeprefix('model: ')}") from error
 
 
-def offline() -> bool:
-    """Whether nothing may be asked of the Hub (HF_HUB_OFFLINE)."""
-    from huggingface_hub import constants
-
-    return bool(constants.HF_HUB_OFFLINE)
-
-
 def is_local(model: str) -> bool:
     """Whether `model` names a folder rather than a Hub repository."""
     return Path(model).expanduser().is_dir()
