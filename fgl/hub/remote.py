@@ -40,7 +40,7 @@ def fetch_listing(
     from huggingface_hub import constants
 
     wait = constants.HF_HUB_ETAG_TIMEOUT if timeout is None else timeout
-    found = patiently(lambda: _asked_for(model, revision, wait), patience=patience)
+    found = patiently(lambda: _asked_for(model, revision, wait, 2 * patience), patience=patience)
     commit, listed = found.get("sha"), found.get("siblings") or []
     if not isinstance(commit, str) or not re.fullmatch("[0-9a-f]{40}", commit):
         raise ModelError(f"model: {constants.ENDPOINT} names no commit of {model}; is HF_ENDPOINT a mirror of the Hub?")
@@ -52,7 +52,7 @@ def fetch_listing(
     return Listing(str(found.get("id")) if is_hub_id(str(found.get("id"))) else model, commit, files)
 
 
-def _asked_for(model: str, revision: str | None, timeout: float) -> dict[str, Any]:
+def _asked_for(model: str, revision: str | None, timeout: float, seconds: float) -> dict[str, Any]:
     """What the Hub says of a model, as JSON: of any length and depth, if it could."""
     from huggingface_hub import constants
     from huggingface_hub.utils import build_hf_headers, validate_repo_id
@@ -60,7 +60,7 @@ def _asked_for(model: str, revision: str | None, timeout: float) -> dict[str, An
     validate_repo_id(model)
     at = "" if revision is None else f"/revision/{quote(revision, safe='')}"
     url = f"{constants.ENDPOINT}/api/models/{model}{at}?blobs=true"
-    data = whole(url, build_hf_headers(library_name="fgl"), _MOST_LISTED, timeout)
+    data = whole(url, build_hf_headers(library_name="fgl"), _MOST_LISTED, timeout, seconds)
     if data is None:
         raise ModelError(
             f"model: {constants.ENDPOINT} sends more than {_MOST_LISTED >> 20} MiB as the list of files of {model}; "

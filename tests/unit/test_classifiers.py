@@ -221,6 +221,25 @@ def test_weights_of_another_architecture_are_refused(tmp_path: Path):
         build(ClassifierOptions(pretrained=str(tmp_path), image_size=32), NAMES, 0)
 
 
+def test_a_pretrained_model_may_lack_its_head_and_nothing_else(tmp_path: Path):
+    build(ClassifierOptions(**TINY), NAMES, 0).save_pretrained(tmp_path)
+    path, fine = tmp_path / "model.safetensors", ClassifierOptions(pretrained=str(tmp_path), image_size=32)
+    arrays = load(path.read_bytes())
+    head = [name for name in arrays if name.startswith("classifier.")]
+    path.write_bytes(save({name: array for name, array in arrays.items() if name not in head}, {"format": "pt"}))
+    build(fine, NAMES, 0)
+    lost = next(name for name in arrays if name not in head and name.endswith("weight"))
+    path.write_bytes(save({name: array for name, array in arrays.items() if name != lost}, {"format": "pt"}))
+    with pytest.raises(ModelError, match=r"pretrained: .* lacks 1 of its \d+ weights"):
+        build(fine, NAMES, 0)
+    path.write_bytes(save({**arrays, lost: np.full_like(arrays[lost], np.nan)}, {"format": "pt"}))
+    with pytest.raises(ModelError, match=r"pretrained: .* not finite"):
+        build(fine, NAMES, 0)
+    path.write_bytes(path.read_bytes()[:-8])
+    with pytest.raises(ModelError, match="is cut off"):
+        build(fine, NAMES, 0)
+
+
 @pytest.mark.parametrize("count", [1, 2, 5, 17, 33])
 def test_any_number_of_images_of_one_class_trains(count: int):
     data = toy(count, classes=1)

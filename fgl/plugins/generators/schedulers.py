@@ -11,6 +11,7 @@ from typing import Any
 import diffusers
 
 from fgl.core.errors import ModelError
+from fgl.core.text import first_line
 from fgl.plugins.generators.folder import ModelFolder
 
 _REFUSED = {
@@ -77,6 +78,6 @@ def load_scheduler(folder: ModelFolder, wanted: str | None, distilled: bool = Fa
         return getattr(diffusers, name).from_config(folder.config("scheduler"))
     except (ImportError, TypeError, ValueError, NotImplementedError) as error:
         raise ModelError(
-            f"scheduler: {name} does not take the configuration of {folder.name}: {error}; choose another, or none for "
-            "the model's own"
+            f"scheduler: {name} does not take the configuration of {folder.name}: {first_line(error)}; choose another, "
+            "or none for the model's own"
         ) from error

@@ -19,6 +19,7 @@ from PIL import Image
 from torch import Tensor
 
 from fgl.core.errors import ModelError
+from fgl.core.text import first_line
 from fgl.core.types import Painted
 from fgl.plugins.generators.encoding import NEGATIVE
 from fgl.plugins.generators.layouts import STABLE_DIFFUSION_XL
@@ -141,7 +142,7 @@ class DiffusionSynthesizer:
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
-            reason = str(error).splitlines()[0][:200]
+            reason = first_line(error, 200)
         # Outside of the handler, whose traceback holds on to the tensors of the attempt.
         release(self._device)
         height, width = self._size
@@ -218,7 +219,8 @@ class DiffusionSynthesizer:
             scheduler.set_timesteps(self._options.num_inference_steps, device=self._device)
         except (ValueError, IndexError) as error:
             raise ModelError(
-                f"num_inference_steps: {type(scheduler).__name__} refuses {self._options.num_inference_steps}: {error}"
+                f"num_inference_steps: {type(scheduler).__name__} refuses {self._options.num_inference_steps}: "
+                f"{first_line(error)}"
             ) from error
         latents: Tensor = pipeline.prepare_latents(
             len(scales), pipeline.unet.config.in_channels, *self._size, torch.float32, self._device, generators
