@@ -20,6 +20,7 @@ from fgl.core.errors import ConfigError, DataError, ModelError, StoreError
 from fgl.core.manager import Manager
 from fgl.core.opening import load_config, open_session, saved_config
 from fgl.core.orchestrator import reopen
+from fgl.core.pixels import decode_for
 from fgl.core.probing import probe
 from fgl.core.status import stages
 from fgl.core.store import RunDir
@@ -101,7 +102,7 @@ def test_a_run_that_is_asked_measures_its_set_and_tests_at_the_clients(settings:
     session = reopen(out, Silent())
     state = load_file(out / "train" / "selected.safetensors")
     model = session.classifier.restore(state, training.context(session, "again"))
-    pooled = session.pixels("train")
+    pooled = decode_for(session.split("train"), session.preparation, Silent(), "decode")
     right = model.predict(pooled.pixels, "last", Silent()) == pooled.labels
     assert (tested["right"], tested["total"]) == (int(right.sum()), len(pooled)), (
         "clients count what pooled data counts"
@@ -226,7 +227,8 @@ def test_what_leaves_a_client_is_counts_and_nothing_else(settings: Settings, tmp
     evaluation = {"at_clients": True, "per_class": True, "min_images": 10_000}
     session = opened({**saved_config(RunDir(out), Manager.load()).to_dict(), "evaluation": evaluation}, out)
     state = load_file(out / "train" / "selected.safetensors")
-    asked = tasks.request(session.config, "client-00", "cpu", session.info.digest, state, size=[16, 16])
+    how = session.preparation.inputs()
+    asked = tasks.request(session.config, "client-00", "cpu", session.info.digest, state, prepare=how)
     with simulated():
         said = json.loads(tasks.evaluate(asked))
     assert set(said) == {"client_id", "right", "total", "per_class"}
@@ -265,7 +267,7 @@ def test_after_rounds_the_clients_test_the_model_that_the_rounds_gave(settings: 
     session = reopen(out, Silent())
     state = load_file(out / "rounds" / "own" / "model.safetensors")
     model = session.classifier.restore(state, training.context(session, "again"))
-    pooled = session.pixels("train")
+    pooled = decode_for(session.split("train"), session.preparation, Silent(), "decode")
     right = model.predict(pooled.pixels, "last", Silent()) == pooled.labels
     assert found["at_clients"]["right"] == int(right.sum())
     assert {one.stage: one.state for one in stages(session)}["evaluate:clients"] == "done"
