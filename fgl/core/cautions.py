@@ -64,21 +64,20 @@ class Twins:
                 count = sum(place.split == other for places in both for place in places)
                 first, second = (next(name(p) for p in both[0] if p.split == which) for which in (other, one))
                 why = ": what is tested on them is memory; remove them from one" if other == "test" else ""
-                found.append(
-                    f"{count:,} {other} images are in {one} too, pixel by pixel, such as {first} = {second}{why}"
-                )
+                many = _many(count, f"{other} image")
+                found.append(f"{many} in {one} too, pixel by pixel, such as {first} = {second}{why}")
         for split in ("train", "test"):
             groups = [group for places in several if len(group := [p for p in places if p.split == split]) > 1]
             if groups:
                 extra = sum(len(group) - 1 for group in groups)
                 said = f"{name(groups[0][0])} = {name(groups[0][1])}"
-                found.append(f"{extra:,} images of {split} are there more than once, such as {said}")
+                found.append(f"{_many(extra, 'image')} of {split} there more than once, such as {said}")
         crossed = [places for places in several if len({place.label for place in places}) > 1]
         if crossed:
             a = crossed[0][0]
             b = next(place for place in crossed[0] if place.label != a.label)
             said = " = ".join(f"{name(one)} ('{escaped(class_names[one.label])}')" for one in (a, b))
-            found.append(f"{len(crossed):,} images are in several classes, such as {said}")
+            found.append(f"{_many(len(crossed), 'image')} in several classes, such as {said}")
         return found
 
 

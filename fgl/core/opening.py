@@ -104,7 +104,8 @@ def check_prompts(config: RunConfig, manager: Manager, info: DatasetInfo) -> Non
         raise BrokenPluginError(f"prompt strategy {name!r} raised {type(error).__name__}: {error}") from error
     wrong = [f"{place} {reason}" for place, text in texts if (reason := codecs.unfit(text))]
     if wrong:
-        said = f"{len(wrong)} texts that upload.codec=text cannot send; shorten or clean them, or use another codec:"
+        many = "1 text" if len(wrong) == 1 else f"{len(wrong)} texts"
+        said = f"upload.codec=text cannot send {many}; shorten or clean what it cannot, or use another codec:"
         raise DataError("\n".join([said, *(f"  {one}" for one in wrong[:20])]))
 
 

@@ -61,9 +61,9 @@ def test_duplicates_within_and_across_splits_are_named(tmp_path: Path) -> None:
     whole.save(tmp_path / "train" / "cat" / "again.bmp")  # other bytes, the same pixels
     whole.save(tmp_path / "train" / "dog" / "again.bmp")
     found = check(tmp_path)
-    assert warned(found, "6 test images are in train too, pixel by pixel, such as ")
-    assert warned(found, "2 images of train are there more than once, such as ")
-    assert warned(found, "1 images are in several classes, such as ")
+    assert warned(found, "6 test images in train too, pixel by pixel, such as ")
+    assert warned(found, "2 images of train there more than once, such as ")
+    assert warned(found, "1 image in several classes, such as ")
 
 
 @pytest.mark.parametrize("name", ["n02084071", "bcc", "AC", "nv", "SeaLake", "class_3", "7", "golden_retriever"])
