@@ -276,7 +276,7 @@ class _Handler(BaseHTTPRequestHandler):
                 siblings = [{"rfilename": one["rfilename"]} for one in siblings]
             body = {"id": repository.id, "sha": commit, "siblings": siblings}
         self.fault = self.hub._take_fault(f"{self.command} {self.where}", body=True)
-        self._answer(200, json.dumps(body).encode(), {"Content-Type": "application/json"})
+        self._answer(200, self._flipped(json.dumps(body).encode()), {"Content-Type": "application/json"})
 
     def _resolve(self, commit: str, files: Mapping[str, bytes], path: str) -> None:
         headers = {"X-Repo-Commit": commit}
@@ -298,8 +298,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.fault = self.hub._take_fault(f"{self.command} {self.where}", body=True)
         first = self.headers.get("Range", "")
         match = re.fullmatch(r"bytes=(\d+)-(\d*)", first) if self.hub.ranges else None
-        if self.fault.flip is not None:
-            data = data[: self.fault.flip] + bytes([data[self.fault.flip] ^ 1]) + data[self.fault.flip + 1 :]
+        data = self._flipped(data)
         if match is None:
             self._answer(200, data, headers)
             return
@@ -308,6 +307,10 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(416, b"", {**headers, "Content-Range": f"bytes */{len(data)}"})
             return
         self._answer(206, data[start:end], {**headers, "Content-Range": f"bytes {start}-{end - 1}/{len(data)}"})
+
+    def _flipped(self, data: bytes) -> bytes:
+        at = self.fault.flip
+        return data if at is None else data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
 
     def _refuse(self, status: int, code: str, headers: Mapping[str, str] | None = None) -> None:
         self._answer(status, b"", {**({"X-Error-Code": code} if code else {}), **(headers or {})})
