@@ -18,8 +18,9 @@ from typing import Any
 from fgl.core.errors import DataError
 from fgl.core.files import open_regular
 from fgl.core.types import ClientContext, DatasetInfo, Prompt
-from fgl.plugins.prompts.alike import check_class_names, folded
+from fgl.plugins.prompts.alike import check_class_names
 from fgl.plugins.prompts.budget import fit_budget
+from fgl.plugins.prompts.file_checks import same_of_two, weights_apart
 from fgl.plugins.prompts.holdings import count_classes
 from fgl.plugins.prompts.options import PromptsFileOptions
 from fgl.plugins.prompts.template import LABEL, fill
@@ -35,7 +36,6 @@ COLUMNS = {
 _LIMIT = 20  # problems that are listed
 _MOST = 1000  # problems after which the rest of the file is not read: each takes time to say well
 _MAX_GUIDANCE = 100.0
-_LEAST_SHARE = 1e-6  # of the largest weight of a class: a client with one sample of it could send no less
 _ID = re.compile(r"0|[1-9][0-9]*")  # "01" is more likely a name that is misspelt than the number 1
 
 
@@ -178,8 +178,8 @@ def read(
         raise DataError(
             f"path: cannot read {options.path}: {error.strerror or error}; expected a CSV or JSONL file with prompts"
         ) from error
-    problems += _weights_apart(rows)
-    problems += _same_of_two(rows, class_names)
+    problems += weights_apart(rows)
+    problems += same_of_two(rows, class_names)
     if not problems and not rows:
         problems.append("it holds no prompts; expected a row for each, with a class and a prompt")
     if problems:
@@ -189,41 +189,6 @@ def read(
         count = f"{some}{len(problems)} problem{'s' if len(problems) > 1 else ''}"
         raise DataError(f"{options.path}: {count}:\n{shown}{more}")
     return rows
-
-
-def _weights_apart(rows: Sequence[Row]) -> list[str]:
-    """No client could send a row that stands for so little beside the others of its class."""
-    largest: dict[int, float] = {}
-    for row in rows:
-        largest[row.class_id] = max(largest.get(row.class_id, 0.0), row.share)
-    return [
-        f"line {row.line}: weight: got {row.share:g}; expected more than a millionth of the largest of its class, "
-        f"{largest[row.class_id]:g}"
-        for row in rows
-        if row.share <= largest[row.class_id] * _LEAST_SHARE
-    ]
-
-
-def _same_of_two(rows: Sequence[Row], class_names: Sequence[str]) -> list[str]:
-    """A class of which every prompt is another's too: nothing would tell images of the two apart."""
-    first: dict[tuple[str, str], dict[int, Row]] = {}
-    keys: dict[int, set[tuple[str, str]]] = {}
-    for row in rows:
-        key = (folded(row.text), folded(row.negative or ""))
-        first.setdefault(key, {}).setdefault(row.class_id, row)
-        keys.setdefault(row.class_id, set()).add(key)
-    found = []
-    for class_id, own in keys.items():
-        others = set.intersection(*(set(first[key]) for key in own)) - {class_id}
-        for other in sorted(others):
-            if other < class_id or keys[other] != own:  # two that are equal are said once
-                key = next(iter(sorted(own)))
-                mine, its = first[key][class_id], first[key][other]
-                found.append(
-                    f"line {mine.line}: prompt: class {class_names[class_id]!r} has no prompt that class "
-                    f"{class_names[other]!r} does not have too (line {its.line}); expected words that tell them apart"
-                )
-    return found
 
 
 def _is_unicode(text: str) -> bool:
