@@ -6,7 +6,6 @@ to its dtype, shape and place.
 
 from __future__ import annotations
 
-import json
 import math
 import struct
 from collections.abc import Mapping
@@ -17,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from fgl.core.text import plain, quoted
 from fgl.hub.documents import json_object, parse_object
 
 POINTER = b"version https://git-lfs.github.com/spec/"
@@ -164,9 +164,11 @@ def _index_flaw(path: Path) -> str:
     for shard in sorted(set(named.values())):
         home = path.parent / Path(shard).name
         if not home.is_file():
-            return f"names the shard {json.dumps(shard)}, which is not there: copy or pull it too"
+            return f"names the shard {quoted(shard)}, which is not there: copy or pull it too"
         held = tensors(home)
         for name in sorted(name for name, of in named.items() if of == shard):
             if name not in held:
-                return f"says that {json.dumps(shard)} holds {name}, which it does not: the two are of different models"
+                return (
+                    f"says that {quoted(shard)} holds {plain(name)}, which it does not: the two are of different models"
+                )
     return ""
