@@ -66,6 +66,8 @@ def test_a_run_pulls_what_each_side_needs_says_what_it_used_and_runs_again_witho
         "client-00",
         "--out",
         str(tmp_path / "up"),
+        "--private",
+        str(tmp_path / "kept"),
     )
     assert said.returncode == 0, said.stderr
     asked = {
