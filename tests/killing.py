@@ -139,14 +139,20 @@ def _child(job: Mapping[str, Any]) -> None:
 def _watch(job: Mapping[str, Any]) -> None:
     """Log what is done, and die where the job says."""
     from fgl.core import client
-    from fgl.core.store import Checkpoints, RunDir
+    from fgl.core.owned import OwnedFolder
+    from fgl.core.store import Checkpoints
     from fgl.plugins.generators.synthesis import DiffusionSynthesizer
 
     def log(line: str) -> None:
         with Path(job["log"]).open("a") as file:
             file.write(line + "\n")
 
-    synthesize, save, prepare, write = DiffusionSynthesizer.synthesize, Checkpoints.save, client.prepare, RunDir.write
+    synthesize, save, prepare, write = (
+        DiffusionSynthesizer.synthesize,
+        Checkpoints.save,
+        client.prepare,
+        OwnedFolder.write,
+    )
     count = 0
 
     def logged_synthesize(self: Any, shard: Any, conditioning: Any, progress: Any) -> Any:
@@ -165,7 +171,7 @@ def _watch(job: Mapping[str, Any]) -> None:
         log(f"client {json.loads(payload)['client_id']}")
         return prepare(payload)
 
-    def deadly_write(self: RunDir, path: Path, data: bytes) -> None:
+    def deadly_write(self: OwnedFolder, path: Path, data: bytes) -> None:
         nonlocal count
         count += 1
         here = count == job.get("kill_at")
@@ -183,7 +189,7 @@ def _watch(job: Mapping[str, Any]) -> None:
     DiffusionSynthesizer.synthesize = logged_synthesize  # type: ignore[method-assign]
     Checkpoints.save = logged_save  # type: ignore[method-assign]
     client.prepare = logged_prepare
-    RunDir.write = deadly_write  # type: ignore[method-assign]
+    OwnedFolder.write = deadly_write  # type: ignore[method-assign]
     if job.get("jump"):
         now, calls = time.time, 0
 
