@@ -114,7 +114,8 @@ def execute(session: Session, part_of_another: bool = False) -> dict[str, Any]:
     trained, train_digest = training.train(session, synthetic["digest"], planned)
     scores = training.evaluate(session, train_digest)
     headings.begin(ROUNDS)
-    warning = guessing.useless_start(session, scores["selected"]["top1"]) if config.rounds.count else ""
+    test_set = metrics.about(session.split("test").labels, session.info.class_names)
+    warning = guessing.useless_start(test_set, scores["selected"]["top1"]) if config.rounds.count else ""
     federated, made_by, state = _rounds(session, divided, partition_digest, planned, train_digest)
     final = _scores(scores, federated)
     training.export(session, state, made_by, final["selected"])
@@ -127,7 +128,7 @@ def execute(session: Session, part_of_another: bool = False) -> dict[str, Any]:
         "schema_version": report.SCHEMA_VERSION,
         "run_dir": str(session.run.root),
         "result": final,
-        "test_set": metrics.about(session.split("test").labels, session.info.class_names),
+        "test_set": test_set,
         "rounds": federated,
         "warnings": [warning] if warning else [],
         "intake": crossing.record(session, clients, uploads),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -130,3 +131,14 @@ def test_every_control_is_on_its_page() -> None:
     page = (ROOT / "docs" / "controls.md").read_text(encoding="utf-8")
     assert all(f"| `{name}` |" in page for name in (*CONTROLS, "prompts:NAME"))
     assert "docs/controls.md" in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_layers_in_the_docs_are_those_that_the_linter_holds() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"][
+        "contracts"
+    ]
+    held = next(contract["layers"] for contract in contracts if contract["type"] == "layers")
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    block = page.partition("## Layers")[2].split("```")[1]
+    told = [line.partition("#")[0].strip() for line in block.strip().splitlines()]
+    assert told == [re.sub(r"fgl\.(core\.)?", "", layer) for layer in held]

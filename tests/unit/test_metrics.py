@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from fgl.core.errors import DataError
+from fgl.core.guessing import useless_start
 from fgl.core.metrics import about, mean_of, measure, reference_rows, section
 
 NAMES = ("cat", "dog", "a|b", "unseen")
@@ -46,6 +47,15 @@ def test_a_result_stands_beside_guessing_and_the_largest_class() -> None:
     rows = reference_rows({"test_set": found})
     assert [row["top1"] for row in rows] == [0.25, 0.6]
     assert rows[1]["note"] == "cat"
+
+
+@pytest.mark.parametrize("labels", [[0, 0, 1], [0, 1, 2], [2, 2, 2, 2, 2, 1, 0]])
+def test_a_model_that_always_says_one_class_is_no_better_than_a_guess(labels: list[int]) -> None:
+    held = np.array(labels)
+    largest = np.full_like(held, np.bincount(held).argmax())
+    found = about(held, NAMES[:3])
+    assert "no better than a guess" in useless_start(found, measure(largest, held, NAMES[:3], None)["top1"])
+    assert useless_start(found, found["majority"]["share"] + 0.01) == ""
 
 
 def test_the_report_says_of_each_class_what_it_is_taken_for() -> None:
