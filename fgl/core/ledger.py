@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -19,6 +20,7 @@ from fgl.core import files, strict_json
 from fgl.core.errors import StoreError
 
 NAME = ".fgl-files"
+_SCRATCH = re.compile(r"\.scratch-[0-9a-f]{16}/\*")
 
 
 class Ledger:
@@ -158,4 +160,6 @@ def _entry(line: bytes) -> Any:
 def _below(name: str) -> bool:
     """A ledger that came from elsewhere is not to name what lies outside."""
     parts = PurePosixPath(name).parts
-    return bool(parts) and not name.startswith("/") and ".." not in parts
+    if name.endswith("/*") and not _SCRATCH.fullmatch(name):
+        return False  # such a folder is removed with all that is in it
+    return bool(parts) and "\0" not in name and not name.startswith("/") and ".." not in parts

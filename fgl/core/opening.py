@@ -53,6 +53,11 @@ def saved_config(run: RunDir, manager: Manager) -> RunConfig:
         if intake.is_apart(run):
             again = f"delete it, and give the configuration again: fgl server ingest {run.root} FILES --config FILE"
         raise StoreError(f"{path} is not what fgl wrote; {again}")
+    if not outputs.is_begun(run.root):
+        raise StoreError(
+            f"{run.root} is no run directory: {path} is a copy of a run's, and nothing else of that run is there; "
+            f"to begin a run by it, choose another folder: fgl run {path} --out NEW"
+        )
     return resolve([read_yaml(path)], manager.registry, str(path))
 
 

@@ -11,10 +11,10 @@ from fgl.core import ledger, lock
 from fgl.core.errors import ConfigError, Problem, StoreError
 from fgl.core.layers import read_yaml
 from fgl.core.ledger import Ledger
+from fgl.core.owned import OwnedFolder
 from fgl.core.text import plain
 
 if TYPE_CHECKING:
-    from fgl.core.owned import OwnedFolder
     from fgl.core.session import Session
     from fgl.core.settings import RunConfig
     from fgl.core.store import RunDir
@@ -31,6 +31,8 @@ _KINDS = {
 }
 _SOURCE = ("name", "path", "subset", "config")
 """Options of a dataset that say where it comes from; the others say what is made of it."""
+_FIRST = {"config.yaml", lock.NAME, ledger.NAME, "metrics.jsonl", "environment.json", "partition.json"}
+"""What a run writes before its first record."""
 _SHOWN = 5  # entries of a folder that a message names
 
 
@@ -52,10 +54,18 @@ def kind_of(folder: Path) -> str:
         return NEW
     if not kind:
         try:
-            kind = "run" if sealed_text(folder) is not None else ""
+            kind = "run" if sealed_text(folder) is not None and is_begun(folder) else ""
         except (OSError, UnicodeDecodeError):
             return ""
     return APART if kind == "run" and is_apart(folder) else kind
+
+
+def is_begun(folder: Path) -> bool:
+    """Whether more of a run is in a folder than its config.yaml, which a person may have copied to files of theirs."""
+    if Ledger(folder).kind or (folder / "server" / "apart.json").exists():
+        return True
+    records = (folder / "stages").glob("*.json")
+    return {path.name for path in folder.iterdir()} <= _FIRST or any(map(OwnedFolder.read_sealed, records))
 
 
 def is_apart(folder: Path) -> bool:

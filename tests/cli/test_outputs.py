@@ -87,6 +87,25 @@ def test_a_run_leaves_the_users_files_in_it_alone_whatever_becomes_of_it(
     ]  # fmt: skip
 
 
+def test_a_configuration_of_a_run_that_was_copied_to_files_of_the_users_makes_no_run_of_them(
+    fgl: Fgl, tmp_path: Path, small: list[str]
+) -> None:
+    assert fgl("run", *small, "--out", "r").code == 0
+    mine = tmp_path / "proj"
+    (mine / "stages").mkdir(parents=True)
+    for name in ("report.md", "stages/train.json"):
+        (mine / name).write_text("mine")
+    (mine / "config.yaml").write_bytes((tmp_path / "r" / "config.yaml").read_bytes())
+    before = content(mine)
+    for command in (("run", "proj/config.yaml", "--out", "proj"), ("run", "--resume", "proj"), ("audit", "proj")):
+        said = fgl(*command)
+        assert said.code in (2, 7), said.err
+        assert ("which fgl did not write" in flat(said)) or ("proj is no run directory" in flat(said))
+    assert content(mine) == before
+    (tmp_path / "r" / LEDGER).unlink()  # as `cp -r r/* elsewhere` leaves it
+    assert fgl("run", "--resume", "r", "--quiet").code == 0
+
+
 def test_a_run_of_other_data_makes_way_only_where_that_is_said(fgl: Fgl, tmp_path: Path, small: list[str]) -> None:
     assert fgl("run", *small, "--out", "r").code == 0
     other = ["--dataset", "bundled:fashion_mnist", *small[2:]]

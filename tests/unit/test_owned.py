@@ -79,9 +79,9 @@ def test_a_scratch_folder_of_a_killed_process_goes_with_the_next_lock(tmp_path: 
     with run.scratch() as folder:
         (folder / "weights").write_bytes(b"x")
     assert there(tmp_path) == []
-    run.ledger.note([".scratch-1/*"])
-    (tmp_path / ".scratch-1").mkdir()
-    (tmp_path / ".scratch-1" / "weights").write_bytes(b"x")
+    run.ledger.note([".scratch-0123456789abcdef/*"])
+    (tmp_path / ".scratch-0123456789abcdef").mkdir()
+    (tmp_path / ".scratch-0123456789abcdef" / "weights").write_bytes(b"x")
     (tmp_path / ".scratch-mine").mkdir()
     (tmp_path / ".scratch-mine" / "weights").write_bytes(b"x")
     with run.lock():
@@ -145,6 +145,18 @@ def test_a_ledger_from_elsewhere_names_nothing_outside_of_its_folder(tmp_path: P
     run.remove_all()
     assert mine.read_text() == "mine"
     assert there(run.root) == []
+
+
+@pytest.mark.parametrize("name", ["./*", "docs/*", "*/*"])
+def test_a_ledger_from_elsewhere_calls_no_folder_of_the_users_its_own(tmp_path: Path, name: str) -> None:
+    run = RunDir(tmp_path)
+    run.write(run.path("x"), b"")
+    run.ledger.note([name])
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "mine").write_text("mine")
+    with run.lock():
+        run.remove_all()
+    assert there(tmp_path) == ["docs/mine"]
 
 
 def test_without_a_ledger_the_records_say_what_is_fgls(tmp_path: Path) -> None:
