@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import shutil
-import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -321,15 +321,15 @@ def _table(rows: Sequence[tuple[str, ...]]) -> None:
 def _read(file: Path, most: int) -> bytes:
     """Raises StoreError or UploadSizeError."""
     from fgl.core.errors import UploadSizeError
+    from fgl.core.files import open_regular
     from fgl.core.text import plain
 
     try:
-        found = file.stat()
-        if not stat.S_ISREG(found.st_mode):
-            raise StoreError(f"cannot read {plain(file)}: it is no file; expected an upload, such as K.safetensors")
-        if found.st_size > most:
-            raise UploadSizeError(f"refused: a file of {found.st_size} bytes; no upload is larger than {most}")
-        return file.read_bytes()
+        with open_regular(file) as opened:
+            size = os.fstat(opened.fileno()).st_size
+            if size > most:
+                raise UploadSizeError(f"refused: a file of {size} bytes; no upload is larger than {most}")
+            return opened.read(most + 1)
     except OSError as error:
         raise StoreError(
             f"cannot read {plain(file)}: {error.strerror or error}; expected the path of an upload"
@@ -338,8 +338,10 @@ def _read(file: Path, most: int) -> bytes:
 
 def _known_names(private: Path) -> list[str] | None:
     """Class names that a client kept beside its upload; whether they are of an upload's list is looked at later."""
+    from fgl.core.files import read_text
+
     try:
-        names = strict_json.loads((private / "summary.json").read_text(encoding="utf-8"))["class_names"]
+        names = strict_json.loads(read_text(private / "summary.json"))["class_names"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
     return names if isinstance(names, list) and all(isinstance(name, str) for name in names) else None

@@ -58,9 +58,8 @@ def _unexpected(error: BaseException) -> tuple[int, str]:
         return StoreError.exit_code, f"no space left{where}; free some and run the same command again"
     if isinstance(error, MemoryError):
         return UNEXPECTED, "out of memory; smaller batches, images or models need less. What is committed is kept"
-    said = text.first_line(error)
-    named = type(error).__name__ if said == type(error).__name__ else f"{type(error).__name__}: {said}"
     return UNEXPECTED, (
-        f"{named}\n  fgl did not expect this: it is a fault of fgl or of a plugin. What is committed is kept; the same "
+        f"{text.kind_and_line(error, 300)}\n"
+        "  fgl did not expect this: it is a fault of fgl or of a plugin. What is committed is kept; the same "
         f"command resumes there. {DEBUG}=1 fgl … shows the traceback, for a report of the fault"
     )

@@ -45,14 +45,14 @@ def usable_cores() -> int:
 
 def _begun(folder: Path | None) -> int | None:
     """Threads that a run directory says it began with, None where it says nothing."""
-    from fgl.core import strict_json
+    from fgl.core import files, strict_json
 
     if folder is None:
         return None
     # a comparison has a run for each seed below it
     for path in (folder / "environment.json", *sorted(folder.glob("*/environment.json"))[:1]):
         try:
-            said = strict_json.loads(path.read_bytes())["threads"]
+            said = strict_json.loads(files.read_bytes(path))["threads"]
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             continue
         if type(said) is int and 0 < said <= 1024:

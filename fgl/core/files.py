@@ -33,10 +33,15 @@ def open_regular(path: Path) -> BufferedReader:
         raise
 
 
+def read_bytes(path: Path) -> bytes:
+    """Raises OSError as `open_regular`."""
+    with open_regular(path) as file:
+        return file.read()
+
+
 def read_text(path: Path, encoding: str = "utf-8") -> str:
     """Raises OSError as `open_regular`, UnicodeDecodeError."""
-    with open_regular(path) as file:
-        return file.read().decode(encoding)
+    return read_bytes(path).decode(encoding)
 
 
 def open_append(path: Path, private: bool = False) -> BufferedRandom:

@@ -197,7 +197,7 @@ def judged(
 
 def _read(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return files_.read_bytes(path)
     except OSError as error:
         raise StoreError(f"cannot read {path}: {error.strerror or error}") from error
 

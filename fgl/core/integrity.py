@@ -10,7 +10,7 @@ import logging
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from fgl.core import committed, journal, keeping, local, refusals, strict_json
+from fgl.core import committed, journal, keeping, local, refusals
 from fgl.core.store import digest_of
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def _rounds(session: Session, track: str, stage: str) -> Iterator[tuple[str, str
 def _last_mark(session: Session) -> dict[str, Any] | None:
     """What the last report says of the log."""
     try:
-        report = strict_json.loads(session.run.path("report.json").read_text(encoding="utf-8"))
+        report = session.run.read_json(session.run.path("report.json"))
         mark = report["log"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 
 from fgl.core import strict_json
 from fgl.core.errors import StoreError
-from fgl.core.files import open_append
+from fgl.core.files import open_append, read_bytes
 from fgl.core.store import RunDir
 
 NAME = "metrics.jsonl"
@@ -98,7 +98,7 @@ def damage(root: Path, before: Mapping[str, Any] | None) -> str:
 
 def _lines(root: Path) -> list[bytes]:
     try:
-        return (root / NAME).read_bytes().splitlines()
+        return read_bytes(root / NAME).splitlines()
     except OSError:
         return []
 

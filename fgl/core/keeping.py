@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from fgl.core import strict_json
 from fgl.core.errors import StoreError
+from fgl.core.files import read_text
 from fgl.core.owned import OwnedFolder, file_digest
 
 if TYPE_CHECKING:
@@ -56,5 +57,5 @@ def texts(folder: Path) -> list[str] | None:
     if not (folder / PROMPTS).exists():
         return None
     # not splitlines(), which breaks a text at the line separators that Unicode has
-    lines = (folder / PROMPTS).read_text(encoding="utf-8").split("\n")[:-1]
+    lines = read_text(folder / PROMPTS).split("\n")[:-1]
     return [str(strict_json.loads(line)["text"]) for line in lines]

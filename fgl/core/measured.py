@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fgl.core import intake, quality, report, strict_json
+from fgl.core import intake, quality, report
 from fgl.core.errors import StoreError
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def into_report(session: Session, changes: Mapping[str, Any]) -> None:
     where there is no report, or a damaged one."""
     path = session.run.path("report.json")
     try:
-        result = strict_json.loads(path.read_text(encoding="utf-8"))
+        result = session.run.read_json(path)
     except (OSError, ValueError) as error:
         raise StoreError(
             f"{path} is damaged or gone: run again, then measure again: what was measured is kept"

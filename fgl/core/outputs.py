@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fgl.core import ledger, lock
+from fgl.core import files, ledger, lock
 from fgl.core.errors import ConfigError, Problem, StoreError
 from fgl.core.layers import read_yaml
 from fgl.core.ledger import Ledger
@@ -39,7 +39,7 @@ _SHOWN = 5  # entries of a folder that a message names
 def sealed_text(folder: Path) -> str | None:
     """The configuration of a run directory as fgl wrote it; None where it was changed since. Raises OSError and
     UnicodeDecodeError where it cannot be read."""
-    text, mark, digest = (folder / "config.yaml").read_text(encoding="utf-8").rpartition(SEAL)
+    text, mark, digest = files.read_text(folder / "config.yaml").rpartition(SEAL)
     return text if mark and hashlib.sha256(text.encode()).hexdigest() == digest.strip() else None
 
 
@@ -72,8 +72,7 @@ def is_apart(folder: Path) -> bool:
     if (folder / "server" / "apart.json").exists():
         return True
     try:
-        with (folder / "config.yaml").open(encoding="utf-8") as file:
-            return file.readline() == APART_LINE
+        return files.read_text(folder / "config.yaml").startswith(APART_LINE)
     except (OSError, UnicodeDecodeError):
         return False
 

@@ -260,6 +260,11 @@ class OwnedFolder:
     def write_json(self, path: Path, value: Any) -> None:
         self.write(path, _text_of(path, value))
 
+    @staticmethod
+    def read_json(path: Path) -> Any:
+        """Raises OSError, and ValueError for what is no JSON."""
+        return strict_json.loads(files.read_text(path))
+
     def write_sealed(self, path: Path, value: Mapping[str, Any]) -> None:
         """JSON with a digest of itself, so that a flipped bit in a number cannot pass for the number."""
         self.write_json(path, {**value, _SEAL: digest_of(dict(value))})
@@ -268,7 +273,7 @@ class OwnedFolder:
     def read_sealed(path: Path) -> dict[str, Any] | None:
         """None where the file is not there, or is not what was written."""
         try:
-            value = strict_json.loads(path.read_text(encoding="utf-8"))
+            value = OwnedFolder.read_json(path)
             seal = value.pop(_SEAL)
             return dict(value) if seal == digest_of(value) else None
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):

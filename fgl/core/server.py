@@ -20,7 +20,6 @@ from fgl.core import (
     keeping,
     plan,
     refusals,
-    strict_json,
     synthesis,
     tally,
     upload,
@@ -67,7 +66,7 @@ def partition(session: Session) -> tuple[dict[str, list[int]], str]:
         return {"clients": len(divided), "samples": counts}, [path]
 
     _, digest = session.stage("partition", partition_inputs(session), work)
-    divided = strict_json.loads(session.run.path("partition.json").read_text(encoding="utf-8"))
+    divided = session.run.read_json(session.run.path("partition.json"))
     return divided, digest
 
 
@@ -78,7 +77,7 @@ def held(session: Session) -> Labels:
     if session.config.upload.clients is not None:
         return np.arange(len(train))
     if session.run.committed("partition", partition_inputs(session)) is not None:
-        divided = strict_json.loads(session.run.path("partition.json").read_text(encoding="utf-8"))
+        divided = session.run.read_json(session.run.path("partition.json"))
     else:
         divided = dividing.divide(session.manager, session.config, train)
     return np.array(sorted(row for name, rows in divided.items() if name not in out for row in rows), dtype=np.int64)

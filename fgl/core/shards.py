@@ -25,6 +25,7 @@ from fgl.core import files
 from fgl.core.errors import StoreError
 from fgl.core.plan import seed_of
 from fgl.core.store import RunDir, digest_of, file_digest
+from fgl.core.text import first_line
 from fgl.core.types import PlanItem, Shard
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def read_plan(path: Path) -> list[Shard]:
         for row in pq.read_table(path).to_pylist():
             shards.setdefault(row.pop("shard"), []).append(PlanItem(**row))
     except (pa.ArrowException, OSError, KeyError, TypeError) as error:
-        raise StoreError(f"{path} is damaged: {str(error).splitlines()[0]}; run again to redo it") from error
+        raise StoreError(f"{path} is damaged: {first_line(error)}; run again to redo it") from error
     return [Shard(index, tuple(items)) for index, items in sorted(shards.items())]
 
 
@@ -186,7 +187,7 @@ class ShardStore:
             if not aside.exists():
                 os.link(path, aside)
         except OSError:  # a file system without hard links
-            self.run.write(aside, path.read_bytes())
+            self.run.write(aside, files.read_bytes(path))
         self.run.write_sealed(aside.with_suffix(".json"), manifest)
         self.run.remove(path.with_suffix(".json"), path)
 

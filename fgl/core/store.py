@@ -38,7 +38,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from fgl.core import strict_json
+from fgl.core import files, strict_json
 from fgl.core.errors import StoreError
 from fgl.core.ledger import NAME as LEDGER
 from fgl.core.owned import OwnedFolder, digest_of, file_digest
@@ -143,7 +143,7 @@ class Checkpoints:
 
     def load(self) -> Mapping[str, Array] | None:
         try:
-            data = self._path().read_bytes()
+            data = files.read_bytes(self._path())
         except OSError:
             return None
         if data[:32] != hashlib.sha256(self.inputs.encode() + data[32:]).digest():

@@ -95,6 +95,12 @@ def first_line(error: BaseException, most: int = 300) -> str:
     return plain(said[0], most).rstrip(".") if said and said[0].strip() else type(error).__name__
 
 
+def kind_and_line(error: BaseException, most: int = 200) -> str:
+    """The class of an error that a library raised, and its first line."""
+    kind, said = type(error).__name__, first_line(error, most)
+    return kind if said == kind else f"{kind}: {said}"
+
+
 def escaped(text: str) -> str:
     """With escapes for each character that is not seen, or that a terminal obeys."""
     if text.isascii() and text.isprintable():

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fgl.core.errors import StoreError, UploadFormatError
+from fgl.core.files import open_regular
 from fgl.core.text import quoted
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ def size_of(metadata: Mapping[str, str], tensors: Mapping[str, tuple[np.dtype[An
 def header_of(path: Path) -> tuple[dict[str, str], dict[str, Slot]]:
     """`layout` of a file, of which only the header is read."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             size = os.fstat(file.fileno()).st_size
             start = file.read(8)
             length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0

@@ -13,12 +13,12 @@ from typing import TypeVar
 
 from fgl.core.errors import ModelError
 from fgl.core.options import is_revision
-from fgl.core.text import quoted
+from fgl.core.text import kind_and_line, quoted
 from fgl.core.types import Progress
 from fgl.hub.cache import File, Listing, Repository, cache, is_commit, is_hub_id
 from fgl.hub.contents import check_weights
 from fgl.hub.metering import meter
-from fgl.hub.reasons import brief, causes, disk_full, explain, is_full, is_unreachable, not_cached, remedy, size
+from fgl.hub.reasons import causes, disk_full, explain, is_full, is_unreachable, not_cached, remedy, size
 from fgl.hub.remote import download, fetch_listing
 
 log = logging.getLogger(__name__)
@@ -218,8 +218,8 @@ def _wrong(repository: Repository, commit: str, files: Sequence[File], command: 
             repository.remove(commit, file)
         except OSError as error:
             raise ModelError(
-                f"model: {home / file.path} is damaged and cannot be replaced ({brief(error)}); ask whoever keeps that "
-                f"cache, or set HF_HOME to a folder of your own, then `{command}`"
+                f"model: {home / file.path} is damaged and cannot be replaced ({kind_and_line(error)}); ask whoever "
+                f"keeps that cache, or set HF_HOME to a folder of your own, then `{command}`"
             ) from error
         then = "it is pulled again" if pulls else f"it was removed, `{command}` brings it back"
         log.warning("%s of %s is damaged in the cache: %s", file.path, repository.model, then)
@@ -232,7 +232,7 @@ def _remember(write: Callable[[], None]) -> None:
     try:
         write()
     except OSError as error:
-        log.info("cannot write to the cache: %s", brief(error))
+        log.info("cannot write to the cache: %s", kind_and_line(error))
 
 
 def _pull_from(

@@ -11,7 +11,7 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 
 from fgl.core.errors import ModelError
-from fgl.core.text import first_line
+from fgl.core.text import kind_and_line
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 # Top-level packages of the HTTP libraries that the client has used from version to version.
@@ -78,7 +78,7 @@ def explain(model: str, revision: str | None, error: BaseException, command: str
             f"the Hub asks for fewer requests (429){f' and a pause of {wait:.0f} s' if wait else ''}; run `{command}` "
             "later: it goes on from here; being logged in (`hf auth login`) allows more requests"
         )
-    reason = brief(found[-1])
+    reason = kind_and_line(found[-1])
     if code is not None and code >= 500:
         return f"the Hub at {constants.ENDPOINT} has failed ({code}); run `{command}` later: it goes on from here"
     if code is None and (is_network(error) or any(isinstance(cause, LocalEntryNotFoundError) for cause in found)):
@@ -165,12 +165,6 @@ def causes(error: BaseException) -> Iterator[BaseException]:
         seen.add(id(current))
         yield current
         current = current.__cause__ or current.__context__
-
-
-def brief(error: BaseException) -> str:
-    """Kind and first line: what the HTTP libraries say below it is their own traceback."""
-    kind, said = type(error).__name__, first_line(error, 200)
-    return kind if said == kind else f"{kind}: {said}"
 
 
 def size(count: int) -> str:

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
 from fgl.core.errors import ModelError
-from fgl.core.text import plain
+from fgl.core.text import kind_and_line, plain
 from fgl.hub.cache import File, Listing, Repository, check_path, is_blob_name, is_hub_id, shown
 from fgl.hub.documents import parse_object
 from fgl.hub.http import SlowError, answer, whole
-from fgl.hub.reasons import brief, causes, is_unreachable, retry_after, status
+from fgl.hub.reasons import causes, is_unreachable, retry_after, status
 
 if TYPE_CHECKING:
     from huggingface_hub import HfFileMetadata
@@ -112,7 +112,7 @@ def patiently(call: Callable[[], T], *, patience: float = PATIENCE) -> T:
             wait = pause if wait is None else wait
             if time.monotonic() + wait > end:
                 raise
-            log.info("%s; trying again in %.0f s", brief(error), wait)
+            log.info("%s; trying again in %.0f s", kind_and_line(error), wait)
             time.sleep(wait)
             pause *= 2
 
@@ -312,7 +312,7 @@ def _fill(part: _Part, url: str, headers: Mapping[str, str], size: int) -> None:
             wait = min(2.0 ** (attempt - 1), 8.0) if wait is None else wait
             if attempt >= _ATTEMPTS or time.monotonic() + wait > end:
                 raise
-            log.info("%s after %d bytes; going on in %.0f s", brief(error), part.size, wait)
+            log.info("%s after %d bytes; going on in %.0f s", kind_and_line(error), part.size, wait)
             time.sleep(wait)
             continue
         if part.size <= before:  # an answer without a byte of what was asked for

@@ -12,9 +12,10 @@ import pytest
 
 from fgl import hub
 from fgl.core.errors import ModelError
+from fgl.core.text import kind_and_line
 from fgl.hub.cache import File, Listing, Repository, check_path, is_blob_name
 from fgl.hub.pulling import sources
-from fgl.hub.reasons import brief, is_full, is_unreachable, retry_after
+from fgl.hub.reasons import is_full, is_unreachable, retry_after
 from fgl.testing.hub import git_blob
 
 COMMIT = "0123456789" * 4
@@ -58,12 +59,12 @@ def test_reasons_are_found_in_what_an_error_was_raised_from() -> None:
 
 
 def test_what_a_server_says_does_not_reach_the_terminal_as_it_is() -> None:
-    assert brief(ValueError("busy\x1b[2J, sorry")) == "ValueError: busy\\x1b[2J, sorry"
+    assert kind_and_line(ValueError("busy\x1b[2J, sorry")) == "ValueError: busy\\x1b[2J, sorry"
 
 
 def test_an_address_is_quoted_without_its_signature() -> None:
     error = ValueError("403 for url 'https://cdn.example/a/b?Signature=abc&Key=d', sorry\nmore")
-    assert brief(error) == "ValueError: 403 for url 'https://cdn.example/a/b', sorry"
+    assert kind_and_line(error) == "ValueError: 403 for url 'https://cdn.example/a/b', sorry"
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from fgl.core import files, lock
+from fgl.core import files, journal, lock, outputs
 from fgl.core.errors import StoreError
 from fgl.core.ledger import NAME as LEDGER
 from fgl.core.ledger import Ledger
@@ -277,3 +277,14 @@ def test_a_pipe_is_no_file_and_nobody_waits_for_its_other_end(tmp_path: Path) ->
             files.open_regular(path)
     with pytest.raises(OSError, match="pipe"):
         files.open_append(tmp_path / "pipe")
+
+
+def test_pipes_under_the_names_of_a_runs_files_are_as_if_these_were_damaged(tmp_path: Path) -> None:
+    run = RunDir(tmp_path)
+    for name in ("stages/train.json", "metrics.jsonl", "config.yaml", "checkpoints/train/fit.safetensors"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        os.mkfifo(tmp_path / name)
+    assert run.recorded("train") is None
+    assert journal.events(tmp_path) == []
+    assert run.checkpoints("train", "").load() is None
+    assert (outputs.kind_of(tmp_path), outputs.is_apart(tmp_path)) == ("", False)

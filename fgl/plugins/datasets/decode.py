@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from fgl.core.errors import BadImageError
+from fgl.core.files import read_bytes
 from fgl.plugins.datasets import kinds
 
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # of a PNG, by its colour type
@@ -79,7 +80,7 @@ def load_image(path: str | Path) -> Image.Image:
 
     Raises BadImageError."""
     try:
-        data = Path(path).read_bytes()
+        data = read_bytes(Path(path))
     except OSError as error:
         raise BadImageError(_message(str(path), error.strerror or str(error))) from error
     return decode(data, str(path))

@@ -10,7 +10,7 @@ from typing import Any
 import datasets
 
 from fgl.core.errors import BadImageError, DataError
-from fgl.core.text import first_line
+from fgl.core.text import first_line, kind_and_line
 from fgl.plugins.datasets.images import LazyImages
 from fgl.plugins.datasets.labels import Listed, RawLabels, resolve
 from fgl.plugins.datasets.loaded import Checks, Loaded, LoadedOnce, Origin, assemble
@@ -104,8 +104,7 @@ def _read(load: Callable[[], Any], options: HuggingFaceOptions, what: str, advic
     try:
         loaded = load()
     except Exception as error:  # the library and the network raise dozens of types, many of them plain ValueError
-        lines = str(error).strip().splitlines() or [""]
-        raise DataError(f"{what}: {type(error).__name__}: {lines[0]}; {advice}") from error
+        raise DataError(f"{what}: {kind_and_line(error)}; {advice}") from error
     return loaded if isinstance(loaded, dict) else {options.train_split: loaded}
 
 

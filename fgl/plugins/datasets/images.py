@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from fgl.core.errors import BadImageError
+from fgl.core.files import read_bytes
 from fgl.core.text import escaped
 from fgl.plugins.datasets.decode import decode
 
@@ -63,7 +64,7 @@ def from_files(files: Sequence[Path], labels: Sequence[int], domains: Sequence[s
 
     def read(index: int) -> bytes:
         try:
-            return files[index].read_bytes()
+            return read_bytes(files[index])
         except OSError as error:
             reason = error.strerror or str(error)
             if files[index].is_symlink():

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from fgl.core import strict_json
 from fgl.core.errors import DataError
+from fgl.core.files import open_regular, read_text
 from fgl.core.text import escaped, first_line, quoted
 from fgl.plugins.datasets import kinds
 from fgl.plugins.datasets.images import LazyImages
@@ -48,7 +49,7 @@ def read_meta(path: Path) -> Mapping[str, Any]:
     if not path.exists():
         return {}
     try:
-        meta = strict_json.loads(path.read_text(encoding="utf-8"))
+        meta = strict_json.loads(read_text(path))
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"'{path}' cannot be read: {error}; expected a JSON object with class_names") from error
     if not isinstance(meta, dict) or not isinstance(meta.get("class_names", []), list):
@@ -144,7 +145,7 @@ def _read(file: Path, columns: Columns) -> pa.Table:
 def _what(file: Path) -> str:
     """What a file is that is no parquet, "" where that is not known."""
     try:
-        with file.open("rb") as opened:
+        with open_regular(file) as opened:
             head = opened.read(kinds.HEAD)
     except OSError:
         return ""

@@ -12,7 +12,7 @@ from PIL import Image
 
 from fgl.core import strict_json
 from fgl.core.errors import StoreError
-from fgl.core.files import open_append
+from fgl.core.files import open_append, open_regular
 
 FILE = "captions.jsonl"
 
@@ -68,7 +68,7 @@ def _read(path: Path, model: str) -> dict[str, str]:
     """Lines of `model`. One that is torn, by a process that was killed while it wrote, is as if not there."""
     known: dict[str, str] = {}
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             for line in file:
                 if not line.endswith(b"\n"):
                     break
