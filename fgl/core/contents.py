@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fgl.core.store import file_digest
+from fgl.core import files
+from fgl.core.errors import StoreError
 
 if TYPE_CHECKING:
     from fgl.core.manager import Manager
@@ -28,21 +28,18 @@ def inputs_of(manager: Manager, family: str, selected: Selected) -> dict[str, An
 
 
 def contents(folder: Path, patterns: Iterable[str]) -> str:
-    """Digest over names and contents of the files in `folder` that match one of `patterns`, a model card apart."""
+    """Digest over names and contents of the files in `folder` that match one of `patterns`, a model card apart.
+    Raises StoreError where one cannot be read."""
     paths = {path for pattern in patterns for path in folder.glob("**/*" if pattern == "*" else pattern)}
     total = hashlib.sha256()
     for path in sorted(paths):
         if path.is_file() and path.name != "README.md":
-            total.update(f"{path.relative_to(folder).as_posix()} {of_file(path)}\n".encode())
+            total.update(f"{path.relative_to(folder).as_posix()} {_digest(path)}\n".encode())
     return total.hexdigest()
 
 
-def of_file(path: Path) -> str:
-    """sha256 of a file's content, read once as long as the file stays as it is."""
-    status = path.stat()
-    return _of_file(path.resolve(), status.st_size, status.st_mtime_ns, status.st_ctime_ns)
-
-
-@lru_cache(maxsize=1024)
-def _of_file(path: Path, size: int, modified_ns: int, changed_ns: int) -> str:
-    return file_digest(path)
+def _digest(path: Path) -> str:
+    try:
+        return files.digest(path)
+    except OSError as error:
+        raise StoreError(f"cannot read {path}: {error.strerror or error}") from error

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import stat
 from contextlib import suppress
+from functools import lru_cache
 from io import BufferedRandom, BufferedReader
 from pathlib import Path
 
@@ -42,6 +44,19 @@ def read_bytes(path: Path) -> bytes:
 def read_text(path: Path, encoding: str = "utf-8") -> str:
     """Raises OSError as `open_regular`, UnicodeDecodeError."""
     return read_bytes(path).decode(encoding)
+
+
+def digest(path: Path) -> str:
+    """sha256 of a file's content, read once as long as the file stays as it is. Raises OSError as `open_regular`."""
+    status = path.stat()
+    return _digest(path.resolve(), status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
+@lru_cache(maxsize=1024)
+def _digest(path: Path, size: int, modified_ns: int, changed_ns: int) -> str:
+    """Sizes and times are in the key, so that a changed file is read again."""
+    with open_regular(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def open_append(path: Path, private: bool = False) -> BufferedRandom:

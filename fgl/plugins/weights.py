@@ -5,6 +5,8 @@ Both libraries give weights that are missing random numbers, other ones in every
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -13,6 +15,7 @@ from typing import Any
 import torch
 
 from fgl.core.errors import ModelError
+from fgl.core.files import digest
 from fgl.core.text import plain
 from fgl.hub.weights import WeightsError, flaw, not_finite
 from fgl.plugins.quiet import quiet
@@ -20,6 +23,12 @@ from fgl.plugins.quiet import quiet
 _SHOWN = 3  # names in a message
 # Layers that published models lack because nothing that fgl does reads them.
 _UNUSED = ("pooler", "pooling_layer")
+
+
+def identity(files: Iterable[Path]) -> str:
+    """sha256 over names and contents of the files that a model was loaded from."""
+    contents = {path.name: digest(path) for path in files}
+    return hashlib.sha256(json.dumps(contents, sort_keys=True, allow_nan=False).encode()).hexdigest()
 
 
 def check_files(files: Iterable[Path], whose: str, home: Path) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import lru_cache
 from math import prod
 from pathlib import Path
 from typing import Any
 
 from fgl.core.errors import ModelError
+from fgl.core.files import digest
 from fgl.core.text import plain
 from fgl.hub.documents import json_object, licence
 from fgl.hub.weights import WeightsError, is_pointer, tensors
@@ -272,7 +272,7 @@ class ModelFolder:
         are hashed nevertheless, since the client checks no digest over HTTP."""
         total = hashlib.sha256()
         for path in files:
-            total.update(f"{path.relative_to(self.path).as_posix()}\0{sha256(path)}\n".encode())
+            total.update(f"{path.relative_to(self.path).as_posix()}\0{digest(path)}\n".encode())
         return total.hexdigest()
 
     def parameters(self, part: str) -> int:
@@ -285,16 +285,3 @@ class ModelFolder:
     def licence(self) -> str:
         """What the model card's front matter states."""
         return licence(self.path / "README.md")
-
-
-def sha256(path: Path) -> str:
-    """Of the file's content."""
-    status = path.stat()
-    return _sha256(path.resolve(), status.st_mtime_ns, status.st_size)
-
-
-@lru_cache(maxsize=512)
-def _sha256(path: Path, modified_ns: int, size: int) -> str:
-    """Time and size are in the key, so that a changed file is read again."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

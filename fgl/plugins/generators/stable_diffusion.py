@@ -13,11 +13,12 @@ import torch
 from fgl import hub
 from fgl.core import strict_json
 from fgl.core.errors import ModelError
+from fgl.core.files import digest
 from fgl.core.types import ArraySpec, Declaration
 from fgl.hub import commit_of, repository_of
 from fgl.plugins.generators.checking import check_parts
 from fgl.plugins.generators.encoding import NEGATIVE, PromptEncoder
-from fgl.plugins.generators.folder import GENERATORS, ModelFolder, sha256
+from fgl.plugins.generators.folder import GENERATORS, ModelFolder
 from fgl.plugins.generators.layouts import CHECKER_FILES, STABLE_DIFFUSION, STABLE_DIFFUSION_XL, Layout
 from fgl.plugins.generators.loading import choose_dtype, load_parts, load_safety_checker
 from fgl.plugins.generators.lora import check_lora, fuse_lora
@@ -85,7 +86,7 @@ class StableDiffusion:
         # What is off leaves no trace, so that a picture keeps its name when fgl learns to do more.
         if options.lora is not None:
             check_lora(self._lora(), options.lora, content=True)
-            picture["lora"] = [sha256(self._lora()), options.lora_scale]
+            picture["lora"] = [digest(self._lora()), options.lora_scale]
         if options.vae_tiling:
             picture["vae_tiling"] = True
         if options.save_size is not None:
@@ -282,7 +283,7 @@ class StableDiffusion:
         for path in files:
             if not path.is_file():
                 raise ModelError(f"safety_checker: {self.options.safety_checker} has no {path.name} in {path.parent}")
-        return " ".join(sha256(path) for path in files)
+        return " ".join(digest(path) for path in files)
 
     def _size(self, folder: ModelFolder) -> tuple[int, int]:
         """(height, width) of an image, pixels."""

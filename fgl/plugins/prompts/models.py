@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +15,7 @@ from fgl.core.text import first_line
 from fgl.core.types import ModelUse
 from fgl.plugins.prompts.options import MODEL_FILES, Precision
 from fgl.plugins.quiet import quiet
-from fgl.plugins.weights import check_files, check_names, check_numbers, complain
+from fgl.plugins.weights import check_files, check_names, check_numbers, complain, identity
 
 CAPTIONER = "a model that captions images"
 WRITER = "a causal language model"
@@ -142,18 +140,7 @@ def digest(folder: Path) -> str:
     if commit is not None:
         return hashlib.sha256(f"{folder.parent.parent.name}@{commit}".encode()).hexdigest()
     files = sorted(path for path in folder.iterdir() if path.is_file() and any(map(path.match, MODEL_FILES)))
-    state = tuple((str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files)
-    return _digest_files(state)
-
-
-@lru_cache(maxsize=8)
-def _digest_files(state: tuple[tuple[str, int, int], ...]) -> str:
-    """Read once for all clients of a process: `state` is of names, sizes and times."""
-    contents = {}
-    for name, _, _ in state:
-        with Path(name).open("rb") as file:
-            contents[Path(name).name] = hashlib.file_digest(file, "sha256").hexdigest()
-    return hashlib.sha256(json.dumps(contents, sort_keys=True, allow_nan=False).encode()).hexdigest()
+    return identity(files)
 
 
 __all__ = [

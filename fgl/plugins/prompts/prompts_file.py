@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import difflib
-import json
 import logging
 import math
 import re
@@ -12,9 +11,11 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import TextIOWrapper
+from json import JSONDecodeError
 from pathlib import Path
 from typing import Any
 
+from fgl.core import strict_json
 from fgl.core.errors import DataError
 from fgl.core.files import open_regular
 from fgl.core.types import ClientContext, DatasetInfo, Prompt
@@ -238,9 +239,9 @@ def _jsonl(path: Path, problems: list[str]) -> Iterator[tuple[int, dict[str, Any
             if not text.strip():
                 continue
             try:
-                entry = json.loads(text)
-            except (ValueError, RecursionError) as error:
-                reason = error.msg if isinstance(error, json.JSONDecodeError) else type(error).__name__
+                entry = strict_json.loads(text)
+            except ValueError as error:
+                reason = error.msg if isinstance(error, JSONDecodeError) else str(error)
                 problems.append(f"line {line}: not JSON ({reason}); expected one object a line")
                 continue
             if not isinstance(entry, dict):
