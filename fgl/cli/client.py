@@ -182,7 +182,7 @@ def _is_upload(file: Path) -> bool:
 
 @contextmanager
 def _kept(folder: Path, dry_run: bool) -> Iterator[Path]:
-    """The private folder; of a dry run a copy, so that captions that are there are not made again and none is added."""
+    """The private folder; of a dry run a copy, so that captions that are there are reused and none is added."""
     if not dry_run:
         yield folder
         return

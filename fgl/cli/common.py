@@ -182,7 +182,7 @@ def interruptible(folder: Path, again: str = "") -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        hint = f"interrupted: {again or f'the same command with --out {folder}'} goes on from here"
+        hint = f"interrupted: {again or f'the same command with --out {folder}'} resumes from here"
         note(hint, "yellow")
         raise typer.Exit(INTERRUPTED) from None
 

@@ -1,7 +1,7 @@
 """Methods side by side: one split, one model, the same seeds and test images, whatever is compared.
 
 A seed is a run directory, a method some of its stages: a second comparison in the same folder reuses what is there, and
-one with more rounds goes on from what is there.
+one with more rounds resumes what is there.
 """
 
 from __future__ import annotations

@@ -124,7 +124,7 @@ _MAIN = {"rounds": "count", "synthesis": "images_per_class"}
 
 
 def _unknown(key: str, value: Any, merged: Mapping[str, Any], registry: Registry) -> Problem:
-    """A key that is none. What is an option of a family, as flags are, is told where it belongs."""
+    """An unknown key. What is an option of a family, as flags are, is told where it belongs."""
     places = [f"{family}.{key}" for family in ORDER if key in _options_of(family, merged, registry)]
     if places:
         return Problem(key, shown(value), f"unknown key: set {' or '.join(places)}")

@@ -16,7 +16,7 @@ _SECONDS = ("HF_HUB_DOWNLOAD_TIMEOUT", "HF_HUB_ETAG_TIMEOUT")
 
 
 def mend() -> None:
-    """Round times up to what the client takes; leave out what is none, with a warning that names the variable."""
+    """Round times up to what the client takes; drop what is no time, with a warning that names the variable."""
     for name in _SECONDS:
         given = os.environ.get(name)
         if given is None or _is_whole(given):

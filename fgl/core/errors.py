@@ -30,7 +30,7 @@ FGLError                     1
  │   ├─ KeptLostError            kept: the client no longer has what it kept in an earlier round
  │   └─ TooFewUploadsError       quorum: fewer accepted than the run needs
  ├─ ModelError               6   a foundation model cannot be found, loaded or used as asked
- │   └─ DivergedError            training ended in numbers that are none
+ │   └─ DivergedError            training ended in NaN or infinite values
  └─ StoreError               7   the run directory cannot be used
 """
 

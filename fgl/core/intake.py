@@ -3,7 +3,7 @@
 An upload is kept as `server/uploads/<client>.safetensors`, byte for byte, beside a sealed manifest that is its commit.
 
 Texts are encoded here, as a client would have encoded them, into `server/encoded/<client>.safetensors`: the upload that
-the client would have sent in fp32. That file is derived; it is made again where it is missing, damaged, or of another
+the client would have sent in fp32. That file is derived; it is recomputed where it is missing, damaged, or of another
 text or encoder.
 """
 

@@ -1,7 +1,7 @@
 """Files of a run that no stage reads again, looked through: what of them is damaged is named, never taken for sound.
 
-What a stage reads is covered by its record and made again where it is damaged. The files here are for later: more
-rounds, an audit, a person. They are not made again by themselves, for that could be hours of training for nothing.
+What a stage reads is covered by its record and recomputed where it is damaged. The files here are for later: more
+rounds, an audit, a person. They are not recomputed by themselves, for that could be hours of training for nothing.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Who was taken out of a run. The list lies in two places: one that is lost or damaged is made again from the other.
+"""Who was taken out of a run. The list lies in two places: one that is lost or damaged is restored from the other.
 
 RUN/server/forgotten.json and RUN/forgotten.json, the same: a folder that was deleted or put back from a backup must not
 let a client come back.

@@ -141,7 +141,7 @@ def clear(folder: OwnedFolder) -> None:
 
 def other_data(session: Session) -> str:
     """The data of the run that is there, in words; "" where there is none, or it is this session's. The same data at
-    another place is the same, and so is a place whose data has changed: then the run is made again of what is new."""
+    another place is the same, and so is a place whose data has changed: then the run is recomputed from what is new."""
     run: RunDir = session.run
     try:
         saved = read_yaml(run.path("config.yaml")).get("dataset")

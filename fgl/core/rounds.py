@@ -3,7 +3,7 @@
 The run's own rounds start from the one-shot model; the baselines start from a fresh one. Both are a `Track`: the same
 engine, partition, seeds and test. A round is the unit of commit: RUN/rounds/<track>/state.safetensors holds the global
 model, the algorithm's arrays and what happened in every round so far, under a digest of all that determines them except
-the number of rounds, so that a longer training goes on from a shorter one.
+the number of rounds, so that a longer training resumes a shorter one.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ def run(
 
     Returns the stage's value (`rounds`: one entry a round; `score`; `bytes_up`, `bytes_down`) and the digest of what it
     made. Raises DataError where no client has data, DivergedError where a client's or the server's training ends in
-    numbers that are none: the model of the last good round is kept."""
+    NaN or infinite values: the model of the last good round is kept."""
 
     def work(_: str) -> tuple[Any, list[Path]]:
         state, history = _Engine(session, track, divided, partition_digest, start).train()

@@ -7,7 +7,7 @@ RUN/stages/<stage>.json              inputs, digests of outputs, seconds; the re
 RUN/checkpoints/<stage>/             training that has not ended, one file a fit; gone when the stage is committed
 RUN/clients/<k>/private/             stays at the client: its prompts, captions and a summary
 RUN/server/uploads/<k>.safetensors   what crossed the boundary, byte for byte; <k>.json is its commit
-RUN/server/encoded/<k>.safetensors   what an upload of texts was encoded to, with its seal; made again where it is lost
+RUN/server/encoded/<k>.safetensors   what an upload of texts was encoded to, with its seal; recomputed where it is lost
 RUN/server/refused.json              uploads that were not accepted, and the rule that each broke
 RUN/server/forgotten.json            clients that were taken out, and when; RUN/forgotten.json is the same list
 RUN/server/plan.parquet              every image that will be: id, conditioning, class, seed

@@ -1,4 +1,4 @@
-"""JSON as RFC 8259 has it, and nothing beside: what fgl writes, any parser reads; what fgl reads holds finite numbers.
+"""JSON as RFC 8259 has it, and nothing else: what fgl writes, any parser reads; what fgl reads holds finite numbers.
 
 Where a number does not exist (a division by nothing, a distance to no image), the place that computes it says null. The
 writer turns no number into another value: a NaN that gets here is a fault, and is named with its place.

@@ -57,7 +57,7 @@ def markdown(value: object, most: int | None = None) -> str:
     address in it has any effect."""
     text = _MARKDOWN.sub(r"\\\1", plain(value, most))
     text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    # Renderers make links of bare addresses; an entity is shown as the character and is none.
+    # Renderers make links of bare addresses; an entity is shown as the character and makes none.
     text = _BARE.sub(lambda found: f"{found[0][:-1]}&#46;", text.replace("://", "&#58;//").replace("@", "&#64;"))
     # At the beginning of a line these make a list or a rule.
     return re.sub(r"^([-+=]|\d+(?=[.)]))", lambda found: f"&#{ord(found[1][0])};{found[1][1:]}", text)

@@ -50,7 +50,7 @@ def read(path: Path) -> Any:
 
 
 def load(text: str) -> Any:
-    """The value of a text. Raises YAMLError, or ValueError (a number that is none, or too large)."""
+    """The value of a text. Raises YAMLError, or ValueError (a malformed or too large number)."""
     if len(text) > MAX_BYTES:
         raise ValueError(f"more than {MAX_BYTES:,} characters")
     return yaml.load(text, _Loader)

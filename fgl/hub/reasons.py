@@ -76,16 +76,18 @@ def explain(model: str, revision: str | None, error: BaseException, command: str
         wait = retry_after(error)
         return (
             f"the Hub asks for fewer requests (429){f' and a pause of {wait:.0f} s' if wait else ''}; run `{command}` "
-            "later: it goes on from here; being logged in (`hf auth login`) allows more requests"
+            "later: it resumes where it stopped; being logged in (`hf auth login`) allows more requests"
         )
     reason = kind_and_line(found[-1])
     if code is not None and code >= 500:
-        return f"the Hub at {constants.ENDPOINT} has failed ({code}); run `{command}` later: it goes on from here"
+        return (
+            f"the Hub at {constants.ENDPOINT} has failed ({code}); run `{command}` later: it resumes where it stopped"
+        )
     if code is None and (is_network(error) or any(isinstance(cause, LocalEntryNotFoundError) for cause in found)):
         return (
             f"the Hub at {constants.ENDPOINT} cannot be reached ({reason}); check the network, or set HF_ENDPOINT to a "
-            f"mirror of the Hub, then `{command}`: it goes on from here. What {constants.HF_HUB_CACHE} holds can also "
-            "be copied from a machine that has pulled it"
+            f"mirror of the Hub, then `{command}`: it resumes where it stopped. What {constants.HF_HUB_CACHE} holds "
+            "can also be copied from a machine that has pulled it"
         )
     return f"cannot pull {model} ({reason}); try again with `{command}`"
 

@@ -86,7 +86,7 @@ def _listed(entry: Any, model: str) -> File:
     blob_id = "" if sha256 else str(entry.get("blobId") or "")
     for digest, form in ((sha256, "[0-9a-f]{64}"), (blob_id, "[0-9a-f]{40}")):
         if digest and not re.fullmatch(form, digest):
-            raise ModelError(f"model: {model} lists {path} with a checksum that is none: {shown(digest)}")
+            raise ModelError(f"model: {model} lists {path} with a malformed checksum: {shown(digest)}")
     total = entry.get("size") if lfs is None else lfs.get("size")
     if not isinstance(total, int) or total < 0:
         raise ModelError(

@@ -237,7 +237,7 @@ def test_an_interrupted_run_says_how_to_go_on(
     monkeypatch.setattr("fgl.core.orchestrator.execute", stop)
     said = fgl("run", "--generator", "stable-diffusion", "--set", f"generator.model={pipeline}", "--out", "mine")
     assert said.code == 130
-    assert "--out mine goes on from here" in said.err
+    assert "--out mine resumes from here" in said.err
 
 
 def test_json_is_one_object_and_nothing_else(

@@ -1,4 +1,4 @@
-"""A finished run's files, damaged one by one: each is made again or named, and nothing is built on it unnoticed."""
+"""A finished run's files, damaged one by one: each is recomputed or named, and nothing is built on it unnoticed."""
 
 from __future__ import annotations
 

@@ -209,7 +209,7 @@ def test_killed_anywhere_while_images_move_nothing_is_lost(
         with suppress(KeyboardInterrupt):
             fill(store(tmp_path), cut(longer, 4))
     made = fill(store(tmp_path), cut(longer, 4))
-    assert set(made) <= {item.image_id for item in new}, "an image that was there was made again"
+    assert set(made) <= {item.image_id for item in new}, "an image that was there was synthesized again"
     assert held(store(tmp_path)) == [item.image_id for item in longer]
 
 

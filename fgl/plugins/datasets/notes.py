@@ -109,7 +109,7 @@ def is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def _reason(path: Path) -> str | None:
-    """Why a file that may be a picture was not taken; None where it is none."""
+    """Why a file that may be a picture was not taken; None where it cannot be one."""
     try:
         if not path.exists():
             return f"{'it is a link' if path.is_symlink() else 'it has gone'}, and nothing is there"
