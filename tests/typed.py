@@ -34,3 +34,17 @@ def typing(
         return Said(code, text.out, text.err)
 
     return call
+
+
+def checked(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """A function that takes a command's words, the exit code that they must end with (`fails`), and returns what was
+    printed, errors too."""
+    call = typing(monkeypatch, capsys)
+
+    def check(*arguments: object, fails: int = 0) -> str:
+        said = call(*map(str, arguments))
+        assert said.code == fails, said.out + said.err
+        assert "Traceback" not in said.err
+        return said.out + said.err
+
+    return check

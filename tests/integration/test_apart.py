@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,12 +14,12 @@ import pytest
 import yaml
 
 import fgl
-from fgl.cli import main
 from fgl.core import client
 from fgl.core.errors import ConfigError, StoreError, TooFewUploadsError, UploadError
 from fgl.core.orchestrator import digest
 from fgl.core.shards import read_shards
 from tests.conftest import CLASSES
+from tests.typed import typing
 
 CLIENTS = ("client-00", "client-01", "client-02")
 
@@ -54,16 +53,11 @@ Command = Callable[..., Any]
 def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Command:
     """Types a command; returns what it printed as JSON, or (exit code, what it said)."""
     monkeypatch.chdir(tmp_path)
+    words = typing(monkeypatch, capsys)
 
     def call(*arguments: object, fails: int = 0) -> Any:
-        monkeypatch.setattr(sys, "argv", ["fgl", *map(str, arguments)])
-        code = 0
-        try:
-            main()
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        said = capsys.readouterr()
-        assert code == fails, said.err
+        said = words(*map(str, arguments))
+        assert said.code == fails, said.err
         assert "Traceback" not in said.err
         return json.loads(said.out) if "--json" in arguments and said.out else said.out + said.err
 

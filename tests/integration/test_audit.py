@@ -30,6 +30,7 @@ from fgl.core.types import Silent
 from fgl.plugins.classifiers.fitting import TransformersClassifier
 from fgl.plugins.generators.synthesis import DiffusionSynthesizer
 from tests.conftest import CLASSES, changed
+from tests.settings import small
 
 Settings = Callable[..., dict[str, Any]]
 
@@ -39,21 +40,11 @@ def settings(images: Callable[..., Path], pipeline: Path) -> Settings:
     folder = images(per_class=12)
 
     def make(**changes: Any) -> dict[str, Any]:
-        base: dict[str, Any] = {
-            "dataset": str(folder),
-            "partition": {"name": "iid", "clients": 2},
-            "prompt_strategy": {"name": "class-name"},
-            "generator": {
-                "name": "stable-diffusion", "model": str(pipeline), "num_inference_steps": 1, "dtype": "fp32",
-                "guidance_scale": 1.0,
-            },
-            "synthesis": {"images_per_class": 6, "shard_size": 9},
-            "classifier": {"name": "small", "epochs": 1, "image_size": 16, "batch_size": 8, "dtype": "fp32"},
-            "features": {"name": "pixels", "size": 2},
-            "audit": {"shadows": 4, "rounds": 1, "closest": 3, "candidates": 600},
-            "rounds": {"local_epochs": 1},
-            "controls": "none",
-        }  # fmt: skip
+        base = small(
+            folder, pipeline, prompt_strategy={"name": "class-name"}, synthesis={"images_per_class": 6},
+            classifier={"dtype": "fp32"}, features={"name": "pixels", "size": 2},
+            audit={"shadows": 4, "rounds": 1, "closest": 3, "candidates": 600}, rounds={"local_epochs": 1},
+        )  # fmt: skip
         return changed(base, changes)
 
     return make

@@ -19,6 +19,8 @@ from fgl.core.errors import StoreError, UploadError
 from fgl.core.orchestrator import reopen, resume
 from fgl.core.status import stages
 from fgl.core.types import Silent
+from tests.settings import small, write_noise
+from tests.typed import checked
 
 MADE_AGAIN = (
     "clients/client-00/private/prompts.jsonl",
@@ -36,30 +38,11 @@ NAMED = (
 
 @pytest.fixture(scope="module")
 def settings(pipeline: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    import numpy as np
-    from PIL import Image
-
-    root = tmp_path_factory.mktemp("images")
-    draw = np.random.default_rng(0)
-    for index, name in enumerate(("river", "road", "sea")):
-        (root / name).mkdir()
-        for number in range(12):
-            pixels = draw.integers(0, 120, (16, 16, 3)) + 60 * index
-            Image.fromarray(pixels.astype(np.uint8)).save(root / name / f"{number:03d}.png")
-    return {
-        "dataset": str(root),
-        "partition": {"name": "iid", "clients": 3},
-        "prompt_strategy": "attributes",
-        "generator": {
-            "name": "stable-diffusion", "model": str(pipeline), "num_inference_steps": 1, "dtype": "fp32",
-            "guidance_scale": 1.0,
-        },
-        "synthesis": {"images_per_class": 4, "shard_size": 6},
-        "classifier": {"name": "small", "epochs": 1, "image_size": 16, "batch_size": 8},
-        "rounds": {"count": 2, "local_epochs": 1},
-        "algorithm": "scaffold",
-        "controls": ["class-list", "fedavg"],
-    }  # fmt: skip
+    return small(
+        write_noise(tmp_path_factory.mktemp("images")), pipeline, partition={"clients": 3},
+        prompt_strategy="attributes", synthesis={"images_per_class": 4, "shard_size": 6},
+        rounds={"count": 2, "local_epochs": 1}, algorithm="scaffold", controls=["class-list", "fedavg"],
+    )  # fmt: skip
 
 
 Command = Callable[..., str]
@@ -67,21 +50,7 @@ Command = Callable[..., str]
 
 @pytest.fixture
 def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """Types a command; returns what it printed, errors too."""
-
-    def call(*arguments: object, fails: int = 0) -> str:
-        monkeypatch.setattr(sys, "argv", ["fgl", *map(str, arguments)])
-        code = 0
-        try:
-            main()
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        said = capsys.readouterr()
-        assert code == fails, said.out + said.err
-        assert "Traceback" not in said.err
-        return said.out + said.err
-
-    return call
+    return checked(monkeypatch, capsys)
 
 
 @pytest.fixture(scope="module")

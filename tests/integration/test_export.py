@@ -13,6 +13,7 @@ from transformers import AutoImageProcessor, AutoModelForImageClassification, pi
 
 import fgl
 from tests.kinds import KINDS, OWN_LOADER, noise
+from tests.settings import small
 
 CLASSES = ("cat", "dog", "house")
 
@@ -32,18 +33,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def settings(data: Path, model: Path, **changes: Any) -> dict[str, Any]:
-    return {
-        "dataset": str(data),
-        "partition": {"name": "iid", "clients": 2},
-        "generator": {
-            "name": "stable-diffusion", "model": str(model), "num_inference_steps": 1, "dtype": "fp32",
-            "guidance_scale": 1.0,
-        },
-        "synthesis": {"images_per_class": 6, "shard_size": 9},
-        "classifier": {"name": "small", "epochs": 2, "image_size": 16, "batch_size": 8},
-        "controls": "none",
-        **changes,
-    }  # fmt: skip
+    base = small(data, model, synthesis={"images_per_class": 6}, classifier={"epochs": 2})
+    return {**base, **changes}
 
 
 def by_transformers(folder: Path, files: list[Path]) -> list[str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,13 +14,13 @@ import yaml
 from safetensors.numpy import load, save
 
 import fgl
-from fgl.cli import main
 from fgl.core import guessing, integrity, refusals
 from fgl.core.errors import UploadError
 from fgl.core.orchestrator import reopen
 from fgl.core.types import Silent
 from fgl.core.upload import METADATA, checksum
 from tests.conftest import CLASSES, changed
+from tests.typed import checked
 
 CLIENTS = ("north", "south", "east", "west", "harbour")
 Command = Callable[..., Any]
@@ -58,18 +57,7 @@ def sites(base: dict[str, Any], images: Callable[..., Path], tmp_path: Path) -> 
 
 @pytest.fixture
 def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    def call(*arguments: object, fails: int = 0) -> str:
-        monkeypatch.setattr(sys, "argv", ["fgl", *map(str, arguments)])
-        code = 0
-        try:
-            main()
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        said = capsys.readouterr()
-        assert code == fails, said.out + said.err
-        return said.out + said.err
-
-    return call
+    return checked(monkeypatch, capsys)
 
 
 def prepare(command: Command, config: Path, folder: Path, *clients: str) -> list[Path]:

@@ -17,22 +17,14 @@ import fgl
 from fgl.core.errors import StoreError
 from fgl.core.orchestrator import digest
 from tests.killing import Ended, Killer
+from tests.settings import write_noise
 
 SHARD, BATCH, EPOCHS = 4, 2, 3
 
 
 @pytest.fixture(scope="module")
 def config(pipeline: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    import numpy as np
-    from PIL import Image
-
-    root = tmp_path_factory.mktemp("images")
-    draw = np.random.default_rng(0)
-    for index, name in enumerate(("river", "road", "sea")):
-        (root / name).mkdir()
-        for number in range(12):
-            pixels = draw.integers(0, 120, (16, 16, 3)) + 60 * index
-            Image.fromarray(pixels.astype(np.uint8)).save(root / name / f"{number:03d}.png")
+    root = write_noise(tmp_path_factory.mktemp("images"))
     return {
         "dataset": str(root),
         "partition": {"name": "iid", "clients": 2},

@@ -18,6 +18,7 @@ from fgl.core import exchange, local
 from fgl.core.errors import DivergedError
 from fgl.core.types import StageContext
 from tests.conftest import changed
+from tests.settings import small
 
 Settings = Callable[..., dict[str, Any]]
 
@@ -27,19 +28,9 @@ def settings(images: Callable[..., Path], pipeline: Path) -> Settings:
     folder = images(per_class=12)
 
     def make(**changes: Any) -> dict[str, Any]:
-        base: dict[str, Any] = {
-            "dataset": str(folder),
-            "partition": {"name": "iid", "clients": 4},
-            "generator": {
-                "name": "stable-diffusion", "model": str(pipeline), "num_inference_steps": 1, "dtype": "fp32",
-                "guidance_scale": 1.0,
-            },
-            "synthesis": {"images_per_class": 3, "shard_size": 9},
-            "classifier": {"name": "small", "epochs": 1, "image_size": 16, "batch_size": 8},
-            "rounds": {"count": 2, "local_epochs": 1},
-            "algorithm": "fedavg",
-            "controls": "none",
-        }  # fmt: skip
+        base = small(
+            folder, pipeline, partition={"clients": 4}, rounds={"count": 2, "local_epochs": 1}, algorithm="fedavg"
+        )
         return changed(base, changes)
 
     return make

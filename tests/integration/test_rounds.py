@@ -19,6 +19,7 @@ from fgl.core.status import stages
 from fgl.core.types import Silent
 from tests.conftest import changed
 from tests.killing import Killer
+from tests.settings import small
 
 Settings = Callable[..., dict[str, Any]]
 
@@ -28,18 +29,7 @@ def settings(images: Callable[..., Path], pipeline: Path) -> Settings:
     folder = images(per_class=12)
 
     def make(**changes: Any) -> dict[str, Any]:
-        base: dict[str, Any] = {
-            "dataset": str(folder),
-            "partition": {"name": "iid", "clients": 3},
-            "generator": {
-                "name": "stable-diffusion", "model": str(pipeline), "num_inference_steps": 1, "dtype": "fp32",
-                "guidance_scale": 1.0,
-            },
-            "synthesis": {"images_per_class": 3, "shard_size": 9},
-            "classifier": {"name": "small", "epochs": 1, "image_size": 16, "batch_size": 8},
-            "rounds": {"count": 2, "local_epochs": 1},
-            "controls": "none",
-        }  # fmt: skip
+        base = small(folder, pipeline, partition={"clients": 3}, rounds={"count": 2, "local_epochs": 1})
         return changed(base, changes)
 
     return make

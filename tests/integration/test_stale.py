@@ -21,6 +21,7 @@ from fgl.core.types import FitContext, Silent
 from fgl.plugins.classifiers.fitting import TransformersClassifier
 from fgl.plugins.classifiers.options import ClassifierOptions
 from tests.conftest import changed
+from tests.settings import small
 
 Settings = Callable[..., dict[str, Any]]
 
@@ -30,17 +31,7 @@ def settings(images: Callable[..., Path], pipeline: Path) -> Settings:
     folder = images(per_class=12)
 
     def make(**changes: Any) -> dict[str, Any]:
-        base: dict[str, Any] = {
-            "dataset": str(folder),
-            "partition": {"name": "iid", "clients": 2},
-            "generator": {
-                "name": "stable-diffusion", "model": str(pipeline), "num_inference_steps": 1, "dtype": "fp32",
-                "guidance_scale": 1.0,
-            },
-            "synthesis": {"images_per_class": 4, "shard_size": 9},
-            "classifier": {"name": "small", "epochs": 2, "image_size": 16, "batch_size": 8},
-            "controls": "none",
-        }  # fmt: skip
+        base = small(folder, pipeline, synthesis={"images_per_class": 4}, classifier={"epochs": 2})
         return changed(base, changes)
 
     return make
