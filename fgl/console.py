@@ -25,7 +25,8 @@ def rate(done: int, seconds: float, unit: str) -> str:
 
 
 def finished(what: str, done: int, seconds: float, unit: str) -> str:
-    return f"{what}: {done:,} {unit} in {seconds:.1f} s ({rate(done, seconds, unit)})"
+    one_or_more = unit.removesuffix("s") if done == 1 else unit
+    return f"{what}: {done:,} {one_or_more} in {seconds:.1f} s ({rate(done, seconds, unit)})"
 
 
 class RichTask:

@@ -118,7 +118,7 @@ def compare_command(
         _note(note, quiet)
         _estimate([resolved], wanted, manager, seeds, out, quiet)
         found = _over_seeds(resolved, wanted, manager, store, "", chosen_seeds, progress, quiet)
-        summary = comparison.write(store, resolved, wanted, found)
+        summary = comparison.write(store, resolved, wanted, found, comparison.test_set(resolved, manager))
         what = f"{summary['dataset']}, {seeds} seed{'s' * (seeds > 1)}"
         save_comparison(out, {method.name: method.title for method in wanted}, found, what, write=store.write)
     _show(summary, out, as_json, quiet)
@@ -199,6 +199,7 @@ def sweep_command(
             before = f"{cell.name}, "
             found = _over_seeds(resolved, wanted, manager, store, cell.folder, chosen_seeds, progress, quiet, before)
             rows.append({"setting": cell.name, "values": cell.values, "seeds": found,
+                         "test_set": comparison.test_set(resolved, manager),
                          "methods": comparison.summarise(wanted, found)})  # fmt: skip
         summary = sweeping.write(store, cells, rows)
         paths = [out / "sweep.png", out / "sweep.svg"]
@@ -207,7 +208,8 @@ def sweep_command(
         say_json(summary)
     elif not quiet:
         lines = [f"results: {out}/sweep.md, {out}/sweep.json", f"figure:  {out}/sweep.png, .svg"]
-        _print(_sweep_table(rows), [*(f"note: {line}" for line in sweeping.unmoved(rows)), *lines])
+        notes = [*sweeping.scales(rows), *(f"note: {line}" for line in sweeping.unmoved(rows))]
+        _print(_sweep_table(rows), [*notes, *lines])
 
 
 def _note(text: str, quiet: bool) -> None:
@@ -258,9 +260,11 @@ def _show(summary: dict[str, Any], out: Path, as_json: bool, quiet: bool) -> Non
     if as_json:
         say_json(summary)
     elif not quiet:
+        from fgl.core import metrics
         from fgl.core.comparison import few_seeds
 
         lines = [
+            metrics.scale(summary["test_set"]),
             *(line for line in (few_seeds(summary["seeds"]),) if line),
             f"results: {out}/compare.md, {out}/compare.json",
             f"figures: {out}/accuracy-rounds.png, {out}/accuracy-bytes.png, and .svg",
@@ -279,8 +283,10 @@ def _table(summary: dict[str, Any]) -> Table:
 
     from fgl.console import cell
     from fgl.core.comparison import COLUMNS, cells_of
+    from fgl.core.text import counted
 
-    table = Table(title=f"Top-1 on real test images, mean ± standard deviation over {summary['seeds']} seeds",
+    seeds = counted(summary["seeds"], "seed")
+    table = Table(title=f"Top-1 on real test images, mean ± standard deviation over {seeds}",
                   title_justify="left")  # fmt: skip
     for index, name in enumerate(COLUMNS):
         table.add_column(name, justify="left" if not index else "right")

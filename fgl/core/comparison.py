@@ -20,6 +20,7 @@ from fgl.core.opening import open_session, save_config
 from fgl.core.registry import suggestion
 from fgl.core.settings import RoundsOptions, RunConfig
 from fgl.core.store import RunDir
+from fgl.core.text import counted
 from fgl.core.text import markdown as md
 
 if TYPE_CHECKING:
@@ -220,13 +221,22 @@ def _spread(values: Sequence[float]) -> dict[str, float]:
     return {"mean": float(np.mean(values)), "std": float(np.std(values, ddof=1)) if len(values) > 1 else 0.0}
 
 
-def write(store: RunDir, config: RunConfig, methods: Sequence[Method], seeds: Mapping[int, Any]) -> dict[str, Any]:
-    """compare.json and compare.md; returns what the first holds."""
+def test_set(config: RunConfig, manager: Manager) -> dict[str, Any]:
+    """What guesses would score on the test images, see `metrics.about`; nothing is decoded."""
+    dataset = manager.create("dataset", config.dataset)
+    return metrics.about(dataset.split("test").labels, dataset.info().class_names)
+
+
+def write(
+    store: RunDir, config: RunConfig, methods: Sequence[Method], seeds: Mapping[int, Any], guesses: Mapping[str, Any]
+) -> dict[str, Any]:
+    """compare.json and compare.md; returns what the first holds. guesses: see `test_set`."""
     options = config.dataset.options
     name = f"{config.dataset.name} {options.get('subset') or options.get('path') or ''}".strip()
     rows = summarise(methods, seeds)
     summary = {
-        "schema_version": 1, "folder": str(store.root), "dataset": name, "seeds": len(seeds), "methods": rows,
+        "schema_version": 1, "folder": str(store.root), "dataset": name, "test_set": guesses,
+        "seeds": len(seeds), "methods": rows,
         "each": {str(seed): found for seed, found in seeds.items()}, "config": config.to_dict(),
     }  # fmt: skip
     store.write_json(store.path("compare.json"), summary)
@@ -240,11 +250,13 @@ def _markdown(summary: Mapping[str, Any]) -> str:
     lines += [f"| {' | '.join(map(md, cells_of(row)))} |" for row in summary["methods"]]
     lines += [
         "",
-        f"Mean ± standard deviation over {summary['seeds']} seeds. Top-1 is of the model after the last round, or of "
-        "the epoch selected on synthetic validation images; the best round is chosen by the test images, in favour of "
-        "the method, and not to be had in practice: no result here is one. Differences are of percentage points, "
-        "positive where fgl is better, paired by seed, with an interval by Student's t. Bytes are both ways, all "
-        f"clients and rounds. “{COLUMNS[-1]}”: for each seed the first tested round with at least the one-shot "
+        md(metrics.scale(summary["test_set"])),
+        "",
+        f"Mean ± standard deviation over {counted(summary['seeds'], 'seed')}. Top-1 is of the model after the last "
+        "round, or of the epoch selected on synthetic validation images; the best round is chosen by the test images, "
+        "in favour of the method, and not to be had in practice: no result here is one. Differences are of percentage "
+        "points, positive where fgl is better, paired by seed, with an interval by Student's t. Bytes are both ways, "
+        f"all clients and rounds. “{COLUMNS[-1]}”: for each seed the first tested round with at least the one-shot "
         "accuracy of that seed.",
         *(["", few] if (few := few_seeds(summary["seeds"])) else []),
         "",

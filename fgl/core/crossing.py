@@ -101,7 +101,7 @@ def section(intake: Mapping[str, Any], up: Mapping[str, Any], fedavg: int | None
         "client's labels: neither is a privacy guarantee",
         f"- fields: {'; '.join(intake['fields'])}",
         f"- expected: {len(intake['expected'])} clients; missing: {_names(intake['missing'])}",
-        *(f"- taken out: {markdown(name)}, {when or 'at an unknown time'}" for name, when in
+        *(f"- taken out: {markdown(name)}, {_moment(when)}" for name, when in
           intake["forgotten"].items()),
         f"- run id {markdown(intake['run_id']) or 'none'}, seed {intake['seed']}, fgl {intake['fgl']}, reported "
         f"{intake['date']}; versions, device and threads are in environment.json",
@@ -120,7 +120,7 @@ def section(intake: Mapping[str, Any], up: Mapping[str, Any], fedavg: int | None
             "decides what the class looks like. That may be as it should; look at the contact sheet"
         )
     lines += [
-        f"- {markdown(client)}, refused by the rule {markdown(one['rule'])}: {markdown(one['reason'])}"
+        f"- {markdown(client)}, refused by the rule {markdown(one['rule'])}: {_why(one)}"
         for client, one in up["refused"].items()
     ]
     return lines
@@ -154,6 +154,15 @@ def _names(names: Sequence[str]) -> str:
 
 def _number(value: float) -> str:
     return f"{value:,.6g}" if value >= 1e7 or value % 1 else f"{value:,.0f}"
+
+
+def _why(refusal: Mapping[str, str]) -> str:
+    return markdown(refusal["reason"].removeprefix("refused: "))
+
+
+def _moment(when: str) -> str:
+    """A time of `leaving.forgotten`, as the other times of the report are written."""
+    return when.replace("T", " ").replace("Z", " UTC") or "at an unknown time"
 
 
 def _said(seconds: Any) -> str:

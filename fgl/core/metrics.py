@@ -69,6 +69,15 @@ def about(labels: Labels, class_names: Sequence[str]) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def scale(about_it: Mapping[str, Any]) -> str:
+    """What top-1 is held against where results stand in a table of other columns. about_it: see `about`."""
+    largest = about_it["majority"]
+    return (
+        f"To hold top-1 against: guessing among all classes gives {about_it['chance']:.1%}, always the largest class "
+        f"of the test set ({plain(largest['class'], 60)}) {largest['share']:.1%}."
+    )
+
+
 def mean_of(scores: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The mean over several models of what `measure` found for each, on the same images."""
 

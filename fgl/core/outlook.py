@@ -13,13 +13,20 @@ _QUARTER = 0.25
 
 def level(found: Mapping[str, Any]) -> str:
     """By the share of the clients' images whose nearest class mean of pictures is their own class's: unknown where a
-    guess does as well, weak below a quarter of the way from a guess to all of them.
+    guess does as well, weak below a quarter of the way from a guess to all of them. Weak too where the pictures cover
+    less than a quarter of the images that other real images cover: where one class is most of the data, pictures that
+    are alike and nearest to it recognise most of the images.
 
     found: what `fgl.core.probing.probe` returns."""
     recognised, chance = found["all"]["recognised"], found["chance"]
     if recognised is None or recognised <= chance:
         return UNKNOWN
-    return WEAK if recognised < chance + _QUARTER * (1 - chance) else KNOWN
+    return WEAK if recognised < chance + _QUARTER * (1 - chance) or _apart(found) else KNOWN
+
+
+def _apart(found: Mapping[str, Any]) -> bool:
+    made, real = (found["all"][key]["coverage"] for key in ("made", "real"))
+    return made is not None and real is not None and made < _QUARTER * real
 
 
 def advice(found: Mapping[str, Any], run: str, compare: str) -> list[str]:
@@ -35,7 +42,8 @@ def advice(found: Mapping[str, Any], run: str, compare: str) -> list[str]:
         f"  no generator:        {compare}",
     ]
     if reached == WEAK:
-        head = f"the generator knows little of this domain: {figures}. Expect a weak classifier; other ways:"
+        covered = " Hardly an image has a picture near it (coverage)." if _apart(found) else ""
+        head = f"the generator knows little of this domain: {figures}.{covered} Expect a weak classifier; other ways:"
         return [head, *ways, f"or go on with: {run}"]
     return [
         f"the generator does not know this domain: its pictures are no better than guessing ({figures}). A run would "

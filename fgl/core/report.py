@@ -15,7 +15,7 @@ from PIL import Image
 from fgl.core import crossing, metrics, sections
 from fgl.core.privacy import sections as audit_sections
 from fgl.core.shards import read_shards
-from fgl.core.text import fenced, plain
+from fgl.core.text import counted, fenced, plain
 from fgl.core.text import markdown as md
 
 if TYPE_CHECKING:
@@ -156,7 +156,8 @@ def markdown(session: Session, result: dict[str, Any], sheets: Sequence[Path]) -
             "",
             f"- no client holds these classes, so there is no image of them: {', '.join(map(md, missing))}",
         ]
-    model = "the selected epoch" if result["rounds"] is None else "the model after the last round"
+    epoch = "the last epoch" if result["synthetic"]["unselected"] else "the selected epoch"
+    model = epoch if result["rounds"] is None else "the model after the last round"
     lines += ["", "## Scores by class", "", f"Of {model}.", *metrics.section(result["result"]["selected"])]
     domains = result["result"]["selected"].get("per_domain")
     if domains:
@@ -188,10 +189,10 @@ def markdown(session: Session, result: dict[str, Any], sheets: Sequence[Path]) -
         lines += [f"- prompts by {md(one['model'])}{at}, licence {md(one['licence'])}"]
     lines += ["", "## Data", "", f"- {md(info.name)}, licence: {md(info.licence)}"]
     lines += [f"- {md(info.attribution)}"] if info.attribution else []
-    lines += [f"- {_count(len(info.skipped), 'unreadable image')} left out:"] if info.skipped else []
+    lines += [f"- {counted(len(info.skipped), 'unreadable image')} left out:"] if info.skipped else []
     lines += [f"  - {md(name)}" for name in info.skipped]
     lines += [f"- {md(note)}" for note in info.notes]
-    threads = f", {result['threads']} threads" if result["threads"] else ""
+    threads = f", {counted(result['threads'], 'thread')}" if result["threads"] else ""
     shown = yaml.safe_dump(crossing.configuration(session), sort_keys=False, allow_unicode=True)
     # folded: it is the longest part, and the last that anybody reads
     lines += ["", "## Configuration", "", f"Device {md(result['device'])}{threads}; versions are in environment.json."]
@@ -261,7 +262,3 @@ _NAMES = {
 
 def _spaced(key: str) -> str:
     return key.replace("_", " ")
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}"

@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from fgl.core import metrics
 from fgl.core.comparison import spread
 from fgl.core.errors import ConfigError, Problem
 from fgl.core.layers import set_option
@@ -117,9 +118,23 @@ def write(store: RunDir, cells_: Sequence[Cell], rows: Sequence[Mapping[str, Any
         for row in rows
     ]
     lines += ["", "Top-1 on real test images, mean ± standard deviation over seeds."]
-    lines += ["", *(f"{md(line)}\n" for line in unmoved(rows)), "![](sweep.png)", ""]
+    lines += [
+        "",
+        *(f"{md(line)}\n" for line in scales(rows)),
+        *(f"{md(line)}\n" for line in unmoved(rows)),
+        "![](sweep.png)",
+        "",
+    ]
     store.write(store.path("sweep.md"), "\n".join(lines).encode())
     return summary
+
+
+def scales(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What top-1 is held against: one line, or one for each setting where settings have other test images."""
+    found = [metrics.scale(row["test_set"]) for row in rows]
+    if len(set(found)) == 1:
+        return found[:1]
+    return [f"{row['setting']}: {line}" for row, line in zip(rows, found, strict=True)]
 
 
 def unmoved(rows: Sequence[Mapping[str, Any]]) -> list[str]:

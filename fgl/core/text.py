@@ -41,6 +41,11 @@ def plain(value: object, most: int | None = None) -> str:
     return escaped(text)
 
 
+def counted(number: int, what: str) -> str:
+    """A number with its noun: 1 seed, 1,000 seeds."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
 def line(value: object) -> str:
     """A finished line of output, whose columns stay where they are: as `plain`, but spaces stay, and a line break is an
     escape like any other character that is not seen."""

@@ -45,6 +45,7 @@ def test_methods_are_compared_and_a_second_comparison_reuses_them(fgl: Callable[
         assert (out / f"{name}.png").read_bytes().startswith(b"\x89PNG")
         assert "</svg>" in (out / f"{name}.svg").read_text()
     assert "fedavg, 1 round" in (out / "compare.md").read_text()
+    assert "Mean ± standard deviation over 2 seeds." in (out / "compare.md").read_text()
     shards = {path: path.stat().st_mtime_ns for path in out.rglob("shard-*.parquet")}
     second = fgl(
         "compare", "--methods", "fgl,fedavg,fedprox,local,centralized,fgl-1round-tuned", "--seeds", "2", "--rounds",
@@ -63,6 +64,19 @@ def test_methods_are_compared_and_a_second_comparison_reuses_them(fgl: Callable[
         # the tuned one begins with the one-shot model
         assert each[seed]["fgl-1round-tuned"]["curve"][0][1] == each[seed]["fgl"]["top1"]
     assert each["0"]["fedavg"]["curve"] != each["1"]["fedavg"]["curve"]
+
+
+def test_tables_say_what_a_guess_would_score(fgl: Callable[..., Said], tmp_path: Path) -> None:
+    said = fgl("compare", "--methods", "fgl", "--seeds", "1")
+    assert said.code == 0, said.err
+    line = "To hold top-1 against: guessing among all classes gives"
+    assert line in " ".join(said.out.split())
+    assert "over 1 seed" in said.out
+    assert "over 1 seeds" not in said.out
+    assert line in (tmp_path / "runs" / "compare" / "compare.md").read_text()
+    swept = fgl("sweep", "--over", "synthesis.images_per_class=2,4", "--methods", "fgl", "--seeds", "1")
+    assert " ".join(swept.out.split()).count(line) == 1, "the test images are the same at every setting"
+    assert (tmp_path / "runs" / "sweep" / "sweep.md").read_text().count(line) == 1
 
 
 def test_the_cost_is_said_before_anything_runs_and_columns_say_what_they_are(fgl: Callable[..., Said]) -> None:

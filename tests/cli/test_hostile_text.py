@@ -25,7 +25,7 @@ import pytest
 from markdown_it import MarkdownIt
 from PIL import Image
 
-from fgl.core import comparison, manager, report, sweeping, yaml_text
+from fgl.core import comparison, manager, metrics, report, sweeping, yaml_text
 from fgl.core.comparison import Method
 from fgl.core.config import resolve
 from fgl.core.manager import Manager
@@ -209,11 +209,12 @@ def test_a_comparison_and_a_sweep_of_hostile_names(tmp_path: Path) -> None:
     methods = [Method(name, 2, name) for name in PAYLOADS]
     one = {"top1": 0.5, "bytes": 1, "seconds": 1.0, "curve": [[1, 0.5, 1]]}
     seeds = {0: {method.name: one for method in methods}}
-    comparison.write(RunDir(tmp_path, "compare"), config, methods, seeds)
+    guesses = metrics.about(np.array([0, 0, 1]), PAYLOADS)
+    comparison.write(RunDir(tmp_path, "compare"), config, methods, seeds, guesses)
     hold_markdown((tmp_path / "compare.md").read_text(encoding="utf-8"), images=2)
     cells = [sweeping.Cell(name) for name in PAYLOADS]
-    rows = [{"setting": cell.name, "values": {}, "seeds": seeds, "methods": comparison.summarise(methods, seeds)}
-            for cell in cells]  # fmt: skip
+    rows = [{"setting": cell.name, "values": {}, "seeds": seeds, "methods": comparison.summarise(methods, seeds),
+             "test_set": metrics.about(np.array([place]), PAYLOADS)} for place, cell in enumerate(cells)]  # fmt: skip
     sweeping.write(RunDir(tmp_path, "sweep"), cells, rows)
     hold_markdown((tmp_path / "sweep.md").read_text(encoding="utf-8"), images=1)
 

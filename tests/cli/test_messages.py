@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from fgl.console import finished
 from fgl.core import wire
 from fgl.core.errors import UploadFormatError
 from tests.typed import Said
@@ -89,3 +90,17 @@ def test_a_dry_run_fails_where_a_model_is_not_here_and_may_not_be_pulled(
     assert said.code == 6, said.err
     assert "nobody/captioner" in said.err
     assert "everything fits" not in said.out
+
+
+def test_a_report_of_few_images_says_that_its_scores_are_of_the_last_epoch(fgl: Fgl, tmp_path: Path) -> None:
+    said = fgl("run", *SMALL, "--controls", "none", "--out", str(tmp_path / "few"), "--threads", "1")
+    assert said.code == 0, said.err
+    text = (tmp_path / "few" / "report.md").read_text(encoding="utf-8")
+    assert "No epoch is selected" in text
+    assert "Of the last epoch." in text
+    assert "1 thread;" in text
+
+
+@pytest.mark.parametrize(("done", "words"), [(1, "1 round in"), (2, "2 rounds in"), (0, "0 rounds in")])
+def test_a_line_of_progress_counts_one_as_one(done: int, words: str) -> None:
+    assert f"rounds: {words} 3.0 s" in finished("rounds", done, 3.0, "rounds")

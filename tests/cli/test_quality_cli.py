@@ -142,8 +142,15 @@ def test_a_space_that_learns_is_trained_on_a_bounded_number_of_images(
     assert json.loads(said.out)["space"]["learnt_on"].startswith("9 real images: some of what the clients hold")
 
 
-def _found(recognised: float | None, chance: float) -> dict[str, Any]:
-    return {"all": {"recognised": recognised}, "chance": chance}
+def _found(recognised: float | None, chance: float, coverage: float = 0.9) -> dict[str, Any]:
+    both = {"made": {"coverage": coverage}, "real": {"coverage": 1.0}}
+    return {"all": {"recognised": recognised, **both}, "chance": chance}
+
+
+def test_pictures_that_are_near_no_image_are_not_called_known_because_one_class_is_most_of_the_data() -> None:
+    found = _found(0.71, 0.33, coverage=0.05)
+    assert outlook.level(found) == "weak"
+    assert "Hardly an image has a picture near it" in outlook.advice(found, "fgl run", "fgl compare")[0]
 
 
 @pytest.mark.parametrize(
