@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from fgl.core.settings import RunConfig
     from fgl.core.types import Progress
 
-# {installed} becomes the names that are installed, those of plugins among them: `fgl.cli.help`.
 _STDOUT, _STDERR = 1, 2
 INTERRUPTED = 130
 """Exit code after Ctrl-C: 128 and SIGINT, as a shell gives it."""
+# {installed} becomes the names that are installed, those of plugins among them: `fgl.cli.help`.
 ConfigFile = Annotated[str | None, typer.Argument(metavar="CONFIG.yaml", help="Configuration; flags override it.")]
 Generator = Annotated[str | None, typer.Option(metavar="NAME", help="Foundation model: {installed}.")]
 Strategy = Annotated[str | None, typer.Option(metavar="NAME", help="How clients describe images: {installed}.")]

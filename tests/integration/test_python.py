@@ -122,3 +122,12 @@ def test_progress_of_ones_own_is_used(made: Any, tmp_path: Path) -> None:
     mine = Counting()
     fgl.partition(SMALL, progress=mine)
     assert mine.tasks == ["read the dataset"]
+
+
+def test_the_page_on_json_names_every_field_of_a_report(made: Any) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "json.md").read_text(encoding="utf-8")
+    about = page.partition("### report.json")[2].partition("\n## ")[0]
+    report = json.loads((made.folder / "report.json").read_text(encoding="utf-8"))
+    whole = [*report, *(name for part in ("upload", "intake", "test_set", "synthetic") for name in report[part])]
+    scores = report["result"]["selected"]
+    assert [name for name in (*whole, *scores) if f"`{name}`" not in about and name != "schema_version"] == []
