@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -59,7 +60,8 @@ def ingest_command(
     manager, folder = Manager.load(), RunDir(run)
     new = outputs.begins(folder)
     given = bool(config) or bool(set_)
-    problems = [Problem("FILES", str(path), "no such file") for path in files if not path.exists()]
+    # A link to nowhere is refused with its name, as other files are: in an inbox it must not keep the rest out.
+    problems = [Problem("FILES", str(path), "no such file") for path in files if not os.path.lexists(path)]
     if new and not given:
         expected = f"{run} is not begun yet: the configuration that the clients have, by --config FILE"
         problems.append(Problem("--config", "nothing", expected))

@@ -176,6 +176,9 @@ def test_an_upload_that_is_a_pipe_holds_nobody_up(fgl: Fgl, tmp_path: Path) -> N
     said = fgl(*arguments, "--json")
     assert said.code == 5, said.err
     assert json.loads(said.out)["files"]["pipe"]["reason"].endswith("not a regular file")
+    (tmp_path / "link").symlink_to("nowhere")
+    said = fgl("server", "ingest", "r", "link", "pipe")
+    assert (said.code, "link: unreadable" in said.out, "pipe: unreadable" in said.out) == (5, True, True), said.err
 
 
 def test_two_that_begin_a_run_at_once_do_not_replace_each_others_configuration(
