@@ -9,7 +9,7 @@ from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
-from fgl.core import journal, leaving, weights
+from fgl.core import claimed_weights, journal, leaving
 from fgl.core.codecs import TEXT
 from fgl.core.text import markdown, plain
 
@@ -35,7 +35,7 @@ def record(session: Session, clients: Sequence[str], uploads: Mapping[str, Any])
     }
     digests = uploads.get("sha256", {})  # a run of an earlier version has none
     claims, ratio = uploads["weight_per_class"], session.config.upload.max_weight_ratio
-    limited = weights.factors({name: sum(each) for name, each in claims.items()}, ratio)
+    limited = claimed_weights.factors({name: sum(each) for name, each in claims.items()}, ratio)
     for name, factor in limited.items():
         log.warning("%s says that it has %.6g samples; they count as %.6g (upload.max_weight_ratio)", plain(name),
                     sum(claims[name]), sum(claims[name]) * factor)  # fmt: skip
@@ -49,7 +49,7 @@ def record(session: Session, clients: Sequence[str], uploads: Mapping[str, Any])
         "missing": [name for name in clients if name not in accepted and name not in out],
         "forgotten": out, "refused": len(uploads["refused"]), "fields": fields(session, uploads),
         "limited": limited,
-        "dominant": [asdict(one) for one in weights.dominant(claims, session.info.class_names)],
+        "dominant": [asdict(one) for one in claimed_weights.dominant(claims, session.info.class_names)],
     }  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
@@ -27,9 +27,6 @@ from fgl.core.options import Options
 from fgl.core.registry import Registry
 from fgl.core.settings import RunConfig, Selected
 from fgl.core.text import plain, quoted
-
-if TYPE_CHECKING:
-    from fgl.core.options import Options as AnyOptions
 
 SITE = "site"
 SIMULATE = "--simulate"
@@ -231,7 +228,7 @@ def _problem(key: str, got: str, rule: str, allowed: Sequence[str]) -> Problem:
 # --- what an option names on this disk ------------------------------------------------------------------------------
 
 
-def _paths(options: AnyOptions, values: Mapping[str, Any], built_in: bool) -> Iterator[tuple[str, str, Path]]:
+def _paths(options: Options, values: Mapping[str, Any], built_in: bool) -> Iterator[tuple[str, str, Path]]:
     """(option, value, path) of each text among the options that names something on this disk, or would.
 
     built_in: whether the options are known to declare all of their files and models. What a plugin's text names is

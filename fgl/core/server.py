@@ -12,6 +12,7 @@ import numpy as np
 
 from fgl.core import (
     alike,
+    claimed_weights,
     client,
     contents,
     dividing,
@@ -23,7 +24,6 @@ from fgl.core import (
     synthesis,
     tally,
     upload,
-    weights,
 )
 from fgl.core.errors import ClassListError, DataError, StoreError, UploadError
 from fgl.core.shards import ShardStore, read_plan, read_shards, write_plan
@@ -304,7 +304,7 @@ def _check_alike(session: Session, conditioning: Conditioning) -> None:
 
 def aggregate(session: Session, uploads: Sequence[ClientUpload]) -> Conditioning:
     aggregator = session.manager.create("aggregator", session.config.aggregator)
-    uploads = weights.limited(uploads, session.config.upload.max_weight_ratio)
+    uploads = claimed_weights.limited(uploads, session.config.upload.max_weight_ratio)
     conditioning: Conditioning = aggregator.aggregate(uploads, session.generator.fingerprint())
     return conditioning
 

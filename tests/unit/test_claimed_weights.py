@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fgl.core import weights
+from fgl.core import claimed_weights as weights
 from fgl.core.types import ClientUpload
 from fgl.plugins.aggregators.class_mean import ClassMean
 from fgl.plugins.aggregators.options import ClassMeanOptions, UnionOptions
