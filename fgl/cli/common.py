@@ -77,7 +77,7 @@ Wait = Annotated[
     float,
     typer.Option("--wait", metavar="SECONDS", min=0, help="Wait for another process that is at work on the run."),
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", help="No progress, no table; errors only.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="No progress, no table; warnings and errors only.")]
 Run = Annotated[Path, typer.Argument(metavar="RUN", callback=home, help="A run directory.")]
 PresetName = Annotated[str | None, typer.Option("--preset", metavar="NAME", help="An experiment: fgl presets list.")]
 Smoke = Annotated[bool, typer.Option("--smoke", help="The preset in about a minute, on stand-in data if need be.")]

@@ -152,10 +152,11 @@ def show_result(result: dict[str, Any], config: RunConfig, as_json: bool, quiet:
 
 def _beside(result: dict[str, Any]) -> list[str]:
     """What was measured beside the table, where it was asked for."""
-    from fgl.core.metrics import line
+    from fgl.core.metrics import line, verdict
     from fgl.core.sections import clients_line, plain, quality_rows, space_line
 
-    lines = [line(result["result"]["selected"])]
+    score = result["result"]["selected"]
+    lines = [line(score), *filter(None, [verdict(score)])]
     if result["at_clients"] is not None:
         lines.append(clients_line(result["at_clients"], result["result"]["selected"]["top1"]))
     if result["quality"] is not None:

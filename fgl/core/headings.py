@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from fgl.core.settings import PROMPTS_CONTROL
+from fgl.core.text import counted
 from fgl.core.types import Announcing
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def parts(config: RunConfig) -> dict[str, str]:
     """Part → its heading, in the order in which a run of this configuration comes to them."""
     found = {ONE_SHOT: f"one-shot run with {config.prompt_strategy.name} prompts"}
     if config.rounds.count:
-        found[ROUNDS] = f"{config.rounds.count} rounds of federated training after the one-shot model"
+        found[ROUNDS] = f"{counted(config.rounds.count, 'round')} of federated training after the one-shot model"
     if config.evaluation.at_clients:
         found[AT_CLIENTS] = "the classifier tested at the clients"
     if config.evaluation.quality:

@@ -114,6 +114,20 @@ def line(score: Mapping[str, Any]) -> str:
     )
 
 
+def verdict(score: Mapping[str, Any]) -> str:
+    """What is to be said of a model that learnt nothing, "" of others. score: see `measure`.
+
+    By balanced accuracy: always saying the largest class may well be 84 % of the images, and is a guess."""
+    guess, reached = 1 / len(score["per_class"]), score["balanced_accuracy"]
+    if reached > guess + 1e-6:  # both are rounded somewhere
+        return ""
+    return (
+        f"This model is no better than a guess: balanced accuracy {reached:.1%}, and {guess:.1%} for any one class "
+        "always. The generator may not know this domain, or the training was too short: fgl probe tells, and "
+        "docs/quality.md says what to do then."
+    )
+
+
 def section(score: Mapping[str, Any]) -> list[str]:
     """Lines of report.md: the recall of each class and what else was said of its images."""
     classes, table = list(score["per_class"]), score["confusion"]

@@ -132,6 +132,7 @@ def markdown(session: Session, result: dict[str, Any], sheets: Sequence[Path]) -
         f"Top-1 is measured on {test:,} real test images, the dataset's test split, which no client holds. {selection} "
         f"The test set {used}.",
         "",
+        *([f"**{md(nothing)}**", ""] if (nothing := metrics.verdict(result["result"]["selected"])) else []),
         *_pictures(session, result, sheets)[:-1],
     ]
     fedavg = next((one["bytes"] for one in result["controls"] if one["name"] == "fedavg"), None)

@@ -7,7 +7,7 @@ import pytest
 
 from fgl.core.errors import DataError
 from fgl.core.guessing import useless_start
-from fgl.core.metrics import about, mean_of, measure, reference_rows, section
+from fgl.core.metrics import about, mean_of, measure, reference_rows, section, verdict
 
 NAMES = ("cat", "dog", "a|b", "unseen")
 LABELS = np.array([0, 0, 0, 0, 0, 0, 1, 1, 2, 2])
@@ -56,6 +56,14 @@ def test_a_model_that_always_says_one_class_is_no_better_than_a_guess(labels: li
     found = about(held, NAMES[:3])
     assert "no better than a guess" in useless_start(found, measure(largest, held, NAMES[:3], None)["top1"])
     assert useless_start(found, found["majority"]["share"] + 0.01) == ""
+    assert "no better than a guess" in verdict(measure(largest, held, NAMES[:3], None))
+
+
+def test_a_model_that_knows_a_small_class_is_better_than_a_guess_below_the_share_of_the_largest() -> None:
+    held, said = np.array([0] * 8 + [1, 2]), np.array([0, 0, 0, 0, 1, 1, 2, 2, 1, 2])
+    score = measure(said, held, NAMES[:3], None)
+    assert score["top1"] < 0.8
+    assert verdict(score) == ""
 
 
 def test_the_report_says_of_each_class_what_it_is_taken_for() -> None:
