@@ -47,6 +47,9 @@ def saved_config(run: RunDir, manager: Manager) -> RunConfig:
     try:
         text = outputs.sealed_text(run.root)
     except (OSError, UnicodeDecodeError) as error:
+        runs = sorted(one.name for one in run.root.glob("seed-*") if (one / "config.yaml").is_file())
+        if runs:  # of fgl compare
+            raise StoreError(f"{run.root} is no run directory, but these in it are: {', '.join(runs)}") from error
         raise StoreError(f"{run.root} is no run directory: {path} cannot be read") from error
     if text is None:
         again = f"to run a changed configuration, pass it: fgl run {path} --out {run.root}"

@@ -84,7 +84,7 @@ def _draw(lines: Sequence[Line], title: str, names: tuple[str, str], log: bool, 
     if log:
         axes.set_xscale("log")
     elif all(float(point[0]).is_integer() for line in lines for point in line.points):
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))  # there is no round 1.5
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))  # there is no round 1.5
     for index, (line, label, rank) in enumerate(_ranked(lines)):
         style = _STYLES[rank % len(_STYLES)]
         colour, marker = COLOURS[index % len(COLOURS)], _MARKERS[index % len(_MARKERS)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from fgl import plots
 from fgl.core.errors import ConfigError, MissingExtraError, StoreError
 
 pytest.importorskip("matplotlib")
+from fgl.plots.curves import Line, save_curves
 from fgl.plots.heatmap import save_heatmap
 
 AXES = ("client", "class")
@@ -117,14 +119,20 @@ def test_without_the_extra_it_says_what_to_install(tmp_path: Path, monkeypatch: 
 
 
 def test_series_that_are_equal_are_both_seen_and_said_to_be_equal(tmp_path: Path) -> None:
-    from fgl.plots.curves import Line, save_curves
-
     points = [(0.0, [0.5, 0.6]), (1.0, [0.6, 0.7])]
     lines = [Line("fgl", points), Line("class list", points), Line("fedavg", [(0.0, [0.1]), (1.0, [0.2])])]
     save_curves([tmp_path / "a.svg"], lines, "Top-1", ("setting", "top-1"), names=["small", "large"])
     svg = (tmp_path / "a.svg").read_text(encoding="utf-8")
     assert "class list (the same as fgl)" in svg
     assert svg.count("(the same as") == 1
+
+
+def test_the_axis_of_one_round_has_no_parts_of_a_round(tmp_path: Path) -> None:
+    path = tmp_path / "one.svg"
+    save_curves([path], [Line("one", [(1, [0.5])])], "title", ("communication rounds", "top-1"))
+    ticks = [text.text or "" for text in ElementTree.parse(path).iter("{http://www.w3.org/2000/svg}text")]
+    assert "1" in ticks
+    assert not [text for text in ticks if text.startswith(("0.", "1."))]
 
 
 def test_a_roc_fills_its_picture(tmp_path: Path) -> None:
@@ -141,10 +149,6 @@ def test_a_roc_fills_its_picture(tmp_path: Path) -> None:
 
 
 def test_a_drawing_of_hostile_names_is_xml_and_shows_them(tmp_path: Path) -> None:
-    from xml.etree import ElementTree
-
-    from fgl.plots.curves import Line, save_curves
-
     names = ["\x1b[31mred", "a\nb", "\u202eevil", "<script>x</script>", "$a$ $b$"]
     draw(tmp_path / "a.svg", np.ones((2, len(names)), dtype=int), names)
     lines = [Line(name, [(0, [0.5]), (1, [0.6])]) for name in names]
