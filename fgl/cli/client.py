@@ -64,7 +64,7 @@ def prepare_command(
     file = out if out is not None else Path(f"{client}.safetensors")
     own = policy.rules.private if policy is not None else None
     folder = private or (Path(own).expanduser() if own is not None else Path(f"{client}.private"))
-    _check_places(resolved, file, folder)
+    _check_places(resolved, client, file, folder)
     with stdout_to_stderr(), shown(as_json) as progress, _kept(folder, dry_run) as kept:
         compute = manager.create("executor", resolved.executor).device(resolved.device)
         asked = strict_json.loads(core.request(resolved, client, core.ROUND, kept, compute, ""))
@@ -152,9 +152,10 @@ def _configured(
     return None, resolved
 
 
-def _check_places(config: RunConfig, file: Path, private: Path) -> None:
+def _check_places(config: RunConfig, client: str, file: Path, private: Path) -> None:
     """Raises ConfigError where something of the user's would be replaced, or lie among the images."""
     from fgl.core import keeping, outputs
+    from fgl.core.text import plain
 
     check_folder("--private", private)
     check_folder("--out", file.parent)
@@ -163,21 +164,29 @@ def _check_places(config: RunConfig, file: Path, private: Path) -> None:
     outputs.check_beside(config, file, "--out")
     if file.is_dir():
         expected = "expected the path of a file; this is a folder"
-    elif file.exists() and not _is_upload(file):
+    elif not file.exists():
+        return
+    elif (there := _upload_of(file)) is None:
         expected = "expected a path where nothing is, or an upload, which is replaced; this is neither"
+    elif there != (client, config.upload.run_id):
+        whose = f"of {plain(there[0], 60)}" + (f" for the run {plain(repr(there[1]), 80)}" if there[1] else "")
+        expected = (
+            f"expected a path where nothing is, or an earlier upload of {client} for the same run; this is {whose}"
+        )
     else:
         return
     raise ConfigError([Problem("--out", str(file), expected)], "the command line")
 
 
-def _is_upload(file: Path) -> bool:
+def _upload_of(file: Path) -> tuple[str, str] | None:
+    """The client and the run that an upload names, None where the file is none."""
     from fgl.core import upload, wire
 
     try:
-        upload.metadata_of(wire.header_of(file)[0])
+        metadata = upload.metadata_of(wire.header_of(file)[0])
     except (UploadError, StoreError):
-        return False
-    return True
+        return None
+    return str(metadata["client_id"]), str(metadata["run"])
 
 
 @contextmanager

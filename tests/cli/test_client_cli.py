@@ -150,6 +150,18 @@ def test_wrong_places_and_roles_are_refused(north: Typed, arguments: tuple[str, 
     assert word in said.err
 
 
+def test_an_upload_of_another_client_or_run_is_not_replaced(north: Typed, tmp_path: Path) -> None:
+    assert north(*PREPARE).code == 0
+    before = (tmp_path / "north.safetensors").read_bytes()
+    other = ("client", "prepare", "shared.yaml", "north.yaml", "--out", "north.safetensors")
+    said = north(*other, "--client", "south")
+    assert said.code == 2
+    assert "an earlier upload of south for the same run; this is of north for the run 'skin-1'" in said.err
+    assert north(*other, "--client", "north", "--set", "upload.run_id=skin-2").code == 2
+    assert (tmp_path / "north.safetensors").read_bytes() == before
+    assert north(*PREPARE).code == 0, "its own may be written again"
+
+
 def test_a_simulated_client_is_a_conscious_choice_and_says_so(fgl: Typed, tmp_path: Path) -> None:
     said = fgl("client", "prepare", "--client", "client-00", "--simulate")
     assert said.code == 2
