@@ -22,17 +22,22 @@ class NotRegularError(OSError):
 
 def open_regular(path: Path) -> BufferedReader:
     """Open a file for reading. Raises OSError: also for what is no regular file, without waiting for its other end."""
-    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    return os.fdopen(_regular(path, os.O_RDONLY), "rb")
+
+
+def _regular(path: Path, flags: int, mode: int = 0o666) -> int:
+    """A descriptor of a regular file. mode: of one that is made. Raises OSError as `open_regular`."""
+    handle = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC, mode)
     try:
-        mode = os.fstat(handle).st_mode
-        if stat.S_ISDIR(mode):
+        found = os.fstat(handle).st_mode
+        if stat.S_ISDIR(found):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-        if not stat.S_ISREG(mode):
+        if not stat.S_ISREG(found):
             raise NotRegularError(errno.EINVAL, _NOT_REGULAR, str(path))
-        return os.fdopen(handle, "rb")
     except BaseException:
         os.close(handle)
         raise
+    return handle
 
 
 def read_bytes(path: Path) -> bytes:
@@ -61,15 +66,8 @@ def _digest(path: Path, size: int, modified_ns: int, changed_ns: int) -> str:
 
 def open_append(path: Path, private: bool = False) -> BufferedRandom:
     """Open a regular file for reading and appending, made if it is not there. Raises OSError: also for a link."""
-    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    handle = os.open(path, flags, 0o600 if private else 0o666)
-    try:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
-            raise NotRegularError(errno.EINVAL, _NOT_REGULAR, str(path))
-        return os.fdopen(handle, "a+b")
-    except BaseException:
-        os.close(handle)
-        raise
+    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
+    return os.fdopen(_regular(path, flags, 0o600 if private else 0o666), "a+b")
 
 
 def part_of(path: Path) -> Path:
