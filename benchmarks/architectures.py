@@ -19,7 +19,7 @@ from diffusers import (
 )
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
-from fgl.testing.pipelines import byte_tokenizer
+from tests.helpers.pipelines import byte_tokenizer
 
 _NOISE: dict[str, Any] = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
 _VAE: dict[str, Any] = {

@@ -20,14 +20,14 @@ import torch.nn.functional as F
 from rich.console import Console
 from rich.table import Table
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
 from fgl.plugins.classifiers import fgl_classifiers
+from fgl.plugins.classifiers.architectures import build
 from fgl.plugins.classifiers.augment import Augmenter
-from fgl.plugins.classifiers.fitting import make_optimizer
-from fgl.plugins.classifiers.networks import build
+from fgl.plugins.classifiers.classifier import make_optimizer
+from fgl.plugins.classifiers.model import Network
 from fgl.plugins.classifiers.options import ClassifierOptions
-from fgl.plugins.classifiers.trained import Network
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 
 def main() -> None:

@@ -19,13 +19,15 @@ from typing import Any
 
 import numpy as np
 
-from fgl.core import training
-from fgl.core.manager import Manager
-from fgl.core.opening import load_config, open_session
+from fgl.contracts.dataset import LabelledPixels
+from fgl.contracts.progress import Silent
+from fgl.core.config.saved import load_config
 from fgl.core.orchestrator import execute
-from fgl.core.shards import read_shards
-from fgl.core.store import RunDir
-from fgl.core.types import LabelledPixels, Silent
+from fgl.core.plugin_manager import Manager
+from fgl.core.preflight import open_session
+from fgl.core.stages import train
+from fgl.core.store.run_dir import RunDir
+from fgl.core.synthesis.shards import read_shards
 
 
 def main() -> None:
@@ -58,7 +60,7 @@ def main() -> None:
                 for k in np.unique(real.labels)
             ]
         )
-        context = training.context(session, "fidelity")
+        context = train.context(session, "fidelity")
 
         def fit(data: LabelledPixels) -> Any:
             return session.classifier.fit(data, None, context)

@@ -4,7 +4,7 @@
 
 First mutations that know nothing of checksums (bits, cuts, splices, edited headers): any that is accepted must mean
 what a file that was written means, and the safetensors library must read the same arrays. Then mutations with a
-checksum that fits: any that is accepted must keep every rule, as `fgl.testing.uploads` judges without the decoder's
+checksum that fits: any that is accepted must keep every rule, as `tests.helpers.uploads` judges without the decoder's
 code. Any error that is no refusal is a crash. --codec leaves out other codecs. Last, files as large as the cap with
 headers made to cost memory: the growth of the process is measured for each and compared with the cap.
 """
@@ -26,11 +26,13 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load
 
-from fgl.core.codecs import CODECS, MAX_TEXT, TEXT
-from fgl.core.errors import UploadError
-from fgl.core.types import ArraySpec, Declaration, Prompt
-from fgl.core.upload import Expected, Sender, decode, encode, encode_texts
-from fgl.testing.uploads import keeps_every_rule, mutants, same_arrays, same_upload, signed_mutants
+from fgl.contracts.generator import ArraySpec, Declaration
+from fgl.contracts.prompts import Prompt
+from fgl.core.wire.codecs import CODECS, MAX_TEXT, TEXT
+from fgl.core.wire.upload import Sender, encode, encode_texts
+from fgl.core.wire.upload_reader import Expected, decode
+from fgl.errors import UploadError
+from tests.helpers.uploads import keeps_every_rule, mutants, same_arrays, same_upload, signed_mutants
 
 NAMES = ("river", "road", "sea")
 DECLARATION = Declaration(

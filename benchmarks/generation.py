@@ -39,11 +39,12 @@ sys.path.insert(0, str(ROOT))
 
 import fgl.plugins.generators  # noqa: E402
 from benchmarks import architectures  # noqa: E402
-from fgl.core import server  # noqa: E402
-from fgl.core.manager import Manager  # noqa: E402
-from fgl.core.opening import load_config, open_session  # noqa: E402
-from fgl.core.store import RunDir  # noqa: E402
-from fgl.core.types import Silent  # noqa: E402
+from fgl.contracts.progress import Silent  # noqa: E402
+from fgl.core.config.saved import load_config  # noqa: E402
+from fgl.core.plugin_manager import Manager  # noqa: E402
+from fgl.core.preflight import open_session  # noqa: E402
+from fgl.core.stages import clients, partition, plan, synthesize  # noqa: E402
+from fgl.core.store.run_dir import RunDir  # noqa: E402
 from fgl.plugins.generators.loading import DTYPES  # noqa: E402
 from fgl.plugins.generators.quiet import quiet  # noqa: E402
 
@@ -97,15 +98,15 @@ def compare(folder: Path, model: Path, generator: dict[str, Any], args: argparse
     )  # fmt: skip
     session = open_session(config, manager, RunDir(folder / "run"), Silent())
     session.run.root.mkdir()
-    divided, digest = server.partition(session)
-    planned = server.make_plan(session, server.collect(session, list(divided), digest))
+    divided, digest = partition.partition(session)
+    planned = plan.make_plan(session, clients.collect(session, list(divided), digest))
     assert len(planned.conditioning) > 0  # made before the clock runs
     items, names = planned.items, session.info.class_names
 
     def ours() -> None:
         shutil.rmtree(folder / "run/server/shards", ignore_errors=True)
         session.run.forget_stage("synthesize")
-        server.synthesize(session, planned)
+        synthesize.synthesize(session, planned)
         wait(args.device)
 
     def loading() -> None:

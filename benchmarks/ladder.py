@@ -30,9 +30,10 @@ from rich.text import Text
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from fgl.core.types import FitContext, LabelledPixels  # noqa: E402
+from fgl.contracts.classifier import FitContext  # noqa: E402
+from fgl.contracts.dataset import LabelledPixels  # noqa: E402
 from fgl.plugins.classifiers import fgl_classifiers  # noqa: E402
-from fgl.plugins.classifiers.fitting import TransformersClassifier  # noqa: E402
+from fgl.plugins.classifiers.classifier import TransformersClassifier  # noqa: E402
 from fgl.plugins.classifiers.options import ClassifierOptions  # noqa: E402
 from tools.tiny.data import load  # noqa: E402
 from tools.tiny.nets import autoencoder  # noqa: E402

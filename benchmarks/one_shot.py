@@ -23,7 +23,7 @@ import torch
 from rich.console import Console
 
 import fgl
-from fgl.core.layers import set_option
+from fgl.core.config.loader import set_option
 
 
 def main() -> None:

@@ -29,16 +29,19 @@ import torch.nn.functional as F
 from diffusers import AutoencoderTiny, UNet2DConditionModel
 
 import fgl.plugins.generators
-from fgl.core import server
-from fgl.core.manager import Manager
-from fgl.core.opening import load_config, open_session
-from fgl.core.store import RunDir
-from fgl.core.types import FitContext, LabelledPixels, Silent
+from fgl.contracts.classifier import FitContext
+from fgl.contracts.dataset import LabelledPixels
+from fgl.contracts.progress import Silent
+from fgl.core.config.saved import load_config
+from fgl.core.plugin_manager import Manager
+from fgl.core.preflight import open_session
+from fgl.core.stages import clients, partition, plan, synthesize
+from fgl.core.store.run_dir import RunDir
+from fgl.plugins.classifiers.architectures import build
 from fgl.plugins.classifiers.augment import Augmenter
-from fgl.plugins.classifiers.fitting import TransformersClassifier, batches, make_optimizer, rate
-from fgl.plugins.classifiers.networks import build
+from fgl.plugins.classifiers.classifier import TransformersClassifier, batches, make_optimizer, rate
+from fgl.plugins.classifiers.model import Network
 from fgl.plugins.classifiers.options import ClassifierOptions
-from fgl.plugins.classifiers.trained import Network
 from fgl.plugins.generators.quiet import quiet
 
 _EMBEDDED = Path(fgl.plugins.generators.__file__).parent / "tiny"
@@ -48,8 +51,8 @@ def synthesis(images: int, repeats: int, folder: Path) -> dict[str, Any]:
     config = load_config({"generator": "tiny", "synthesis": {"images_per_class": images // 10}}, Manager.load())
     session = open_session(config, Manager.load(), RunDir(folder / "run"), Silent())
     session.run.root.mkdir()
-    divided, digest = server.partition(session)
-    planned = server.make_plan(session, server.collect(session, list(divided), digest))
+    divided, digest = partition.partition(session)
+    planned = plan.make_plan(session, clients.collect(session, list(divided), digest))
     assert len(planned.conditioning) > 0  # made before the clock runs
     options: Any = session.generator.options  # type: ignore[attr-defined]
     painter: Any = session.generator.synthesizer("cpu")
@@ -62,7 +65,7 @@ def synthesis(images: int, repeats: int, folder: Path) -> dict[str, Any]:
     def ours() -> None:
         shutil.rmtree(folder / "run" / "server" / "shards", ignore_errors=True)
         session.run.forget_stage("synthesize")
-        server.synthesize(session, planned)
+        synthesize.synthesize(session, planned)
 
     def load_alone() -> None:
         session.generator.synthesizer("cpu")

@@ -20,12 +20,17 @@ from typing import Any
 
 import numpy as np
 
-from fgl.core import client, intake, upload
-from fgl.core.manager import Manager
-from fgl.core.opening import load_config, open_session
+from fgl.contracts.progress import Silent
+from fgl.contracts.prompts import Prompt
+from fgl.core.client import site
+from fgl.core.config.saved import load_config
 from fgl.core.orchestrator import clients_of, run_session
-from fgl.core.store import RunDir
-from fgl.core.types import Prompt, Silent
+from fgl.core.plugin_manager import Manager
+from fgl.core.preflight import open_session
+from fgl.core.server import encoding, ingest
+from fgl.core.store import folder_kind
+from fgl.core.store.run_dir import RunDir
+from fgl.core.wire import upload, upload_reader
 
 HOSTILE = "client-01"
 OFF = 1e15
@@ -40,9 +45,9 @@ def settings(args: argparse.Namespace, aggregator: str, ratio: float | None) -> 
     }  # fmt: skip
 
 
-def poisoned(data: bytes, expected: upload.Expected, weight: float | None) -> bytes:
+def poisoned(data: bytes, expected: upload_reader.Expected, weight: float | None) -> bytes:
     """The upload with each row's class moved on by one. weight: of each row, None for its own."""
-    sent = upload.decode(data, expected)
+    sent = upload_reader.decode(data, expected)
     classes = len(expected.class_names)
     prompts = [
         Prompt((int(class_id) + 1) % classes, "", None, domain or None, own if weight is None else weight)
@@ -60,20 +65,20 @@ def run(args: argparse.Namespace, folder: Path, uploads: Path, aggregator: str, 
     session = open_session(config, manager, RunDir(folder), Silent(), apart=True)
     session = replace(session, run=RunDir(folder))
     clients, _, _ = clients_of(session)
-    expected = intake.expectation(session, clients)
+    expected = encoding.expectation(session, clients)
     files = []
     for name in clients:
         file = uploads / f"{name}.safetensors"
         if not file.exists():
-            client.prepare_file(config, manager, name, file, uploads / f"{name}.private")
+            site.prepare_file(config, manager, name, file, uploads / f"{name}.private")
         if name == HOSTILE and attack != "none":
             data = poisoned(file.read_bytes(), expected, 1e12 if attack == "weight 1e12" else None)
             file = folder / "hostile.safetensors"
             session.run.write(file, data)
         files.append(file)
     with session.run.lock():
-        intake.mark_apart(session.run)
-        found = intake.ingest(session, clients, files)
+        folder_kind.mark_remote(session.run)
+        found = ingest.ingest(session, clients, files)
     assert all(one["outcome"] == "accepted" for one in found.values()), found
     result = run_session(session)
     share = result["intake"]["limited"].get(HOSTILE)

@@ -28,9 +28,10 @@ from rich.console import Console
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from fgl.core.manager import Manager  # noqa: E402
-from fgl.core.settings import Selected  # noqa: E402
-from fgl.core.types import FitContext, LabelledPixels  # noqa: E402
+from fgl.contracts.classifier import FitContext  # noqa: E402
+from fgl.contracts.dataset import LabelledPixels  # noqa: E402
+from fgl.core.config.schema import Selected  # noqa: E402
+from fgl.core.plugin_manager import Manager  # noqa: E402
 from tools.tiny.data import load  # noqa: E402
 
 

@@ -22,18 +22,20 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from fgl.core import rounds, server
-from fgl.core.manager import Manager
-from fgl.core.opening import load_config, open_session
+from fgl.contracts.progress import Silent
+from fgl.core.config.saved import load_config
+from fgl.core.config.schema import RoundsOptions
+from fgl.core.plugin_manager import Manager
+from fgl.core.preflight import open_session
 from fgl.core.session import Session
-from fgl.core.settings import RoundsOptions
-from fgl.core.store import RunDir
-from fgl.core.types import Silent
+from fgl.core.stages import partition, rounds
+from fgl.core.stages import track as track_stage
+from fgl.core.store.run_dir import RunDir
+from fgl.plugins.classifiers.architectures import build
 from fgl.plugins.classifiers.augment import Augmenter
-from fgl.plugins.classifiers.fitting import batches, make_optimizer, rate
-from fgl.plugins.classifiers.networks import build
+from fgl.plugins.classifiers.classifier import batches, make_optimizer, rate
+from fgl.plugins.classifiers.model import Network
 from fgl.plugins.classifiers.options import ClassifierOptions
-from fgl.plugins.classifiers.trained import Network
 
 EPOCHS = 2
 
@@ -50,7 +52,7 @@ def main() -> None:
         for turn in range(args.repeats + 1):
             session = open_session(config, Manager.load(), RunDir(Path(folder) / str(turn)), Silent())
             session.run.root.mkdir()
-            divided, digest = server.partition(session)
+            divided, digest = partition.partition(session)
             clock, spent = time.perf_counter(), time.process_time()
             one = engine(session, args.algorithm, divided, digest)
             cores = (time.process_time() - spent) / (time.perf_counter() - clock)
@@ -77,9 +79,9 @@ def main() -> None:
 def engine(session: Session, name: str, divided: dict[str, list[int]], digest: str) -> float:
     """Seconds of the second of three rounds: the first reads the data, the last is tested."""
     options = RoundsOptions(count=3, local_epochs=EPOCHS, evaluate_every=100)
-    track = rounds.Track("own", "rounds", rounds.baseline(session, name), options, EPOCHS)
+    track = track_stage.Track("own", "rounds", track_stage.baseline(session, name), options, EPOCHS)
     with session.run.lock():
-        value, _ = rounds.run(session, track, divided, digest, rounds.Start())
+        value, _ = rounds.run(session, track, divided, digest, track_stage.Start())
     return float(value["rounds"][1]["seconds"])
 
 

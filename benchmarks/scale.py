@@ -55,14 +55,14 @@ def status(key: str) -> int:
 
 
 def declaration(tokens: int, width: int) -> Any:
-    from fgl.core.types import ArraySpec, Declaration
+    from fgl.contracts.generator import ArraySpec, Declaration
 
     return Declaration((ArraySpec("prompt_embeds", (tokens, width), max_abs=1e3),), "e" * 64)
 
 
 def write_uploads(folder: Path, clients: int, rows: int, tokens: int, width: int, same: bool) -> None:
-    from fgl.core.types import Prompt
-    from fgl.core.upload import Sender, encode
+    from fgl.contracts.prompts import Prompt
+    from fgl.core.wire.upload import Sender, encode
 
     folder.mkdir(parents=True, exist_ok=True)
     names = [f"class {k}" for k in range(10)]
@@ -82,8 +82,9 @@ def write_uploads(folder: Path, clients: int, rows: int, tokens: int, width: int
 
 def aggregate(folder: Path, clients: int, tokens: int, width: int, door: bool) -> dict[str, Any]:
     """door: whether the files are validated first, as they are when they come in."""
-    from fgl.core import plan, upload
-    from fgl.core.store import file_digest
+    from fgl.core.store.owned import file_digest
+    from fgl.core.synthesis import plan
+    from fgl.core.wire import upload_reader
     from fgl.plugins.aggregators.options import UnionOptions
     from fgl.plugins.aggregators.union import Union
 
@@ -93,16 +94,16 @@ def aggregate(folder: Path, clients: int, tokens: int, width: int, door: bool) -
     peak, began = Peak(), time.perf_counter()
     if door:
         names = [f"class {k}" for k in range(10)]
-        expected = upload.Expected(wanted, {path.stem for path in paths}, 0, names, 10**9)
+        expected = upload_reader.Expected(wanted, {path.stem for path in paths}, 0, names, 10**9)
         for path in paths:
-            upload.decode(path.read_bytes(), expected)
+            upload_reader.decode(path.read_bytes(), expected)
         seconds["validate"] = time.perf_counter() - began
     start = time.perf_counter()
     for path in paths:
         file_digest(path)
     seconds["check digests"] = time.perf_counter() - start
     start = time.perf_counter()
-    uploads = [upload.stored(path, wanted) for path in paths]
+    uploads = [upload_reader.stored(path, wanted) for path in paths]
     seconds["open"] = time.perf_counter() - start
     start = time.perf_counter()
     conditioning = Union(UnionOptions()).aggregate(uploads, "g" * 64)
@@ -121,11 +122,16 @@ def aggregate(folder: Path, clients: int, tokens: int, width: int, door: bool) -
 
 def synthesize(folder: Path, images: int) -> dict[str, Any]:
     """The stage as a run has it, from a plan of `images` images."""
-    from fgl.core import intake, server
-    from fgl.core.manager import Manager
-    from fgl.core.opening import load_config, open_session
-    from fgl.core.store import RunDir
-    from fgl.core.types import Silent
+    from fgl.contracts.progress import Silent
+    from fgl.core.config.saved import load_config
+    from fgl.core.plugin_manager import Manager
+    from fgl.core.preflight import open_session
+    from fgl.core.server import upload_store
+    from fgl.core.stages import clients as clients_stage
+    from fgl.core.stages import partition
+    from fgl.core.stages import plan as plan_stage
+    from fgl.core.stages import synthesize as synthesize_stage
+    from fgl.core.store.run_dir import RunDir
 
     config = load_config(
         {"generator": {"name": "tiny", "num_inference_steps": 2}, "synthesis": {"images_per_class": images // 10}},
@@ -133,12 +139,12 @@ def synthesize(folder: Path, images: int) -> dict[str, Any]:
     )
     session = open_session(config, Manager.load(), RunDir(folder / f"run-{images}"), Silent())
     session.run.root.mkdir()
-    divided, digest = server.partition(session)
-    uploads = server.collect(session, list(divided), digest)
-    planned = server.make_plan(session, uploads)
-    assert intake.kept(session.run, next(iter(divided))) is not None
+    divided, digest = partition.partition(session)
+    uploads = clients_stage.collect(session, list(divided), digest)
+    planned = plan_stage.make_plan(session, uploads)
+    assert upload_store.kept(session.run, next(iter(divided))) is not None
     peak, start = Peak(), time.perf_counter()
-    server.synthesize(session, planned)
+    synthesize_stage.synthesize(session, planned)
     seconds = time.perf_counter() - start
     return {"images": images, "images_per_second": round(images / seconds, 1), **peak.end()}
 

@@ -24,9 +24,10 @@ def train(threads: int, seconds: float) -> float:
     import numpy as np
     import torch
 
-    from fgl.core.manager import Manager
-    from fgl.core.settings import Selected
-    from fgl.core.types import FitContext, LabelledPixels
+    from fgl.contracts.classifier import FitContext
+    from fgl.contracts.dataset import LabelledPixels
+    from fgl.core.config.schema import Selected
+    from fgl.core.plugin_manager import Manager
 
     torch.set_num_threads(threads)
     manager = Manager.load()

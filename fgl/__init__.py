@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 if os.name != "posix":  # locks, atomic renames and modes of files are POSIX's
     raise ImportError(f"fgl runs on POSIX systems (Linux, macOS, WSL), and this is {os.name!r}")
 
-from fgl.core import environment
-from fgl.core.errors import FGLError
+from fgl import _environment
+from fgl.contracts.component import Component
 from fgl.core.hookspecs import hookimpl
-from fgl.core.types import Component
+from fgl.errors import FGLError
 
 if TYPE_CHECKING:
     from fgl.api import audit, compare, partition, probe, quality, resume, run
-    from fgl.core.options import Options
+    from fgl.contracts.options import Options
     from fgl.plugins.datasets.decode import load_image
 
 __version__ = "0.1.0"
@@ -29,16 +29,22 @@ __all__ = [
     "probe", "quality", "resume", "run",
 ]  # fmt: skip
 
-environment.mend()
+_environment.mend()
 
 # What costs time to import is imported when it is asked for, so that `import fgl` stays light.
 _API = ("audit", "compare", "partition", "probe", "quality", "resume", "run")
-_LAZY = {"Options": "fgl.core.options", "load_image": "fgl.plugins.datasets.decode", **dict.fromkeys(_API, "fgl.api")}
+_LAZY = {
+    "Options": "fgl.contracts.options",
+    "load_image": "fgl.plugins.datasets.decode",
+    **dict.fromkeys(_API, "fgl.api"),
+}
 
 
-def __getattr__(name: str) -> Any:
-    if name in _LAZY:
-        from importlib import import_module
+if not TYPE_CHECKING:  # else mypy takes any name for one that is there
 
-        return getattr(import_module(_LAZY[name]), name)
-    raise AttributeError(f"module 'fgl' has no attribute {name!r}")
+    def __getattr__(name: str) -> Any:
+        if name in _LAZY:
+            from importlib import import_module
+
+            return getattr(import_module(_LAZY[name]), name)
+        raise AttributeError(f"module 'fgl' has no attribute {name!r}")

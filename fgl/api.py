@@ -1,7 +1,7 @@
 """fgl from Python: the commands as functions. `import fgl` loads this when one of them is asked for.
 
 Every function takes `progress`: True shows bars on a terminal and lines elsewhere, on stderr, as the command line does;
-False shows nothing; any object with the method `track` of `fgl.core.types.Progress` is used as it is.
+False shows nothing; any object with the method `track` of `fgl.contracts.progress.Progress` is used as it is.
 """
 
 from __future__ import annotations
@@ -11,17 +11,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fgl.contracts.progress import Announcing, Progress, Silent
 from fgl.core import orchestrator
-from fgl.core.config import resolve
-from fgl.core.layers import expand
-from fgl.core.manager import Manager
-from fgl.core.opening import load_config, open_session, saved_config
-from fgl.core.store import RunDir
-from fgl.core.types import Announcing, Progress, Silent
+from fgl.core.config.loader import expand
+from fgl.core.config.resolve import resolve
+from fgl.core.config.saved import load_config, saved_config
+from fgl.core.plugin_manager import Manager
+from fgl.core.preflight import open_session
+from fgl.core.store.run_dir import RunDir
 from fgl.results import Audit, Comparison, MethodResult, Pair, Partition, Probe, Quality, RunResult
 
 if TYPE_CHECKING:
-    from fgl.core.settings import RunConfig
+    from fgl.core.config.schema import RunConfig
 
 
 @contextmanager
@@ -71,12 +72,13 @@ def probe(
 
     config: as for `run`; `{"features": …}` chooses the space. per_class: pictures of each class, and images that a
     client looks at. learn_images: most real images that a space which learns is trained on. Raises FGLError."""
-    from fgl.core import outlook, probing
+    from fgl.core.experiments import probe as probe_experiment
+    from fgl.core.report import outlook
 
     manager = Manager.load()
     with _shown(progress) as display:
         session = open_session(load_config(config, manager), manager, RunDir(Path("unused")), display)
-        found = probing.probe(session, per_class, learn_images)
+        found = probe_experiment.probe(session, per_class, learn_images)
     whole = found["all"]
     pairs = {name: Pair(whole["made"][name], whole["real"][name]) for name in ("coverage", "density", "nearest")}
     level = outlook.level(found)
@@ -96,8 +98,8 @@ def quality(
 
     features: trained, dinov2, pixels, a Hub id, a folder, or a mapping with options; real: train, public or test; both
     by default as the run's configuration says. Raises FGLError."""
-    from fgl.core import measured
-    from fgl.core.intake import is_apart
+    from fgl.core.stages import measured
+    from fgl.core.store.folder_kind import has_remote_clients
 
     manager, run_dir = Manager.load(), RunDir(Path(folder))
     saved = saved_config(run_dir, manager)
@@ -106,7 +108,7 @@ def quality(
         layer["evaluation"]["real"] = real
     resolved = resolve([saved.to_dict(), {**layer, **_features(features)}], manager.registry, "the arguments")
     with _shown(progress) as display, run_dir.lock():
-        session = open_session(resolved, manager, run_dir, display, apart=is_apart(run_dir))
+        session = open_session(resolved, manager, run_dir, display, apart=has_remote_clients(run_dir))
         found = measured.quality_of(session, saved)
     both = found["overall"]["synthetic"], found["overall"]["held_out"]
     pairs = {
@@ -130,8 +132,8 @@ def audit(
     others of the section `audit` of a configuration, such as shadows or rounds. Raises FGLError."""
     from importlib.util import find_spec
 
-    from fgl.core.intake import is_apart
-    from fgl.core.privacy import audit as auditing
+    from fgl.core.privacy import audit as privacy_audit
+    from fgl.core.store.folder_kind import has_remote_clients
 
     manager, run_dir = Manager.load(), RunDir(Path(folder))
     saved = saved_config(run_dir, manager)
@@ -140,8 +142,8 @@ def audit(
                        if one is not None}}  # fmt: skip
     resolved = resolve([saved.to_dict(), {**layer, **_features(features)}], manager.registry, "the arguments")
     with _shown(progress) as display, run_dir.lock():
-        session = open_session(resolved, manager, run_dir, display, apart=is_apart(run_dir))
-        found = auditing.run(session, saved)
+        session = open_session(resolved, manager, run_dir, display, apart=has_remote_clients(run_dir))
+        found = privacy_audit.run(session, saved)
         if found["membership"] is not None and find_spec("matplotlib") is not None:
             from fgl.plots.roc import save_membership
 
@@ -168,8 +170,9 @@ def compare(
     drawn where matplotlib is installed. replace: let these results take the place of others. Raises FGLError."""
     from importlib.util import find_spec
 
-    from fgl.core import comparison, experiments
-    from fgl.core.located import located
+    from fgl.core.config.paths import located
+    from fgl.core.experiments import comparison
+    from fgl.core.experiments import folder as folder_experiment
 
     manager, folder = Manager.load(), Path(out).expanduser()
     store, chosen = RunDir(folder, "compare"), range(first_seed, first_seed + seeds)
@@ -177,7 +180,7 @@ def compare(
     wanted = comparison.parse(list(methods), rounds, manager, resolved)
     found: dict[int, Any] = {}
     settings, names = {"": located(resolved, manager.options)}, [method.name for method in wanted]
-    with _shown(progress) as display, experiments.opened(store, settings, names, chosen, replace):
+    with _shown(progress) as display, folder_experiment.opened(store, settings, names, chosen, replace):
         for seed in chosen:
 
             def announce(method: comparison.Method, seed: int = seed) -> None:
@@ -212,7 +215,7 @@ def partition(
     config: RunConfig | Mapping[str, Any] | str | Path | None = None, progress: Progress | bool | None = None
 ) -> Partition:
     """How many images of each class every simulated client would hold; nothing is run. Raises FGLError."""
-    from fgl.core.survey import divide
+    from fgl.core.experiments.dataset_check import divide
 
     manager = Manager.load()
     with _shown(progress) as display:

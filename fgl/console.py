@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from fgl.core.text import line, plain
+from fgl.text import line, plain
 
 _EVERY = 5.0  # seconds between two plain lines of one task
 

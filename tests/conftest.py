@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fgl.testing.hub import Hub
+from tests.helpers.hub import Hub
 
 CLASSES = ("river", 'an "awkward" name', "林地")
 
@@ -18,7 +18,7 @@ CLASSES = ("river", 'an "awkward" name', "林地")
 @pytest.fixture(scope="session")
 def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A StableDiffusionPipeline of the real classes, 16x16 pixels, random weights."""
-    from fgl.testing.pipelines import save_pipeline
+    from tests.helpers.pipelines import save_pipeline
 
     return save_pipeline(tmp_path_factory.mktemp("pipeline") / "sd")
 
@@ -26,7 +26,7 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def captioner(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A BlipForConditionalGeneration of random weights, with tokenizer and image processor."""
-    from fgl.testing.captioners import save_captioner
+    from tests.helpers.captioners import save_captioner
 
     return save_captioner(tmp_path_factory.mktemp("captioner") / "blip")
 
@@ -34,7 +34,7 @@ def captioner(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def writer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A GPT2LMHeadModel of random weights, with tokenizer."""
-    from fgl.testing.captioners import save_writer
+    from tests.helpers.captioners import save_writer
 
     return save_writer(tmp_path_factory.mktemp("writer") / "gpt2")
 

@@ -20,8 +20,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -29,11 +27,13 @@ import yaml
 from diffusers import AutoencoderTiny, UNet2DConditionModel
 from torch import Tensor
 
-from fgl.plugins.prompts.measure import measure
+from fgl.plugins.prompts.image_attributes import measure
 from tools.tiny import captions, denoiser, nets, text
 from tools.tiny.data import SYMMETRIES, load
 from tools.tiny.denoiser import turn
 from tools.tiny.distill import Distiller
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 CONFIG = Path(__file__).with_name("train_tiny.yaml")
 

@@ -4,8 +4,9 @@
     python benchmarks/evidence/run.py --work DIR --piece eurosat-0.01 [--seeds 3] [--data DATA]
     python benchmarks/evidence/run.py --report
 
-A piece (pieces.yaml) is one comparison (`fgl.core.comparison`), or one for each setting of an ablation; killed, it goes
-on. Its raw result goes to benchmarks/evidence/results/<piece>.json with the command, versions and processor.
+A piece (pieces.yaml) is one comparison (`fgl.core.experiments.comparison`), or one for each setting of an ablation;
+killed, it resumes.
+Its raw result goes to benchmarks/evidence/results/<piece>.json with the command, versions and processor.
 docs/evidence.md is generated from those files and from the findings in pieces.yaml. DATA is the folder that holds data
 sets which may not be copied into this repository; a piece that needs it says so.
 """
@@ -28,13 +29,13 @@ from rich.console import Console
 
 import fgl
 from fgl.console import progress
-from fgl.core import comparison, sweeping
-from fgl.core.config import resolve
-from fgl.core.intervals import student
-from fgl.core.layers import set_option
-from fgl.core.manager import Manager
-from fgl.core.settings import RunConfig
-from fgl.core.store import RunDir
+from fgl.core.config.loader import set_option
+from fgl.core.config.resolve import resolve
+from fgl.core.config.schema import RunConfig
+from fgl.core.experiments import comparison, sweep
+from fgl.core.plugin_manager import Manager
+from fgl.core.report.intervals import student
+from fgl.core.store.run_dir import RunDir
 from fgl.plots.comparisons import save_comparison
 
 HERE = Path(__file__).resolve().parent
@@ -133,7 +134,7 @@ def settings(
     if not piece.get("over") and "ablation" not in piece:
         yield "", folder, resolve(layers, manager.registry, "pieces.yaml")
         return
-    for cell in sweeping.cells(piece.get("ablation"), piece.get("over") or ()):
+    for cell in sweep.cells(piece.get("ablation"), piece.get("over") or ()):
         own = [*layers, dict(cell.layer), _layer(cell.assignments)]
         yield cell.name, folder / cell.folder, resolve(own, manager.registry, "pieces.yaml")
 

@@ -15,16 +15,18 @@ if TYPE_CHECKING:
 
     import typer
 
-    from fgl.core.types import Component, StageContext
+    from fgl.contracts.component import Component
+    from fgl.contracts.events import StageContext
+
 
 PROJECT = "fgl"
 hookspec = pluggy.HookspecMarker(PROJECT)
-hookimpl = pluggy.HookimplMarker(PROJECT)
+hookimpl: pluggy.HookimplMarker = pluggy.HookimplMarker(PROJECT)
 
 
 @hookspec
 def fgl_datasets() -> list[Component]:
-    """Datasets (`fgl.core.contracts.Dataset`), selected by `dataset:`."""
+    """Datasets (`fgl.contracts.dataset.Dataset`), selected by `dataset:`."""
     raise AssertionError("a specification is not called")
 
 

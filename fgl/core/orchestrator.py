@@ -9,35 +9,39 @@ from typing import Any
 
 from safetensors.numpy import load_file
 
-from fgl.core import (
-    at_clients,
-    controls,
-    crossing,
-    guessing,
-    intake,
+from fgl.contracts.progress import Progress, Silent
+from fgl.core import outputs
+from fgl.core.config.saved import load_config, save_config, saved_config
+from fgl.core.config.schema import PROMPTS_CONTROL, RunConfig
+from fgl.core.plugin_manager import Manager
+from fgl.core.preflight import open_session, other_prompts
+from fgl.core.report import contact_sheet, guess, metrics
+from fgl.core.report import run as report_run
+from fgl.core.report.headings import AT_CLIENTS, ONE_SHOT, QUALITY, ROUNDS, Headings, control_part
+from fgl.core.server import intake_record, removed
+from fgl.core.session import Session, check_clients
+from fgl.core.stages import (
+    baselines,
+    evaluate,
+    export,
+    federated_evaluation,
     integrity,
-    journal,
-    leaving,
     measured,
-    metrics,
-    outputs,
+    partition,
     plan,
     quality,
-    report,
     rounds,
-    server,
-    strict_json,
-    training,
+    synthesize,
+    train,
 )
-from fgl.core.errors import StoreError
-from fgl.core.headings import AT_CLIENTS, ONE_SHOT, QUALITY, ROUNDS, Headings, control_part
-from fgl.core.manager import Manager
-from fgl.core.opening import fresh_folder, load_config, open_session, other_prompts, save_config, saved_config
-from fgl.core.session import Session, check_clients
-from fgl.core.settings import PROMPTS_CONTROL, RunConfig
-from fgl.core.shards import read_plan, read_shards
-from fgl.core.store import RunDir
-from fgl.core.types import Progress, Silent
+from fgl.core.stages import clients as clients_stage
+from fgl.core.stages import track as track_stage
+from fgl.core.store import folder_kind
+from fgl.core.store.run_dir import RunDir, fresh_folder
+from fgl.core.synthesis import plan as synthesis_plan
+from fgl.core.synthesis.shards import read_plan, read_shards
+from fgl.errors import StoreError
+from fgl.io import event_log, strict_json
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +73,9 @@ def resume(folder: str | Path, progress: Progress | None = None) -> dict[str, An
 def reopen(folder: str | Path, progress: Progress) -> Session:
     """A session on an existing run directory, with its own configuration."""
     manager, found = Manager.load(), RunDir(Path(folder).expanduser())
-    return open_session(saved_config(found, manager), manager, found, progress, apart=intake.is_apart(found))
+    return open_session(
+        saved_config(found, manager), manager, found, progress, apart=folder_kind.has_remote_clients(found)
+    )
 
 
 def run_session(session: Session, replace: bool = False, option: str = "--out", wait: float = 0.0) -> dict[str, Any]:
@@ -83,7 +89,7 @@ def run_session(session: Session, replace: bool = False, option: str = "--out", 
     with session.run.lock(wait):
         if not session.apart:
             outputs.claim(session, replace, option)
-        elif not intake.is_apart(session.run):
+        elif not folder_kind.has_remote_clients(session.run):
             root = session.run.root
             raise StoreError(f"{root} simulates its clients: go on with fgl run --resume {root}")
         return execute(session)
@@ -96,8 +102,8 @@ def execute(session: Session, part_of_another: bool = False) -> dict[str, Any]:
     headings.begin(ONE_SHOT)
     save_config(session.run, config, session.apart)
     if session.apart:
-        intake.mark_apart(session.run)
-    for name in leaving.restore(session.run):
+        folder_kind.mark_remote(session.run)
+    for name in removed.restore(session.run):
         log.warning(
             "%s was lost or damaged: who was taken out is known from the other list, and was written again", name
         )
@@ -107,31 +113,33 @@ def execute(session: Session, part_of_another: bool = False) -> dict[str, Any]:
     rounds.check(config.rounds, clients)
     check_clients(config, clients)
     here = not session.apart
-    uploads = server.collect(session, clients, partition_digest) if here else server.gather(session, clients)
+    uploads = (
+        clients_stage.collect(session, clients, partition_digest) if here else clients_stage.gather(session, clients)
+    )
     accepted = list(uploads["bytes_per_client"])
-    planned = server.make_plan(session, uploads)
-    synthetic = server.synthesize(session, planned)
-    trained, train_digest = training.train(session, synthetic["digest"], planned)
-    scores = training.evaluate(session, train_digest)
+    planned = plan.make_plan(session, uploads)
+    synthetic = synthesize.synthesize(session, planned)
+    trained, train_digest = train.train(session, synthetic["digest"], planned)
+    scores = evaluate.evaluate(session, train_digest)
     headings.begin(ROUNDS)
     test_set = metrics.about(session.split("test").labels, session.info.class_names)
-    warning = guessing.useless_start(test_set, scores["selected"]["top1"]) if config.rounds.count else ""
+    warning = guess.useless_start(test_set, scores["selected"]["top1"]) if config.rounds.count else ""
     federated, made_by, state = _rounds(session, divided, partition_digest, planned, train_digest)
     final = _scores(scores, federated)
-    training.export(session, state, made_by, final["selected"])
+    export.export(session, state, made_by, final["selected"])
     headings.begin(AT_CLIENTS)
-    tested = at_clients.of_run(session, uploads, made_by, state)
+    tested = federated_evaluation.of_run(session, uploads, made_by, state)
     headings.begin(QUALITY)
     measured_here = quality.of_run(session, planned.shards, synthetic["digest"])
     found = _controls(session, divided, partition_digest, planned.items, scores, train_digest, headings)
     result = {
-        "schema_version": report.SCHEMA_VERSION,
+        "schema_version": report_run.SCHEMA_VERSION,
         "run_dir": str(session.run.root),
         "result": final,
         "test_set": test_set,
         "rounds": federated,
         "warnings": [warning] if warning else [],
-        "intake": crossing.record(session, clients, uploads),
+        "intake": intake_record.record(session, clients, uploads),
         "upload": {**uploads, "fedavg_bytes_per_round": trained["model_bytes"] * 2 * len(accepted)},
         "synthetic": {"images": synthetic["images"], "digest": synthetic["digest"], "training": trained["images"],
                       "validation": trained["validation_images"], "unselected": trained["unselected"],
@@ -140,7 +148,7 @@ def execute(session: Session, part_of_another: bool = False) -> dict[str, Any]:
                       "notes": synthetic["notes"], "missing_classes": planned.value["missing_classes"]},
         "at_clients": tested, "quality": measured_here,
         "quality_beside": measured.qualities(session, synthetic["digest"]),
-        "audit": report.kept_audit(session, report.audited(session)),
+        "audit": report_run.kept_audit(session, report_run.audited(session)),
         "seconds": session.seconds,
         "controls": found,
         "partition": {"samples": _samples(session, divided) if divided else uploads["weight_per_class"]},
@@ -154,31 +162,31 @@ def execute(session: Session, part_of_another: bool = False) -> dict[str, Any]:
         "reused_stages": session.reused,
         "config": config.to_dict(),
     }  # fmt: skip
-    result |= {"damaged": integrity.warn(session), "log": journal.mark(session.run.root)}
-    sheets = report.contact_sheets(session, session.run.path("server", "shards"), planned.shards)
-    session.run.write(session.run.path("report.md"), report.markdown(session, result, sheets).encode())
+    result |= {"damaged": integrity.warn(session), "log": event_log.mark(session.run.root)}
+    sheets = contact_sheet.contact_sheets(session, session.run.path("server", "shards"), planned.shards)
+    session.run.write(session.run.path("report.md"), report_run.markdown(session, result, sheets).encode())
     session.run.write_json(session.run.path("report.json"), result)
     return result
 
 
 def _rounds(
-    session: Session, divided: Mapping[str, list[int]], partition_digest: str, planned: server.Plan, train_digest: str
+    session: Session, divided: Mapping[str, list[int]], partition_digest: str, planned: plan.Plan, train_digest: str
 ) -> tuple[dict[str, Any] | None, str, Path]:
     """(the run's own rounds from the selected one-shot model, None where none are asked for; digest of the stage that
     made the final model; that model's state)."""
     if not session.config.rounds.count:
-        return None, train_digest, training.state_path(session, "selected")
-    track = rounds.own_track(session)
+        return None, train_digest, train.state_path(session, "selected")
+    track = track_stage.own_track(session)
     value, digest = rounds.run(session, track, divided, partition_digest, start_of(session, planned, train_digest))
     return value, digest, rounds.model_path(session, track)
 
 
-def start_of(session: Session, planned: server.Plan, train_digest: str) -> rounds.Start:
+def start_of(session: Session, planned: plan.Plan, train_digest: str) -> track_stage.Start:
     """Where rounds after the one-shot model start."""
-    return rounds.Start(
-        state=lambda: load_file(training.state_path(session, "selected")),
+    return track_stage.Start(
+        state=lambda: load_file(train.state_path(session, "selected")),
         digest=train_digest,
-        synthetic=lambda: server.load_set(session, session.run.path("server", "shards"), planned.shards),
+        synthetic=lambda: synthesize.load_set(session, session.run.path("server", "shards"), planned.shards),
     )
 
 
@@ -194,11 +202,12 @@ def _scores(one_shot: dict[str, Any], federated: dict[str, Any] | None) -> dict[
 def _prompt_models(session: Session) -> list[dict[str, Any]]:
     """Models that the prompt strategy uses: where they came from, as far as this machine knows."""
     from fgl import hub
+    from fgl.hub import state as hub_state
 
     found = []
     for use in session.manager.options("prompt_strategy", session.config.prompt_strategy).models():
         local = hub.is_local(use.model)
-        state = None if local else hub.state(use, ask=False)
+        state = None if local else hub_state.state(use, ask=False)
         found.append(
             {
                 "model": use.model, "licence": use.licence, "repository": None if state is None else state.model,
@@ -214,8 +223,8 @@ def clients_of(session: Session) -> tuple[Sequence[str], dict[str, list[int]], s
     own = session.config.upload.clients
     if own is not None:
         return own, {}, ""
-    divided, digest = server.partition(session)
-    out = intake.forgotten(session.run)
+    divided, digest = partition.partition(session)
+    out = removed.removed_clients(session.run)
     return list(divided), {name: rows for name, rows in divided.items() if name not in out}, digest
 
 
@@ -245,11 +254,11 @@ def _controls(
         if name.startswith(PROMPTS_CONTROL):
             found[name] = _other_prompts(session, name)
         elif name == "class-list":
-            found[name] = controls.class_list(session, items, scores, train_digest)
-        elif name in controls.SPLITS:
-            found[name] = controls.real(session, name, divided, partition_digest)
+            found[name] = baselines.class_list(session, items, scores, train_digest)
+        elif name in baselines.SPLITS:
+            found[name] = baselines.real(session, name, divided, partition_digest)
         elif name in ("fedavg", "local") and name not in found:
-            both = controls.federated(
+            both = baselines.federated(
                 session, divided, partition_digest, [n for n in wanted if n in ("fedavg", "local")]
             )
             found.update({one["name"]: one for one in both})
@@ -263,7 +272,7 @@ def _other_prompts(session: Session, name: str) -> dict[str, Any]:
     selected = result["result"]["selected"]
     rows = result["synthetic"]["conditionings"]
     note = f"{rows} conditionings; controls/{nested.run.root.name}"
-    found = controls.entry(name, selected, result["upload"]["bytes_total"], result["synthetic"]["images"], note)
+    found = baselines.entry(name, selected, result["upload"]["bytes_total"], result["synthetic"]["images"], note)
     seconds = round(sum(result["seconds"].values()), 2)
     session.seconds[f"control:{name}"] = seconds
     return {**found, "last": result["result"]["last"]["top1"], "seconds": seconds}
@@ -283,4 +292,4 @@ def digest(folder: str | Path) -> str:
         if lacking:
             raise StoreError(f"{folder} is not finished: {len(lacking)} shards of its plan are missing; run it again")
     images = ((row["image_id"], row["label"], rgb.tobytes()) for row, rgb in read_shards(shards, planned))
-    return plan.set_digest(images)
+    return synthesis_plan.set_digest(images)

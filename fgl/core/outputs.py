@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fgl.core import files, ledger, lock
-from fgl.core.errors import ConfigError, Problem, StoreError
-from fgl.core.layers import read_yaml
-from fgl.core.ledger import Ledger
-from fgl.core.owned import OwnedFolder
-from fgl.core.text import plain
+from fgl.core.config.loader import read_yaml
+from fgl.core.store.folder_kind import APART, NEW, kind_of
+from fgl.core.store.owned import OwnedFolder
+from fgl.errors import ConfigError, Problem, StoreError
+from fgl.text import plain
 
 if TYPE_CHECKING:
+    from fgl.core.config.schema import RunConfig
     from fgl.core.session import Session
-    from fgl.core.settings import RunConfig
-    from fgl.core.store import RunDir
+    from fgl.core.store.run_dir import RunDir
 
-SEAL = "# sha256 of the lines above: "
-NEW, APART = "new", "apart"
-APART_LINE = "# The clients are elsewhere: fgl server run resumes this run.\n"
+
 _KINDS = {
     "run": "a run (fgl run)",
     APART: "a run whose clients are elsewhere (fgl server ingest)",
@@ -31,50 +27,7 @@ _KINDS = {
 }
 _SOURCE = ("name", "path", "subset", "config")
 """Options of a dataset that say where it comes from; the others say what is made of it."""
-_FIRST = {"config.yaml", lock.NAME, ledger.NAME, "metrics.jsonl", "environment.json", "partition.json"}
-"""What a run writes before its first record."""
 _SHOWN = 5  # entries of a folder that a message names
-
-
-def sealed_text(folder: Path) -> str | None:
-    """The configuration of a run directory as fgl wrote it; None where it was changed since. Raises OSError and
-    UnicodeDecodeError where it cannot be read."""
-    text, mark, digest = files.read_text(folder / "config.yaml").rpartition(SEAL)
-    return text if mark and hashlib.sha256(text.encode()).hexdigest() == digest.strip() else None
-
-
-def kind_of(folder: Path) -> str:
-    """What fgl wrote a folder for, "" where it did not, NEW where there is nothing yet. Raises StoreError."""
-    try:
-        names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-    except OSError as error:
-        raise StoreError(f"cannot read {folder}: {error.strerror or error}") from error
-    kind = Ledger(folder).kind
-    if not kind and names <= {ledger.NAME, lock.NAME}:
-        return NEW
-    if not kind:
-        try:
-            kind = "run" if sealed_text(folder) is not None and is_begun(folder) else ""
-        except (OSError, UnicodeDecodeError):
-            return ""
-    return APART if kind == "run" and is_apart(folder) else kind
-
-
-def is_begun(folder: Path) -> bool:
-    """Whether more of a run is in a folder than its config.yaml, which a person may have copied to files of theirs."""
-    if Ledger(folder).kind or (folder / "server" / "apart.json").exists():
-        return True
-    records = (folder / "stages").glob("*.json")
-    return {path.name for path in folder.iterdir()} <= _FIRST or any(map(OwnedFolder.read_sealed, records))
-
-
-def is_apart(folder: Path) -> bool:
-    if (folder / "server" / "apart.json").exists():
-        return True
-    try:
-        return files.read_text(folder / "config.yaml").startswith(APART_LINE)
-    except (OSError, UnicodeDecodeError):
-        return False
 
 
 def check(folder: OwnedFolder, replace: bool = False, option: str = "--out") -> None:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import difflib
 import sys
-from collections.abc import Iterable
 from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from fgl.core.errors import BrokenPluginError, MissingExtraError, PluginClashError, UnknownPluginError
-from fgl.core.types import API_CHANGES, API_VERSION, Component
+from fgl.contracts.component import API_CHANGES, API_VERSION, Component
+from fgl.errors import BrokenPluginError, MissingExtraError, PluginClashError, UnknownPluginError, suggestion
 
 if TYPE_CHECKING:
-    from fgl.core.options import Options
+    from fgl.contracts.options import Options
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +80,7 @@ class Registry:
 
     def options_class(self, entry: Entry) -> type[Options]:
         """The class of its options; one without fields where it declares none."""
-        from fgl.core.options import Options
+        from fgl.contracts.options import Options
 
         if entry.component.options is None:
             return Options
@@ -121,12 +119,3 @@ def load(target: str, entry: Entry) -> Any:
             f"{entry.family.replace('_', ' ')} {entry.component.name!r} of {entry.distribution}: cannot import "
             f"{target!r}: {type(error).__name__}: {error}"
         ) from error
-
-
-def suggestion(got: str, known: Iterable[str]) -> str:
-    """ ": did you mean 'x'?" or nothing."""
-    known = list(known)
-    # "steps" is a part of what was meant, though not like it
-    parts = [name for name in known if len(got) > 2 and got.lower() in name.lower().split("_")[-1]]
-    close = difflib.get_close_matches(got, known, n=1, cutoff=0.6) or parts[:1]
-    return f": did you mean {close[0]!r}?" if close else ""

@@ -9,19 +9,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from fgl.core import contents
-from fgl.core.errors import BrokenPluginError, ConfigError, DataError, FGLError, Problem
-from fgl.core.pixels import decode, decode_for
-from fgl.core.preparing import Preparation
-from fgl.core.store import digest_of
-from fgl.core.text import plain
-from fgl.core.types import DatasetInfo, ImageSet, LabelledPixels, Progress, StageContext
+from fgl.contracts.dataset import DatasetInfo, ImageSet, LabelledPixels
+from fgl.contracts.events import StageContext
+from fgl.contracts.preparation import Preparation
+from fgl.contracts.progress import Progress
+from fgl.core import model_digests
+from fgl.core.data import decode, decode_for
+from fgl.core.store.owned import digest_of
+from fgl.errors import BrokenPluginError, ConfigError, DataError, FGLError, Problem
+from fgl.text import plain
 
 if TYPE_CHECKING:
-    from fgl.core.contracts import Classifier, Dataset, Executor, Generator
-    from fgl.core.manager import Manager
-    from fgl.core.settings import RunConfig
-    from fgl.core.store import RunDir
+    from fgl.contracts.classifier import Classifier
+    from fgl.contracts.dataset import Dataset
+    from fgl.contracts.federation import Executor
+    from fgl.contracts.generator import Generator
+    from fgl.core.config.schema import RunConfig
+    from fgl.core.plugin_manager import Manager
+    from fgl.core.store.run_dir import RunDir
 
 
 @dataclass(slots=True)
@@ -107,8 +112,8 @@ class Session:
         return found
 
     def weights(self, family: str) -> dict[str, Any]:
-        """For the inputs of a stage that rests on models of a chosen component; see `fgl.core.contents`."""
-        return contents.inputs_of(self.manager, family, getattr(self.config, family))
+        """For the inputs of a stage that rests on models of a chosen component; see `fgl.core.model_digests`."""
+        return model_digests.inputs_of(self.manager, family, getattr(self.config, family))
 
     def share_pixels(self, other: Session) -> None:
         """Decode each split once for both: the two sessions are over the same data at the same size, or share none."""

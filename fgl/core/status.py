@@ -6,14 +6,28 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from fgl.core import at_clients, controls, integrity, quality, rounds, server, training
-from fgl.core.errors import StoreError
-from fgl.core.judging import shown
-from fgl.core.opening import other_prompts
+from fgl.core.config.schema import PROMPTS_CONTROL
+from fgl.core.config.validation import shown
+from fgl.core.preflight import other_prompts
 from fgl.core.session import Session
-from fgl.core.settings import PROMPTS_CONTROL
-from fgl.core.shards import read_plan
-from fgl.core.store import digest_of
+from fgl.core.stages import (
+    baselines,
+    clients,
+    evaluate,
+    export,
+    federated_evaluation,
+    integrity,
+    partition,
+    plan,
+    quality,
+    rounds,
+    synthesize,
+    track,
+    train,
+)
+from fgl.core.store.owned import digest_of
+from fgl.core.synthesis.shards import read_plan
+from fgl.errors import StoreError
 
 _MISSING = object()
 _DAMAGED = "damaged or missing"
@@ -59,7 +73,7 @@ def stages(session: Session, prefix: str = "") -> Iterator[StageState]:
 
     partition_digest = ""
     if config.upload.clients is None:
-        inputs = server.partition_inputs(session)
+        inputs = partition.partition_inputs(session)
         found = state("partition", inputs, "")
         partition_digest = digest_of(inputs)
         yield found
@@ -67,44 +81,46 @@ def stages(session: Session, prefix: str = "") -> Iterator[StageState]:
     if session.apart:
         record = run.recorded("partition")
         names = config.upload.clients if record is None else list(record["value"]["samples"])
-        inputs = server.gather_inputs(session, names or [])
+        inputs = clients.gather_inputs(session, names or [])
         # All that is kept has been accepted once; whether a changed configuration still does is seen when it runs.
         uploads = digest_of({name: digest for name, digest in inputs["files"].items() if digest is not None})
     else:
-        inputs = server.clients_inputs(session, partition_digest)
+        inputs = clients.clients_inputs(session, partition_digest)
     found = state("clients", inputs, waits)
     yield found
     if not session.apart:
         record = run.recorded("clients")
         waits = "" if _known(found) else "clients"
         uploads = "" if waits or record is None else record["value"]["uploads"]
-    inputs = server.plan_inputs(session, uploads)
+    inputs = plan.plan_inputs(session, uploads)
     plan_digest = digest_of(inputs)
     found = state("plan", inputs, waits)
     yield found
-    found = state("synthesize", server.synthesize_inputs(session, plan_digest), waits)
+    found = state("synthesize", synthesize.synthesize_inputs(session, plan_digest), waits)
     yield found
     waits = waits or ("" if _known(found) else "synthesize")
     record = run.recorded("synthesize")
     images = "" if waits or record is None else record["value"]["digest"]
-    inputs = training.train_inputs(session, images)
+    inputs = train.train_inputs(session, images)
     train_digest = session.made("train", digest_of(inputs))
     found = state("train", inputs, waits)
     yield found
     after = waits or ("" if _known(found) else "train")
-    yield state("evaluate", training.evaluate_inputs(session, train_digest), after)
+    yield state("evaluate", evaluate.evaluate_inputs(session, train_digest), after)
     exported, behind = train_digest, after
     if config.rounds.count:
-        inputs = rounds.inputs_of(session, rounds.own_track(session), partition_digest, train_digest)
+        inputs = rounds.inputs_of(session, track.own_track(session), partition_digest, train_digest)
         exported = session.made("rounds", digest_of(inputs))
         found = state("rounds", inputs, after)
         yield _with_rounds(session, found, inputs, after)
         behind = after or ("" if _known(found) else "rounds")
-    yield state("export", training.export_inputs(session, exported), behind)
+    yield state("export", export.export_inputs(session, exported), behind)
     if config.evaluation.at_clients:
         record = run.recorded("clients")
         accepted = [] if record is None else list(record["value"]["bytes_per_client"])
-        yield state(at_clients.STAGE, at_clients.inputs_of(session, accepted, uploads, exported), behind)
+        yield state(
+            federated_evaluation.STAGE, federated_evaluation.inputs_of(session, accepted, uploads, exported), behind
+        )
     for name, inputs, needs_images in quality.stages_of(session, images):
         yield state(name, inputs, waits if needs_images else "")
     if damaged := integrity.named(session):
@@ -114,14 +130,14 @@ def stages(session: Session, prefix: str = "") -> Iterator[StageState]:
             yield from stages(other_prompts(session, name), f"{prefix}{name}/")
         elif not (name == "local" and "fedavg" in config.controls):
             needs = after if name == "class-list" else ""
-            inputs = controls.inputs_of(session, name, partition_digest, train_digest)
-            yield state(controls.stage_of(name), inputs, needs)
+            inputs = baselines.inputs_of(session, name, partition_digest, train_digest)
+            yield state(baselines.stage_of(name), inputs, needs)
 
 
 def _with_rounds(session: Session, found: StageState, inputs: Mapping[str, Any], behind: str) -> StageState:
     """The stage, and from which round it would go on."""
     count = session.config.rounds.count
-    done = 0 if behind or found.state == "done" else rounds.reached(session, rounds.own_track(session), inputs)
+    done = 0 if behind or found.state == "done" else rounds.reached(session, track.own_track(session), inputs)
     there = f"{done} of {count} rounds are there" if done else ""
     return replace(found, why="; ".join(part for part in (found.why, there) if part))
 
@@ -166,7 +182,7 @@ def _partial(session: Session, name: str, inputs: Mapping[str, Any] | None) -> s
             planned = read_plan(run.path("server", "plan.parquet"))
         except StoreError:
             return ""
-        finished = [shard for shard in planned if server.shard_store(session).done(shard)]
+        finished = [shard for shard in planned if synthesize.shard_store(session).done(shard)]
         done = len(finished)
         images = sum(len(shard.items) for shard in planned)
         there = sum(len(shard.items) for shard in finished)

@@ -16,12 +16,9 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from fgl.core.errors import ModelError
+from fgl.errors import ModelError
 from fgl.hub.cache import is_hub_id
-from fgl.hub.folders import FolderVerdict, verify_folder
-from fgl.hub.pulling import Plan, check_available, pull
-from fgl.hub.reasons import remedy, size
-from fgl.hub.state import State, Verdict, commit, folder_of, paths, state, verify
+from fgl.hub.pulling import pull
 
 __all__ = [
     "FolderVerdict", "Plan", "State", "Verdict", "check_available", "commit", "commit_of", "folder_of", "is_hub_id",

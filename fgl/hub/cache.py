@@ -22,11 +22,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fgl.core import strict_json
-from fgl.core.errors import ModelError
+from fgl.errors import ModelError
+from fgl.io import strict_json
 
 if TYPE_CHECKING:
     from hashlib import _Hash
+
 
 _LOCKS = "fgl-locked"
 _BLOCK = 1 << 20

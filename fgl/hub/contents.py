@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from fnmatch import fnmatch
 from posixpath import basename, dirname
 
-from fgl.core.errors import ModelError
-from fgl.core.text import plain
+from fgl.errors import ModelError
 from fgl.hub.cache import File, Listing
+from fgl.text import plain
 
 _SAFE = ".safetensors"
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from fgl.core.text import plain
+from fgl.text import plain
 
 _MOST = 64 << 20  # bytes of a JSON file; an index of many shards has some megabytes
 _CARD = 64_000  # characters of a model card that are looked at

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from fgl.core.errors import ModelError
-from fgl.core.types import Progress, Silent
+from fgl.contracts.progress import Progress, Silent
+from fgl.errors import ModelError
 from fgl.hub.metering import meter
 from fgl.hub.weights import WeightsError, flaw, not_finite
 

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
-from fgl.core.errors import ModelError
-from fgl.core.text import plain
+from fgl.errors import ModelError
+from fgl.text import plain
 
 WINDOW = 60.0  # seconds in which some bytes must come
 SLOWEST = 1_000  # bytes a second: a server that drips holds a connection for ever

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from fgl.core.types import Progress, ProgressTask
+from fgl.contracts.progress import Progress, ProgressTask
 
 log = logging.getLogger(__name__)
 

@@ -11,15 +11,15 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from fgl.core.errors import ModelError
-from fgl.core.options import is_revision
-from fgl.core.text import kind_and_line, quoted
-from fgl.core.types import Progress
+from fgl.contracts.options import is_revision
+from fgl.contracts.progress import Progress
+from fgl.errors import ModelError
 from fgl.hub.cache import File, Listing, Repository, cache, is_commit, is_hub_id
 from fgl.hub.contents import check_weights
+from fgl.hub.messages import causes, disk_full, explain, is_full, is_unreachable, not_cached, remedy, size
 from fgl.hub.metering import meter
-from fgl.hub.reasons import causes, disk_full, explain, is_full, is_unreachable, not_cached, remedy, size
 from fgl.hub.remote import download, fetch_listing
+from fgl.text import kind_and_line, quoted
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")

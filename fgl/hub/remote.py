@@ -11,15 +11,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote
 
-from fgl.core.errors import ModelError
-from fgl.core.text import kind_and_line, plain
+from fgl.errors import ModelError
 from fgl.hub.cache import File, Listing, Repository, check_path, is_blob_name, is_hub_id, shown
 from fgl.hub.documents import parse_object
 from fgl.hub.http import SlowError, answer, whole
-from fgl.hub.reasons import causes, is_unreachable, retry_after, status
+from fgl.hub.messages import causes, is_unreachable, retry_after, status
+from fgl.text import kind_and_line, plain
 
 if TYPE_CHECKING:
     from huggingface_hub import HfFileMetadata
+
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fgl.core.errors import ModelError
-from fgl.core.types import ModelUse, Progress, Silent
+from fgl.contracts.options import ModelUse
+from fgl.contracts.progress import Progress, Silent
+from fgl.errors import ModelError
 from fgl.hub.cache import File, Listing, Repository
+from fgl.hub.messages import explain, is_unreachable, remedy
 from fgl.hub.metering import meter
 from fgl.hub.pulling import Source, as_the_client_has_it, held, in_cache, sources
-from fgl.hub.reasons import explain, is_unreachable, remedy
 from fgl.hub.remote import fetch_listing
 
 log = logging.getLogger(__name__)

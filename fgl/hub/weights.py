@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from fgl.core.text import plain, quoted
 from fgl.hub.documents import json_object, parse_object
+from fgl.text import plain, quoted
 
 POINTER = b"version https://git-lfs.github.com/spec/"
 _MOST_HEADER = 100_000_000  # bytes, the format's own limit

@@ -6,8 +6,8 @@ import os
 from importlib.util import find_spec
 from pathlib import Path
 
-from fgl.core.errors import ConfigError, MissingExtraError, Problem
-from fgl.core.files import open_regular
+from fgl.errors import ConfigError, MissingExtraError, Problem
+from fgl.io.files import open_regular
 
 SUFFIXES = (".png", ".svg")
 MAKER = "fgl"

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fgl.core import files
+from fgl.io import files
 from fgl.plots.curves import Line, Write, save_curves
 
 _FIGURES = (("rounds", 0, "communication rounds"), ("bytes", 2, "bytes sent, all clients both ways"))
@@ -18,8 +18,8 @@ def save_comparison(
 ) -> list[Path]:  # fmt: skip
     """Accuracy against rounds, and against bytes on a log scale, as files in `folder`, which are returned.
 
-    titles: method → what a reader calls it, in order. found: seed → method → its result (`fgl.core.comparison`). what:
-    data and seeds, for the title. write: writes a file. Raises StoreError."""
+    titles: method → what a reader calls it, in order. found: seed → method → its result (see
+    `fgl.core.experiments.comparison`). what: data and seeds, for the title. write: writes a file. Raises StoreError."""
     saved: list[Path] = []
     for name, column, axis in _FIGURES:
         paths = [folder / f"{stem}-{name}{suffix}" for suffix in suffixes]

@@ -14,9 +14,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from fgl.core import files
-from fgl.core.text import plain
+from fgl.io import files
 from fgl.plots import MAKER
+from fgl.text import plain
 
 # Okabe and Ito (2008): eight colours that are told apart with any colour vision. Yellow is too pale for lines.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")

@@ -16,9 +16,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from fgl.core import files
-from fgl.core.text import plain
+from fgl.io import files
 from fgl.plots.curves import rendered
+from fgl.text import plain
 
 # One hue from light to dark reads the same with any colour vision and in print. It begins where a count of one is still
 # seen beside none at all, which is white.

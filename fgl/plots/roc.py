@@ -11,10 +11,10 @@ import matplotlib as mpl
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from fgl.core import files
-from fgl.core.privacy.sections import ATTACKS
-from fgl.core.text import plain
+from fgl.core.report.audit import ATTACKS
+from fgl.io import files
 from fgl.plots.curves import COLOURS, Write, save
+from fgl.text import plain
 
 
 @dataclass(frozen=True)

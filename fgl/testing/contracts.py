@@ -22,25 +22,20 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fgl.core.codecs import Quantized, quantize
-from fgl.core.contracts import Aggregator, FeatureSpace, PromptStrategy
-from fgl.core.errors import DataError
-from fgl.core.privacy.lookup import spells
-from fgl.core.types import (
-    ClientContext,
-    ClientUpload,
-    Conditioning,
-    FitContext,
-    ImageSet,
-    LabelledPixels,
-    Prompt,
-    Silent,
-    Subset,
-)
+from fgl.contracts.aggregator import Aggregator, ClientUpload, Conditioning
+from fgl.contracts.classifier import FitContext
+from fgl.contracts.dataset import ImageSet, LabelledPixels, Subset
+from fgl.contracts.features import FeatureSpace
+from fgl.contracts.progress import Silent
+from fgl.contracts.prompts import ClientContext, Prompt, PromptStrategy, spells
+from fgl.core.wire.codecs import Quantized, quantize
+from fgl.errors import DataError
 
 if TYPE_CHECKING:
-    from fgl.core.contracts import Classifier, Extractor
-    from fgl.core.types import Array, Labels
+    from fgl.contracts.arrays import Array, Labels
+    from fgl.contracts.classifier import Classifier
+    from fgl.contracts.features import Extractor
+
 
 CLASS_NAMES = ("river", "airplane", "forest", "wrist watch")
 DOMAINS = ("photo", "sketch")
@@ -307,7 +302,7 @@ class FeatureSpaceContract:
     @pytest.fixture
     def classifier(self) -> Classifier:
         """The run's classifier, for spaces that are made of it."""
-        from fgl.core.manager import Manager
+        from fgl.core.plugin_manager import Manager
 
         network = {"embedding_size": 8, "hidden_sizes": [8, 12], "depths": [1, 1], "groups_width": 4}
         options = {"preset": "small", "image_size": 32, "epochs": 1, "batch_size": 8}

@@ -18,12 +18,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from fgl.core import exchange
-from fgl.core.types import GlobalState, LocalJob
+from fgl.contracts.algorithm import GlobalState, LocalJob
+from fgl.core.wire import updates
 
 if TYPE_CHECKING:
-    from fgl.core.contracts import Algorithm
-    from fgl.core.types import Array, LocalUpdate, TrainedClassifier, TrainingHook
+    from fgl.contracts.algorithm import Algorithm, LocalUpdate
+    from fgl.contracts.arrays import Array
+    from fgl.contracts.classifier import TrainedClassifier, TrainingHook
 
 
 _CLASSES = 3
@@ -204,7 +205,7 @@ class Federation:
         self.updates = []
         self.sent = self.make().broadcast(state)
         for client_id in sorted(self.clients if present is None else present):
-            message = exchange.encode(exchange.Header("", client_id, number), state.model, self.sent)
+            message = updates.encode(updates.Header("", client_id, number), state.model, self.sent)
             self.updates.append(self._client(client_id, number, message, state))
         return self.make().aggregate(state, self.updates, len(self.clients))
 
@@ -216,7 +217,7 @@ class Federation:
 
     def _client(self, client_id: str, number: int, message: bytes, state: GlobalState) -> LocalUpdate:
         point = self.clients[client_id]
-        model, extra, _ = exchange.received(message)
+        model, extra, _ = updates.received(message)
 
         def fit(hook: TrainingHook | None) -> TrainedClassifier:
             found: TrainedClassifier = point.fit(model, hook)
@@ -225,9 +226,9 @@ class Federation:
         job = LocalJob(client_id, number, model, extra, self.kept.get(client_id, {}), point.samples, fit)
         update = self.make().local(job)
         self.kept[client_id] = update.kept
-        header = exchange.Header("", client_id, number, update.samples, update.loss)
-        reply = exchange.encode(header, update.model, update.extra)
-        return exchange.accept(reply, exchange.Expected(header, state.model, self.make().reply(state)))[0]
+        header = updates.Header("", client_id, number, update.samples, update.loss)
+        reply = updates.encode(header, update.model, update.extra)
+        return updates.accept(reply, updates.Expected(header, state.model, self.make().reply(state)))[0]
 
 
 class AlgorithmContract:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.typed import Said, typing
+from tests.helpers.cli import Said, typing
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.typed import Said
+from tests.helpers.cli import Said
 
 
 @pytest.fixture

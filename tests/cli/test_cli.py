@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.typed import Said
+from tests.helpers.cli import Said
 
 
 def test_a_misspelt_generator_is_one_clear_line(fgl: Callable[..., Said]) -> None:

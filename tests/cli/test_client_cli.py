@@ -13,9 +13,9 @@ import pytest
 import yaml
 from PIL import Image
 
-from fgl.core import upload
-from fgl.core.types import Prompt
-from tests.typed import Said
+from fgl.contracts.prompts import Prompt
+from fgl.core.wire import upload
+from tests.helpers.cli import Said
 
 Typed = Callable[..., Said]
 CLASSES = ["benign", "malignant"]

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from fgl.core.errors import StoreError
-from fgl.core.manager import Manager
-from fgl.core.opening import saved_config
-from fgl.core.store import RunDir
-from tests.typed import Said, typing
+from fgl.core.config.saved import saved_config
+from fgl.core.plugin_manager import Manager
+from fgl.core.store.run_dir import RunDir
+from fgl.errors import StoreError
+from tests.helpers.cli import Said, typing
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.typed import Said
+from tests.helpers.cli import Said
 
 SUGGESTED = "this data has 2 domains (Hospital E, Hospital W): --partition domain makes each a client"
 SMALL = ("--images-per-class", "2", "--set", "generator.num_inference_steps=2", "--set", "classifier.epochs=1")

@@ -13,10 +13,10 @@ import pytest
 from typer.main import get_command
 
 from fgl.cli import build
-from fgl.cli.help import PANELS
-from fgl.cli.loading import TEXT
-from fgl.core.manager import Manager
-from tests.typed import Said
+from fgl.commands._help import PANELS
+from fgl.commands._loading import TEXT
+from fgl.core.plugin_manager import Manager
+from tests.helpers.cli import Said
 
 Fgl = Callable[..., Said]
 

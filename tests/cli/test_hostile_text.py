@@ -25,20 +25,23 @@ import pytest
 from markdown_it import MarkdownIt
 from PIL import Image
 
-from fgl.core import comparison, manager, metrics, report, sweeping, yaml_text
-from fgl.core.comparison import Method
-from fgl.core.config import resolve
-from fgl.core.manager import Manager
+from fgl.contracts.events import StageContext
+from fgl.contracts.progress import Silent
+from fgl.core import plugin_manager
+from fgl.core.config.resolve import resolve
+from fgl.core.experiments import comparison, sweep
+from fgl.core.experiments.comparison import Method
 from fgl.core.orchestrator import reopen
-from fgl.core.privacy import sections as audit_sections
-from fgl.core.sections import plain as columns
-from fgl.core.store import RunDir
-from fgl.core.strict_json import loads
-from fgl.core.text import is_unseen
-from fgl.core.types import Silent, StageContext
+from fgl.core.plugin_manager import Manager
+from fgl.core.report import audit, metrics, run
+from fgl.core.report.tables import plain as columns
+from fgl.core.store.run_dir import RunDir
+from fgl.io import yaml_text
+from fgl.io.strict_json import loads
 from fgl.plugins.trackers import fgl_upload_refused
-from fgl.testing.hub import Hub
-from tests.typed import Said
+from fgl.text import is_unseen
+from tests.helpers.cli import Said
+from tests.helpers.hub import Hub
 
 PAYLOADS = (
     "\x1b[31mred",
@@ -142,7 +145,7 @@ def test_names_of_classes_and_whoever_sent_what_in_a_run_and_its_report(
     upload = session.config.upload.model_copy(update={"run_id": PAYLOADS[13]})
     session.config = session.config.model_copy(update={"upload": upload})
     sheets = sorted((tmp_path / "run" / "sheets").glob("*.png"))
-    text = report.markdown(session, result, sheets)
+    text = run.markdown(session, result, sheets)
     hold_markdown(text, images=len(PAYLOADS))
 
 
@@ -201,7 +204,7 @@ def test_titles_of_methods_and_settings_in_tables() -> None:
         assert not any(is_unseen(one) for one in line)
     found: dict[str, Any] = {"membership": None, "memorisation": None, "uploads": None,
                              "left_out": {name: name for name in PAYLOADS}}  # fmt: skip
-    hold_markdown("\n".join(["# Audit", "", *audit_sections.section(found, "##")]))
+    hold_markdown("\n".join(["# Audit", "", *audit.section(found, "##")]))
 
 
 def test_a_comparison_and_a_sweep_of_hostile_names(tmp_path: Path) -> None:
@@ -212,10 +215,10 @@ def test_a_comparison_and_a_sweep_of_hostile_names(tmp_path: Path) -> None:
     guesses = metrics.about(np.array([0, 0, 1]), PAYLOADS)
     comparison.write(RunDir(tmp_path, "compare"), config, methods, seeds, guesses)
     hold_markdown((tmp_path / "compare.md").read_text(encoding="utf-8"), images=2)
-    cells = [sweeping.Cell(name) for name in PAYLOADS]
+    cells = [sweep.Cell(name) for name in PAYLOADS]
     rows = [{"setting": cell.name, "values": {}, "seeds": seeds, "methods": comparison.summarise(methods, seeds),
              "test_set": metrics.about(np.array([place]), PAYLOADS)} for place, cell in enumerate(cells)]  # fmt: skip
-    sweeping.write(RunDir(tmp_path, "sweep"), cells, rows)
+    sweep.write(RunDir(tmp_path, "sweep"), cells, rows)
     hold_markdown((tmp_path / "sweep.md").read_text(encoding="utf-8"), images=1)
 
 
@@ -253,7 +256,7 @@ def test_names_and_summaries_of_plugins(fgl: Fgl, tmp_path: Path, monkeypatch: p
         (tmp_path / f"{module}.py").write_text(source, encoding="utf-8")
     pairs = zip(["good", *names], sources, strict=True)
     points = [EntryPoint(name or "empty", module, "fgl") for name, module in pairs]
-    monkeypatch.setattr(manager, "entry_points", lambda group: points)
+    monkeypatch.setattr(plugin_manager, "entry_points", lambda group: points)
     try:
         said = fgl("plugins", "list")
         hold(said)

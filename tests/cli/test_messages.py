@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from fgl.console import finished
-from fgl.core import wire
-from fgl.core.errors import UploadFormatError
-from tests.typed import Said
+from fgl.core.wire import container
+from fgl.errors import UploadFormatError
+from tests.helpers.cli import Said
 
 Fgl = Callable[..., Said]
 SMALL = ("--images-per-class", "2", "--set", "classifier.epochs=1", "--set", "generator.num_inference_steps=1",
@@ -61,7 +61,7 @@ def test_a_cut_upload_is_called_cut(keep: int) -> None:
 
     data = save({"a": np.zeros(100, np.float32)})
     with pytest.raises(UploadFormatError) as refused:
-        wire.layout(data[:keep])
+        container.layout(data[:keep])
     said = str(refused.value)
     assert "cut" in said
     assert "-" not in said.replace("refused: ", ""), "no negative number of bytes"

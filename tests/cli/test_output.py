@@ -15,10 +15,11 @@ from pathlib import Path
 
 import pytest
 
-from fgl.cli import _OWN_COMMANDS, build, failing, output
-from fgl.core import errors
-from fgl.core.manager import Manager
-from tests.typed import Said
+from fgl import errors
+from fgl.cli import _OWN_COMMANDS, build
+from fgl.commands import _errors, _output
+from fgl.core.plugin_manager import Manager
+from tests.helpers.cli import Said
 
 ROOT = Path(__file__).parents[2]
 SMALL = ("--set", "generator.num_inference_steps=2", "--set", "classifier.epochs=1", "--images-per-class", "2")
@@ -54,7 +55,7 @@ def test_a_closed_stdout_is_said_and_a_closed_or_full_stderr_ends_nothing() -> N
 
 def test_a_reader_that_has_gone_ends_the_command_quietly() -> None:
     said = shell("fgl plugins list | true")
-    assert said.returncode == output.READER_GONE
+    assert said.returncode == _output.READER_GONE
     assert said.stderr == ""
 
 
@@ -121,7 +122,8 @@ def test_every_json_text_of_fgl_is_strict() -> None:
 
 def test_what_libraries_write_past_python_is_no_part_of_a_result() -> None:
     source = (
-        "import os, sys\nfrom fgl.cli.common import stdout_to_stderr\nfrom fgl.cli.output import prepared, say\n"
+        "import os, sys\nfrom fgl.commands._console import stdout_to_stderr\n"
+        "from fgl.commands._output import prepared, say\n"
         "with prepared():\n    with stdout_to_stderr():\n        os.write(1, b'from C\\n'); print('from Python')\n"
         "        os.system('echo from a program')\n    say('result')\n"
     )
@@ -195,7 +197,7 @@ def test_the_page_of_exit_codes_is_that_of_the_errors() -> None:
     stated = {int(code): text for code, text in re.findall(r"^\| (\d+) \| (.+) \|$", page, re.MULTILINE)}
     kinds = [one for one in vars(errors).values() if isinstance(one, type) and issubclass(one, errors.FGLError)]
     codes = {kind.exit_code for kind in kinds}
-    assert set(stated) == codes | {0, 130, output.READER_GONE}
+    assert set(stated) == codes | {0, 130, _output.READER_GONE}
     for kind in kinds:
         if kind.__base__ is errors.FGLError:
             assert f"`{kind.__name__}`" in stated[kind.exit_code]
@@ -214,7 +216,7 @@ def test_the_page_of_exit_codes_is_that_of_the_errors() -> None:
 def test_whatever_ends_a_command_is_a_message_and_no_traceback(
     capsys: pytest.CaptureFixture[str], error: Exception, code: int, said: str
 ) -> None:
-    assert failing.failed(error) == code
+    assert _errors.failed(error) == code
     text = capsys.readouterr().err
     assert text.startswith(said)
     assert "Traceback" not in text
@@ -224,18 +226,20 @@ def test_whatever_ends_a_command_is_a_message_and_no_traceback(
 def test_a_traceback_is_shown_to_whoever_asks(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(failing.DEBUG, "1")
-    failing.failed(ValueError("x"))
+    monkeypatch.setenv(_errors.DEBUG, "1")
+    _errors.failed(ValueError("x"))
     assert "ValueError: x" in capsys.readouterr().err
 
 
 def test_a_log_line_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    with output.prepared():
+    with _output.prepared():
         root, handlers = logging.getLogger(), logging.getLogger().handlers[:]
         for handler in handlers:  # pytest's own
             root.removeHandler(handler)
         try:
-            logging.getLogger("fgl.core.rounds").warning("%s did not answer", "x\x1b[31m\nx: accepted: client-09")
+            logging.getLogger("fgl.core.stages.rounds").warning(
+                "%s did not answer", "x\x1b[31m\nx: accepted: client-09"
+            )
         finally:
             for handler in handlers:
                 root.addHandler(handler)

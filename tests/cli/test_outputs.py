@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 import fgl as package
-from fgl.core.errors import ConfigError
-from fgl.core.ledger import NAME as LEDGER
-from fgl.core.store import RunDir
-from tests.typed import Said
+from fgl.core.store.ledger import NAME as LEDGER
+from fgl.core.store.run_dir import RunDir
+from fgl.errors import ConfigError
+from tests.helpers.cli import Said
 
 Fgl = Callable[..., Said]
 
@@ -185,20 +185,20 @@ def test_two_that_begin_a_run_at_once_do_not_replace_each_others_configuration(
     fgl: Fgl, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The second reads its dataset while the first begins the run, and takes the lock after it."""
-    from fgl.core import opening
+    from fgl.core import preflight
 
     (tmp_path / "junk").write_text("junk")
     options = ["--set", "dataset.max_per_class=2", "--set", "partition.name=iid"]
-    opened = opening.open_session
+    opened = preflight.open_session
 
     def late(*arguments: object, **more: object) -> object:
         session = opened(*arguments, **more)  # type: ignore[arg-type]
-        monkeypatch.setattr(opening, "open_session", opened)
+        monkeypatch.setattr(preflight, "open_session", opened)
         again = fgl("server", "ingest", "r", "junk", *options, "--set", "synthesis.images_per_class=8")
         assert again.code == 5, again.err
         return session
 
-    monkeypatch.setattr(opening, "open_session", late)
+    monkeypatch.setattr(preflight, "open_session", late)
     said = fgl("server", "ingest", "r", "junk", *options, "--set", "synthesis.images_per_class=9")
     assert said.code == 2, said.err
     assert "keeps the configuration it was begun with" in flat(said)
@@ -219,13 +219,13 @@ def test_a_link_in_a_run_directory_from_elsewhere_is_named_and_not_followed(fgl:
 
 
 def test_a_sweep_does_not_replace_the_results_of_another(fgl: Fgl, tmp_path: Path) -> None:
-    from fgl.core import experiments
-    from fgl.core.config import resolve
-    from fgl.core.manager import Manager
+    from fgl.core.config.resolve import resolve
+    from fgl.core.experiments import folder as folder_experiment
+    from fgl.core.plugin_manager import Manager
 
     store = RunDir(tmp_path / "runs" / "sweep", "sweep")
     config = resolve([], Manager.load().registry)
-    with experiments.opened(store, {"beta 1": config, "beta 2": config}, ["fgl"], [0], False):
+    with folder_experiment.opened(store, {"beta 1": config, "beta 2": config}, ["fgl"], [0], False):
         store.write(store.path("sweep.md"), b"the first")
     assert fgl("sweep", "--over", "classifier.epochs=1,2", "--quiet").code == 2
     other = config.model_copy(update={"synthesis": config.synthesis.model_copy(update={"images_per_class": 7})})
@@ -234,11 +234,11 @@ def test_a_sweep_does_not_replace_the_results_of_another(fgl: Fgl, tmp_path: Pat
         ({"beta 1": config, "beta 2": other}, "beta 2: synthesis.images_per_class: 160 → 7"),
     ):
         with pytest.raises(ConfigError, match=word):
-            experiments.check(store, settings, ["fgl"], [0], False)
-        assert experiments.check(store, settings, ["fgl"], [0], True) == ""
+            folder_experiment.check(store, settings, ["fgl"], [0], False)
+        assert folder_experiment.check(store, settings, ["fgl"], [0], True) == ""
     more = {"beta 1": config, "beta 2": config, "beta 3": config}
-    assert experiments.check(store, more, ["fgl", "fedavg"], [0, 1], False) == ""
-    assert "methods fgl; seeds 0; their runs stay" in experiments.check(store, more, ["fedavg"], [1], False)
+    assert folder_experiment.check(store, more, ["fgl", "fedavg"], [0, 1], False) == ""
+    assert "methods fgl; seeds 0; their runs stay" in folder_experiment.check(store, more, ["fedavg"], [1], False)
     assert store.path("sweep.md").read_bytes() == b"the first"
     said = fgl("run", "--out", "runs/sweep", "--dry-run")
     assert "it holds a sweep (fgl sweep); expected another folder, or --replace" in flat(said)
@@ -246,10 +246,11 @@ def test_a_sweep_does_not_replace_the_results_of_another(fgl: Fgl, tmp_path: Pat
     store.path("mine").write_text("mine")
     with run.lock():
         from fgl.core import outputs
+        from fgl.core.store import folder_kind
 
         outputs.clear(run)
     assert sorted(path.name for path in run.root.iterdir()) == [LEDGER, ".lock", "mine"]
-    assert outputs.kind_of(run.root) == "run"
+    assert folder_kind.kind_of(run.root) == "run"
 
 
 def test_a_drawing_replaces_only_what_fgl_has_drawn(fgl: Fgl, tmp_path: Path) -> None:

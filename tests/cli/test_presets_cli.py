@@ -16,9 +16,9 @@ import pytest
 import yaml
 from PIL import Image
 
-from fgl.core import presets
-from fgl.testing.hub import Hub
-from tests.typed import Said
+from fgl.core.config import presets
+from tests.helpers.cli import Said
+from tests.helpers.hub import Hub
 
 EUROSAT = ("AnnualCrop", "Forest", "HerbaceousVegetation", "Highway", "Industrial", "Pasture", "PermanentCrop",
            "Residential", "River", "SeaLake")  # fmt: skip

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from fgl.core import outlook, sections
-from tests.typed import Said
+from fgl.core.report import outlook, tables
+from tests.helpers.cli import Said
 
 
 @pytest.fixture
@@ -213,4 +213,4 @@ def test_what_quality_finds_enters_the_report_and_stays_until_the_set_changes(
     ],
 )  # fmt: skip
 def test_a_value_and_its_standard_error_end_at_the_same_place(value: float, error: float, said: str) -> None:
-    assert sections.with_error(value, error) == said
+    assert tables.with_error(value, error) == said

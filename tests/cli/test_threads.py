@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from fgl.cli.threads import choose, idle, usable_cores
+from fgl.commands._threads import choose, idle, usable_cores
 
 CORES = usable_cores()
 
 SCRIPT = """
 import sys
-from fgl.cli.threads import Threads
+from fgl.commands._threads import Threads
 import typer
 app = typer.Typer()
 @app.command()

@@ -8,7 +8,7 @@ from importlib import import_module
 
 import pytest
 
-from fgl.core.options import Options
+from fgl.contracts.options import Options
 from fgl.plugins.aggregators import fgl_aggregators
 from fgl.plugins.aggregators.class_mean import ClassMean
 from fgl.plugins.aggregators.options import ClassMeanOptions, UnionOptions

@@ -1,7 +1,7 @@
 from fgl.plugins.algorithms import options
-from fgl.plugins.algorithms.adaptive import FedAdam
-from fgl.plugins.algorithms.averaging import FedAvg
-from fgl.plugins.algorithms.proximal import FedProx
+from fgl.plugins.algorithms.fedadam import FedAdam
+from fgl.plugins.algorithms.fedavg import FedAvg
+from fgl.plugins.algorithms.fedprox import FedProx
 from fgl.plugins.algorithms.scaffold import Scaffold
 from fgl.testing.federated import AlgorithmContract
 

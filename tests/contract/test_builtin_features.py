@@ -8,14 +8,14 @@ from importlib import import_module
 
 import pytest
 
-from fgl.core.options import Options
+from fgl.contracts.options import Options
 from fgl.plugins.features import fgl_feature_spaces
+from fgl.plugins.features.classifier_space import TrainedSpace
 from fgl.plugins.features.image_model import ImageModelSpace
 from fgl.plugins.features.options import ImageModelOptions, PixelsOptions, TrainedOptions
 from fgl.plugins.features.pixels import PixelsSpace
-from fgl.plugins.features.trained import TrainedSpace
 from fgl.testing.contracts import FeatureSpaceContract
-from fgl.testing.image_models import save_image_model
+from tests.helpers.image_models import save_image_model
 
 
 class TestPixels(FeatureSpaceContract):
@@ -69,8 +69,8 @@ def test_what_is_registered_exists(component):
 
 
 def test_the_ready_made_space_is_pinned_and_another_model_is_not_bound_to_its_commit():
-    from fgl.core.config import resolve
-    from fgl.core.manager import Manager
+    from fgl.core.config.resolve import resolve
+    from fgl.core.plugin_manager import Manager
 
     registry = Manager.load().registry
     pinned = resolve([{"features": "dinov2"}], registry).features.options

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import pytest
 
-from fgl.core.options import Options
+from fgl.contracts.options import Options
 from fgl.plugins.prompts import fgl_prompt_strategies
 from fgl.plugins.prompts.attributes import AttributePrompts
 from fgl.plugins.prompts.caption import Caption

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch.nn.functional import cosine_similarity, cross_entropy
 
-from fgl.core.types import GlobalState, LocalJob, LocalUpdate
+from fgl.contracts.algorithm import GlobalState, LocalJob, LocalUpdate
 from fgl.testing.federated import AlgorithmContract
 
 Arrays = Mapping[str, Any]

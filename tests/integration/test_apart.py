@@ -14,12 +14,12 @@ import pytest
 import yaml
 
 import fgl
-from fgl.core import client
-from fgl.core.errors import ConfigError, StoreError, TooFewUploadsError, UploadError
+from fgl.core.client import prepare as client_prepare
 from fgl.core.orchestrator import digest
-from fgl.core.shards import read_shards
+from fgl.core.synthesis.shards import read_shards
+from fgl.errors import ConfigError, StoreError, TooFewUploadsError, UploadError
 from tests.conftest import CLASSES
-from tests.typed import typing
+from tests.helpers.cli import typing
 
 CLIENTS = ("client-00", "client-01", "client-02")
 
@@ -133,7 +133,7 @@ def test_texts_that_went_over_give_what_embeddings_give(command: Command, config
 def test_a_changed_encoder_encodes_texts_again_and_a_changed_codec_takes_them_no_more(
     command: Command, config: Path, tmp_path: Path
 ) -> None:
-    from fgl.testing.pipelines import save_pipeline
+    from tests.helpers.pipelines import save_pipeline
 
     chosen = with_codec(config, "text")
     files = prepare(command, chosen, tmp_path / "clients")
@@ -347,14 +347,14 @@ def test_too_few_uploads_are_an_error_that_says_so(command: Command, config: Pat
 def test_too_few_answers_in_one_process_are_an_error_too(
     config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    prepare_all = client.prepare
+    prepare_all = client_prepare.prepare
 
     def fail(payload: bytes) -> bytes:
         if json.loads(payload)["client_id"] != "client-00":
             raise RuntimeError("out of order")
         return prepare_all(payload)
 
-    monkeypatch.setattr(client, "prepare", fail)
+    monkeypatch.setattr(client_prepare, "prepare", fail)
     settings = yaml.safe_load(config.read_text())
     settings["upload"]["min_clients"] = 2
     with pytest.raises(TooFewUploadsError, match="1 of 3"):
@@ -416,7 +416,7 @@ def test_clients_with_data_of_their_own(
 def test_what_is_kept_is_judged_again_by_a_changed_configuration(
     command: Command, config: Path, tmp_path: Path, pipeline: Path
 ) -> None:
-    from fgl.testing.pipelines import save_pipeline
+    from tests.helpers.pipelines import save_pipeline
 
     files = prepare(command, config, tmp_path / "clients")
     run = tmp_path / "run"
@@ -485,8 +485,8 @@ def test_shards_of_a_plan_that_was_given_up_are_not_trained_on(
     command: Command, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A late upload's run is killed after a shard; the client is taken out; the earlier plan is the plan again."""
-    from fgl.core.shards import ShardStore
-    from fgl.core.store import RunDir
+    from fgl.core.store.run_dir import RunDir
+    from fgl.core.synthesis.shards import ShardStore
 
     files = prepare(command, config, tmp_path / "clients")
     run = tmp_path / "run"
@@ -597,9 +597,9 @@ def test_arrays_of_kept_uploads_are_let_go(command: Command, config: Path, tmp_p
     """Thousands of uploads may be open at once: none of them may hold memory or a file."""
     import os
 
-    from fgl.core.intake import opened
+    from fgl.contracts.progress import Silent
     from fgl.core.orchestrator import reopen
-    from fgl.core.types import Silent
+    from fgl.core.server.uploads import opened
 
     fgl.run(config, out=tmp_path / "run")
     session = reopen(tmp_path / "run", Silent())

@@ -19,18 +19,22 @@ import pytest
 from PIL import Image
 
 import fgl
-from fgl.core import intake, quality
-from fgl.core.errors import ConfigError, StoreError
-from fgl.core.manager import Manager
-from fgl.core.opening import load_config, open_session, saved_config
+from fgl.contracts import prompts as contracts_prompts
+from fgl.contracts.progress import Silent
+from fgl.core.config.saved import load_config, saved_config
 from fgl.core.orchestrator import reopen
-from fgl.core.privacy import audit, inversion, lira, lookup, memorisation, shadows
-from fgl.core.store import RunDir
-from fgl.core.types import Silent
-from fgl.plugins.classifiers.fitting import TransformersClassifier
-from fgl.plugins.generators.synthesis import DiffusionSynthesizer
+from fgl.core.plugin_manager import Manager
+from fgl.core.preflight import open_session
+from fgl.core.privacy import audit, inversion, lira, lookup, memorization, shadows
+from fgl.core.report import contact_sheet
+from fgl.core.server import forget, uploads
+from fgl.core.stages import features
+from fgl.core.store.run_dir import RunDir
+from fgl.errors import ConfigError, StoreError
+from fgl.plugins.classifiers.classifier import TransformersClassifier
+from fgl.plugins.generators.synthesizer import DiffusionSynthesizer
 from tests.conftest import CLASSES, changed
-from tests.settings import small
+from tests.helpers.settings import small
 
 Settings = Callable[..., dict[str, Any]]
 
@@ -182,7 +186,7 @@ def test_shadows_of_prompts_about_images_make_each_image_once(
 
 
 def fgl_rows(folder: Path) -> list[Any]:
-    from fgl.core.shards import read_shards
+    from fgl.core.synthesis.shards import read_shards
 
     return list(read_shards(folder))
 
@@ -214,7 +218,7 @@ def test_killed_between_two_shadows_an_audit_goes_on_and_ends_the_same(
     script = f"""
 import os, signal, sys
 from fgl.cli import main
-from fgl.core.store import RunDir
+from fgl.core.store.run_dir import RunDir
 record = RunDir.record
 def deadly(self, stage, *rest):
     record(self, stage, *rest)
@@ -246,7 +250,7 @@ def test_a_planted_copy_is_the_closest_pair(settings: Settings, tmp_path: Path) 
     pixels = np.stack([rgb for _, rgb in rows])
     labels = np.array([row["label"] for row, _ in rows])
     space = session.manager.create("features", session.config.features).extractor({}, session.classifier, None)
-    found, near = memorisation.compare(session, space, None, labels, pixels)
+    found, near = memorization.compare(session, space, None, labels, pixels)
     assert found["identical"] == 0
     assert found["closer"]["p01"]["count"] == 0
     for key, nominal in (("p05", 0.05), ("p01", 0.01)):
@@ -255,7 +259,7 @@ def test_a_planted_copy_is_the_closest_pair(settings: Settings, tmp_path: Path) 
     planted = int(np.flatnonzero(labels == 1)[0])
     original = int(np.flatnonzero(real.labels == 1)[7])
     pixels[planted] = real.pixels[original]
-    found, near = memorisation.compare(session, space, None, labels, pixels)
+    found, near = memorization.compare(session, space, None, labels, pixels)
     assert found["identical"] == 1
     assert near.closest(3)[0][0] == planted
     assert near.made[0][planted] == 0
@@ -263,7 +267,7 @@ def test_a_planted_copy_is_the_closest_pair(settings: Settings, tmp_path: Path) 
     # test images are compared as they are, one class like the other
     counts = found["counts"]
     assert counts["compared"] == counts["test"] == 6
-    sheet = memorisation.sheet(*memorisation._pairs(session, near, pixels))
+    sheet = contact_sheet.sheet(*memorization._pairs(session, near, pixels))
     with Image.open(io.BytesIO(sheet)) as image:
         shown = np.asarray(image)
     side = 64
@@ -272,7 +276,7 @@ def test_a_planted_copy_is_the_closest_pair(settings: Settings, tmp_path: Path) 
     assert (left == right).all(), "the copy and its original, side by side"
     assert (shown[:top] < 128).any(), "and what they are"
     assert (shown[top + side : top + side + 26] < 128).any(), "class and distance"
-    (_, _, words), *_ = memorisation._pairs(session, near, pixels)[0]
+    (_, _, words), *_ = memorization._pairs(session, near, pixels)[0]
     assert words == (session.info.class_names[1], "distance 0")
 
 
@@ -290,7 +294,7 @@ def test_distances_are_listed_image_by_image_in_a_folder_that_says_whose(setting
     assert found["distance"]["test"]["median"] < found["distance"]["synthetic"]["median"], (
         "random weights paint no noise"
     )
-    assert quality.TITLES["train"] == found["real_is"]
+    assert features.TITLES["train"] == found["real_is"]
 
 
 # --- uploads --------------------------------------------------------------------------------------------------------
@@ -351,12 +355,12 @@ def test_a_grammar_that_is_too_large_to_try_is_searched() -> None:
     assert found == secret
     assert cosine == pytest.approx([1, 1, 1], abs=1e-5)
     assert all(one > 1e-3 for one in margin)
-    assert lookup.spells(grammar, secret[0])
-    assert not lookup.spells(grammar, "red and blue, flat")
+    assert contracts_prompts.spells(grammar, secret[0])
+    assert not contracts_prompts.spells(grammar, "red and blue, flat")
 
 
 def fgl_prompt(text: str) -> Any:
-    from fgl.core.types import Prompt
+    from fgl.contracts.prompts import Prompt
 
     return Prompt(0, text)
 
@@ -371,7 +375,7 @@ def test_class_ids_and_weights_are_the_histogram(settings: Settings, tmp_path: P
         assert one["histogram"]["exact"] is True
         assert one["histogram"]["distance"] == 0
         assert one["histogram"]["named"] == sum(count > 0 for count in held)
-    upload = intake.opened(reopen(out, Silent()), list(found))[0]
+    upload = uploads.opened(reopen(out, Silent()), list(found))[0]
     lies = replace(upload, class_id=np.array([0, 1]), weight=np.array([1.0, 3.0]))
     said = inversion.histogram(lies, [2, 0, 2], 3)
     assert (said["named"], said["exact"], said["alone"]) == (2, False, 1)
@@ -410,7 +414,7 @@ def test_a_client_that_is_taken_out_takes_the_audit_with_it(settings: Settings, 
     fgl.run(settings(), out=out)
     audited(out, methods=["centralized"])
     session = reopen(out, Silent())
-    intake.forget(session, ["client-00", "client-01"], "client-00")
+    forget.forget(session, ["client-00", "client-01"], "client-00")
     assert not (out / "audit").exists()
     assert not list((out / "stages").glob("audit-*"))
     assert fgl.run(settings(), out=out)["audit"] is None

@@ -16,11 +16,11 @@ import yaml
 
 import fgl
 from fgl.cli import main
-from fgl.core.errors import DataError
-from fgl.plugins.prompts.captioner import Captioner
-from fgl.testing.captioners import save_captioner
-from fgl.testing.hub import Hub
+from fgl.errors import DataError
+from fgl.plugins.prompts.caption_model import Captioner
 from tests.conftest import CLASSES
+from tests.helpers.captioners import save_captioner
+from tests.helpers.hub import Hub
 
 
 @pytest.fixture

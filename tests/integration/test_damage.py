@@ -15,12 +15,12 @@ from safetensors.numpy import load_file
 
 import fgl
 from fgl.cli import main
-from fgl.core.errors import StoreError, UploadError
+from fgl.contracts.progress import Silent
 from fgl.core.orchestrator import reopen, resume
 from fgl.core.status import stages
-from fgl.core.types import Silent
-from tests.settings import small, write_noise
-from tests.typed import checked
+from fgl.errors import StoreError, UploadError
+from tests.helpers.cli import checked
+from tests.helpers.settings import small, write_noise
 
 MADE_AGAIN = (
     "clients/client-00/private/prompts.jsonl",

@@ -12,8 +12,8 @@ import torch
 from transformers import AutoImageProcessor, AutoModelForImageClassification, pipeline
 
 import fgl
-from tests.kinds import KINDS, OWN_LOADER, noise
-from tests.settings import small
+from tests.helpers.kinds import KINDS, OWN_LOADER, noise
+from tests.helpers.settings import small
 
 CLASSES = ("cat", "dog", "house")
 

@@ -17,15 +17,16 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 import fgl
-from fgl.core.errors import ModelError
-from fgl.core.types import Painted, PlanItem, Prompt, Shard
-from fgl.plugins.generators import loading, memory, stable_diffusion
-from fgl.plugins.generators import lora as lora_module
+from fgl.contracts.generator import Painted, PlanItem, Shard
+from fgl.contracts.prompts import Prompt
+from fgl.errors import ModelError
+from fgl.plugins.generators import batching, loading, stable_diffusion
+from fgl.plugins.generators import lora as generators_lora
 from fgl.plugins.generators.options import StableDiffusionOptions, StableDiffusionXLOptions
 from fgl.plugins.generators.quiet import quiet
 from fgl.plugins.generators.stable_diffusion import StableDiffusion, StableDiffusionXL
-from fgl.testing.pipelines import SIDE, save_lora, save_pipeline, save_safety_checker, save_xl_pipeline
-from tests.painting import SEEDS, conditioning_of, paint, shard_of
+from tests.helpers.images import SEEDS, conditioning_of, paint, shard_of
+from tests.helpers.pipelines import SIDE, save_lora, save_pipeline, save_safety_checker, save_xl_pipeline
 
 ALL = [Prompt(0, text, negative="blurry") for text in ("a cat", "a tench", "a river", "森林")]
 KINDS: dict[str, Any] = {
@@ -166,7 +167,7 @@ def test_lora_weights_that_do_not_fit_are_refused_with_the_reason(
         with pytest.raises(ModelError, match=message):
             make("sd", folder, lora=str(lora)).synthesizer("cpu")
     fine = save_lora(tmp_path / "fine", folder)
-    monkeypatch.setattr(lora_module, "find_spec", lambda name: None)
+    monkeypatch.setattr(generators_lora, "find_spec", lambda name: None)
     with pytest.raises(ModelError, match="pip install peft"):
         make("sd", folder, lora=str(fine)).synthesizer("cpu")
 
@@ -315,7 +316,7 @@ def test_batches_are_halved_where_memory_runs_out_and_it_is_said(
 ) -> None:
     folder = save_pipeline(tmp_path)
     wanted = paint(make("sd", folder), ALL)
-    monkeypatch.setattr(memory, "_CPU_MOST", 8)
+    monkeypatch.setattr(batching, "_CPU_MOST", 8)
     arrays, indices = make("sd", folder).encoder("cpu").encode(ALL)
     rows = conditioning_of(arrays, indices, len(ALL))
     asked = limit(monkeypatch, 4, error)  # two images, guided
@@ -343,7 +344,7 @@ def test_the_report_tells_of_smaller_batches_in_an_earlier_process(
         "synthesis": {"images_per_class": 4, "shard_size": 4},
         "classifier": {"name": "small", "epochs": 1, "image_size": 32},
     }  # fmt: skip
-    monkeypatch.setattr(memory, "_CPU_MOST", 4)
+    monkeypatch.setattr(batching, "_CPU_MOST", 4)
     whole = {"batch_size": 2, "batch_sizes": [4, 2]}
     with monkeypatch.context() as patch:
         limit(patch, 2, torch.OutOfMemoryError("no"))
@@ -380,11 +381,11 @@ def test_other_runtime_errors_are_not_taken_for_a_lack_of_memory(
 
 def test_the_first_guess_follows_the_image_and_the_device() -> None:
     cpu = torch.device("cpu")
-    assert memory.batch_size("auto", cpu, (32, 32)) == 100
-    assert memory.batch_size("auto", cpu, (512, 512)) == 8
-    assert memory.batch_size("auto", cpu, (1024, 1024)) == 2
-    assert memory.batch_size("auto", cpu, (4096, 4096)) == 1
-    assert memory.batch_size(3, cpu, (4096, 4096)) == 3
+    assert batching.batch_size("auto", cpu, (32, 32)) == 100
+    assert batching.batch_size("auto", cpu, (512, 512)) == 8
+    assert batching.batch_size("auto", cpu, (1024, 1024)) == 2
+    assert batching.batch_size("auto", cpu, (4096, 4096)) == 1
+    assert batching.batch_size(3, cpu, (4096, 4096)) == 3
 
 
 @pytest.mark.parametrize("options", [{"vae_slicing": True}, {"offload": "model"}, {"attention": "plain"}])
@@ -442,7 +443,7 @@ def test_memory_that_runs_out_half_way_keeps_what_is_painted(tmp_path: Path, mon
             raise torch.cuda.OutOfMemoryError("CUDA out of memory")
         return own(self, sample, *args, **more)
 
-    monkeypatch.setattr(memory, "_CPU_MOST", 4)
+    monkeypatch.setattr(batching, "_CPU_MOST", 4)
     monkeypatch.setattr(diffusers.UNet2DConditionModel, "forward", forward)
     painter = make("sd", folder, batch_size="auto").synthesizer("cpu")
     batches = list(painter.synthesize(Shard(0, items), rows, lambda count: None))

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from fgl.testing.hub import Hub
-from fgl.testing.pipelines import save_lora, save_safety_checker, save_xl_pipeline
+from tests.helpers.hub import Hub
+from tests.helpers.pipelines import save_lora, save_safety_checker, save_xl_pipeline
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from fgl.testing.hub import CHUNK, Hub
+from tests.helpers.hub import CHUNK, Hub
 
 BIG = "unet/diffusion_pytorch_model.safetensors"
 SMALL = "text_encoder/model.safetensors"
@@ -40,7 +40,7 @@ class Kept(logging.Handler):
         if record.name.startswith("fgl"): lines.append(record.getMessage())
 logging.getLogger().addHandler(Kept())
 from fgl import hub
-from fgl.core.errors import ModelError
+from fgl.errors import ModelError
 answers = []
 for call in json.load(sys.stdin):
     begun, lines[:] = time.monotonic(), []
@@ -462,7 +462,7 @@ def test_a_bare_id_brings_what_can_be_opened_without_a_risk_and_nothing_twice(hu
 
 
 def test_a_clients_half_of_a_bare_id_is_known_where_it_is_a_pipeline(hub: Hub, pipeline: Path, tmp_path: Path) -> None:
-    from fgl.plugins.generators.layouts import STABLE_DIFFUSION as LAYOUT
+    from fgl.plugins.generators.pipeline_parts import STABLE_DIFFUSION as LAYOUT
 
     commit = hub.push("who/pipeline", pipeline)
     hub.push("who/other", {"config.json": b"{}", "model.safetensors": b"w"})
@@ -499,8 +499,8 @@ def test_an_id_that_a_component_pins_means_its_default_branch_all_the_same(hub: 
 # Methods of generators, as JSON on stdin; for each "works" or its error on stdout.
 GENERATORS = """
 import json, sys
-from fgl.core.errors import ModelError
-from fgl.core.manager import Manager
+from fgl.errors import ModelError
+from fgl.core.plugin_manager import Manager
 registry, answers = Manager.load().registry, []
 for name, options, method in json.load(sys.stdin):
     entry = registry.find("generator", name)
@@ -525,7 +525,7 @@ def generators(environment: dict[str, str], *what: tuple[str, dict[str, Any], st
 
 @pytest.fixture
 def options(hub: Hub, pipeline: Path, tmp_path: Path) -> dict[str, Any]:
-    from fgl.testing.pipelines import save_lora, save_safety_checker
+    from tests.helpers.pipelines import save_lora, save_safety_checker
 
     whole = tmp_path / "whole"
     shutil.copytree(pipeline, whole)

@@ -14,13 +14,15 @@ import yaml
 from safetensors.numpy import load, save
 
 import fgl
-from fgl.core import guessing, integrity, refusals
-from fgl.core.errors import UploadError
+from fgl.contracts.progress import Silent
 from fgl.core.orchestrator import reopen
-from fgl.core.types import Silent
-from fgl.core.upload import METADATA, checksum
+from fgl.core.report import guess
+from fgl.core.server import refusals
+from fgl.core.stages import integrity
+from fgl.core.wire.upload import METADATA, checksum
+from fgl.errors import UploadError
 from tests.conftest import CLASSES, changed
-from tests.typed import checked
+from tests.helpers.cli import checked
 
 CLIENTS = ("north", "south", "east", "west", "harbour")
 Command = Callable[..., Any]
@@ -189,7 +191,7 @@ def test_rounds_from_a_useless_one_shot_model_come_with_a_warning(
         "dataset": str(images(12)), "upload": {"clients": None}, "partition": {"name": "iid", "clients": 2},
         "rounds": {"count": 1, "local_epochs": 1},
     }  # fmt: skip
-    monkeypatch.setattr(guessing, "best_guess", lambda test_set: 1.0)  # nothing is better than this
+    monkeypatch.setattr(guess, "best_guess", lambda test_set: 1.0)  # nothing is better than this
     result = fgl.run(changed(base, rounds), out=tmp_path / "run")
     assert "no better than a guess" in caplog.text
     assert "fgl compare --methods fedavg" in result["warnings"][0]

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 
 import fgl
-from fgl.core.errors import StoreError
 from fgl.core.orchestrator import digest
-from tests.killing import Ended, Killer
-from tests.settings import write_noise
+from fgl.errors import StoreError
+from tests.helpers.kill import Ended, Killer
+from tests.helpers.settings import write_noise
 
 SHARD, BATCH, EPOCHS = 4, 2, 3
 

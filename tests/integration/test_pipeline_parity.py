@@ -14,16 +14,18 @@ from diffusers import StableDiffusionPipeline
 from numpy.typing import NDArray
 
 import fgl.plugins.generators
-from fgl.core import upload
-from fgl.core.plan import make_plan
-from fgl.core.types import Conditioning, PlanItem, Prompt, Shard
+from fgl.contracts.aggregator import Conditioning
+from fgl.contracts.generator import PlanItem, Shard
+from fgl.contracts.prompts import Prompt
+from fgl.core.synthesis.plan import make_plan
+from fgl.core.wire import upload, upload_reader
 from fgl.plugins.aggregators.options import UnionOptions
 from fgl.plugins.aggregators.union import Union
 from fgl.plugins.generators.options import StableDiffusionOptions
 from fgl.plugins.generators.quiet import quiet
 from fgl.plugins.generators.stable_diffusion import StableDiffusion
-from fgl.testing.pipelines import save_pipeline
-from tests.painting import SEEDS, conditioning_of, paint
+from tests.helpers.images import SEEDS, conditioning_of, paint
+from tests.helpers.pipelines import save_pipeline
 
 PROMPTS = ["a cat", "a tench", "森林 at dawn", "a much longer text than fits into the tokens"]
 NEGATIVES = ["blurry", "", "blurry", "low quality"]
@@ -150,7 +152,7 @@ def test_strings_and_their_uploaded_embeddings_give_the_same_pictures(tmp_path: 
     arrays, indices = subject.encoder("cpu").encode(prompts)
     sender = upload.Sender("k", 0, texts)
     data = upload.encode(sender, subject.declare(), "fp32", prompts, arrays, indices)
-    accepted = upload.decode(data, upload.Expected(subject.declare(), ("k",), 0, texts, 10**8))
+    accepted = upload_reader.decode(data, upload_reader.Expected(subject.declare(), ("k",), 0, texts, 10**8))
     conditioning = Union(UnionOptions()).aggregate([accepted], subject.fingerprint())
     (shard,) = make_plan(conditioning, 1, run_seed=7, shard_size=10)
     assert [item.class_id for item in shard.items] == [0, 1, 2]

@@ -114,7 +114,7 @@ def test_progress_of_ones_own_is_used(made: Any, tmp_path: Path) -> None:
             self.tasks: list[str] = []
 
         def track(self, what: str, total: int, unit: str = "images") -> Any:
-            from fgl.core.types import Silent
+            from fgl.contracts.progress import Silent
 
             self.tasks.append(what)
             return Silent()

@@ -14,19 +14,25 @@ from PIL import Image
 from safetensors.numpy import load_file
 
 import fgl
-from fgl.core import quality, tasks, training
-from fgl.core.boundary import simulated
-from fgl.core.errors import ConfigError, DataError, ModelError, StoreError
-from fgl.core.manager import Manager
-from fgl.core.opening import load_config, open_session, saved_config
+from fgl.contracts.boundary import simulated
+from fgl.contracts.progress import Silent
+from fgl.core.client import evaluation as client_evaluation
+from fgl.core.client import probe as client_probe
+from fgl.core.config.saved import load_config, saved_config
+from fgl.core.data import decode_for
+from fgl.core.experiments.probe import probe
 from fgl.core.orchestrator import reopen
-from fgl.core.pixels import decode_for
-from fgl.core.probing import probe
+from fgl.core.plugin_manager import Manager
+from fgl.core.preflight import open_session
+from fgl.core.stages import features as features_stage
+from fgl.core.stages import quality
+from fgl.core.stages import train as train_stage
 from fgl.core.status import stages
-from fgl.core.store import RunDir
-from fgl.core.types import Silent
-from fgl.testing.image_models import save_image_model
+from fgl.core.store.run_dir import RunDir
+from fgl.core.wire import requests
+from fgl.errors import ConfigError, DataError, ModelError, StoreError
 from tests.conftest import CLASSES, changed
+from tests.helpers.image_models import save_image_model
 
 Settings = Callable[..., dict[str, Any]]
 
@@ -101,7 +107,7 @@ def test_a_run_that_is_asked_measures_its_set_and_tests_at_the_clients(settings:
     tested = result["at_clients"]
     session = reopen(out, Silent())
     state = load_file(out / "train" / "selected.safetensors")
-    model = session.classifier.restore(state, training.context(session, "again"))
+    model = session.classifier.restore(state, train_stage.context(session, "again"))
     pooled = decode_for(session.split("train"), session.preparation, Silent(), "decode")
     right = model.predict(pooled.pixels, "last", Silent()) == pooled.labels
     assert (tested["right"], tested["total"]) == (int(right.sum()), len(pooled)), (
@@ -132,14 +138,14 @@ def test_a_space_that_learns_does_not_measure_what_it_learnt_on(settings: Settin
     assert "half of what the clients hold" in found["space"]["learnt_on"]
     assert len(found["space"]["digest"]) == 64
     session = reopen(out, Silent())
-    learnt = quality.learning(session, "train")
+    learnt = features_stage.learning(session, "train")
     assert learnt.left is not None
     with (out / found["distances"]).open(encoding="utf-8") as file:
         nearest = {int(row["nearest_in_train"]) for row in csv.DictReader(file)}
     assert nearest <= set(learnt.left.tolist())
     assert not nearest & set(learnt.rows.tolist())
     # to be measured on images of another split, it may learn on all of these
-    assert quality.learning(session, "test").left is None
+    assert features_stage.learning(session, "test").left is None
 
 
 def test_the_synthetic_set_of_copies_is_found_out(settings: Settings, tmp_path: Path) -> None:
@@ -228,9 +234,9 @@ def test_what_leaves_a_client_is_counts_and_nothing_else(settings: Settings, tmp
     session = opened({**saved_config(RunDir(out), Manager.load()).to_dict(), "evaluation": evaluation}, out)
     state = load_file(out / "train" / "selected.safetensors")
     how = session.preparation.inputs()
-    asked = tasks.request(session.config, "client-00", "cpu", session.info.digest, state, prepare=how)
+    asked = requests.task_request(session.config, "client-00", "cpu", session.info.digest, state, prepare=how)
     with simulated():
-        said = json.loads(tasks.evaluate(asked))
+        said = json.loads(client_evaluation.evaluate(asked))
     assert set(said) == {"client_id", "right", "total", "per_class"}
     assert said["per_class"] == {}, "no class has that many images"
 
@@ -238,7 +244,7 @@ def test_what_leaves_a_client_is_counts_and_nothing_else(settings: Settings, tmp
 def test_a_client_that_fails_or_lies_is_named_and_the_others_count(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    honest = tasks.evaluate
+    honest = client_evaluation.evaluate
 
     def evaluate(payload: bytes) -> bytes:
         said = json.loads(honest(payload))
@@ -248,7 +254,7 @@ def test_a_client_that_fails_or_lies_is_named_and_the_others_count(
             raise RuntimeError("no power")
         return json.dumps(said).encode()
 
-    monkeypatch.setattr(tasks, "evaluate", evaluate)
+    monkeypatch.setattr(client_evaluation, "evaluate", evaluate)
     out = tmp_path / "run"
     asked = settings(partition={"clients": 3}, evaluation={"at_clients": True})
     found = fgl.run(asked, out=out)["at_clients"]
@@ -266,7 +272,7 @@ def test_after_rounds_the_clients_test_the_model_that_the_rounds_gave(settings: 
     found = fgl.run(settings(rounds={"count": 1, "local_epochs": 1}, evaluation={"at_clients": True}), out=out)
     session = reopen(out, Silent())
     state = load_file(out / "rounds" / "own" / "model.safetensors")
-    model = session.classifier.restore(state, training.context(session, "again"))
+    model = session.classifier.restore(state, train_stage.context(session, "again"))
     pooled = decode_for(session.split("train"), session.preparation, Silent(), "decode")
     right = model.predict(pooled.pixels, "last", Silent()) == pooled.labels
     assert found["at_clients"]["right"] == int(right.sum())
@@ -304,7 +310,7 @@ def test_real_pictures_score_as_real_images_do(
     session = opened(settings(), tmp_path / "run")
     real = session.pixels("test")
     order = np.argsort(real.labels, kind="stable")
-    monkeypatch.setattr("fgl.core.probing.pictures", lambda *_: (real.labels[order], real.pixels[order]))
+    monkeypatch.setattr("fgl.core.experiments.probe.pictures", lambda *_: (real.labels[order], real.pixels[order]))
     found = probe(session, 4)["all"]
     assert found["made"]["nearest"] == pytest.approx(found["real"]["nearest"], rel=0.25)
     assert found["recognised"] == 1, "the classes of these images differ in brightness"
@@ -314,7 +320,7 @@ def test_real_pictures_score_as_real_images_do(
 def test_what_goes_wrong_at_a_client_of_a_probe_stays_there(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    honest = tasks.probe
+    honest = client_probe.probe
 
     def failing(payload: bytes) -> bytes:
         said = honest(payload)
@@ -322,7 +328,7 @@ def test_what_goes_wrong_at_a_client_of_a_probe_stays_there(
             raise DataError("cannot read ward-7/patient-0001.png")
         return said
 
-    monkeypatch.setattr(tasks, "probe", failing)
+    monkeypatch.setattr(client_probe, "probe", failing)
     found = probe(opened(settings(), tmp_path / "run"), 2)
     assert set(found["clients"]) == {"client-01"}
     assert "DataError at the client" in found["refused"]["client-00"]["reason"]
@@ -382,15 +388,15 @@ def test_a_probe_tells_a_domain_that_the_generator_knows_from_one_that_it_does_n
 
 
 def test_images_of_a_client_that_was_taken_out_are_no_longer_compared_with(settings: Settings, tmp_path: Path) -> None:
-    from fgl.core import intake
     from fgl.core.orchestrator import execute
+    from fgl.core.server import forget
 
     out = tmp_path / "run"
     asked = settings(partition={"clients": 3}, evaluation={"quality": True, "at_clients": True})
     before = fgl.run(asked, out=out)
     session = reopen(out, Silent())
     names = [f"client-{k:02d}" for k in range(3)]
-    intake.forget(session, names, "client-01")
+    forget.forget(session, names, "client-01")
     after = execute(session)
     gone = set(json.loads((out / "partition.json").read_text())["client-01"])
     assert gone

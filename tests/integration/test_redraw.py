@@ -10,10 +10,10 @@ import pyarrow.parquet as pq
 import pytest
 
 import fgl
-from fgl.core.errors import ModelError
 from fgl.core.orchestrator import digest
-from fgl.core.plan import seed_of
-from fgl.testing.pipelines import save_safety_checker
+from fgl.core.seeds import image_seed
+from fgl.errors import ModelError
+from tests.helpers.pipelines import save_safety_checker
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def test_blanked_images_are_drawn_again_in_their_slot_and_counted(settings: dict
     planned = pq.read_table(out / "server/plan.parquet").column("image_id").to_pylist()
     assert list(found) == planned, "the slots are those of the plan"
     for name, row in found.items():
-        assert row["seed"] == seed_of(0, name, row["draw"])
+        assert row["seed"] == image_seed(0, name, row["draw"])
     assert f"{len(again)} images were blanked by the safety checker and drawn again" in (out / "report.md").read_text()
     assert digest(out) == result["synthetic"]["digest"] != plain["synthetic"]["digest"]
     (sorted((out / "server/shards").glob("*.parquet"))[1]).unlink()

@@ -14,11 +14,12 @@ import pytest
 from safetensors.numpy import load_file
 
 import fgl
-from fgl.core import exchange, local
-from fgl.core.errors import DivergedError
-from fgl.core.types import StageContext
+from fgl.contracts.events import StageContext
+from fgl.core.client import training
+from fgl.core.wire import updates
+from fgl.errors import DivergedError
 from tests.conftest import changed
-from tests.settings import small
+from tests.helpers.settings import small
 
 Settings = Callable[..., dict[str, Any]]
 
@@ -40,47 +41,47 @@ def final(out: Path) -> dict[str, bytes]:
     return {name: array.tobytes() for name, array in load_file(out / "rounds" / "own" / "model.safetensors").items()}
 
 
-Reply = Callable[[exchange.Header, dict[str, np.ndarray]], bytes]
+Reply = Callable[[updates.Header, dict[str, np.ndarray]], bytes]
 
 
 @pytest.fixture
 def hostile(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Reply], None]:
     """Has a client answer each round with bytes of its own making, from (header, the model that it was sent)."""
-    honest = local.train
+    honest = training.train
 
     def answer(client_id: str, reply: Reply) -> None:
         def train(asked: Any, message: memoryview) -> bytes:
             if asked["client_id"] != client_id:
                 return honest(asked, message)
-            model, _, _ = exchange.received(message)
-            return reply(exchange.Header("", client_id, asked["round"], samples=6, loss=0.5), model)
+            model, _, _ = updates.received(message)
+            return reply(updates.Header("", client_id, asked["round"], samples=6, loss=0.5), model)
 
-        monkeypatch.setattr(local, "train", train)
+        monkeypatch.setattr(training, "train", train)
 
     return answer
 
 
 def filled(value: float) -> Reply:
-    def reply(header: exchange.Header, model: dict[str, np.ndarray]) -> bytes:
+    def reply(header: updates.Header, model: dict[str, np.ndarray]) -> bytes:
         huge = {n: np.full_like(a, value) if a.dtype == np.float32 else a for n, a in model.items()}
-        return exchange.encode(header, huge, {})
+        return updates.encode(header, huge, {})
 
     return reply
 
 
 HOSTILE: dict[str, tuple[Reply, str]] = {
-    "diverged": (lambda header, _: exchange.encode(header, {}, {}, exchange.DIVERGED), "rule diverged"),
+    "diverged": (lambda header, _: updates.encode(header, {}, {}, updates.DIVERGED), "rule diverged"),
     "1e12 everywhere": (filled(1e12), "rule norm"),
     "infinite": (filled(np.inf), "rule value"),
     "times -50": (
-        lambda header, model: exchange.encode(
+        lambda header, model: updates.encode(
             header, {n: -50 * a if a.dtype == np.float32 else a for n, a in model.items()}, {}
         ),
         "rule norm",
     ),
-    "loss": (lambda header, model: exchange.encode(replace(header, loss=1.7e308), model, {}), "rule value"),
-    "negative loss": (lambda header, model: exchange.encode(replace(header, loss=-1.0), model, {}), "rule value"),
-    "samples": (lambda header, model: exchange.encode(replace(header, samples=10**9), model, {}), "rule weight"),
+    "loss": (lambda header, model: updates.encode(replace(header, loss=1.7e308), model, {}), "rule value"),
+    "negative loss": (lambda header, model: updates.encode(replace(header, loss=-1.0), model, {}), "rule value"),
+    "samples": (lambda header, model: updates.encode(replace(header, samples=10**9), model, {}), "rule weight"),
 }
 
 
@@ -104,9 +105,9 @@ def test_training_that_diverges_at_all_clients_ends_the_run(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def train(asked: Any, message: memoryview) -> bytes:
-        return exchange.encode(exchange.Header("", asked["client_id"], asked["round"]), {}, {}, exchange.DIVERGED)
+        return updates.encode(updates.Header("", asked["client_id"], asked["round"]), {}, {}, updates.DIVERGED)
 
-    monkeypatch.setattr(local, "train", train)
+    monkeypatch.setattr(training, "train", train)
     with pytest.raises(DivergedError, match="round 1: training diverged at client-00, client-01, client-02, client-03"):
         fgl.run(settings(), out=tmp_path / "run")
 
@@ -177,7 +178,7 @@ def test_rounds_never_resume_from_anything_but_what_the_clients_kept(
 def test_what_clients_keep_may_go_while_rounds_are_at_work(
     settings: Settings, tmp_path: Path, whole: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from fgl.core.manager import Manager
+    from fgl.core.plugin_manager import Manager
 
     told = Manager.round_finished
     removed: list[int] = []
@@ -199,7 +200,7 @@ def test_what_clients_keep_may_go_while_rounds_are_at_work(
 def test_a_client_that_says_again_and_again_that_it_lost_something_is_one_that_failed(
     settings: Settings, tmp_path: Path, hostile: Callable[[str, Reply], None], caplog: pytest.LogCaptureFixture
 ) -> None:
-    hostile("client-00", lambda header, _: exchange.encode(header, {}, {}, exchange.LOST))
+    hostile("client-00", lambda header, _: updates.encode(header, {}, {}, updates.LOST))
     result = fgl.run(settings(), out=tmp_path / "run")
     assert caplog.text.count("trained anew, from the first round") == 1
     for entry in result["rounds"]["rounds"]:

@@ -13,13 +13,13 @@ import pytest
 from safetensors.numpy import load_file
 
 import fgl
-from fgl.core.errors import ConfigError, DataError, DivergedError
+from fgl.contracts.progress import Silent
 from fgl.core.orchestrator import reopen
 from fgl.core.status import stages
-from fgl.core.types import Silent
+from fgl.errors import ConfigError, DataError, DivergedError
 from tests.conftest import changed
-from tests.killing import Killer
-from tests.settings import small
+from tests.helpers.kill import Killer
+from tests.helpers.settings import small
 
 Settings = Callable[..., dict[str, Any]]
 

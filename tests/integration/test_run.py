@@ -17,14 +17,17 @@ import pytest
 from PIL import Image
 
 import fgl
-from fgl.core import client
-from fgl.core.errors import BrokenPluginError, ConfigError, DataError, StoreError, UploadError
-from fgl.core.manager import Manager
-from fgl.core.opening import load_config
+from fgl.contracts.federation import Failure
+from fgl.contracts.progress import Silent
+from fgl.contracts.prompts import ClientContext, Prompt
+from fgl.core.client import prepare as client_prepare
+from fgl.core.client import private_folder, site
+from fgl.core.config.saved import load_config
+from fgl.core.config.schema import RunConfig
 from fgl.core.orchestrator import digest
-from fgl.core.settings import RunConfig
-from fgl.core.shards import read_shards
-from fgl.core.types import ClientContext, Failure, Prompt, Silent
+from fgl.core.plugin_manager import Manager
+from fgl.core.synthesis.shards import read_shards
+from fgl.errors import BrokenPluginError, ConfigError, DataError, StoreError, UploadError
 from fgl.plugins.federations.local import Local
 from fgl.plugins.federations.options import LocalOptions
 from fgl.plugins.prompts.class_name import ClassName
@@ -151,7 +154,7 @@ def test_each_client_in_a_process_of_its_own_gives_the_same_bytes(
     config = settings(upload={"codec": "fp32"})
     together = fgl.run(config, out=tmp_path / "one")
     here: list[bytes] = []
-    monkeypatch.setattr(client, "prepare", here.append)  # a client that ran in this process would end up here
+    monkeypatch.setattr(client_prepare, "prepare", here.append)  # a client that ran in this process would end up here
     apart = fgl.run({**config, "federation": {"name": "local", "isolation": "process"}}, out=tmp_path / "two")
     assert here == []
     for name in together["upload"]["bytes_per_client"]:
@@ -239,8 +242,8 @@ def test_texts_give_what_their_embeddings_give(settings: Run, tmp_path: Path, mo
         raise AssertionError("a client that sends text asked for the generator")
 
     with monkeypatch.context() as patch:
-        patch.setattr(client.Site, "encoder", property(nothing))
-        patch.setattr(client.Site, "generator", property(nothing))
+        patch.setattr(site.Site, "encoder", property(nothing))
+        patch.setattr(site.Site, "generator", property(nothing))
         texts = fgl.run({**config, "upload": {"codec": "text"}}, out=tmp_path / "text")
     assert texts["synthetic"]["digest"] == exact["synthetic"]["digest"]
     assert texts["result"] == exact["result"]
@@ -264,7 +267,7 @@ def test_texts_give_what_their_embeddings_give(settings: Run, tmp_path: Path, mo
 
 
 def test_texts_are_encoded_again_by_another_encoder(settings: Run, tmp_path: Path, pipeline: Path) -> None:
-    from fgl.testing.pipelines import save_pipeline
+    from tests.helpers.pipelines import save_pipeline
 
     config = settings(prompt_strategy="attributes", upload={"codec": "text"})
     first = fgl.run(config, out=tmp_path / "run")
@@ -319,8 +322,8 @@ def test_the_server_never_opens_what_a_client_keeps(
         shutil.rmtree(json.loads(payload)["private"])
         return reply
 
-    prepare = client.prepare
-    monkeypatch.setattr(client, "prepare", prepare_and_forget)
+    prepare = client_prepare.prepare
+    monkeypatch.setattr(client_prepare, "prepare", prepare_and_forget)
     result = fgl.run(settings(), out=tmp_path / "run")
     assert not list((tmp_path / "run").glob("clients/*/private"))
     assert result["upload"]["text_bytes_total"] == result["upload"]["bytes_by_codec"]["text"]["total"] > 0
@@ -358,7 +361,7 @@ def test_a_prompt_strategy_cannot_end_the_run_and_its_last_words_stay_with_the_c
     assert set(result["upload"]["bytes_per_client"]) == {"client-01"}
     for name in ("metrics.jsonl", "report.md", "report.json"):
         assert "secret" not in (out / name).read_text()
-    assert "/home/secret" in (out / "clients" / "client-00" / "private" / client.ERROR).read_text()
+    assert "/home/secret" in (out / "clients" / "client-00" / "private" / private_folder.ERROR).read_text()
 
 
 def test_a_prompt_strategy_that_raises_is_named_to_the_client(
@@ -375,10 +378,10 @@ def test_a_prompt_strategy_that_raises_is_named_to_the_client(
     said = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
     assert said == [f"client-0{n}: prompt strategy 'class-name' raised KeyError: 'colour'" for n in (0, 1)]
     private = tmp_path / "run" / "clients" / "client-00" / "private"
-    assert 'raise KeyError("colour")' in (private / client.ERROR).read_text()
+    assert 'raise KeyError("colour")' in (private / private_folder.ERROR).read_text()
     monkeypatch.setattr(ClassName, "prompts", prompts)
     fgl.run({**settings_again(settings, tmp_path), "controls": "none"}, out=tmp_path / "run")
-    assert not (private / client.ERROR).exists()
+    assert not (private / private_folder.ERROR).exists()
 
 
 @pytest.mark.parametrize("isolation", ["none", "process"])
@@ -409,7 +412,7 @@ def test_of_a_client_that_fails_no_more_than_the_class_of_its_error_crosses(
     assert [event["reason"] for event in events if event["event"] == "refused"] == [refused["reason"]]
     message = f"{path}: no prompt for '林地', of which client-01 holds images; add rows"
     assert f"client-01: {message}" in caplog.text + capsys.readouterr().err, "its own people are not told"
-    assert message in (out / "clients" / name / "private" / client.ERROR).read_text()
+    assert message in (out / "clients" / name / "private" / private_folder.ERROR).read_text()
 
 
 @pytest.mark.parametrize(

@@ -12,16 +12,18 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 import fgl
-from fgl.core.contents import contents
-from fgl.core.manager import Manager
-from fgl.core.opening import open_session, saved_config
+from fgl.contracts.classifier import FitContext
+from fgl.contracts.progress import Silent
+from fgl.core.config.saved import saved_config
+from fgl.core.model_digests import contents
+from fgl.core.plugin_manager import Manager
+from fgl.core.preflight import open_session
 from fgl.core.status import stages
-from fgl.core.store import RunDir
-from fgl.core.types import FitContext, Silent
-from fgl.plugins.classifiers.fitting import TransformersClassifier
+from fgl.core.store.run_dir import RunDir
+from fgl.plugins.classifiers.classifier import TransformersClassifier
 from fgl.plugins.classifiers.options import ClassifierOptions
 from tests.conftest import changed
-from tests.settings import small
+from tests.helpers.settings import small
 
 Settings = Callable[..., dict[str, Any]]
 

@@ -13,16 +13,16 @@ import torch
 from diffusers import StableDiffusionXLPipeline
 from numpy.typing import NDArray
 
-from fgl.core import upload
-from fgl.core.plan import make_plan
-from fgl.core.types import Prompt
+from fgl.contracts.prompts import Prompt
+from fgl.core.synthesis.plan import make_plan
+from fgl.core.wire import upload, upload_reader
 from fgl.plugins.aggregators.options import UnionOptions
 from fgl.plugins.aggregators.union import Union
 from fgl.plugins.generators.options import StableDiffusionXLOptions
 from fgl.plugins.generators.quiet import quiet
 from fgl.plugins.generators.stable_diffusion import StableDiffusionXL
-from fgl.testing.pipelines import POOLED, TOKENS, WIDTH, XL_WIDTH, save_xl_pipeline
-from tests.painting import SEEDS, paint
+from tests.helpers.images import SEEDS, paint
+from tests.helpers.pipelines import POOLED, TOKENS, WIDTH, XL_WIDTH, save_xl_pipeline
 
 # One negative text is empty, which is not the same as none.
 ALL = [
@@ -163,7 +163,7 @@ def test_strings_and_their_uploaded_embeddings_give_the_same_pictures(tmp_path: 
     arrays, indices = subject.encoder("cpu").encode(prompts)
     sender = upload.Sender("k", 0, texts)
     data = upload.encode(sender, subject.declare(), "fp32", prompts, arrays, indices)
-    accepted = upload.decode(data, upload.Expected(subject.declare(), ("k",), 0, texts, 10**8))
+    accepted = upload_reader.decode(data, upload_reader.Expected(subject.declare(), ("k",), 0, texts, 10**8))
     conditioning = Union(UnionOptions()).aggregate([accepted], subject.fingerprint())
     (shard,) = make_plan(conditioning, 1, run_seed=7, shard_size=10)
     painted = subject.synthesizer("cpu").synthesize(shard, conditioning, lambda count: None)

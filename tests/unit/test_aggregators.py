@@ -9,10 +9,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fgl.core.errors import UploadError
-from fgl.core.types import ClientUpload
+from fgl.contracts.aggregator import ClientUpload
+from fgl.contracts.conditioning import conditioning_id, row_ids
+from fgl.errors import UploadError
 from fgl.plugins.aggregators.class_mean import CLIENT_ID, ClassMean
-from fgl.plugins.aggregators.identity import conditioning_id, row_ids
 from fgl.plugins.aggregators.options import ClassMeanOptions, UnionOptions
 from fgl.plugins.aggregators.union import Union
 from fgl.testing.contracts import client_upload

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from fgl.core.types import LocalUpdate
+from fgl.contracts.algorithm import LocalUpdate
 from fgl.plugins.algorithms import fgl_algorithms
-from fgl.plugins.algorithms.adaptive import FedAdam
-from fgl.plugins.algorithms.averaging import FedAvg, average
+from fgl.plugins.algorithms.fedadam import FedAdam
+from fgl.plugins.algorithms.fedavg import FedAvg, average
+from fgl.plugins.algorithms.fedprox import FedProx, Pull
 from fgl.plugins.algorithms.options import FedAdamOptions, FedAvgOptions, FedProxOptions, ScaffoldOptions
-from fgl.plugins.algorithms.proximal import FedProx, Pull
 from fgl.plugins.algorithms.scaffold import Scaffold
 from fgl.testing.federated import Federation, Point, first_model
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fgl.core import alike
-from fgl.core.errors import ClassListError
-from fgl.core.types import ClientUpload, Conditioning
+from fgl.contracts.aggregator import ClientUpload, Conditioning
+from fgl.core.wire import identical_classes
+from fgl.errors import ClassListError
 from fgl.plugins.aggregators.options import UnionOptions
 from fgl.plugins.aggregators.union import Union
-from fgl.plugins.prompts.alike import check_class_names
+from fgl.plugins.prompts.identical_classes import check_class_names
 
 
 def rows(*values: float) -> np.ndarray:
@@ -19,16 +19,18 @@ def rows(*values: float) -> np.ndarray:
 
 def test_a_class_all_of_whose_rows_another_has_is_found() -> None:
     arrays = {"prompt_embeds": rows(1, 2, 1, 2, 3)}
-    assert alike.of_arrays(arrays, {}, [0, 0, 1, 1, 1]) == [(0, 1)]
-    assert alike.of_arrays(arrays, {}, [0, 1, 2, 0, 1]) == [(0, 2)]
-    assert alike.of_arrays({"prompt_embeds": rows(1, 2, 1, 3)}, {}, [0, 0, 1, 1]) == []  # each has one of its own
+    assert identical_classes.of_arrays(arrays, {}, [0, 0, 1, 1, 1]) == [(0, 1)]
+    assert identical_classes.of_arrays(arrays, {}, [0, 1, 2, 0, 1]) == [(0, 2)]
+    assert (
+        identical_classes.of_arrays({"prompt_embeds": rows(1, 2, 1, 3)}, {}, [0, 0, 1, 1]) == []
+    )  # each has one of its own
 
 
 def test_what_is_shared_by_all_does_not_make_classes_alike() -> None:
     negative = {"negative": rows(9)}
     index = {"negative": np.zeros(2, dtype=np.int32)}
-    assert alike.of_arrays({"prompt_embeds": rows(1, 2), **negative}, index, [0, 1]) == []
-    assert alike.of_arrays({"prompt_embeds": rows(1, 1), **negative}, index, [0, 1]) == [(0, 1)]
+    assert identical_classes.of_arrays({"prompt_embeds": rows(1, 2), **negative}, index, [0, 1]) == []
+    assert identical_classes.of_arrays({"prompt_embeds": rows(1, 1), **negative}, index, [0, 1]) == [(0, 1)]
 
 
 def upload(client: str, value: float, class_id: int) -> ClientUpload:
@@ -40,13 +42,15 @@ def upload(client: str, value: float, class_id: int) -> ClientUpload:
 def test_rows_of_two_clients_are_held_against_each_other() -> None:
     union = Union(UnionOptions())
     together: Conditioning = union.aggregate([upload("a", 1, 0), upload("b", 1, 1)], "g")
-    assert alike.of_conditioning(together) == [(0, 1)]
+    assert identical_classes.of_conditioning(together) == [(0, 1)]
     apart: Conditioning = union.aggregate([upload("a", 1, 0), upload("b", 2, 1)], "g")
-    assert alike.of_conditioning(apart) == []
+    assert identical_classes.of_conditioning(apart) == []
 
 
 def test_both_classes_are_named() -> None:
-    assert "the prompts of 'Cat' and 'cat' become the same numbers" in alike.told([(0, 1)], ["Cat", "cat", "dog"])
+    assert "the prompts of 'Cat' and 'cat' become the same numbers" in identical_classes.told(
+        [(0, 1)], ["Cat", "cat", "dog"]
+    )
 
 
 @pytest.mark.parametrize("names", [["Cat", "cat"], ["cat", " cat"], ["a  b", "A b"], ["é", "É"]])

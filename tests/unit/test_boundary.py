@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from fgl.core.boundary import contained, is_simulated, simulated
-from fgl.core.types import Failure, Silent
+from fgl.contracts.boundary import contained, is_simulated, simulated
+from fgl.contracts.federation import Failure
+from fgl.contracts.progress import Silent
 from fgl.plugins.federations.local import Local
 from fgl.plugins.federations.options import LocalOptions
 
@@ -68,7 +69,7 @@ def test_in_another_thread_than_the_main_one_an_interrupt_is_never_the_users() -
 
 def test_only_the_local_federation_says_that_its_clients_are_simulated(task: Path) -> None:
     task.write_text(
-        "from fgl.core.boundary import is_simulated\ndef task(payload):\n    return str(is_simulated()).encode()\n"
+        "from fgl.contracts.boundary import is_simulated\ndef task(payload):\n    return str(is_simulated()).encode()\n"
     )
     for isolation in ("none", "process"):
         federation = Local(LocalOptions(isolation=isolation))
@@ -97,7 +98,7 @@ def test_a_clients_process_dies_with_the_run_that_asked_it_and_writes_nothing_mo
     for name in ("ready", "go"):
         os.mkfifo(tmp_path / name)
     code = (
-        "import sys\nfrom fgl.core.types import Silent\nfrom fgl.plugins.federations.local import Local\n"
+        "import sys\nfrom fgl.contracts.progress import Silent\nfrom fgl.plugins.federations.local import Local\n"
         "from fgl.plugins.federations.options import LocalOptions\n"
         "list(Local(LocalOptions(isolation='process')).call(['a'], 'a_clients_task:task', "
         "lambda _: sys.argv[1].encode(), Silent()))\n"

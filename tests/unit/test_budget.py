@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fgl.core.errors import ModelError
-from fgl.core.types import Prompt
+from fgl.contracts.prompts import Prompt
+from fgl.errors import ModelError
 from fgl.plugins.prompts.budget import fit_budget, medoids
 from fgl.plugins.prompts.options import BudgetOptions
 from fgl.testing.contracts import DrawnImages, client_context

@@ -11,10 +11,10 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from fgl.core.errors import BadImageError, DataError
-from fgl.plugins.datasets import shipped
+from fgl.errors import BadImageError, DataError
+from fgl.plugins.datasets import bundled
+from fgl.plugins.datasets.bundled import FILES, FOLDER, Bundled
 from fgl.plugins.datasets.options import BundledOptions
-from fgl.plugins.datasets.shipped import FILES, FOLDER, Bundled
 
 NAMES = ["eurosat", "fashion_mnist", "emoji"]
 BUDGET = 20_000_000
@@ -139,7 +139,7 @@ def damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     rows = table.to_pylist()
     rows[0]["image"]["bytes"] = rows[0]["image"]["bytes"][:40]
     pq.write_table(type(table).from_pylist(rows, schema=table.schema), folder / "private.parquet")
-    monkeypatch.setattr(shipped, "FOLDER", tmp_path)
+    monkeypatch.setattr(bundled, "FOLDER", tmp_path)
     return folder
 
 

@@ -19,14 +19,15 @@ import pytest
 from PIL import Image
 from pydantic import ValidationError
 
-from fgl.core.errors import BadImageError, DataError, ModelError, StoreError
-from fgl.core.types import DatasetInfo, Silent, Subset
+from fgl.contracts.dataset import DatasetInfo, Subset
+from fgl.contracts.progress import Silent
+from fgl.errors import BadImageError, DataError, ModelError, StoreError
 from fgl.plugins.prompts.caption import Caption
-from fgl.plugins.prompts.captioner import Captioner, identity
-from fgl.plugins.prompts.captions import FILE, CaptionCache, image_digest
+from fgl.plugins.prompts.caption_cache import FILE, CaptionCache, image_digest
+from fgl.plugins.prompts.caption_model import Captioner, identity
 from fgl.plugins.prompts.options import CaptionOptions
-from fgl.testing.captioners import WORDS, save_captioner, save_writer
 from fgl.testing.contracts import CLASS_NAMES, DrawnImages, client_context
+from tests.helpers.captioners import WORDS, save_captioner, save_writer
 
 KINDS = ("blip", "blip-2", "git", "vision-encoder-decoder", "llava")
 INFO = DatasetInfo("drawn", CLASS_NAMES, (), "")

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fgl.core.cautions import suggest_domains
-from fgl.core.config import resolve
-from fgl.core.manager import Manager
-from fgl.core.survey import survey
-from fgl.core.types import DatasetInfo, Silent
+from fgl.contracts.dataset import DatasetInfo
+from fgl.contracts.progress import Silent
+from fgl.core.config.resolve import resolve
+from fgl.core.experiments.cautions import suggest_domains
+from fgl.core.experiments.dataset_check import survey
+from fgl.core.plugin_manager import Manager
 
 
 def put(folder: Path, numbers: range) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fgl.core import claimed_weights as weights
-from fgl.core.types import ClientUpload
+from fgl.contracts.aggregator import ClientUpload
+from fgl.core.server import claimed_weights
 from fgl.plugins.aggregators.class_mean import ClassMean
 from fgl.plugins.aggregators.options import ClassMeanOptions, UnionOptions
 from fgl.plugins.aggregators.union import Union
@@ -23,7 +23,7 @@ def upload(client_id: str, weight: float, value: float = 0.0) -> ClientUpload:
 
 def test_a_claim_of_1e12_counts_as_some_times_the_median() -> None:
     honest = [upload(name, 50 + place) for place, name in enumerate("bcde")]
-    found = weights.limited([upload("a", 1e12), *honest], 4)
+    found = claimed_weights.limited([upload("a", 1e12), *honest], 4)
     assert found[0].weight.sum() == pytest.approx(4 * 104)  # b 100, c 102, d 104, e 106, a: the median is d's
     assert [one.weight.tolist() for one in found[1:]] == [one.weight.tolist() for one in honest]
 
@@ -32,7 +32,7 @@ def test_a_claim_of_1e12_counts_as_some_times_the_median() -> None:
 def test_a_hostile_weight_is_no_switch_that_takes_a_class_over(aggregator) -> None:
     """Each aggregator, as the server calls it: bounded weights, then aggregate."""
     uploads = [upload("a", 1e12, 1.0), *(upload(name, 50, 0.0) for name in "bcde")]
-    made = aggregator.aggregate(weights.limited(uploads, 4), "g" * 64)
+    made = aggregator.aggregate(claimed_weights.limited(uploads, 4), "g" * 64)
     of_class = made.class_id == 0
     if isinstance(aggregator, Union):
         share = made.weight[of_class] / made.weight[of_class].sum()
@@ -43,22 +43,22 @@ def test_a_hostile_weight_is_no_switch_that_takes_a_class_over(aggregator) -> No
 
 def test_honest_clients_that_differ_within_the_ratio_are_left_as_they_are() -> None:
     uploads = [upload("a", 200), upload("b", 50), upload("c", 60), upload("d", 5)]
-    assert [one.weight.tolist() for one in weights.limited(uploads, 4)] == [[n, n] for n in (200, 50, 60, 5)]
+    assert [one.weight.tolist() for one in claimed_weights.limited(uploads, 4)] == [[n, n] for n in (200, 50, 60, 5)]
 
 
 def test_one_client_has_no_bound_and_of_two_the_smaller_sets_it() -> None:
-    assert weights.factors({"a": 1e12}, 10) == {}
-    assert weights.factors({"a": 1e12, "b": 100}, 10) == {"a": 1000 / 1e12}
+    assert claimed_weights.factors({"a": 1e12}, 10) == {}
+    assert claimed_weights.factors({"a": 1e12, "b": 100}, 10) == {"a": 1000 / 1e12}
 
 
 def test_a_client_is_named_where_it_gives_nearly_all_of_a_class_that_others_have_and_far_more_than_they() -> None:
     claims = {"a": [9900.0, 0.0], "b": [50.0, 50.0], "c": [50.0, 50.0]}
-    (one,) = weights.dominant(claims, ["river", "sea"])
+    (one,) = claimed_weights.dominant(claims, ["river", "sea"])
     assert (one.client_id, one.class_name, one.claimed, one.total, one.others) == ("a", "river", 9900, 10_000, 2)
 
 
 def test_a_client_that_alone_has_a_class_or_has_its_fair_share_is_not_named() -> None:
     """As under a strongly skewed split: a class each, and a few stray samples."""
-    assert weights.dominant({"a": [240.0, 2.0], "b": [0.0, 240.0]}, ["river", "sea"]) == []
-    assert weights.dominant({"a": [1000.0, 0.0], "b": [0.0, 10.0], "c": [0.0, 10.0]}, ["river", "sea"]) == []
-    assert weights.dominant({"a": [1000.0]}, ["river"]) == []
+    assert claimed_weights.dominant({"a": [240.0, 2.0], "b": [0.0, 240.0]}, ["river", "sea"]) == []
+    assert claimed_weights.dominant({"a": [1000.0, 0.0], "b": [0.0, 10.0], "c": [0.0, 10.0]}, ["river", "sea"]) == []
+    assert claimed_weights.dominant({"a": [1000.0]}, ["river"]) == []

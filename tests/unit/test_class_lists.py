@@ -15,8 +15,9 @@ import pytest
 from PIL import Image
 from pydantic import ValidationError
 
-from fgl.core.errors import ClassListError, DataError
-from fgl.core.types import ImageSet, Subset
+from fgl.contracts.dataset import ImageSet, Subset
+from fgl.errors import ClassListError, DataError
+from fgl.plugins.datasets.bundled import Bundled
 from fgl.plugins.datasets.hf import HuggingFace
 from fgl.plugins.datasets.imagefolder import ImageFolder
 from fgl.plugins.datasets.npz import Npz
@@ -28,7 +29,6 @@ from fgl.plugins.datasets.options import (
     ParquetOptions,
 )
 from fgl.plugins.datasets.parquet import Parquet
-from fgl.plugins.datasets.shipped import Bundled
 
 WNIDS = {"n01440764": "tench", "n02102040": "English springer", "n03028079": "church"}
 

@@ -20,13 +20,14 @@ from pydantic import ValidationError
 from safetensors.numpy import load, save
 from transformers import AutoImageProcessor, AutoModelForImageClassification
 
-from fgl.core.errors import DataError, ModelError
-from fgl.core.types import FitContext, LabelledPixels
+from fgl.contracts.classifier import FitContext
+from fgl.contracts.dataset import LabelledPixels
+from fgl.errors import DataError, ModelError
 from fgl.plugins.classifiers import fgl_classifiers
-from fgl.plugins.classifiers.fitting import TransformersClassifier, batches, rate, seen_in
-from fgl.plugins.classifiers.networks import build
+from fgl.plugins.classifiers.architectures import build
+from fgl.plugins.classifiers.classifier import TransformersClassifier, batches, rate, seen_in
 from fgl.plugins.classifiers.options import ClassifierOptions
-from fgl.testing.hub import Hub
+from tests.helpers.hub import Hub
 
 NAMES = ('a "quoted" name', "road/highway", "森林")
 TINY: dict[str, Any] = {
@@ -200,7 +201,7 @@ def test_a_pretrained_model_of_the_hub_is_pulled_without_its_pickles(hub: Hub, t
     (tmp_path / "net" / "pytorch_model.bin").write_bytes(b"pickle")
     hub.push("who/net", tmp_path / "net")
     code = (
-        "from fgl.plugins.classifiers.networks import build\n"
+        "from fgl.plugins.classifiers.architectures import build\n"
         "from fgl.plugins.classifiers.options import ClassifierOptions\n"
         "model = build(ClassifierOptions(pretrained='who/net', image_size=32), ('a', 'b', 'c'), 0)\n"
         "print(sum(parameter.sum().item() for name, parameter in model.base_model.named_parameters()))"

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from fgl.core import sweeping
-from fgl.core.comparison import Method, cells_of, parse, summarise
-from fgl.core.config import resolve
-from fgl.core.errors import ConfigError
-from fgl.core.intervals import student
-from fgl.core.manager import Manager
+from fgl.core.config.resolve import resolve
+from fgl.core.experiments import sweep
+from fgl.core.experiments.comparison import Method, cells_of, parse, summarise
+from fgl.core.plugin_manager import Manager
+from fgl.core.report.intervals import student
+from fgl.errors import ConfigError
 from fgl.plots.curves import Line, save_curves
 
 
@@ -73,7 +73,7 @@ def test_a_row_says_what_the_seeds_say() -> None:
 
 
 def test_a_grid_has_every_pair_and_folders_of_its_own() -> None:
-    found = sweeping.cells(None, ["partition.beta=0.01,0.5", "synthesis.images_per_class=10,20"])
+    found = sweep.cells(None, ["partition.beta=0.01,0.5", "synthesis.images_per_class=10,20"])
     assert [one.name for one in found] == [
         "beta 0.01, images_per_class 10", "beta 0.01, images_per_class 20", "beta 0.5, images_per_class 10",
         "beta 0.5, images_per_class 20",
@@ -81,7 +81,7 @@ def test_a_grid_has_every_pair_and_folders_of_its_own() -> None:
     assert found[1].assignments == ("partition.beta=0.01", "synthesis.images_per_class=20")
     assert len({one.folder for one in found}) == 4
     # values with commas of their own
-    (one, other) = sweeping.cells(None, ["generator.guidance_scale=[1.0, 3.0],2.0"])
+    (one, other) = sweep.cells(None, ["generator.guidance_scale=[1.0, 3.0],2.0"])
     assert one.assignments == ("generator.guidance_scale=[1.0, 3.0]",)
     assert other.assignments == ("generator.guidance_scale=2.0",)
 
@@ -101,11 +101,11 @@ def test_a_grid_has_every_pair_and_folders_of_its_own() -> None:
 )
 def test_sweeps_that_cannot_be_read_are_refused(ablation: str | None, over: list[str], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
-        sweeping.cells(ablation, over)
+        sweep.cells(ablation, over)
 
 
 def test_every_setting_of_every_ablation_is_a_configuration(manager: Manager) -> None:
-    found = sweeping.ablations()
+    found = sweep.ablations()
     assert {
         "prompts",
         "guidance",

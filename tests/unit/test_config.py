@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import yaml
 
-from fgl.core.config import resolve
-from fgl.core.errors import ConfigError
-from fgl.core.layers import expand, read_yaml, set_option
-from fgl.core.manager import Manager
+from fgl.core.config.loader import expand, read_yaml, set_option
+from fgl.core.config.resolve import resolve
+from fgl.core.plugin_manager import Manager
 from fgl.core.registry import Registry
+from fgl.errors import ConfigError
 
 
 @pytest.fixture(scope="module")

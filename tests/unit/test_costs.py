@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from fgl.core import costs
-from fgl.core.comparison import Method, cells_of, few_seeds, parse, summarise
-from fgl.core.config import resolve
-from fgl.core.manager import Manager
-from fgl.core.store import RunDir
+from fgl.core.config.resolve import resolve
+from fgl.core.experiments import costs
+from fgl.core.experiments.comparison import Method, cells_of, few_seeds, parse, summarise
+from fgl.core.plugin_manager import Manager
+from fgl.core.store.run_dir import RunDir
 
 DATA = costs.Data(images=1000, classes=4, clients=5)
 

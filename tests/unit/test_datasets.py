@@ -18,8 +18,8 @@ import pytest
 from PIL import Image
 from transformers.image_utils import load_image
 
-from fgl.core.errors import BadImageError, DataError
-from fgl.core.types import ImageSet
+from fgl.contracts.dataset import ImageSet
+from fgl.errors import BadImageError, DataError
 from fgl.plugins.datasets import fgl_datasets
 from fgl.plugins.datasets.decode import decode
 from fgl.plugins.datasets.holdout import hold_out

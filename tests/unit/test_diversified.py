@@ -13,16 +13,16 @@ import pytest
 from pydantic import ValidationError
 from safetensors.torch import load_file, save_file
 
-from fgl.core.config import resolve
-from fgl.core.errors import ModelError
-from fgl.core.layers import set_option
-from fgl.core.manager import Manager
-from fgl.core.types import DatasetInfo
+from fgl.contracts.dataset import DatasetInfo
+from fgl.core.config.loader import set_option
+from fgl.core.config.resolve import resolve
+from fgl.core.plugin_manager import Manager
+from fgl.errors import ModelError
 from fgl.plugins.prompts.diversified import Diversified
 from fgl.plugins.prompts.grammar import describe
 from fgl.plugins.prompts.options import DiversifiedOptions
-from fgl.testing.captioners import save_captioner, save_writer
 from fgl.testing.contracts import DrawnImages, client_context
+from tests.helpers.captioners import save_captioner, save_writer
 
 
 def client(labels=(0, 0, 1), **changes):

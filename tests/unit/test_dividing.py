@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fgl.core.config import resolve
-from fgl.core.dividing import divide
-from fgl.core.errors import BrokenPluginError, PartitionError
-from fgl.core.manager import Manager
+from fgl.contracts.component import Component
+from fgl.core.config.resolve import resolve
+from fgl.core.partitioning import divide
+from fgl.core.plugin_manager import Manager
 from fgl.core.registry import Entry
-from fgl.core.types import Component
+from fgl.errors import BrokenPluginError, PartitionError
 from fgl.testing.contracts import DrawnImages
 
 ANSWER: dict[str, Any] = {"value": None}

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from fgl.contracts.component import FAMILIES, Component
 from fgl.core import hookspecs
-from fgl.core.types import FAMILIES, Component
 from fgl.plugins.prompts.options import (
     AttributesOptions,
     BudgetOptions,
@@ -74,7 +74,8 @@ def test_every_option_and_preset_of_the_prompt_strategies_is_documented(options)
 def test_the_page_says_how_a_strategy_looks_at_an_image():
     from typing import Protocol
 
-    from fgl.core.types import ClientContext, ImageSet
+    from fgl.contracts.dataset import ImageSet
+    from fgl.contracts.prompts import ClientContext
 
     names = {name for name in vars(ImageSet) if not name.startswith("_")} - set(vars(Protocol))
     assert names == {"labels", "domains", "image", "name"}

@@ -9,7 +9,7 @@ import sys
 import pytest
 from pydantic import ValidationError
 
-from fgl.core.options import is_revision
+from fgl.contracts.options import is_revision
 from fgl.plugins.generators.options import StableDiffusionOptions
 from fgl.plugins.prompts.options import CaptionOptions
 

@@ -9,8 +9,8 @@ from types import ModuleType
 
 import pytest
 
-from fgl.core import comparison
-from fgl.core.manager import Manager
+from fgl.core.experiments import comparison
+from fgl.core.plugin_manager import Manager
 
 ROOT = Path(__file__).parents[2]
 

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import load, save
 
-from fgl.core import exchange
-from fgl.core.errors import (
+from fgl.core.wire import updates
+from fgl.core.wire.upload import METADATA, checksum
+from fgl.errors import (
     ClientDivergedError,
     KeptLostError,
     UploadChecksumError,
@@ -24,18 +25,17 @@ from fgl.core.errors import (
     UploadValueError,
     UploadWeightError,
 )
-from fgl.core.upload import METADATA, checksum
 
 MODEL = {"w": np.arange(6, dtype=np.float32).reshape(2, 3), "n": np.array(4, np.int64)}
 EXTRA = {"c": np.ones((2, 3), np.float32)}
-KEPT = exchange.digest_of_kept(EXTRA)
-HEADER = exchange.Header("run", "client-1", 3, samples=12, loss=0.5, kept=KEPT)
-EXPECTED = exchange.Expected(HEADER, MODEL, {"c": (2, 3)})
+KEPT = updates.digest_of_kept(EXTRA)
+HEADER = updates.Header("run", "client-1", 3, samples=12, loss=0.5, kept=KEPT)
+EXPECTED = updates.Expected(HEADER, MODEL, {"c": (2, 3)})
 
 
 def message(**changes: Any) -> bytes:
     """A sound update, but for `changes`: of the header, or of the arrays by their full name (None takes one out)."""
-    data = exchange.encode(HEADER, MODEL, EXTRA)
+    data = updates.encode(HEADER, MODEL, EXTRA)
     length = int.from_bytes(data[:8], "little")
     metadata = json.loads(json.loads(data[8 : 8 + length])["__metadata__"][METADATA])
     tensors = dict(load(data))
@@ -52,21 +52,21 @@ def message(**changes: Any) -> bytes:
 
 
 def test_what_is_sent_is_what_arrives() -> None:
-    update, kept = exchange.accept(exchange.encode(HEADER, MODEL, EXTRA), EXPECTED)
+    update, kept = updates.accept(updates.encode(HEADER, MODEL, EXTRA), EXPECTED)
     assert kept == KEPT
     assert (update.client_id, update.samples, update.loss) == ("client-1", 12, 0.5)
     for name, array in MODEL.items():
         np.testing.assert_array_equal(update.model[name], array)
         assert update.model[name].dtype == array.dtype
     np.testing.assert_array_equal(update.extra["c"], EXTRA["c"])
-    model, extra, kept = exchange.received(exchange.encode(HEADER, MODEL, EXTRA))
+    model, extra, kept = updates.received(updates.encode(HEADER, MODEL, EXTRA))
     assert kept == KEPT
     assert set(model) == {"w", "n"}
     assert set(extra) == {"c"}
 
 
 def test_equal_updates_are_equal_bytes() -> None:
-    assert exchange.encode(HEADER, MODEL, EXTRA) == exchange.encode(HEADER, dict(reversed(MODEL.items())), EXTRA)
+    assert updates.encode(HEADER, MODEL, EXTRA) == updates.encode(HEADER, dict(reversed(MODEL.items())), EXTRA)
 
 
 @pytest.mark.parametrize(
@@ -109,52 +109,52 @@ def test_equal_updates_are_equal_bytes() -> None:
 )
 def test_what_breaks_a_rule_is_refused_by_that_rule(changes: dict[str, Any], error: type, said: str) -> None:
     with pytest.raises(error, match=said):
-        exchange.accept(message(**changes), EXPECTED)
+        updates.accept(message(**changes), EXPECTED)
 
 
 def test_arrays_that_belong_to_nothing_are_refused() -> None:
-    tensors = {**load(exchange.encode(HEADER, MODEL, EXTRA)), "other": np.zeros(1, np.float32)}
-    data = exchange.encode(HEADER, MODEL, EXTRA)
+    tensors = {**load(updates.encode(HEADER, MODEL, EXTRA)), "other": np.zeros(1, np.float32)}
+    data = updates.encode(HEADER, MODEL, EXTRA)
     length = int.from_bytes(data[:8], "little")
     metadata = json.loads(json.loads(data[8 : 8 + length])["__metadata__"][METADATA])
     metadata["checksum"] = checksum(metadata, tensors)
     with pytest.raises(UploadShapeError, match="belong to nothing"):
-        exchange.accept(save(tensors, {METADATA: json.dumps(metadata)}), EXPECTED)
+        updates.accept(save(tensors, {METADATA: json.dumps(metadata)}), EXPECTED)
 
 
 def test_an_update_that_is_too_long_is_not_even_read() -> None:
     with pytest.raises(UploadSizeError):
-        exchange.accept(bytes(EXPECTED.max_bytes() + 1), EXPECTED)
+        updates.accept(bytes(EXPECTED.max_bytes() + 1), EXPECTED)
 
 
 def test_a_client_whose_training_diverged_says_so_and_sends_no_model() -> None:
-    data = exchange.encode(HEADER, {}, {}, exchange.DIVERGED)
+    data = updates.encode(HEADER, {}, {}, updates.DIVERGED)
     with pytest.raises(ClientDivergedError, match="training diverged"):
-        exchange.accept(data, EXPECTED)
+        updates.accept(data, EXPECTED)
 
 
 def test_a_client_that_lost_what_it_kept_says_so_and_sends_no_model() -> None:
     with pytest.raises(KeptLostError, match="no longer has"):
-        exchange.accept(exchange.encode(HEADER, {}, {}, exchange.LOST), EXPECTED)
+        updates.accept(updates.encode(HEADER, {}, {}, updates.LOST), EXPECTED)
 
 
 def test_a_client_claims_no_more_samples_than_it_is_known_to_hold() -> None:
     with pytest.raises(UploadWeightError, match="samples is '12', expected 1 to 11"):
-        exchange.accept(message(), exchange.Expected(HEADER, MODEL, {"c": (2, 3)}, samples=11))
+        updates.accept(message(), updates.Expected(HEADER, MODEL, {"c": (2, 3)}, samples=11))
 
 
 def test_the_digest_of_what_is_kept_follows_from_names_types_shapes_and_bytes() -> None:
     kept = {"a": np.arange(4, dtype=np.float32)}
     others = [{"b": kept["a"]}, {"a": kept["a"].reshape(2, 2)}, {"a": kept["a"].astype(np.float64)},
               {"a": kept["a"] + 1}]  # fmt: skip
-    digests = [exchange.digest_of_kept(one) for one in (kept, *others)]
+    digests = [updates.digest_of_kept(one) for one in (kept, *others)]
     assert len(set(digests)) == 5
-    assert exchange.digest_of_kept({"a": np.array(kept["a"])}) == digests[0]
-    assert exchange.digest_of_kept({}) == ""
+    assert updates.digest_of_kept({"a": np.array(kept["a"])}) == digests[0]
+    assert updates.digest_of_kept({}) == ""
 
 
 def test_no_damage_passes_and_none_crashes() -> None:
-    sound = exchange.encode(HEADER, MODEL, EXTRA)
+    sound = updates.encode(HEADER, MODEL, EXTRA)
     draw = np.random.default_rng(0)
     for _ in range(2000):
         data = bytearray(sound)
@@ -169,4 +169,4 @@ def test_no_damage_passes_and_none_crashes() -> None:
         if bytes(data) == sound:
             continue
         with pytest.raises(UploadError):
-            exchange.accept(bytes(data), EXPECTED)
+            updates.accept(bytes(data), EXPECTED)

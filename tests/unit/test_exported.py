@@ -13,15 +13,16 @@ import torch
 from transformers import AutoImageProcessor, AutoModelForImageClassification, pipeline
 
 import fgl
-from fgl.core.preparing import Preparation, cropped, square
-from fgl.core.types import FitContext, LabelledPixels
+from fgl.contracts.classifier import FitContext
+from fgl.contracts.dataset import LabelledPixels
+from fgl.contracts.preparation import Preparation, cropped, square
 from fgl.plugins.classifiers import fgl_classifiers
 from fgl.plugins.classifiers.augment import Augmenter
-from fgl.plugins.classifiers.fitting import TransformersClassifier
+from fgl.plugins.classifiers.classifier import TransformersClassifier
+from fgl.plugins.classifiers.model import image_processor
 from fgl.plugins.classifiers.options import ClassifierOptions
-from fgl.plugins.classifiers.trained import image_processor
 from fgl.plugins.datasets.decode import decode
-from tests.kinds import KINDS, OWN_LOADER, noise
+from tests.helpers.kinds import KINDS, OWN_LOADER, noise
 
 NAMES = ("first", "second", "third")
 CONTEXT = FitContext(class_names=NAMES, seed=5, device="cpu")

@@ -15,14 +15,15 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from transformers import AutoModel
 
-from fgl.core.errors import ModelError
-from fgl.core.manager import Manager
-from fgl.core.types import LabelledPixels, Silent
+from fgl.contracts.dataset import LabelledPixels
+from fgl.contracts.progress import Silent
+from fgl.core.plugin_manager import Manager
+from fgl.errors import ModelError
 from fgl.plugins.features.image_model import ImageModelSpace
 from fgl.plugins.features.options import ImageModelOptions
 from fgl.testing.contracts import fit_context
-from fgl.testing.hub import Hub
-from fgl.testing.image_models import DIMENSIONS, SIDE, save_image_model
+from tests.helpers.hub import Hub
+from tests.helpers.image_models import DIMENSIONS, SIDE, save_image_model
 
 
 def extractor(folder: Path | str, **options: Any) -> Any:

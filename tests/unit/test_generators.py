@@ -19,14 +19,16 @@ import torch
 from pydantic import ValidationError
 from safetensors.torch import load_file, save_file
 
-from fgl.core.errors import ModelError
-from fgl.core.types import ClientUpload, Conditioning, PlanItem, Prompt, Shard
+from fgl.contracts.aggregator import ClientUpload, Conditioning
+from fgl.contracts.generator import PlanItem, Shard
+from fgl.contracts.prompts import Prompt
+from fgl.errors import ModelError
 from fgl.plugins.generators import fgl_generators
 from fgl.plugins.generators.options import StableDiffusionOptions
 from fgl.plugins.generators.stable_diffusion import StableDiffusion
-from fgl.plugins.generators.synthesis import draw_guidance
-from fgl.testing.hub import Hub
-from fgl.testing.pipelines import SIDE, TOKENS, WIDTH, save_pipeline
+from fgl.plugins.generators.synthesizer import draw_guidance
+from tests.helpers.hub import Hub
+from tests.helpers.pipelines import SIDE, TOKENS, WIDTH, save_pipeline
 
 PROMPTS = [Prompt(0, "a cat", "blurry"), Prompt(1, "a dog"), Prompt(0, "a cat", "blurry", guidance_scale=1.0)]
 UNET = "unet/diffusion_pytorch_model.safetensors"

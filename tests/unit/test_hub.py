@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 
 from fgl import hub
-from fgl.core.errors import ModelError
-from fgl.core.text import kind_and_line
+from fgl.errors import ModelError
+from fgl.hub import messages
 from fgl.hub.cache import File, Listing, Repository, check_path, is_blob_name
+from fgl.hub.messages import is_full, is_unreachable, retry_after
 from fgl.hub.pulling import sources
-from fgl.hub.reasons import is_full, is_unreachable, retry_after
-from fgl.testing.hub import git_blob
+from fgl.text import kind_and_line
+from tests.helpers.hub import git_blob
 
 COMMIT = "0123456789" * 4
 
@@ -31,7 +32,7 @@ class _AnswerError(Exception):
     ("count", "text"), [(0, "0 bytes"), (999, "999 bytes"), (51_300, "51.3 kB"), (3_438_000_000, "3.4 GB")]
 )
 def test_sizes_are_read_in_powers_of_ten(count: int, text: str) -> None:
-    assert hub.size(count) == text
+    assert messages.size(count) == text
 
 
 def test_the_pause_is_read_in_each_form_that_servers_have() -> None:

@@ -7,32 +7,31 @@ from pathlib import Path
 
 import pytest
 
-from fgl.core import journal
-from fgl.core.errors import StoreError
-from fgl.core.store import RunDir
+from fgl.errors import StoreError
+from fgl.io import event_log
 
 
 @pytest.fixture
 def log(tmp_path: Path) -> Path:
     for number in range(4):
-        journal.append(tmp_path, {"stage": "clients", "event": "accepted", "client": f"client-0{number}"})
+        event_log.append(tmp_path, {"stage": "clients", "event": "accepted", "client": f"client-0{number}"})
     return tmp_path
 
 
 def lines(root: Path) -> list[bytes]:
-    return (root / journal.NAME).read_bytes().splitlines(keepends=True)
+    return (root / event_log.NAME).read_bytes().splitlines(keepends=True)
 
 
 def test_a_log_that_was_only_appended_to_is_sound(log: Path) -> None:
-    before = journal.mark(log)
-    journal.append(log, {"event": "finished"})
-    assert journal.damage(log, before) == ""
-    assert [event["event"] for event in journal.events(log)] == ["accepted"] * 4 + ["finished"]
-    assert all(event["time"] > 0 for event in journal.events(log))
+    before = event_log.mark(log)
+    event_log.append(log, {"event": "finished"})
+    assert event_log.damage(log, before) == ""
+    assert [event["event"] for event in event_log.events(log)] == ["accepted"] * 4 + ["finished"]
+    assert all(event["time"] > 0 for event in event_log.events(log))
 
 
 def test_a_changed_removed_added_or_cut_line_is_noticed(log: Path) -> None:
-    before, sound = journal.mark(log), lines(log)
+    before, sound = event_log.mark(log), lines(log)
     damaged = {
         "a letter": [sound[0], sound[1].replace(b"client-01", b"client-07"), *sound[2:]],
         "the last line": [*sound[:3], sound[3].replace(b"client-03", b"client-07")],
@@ -46,49 +45,49 @@ def test_a_changed_removed_added_or_cut_line_is_noticed(log: Path) -> None:
         "empty": [],
     }
     for name, content in damaged.items():
-        (log / journal.NAME).write_bytes(b"".join(content))
-        assert journal.damage(log, before), name
-    (log / journal.NAME).unlink()
-    assert journal.damage(log, before)
+        (log / event_log.NAME).write_bytes(b"".join(content))
+        assert event_log.damage(log, before), name
+    (log / event_log.NAME).unlink()
+    assert event_log.damage(log, before)
 
 
 def test_what_follows_a_damaged_line_can_be_read(log: Path) -> None:
-    (log / journal.NAME).write_bytes(b"".join(lines(log)[:2]) + b'{"time": 1, "ev')
-    journal.append(log, {"event": "finished"})
-    assert [event["event"] for event in journal.events(log)] == ["accepted", "accepted", "finished"]
-    assert journal.damage(log, None) == "line 3 cannot be read"
+    (log / event_log.NAME).write_bytes(b"".join(lines(log)[:2]) + b'{"time": 1, "ev')
+    event_log.append(log, {"event": "finished"})
+    assert [event["event"] for event in event_log.events(log)] == ["accepted", "accepted", "finished"]
+    assert event_log.damage(log, None) == "line 3 cannot be read"
 
 
 def test_lines_of_an_earlier_version_may_come_first(tmp_path: Path) -> None:
-    (tmp_path / journal.NAME).write_text('{"time": 1.0, "event": "started"}\n{"time": 2.0, "event": "finished"}\n')
-    journal.append(tmp_path, {"event": "reused"})
-    assert journal.damage(tmp_path, None) == ""
+    (tmp_path / event_log.NAME).write_text('{"time": 1.0, "event": "started"}\n{"time": 2.0, "event": "finished"}\n')
+    event_log.append(tmp_path, {"event": "reused"})
+    assert event_log.damage(tmp_path, None) == ""
 
 
 def test_of_a_client_that_is_taken_out_nothing_remains_in_the_log(log: Path) -> None:
-    before = journal.mark(log)
-    journal.append(log, {"event": "failed", "message": "client-01: no images; client-011: none"})
-    journal.redact(RunDir(log), "client-01")
-    text = (log / journal.NAME).read_text()
+    before = event_log.mark(log)
+    event_log.append(log, {"event": "failed", "message": "client-01: no images; client-011: none"})
+    (log / event_log.NAME).write_bytes(event_log.redacted(log, "client-01"))
+    text = (log / event_log.NAME).read_text()
     assert "client-01" not in text.replace("client-011", "")
-    assert [event["event"] for event in journal.events(log)] == ["accepted", "redacted", "accepted", "accepted",
+    assert [event["event"] for event in event_log.events(log)] == ["accepted", "redacted", "accepted", "accepted",
                                                                  "redacted"]  # fmt: skip
     assert "client-00" in text
-    assert journal.damage(log, before) == ""
+    assert event_log.damage(log, before) == ""
 
 
 def test_a_link_is_not_followed(tmp_path: Path) -> None:
     victim = tmp_path / "victim"
     victim.write_text("mine\n")
     (tmp_path / "run").mkdir()
-    (tmp_path / "run" / journal.NAME).symlink_to(victim)
+    (tmp_path / "run" / event_log.NAME).symlink_to(victim)
     with pytest.raises(StoreError, match="cannot write"):
-        journal.append(tmp_path / "run", {"event": "started"})
+        event_log.append(tmp_path / "run", {"event": "started"})
     assert victim.read_text() == "mine\n"
 
 
 def test_a_line_longer_than_what_is_read_at_once_is_chained_too(tmp_path: Path) -> None:
     for size in (10, 200_000, 10):
-        journal.append(tmp_path, {"event": "failed", "message": "x" * size})
-    assert journal.damage(tmp_path, None) == ""
+        event_log.append(tmp_path, {"event": "failed", "message": "x" * size})
+    assert event_log.damage(tmp_path, None) == ""
     assert json.loads(lines(tmp_path)[2])["event"] == "failed"

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from fgl.core.intervals import student, wilson
 from fgl.core.privacy import lira
+from fgl.core.report.intervals import student, wilson
 
 
 def drawn(shadows: int, samples: int, gap: float, seed: int = 0, difficulty: float = 2.0) -> tuple[np.ndarray, ...]:

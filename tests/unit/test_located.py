@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from fgl.core.config import resolve
-from fgl.core.located import located
-from fgl.core.manager import Manager
+from fgl.core.config.paths import located
+from fgl.core.config.resolve import resolve
+from fgl.core.plugin_manager import Manager
 
 
 def test_what_lies_here_gets_its_absolute_path_and_other_names_stay(

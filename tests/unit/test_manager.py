@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from fgl.core.config import resolve
-from fgl.core.errors import BrokenPluginError, ConfigError, MissingExtraError, PluginClashError, UnknownPluginError
-from fgl.core.manager import Manager
-from fgl.core.opening import check_declaration
-from fgl.core.types import API_CHANGES, FAMILIES, ArraySpec, Declaration, StageContext
+from fgl.contracts.component import API_CHANGES, FAMILIES
+from fgl.contracts.events import StageContext
+from fgl.contracts.generator import ArraySpec, Declaration
+from fgl.core.config.resolve import resolve
+from fgl.core.plugin_manager import Manager
+from fgl.core.preflight import check_declaration
+from fgl.errors import BrokenPluginError, ConfigError, MissingExtraError, PluginClashError, UnknownPluginError
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fgl.plugins.prompts.measure import (
+from fgl.plugins.prompts.image_attributes import (
     BRIGHTNESS,
     COLOURS,
     LAYOUT,

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fgl.core.errors import DataError
-from fgl.core.guessing import useless_start
-from fgl.core.metrics import about, mean_of, measure, reference_rows, section, verdict
+from fgl.core.report.guess import useless_start
+from fgl.core.report.metrics import about, mean_of, measure, reference_rows, section, verdict
+from fgl.errors import DataError
 
 NAMES = ("cat", "dog", "a|b", "unseen")
 LABELS = np.array([0, 0, 0, 0, 0, 0, 1, 1, 2, 2])

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from fgl.core.types import FitContext, LabelledPixels
-from fgl.plugins.classifiers.fitting import TransformersClassifier
-from fgl.plugins.classifiers.mixing import Mixer, blend, paste
+from fgl.contracts.classifier import FitContext
+from fgl.contracts.dataset import LabelledPixels
+from fgl.plugins.classifiers.classifier import TransformersClassifier
+from fgl.plugins.classifiers.mixup import Mixer, blend, paste
 from fgl.plugins.classifiers.options import ClassifierOptions
 
 IMAGES = torch.rand(6, 3, 8, 12, generator=torch.Generator().manual_seed(0))

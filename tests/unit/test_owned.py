@@ -12,12 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from fgl.core import files, journal, lock, outputs
-from fgl.core.errors import StoreError
-from fgl.core.ledger import NAME as LEDGER
-from fgl.core.ledger import Ledger
-from fgl.core.owned import OwnedFolder
-from fgl.core.store import RunDir
+from fgl.core.store import folder_kind, lock
+from fgl.core.store.ledger import NAME as LEDGER
+from fgl.core.store.ledger import Ledger
+from fgl.core.store.owned import OwnedFolder
+from fgl.core.store.run_dir import RunDir
+from fgl.errors import StoreError
+from fgl.io import event_log, files
 
 
 def there(folder: Path) -> list[str]:
@@ -250,7 +251,7 @@ def test_a_process_whose_lock_was_removed_writes_nothing_more(tmp_path: Path, re
 
 def test_who_waits_for_a_lock_gets_it_when_its_holder_ends(tmp_path: Path) -> None:
     source = (
-        "import sys; from pathlib import Path; from fgl.core.store import RunDir\n"
+        "import sys; from pathlib import Path; from fgl.core.store.run_dir import RunDir\n"
         "with RunDir(Path(sys.argv[1])).lock():\n    print('held', flush=True); sys.stdin.read()"
     )
     other = subprocess.Popen(
@@ -285,6 +286,6 @@ def test_pipes_under_the_names_of_a_runs_files_are_as_if_these_were_damaged(tmp_
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         os.mkfifo(tmp_path / name)
     assert run.recorded("train") is None
-    assert journal.events(tmp_path) == []
+    assert event_log.events(tmp_path) == []
     assert run.checkpoints("train", "").load() is None
-    assert (outputs.kind_of(tmp_path), outputs.is_apart(tmp_path)) == ("", False)
+    assert (folder_kind.kind_of(tmp_path), folder_kind.is_remote(tmp_path)) == ("", False)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from fgl.core.errors import PartitionError
+from fgl.errors import PartitionError
 from fgl.plugins.partitioners import fgl_partitioners
 from fgl.plugins.partitioners.dirichlet import Dirichlet, draw_counts
 from fgl.plugins.partitioners.domain import Domain

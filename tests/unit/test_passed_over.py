@@ -17,9 +17,9 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from fgl.core.errors import BadImageError, DataError
-from fgl.core.layers import expand
-from fgl.core.types import ImageSet
+from fgl.contracts.dataset import ImageSet
+from fgl.core.config.loader import expand
+from fgl.errors import BadImageError, DataError
 from fgl.plugins.datasets.decode import decode
 from fgl.plugins.datasets.imagefolder import ImageFolder
 from fgl.plugins.datasets.npz import Npz

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fgl.core.plan import image_id, make_plan, seed_of, shares, validation_mask
-from fgl.core.types import ClientUpload, Conditioning
+from fgl.contracts.aggregator import ClientUpload, Conditioning
+from fgl.core.seeds import image_seed
+from fgl.core.synthesis.plan import image_id, make_plan, shares, validation_mask
 
 
 def conditioning(classes: list[int], weights: list[float]) -> Conditioning:
@@ -49,12 +50,12 @@ def test_an_image_is_the_same_whatever_else_is_planned() -> None:
 
 def test_seeds_follow_from_run_image_and_draw_alone() -> None:
     name = image_id("a" * 64, 3)
-    seeds = {seed_of(0, name), seed_of(1, name), seed_of(0, name, 1), seed_of(0, image_id("a" * 64, 4))}
+    seeds = {image_seed(0, name), image_seed(1, name), image_seed(0, name, 1), image_seed(0, image_id("a" * 64, 4))}
     assert len(seeds) == 4
     assert all(0 <= seed < 2**63 for seed in seeds)
     # Pinned: a change here makes every earlier run irreproducible.
     assert name == "471d6dd2f823337eccefd99c33edce01"
-    assert seed_of(0, name) == 3320789307868324803
+    assert image_seed(0, name) == 3320789307868324803
 
 
 @pytest.mark.parametrize("fraction", [0.0, 0.1, 0.5, 0.99])

@@ -11,11 +11,11 @@ import pytest
 from PIL import Image
 
 from fgl import plots
-from fgl.core.errors import ConfigError, MissingExtraError, StoreError
-
-pytest.importorskip("matplotlib")
+from fgl.errors import ConfigError, MissingExtraError, StoreError
 from fgl.plots.curves import Line, save_curves
 from fgl.plots.heatmap import save_heatmap
+
+pytest.importorskip("matplotlib")
 
 AXES = ("client", "class")
 

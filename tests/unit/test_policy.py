@@ -13,15 +13,17 @@ import pytest
 from PIL import Image
 from safetensors.numpy import save
 
-from fgl.core import client, exchange, local, policy, tasks
-from fgl.core.boundary import simulated
-from fgl.core.config import resolve
-from fgl.core.errors import ClientFailedError, ConfigError, PolicyError
-from fgl.core.manager import Manager
-from fgl.core.policy import Policy, at_site, split
+from fgl.contracts.boundary import simulated
+from fgl.contracts.classifier import FitContext
+from fgl.core.client import evaluation, policy, prepare, private_folder, probe, tasks
+from fgl.core.client import training as client_training
+from fgl.core.client.policy import Policy, at_site, split
+from fgl.core.config.resolve import resolve
+from fgl.core.config.schema import RunConfig
+from fgl.core.plugin_manager import Manager
 from fgl.core.registry import Entry
-from fgl.core.settings import RunConfig
-from fgl.core.types import FitContext
+from fgl.core.wire import requests, updates
+from fgl.errors import ClientFailedError, ConfigError, PolicyError
 
 CLASSES = ["benign", "malignant"]
 
@@ -55,7 +57,7 @@ def of(ward: Path, site: Mapping[str, Any] | None = None, **own: Any) -> Policy:
 
 
 def request(config: RunConfig, private: Path) -> bytes:
-    return client.request(config, "north", 0, private, "cpu", "")
+    return requests.prepare_request(config, "north", 0, private, "cpu", "")
 
 
 def secret(tmp_path: Path) -> Path:
@@ -78,18 +80,18 @@ def test_a_server_that_asks_for_a_file_of_the_clients_disk_as_prompts_gets_nothi
     )
     asked = request(resolve([evil], manager.registry), tmp_path / "anywhere")
     with pytest.raises(ClientFailedError, match="ConfigError at the client"):
-        client.answer(asked)  # no owner has said anything: not even a dataset
+        tasks.answer_prepare(asked)  # no owner has said anything: not even a dataset
     private = tmp_path / "kept"
     with at_site(of(ward), private), pytest.raises(ClientFailedError) as caught:
-        client.answer(asked)
+        tasks.answer_prepare(asked)
     assert "PolicyError at the client: the site's policy does not allow what was asked" in str(caught.value)
     assert "patients" not in str(caught.value)
-    said = (private / client.ERROR).read_text()
+    said = (private / private_folder.ERROR).read_text()
     assert "upload.codec: got 'text'; site.codecs allows fp16, fp32, int8" in said
     assert "prompt_strategy.path" in said
     assert not (tmp_path / "anywhere").exists()
     with simulated():  # on one's own machine it is one's own configuration
-        assert b"Alice Example" in client.answer(asked)
+        assert b"Alice Example" in tasks.answer_prepare(asked)
 
 
 def test_what_the_owner_allows_is_answered_and_kept_where_the_owner_says(
@@ -101,7 +103,7 @@ def test_what_the_owner_allows_is_answered_and_kept_where_the_owner_says(
     )
     site = {"codecs": ["text"], "paths": [str(tmp_path / "patients.csv")], "private": str(tmp_path / "kept")}
     with at_site(of(ward, site)):
-        reply = client.answer(request(config, tmp_path / "anywhere"))
+        reply = tasks.answer_prepare(request(config, tmp_path / "anywhere"))
     assert b"Alice Example" in reply
     assert not (tmp_path / "anywhere").exists()
     assert {path.name for path in (tmp_path / "kept").iterdir()} >= {"prompts.jsonl", "summary.json"}
@@ -111,7 +113,7 @@ def test_without_a_private_folder_of_the_sites_own_nothing_is_answered(
     ward: Path, tmp_path: Path, manager: Manager
 ) -> None:
     with at_site(of(ward)), pytest.raises(PolicyError, match=r"site\.private"):
-        client.prepare(request(resolve([shared()], manager.registry), tmp_path / "anywhere"))
+        prepare.prepare(request(resolve([shared()], manager.registry), tmp_path / "anywhere"))
     assert not (tmp_path / "anywhere").exists()
 
 
@@ -120,9 +122,9 @@ def test_only_tasks_that_the_owner_named_are_done(ward: Path, tmp_path: Path, ma
     head = json.loads(request(resolve([shared()], manager.registry), tmp_path))
     packed = save({}, {"request": json.dumps({**head, "size": [8, 8], "per_class": 1, "learnt": False})})
     ask: dict[str, Callable[[], bytes]] = {
-        "rounds": lambda: local.train({**head, "name": "fedavg"}, memoryview(b"")),
-        "evaluate": lambda: tasks.evaluate(packed),
-        "probe": lambda: tasks.probe(packed),
+        "rounds": lambda: client_training.train({**head, "name": "fedavg"}, memoryview(b"")),
+        "evaluate": lambda: evaluation.evaluate(packed),
+        "probe": lambda: probe.probe(packed),
     }
     with at_site(of(ward), tmp_path / "kept"), pytest.raises(PolicyError, match=rf"task: got '{task}'; site\.tasks"):
         ask[task]()
@@ -134,7 +136,7 @@ def test_a_round_cannot_choose_a_folder_outside_of_the_private_one(
     head = json.loads(request(resolve([shared()], manager.registry), tmp_path))
     for name in ("../../x", "/x", "..", "a/b"):
         with at_site(of(ward, {"tasks": ["rounds"]}), tmp_path / "kept"), pytest.raises(PolicyError, match="name: got"):
-            local.train({**head, "name": name}, memoryview(b""))
+            client_training.train({**head, "name": name}, memoryview(b""))
 
 
 def test_the_components_of_a_round_are_judged_too(ward: Path, tmp_path: Path, manager: Manager) -> None:
@@ -148,9 +150,9 @@ def test_the_components_of_a_round_are_judged_too(ward: Path, tmp_path: Path, ma
         at_site(of(ward, {"tasks": ["rounds"]}), tmp_path / "kept"),
         pytest.raises(ConfigError, match=r"preset: got 7"),
     ):
-        local.train(odd, memoryview(b""))
+        client_training.train(odd, memoryview(b""))
     with rules, pytest.raises(PolicyError, match=r"classifier\.pretrained: got '/home/alice/model'"):
-        local.train(asked, memoryview(b""))
+        client_training.train(asked, memoryview(b""))
 
 
 def test_a_task_that_is_allowed_is_done_on_the_sites_own_images_and_in_its_own_folder(
@@ -163,12 +165,12 @@ def test_a_task_that_is_allowed_is_done_on_the_sites_own_images_and_in_its_own_f
     classifier = manager.create("classifier", config.classifier)
     state = classifier.initial(FitContext(class_names=tuple(CLASSES), seed=0, device="cpu")).state("last")
     nowhere, prepared = str(tmp_path / "anywhere"), classifier.preparation((8, 8))
-    asked = tasks.request(config, "north", "cpu", "", state, prepare=prepared.inputs(), private=nowhere)
-    training = local.Training(config, "fedavg", config.algorithm, config.classifier, 1, prepared, "cpu", "", "d")
-    message = exchange.encode(exchange.Header("skin-1", "north", 1), state, {}, exchange.DONE)
+    asked = requests.task_request(config, "north", "cpu", "", state, prepare=prepared.inputs(), private=nowhere)
+    training = requests.Training(config, "fedavg", config.algorithm, config.classifier, 1, prepared, "cpu", "", "d")
+    message = updates.encode(updates.Header("skin-1", "north", 1), state, {}, updates.DONE)
     with at_site(of(ward, {"tasks": ["evaluate", "rounds"]}), tmp_path / "kept"):
         said = json.loads(tasks.answer_evaluate(asked))
-        update = local.answer(local.request(training, "north", 1, tmp_path / "anywhere", message))
+        update = tasks.answer_train(requests.train_request(training, "north", 1, tmp_path / "anywhere", message))
     assert said["total"] == 6
     assert b'"samples": 6' in update.replace(b"\\", b"")
     assert not (tmp_path / "anywhere").exists()

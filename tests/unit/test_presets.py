@@ -8,16 +8,12 @@ from typing import Any
 
 import pytest
 
-from fgl.core import config, presets
-from fgl.core.errors import ConfigError
-from fgl.core.manager import Manager
+from fgl.core.config import presets, schema
+from fgl.core.config import resolve as config_resolve
+from fgl.core.plugin_manager import Manager
+from fgl.errors import ConfigError
 from fgl.plugins.classifiers.options import PRESETS
-from fgl.plugins.prompts.options import (
-    CLASS_TEMPLATE,
-    DOMAINNET_NEGATIVES,
-    DOMAINNET_TEMPLATES,
-    NEGATIVE_PROMPT,
-)
+from fgl.plugins.prompts.options import CLASS_TEMPLATE, DOMAINNET_NEGATIVES, DOMAINNET_TEMPLATES, NEGATIVE_PROMPT
 
 MANAGER = Manager.load()
 NAMES = (
@@ -37,9 +33,9 @@ IMAGENET = {
 SIZES = {"cifar100": 100, "imagenet100": 100, "pathmnist": 9, "bloodmnist": 8}
 
 
-def resolve(name: str, *given: dict[str, Any], smoke: bool = False) -> config.RunConfig:
+def resolve(name: str, *given: dict[str, Any], smoke: bool = False) -> schema.RunConfig:
     preset = presets.load(name)
-    return config.resolve([*presets.layers(preset, smoke, given, MANAGER.registry), *given], MANAGER.registry)
+    return config_resolve.resolve([*presets.layers(preset, smoke, given, MANAGER.registry), *given], MANAGER.registry)
 
 
 @pytest.fixture(autouse=True)

@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 from pydantic import ValidationError
 
-from fgl.core.errors import BadImageError, DataError
-from fgl.core.types import Silent
+from fgl.contracts.progress import Silent
+from fgl.errors import BadImageError, DataError
 from fgl.plugins.prompts.attributes import AttributePrompts, keep_most_frequent
 from fgl.plugins.prompts.class_name import ClassName
 from fgl.plugins.prompts.domain import Domain

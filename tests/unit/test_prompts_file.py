@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fgl.core.errors import DataError
-from fgl.core.types import DatasetInfo
+from fgl.contracts.dataset import DatasetInfo
+from fgl.errors import DataError
 from fgl.plugins.prompts.options import PromptsFileOptions
 from fgl.plugins.prompts.prompts_file import PromptsFile
 from fgl.testing.contracts import DrawnImages, client_context

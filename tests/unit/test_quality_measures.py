@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from fgl.plugins.features.measures import compare, nearest
+from fgl.plugins.features.metrics import compare, nearest
 
 Points = NDArray[np.float64]
 
@@ -179,5 +179,5 @@ def test_neighbours_are_as_many_as_there_can_be() -> None:
 def test_large_sets_are_compared_some_rows_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     real, made = cloud(50, 1), cloud(40, 2)
     whole = compare(real, made, 5, 0), nearest(made, real)[0].tolist()
-    monkeypatch.setattr("fgl.plugins.features.measures._CELLS", 130)
+    monkeypatch.setattr("fgl.plugins.features.metrics._CELLS", 130)
     assert (compare(real, made, 5, 0), nearest(made, real)[0].tolist()) == whole

@@ -8,8 +8,8 @@ import pytest
 from diffusers.utils import logging as diffusers_logging
 from transformers.utils import logging as transformers_logging
 
+from fgl.plugins._logging import quiet
 from fgl.plugins.generators.quiet import quiet as both
-from fgl.plugins.quiet import quiet
 
 
 def test_libraries_are_silent_inside_and_as_before_outside() -> None:

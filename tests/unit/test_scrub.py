@@ -13,7 +13,7 @@ import pytest
 from fgl.plugins.prompts.clean import clean
 from fgl.plugins.prompts.scrub import KINDS, scrub
 from fgl.plugins.prompts.vocabulary import is_ordinary, ordinary_words
-from fgl.testing.captioners import WORDS
+from tests.helpers.captioners import WORDS
 
 NAMES = (
     "james mary robert patricia john jennifer michael linda david elizabeth william barbara richard susan joseph "

@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fgl.core.errors import StoreError
-from fgl.core.plan import redraw, seed_of, set_digest
-from fgl.core.shards import Drawn, ShardStore, png, read_plan, read_shards, write_plan
-from fgl.core.store import RunDir
-from fgl.core.types import PlanItem, Shard
+from fgl.contracts.generator import PlanItem, Shard
+from fgl.core.seeds import image_seed
+from fgl.core.store.run_dir import RunDir
+from fgl.core.synthesis.plan import redraw, set_digest
+from fgl.core.synthesis.shards import Drawn, ShardStore, png, read_plan, read_shards, write_plan
+from fgl.errors import StoreError
 
 NAMES = ("river", 'a "quoted" name', "林/地")
 
@@ -144,7 +145,7 @@ def test_images_move_between_shards_and_only_new_ones_are_made(tmp_path: Path) -
 
 
 def test_an_accepted_draw_moves_as_the_image_that_it_stands_for(tmp_path: Path) -> None:
-    first = [replace(item, seed=seed_of(7, item.image_id)) for index in range(2) for item in shard(index)[0].items]
+    first = [replace(item, seed=image_seed(7, item.image_id)) for index in range(2) for item in shard(index)[0].items]
     again = redraw(redraw(first[4], 7), 7)
     kept = ShardStore(RunDir(tmp_path), tmp_path / "shards", "recipe", NAMES, seed=7)
     for one in kept.begin(cut(first, 5)):
@@ -156,7 +157,7 @@ def test_an_accepted_draw_moves_as_the_image_that_it_stands_for(tmp_path: Path) 
     assert (rows[again.image_id]["seed"], rows[again.image_id]["draw"]) == (again.seed, 2)
     assert fill(kept, cut(first[2:], 3)) == [first[2].image_id], "and once more, from where it has moved to"
     # for a run with another seed it is another image
-    other = [replace(item, seed=seed_of(8, item.image_id)) for item in first]
+    other = [replace(item, seed=image_seed(8, item.image_id)) for item in first]
     assert len(fill(replace(kept, seed=8), cut(other, 4))) == len(first)
 
 
@@ -263,7 +264,7 @@ def test_the_digest_of_a_set_is_of_its_images_in_any_order() -> None:
 
 def test_a_second_process_is_told_who_holds_the_directory(tmp_path: Path) -> None:
     source = (
-        "import sys; from pathlib import Path; from fgl.core.store import RunDir\n"
+        "import sys; from pathlib import Path; from fgl.core.store.run_dir import RunDir\n"
         "with RunDir(Path(sys.argv[1])).lock(): pass"
     )
     with RunDir(tmp_path).lock():

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fgl.core.strict_json import ascii_dumps, dumps, finite, loads
-from fgl.core.text import is_unseen
+from fgl.io.strict_json import ascii_dumps, dumps, finite, loads
+from fgl.text import is_unseen
 
 TEXT = st.text(
     st.characters(codec=None, categories=None) | st.sampled_from('\x1b\x9b\x7f\u202e\u200d\udce9\U000e0041"\\\n')

@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fgl.core.errors import BrokenPluginError, StoreError
-from fgl.core.shards import ShardStore, read_shards
-from fgl.core.store import RunDir
-from fgl.core.synthesis import fill
-from fgl.core.types import Painted, PlanItem, Shard, Silent
+from fgl.contracts.generator import Painted, PlanItem, Shard
+from fgl.contracts.progress import Silent
+from fgl.core.store.run_dir import RunDir
+from fgl.core.synthesis.fill import fill
+from fgl.core.synthesis.shards import ShardStore, read_shards
+from fgl.errors import BrokenPluginError, StoreError
 
 NAMES = ["a", "b"]
 SECONDS = 20.0

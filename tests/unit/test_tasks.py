@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fgl.core import at_clients, probing, tasks
-from fgl.core.errors import UploadError
-from fgl.core.plan import halves
+from fgl.core.data import halves
+from fgl.core.experiments import probe
+from fgl.core.stages import federated_evaluation
+from fgl.core.wire import replies
+from fgl.errors import UploadError
 
 CLASSES = ("river", "forest", "lake")
 CLAIMED = [10.0, 5.0, 0.0]
@@ -23,7 +25,7 @@ def reply(**changes: Any) -> bytes:
 
 
 def judge(data: bytes) -> dict[str, Any]:
-    return tasks.judge_counts(data, "k", CLASSES, True, CLAIMED)
+    return replies.judge_counts(data, "k", CLASSES, True, CLAIMED)
 
 
 def test_counts_that_can_be_true_are_taken_as_they_are() -> None:
@@ -73,7 +75,7 @@ def test_counts_that_cannot_be_true_are_refused(lie: str) -> None:
     ids=range(13),
 )  # fmt: skip
 def test_bytes_that_are_no_reply_are_refused(data: bytes) -> None:
-    for judged in (judge, lambda data: tasks.judge_scores(data, "k", CLASSES, 20)):
+    for judged in (judge, lambda data: replies.judge_scores(data, "k", CLASSES, 20)):
         with pytest.raises(UploadError):
             judged(data)
 
@@ -85,7 +87,7 @@ def test_any_bytes_are_a_reply_or_refused() -> None:
         data = bytearray(reply() if draw.random() < 0.5 else scores())
         for _ in range(int(draw.integers(1, 6))):
             data[int(draw.integers(len(data)))] = int(draw.integers(256))
-        for judged in (judge, lambda data: tasks.judge_scores(data, "k", CLASSES, 20)):
+        for judged in (judge, lambda data: replies.judge_scores(data, "k", CLASSES, 20)):
             try:
                 judged(bytes(data))
             except UploadError:
@@ -104,7 +106,7 @@ def test_counts_of_clients_add_up() -> None:
         "b": {"right": 1, "total": 6, "per_class": {"river": [0, 1], "forest": [1, 5]}},
         "c": {"right": 5, "total": 5, "per_class": {}},
     }
-    found = at_clients.added_up(counts, CLASSES)
+    found = federated_evaluation.added_up(counts, CLASSES)
     assert (found["right"], found["total"], found["top1"]) == (9, 15, 0.6)
     assert found["per_class"] == {
         "river": {"right": 3, "total": 5, "top1": 0.6}, "forest": {"right": 1, "total": 5, "top1": 0.2}
@@ -121,7 +123,7 @@ def scores(**changes: Any) -> bytes:
 
 
 def test_scores_that_can_be_true_are_taken() -> None:
-    found = tasks.judge_scores(scores(), "k", CLASSES, 20)
+    found = replies.judge_scores(scores(), "k", CLASSES, 20)
     assert found["made"] == ONE
     assert set(found["per_class"]) == {"river"}
 
@@ -139,7 +141,7 @@ def test_scores_that_can_be_true_are_taken() -> None:
 )  # fmt: skip
 def test_scores_that_cannot_be_true_are_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(UploadError):
-        tasks.judge_scores(scores(**changes), "k", CLASSES, 20)
+        replies.judge_scores(scores(**changes), "k", CLASSES, 20)
 
 
 def test_a_client_without_a_score_counts_for_nothing_in_the_mean() -> None:
@@ -147,7 +149,7 @@ def test_a_client_without_a_score_counts_for_nothing_in_the_mean() -> None:
         made = {**ONE, "coverage": coverage}
         return {"reference": count, "compared": count, "made": made, "real": ONE, "recognised": None, "per_class": {}}
 
-    found = probing.added_up({"a": one(10, 0.2), "b": one(30, 0.6), "c": one(1000, None)})
+    found = probe.added_up({"a": one(10, 0.2), "b": one(30, 0.6), "c": one(1000, None)})
     assert found["made"]["coverage"] == pytest.approx((10 * 0.2 + 30 * 0.6) / 40)
     assert found["recognised"] is None
     assert found["reference"] == 1040

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fgl.core.text import first_line, html, line, lines, markdown, plain, quoted
+from fgl.text import first_line, html, line, lines, markdown, plain, quoted
 
 ANY = st.text(st.characters(codec=None, categories=None) | st.sampled_from("\x1b\u202e\u200b\udce9|<>[]()!*_`\n\r"))
 

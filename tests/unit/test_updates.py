@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fgl.core.types import GlobalState, LocalUpdate
-from fgl.core.updates import diverged, too_large
+from fgl.contracts.algorithm import GlobalState, LocalUpdate
+from fgl.core.server.round_updates import diverged, too_large
 
 STATE = GlobalState({"w": np.ones(100, np.float32), "mean": np.zeros(4, np.float32), "n": np.array(3)}, ("w",))
 

@@ -15,18 +15,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load, save
 
-from fgl.core import errors
-from fgl.core.codecs import CODECS, Quantized, check_quantized, quantize, scale_shape
-from fgl.core.disclosure import disclosed
-from fgl.core.errors import StoreError, UploadError
-from fgl.core.types import ArraySpec, ClientUpload, Conditioning, Declaration, Prompt
-from fgl.core.upload import Expected, Sender, account, checksum, decode, encode, encode_texts, stored, within
-from fgl.core.wire import size_of
+from fgl import errors
+from fgl.contracts.aggregator import ClientUpload, Conditioning
+from fgl.contracts.conditioning import row_ids
+from fgl.contracts.generator import ArraySpec, Declaration
+from fgl.contracts.prompts import Prompt
+from fgl.core.wire.codecs import CODECS, Quantized, check_quantized, quantize, scale_shape
+from fgl.core.wire.container import size_of
+from fgl.core.wire.disclosure import disclosed
+from fgl.core.wire.upload import Sender, checksum, encode, encode_texts
+from fgl.core.wire.upload_reader import Expected, account, decode, stored, within
+from fgl.errors import StoreError, UploadError
 from fgl.plugins.aggregators.class_mean import ClassMean
-from fgl.plugins.aggregators.identity import row_ids
 from fgl.plugins.aggregators.options import ClassMeanOptions, UnionOptions
 from fgl.plugins.aggregators.union import Union
-from fgl.testing.uploads import keeps_every_rule, mutants, same_arrays, same_upload, signed_mutants
+from tests.helpers.uploads import keeps_every_rule, mutants, same_arrays, same_upload, signed_mutants
 
 DECLARATION = Declaration(
     (ArraySpec("prompt_embeds", (4, 3)), ArraySpec("negative_prompt_embeds", (4, 3), shared=True, optional=True)),

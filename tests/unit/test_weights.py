@@ -12,13 +12,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from fgl.core.errors import ModelError
+from fgl.errors import ModelError
 from fgl.hub.documents import json_object, licence
 from fgl.hub.folders import verify_folder
 from fgl.hub.weights import POINTER, flaw, not_finite, tensors
 from fgl.plugins.generators.options import StableDiffusionOptions, StableDiffusionXLOptions
 from fgl.plugins.generators.stable_diffusion import StableDiffusion, StableDiffusionXL
-from fgl.testing.pipelines import save_pipeline, save_xl_pipeline
+from tests.helpers.pipelines import save_pipeline, save_xl_pipeline
 
 Weights = dict[str, torch.Tensor]
 

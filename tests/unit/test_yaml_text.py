@@ -12,11 +12,11 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fgl.core import yaml_text
-from fgl.core.config import resolve
-from fgl.core.errors import ConfigError
-from fgl.core.layers import read_yaml, set_option
-from fgl.core.manager import Manager
+from fgl.core.config.loader import read_yaml, set_option
+from fgl.core.config.resolve import resolve
+from fgl.core.plugin_manager import Manager
+from fgl.errors import ConfigError
+from fgl.io import yaml_text
 
 REGISTRY = Manager.load().registry
 

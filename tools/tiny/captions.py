@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from fgl.plugins.prompts.measure import Attributes
+from fgl.plugins.prompts.image_attributes import Attributes
 
 NEGATIVE = "low quality, low resolution"
 _QUALITY = ("real world images, high resolution", "real world image", "high resolution", "high quality")

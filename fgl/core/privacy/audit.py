@@ -11,17 +11,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fgl.core import quality, report, status, strict_json
-from fgl.core.errors import ConfigError, DataError, Problem, StoreError
-from fgl.core.intervals import student
-from fgl.core.measured import into_report
-from fgl.core.privacy import inversion, lira, lookup, memorisation, shadows
-from fgl.core.privacy import sections as audit_sections
-from fgl.core.settings import EvaluationOptions
+from fgl.core import status
+from fgl.core.config.schema import EvaluationOptions
+from fgl.core.privacy import candidates, inversion, lira, memorization, shadow_sets, shadows
+from fgl.core.report import audit
+from fgl.core.report import run as report_run
+from fgl.core.report.intervals import student
+from fgl.core.stages import quality
+from fgl.core.stages.measured import into_report
+from fgl.errors import ConfigError, DataError, Problem, StoreError
+from fgl.io import strict_json
 
 if TYPE_CHECKING:
+    from fgl.core.config.schema import RunConfig
     from fgl.core.session import Session
-    from fgl.core.settings import RunConfig
+
 
 PARTS = ("membership", "memorisation", "uploads")
 _FINISHED = ("partition", "clients", "plan", "synthesize", "train", "evaluate", "rounds", "export")
@@ -47,7 +51,7 @@ def parts(session: Session) -> tuple[list[str], dict[str, str]]:
     if "memorisation" in wanted:
         quality.check(_measuring(session, quality_too=True))
     if "uploads" in wanted and session.config.audit.dictionary is not None:
-        lookup.read(session.config.audit.dictionary)
+        candidates.read(session.config.audit.dictionary)
     return wanted, {name: reason for name, reason in why.items() if asked is None}
 
 
@@ -59,15 +63,15 @@ def run(session: Session, saved: RunConfig) -> dict[str, Any]:
     check_finished(session)
     wanted, left_out = parts(session)
     measuring = _measuring(session)
-    of = report.audited(session)
-    earlier = report.kept_audit(session, of) or {}
+    of = report_run.audited(session)
+    earlier = report_run.kept_audit(session, of) or {}
     found: dict[str, Any] = {"schema_version": 1, "of": of, "left_out": left_out}
-    work = {"membership": membership, "memorisation": memorisation.measure, "uploads": inversion.measure}
+    work = {"membership": membership, "memorisation": memorization.measure, "uploads": inversion.measure}
     for name in PARTS:
         found[name] = work[name](measuring) if name in wanted else earlier.get(name)
     folder = session.run.path("audit")
     session.run.write_sealed(folder / "audit.json", found)
-    lines = ["# Audit", "", *audit_sections.section(found, heading="##")]
+    lines = ["# Audit", "", *audit.section(found, heading="##")]
     session.run.write(folder / "audit.md", "\n".join([*lines, ""]).encode())
     into_report(replace(session, config=saved), {"audit": found})
     result: dict[str, Any] = strict_json.loads(strict_json.dumps(found))
@@ -132,7 +136,7 @@ def _sameness(session: Session, models: list[dict[str, Any]]) -> dict[str, Any]:
     """How many models there are among the shadows, for a method that may have the same set in several."""
     if "set" not in models[0]:
         return {"distinct": len(models), "as_run": None}
-    own = shadows.own_set(session)
+    own = shadow_sets.own_set(session)
     return {"distinct": len({one["set"] for one in models}), "as_run": sum(one["set"] == own for one in models)}
 
 

@@ -17,16 +17,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fgl.core import intake, keeping, server
-from fgl.core.codecs import TEXT
-from fgl.core.intervals import wilson
-from fgl.core.privacy import lookup
-from fgl.core.store import file_digest
+from fgl.core.client import private_folder
+from fgl.core.privacy import candidates, lookup
+from fgl.core.report.intervals import wilson
+from fgl.core.server import upload_store
+from fgl.core.server import uploads as server_uploads
+from fgl.core.stages import partition
+from fgl.core.store.owned import file_digest
+from fgl.core.wire.codecs import TEXT
 
 if TYPE_CHECKING:
-    from fgl.core.privacy.lookup import Dictionary, Found
+    from fgl.contracts.aggregator import ClientUpload
+    from fgl.core.privacy.candidates import Dictionary
+    from fgl.core.privacy.lookup import Found
     from fgl.core.session import Session
-    from fgl.core.types import ClientUpload
+
 
 STAGE = "audit:uploads"
 
@@ -37,10 +42,10 @@ def measure(session: Session) -> dict[str, Any]:
     names = list(uploads["bytes_per_client"])
 
     def work(_: str) -> tuple[Any, list[Path]]:
-        opened = intake.opened(session, names)
+        opened = server_uploads.opened(session, names)
         codecs = {name: _codec(session, name) for name in names}
         texts = {one.client_id: _true_texts(session, one) for one in opened}
-        tried = lookup.dictionary(session)
+        tried = candidates.dictionary(session)
         unread = [one for one in opened if codecs[one.client_id] != TEXT]
         found = lookup.look_up(session, unread, tried) if unread else {}
         table = session.run.path("audit", "private", "inversions.csv")
@@ -72,13 +77,13 @@ def inputs_of(session: Session, uploads: str) -> dict[str, Any]:
         "dictionary": None if file is None else file_digest(Path(file).expanduser()),
         "prompt_strategy": config.prompt_strategy.model_dump(), "classes": list(session.info.class_names),
         "domains": list(session.info.domains), "strategies": session.manager.registry.names("prompt_strategy"),
-        "partition": None if session.apart else server.partition_inputs(session),
+        "partition": None if session.apart else partition.partition_inputs(session),
         "device": session.device.split(":")[0],
     }  # fmt: skip
 
 
 def _codec(session: Session, client_id: str) -> str:
-    manifest = session.run.read_sealed(intake.upload_path(session.run, client_id).with_suffix(".json"))
+    manifest = session.run.read_sealed(upload_store.upload_path(session.run, client_id).with_suffix(".json"))
     return str((manifest or {}).get("codec", ""))
 
 
@@ -87,7 +92,7 @@ def _true_texts(session: Session, upload: ClientUpload) -> list[str] | None:
     damaged: figures of fewer prompts than there were would understate what was found."""
     if session.apart:
         return None
-    found = keeping.texts(session.run.path("clients", upload.client_id, "private"))
+    found = private_folder.texts(session.run.path("clients", upload.client_id, "private"))
     return found if found is not None and len(found) == len(upload) else None
 
 

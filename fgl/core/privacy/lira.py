@@ -14,15 +14,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fgl.core.intervals import student
+from fgl.core.report.intervals import student
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from fgl.core.types import Array, Labels
+    from fgl.contracts.arrays import Array, Labels
 
     Floats = NDArray[np.float64]
     Mask = NDArray[np.bool_]
+
 
 RATES = (0.1, 0.01, 0.001)
 """False-positive rates at which true-positive rates are given."""

@@ -5,29 +5,27 @@ Shape legend: u distinct rows of all uploads, d numbers of a row, t texts.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
-from math import prod
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fgl.core import client
-from fgl.core.errors import ConfigError, FGLError, Problem
-from fgl.core.files import read_text
-from fgl.core.types import Prompt
+from fgl.contracts.prompts import Prompt
+from fgl.core import encoding
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from fgl.core.contracts import Encoder
+    from fgl.contracts.aggregator import ClientUpload
+    from fgl.contracts.arrays import Array
+    from fgl.contracts.generator import Encoder
+    from fgl.contracts.prompts import Grammar
+    from fgl.core.privacy.candidates import Dictionary
     from fgl.core.session import Session
-    from fgl.core.types import Array, ClientUpload
 
     Floats = NDArray[np.float32]
-    Grammar = Sequence[Sequence[str]]
+
 
 _BLOCK = 256  # texts that are encoded and compared at once
 _PASSES = 6  # over all places of a grammar; most rows settle in two
@@ -37,114 +35,6 @@ _SETTLED = 0.9995
 # Texts that an encoder cuts to the same are equal but for rounding: the first of them counts.
 _EQUAL = 1e-6
 _TOGETHER = "encode_batch_size"
-
-
-# --- what is tried --------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Dictionary:
-    """texts: tried one and all. grammars: with more texts than that, searched. names: class names that texts may hold,
-    those of other datasets among them. own: how many of these are the run's. source: file, or "strategies"."""
-
-    texts: tuple[str, ...]
-    grammars: tuple[Grammar, ...]
-    names: tuple[str, ...]
-    own: int
-    source: str
-
-    def has(self, text: str) -> bool:
-        """Whether the text can be found at all."""
-        return text in self._set or any(spells(grammar, text) for grammar in self.grammars)
-
-    @cached_property
-    def _set(self) -> frozenset[str]:
-        return frozenset(self.texts)
-
-    def class_of(self, text: str) -> str | None:
-        """The longest class name that the text holds."""
-        lowered = text.casefold()
-        there = [name for name in self.names if name.casefold() in lowered]
-        return max(there, key=len) if there else None
-
-    def said(self) -> dict[str, Any]:
-        return {
-            "source": self.source, "texts": len(self.texts), "classes": self.own, "decoys": len(self.names) - self.own,
-            "searched": [prod(len(place) for place in grammar) for grammar in self.grammars],
-        }  # fmt: skip
-
-
-def dictionary(session: Session) -> Dictionary:
-    """The file's texts; or all that prompt strategies can write of the class names of this dataset and, as decoys, of
-    the bundled ones. A grammar of the run's own strategy that has too many texts is searched, of another left out.
-
-    Raises ConfigError where the file cannot be read."""
-    options, own = session.config.audit, session.info.class_names
-    if options.dictionary is not None:
-        return Dictionary(read(options.dictionary), (), own, len(own), "file")
-    names = (*own, *(name for name in _decoys(session) if name not in own))
-    texts: dict[str, None] = {}
-    searched: list[Grammar] = []
-    for strategy, mine in _strategies(session):
-        for grammar in strategy.grammar(names, session.info.domains):
-            if prod(len(place) for place in grammar) <= options.candidates:
-                texts |= dict.fromkeys(_texts(grammar))
-            elif mine:
-                searched.append([list(place) for place in grammar])
-    return Dictionary(tuple(texts), tuple(searched), names, len(own), "strategies")
-
-
-def read(file: str) -> tuple[str, ...]:
-    """A text a line, each once. Raises ConfigError."""
-    try:
-        lines = read_text(Path(file).expanduser()).splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        problem = f"cannot be read: {reason}; expected a text file with a prompt a line"
-        raise ConfigError([Problem("audit.dictionary", repr(file), problem)], "the command line") from error
-    texts = tuple(dict.fromkeys(line.strip() for line in lines if line.strip()))
-    if not texts:
-        problem = "holds no text; expected a prompt a line"
-        raise ConfigError([Problem("audit.dictionary", repr(file), problem)], "the command line")
-    return texts
-
-
-def _strategies(session: Session) -> list[tuple[Any, bool]]:
-    """(strategy, whether it is the run's own) of those that can say what they may write; the run's own first."""
-    manager, chosen = session.manager, session.config.prompt_strategy
-    found = [(manager.create("prompt_strategy", chosen), True)]
-    for name in manager.registry.names("prompt_strategy"):
-        if name != chosen.name:
-            try:
-                entry = manager.registry.find("prompt_strategy", name)
-                found.append((manager.registry.create("prompt_strategy", name, dict(entry.component.defaults)), False))
-            except (FGLError, ValueError):  # one that cannot be built without options, or whose extra is not there
-                continue
-    return [(strategy, mine) for strategy, mine in found if hasattr(strategy, "grammar")]
-
-
-def _decoys(session: Session) -> list[str]:
-    """Class names of the bundled datasets."""
-    registry = session.manager.registry
-    entry = registry.find("dataset", "bundled")
-    subsets = get_args(registry.options_class(entry).model_fields["subset"].annotation)
-    infos = (registry.create("dataset", "bundled", {"subset": subset}).info() for subset in subsets)
-    return list(dict.fromkeys(name for info in infos for name in info.class_names))
-
-
-def _texts(grammar: Grammar) -> Iterable[str]:
-    found = [""]
-    for place in grammar:
-        found = [before + one for before in found for one in place]
-    return found
-
-
-def spells(grammar: Grammar, text: str) -> bool:
-    """Whether one phrase of each place, joined, is the text."""
-    reached = {0}
-    for place in grammar:
-        reached = {at + len(one) for at in reached for one in place if text.startswith(one, at)}
-    return len(text) in reached
 
 
 # --- looking up -----------------------------------------------------------------------------------------------------
@@ -310,7 +200,7 @@ class Search:
         return np.asarray(_unit(self._encode(texts) - self._empty) @ self.rows.T, dtype=np.float64)
 
     def _encode(self, texts: Sequence[str]) -> Floats:
-        arrays, _ = client.encode_once_warned(self.encoder, [Prompt(0, text) for text in texts])
+        arrays, _ = encoding.encode_once_warned(self.encoder, [Prompt(0, text) for text in texts])
         return _flat({name: np.asarray(arrays[name]) for name in self.names if name in arrays})
 
 

@@ -10,8 +10,8 @@ The unit of commit is a method on a shadow: RUN/audit/scores/<method>-<k>.safete
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,22 +19,26 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from safetensors.numpy import load_file, save
 
-from fgl.core import controls, orchestrator, rounds, server, synthesis, training
-from fgl.core.errors import ConfigError, DataError, ModelError, Problem
-from fgl.core.opening import open_session
+from fgl.core import orchestrator
+from fgl.core.config.schema import EvaluationOptions, Selected
+from fgl.core.preflight import open_session
 from fgl.core.privacy import lira
-from fgl.core.registry import suggestion
-from fgl.core.settings import EvaluationOptions, Selected
-from fgl.core.shards import read_plan, read_shards
-from fgl.core.store import RunDir, digest_of
-from fgl.core.types import Conditioning, Shard
+from fgl.core.privacy.shadow_sets import Images
+from fgl.core.stages import baselines, evaluate, plan, rounds, synthesize, train
+from fgl.core.stages import clients as clients_stage
+from fgl.core.stages import partition as partition_stage
+from fgl.core.stages import track as track_stage
+from fgl.core.store.owned import digest_of
+from fgl.core.store.run_dir import RunDir
+from fgl.errors import ConfigError, DataError, ModelError, Problem, suggestion
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from fgl.core.server import Plan
+    from fgl.contracts.arrays import Array, Labels, Pixels
+    from fgl.contracts.classifier import TrainedClassifier
     from fgl.core.session import Session
-    from fgl.core.types import Array, ClientUpload, Labels, Pixels, PlanItem, TrainedClassifier
+
 
 ONE_SHOT, AFTER_ROUNDS, POOLED = "fgl", "fgl-rounds", "centralized"
 
@@ -53,12 +57,6 @@ def methods(session: Session) -> list[str]:
         raise ConfigError(problems, "the command line")
     after = [AFTER_ROUNDS] if session.config.rounds.count else []
     return [one for name in asked for one in ([name, *after] if name == ONE_SHOT else [name])]
-
-
-def own_set(session: Session) -> str:
-    """Digest of who the images of the run's own synthetic set are, as `scores` has it of shadows."""
-    planned = read_plan(session.run.path("server", "plan.parquet"))
-    return _identity([item for shard in planned for item in shard.items])
 
 
 def title(session: Session, method: str) -> str:
@@ -162,9 +160,10 @@ class _Maker:
         if self.method not in (ONE_SHOT, AFTER_ROUNDS):
             return {**asked, **rounds.inputs_of(session, self._track(session), held, "")}
         one_shot = {
-            **asked, "uploads": server.request_inputs(session, held), "aggregator": config.aggregator.model_dump(),
-            "images_per_class": config.synthesis.images_per_class, "recipe": server.recipe(session),
-            "train": training.train_inputs(session, ""),
+            **asked, "uploads": clients_stage.request_inputs(session, held),
+            "aggregator": config.aggregator.model_dump(),
+            "images_per_class": config.synthesis.images_per_class, "recipe": synthesize.recipe(session),
+            "train": train.train_inputs(session, ""),
         }  # fmt: skip
         if self.method == ONE_SHOT:
             return one_shot
@@ -186,7 +185,7 @@ class _Maker:
     # --- centralized ---
 
     def _pooled(self, shadow: int, digest: str) -> tuple[dict[str, Any], list[Path]]:
-        data = controls.pooled(self.session, self.field.held(shadow))
+        data = baselines.pooled(self.session, self.field.held(shadow))
         model = self.session.classifier.fit(data, None, self._context(shadow, digest))
         return self._keep(shadow, *self._query(model))
 
@@ -194,28 +193,28 @@ class _Maker:
 
     def _rounds(self, shadow: int, digest: str) -> tuple[dict[str, Any], list[Path]]:
         inner, held = self._inner(shadow), self.field.held(shadow)
-        start = rounds.Start()
+        start = track_stage.Start()
         if self.method == AFTER_ROUNDS:
             record = self.session.run.recorded(_stage(ONE_SHOT, shadow))
             assert record is not None, "the one-shot models come first"
             state = self.session.run.path(record["value"]["state"])
-            start = rounds.Start(lambda: load_file(state), record["value"]["set"], lambda: self._images.of(shadow))
-        _, partition = server.partition(inner)
+            start = track_stage.Start(lambda: load_file(state), record["value"]["set"], lambda: self._images.of(shadow))
+        _, partition = partition_stage.partition(inner)
         track = self._track(inner)
         rounds.run(inner, track, held, partition, start)
         last = load_file(rounds.model_path(inner, track))
-        return self._keep(shadow, *self._query(inner.classifier.restore(last, training.context(inner, "query"))))
+        return self._keep(shadow, *self._query(inner.classifier.restore(last, train.context(inner, "query"))))
 
-    def _track(self, session: Session) -> rounds.Track:
+    def _track(self, session: Session) -> track_stage.Track:
         """Tested once, at its end: nothing here is a curve over rounds."""
         options = session.config.rounds
         if self.method == AFTER_ROUNDS:
             own = options.model_copy(update={"evaluate_every": options.count})
-            return rounds.Track("own", "rounds", session.config.algorithm, own, options.local_epochs, goes_on=True)
+            return track_stage.Track("own", "rounds", session.config.algorithm, own, options.local_epochs, goes_on=True)
         count = session.config.audit.rounds
         own = options.model_copy(update={"count": count, "server_epochs": 0, "evaluate_every": count})
-        algorithm = rounds.baseline(session, self.method)
-        return rounds.Track(self.method, f"method:{self.method}", algorithm, own, options.local_epochs)
+        algorithm = track_stage.baseline(session, self.method)
+        return track_stage.Track(self.method, f"method:{self.method}", algorithm, own, options.local_epochs)
 
     # --- fgl ---
 
@@ -224,7 +223,7 @@ class _Maker:
         identity = images.identity(shadow)
         known = {"set": identity, "trained": False}
         if identity == images.own:
-            state = training.state_path(session, "selected")
+            state = train.state_path(session, "selected")
         else:
             earlier = (session.run.recorded(_stage(ONE_SHOT, one)) for one in range(shadow))
             same = [one["value"] for one in earlier if one is not None and one["value"]["set"] == identity]
@@ -235,7 +234,7 @@ class _Maker:
                 packed = {name: np.array(array, order="C") for name, array in model.state("selected").items()}
                 session.run.write(state, save(packed))
                 known["trained"] = True
-        model = session.classifier.restore(load_file(state), training.context(session, "query"))
+        model = session.classifier.restore(load_file(state), train.context(session, "query"))
         value, outputs = self._keep(shadow, *self._query(model))
         return {**value, **known, "state": str(state.relative_to(session.run.root))}, [*outputs, state]
 
@@ -244,8 +243,8 @@ class _Maker:
         plans = {}
         for shadow in range(len(self.field.members)):
             inner = self._inner(shadow)
-            clients, partition = server.partition(inner)
-            plans[shadow] = server.make_plan(inner, server.collect(inner, list(clients), partition))
+            clients, partition = partition_stage.partition(inner)
+            plans[shadow] = plan.make_plan(inner, clients_stage.collect(inner, list(clients), partition))
         return Images(self.session, plans)
 
     # --- all ---
@@ -268,7 +267,7 @@ class _Maker:
 
     def _context(self, shadow: int, digest: str) -> Any:
         kept = self.session.run.checkpoints(_stage(self.method, shadow), digest)
-        return training.context(self.session, f"{self.method}, shadow {shadow}", kept)
+        return train.context(self.session, f"{self.method}, shadow {shadow}", kept)
 
     def _query(self, model: TrainedClassifier) -> tuple[NDArray[np.float64], NDArray[np.bool_], float]:
         """(log-odds [n, q], whether the class is right [n], top-1 on the test split) of the pool."""
@@ -283,7 +282,7 @@ class _Maker:
             logits = np.asarray(model.logits(np.ascontiguousarray(seen), "last", self.session.progress))
             odds.append(lira.log_odds(logits, self.field.labels))
             right = logits.argmax(axis=1) == self.field.labels if place == 0 else right
-        return np.stack(odds, axis=1), right, float(training.score(self.session, model, "last")["top1"])
+        return np.stack(odds, axis=1), right, float(evaluate.score(self.session, model, "last")["top1"])
 
     def _keep(
         self, shadow: int, odds: NDArray[np.float64], right: NDArray[np.bool_], test: float
@@ -292,79 +291,3 @@ class _Maker:
         self.session.run.write(path, save({"odds": odds, "right": right.astype(np.uint8)}))
         top1 = {"members": float(right[inside].mean()), "others": float(right[~inside].mean()), "test": test}
         return {name: round(value, 6) for name, value in top1.items()}, [path]
-
-
-class Images:
-    """The synthetic sets of all shadows, with each image made once: those of the run's own set are taken from there,
-    and the others are filled together."""
-
-    def __init__(self, session: Session, plans: Mapping[int, Plan]) -> None:
-        self.session, self.plans = session, plans
-        self._own = read_plan(session.run.path("server", "plan.parquet"))
-        self.own = _identity([item for shard in self._own for item in shard.items])
-        self._folder = session.run.path("audit", "images")
-        self._others = self._fill()
-
-    def identity(self, shadow: int) -> str:
-        """Digest of who the images of a shadow's set are, in order: sets of equal digest are one and the same."""
-        return _identity(self.plans[shadow].items)
-
-    def of(self, shadow: int) -> server.Set:
-        """The set of a shadow, as training and validation part."""
-        items = self.plans[shadow].items
-        wanted = {item.image_id for item in items}
-        pixels = {row["image_id"]: rgb for row, rgb in self._read() if row["image_id"] in wanted}
-        ids, classes = [item.image_id for item in items], [item.class_id for item in items]
-        return server.divided_set(self.session, ids, classes, [pixels[one] for one in ids])
-
-    def _read(self) -> Iterator[tuple[dict[str, Any], Pixels]]:
-        yield from read_shards(self.session.run.path("server", "shards"), self._own)
-        yield from read_shards(self._folder, self._others)
-
-    def _fill(self) -> list[Shard]:
-        there = {item.image_id for shard in self._own for item in shard.items}
-        merged: dict[str, tuple[int, PlanItem]] = {}
-        for shadow, planned in self.plans.items():
-            for item in planned.items:
-                if item.image_id not in there:
-                    merged.setdefault(item.image_id, (shadow, item))
-        if not merged:
-            return []
-        rows: dict[str, int] = {}
-        first: list[tuple[int, int]] = []
-        items = []
-        for shadow, item in merged.values():
-            if item.conditioning_id not in rows:
-                rows[item.conditioning_id] = len(rows)
-                first.append((shadow, item.conditioning))
-            items.append(replace(item, conditioning=rows[item.conditioning_id]))
-        size = self.session.config.synthesis.shard_size
-        shards = [Shard(n, tuple(items[at : at + size])) for n, at in enumerate(range(0, len(items), size))]
-        store = server.shard_store(self.session, self._folder)
-        synthesis.fill(self.session, store, shards, lambda: self._conditioning(first), "synthesize (shadows)")
-        return shards
-
-    def _conditioning(self, rows: Sequence[tuple[int, int]]) -> Conditioning:
-        """Rows of the shadows' conditionings as one. rows: (shadow, position in its conditioning)."""
-        each = {shadow: self.plans[shadow].conditioning for shadow, _ in rows}
-        offsets: dict[int, int] = {}
-        sources: list[ClientUpload] = []
-        for shadow, one in each.items():
-            offsets[shadow] = len(sources)
-            sources += list(one.sources)
-        found = [(each[shadow], row, offsets[shadow]) for shadow, row in rows]
-        return Conditioning(
-            ids=tuple(one.ids[row] for one, row, _ in found),
-            class_id=np.array([one.class_id[row] for one, row, _ in found], dtype=np.int64),
-            weight=np.array([one.weight[row] for one, row, _ in found], dtype=np.float64),
-            domain=tuple(one.domain[row] for one, row, _ in found),
-            guidance_scale=np.array([one.guidance_scale[row] for one, row, _ in found], dtype=np.float64),
-            source=np.array([one.source[row] + offset for one, row, offset in found], dtype=np.int64),
-            row=np.array([one.row[row] for one, row, _ in found], dtype=np.int64),
-            clients=np.array([one.clients[row] for one, row, _ in found], dtype=np.int64),
-            sources=sources,
-        )
-
-
-def _identity(items: Sequence[PlanItem]) -> str:
-    return digest_of([[item.image_id, item.class_id] for item in items])

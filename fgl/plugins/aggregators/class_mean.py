@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from fgl.core.errors import UploadError
-from fgl.core.types import ClientUpload, Conditioning
+from fgl.contracts.aggregator import ClientUpload, Conditioning
+from fgl.contracts.conditioning import in_client_order, unite
+from fgl.errors import UploadError
 from fgl.plugins.aggregators.options import ClassMeanOptions
-from fgl.plugins.aggregators.rows import in_client_order, unite
 
 if TYPE_CHECKING:
-    from fgl.core.types import Array
+    from fgl.contracts.arrays import Array
+
 
 CLIENT_ID = "aggregate"
 

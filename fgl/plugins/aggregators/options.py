@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from fgl.core.options import Options
+from fgl.contracts.options import Options
 
 
 class UnionOptions(Options):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fgl.core.types import ClientUpload, Conditioning
+from fgl.contracts.aggregator import ClientUpload, Conditioning
+from fgl.contracts.conditioning import in_client_order, unite
 from fgl.plugins.aggregators.options import UnionOptions
-from fgl.plugins.aggregators.rows import in_client_order, unite
 
 
 class Union:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from fgl.core.hookspecs import hookimpl
-from fgl.core.types import Component
+from fgl import hookimpl
+from fgl.contracts.component import Component
 
 _OPTIONS = "fgl.plugins.algorithms.options"
 
@@ -13,13 +13,13 @@ def fgl_algorithms() -> list[Component]:
     return [
         Component(
             name="fedavg",
-            target="fgl.plugins.algorithms.averaging:FedAvg",
+            target="fgl.plugins.algorithms.fedavg:FedAvg",
             options=f"{_OPTIONS}:FedAvgOptions",
             summary="average of the clients' models, weighted by sample count (McMahan et al. 2017)",
         ),
         Component(
             name="fedprox",
-            target="fgl.plugins.algorithms.proximal:FedProx",
+            target="fgl.plugins.algorithms.fedprox:FedProx",
             options=f"{_OPTIONS}:FedProxOptions",
             summary="FedAvg with a pull towards the global model in each local step (Li et al. 2020)",
         ),
@@ -31,7 +31,7 @@ def fgl_algorithms() -> list[Component]:
         ),
         Component(
             name="fedadam",
-            target="fgl.plugins.algorithms.adaptive:FedAdam",
+            target="fgl.plugins.algorithms.fedadam:FedAdam",
             options=f"{_OPTIONS}:FedAdamOptions",
             summary="Adam at the server on the clients' averaged change (Reddi et al. 2021)",
         ),

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from fgl.core.types import GlobalState, LocalUpdate
-from fgl.plugins.algorithms.averaging import FedAvg, average, last_loss, weighted
+from fgl.contracts.algorithm import GlobalState, LocalUpdate
+from fgl.plugins.algorithms.fedavg import FedAvg, average, last_loss, weighted
 from fgl.plugins.algorithms.options import ScaffoldOptions
 
 if TYPE_CHECKING:
-    from fgl.core.types import Array, LocalJob
+    from fgl.contracts.algorithm import LocalJob
+    from fgl.contracts.arrays import Array
 
 
 class Scaffold(FedAvg):

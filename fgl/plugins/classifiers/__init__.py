@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from fgl.core.hookspecs import hookimpl
-from fgl.core.types import Component
+from fgl import hookimpl
+from fgl.contracts.component import Component
 
-_TARGET = "fgl.plugins.classifiers.fitting:TransformersClassifier"
+_TARGET = "fgl.plugins.classifiers.classifier:TransformersClassifier"
 _OPTIONS = "fgl.plugins.classifiers.options:ClassifierOptions"
 
 # torchvision's layouts in the words of transformers' ResNetConfig.

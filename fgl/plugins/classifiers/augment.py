@@ -13,11 +13,12 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from fgl.core.preparing import Preparation, cropped
+from fgl.contracts.preparation import Preparation, cropped
 from fgl.plugins.classifiers.options import AugmentationOptions
 
 if TYPE_CHECKING:
-    from fgl.core.types import Pixels
+    from fgl.contracts.arrays import Pixels
+
 
 # Luma of ITU-R BT.601, as Pillow's conversion to grey has it.
 _LUMA = (0.299, 0.587, 0.114)
@@ -66,7 +67,7 @@ class Augmenter:
         return self._cut((images - self._mean) / self._std)
 
     def prepare(self, pixels: Pixels) -> Pixels:
-        """uint8 [n, h, w, 3] → uint8 [n, size, size, 3], what `evaluate` takes: see `fgl.core.preparing`."""
+        """uint8 [n, h, w, 3] → uint8 [n, size, size, 3], what `evaluate` takes: see `fgl.contracts.preparation`."""
         return cropped(pixels, self.eval_resize, self.size)
 
     def evaluate(self, pixels: Tensor) -> Tensor:

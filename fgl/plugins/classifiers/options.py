@@ -7,8 +7,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from fgl.core.options import Options, Revision
-from fgl.core.types import ModelUse
+from fgl.contracts.options import ModelUse, Options, Revision
 
 PRETRAINED_FILES = (
     "config.json", "README.md", "model.safetensors", "model.safetensors.index.json", "model-*-of-*.safetensors",

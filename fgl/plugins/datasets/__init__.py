@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from fgl.core.hookspecs import hookimpl
-from fgl.core.types import Component
+from fgl import hookimpl
+from fgl.contracts.component import Component
 
 
 @hookimpl
@@ -11,7 +11,7 @@ def fgl_datasets() -> list[Component]:
     return [
         Component(
             name="bundled",
-            target="fgl.plugins.datasets.shipped:Bundled",
+            target="fgl.plugins.datasets.bundled:Bundled",
             options="fgl.plugins.datasets.options:BundledOptions",
             summary="small datasets inside the package: eurosat, fashion_mnist, emoji (32x32, no download)",
         ),

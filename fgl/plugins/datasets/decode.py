@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from fgl.core.errors import BadImageError
-from fgl.core.files import read_bytes
+from fgl.errors import BadImageError
+from fgl.io.files import read_bytes
 from fgl.plugins.datasets import kinds
 
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # of a PNG, by its colour type

@@ -9,15 +9,15 @@ from typing import Any
 
 import datasets
 
-from fgl.core.errors import BadImageError, DataError
-from fgl.core.text import first_line, kind_and_line
+from fgl.errors import BadImageError, DataError
+from fgl.plugins.datasets.base import Checks, Loaded, LoadedOnce, Origin, assemble
+from fgl.plugins.datasets.class_list import Listed, RawLabels, resolve
 from fgl.plugins.datasets.images import LazyImages
-from fgl.plugins.datasets.labels import Listed, RawLabels, resolve
-from fgl.plugins.datasets.loaded import Checks, Loaded, LoadedOnce, Origin, assemble
 from fgl.plugins.datasets.notes import some
 from fgl.plugins.datasets.options import HuggingFaceOptions
 from fgl.plugins.datasets.paths import existing
 from fgl.plugins.datasets.splits import TEST
+from fgl.text import first_line, kind_and_line
 
 HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 LABEL_COLUMNS = ("label", "labels", "class", "target", "fine_label")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from fgl.core.types import Labels
+    from fgl.contracts.arrays import Labels
 
 
 def hold_out(labels: Labels, domains: Sequence[str] | None, fraction: float, seed: int) -> tuple[list[int], list[int]]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from fgl.core.errors import DataError
-from fgl.core.text import escaped
-from fgl.plugins.datasets.folders import Files, Splits, find, split_folders
+from fgl.errors import DataError
+from fgl.plugins.datasets.base import Checks, Loaded, LoadedOnce, Origin, assemble
+from fgl.plugins.datasets.class_list import Listed, resolve
+from fgl.plugins.datasets.folder_layout import Files, Splits, find, split_folders
 from fgl.plugins.datasets.images import from_files
-from fgl.plugins.datasets.labels import Listed, resolve
-from fgl.plugins.datasets.loaded import Checks, Loaded, LoadedOnce, Origin, assemble
 from fgl.plugins.datasets.options import ImageFolderOptions
 from fgl.plugins.datasets.paths import existing
+from fgl.text import escaped
 
 
 class ImageFolder(LoadedOnce):

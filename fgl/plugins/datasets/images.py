@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from fgl.core.errors import BadImageError
-from fgl.core.files import read_bytes
-from fgl.core.text import escaped
+from fgl.errors import BadImageError
+from fgl.io.files import read_bytes
 from fgl.plugins.datasets.decode import decode
+from fgl.text import escaped
 
 if TYPE_CHECKING:
-    from fgl.core.types import Labels
+    from fgl.contracts.arrays import Labels
 
 
 @dataclass(frozen=True, slots=True)

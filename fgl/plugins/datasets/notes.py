@@ -7,9 +7,9 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fgl.core.text import escaped
 from fgl.plugins.datasets import kinds
 from fgl.plugins.datasets.decode import Traits
+from fgl.text import escaped
 
 _SHOWN = 3  # names a sentence
 _DARK = 63

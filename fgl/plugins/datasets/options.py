@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from fgl.core.options import Options, Revision
+from fgl.contracts.options import Options, Revision
 
 _LIMIT = (
     "Most images of each class, and of each domain in it, that are taken from each split, drawn by `seed`; null for "

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from fgl.core.text import escaped
-from fgl.plugins.datasets.labels import Listed
-from fgl.plugins.datasets.loaded import Checks, Loaded, LoadedOnce, Origin, assemble
+from fgl.plugins.datasets.base import Checks, Loaded, LoadedOnce, Origin, assemble
+from fgl.plugins.datasets.class_list import Listed
 from fgl.plugins.datasets.options import ParquetOptions
 from fgl.plugins.datasets.paths import existing
 from fgl.plugins.datasets.shards import find
 from fgl.plugins.datasets.tables import Columns, read_meta, read_split, to_images
+from fgl.text import escaped
 
 
 class Parquet(LoadedOnce):

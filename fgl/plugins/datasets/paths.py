@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from pathlib import Path
 
-from fgl.core.errors import DataError
+from fgl.errors import DataError
 
 
 def existing(path: str, what: str) -> Path:

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fgl.core.errors import DataError
-from fgl.core.text import escaped
+from fgl.errors import DataError
 from fgl.plugins.datasets.notes import counted, some
 from fgl.plugins.datasets.splits import TEST, TRAIN
+from fgl.text import escaped
 
 PUBLIC = "public"
 _SHARD = re.compile(r"(.*)-(\d+)-of-(\d+)")

@@ -10,13 +10,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fgl.core import strict_json
-from fgl.core.errors import DataError
-from fgl.core.files import open_regular, read_text
-from fgl.core.text import escaped, first_line, quoted
+from fgl.errors import DataError
+from fgl.io import strict_json
+from fgl.io.files import open_regular, read_text
 from fgl.plugins.datasets import kinds
+from fgl.plugins.datasets.class_list import Listed, RawLabels, resolve
 from fgl.plugins.datasets.images import LazyImages
-from fgl.plugins.datasets.labels import Listed, RawLabels, resolve
+from fgl.text import escaped, first_line, quoted
 
 _FREE, _GROWTH = 1 << 30, 20
 """Bytes that a file may become in memory whatever it weighs, and how many times what it weighs."""

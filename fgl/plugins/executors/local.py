@@ -9,8 +9,8 @@ from importlib.metadata import PackageNotFoundError, version
 
 import torch
 
-from fgl.core.errors import ModelError
-from fgl.core.types import Shard
+from fgl.contracts.generator import Shard
+from fgl.errors import ModelError
 
 _PACKAGES = (
     "fgl",

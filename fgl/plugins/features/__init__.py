@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from fgl.core.hookspecs import hookimpl
-from fgl.core.types import Component
+from fgl import hookimpl
+from fgl.contracts.component import Component
 
 _MODEL = "fgl.plugins.features.image_model:ImageModelSpace"
 _MODEL_OPTIONS = "fgl.plugins.features.options:ImageModelOptions"
@@ -17,7 +17,7 @@ def fgl_feature_spaces() -> list[Component]:
     return [
         Component(
             name="trained",
-            target="fgl.plugins.features.trained:TrainedSpace",
+            target="fgl.plugins.features.classifier_space:TrainedSpace",
             options="fgl.plugins.features.options:TrainedOptions",
             summary="what the last layer of the run's classifier reads, trained on public real images; no download",
         ),

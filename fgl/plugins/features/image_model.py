@@ -13,16 +13,19 @@ from PIL import Image
 from transformers import AutoImageProcessor, AutoModel
 
 from fgl import hub
-from fgl.core.errors import ModelError
-from fgl.core.text import first_line
-from fgl.plugins.features.measures import Comparing
+from fgl.errors import ModelError
+from fgl.hub import cache
+from fgl.plugins._logging import quiet
+from fgl.plugins._weights import check_files, check_numbers, complain, identity
+from fgl.plugins.features.metrics import Comparing
 from fgl.plugins.features.options import MODEL_FILES, ImageModelOptions
-from fgl.plugins.quiet import quiet
-from fgl.plugins.weights import check_files, check_numbers, complain, identity
+from fgl.text import first_line
 
 if TYPE_CHECKING:
-    from fgl.core.contracts import Classifier
-    from fgl.core.types import Array, FitContext, LabelledPixels, Pixels, Progress
+    from fgl.contracts.arrays import Array, Pixels
+    from fgl.contracts.classifier import Classifier, FitContext
+    from fgl.contracts.dataset import LabelledPixels
+    from fgl.contracts.progress import Progress
 
 
 class ImageModelSpace:
@@ -39,7 +42,7 @@ class ImageModelSpace:
 
     def extractor(self, state: Mapping[str, Array], classifier: Classifier, context: FitContext) -> Pooled:
         name = self.options.model
-        if not hub.is_local(name) and (Path(name).expanduser().exists() or not hub.is_hub_id(name)):
+        if not hub.is_local(name) and (Path(name).expanduser().exists() or not cache.is_hub_id(name)):
             raise ModelError(
                 f"features.model: {name} is no folder, and no name of the Hub; expected one of the two, such as "
                 "facebook/dinov2-small"

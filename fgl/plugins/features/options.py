@@ -6,8 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from fgl.core.options import Options, Revision
-from fgl.core.types import ModelUse
+from fgl.contracts.options import ModelUse, Options, Revision
 
 MODEL_FILES = (
     "config.json", "preprocessor_config.json", "processor_config.json", "README.md", "model.safetensors",

@@ -9,12 +9,15 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from fgl.plugins.features.measures import Comparing
+from fgl.plugins.features.metrics import Comparing
 from fgl.plugins.features.options import PixelsOptions
 
 if TYPE_CHECKING:
-    from fgl.core.contracts import Classifier
-    from fgl.core.types import Array, FitContext, LabelledPixels, Pixels, Progress
+    from fgl.contracts.arrays import Array, Pixels
+    from fgl.contracts.classifier import Classifier, FitContext
+    from fgl.contracts.dataset import LabelledPixels
+    from fgl.contracts.progress import Progress
+
 
 _BATCH = 512
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from fgl.core.hookspecs import hookimpl
-from fgl.core.types import Component
+from fgl import hookimpl
+from fgl.contracts.component import Component
 
 
 @hookimpl

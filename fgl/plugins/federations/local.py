@@ -9,9 +9,10 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
 
-from fgl.core.boundary import contained, simulated
-from fgl.core.errors import FGLError, told
-from fgl.core.types import Failure, Progress
+from fgl.contracts.boundary import contained, simulated
+from fgl.contracts.federation import Failure
+from fgl.contracts.progress import Progress
+from fgl.errors import FGLError, told
 from fgl.plugins.federations.options import LocalOptions
 
 # Whether it is an upload or a reason, and the length, come first, so that whatever a library prints to stdout

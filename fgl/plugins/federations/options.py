@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from fgl.core.options import Options
+from fgl.contracts.options import Options
 
 
 class LocalOptions(Options):

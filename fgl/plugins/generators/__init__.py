@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from fgl.core.hookspecs import hookimpl
-from fgl.core.types import Component
-from fgl.plugins.generators.presets import SD15, SD21, SD_TURBO, SDXL, SDXL_TURBO
+from fgl import hookimpl
+from fgl.contracts.component import Component
+from fgl.plugins.generators.known_models import SD15, SD21, SD_TURBO, SDXL, SDXL_TURBO
 
 _SD = ("StableDiffusion", "StableDiffusionOptions")
 _XL = ("StableDiffusionXL", "StableDiffusionXLOptions")

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from fgl.core.errors import ModelError
-from fgl.core.text import first_line
-from fgl.plugins.generators.folder import ModelFolder
-from fgl.plugins.generators.layouts import WEIGHTS
+from fgl.errors import ModelError
+from fgl.plugins._weights import check_content, check_files, check_names
+from fgl.plugins.generators.model_folder import ModelFolder
+from fgl.plugins.generators.pipeline_parts import WEIGHTS
 from fgl.plugins.generators.quiet import quiet
-from fgl.plugins.weights import check_content, check_files, check_names
+from fgl.text import first_line
 
 with quiet():
     import diffusers

@@ -8,12 +8,12 @@ from typing import Any
 
 import torch
 
-from fgl.core.errors import ModelError
-from fgl.core.text import first_line
-from fgl.plugins.generators.folder import ModelFolder
-from fgl.plugins.generators.layouts import STABLE_DIFFUSION
+from fgl.errors import ModelError
+from fgl.plugins._weights import check_numbers, complain
+from fgl.plugins.generators.model_folder import ModelFolder
+from fgl.plugins.generators.pipeline_parts import STABLE_DIFFUSION
 from fgl.plugins.generators.quiet import quiet
-from fgl.plugins.weights import check_numbers, complain
+from fgl.text import first_line
 
 with quiet():  # the import tells of image libraries that are not installed, and not needed
     import diffusers

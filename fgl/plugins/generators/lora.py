@@ -7,11 +7,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from fgl.core.errors import ModelError
-from fgl.core.text import first_line, plain
+from fgl.errors import ModelError
 from fgl.hub.weights import WeightsError, tensors
+from fgl.plugins._weights import check_content
 from fgl.plugins.generators.quiet import quiet
-from fgl.plugins.weights import check_content
+from fgl.text import first_line, plain
 
 _OF_TEXT = ("text_encoder", "lora_te", "te_", "te1_", "te2_")
 _DENOISER = ("unet.", "lora_unet_")

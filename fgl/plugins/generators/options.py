@@ -7,9 +7,8 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from fgl.core.options import Options, Revision
-from fgl.core.types import ModelUse
-from fgl.plugins.generators.presets import EMBEDDED, LICENCES
+from fgl.contracts.options import ModelUse, Options, Revision
+from fgl.plugins.generators.known_models import EMBEDDED, LICENCES
 
 GuidanceRange = Annotated[tuple[float, float], Field(strict=False)]
 Pair = Annotated[tuple[int, int], Field(strict=False)]
@@ -156,9 +155,11 @@ class StableDiffusionOptions(Options):
 
     def models(self) -> tuple[ModelUse, ...]:
         """The pipeline, the LoRA and the safety checker, as far as these options name them."""
-        from fgl.plugins.generators import layouts
+        from fgl.plugins.generators import pipeline_parts
 
-        layout = {"StableDiffusionPipeline": layouts.STABLE_DIFFUSION}.get(self._pipeline, layouts.STABLE_DIFFUSION_XL)
+        layout = {"StableDiffusionPipeline": pipeline_parts.STABLE_DIFFUSION}.get(
+            self._pipeline, pipeline_parts.STABLE_DIFFUSION_XL
+        )
         own = ("safety_checker",) if self.safety_checker == "own" else ()
         licence = LICENCES.get(self.model, "not stated")
         files = tuple(layout.files((*layout.encoders, *layout.painters, *own)))
@@ -170,7 +171,7 @@ class StableDiffusionOptions(Options):
             licence = LICENCES.get(self.lora, "not stated")
             found.append(ModelUse(self.lora, self.lora_revision, (), (LORA_FILE, "README.md"), (), licence))
         if self.safety_checker not in ("off", "own"):
-            found.append(ModelUse(self.safety_checker, None, (), layouts.CHECKER_FILES))
+            found.append(ModelUse(self.safety_checker, None, (), pipeline_parts.CHECKER_FILES))
         return tuple(found)
 
 

@@ -6,6 +6,6 @@ from functools import partial
 
 from diffusers.utils import logging
 
-from fgl.plugins import quiet as shared
+from fgl.plugins import _logging
 
-quiet = partial(shared.quiet, logging)
+quiet = partial(_logging.quiet, logging)

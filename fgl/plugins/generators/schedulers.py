@@ -10,9 +10,9 @@ from typing import Any
 
 import diffusers
 
-from fgl.core.errors import ModelError
-from fgl.core.text import first_line
-from fgl.plugins.generators.folder import ModelFolder
+from fgl.errors import ModelError
+from fgl.plugins.generators.model_folder import ModelFolder
+from fgl.text import first_line
 
 _REFUSED = {
     "DPMSolverSDEScheduler": "it draws its noise from torchsde and ignores the generator of each image, so that a "

@@ -11,24 +11,24 @@ from typing import ClassVar
 import torch
 
 from fgl import hub
-from fgl.core import strict_json
-from fgl.core.errors import ModelError
-from fgl.core.files import digest
-from fgl.core.types import ArraySpec, Declaration
-from fgl.hub import commit_of, repository_of
+from fgl.contracts.generator import ArraySpec, Declaration
+from fgl.errors import ModelError
+from fgl.hub import cache, commit_of, messages, repository_of
+from fgl.io import strict_json
+from fgl.io.files import digest
+from fgl.plugins.generators.batching import batch_size
 from fgl.plugins.generators.checking import check_parts
-from fgl.plugins.generators.encoding import NEGATIVE, PromptEncoder
-from fgl.plugins.generators.folder import GENERATORS, ModelFolder
-from fgl.plugins.generators.layouts import CHECKER_FILES, STABLE_DIFFUSION, STABLE_DIFFUSION_XL, Layout
+from fgl.plugins.generators.encoder import NEGATIVE, PromptEncoder
+from fgl.plugins.generators.known_models import EMBEDDED, LCM_WIDTHS
 from fgl.plugins.generators.loading import choose_dtype, load_parts, load_safety_checker
 from fgl.plugins.generators.lora import check_lora, fuse_lora
-from fgl.plugins.generators.memory import batch_size
+from fgl.plugins.generators.model_folder import GENERATORS, ModelFolder
+from fgl.plugins.generators.model_source import is_local, resolve
 from fgl.plugins.generators.options import LORA_FILE, StableDiffusionOptions, StableDiffusionXLOptions
-from fgl.plugins.generators.presets import EMBEDDED, LCM_WIDTHS
-from fgl.plugins.generators.safety import SafetyCheck
+from fgl.plugins.generators.pipeline_parts import CHECKER_FILES, STABLE_DIFFUSION, STABLE_DIFFUSION_XL, Layout
+from fgl.plugins.generators.safety_checker import SafetyCheck
 from fgl.plugins.generators.schedulers import load_scheduler, scheduler_name
-from fgl.plugins.generators.sources import is_local, resolve
-from fgl.plugins.generators.synthesis import DiffusionSynthesizer, kept_size
+from fgl.plugins.generators.synthesizer import DiffusionSynthesizer, kept_size
 
 # Enters the fingerprint: raise it when equal rows, seeds and options come to give other pictures.
 _METHOD = "fgl stable-diffusion 1"
@@ -195,7 +195,7 @@ class StableDiffusion:
         """What the server alone will load is looked at as far as it is there: not after all clients have worked."""
         options = self.options
         for name, key in ((options.lora, "lora"), (options.safety_checker, "safety_checker")):
-            if name is None or name in ("off", "own") or Path(name).expanduser().exists() or hub.is_hub_id(name):
+            if name is None or name in ("off", "own") or Path(name).expanduser().exists() or cache.is_hub_id(name):
                 continue
             words = "lcm, " if key == "lora" else "off, own, "
             raise ModelError(f"{key}: {name} is no folder here; expected {words}a folder or a Hub id (owner/name)")
@@ -242,11 +242,11 @@ class StableDiffusion:
         options = self.options
         if "safety_checker" not in parts:
             only = set(parts) <= set(self.layout.encoders)
-            return hub.remedy(options.model, options.revision, options.mirrors, encoder_only=only)
+            return messages.remedy(options.model, options.revision, options.mirrors, encoder_only=only)
         # which repositories have one that is wanted, the component alone can tell
         said = {"model": options.model, "revision": options.revision, "mirrors": list(options.mirrors)}
         settings = [f"generator.{key}={strict_json.dumps(value)}" for key, value in said.items()]
-        return hub.remedy(GENERATORS[self.layout.pipeline], settings=[*settings, "generator.safety_checker=own"])
+        return messages.remedy(GENERATORS[self.layout.pipeline], settings=[*settings, "generator.safety_checker=own"])
 
     def _lora(self) -> Path:
         """The file of the LoRA weights."""

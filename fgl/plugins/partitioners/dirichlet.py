@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from fgl.core.errors import PartitionError
+from fgl.errors import PartitionError
 from fgl.plugins.partitioners.options import DirichletOptions
-from fgl.plugins.partitioners.shares import check_enough, client_ids
+from fgl.plugins.partitioners.splitting import check_enough, client_ids
 
 if TYPE_CHECKING:
-    from fgl.core.types import Labels
+    from fgl.contracts.arrays import Labels
 
 
 class Dirichlet:

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fgl.core.errors import PartitionError
+from fgl.errors import PartitionError
 from fgl.plugins.partitioners.options import DomainOptions
-from fgl.plugins.partitioners.shares import equal_parts, named_ids
+from fgl.plugins.partitioners.splitting import equal_parts, named_ids
 
 if TYPE_CHECKING:
-    from fgl.core.types import Labels
+    from fgl.contracts.arrays import Labels
 
 
 class Domain:

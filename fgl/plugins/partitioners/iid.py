@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fgl.plugins.partitioners.options import IIDOptions
-from fgl.plugins.partitioners.shares import check_enough, client_ids, equal_parts
+from fgl.plugins.partitioners.splitting import check_enough, client_ids, equal_parts
 
 if TYPE_CHECKING:
-    from fgl.core.types import Labels
+    from fgl.contracts.arrays import Labels
 
 
 class IID:

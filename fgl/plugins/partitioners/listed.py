@@ -7,13 +7,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fgl.core import strict_json
-from fgl.core.errors import PartitionError
-from fgl.core.files import read_text
+from fgl.errors import PartitionError
+from fgl.io import strict_json
+from fgl.io.files import read_text
 from fgl.plugins.partitioners.options import ListedOptions
 
 if TYPE_CHECKING:
-    from fgl.core.types import Labels
+    from fgl.contracts.arrays import Labels
+
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")  # an id becomes a file name
 

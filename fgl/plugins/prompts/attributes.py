@@ -6,15 +6,17 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from fgl.core.types import ClientContext, DatasetInfo, Prompt
-from fgl.plugins.prompts.alike import check_class_names
-from fgl.plugins.prompts.holdings import group_by_class, group_by_domain
-from fgl.plugins.prompts.measure import VOCABULARY, Attributes, measure, phrase, thumbnail
+from fgl.contracts.dataset import DatasetInfo
+from fgl.contracts.prompts import ClientContext, Prompt
+from fgl.plugins.prompts.grouping import group_by_class, group_by_domain
+from fgl.plugins.prompts.identical_classes import check_class_names
+from fgl.plugins.prompts.image_attributes import VOCABULARY, Attributes, measure, phrase, thumbnail
 from fgl.plugins.prompts.options import AttributesOptions
 from fgl.plugins.prompts.template import ATTRIBUTES, DOMAIN, LABEL, fill, phrases
 
 if TYPE_CHECKING:
-    from fgl.core.types import Pixels
+    from fgl.contracts.arrays import Pixels
+
 
 Words = tuple[str, ...]
 

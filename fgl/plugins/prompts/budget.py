@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fgl.core.errors import ModelError
+from fgl.errors import ModelError
 from fgl.plugins.prompts.options import BudgetOptions
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from fgl.core.types import ClientContext, Prompt
+    from fgl.contracts.prompts import ClientContext, Prompt
 
     Floats = NDArray[np.float64]
+
 
 _CHUNK = 32  # prompts that are encoded together: an embedding of 77 tokens is 300 KB, its mean 4
 _ROUNDS = 50

@@ -8,14 +8,15 @@ from pathlib import Path
 
 from PIL import Image
 
-from fgl.core.errors import ModelError
-from fgl.core.types import ClientContext, DatasetInfo, Prompt
+from fgl.contracts.dataset import DatasetInfo
+from fgl.contracts.prompts import ClientContext, Prompt
+from fgl.errors import ModelError
 from fgl.plugins.prompts.budget import fit_budget
-from fgl.plugins.prompts.captioner import Captioner, check, identity
-from fgl.plugins.prompts.captions import CaptionCache, image_digest
+from fgl.plugins.prompts.caption_cache import CaptionCache, image_digest
+from fgl.plugins.prompts.caption_model import Captioner, check, identity
 from fgl.plugins.prompts.clean import clean
-from fgl.plugins.prompts.holdings import group_by_class, group_by_domain
-from fgl.plugins.prompts.models import CAPTIONER, find, found_here
+from fgl.plugins.prompts.grouping import group_by_class, group_by_domain
+from fgl.plugins.prompts.model_loading import CAPTIONER, find, found_here
 from fgl.plugins.prompts.options import CaptionOptions
 from fgl.plugins.prompts.scrub import scrub
 from fgl.plugins.prompts.template import CAPTION, DOMAIN, LABEL, fill, names_domain

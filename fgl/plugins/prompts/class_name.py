@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fgl.core.types import ClientContext, DatasetInfo, Prompt
-from fgl.plugins.prompts.alike import check_class_names
-from fgl.plugins.prompts.holdings import count_classes
+from fgl.contracts.dataset import DatasetInfo
+from fgl.contracts.prompts import ClientContext, Prompt
+from fgl.plugins.prompts.grouping import count_classes
+from fgl.plugins.prompts.identical_classes import check_class_names
 from fgl.plugins.prompts.options import ClassNameOptions
 from fgl.plugins.prompts.template import LABEL, fill, phrases
 

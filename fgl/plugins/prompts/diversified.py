@@ -9,16 +9,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fgl.core.types import ClientContext, DatasetInfo, Prompt
-from fgl.plugins.prompts.alike import check_class_names
+from fgl.contracts.dataset import DatasetInfo
+from fgl.contracts.prompts import ClientContext, Prompt
 from fgl.plugins.prompts.budget import fit_budget
 from fgl.plugins.prompts.grammar import describe
-from fgl.plugins.prompts.holdings import count_classes
+from fgl.plugins.prompts.grouping import count_classes
+from fgl.plugins.prompts.identical_classes import check_class_names
 from fgl.plugins.prompts.options import DiversifiedOptions
 from fgl.plugins.prompts.template import DETAILS, LABEL, fill
 
 if TYPE_CHECKING:
-    from fgl.plugins.prompts.writer import Writer
+    from fgl.plugins.prompts.text_model import Writer
+
 
 log = logging.getLogger(__name__)
 
@@ -37,8 +39,8 @@ class Diversified:
         write. Loads no weights, and asks no Hub."""
         check_class_names(info.class_names)
         if self.options.model is not None:
-            from fgl.plugins.prompts.models import WRITER, found_here
-            from fgl.plugins.prompts.writer import check
+            from fgl.plugins.prompts.model_loading import WRITER, found_here
+            from fgl.plugins.prompts.text_model import check
 
             folder = found_here(self.options.model, self.options.revision, WRITER)
             if folder is not None:
@@ -108,8 +110,8 @@ class Diversified:
         return fill(self.options.template, {LABEL: label, DETAILS: details})
 
     def _load(self, device: str) -> Writer:
-        from fgl.plugins.prompts.models import WRITER, find
-        from fgl.plugins.prompts.writer import Writer  # with torch, which the grammar does without
+        from fgl.plugins.prompts.model_loading import WRITER, find
+        from fgl.plugins.prompts.text_model import Writer  # with torch, which the grammar does without
 
         if self._writer is None or self._writer[0] != device:
             folder = find(str(self.options.model), self.options.revision, WRITER)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fgl.core.types import ClientContext, DatasetInfo, Prompt
-from fgl.plugins.prompts.alike import check_class_names
-from fgl.plugins.prompts.holdings import group_by_domain
+from fgl.contracts.dataset import DatasetInfo
+from fgl.contracts.prompts import ClientContext, Prompt
+from fgl.plugins.prompts.grouping import group_by_domain
+from fgl.plugins.prompts.identical_classes import check_class_names
 from fgl.plugins.prompts.options import DomainOptions
 from fgl.plugins.prompts.template import DOMAIN, LABEL, fill, phrases
 

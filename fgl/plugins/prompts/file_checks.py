@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from fgl.plugins.prompts.alike import folded
+from fgl.plugins.prompts.identical_classes import folded
 
 if TYPE_CHECKING:
     from fgl.plugins.prompts.prompts_file import Row
+
 
 _LEAST_SHARE = 1e-6  # of the largest weight of a class: a client with one sample of it could send no less
 

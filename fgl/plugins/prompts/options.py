@@ -7,8 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from fgl.core.options import Options, Revision
-from fgl.core.types import ModelUse
+from fgl.contracts.options import ModelUse, Options, Revision
 from fgl.plugins.prompts.template import A_LABEL, ATTRIBUTES, CAPTION, DETAILS, DOMAIN, LABEL, check_template
 
 CLASS_TEMPLATE = "{label}, real world images, high resolution"

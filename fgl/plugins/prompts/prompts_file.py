@@ -15,14 +15,15 @@ from json import JSONDecodeError
 from pathlib import Path
 from typing import Any
 
-from fgl.core import strict_json
-from fgl.core.errors import DataError
-from fgl.core.files import open_regular
-from fgl.core.types import ClientContext, DatasetInfo, Prompt
-from fgl.plugins.prompts.alike import check_class_names
+from fgl.contracts.dataset import DatasetInfo
+from fgl.contracts.prompts import ClientContext, Prompt
+from fgl.errors import DataError
+from fgl.io import strict_json
+from fgl.io.files import open_regular
 from fgl.plugins.prompts.budget import fit_budget
 from fgl.plugins.prompts.file_checks import same_of_two, weights_apart
-from fgl.plugins.prompts.holdings import count_classes
+from fgl.plugins.prompts.grouping import count_classes
+from fgl.plugins.prompts.identical_classes import check_class_names
 from fgl.plugins.prompts.options import PromptsFileOptions
 from fgl.plugins.prompts.template import LABEL, fill
 

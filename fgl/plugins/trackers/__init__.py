@@ -8,12 +8,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fgl.core.hookspecs import hookimpl
+from fgl import hookimpl
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from fgl.core.types import StageContext
+    from fgl.contracts.events import StageContext
 
 
 @hookimpl
@@ -55,6 +55,6 @@ def fgl_client_forgotten(context: StageContext, client_id: str) -> None:
 
 def _append(context: StageContext, event: str, **more: Any) -> None:
     """One line of RUN/metrics.jsonl."""
-    from fgl.core import journal
+    from fgl.io import event_log
 
-    journal.append(Path(context.run_dir), {"stage": context.stage, "event": event, **more})
+    event_log.append(Path(context.run_dir), {"stage": context.stage, "event": event, **more})

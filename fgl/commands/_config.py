@@ -1,0 +1,85 @@
+"""Flags and files → one configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fgl.errors import ConfigError, Problem
+
+if TYPE_CHECKING:
+    from fgl.core.config.schema import RunConfig
+    from fgl.core.plugin_manager import Manager
+
+
+def resolve(
+    manager: Manager,
+    config: str | None,
+    flags: dict[str, Any],
+    below: Sequence[dict[str, Any]] = (),
+    source: str = "",
+) -> tuple[RunConfig, set[str]]:
+    """`below` and a preset, then YAML, then flags, then --set, over the defaults; and the top-level keys that any gave.
+    source: where the layers below are from, for messages.
+
+    Raises ConfigError with every problem of all three."""
+    from fgl.commands import _preset
+    from fgl.core.config import resolve as config_resolve
+    from fgl.core.config.loader import read_yaml
+
+    problems: list[Problem] = []
+    layers = [*below, *([read_yaml(Path(config))] if config is not None else []), flag_layer(flags, problems)]
+    layers = [*_preset.layers(manager, flags, layers), *layers]
+    source = source or config or "the configuration"
+    try:
+        resolved = config_resolve.resolve(layers, manager.registry, source)
+    except ConfigError as error:
+        raise ConfigError([*problems, *error.problems], source) from None
+    if problems:
+        raise ConfigError(problems, "the command line")
+    return resolved, {str(key) for layer in layers for key in layer}
+
+
+def flag_layer(flags: dict[str, Any], problems: list[Problem]) -> dict[str, Any]:
+    """What the flags say, and --set over them. What is wrong with an assignment is added to `problems`.
+
+    One layer: `--set partition.name=iid --clients 2` selects and sets, in whatever order."""
+    from fgl.core.config.loader import expand, set_option
+
+    layer: dict[str, Any] = {}
+    for key in ("generator", "prompt_strategy", "aggregator", "classifier", "partition", "dataset"):
+        if flags[key] is not None:
+            layer[key] = expand(key, flags[key])
+    for key, place in (("clients", "partition"), ("beta", "partition"), ("images_per_class", "synthesis")):
+        if flags[key] is not None:
+            layer.setdefault(place, {})[key] = flags[key]
+    if flags["rounds"] is not None:
+        layer["rounds"] = {"count": flags["rounds"]}
+    if flags.get("controls") is not None:
+        layer["controls"] = control_names(flags["controls"])
+    if flags["skip_bad_images"]:
+        layer.setdefault("dataset", {})["skip_bad_images"] = True
+    layer |= {key: flags[key] for key in ("seed", "device") if flags[key] is not None}
+    extra: dict[str, Any] = {}
+    for assignment in flags["set_"] or ():
+        try:
+            set_option(extra, assignment)
+        except ConfigError as error:
+            problems += error.problems
+    return merged(layer, extra)
+
+
+def control_names(text: str) -> str | list[str]:
+    """What --controls says, as a configuration has it: all, none, or a list of names."""
+    names = [name for part in text.strip().strip("[]").split(",") if (name := part.strip())]
+    return names[0] if names in (["all"], ["none"]) else names
+
+
+def merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """Both layers as one; where both say something, the one above."""
+    result = dict(below)
+    for key, value in above.items():
+        old = result.get(key)
+        result[key] = {**old, **value} if isinstance(old, dict) and isinstance(value, dict) else value
+    return result

@@ -1,0 +1,77 @@
+"""What `fgl --help` says: commands in the order in which they are used, and where to go on reading."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from typer.core import TyperCommand, TyperGroup
+
+if TYPE_CHECKING:
+    from fgl.core.registry import Registry
+
+
+PANELS: dict[str, tuple[str, ...]] = {
+    "Look first: data, and whether a generator suits it": ("presets", "datasets", "partition", "probe"),
+    "Run": ("run", "stages", "digest"),
+    "Measure and compare": ("quality", "audit", "compare", "sweep"),
+    "Clients and server on machines of their own": ("client", "server"),
+    "What is installed": ("config", "plugins", "models"),
+}
+"""Panel → commands, in order."""
+PLUGINS_PANEL = "Commands of installed plugins"
+EPILOG = "\n\n".join(
+    (
+        "Start with: fgl run (a bundled example, about a minute), or fgl run --preset imagenette --smoke",
+        "Your own images: fgl datasets check --dataset DIR, fgl probe --dataset DIR, then fgl run --dataset DIR",
+        "Options of a command: fgl COMMAND --help. Of a plugin: fgl plugins show NAME",
+        "Pages: README.md, and docs/README.md for all of them in reading order, in fgl's source",
+    )
+)
+
+
+def panel_of(command: str) -> str:
+    """The panel of a command of fgl's own."""
+    return next(panel for panel, names in PANELS.items() if command in names)
+
+
+class PlainCommand(TyperCommand):
+    """A command whose flags have no type in its help: whatever takes no value is a flag, and `<bool>` says no more.
+    `{installed}` in an option's help becomes the names of its family."""
+
+    installed: ClassVar[dict[str, str]] = {}
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        params = _without_type(super().get_params(ctx))
+        for param in params:
+            text = getattr(param, "help", None)
+            if text and "{installed}" in text:
+                param.help = text.replace("{installed}", self.installed.get(param.name, "fgl plugins list"))
+        return params
+
+
+def command_class(registry: Registry) -> type[PlainCommand]:
+    """`PlainCommand`, which knows what is installed."""
+    families = {"prompt_strategy", "generator", "aggregator", "classifier", "partition", "features"}
+    names = {family: ", ".join(registry.names(family)) for family in families}
+    return type("InstalledCommand", (PlainCommand,), {"installed": names})
+
+
+class PlainGroup(TyperGroup):
+    def get_params(self, ctx: Any) -> list[Any]:
+        return _without_type(super().get_params(ctx))
+
+
+class OrderedGroup(PlainGroup):
+    """fgl's own commands in the order of `PANELS`, then those of plugins."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        order = [name for names in PANELS.values() for name in names]
+        names = super().list_commands(ctx)
+        return [name for name in order if name in names] + [name for name in names if name not in order]
+
+
+def _without_type(params: list[Any]) -> list[Any]:
+    for param in params:
+        if getattr(param, "is_flag", False):
+            param.metavar = ""
+    return params

@@ -1,0 +1,179 @@
+"""Where a command's words go: its result to stdout, whole and as text; everything else to stderr.
+
+Whatever was computed is on disk before it is printed. So an output that is closed, full, or knows few letters costs
+nothing but the words: letters become escapes, a reader that has gone ends the command quietly, and a full disk is an
+error with an exit code of its own.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+from fgl import text
+from fgl.errors import StoreError
+from fgl.io import strict_json
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+SCHEMA_VERSION = 1
+"""Of the objects that `say_json` writes; report.json and its like have one of their own."""
+READER_GONE = 141
+"""Exit code where whoever read stdout has gone: 128 and SIGPIPE, as a shell gives it of other programs."""
+_said_json = False
+
+
+def say(line: object = "") -> None:
+    """A line of the result. Control and format characters in it are shown as escapes, a line break too.
+
+    Raises StoreError where stdout cannot be written, SystemExit where its reader has gone."""
+    _write(f"{text.line(line)}\n")
+
+
+def say_text(value: str) -> None:
+    """As `say`, for a text of several lines."""
+    for line in value.split("\n"):
+        say(line)
+
+
+def say_json(value: Mapping[str, Any]) -> None:
+    """The result as one JSON object on one line, with `schema_version`. In ASCII where stdout has no other letters."""
+    global _said_json  # whether an error has to be an object of its own is asked once a process, see `json_was_said`
+    whole = {"schema_version": SCHEMA_VERSION, **value}
+    line = strict_json.dumps(whole)
+    if _fitting(line) != line:
+        line = strict_json.ascii_dumps(whole)
+    _said_json = True
+    _write(f"{line}\n")
+
+
+def say_table(table: Table, width: int) -> None:
+    """A table whose cells have been through `text.plain`. width: columns where stdout is no terminal."""
+    from rich.console import Console
+
+    console = Console(width=None if sys.stdout.isatty() else width, markup=False, highlight=False)
+    with console.capture() as shown:
+        console.print(table)
+    _write(shown.get())
+
+
+def note(line: object, style: str | None = None) -> None:
+    """A line beside the result, on stderr. style: of rich, such as yellow for what is easily overlooked."""
+    from rich.console import Console
+    from rich.text import Text
+
+    Console(stderr=True).print(Text(text.line(line), style or ""), soft_wrap=True, highlight=False)
+
+
+def error_line(message: object) -> None:
+    """An error on stderr. What comes below its first line is indented: no line of a message can pass for another."""
+    first, *others = text.lines(message).split("\n")
+    indented = (line if line.startswith("  ") or not line else f"  {line}" for line in others)
+    print("\n".join([f"error: {first}", *indented]), file=sys.stderr)
+
+
+def json_was_said() -> bool:
+    return _said_json
+
+
+@contextmanager
+def prepared() -> Iterator[None]:
+    """Standard streams that lose no result and obey no text, for the time of one command."""
+    global _said_json
+    _said_json = False
+    _open_missing()
+    streams, showing = (sys.stdout, sys.stderr), warnings.formatwarning
+    last, formatter = logging.lastResort, None
+    for stream in streams:
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    sys.stderr = _Forgiving(streams[1])
+    warnings.formatwarning = lambda *given, **named: f"{text.lines(showing(*given, **named).rstrip())}\n"
+    if last is not None:
+        formatter = last.formatter
+        last.setFormatter(_OneLine())
+    try:
+        yield
+    finally:
+        sys.stderr, warnings.formatwarning = streams[1], showing
+        if last is not None:
+            last.setFormatter(formatter)
+
+
+class _OneLine(logging.Formatter):
+    """fgl's own messages are a line each, whatever names are in them; other libraries' may have several."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        message = super().format(record)
+        return text.plain(message) if record.name.split(".")[0] == "fgl" else text.lines(message)
+
+
+class _Forgiving:
+    """stderr that cannot be written ends nothing: progress is no result."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def write(self, words: str) -> int:
+        with suppress(OSError, ValueError):
+            self._stream.write(words)
+        return len(words)
+
+    def flush(self) -> None:
+        with suppress(OSError, ValueError):
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def _write(words: str) -> None:
+    out = sys.stdout
+    try:
+        out.write(_fitting(words))
+        out.flush()
+    except BrokenPipeError:
+        _forget_stdout()
+        raise SystemExit(READER_GONE) from None
+    except (OSError, ValueError) as error:  # ValueError: a stream that was closed
+        _forget_stdout()
+        reason = getattr(error, "strerror", None) or str(error)
+        raise StoreError(
+            f"cannot write to stdout: {reason}; what the command has stored is kept, only its words are lost"
+        ) from None
+
+
+def _fitting(words: str) -> str:
+    """With escapes for letters that stdout's encoding does not have."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    return words.encode(encoding, "backslashreplace").decode(encoding)
+
+
+def _forget_stdout() -> None:
+    """Python flushes stdout once more at its end, and would complain again."""
+    try:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+    except (OSError, ValueError, AttributeError):
+        pass
+
+
+def _open_missing() -> None:
+    """Where a standard stream was closed, the next file to be opened would take its place, and get what is printed."""
+    for number, mode in ((0, os.O_RDONLY), (1, os.O_RDONLY), (2, os.O_WRONLY)):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, mode)
+    if sys.stdout is None:  # writing to it is an error, which is said
+        sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115

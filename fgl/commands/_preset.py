@@ -1,0 +1,101 @@
+"""What `--preset` and `--smoke` mean to the commands that take them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from fgl.core.plugin_manager import Manager
+from fgl.errors import ClassListError, ConfigError, DataError, Problem
+
+if TYPE_CHECKING:
+    from fgl.core.config.presets import Data, Preset
+    from fgl.core.config.schema import RunConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """A preset as it is used by one command."""
+
+    preset: Preset
+    smoke: bool
+    data: Data
+    config: RunConfig
+
+    def notes(self) -> list[str]:
+        """What whoever reads the result must know."""
+        title, options = self.preset.title, self.config.dataset.options
+        name = f"{self.config.dataset.name}:{options.get('subset') or options.get('path') or ''}"
+        if self.smoke and self.data.stand_in:
+            return [
+                f"smoke run of the preset {self.preset.name} on stand-in data ({name}): it shows that everything "
+                f"works together, and proves nothing about {title}"
+            ]
+        if self.smoke:
+            return [
+                f"smoke run of the preset {self.preset.name}: a tiny generator, few images and epochs; it shows that "
+                f"everything works together, and its figures prove nothing about {title}"
+            ]
+        if self.data.stand_in:
+            return [f"preset {self.preset.name} on other data than {title}: {name}"]
+        return [f"preset {self.preset.name}: {title}"]
+
+    def summary(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "name": self.preset.name, "smoke": self.smoke, "stand_in": self.data.stand_in, "notes": self.notes(),
+        }  # fmt: skip
+
+
+def choose(manager: Manager, config: RunConfig, flags: Mapping[str, Any], command: str) -> Chosen | None:
+    """The preset that the flags name, None where they name none. Raises DataError where its data is not here.
+
+    command: such as "fgl run", for what to do then."""
+    from fgl.core.config import presets
+
+    if flags.get("preset") is None:
+        return None
+    preset, smoke = presets.load(flags["preset"]), bool(flags.get("smoke"))
+    data = presets.data_of(preset, config)
+    if data.own and not preset.of_the_hub and not presets.is_here({"name": config.dataset.name, **preset.dataset}):
+        raise presets.absent(preset, command)
+    if smoke and config.dataset.options.get("labels") is not None and not data.own:
+        try:
+            manager.create("dataset", config.dataset).info()
+        except ClassListError:  # what stands in for the layout need not have the classes
+            config = presets.without_labels(config)
+            data = presets.data_of(preset, config)
+    return Chosen(preset, smoke, data, config)
+
+
+@contextmanager
+def explained(chosen: Chosen | None, command: str) -> Iterator[None]:
+    """Say where else a preset's data is if the Hub does not give it, and what data fits if what was given does not."""
+    from fgl.core.config import presets
+
+    try:
+        yield
+    except ClassListError as error:
+        if chosen is None:
+            raise
+        raise ClassListError(f"{error}\n  the preset {chosen.preset.name} expects: {chosen.preset.layout}") from error
+    except DataError as error:
+        if chosen is None or not chosen.data.own or type(error) is not DataError:
+            raise
+        if not chosen.preset.of_the_hub or presets.is_here(chosen.preset.dataset):
+            raise
+        raise presets.absent(chosen.preset, command, str(error)) from error
+
+
+def layers(manager: Manager, flags: Mapping[str, Any], given: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """What the preset that the flags name puts under the layers that the user gave; nothing without one."""
+    if flags.get("preset") is None:
+        if flags.get("smoke"):
+            expected = "--preset NAME beside it: it is a preset that it makes small"
+            raise ConfigError([Problem("--smoke", "no preset", expected)], "the command line")
+        return []
+    from fgl.core.config import presets
+
+    return presets.layers(presets.load(flags["preset"]), bool(flags.get("smoke")), given, manager.registry)

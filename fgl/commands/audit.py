@@ -1,0 +1,125 @@
+"""`fgl audit`: what a run gives away about the clients' images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fgl.commands._config import resolve
+from fgl.commands._console import interruptible, shown, stdout_to_stderr
+from fgl.commands._options import NO_FLAGS, Device, Features, Json, Quiet, Run, Set
+from fgl.commands._output import say, say_json, say_text
+from fgl.commands._threads import Threads
+from fgl.core.plugin_manager import Manager
+from fgl.errors import ConfigError, Problem
+
+if TYPE_CHECKING:
+    from fgl.core.config.schema import RunConfig
+
+
+def audit_command(
+    run: Run,
+    parts: Annotated[
+        str | None, typer.Option(metavar="A,B,…", help="membership, memorisation, uploads; all that the run allows.")
+    ] = None,
+    methods: Annotated[
+        str | None, typer.Option(metavar="A,B,…", help="Whose classifiers: fgl, centralized, fedavg, fedprox, …")
+    ] = None,
+    shadows: Annotated[
+        int | None, typer.Option(metavar="N", help="Shadow models of each method, an even number.")
+    ] = None,
+    rounds: Annotated[int | None, typer.Option(metavar="N", help="Rounds of the federated algorithms.")] = None,
+    features: Features = None,
+    dictionary: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Prompts to look embeddings up in, one a line.")
+    ] = None,
+    closest: Annotated[
+        int | None, typer.Option(metavar="N", help="Pairs of synthetic and nearest real image that are shown.")
+    ] = None,
+    set_: Set = None,
+    device: Device = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    threads: Threads = None,
+) -> None:
+    """Measure what a run gives away: membership inference, memorised images, and what uploads say."""
+    from fgl import plots
+    from fgl.core.config.saved import saved_config
+    from fgl.core.preflight import open_session
+    from fgl.core.privacy import audit
+    from fgl.core.store.folder_kind import has_remote_clients
+    from fgl.core.store.run_dir import RunDir
+
+    manager, folder = Manager.load(), RunDir(run)
+    saved = saved_config(folder, manager)
+    given = {
+        "parts": _list(parts), "methods": _list(methods), "shadows": shadows, "rounds": rounds, "closest": closest,
+        "dictionary": dictionary,
+    }  # fmt: skip
+    resolved = _measuring(manager, saved, given, features, set_, device)
+    with stdout_to_stderr(), interruptible(run, f"fgl audit {run}"), shown(quiet) as progress, folder.lock():
+        session = open_session(resolved, manager, folder, progress, apart=has_remote_clients(folder))
+        audit.check_finished(session)
+        if "membership" in audit.parts(session)[0]:
+            plots.need("fgl audit, for the picture of membership,")
+        found = audit.run(session, saved)
+        drawn = found["membership"] is not None
+        if drawn:
+            from fgl.plots.roc import save_membership
+
+            save_membership(run / "audit", found["membership"], folder.write)
+    if as_json:
+        say_json(found)
+    elif not quiet:
+        _show(run, found, drawn)
+
+
+def _list(text: str | None) -> list[str] | None:
+    return None if text is None else [name for name in text.replace(" ", "").split(",") if name]
+
+
+def _measuring(
+    manager: Manager, saved: RunConfig, given: Mapping[str, Any], features: str | None, set_: list[str] | None,
+    device: str | None,
+) -> RunConfig:  # fmt: skip
+    """The run's own configuration with what says how to measure; anything else would be of another run."""
+    from fgl.core.config.loader import expand
+
+    layer: dict[str, Any] = {"audit": {name: value for name, value in given.items() if value is not None}}
+    if features is not None:
+        layer["features"] = expand("features", features)
+    resolved, _ = resolve(manager, None, {**NO_FLAGS, "set_": set_, "device": device}, [saved.to_dict(), layer])
+    same = resolved.model_copy(update={"features": saved.features, "audit": saved.audit, "device": saved.device})
+    if same != saved:
+        keys = [key for key, value in same.to_dict().items() if value != saved.to_dict()[key]]
+        expected = "features.… and audit.… alone; a changed run is made with fgl run"
+        raise ConfigError([Problem("--set", ", ".join(keys), expected)], "the command line")
+    return resolved
+
+
+def _show(run: Path, found: Mapping[str, Any], drawn: bool) -> None:
+    from fgl.core.report import audit as report_audit
+    from fgl.core.report.tables import plain
+
+    parts = (
+        ("membership", (report_audit.membership_rows, report_audit.gap_rows), report_audit.membership_notes),
+        ("memorisation", (report_audit.memorisation_rows,), report_audit.memorisation_notes),
+        ("uploads", (report_audit.upload_rows, report_audit.histogram_rows), report_audit.upload_notes),
+    )
+    for name, tables, notes in parts:
+        if found[name] is None:
+            continue
+        say(f"{name}:")
+        for rows in tables:
+            say_text("\n".join(plain(rows(found[name]))))
+            say()
+        for line in notes(found[name]):
+            say(line)
+        say()
+    for name, why in found["left_out"].items():
+        say(f"{name} was not measured: {why}")
+    picture = f", {run}/audit/roc.png" if drawn else ""
+    say(f"all of it: {run}/audit/audit.json, {run}/audit/audit.md{picture}; and in {run}/report.md")

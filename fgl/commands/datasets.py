@@ -1,0 +1,89 @@
+"""`fgl datasets check`: is the data what a run, or a preset, expects?"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fgl.commands import _preset
+from fgl.commands._config import resolve
+from fgl.commands._console import shown, stdout_to_stderr
+from fgl.commands._options import NO_FLAGS, ConfigFile, Dataset, Json, PresetName, Quiet, Set
+from fgl.commands._output import say, say_json
+from fgl.core.plugin_manager import Manager
+from fgl.errors import DataError
+from fgl.text import plain
+
+_COMMAND = "fgl datasets check"
+_SIZES = 5  # sizes of images that are listed
+
+
+def check_command(
+    config: ConfigFile = None,
+    preset: PresetName = None,
+    dataset: Dataset = None,
+    set_: Set = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Open the data and count it: splits, classes, domains, sizes; name broken images, duplicates and files that are
+    passed over. Exit code 0 only where it fits."""
+    from fgl.core.experiments.dataset_check import survey
+
+    flags = {**NO_FLAGS, "preset": preset, "dataset": dataset, "set_": set_}
+    manager = Manager.load()
+    resolved, keys = resolve(manager, config, flags)
+    chosen = _preset.choose(manager, resolved, flags, _COMMAND)
+    with stdout_to_stderr(), shown(quiet or as_json) as progress, _preset.explained(chosen, _COMMAND):
+        divided = "partition" in keys or chosen is not None
+        found = survey(resolved, manager, None if chosen is None else chosen.preset, progress, divided)
+    if as_json:
+        say_json(found)
+    elif not quiet:
+        _print(found)
+    if not found["fits"]:
+        what = f"the preset {preset}" if preset else "a run"
+        raise DataError("\n".join([f"the data does not fit {what}:", *(f"  {text}" for text in found["problems"])]))
+    if not quiet and not as_json:
+        count = len(found["warnings"])
+        but = f"; look at the {'warning' if count == 1 else f'{count} warnings'} above" if count else ""
+        both = ", and every class is in both splits" if {"train", "test"} <= set(found["splits"]) else ""
+        say((f"it fits the preset {preset}" if preset else f"it can be read{both}") + but)
+
+
+def _print(found: dict[str, Any]) -> None:
+    splits, preset = found["splits"], found["preset"]
+    about = found["dataset"]
+    say(f"dataset   {plain(about['name'])} ({about['kind']}), {plain(about['source'])}")
+    said = f"; of the preset: {preset['licence']}" if preset is not None else ""
+    say(f"licence   {plain(found['licence'])}{said}")
+    say("images    " + ", ".join(f"{name} {split['images']:,}" for name, split in splits.items()))
+    say(f"kinds     {_listed(found['kinds'])}")
+    say(f"sizes     {_listed(found['sizes'])}")
+    say(f"broken    {len(found['unreadable'])}")
+    say()
+    which = "train" if "train" in splits else "test"  # of a server that holds test images alone
+    domains = [domain for domain in found["domains"] if "by_domain" in splits[which]]
+    head = ["class", *splits, *(f"{which}:{plain(domain)}" for domain in domains)]
+    rows = [head]
+    for name in found["class_names"]:
+        counts = [split["by_class"][name] for split in splits.values()]
+        counts += [splits[which]["by_domain"][domain][name] for domain in domains]
+        rows.append([plain(name), *(f"{count:,}" for count in counts)])
+    widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
+    for row in rows:
+        cells = [
+            f"{row[0]:<{widths[0]}}",
+            *(f"{cell:>{width}}" for cell, width in zip(row[1:], widths[1:], strict=True)),
+        ]
+        say("  ".join(cells))
+    say()
+    for warning in found["warnings"]:
+        say(f"warning: {plain(warning)}")
+    if found["warnings"]:
+        say()
+
+
+def _listed(counts: dict[str, int]) -> str:
+    named = [f"{name} {count:,}" for name, count in list(counts.items())[:_SIZES]]
+    rest = len(counts) - _SIZES
+    return ", ".join(named) + (f", and {rest:,} others" if rest > 0 else "")

@@ -1,0 +1,155 @@
+"""`fgl partition`: what each client would hold, as a table and as a drawing."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from fgl.commands import _preset
+from fgl.commands._config import resolve
+from fgl.commands._console import shown, stdout_to_stderr
+from fgl.commands._options import (
+    NO_FLAGS,
+    Beta,
+    Clients,
+    ConfigFile,
+    Dataset,
+    Json,
+    Partition,
+    PresetName,
+    Quiet,
+    Seed,
+    Set,
+    Skip,
+    Smoke,
+)
+from fgl.commands._output import note, say, say_json
+from fgl.core.plugin_manager import Manager
+
+_NOTHING = "·"
+
+
+def partition_command(
+    config: ConfigFile = None,
+    preset: PresetName = None,
+    smoke: Smoke = False,
+    dataset: Dataset = None,
+    clients: Clients = None,
+    partition: Partition = None,
+    beta: Beta = None,
+    seed: Seed = None,
+    skip_bad_images: Skip = False,
+    set_: Set = None,
+    plot: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Draw it as a heat map: a .png or a .svg (extra: plots).")
+    ] = None,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Draw over a file at --plot that fgl did not draw.")
+    ] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Print how many samples of each class every client would hold; nothing is run."""
+    flags = {**NO_FLAGS, **{key: value for key, value in locals().items() if key not in ("config", "plot", "replace")}}
+    from fgl.core.experiments.dataset_check import divide
+
+    if plot is not None:
+        from fgl import plots
+
+        plots.check(plot, "--plot", replace)
+    manager = Manager.load()
+    resolved, _ = resolve(manager, config, flags)
+    chosen = _preset.choose(manager, resolved, flags, "fgl partition")
+    if chosen is not None:
+        resolved = chosen.config
+    with stdout_to_stderr(), shown(quiet or as_json) as progress, _preset.explained(chosen, "fgl partition"):
+        found = divide(resolved, manager, progress)
+    if chosen is not None:
+        found["preset"] = chosen.summary()
+    if plot is not None:
+        _draw(found, plot.expanduser())
+    if as_json:
+        say_json({**found, "plot": None if plot is None else str(plot)})
+        return
+    if quiet:
+        return
+    for line in _lines(found):
+        say(line)
+    if plot is not None:
+        say(f"drawn: {plot}")
+
+
+def _said(found: dict[str, Any]) -> str:
+    """The partition in words."""
+    partition = found["partition"]
+    beta = f" {partition['beta']:g}" if "beta" in partition else ""
+    return f"{found['dataset']}, {partition['name']}{beta}, {len(found['samples'])} clients, seed {found['seed']}"
+
+
+def _lines(found: dict[str, Any]) -> list[str]:
+    names, samples = found["class_names"], found["samples"]
+    lines = [_said(found), *(found["preset"]["notes"] if "preset" in found else ()), ""]
+    lines += _table("class", names, {client: dict(zip(names, row, strict=True)) for client, row in samples.items()})
+    if found["domains"]:
+        domains = sorted({domain for held in found["domains"].values() for domain in held})
+        lines += ["", *_table("domain", domains, found["domains"])]
+    return lines
+
+
+def _table(what: str, rows: list[str], columns: dict[str, dict[str, int]]) -> list[str]:
+    """Clients side by side, as many as fit on a line, with sums; further ones below."""
+    width = max(len(name) for name in (what, "all", *rows))
+    wide = _terminal() - width - 9
+    largest = max((sum(held.values()) for held in columns.values()), default=0)
+    each = max(len(f"{largest:,}"), *(len(client) for client in columns)) + 2
+    count = max(1, wide // each)
+    clients, lines = list(columns), []
+    for start in range(0, len(clients), count):
+        part = clients[start : start + count]
+        last = start + count >= len(clients)
+        if start:
+            lines.append("")
+        lines.append(f"{what:<{width}}" + "".join(f"{client:>{each}}" for client in part) + f"{'all':>9}" * last)
+        for name in rows:
+            cells = "".join(f"{_cell(columns[client].get(name, 0)):>{each}}" for client in part)
+            total = sum(held.get(name, 0) for held in columns.values())
+            lines.append(f"{name:<{width}}{cells}" + f"{total:>9,}" * last)
+        sums = "".join(f"{sum(columns[client].values()):>{each},}" for client in part)
+        total = sum(sum(held.values()) for held in columns.values())
+        lines.append(f"{'all':<{width}}{sums}" + f"{total:>9,}" * last)
+    return lines
+
+
+def _cell(count: int) -> str:
+    return f"{count:,}" if count else _NOTHING
+
+
+def _terminal() -> int:
+    import shutil
+
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else 150
+
+
+def _draw(found: dict[str, Any], path: Path) -> None:
+    import numpy as np
+
+    from fgl.plots.heatmap import save_heatmap
+
+    clients = list(found["samples"])
+    if found["domains"]:  # a client of one domain is known by it
+        clients = [
+            f"{client} ({next(iter(held))})"
+            if len(held := found["domains"][client]) == 1 and client not in held
+            else client
+            for client in clients
+        ]
+    counts = np.asarray(list(found["samples"].values()), dtype=np.int64)
+    title = f"Samples of each client: {_said(found)}"
+    if not save_heatmap(path, counts, clients, found["class_names"], title, ("client", "class")):
+        text = (
+            "note: no font here has all letters of these names, so some are boxes; a .svg takes the fonts of its viewer"
+        )
+        note(text, "yellow")

@@ -1,0 +1,86 @@
+"""`fgl quality`: how good the synthetic set is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fgl.commands._config import resolve
+from fgl.commands._console import interruptible, shown, stdout_to_stderr
+from fgl.commands._options import NO_FLAGS, Device, Features, Json, Quiet, Run, Set
+from fgl.commands._output import say, say_json
+from fgl.commands._threads import Threads
+from fgl.core.plugin_manager import Manager
+from fgl.errors import ConfigError, Problem
+
+if TYPE_CHECKING:
+    from fgl.core.config.schema import RunConfig
+
+
+REAL = ("train", "public", "test")
+
+
+def quality_command(
+    run: Run,
+    features: Features = None,
+    real: Annotated[
+        str | None, typer.Option("--real", metavar="|".join(REAL), help="The real images to compare with.")
+    ] = None,
+    set_: Set = None,
+    device: Device = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    threads: Threads = None,
+) -> None:
+    """Compare a run's synthetic set with real images: FID, KID, coverage and its kin, and the nearest real image."""
+    from fgl.core.config.saved import saved_config
+    from fgl.core.preflight import open_session
+    from fgl.core.report import quality, tables
+    from fgl.core.stages import measured
+    from fgl.core.store.folder_kind import has_remote_clients
+    from fgl.core.store.run_dir import RunDir
+
+    manager, folder = Manager.load(), RunDir(run)
+    saved = saved_config(folder, manager)
+    resolved = _measuring(manager, saved, features, real, set_, device)
+    with stdout_to_stderr(), interruptible(run, f"fgl quality {run}"), shown(quiet) as progress, folder.lock():
+        session = open_session(resolved, manager, folder, progress, apart=has_remote_clients(folder))
+        found = measured.quality_of(session, saved)
+    if as_json:
+        say_json(found)
+    elif not quiet:
+        _print(quality.quality_notes(found), tables.plain(quality.quality_rows(found)))
+        _print(["by class, synthetic / held-out:"], tables.plain(quality.class_rows(found)))
+        table = f"{run}/{found['distances']}"
+        say(f"in the run's report too: {run}/report.md")
+        say(f"all of it: {Path(table).with_suffix('.json')}; distances, image by image: {table}")
+
+
+def _measuring(
+    manager: Manager, saved: RunConfig, features: str | None, real: str | None, set_: list[str] | None,
+    device: str | None,
+) -> RunConfig:  # fmt: skip
+    """The run's own configuration with what says how to measure; anything else would be of another run."""
+    from fgl.core.config.loader import expand
+
+    layer: dict[str, Any] = {"evaluation": {"quality": True, **({"real": real} if real is not None else {})}}
+    if features is not None:
+        layer["features"] = expand("features", features)
+    flags = {**NO_FLAGS, "set_": set_, "device": device}
+    resolved, _ = resolve(manager, None, flags, [saved.to_dict(), layer])
+    same = resolved.model_copy(
+        update={"features": saved.features, "evaluation": saved.evaluation, "device": saved.device}
+    )
+    if same != saved:
+        keys = [key for key, value in same.to_dict().items() if value != saved.to_dict()[key]]
+        expected = "features.… and evaluation.… alone; a changed run is made with fgl run"
+        raise ConfigError([Problem("--set", ", ".join(keys), expected)], "the command line")
+    return resolved.model_copy(update={"evaluation": resolved.evaluation.model_copy(update={"at_clients": False})})
+
+
+def _print(lines: list[str], rows: list[str]) -> None:
+    for line in (*lines, *rows):
+        say(line)
+    say()

@@ -1,0 +1,237 @@
+"""`fgl run`: the whole method."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fgl.commands import _preset
+from fgl.commands._config import resolve
+from fgl.commands._console import check_folder, interruptible, shown, stdout_to_stderr
+from fgl.commands._options import (
+    Aggregator,
+    Beta,
+    Classifier,
+    Clients,
+    ConfigFile,
+    Controls,
+    Dataset,
+    Device,
+    Generator,
+    Images,
+    Json,
+    Out,
+    Partition,
+    PresetName,
+    Quiet,
+    Replace,
+    Rounds,
+    Seed,
+    Set,
+    Skip,
+    Smoke,
+    Strategy,
+    home,
+)
+from fgl.commands._output import note, say, say_json, say_table
+from fgl.commands._threads import Threads
+from fgl.core.plugin_manager import Manager
+from fgl.errors import ConfigError, Problem
+
+if TYPE_CHECKING:
+    from fgl.core.config.schema import RunConfig
+    from fgl.core.session import Session
+
+
+def run_command(
+    config: ConfigFile = None,
+    preset: PresetName = None,
+    smoke: Smoke = False,
+    generator: Generator = None,
+    prompt_strategy: Strategy = None,
+    aggregator: Aggregator = None,
+    classifier: Classifier = None,
+    dataset: Dataset = None,
+    clients: Clients = None,
+    partition: Partition = None,
+    beta: Beta = None,
+    images_per_class: Images = None,
+    rounds: Rounds = None,
+    controls: Controls = None,
+    seed: Seed = None,
+    device: Device = None,
+    skip_bad_images: Skip = False,
+    set_: Set = None,
+    out: Out = None,
+    replace: Replace = False,
+    resume: Annotated[
+        Path | None,
+        typer.Option(metavar="RUN", callback=home, help="Complete this run, with the configuration it was begun with."),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, compute nothing.")] = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    threads: Threads = None,
+) -> None:
+    """Clients to classifier: in one communication round, or with more of them after it."""
+    given = dict(locals())  # before anything else gets a name here
+    from fgl.core import outputs
+    from fgl.core.orchestrator import reopen, run_session
+    from fgl.core.preflight import open_session
+    from fgl.core.store.run_dir import RunDir, fresh_folder
+
+    if resume is not None:
+        _check_alone(given)
+        with stdout_to_stderr(), interruptible(resume), shown(quiet) as progress:
+            session = reopen(resume, progress)
+            result = run_session(session)
+        show_result(result, session.config, as_json, quiet)
+        return
+    manager = Manager.load()
+    resolved, keys = resolve(manager, config, given)
+    chosen = _preset.choose(manager, resolved, given, "fgl run")
+    if chosen is not None:
+        resolved = chosen.config
+    folder = out if out is not None else fresh_folder()
+    check_folder("--out", folder)
+    outputs.check(RunDir(folder), replace)
+    with stdout_to_stderr(), interruptible(folder), _preset.explained(chosen, "fgl run"):
+        if not quiet:
+            _announce(resolved, "dataset" not in keys, folder, chosen)
+        suggest = not quiet and "partition" not in keys and chosen is None
+        if dry_run:
+            result = _dry_run(manager, resolved, folder, replace, suggest)
+        else:
+            with shown(quiet) as progress:
+                session = open_session(resolved, manager, RunDir(folder), progress)
+                if suggest:
+                    _suggest_domains(session)
+                result = run_session(session, replace)
+    if chosen is not None:
+        result["preset"] = chosen.summary()
+    if not dry_run:
+        show_result(result, resolved, as_json, quiet)
+    elif as_json:
+        say_json(result)
+    else:
+        from fgl.core.report.run import words
+
+        for line in chosen.notes() if chosen is not None else ():
+            say(line)
+        for key, value in result["dry_run"].items():
+            say(f"{key.replace('_', ' ')}: {words(value)}")
+        say("everything fits; nothing was computed or written")
+
+
+def show_result(result: dict[str, Any], config: RunConfig, as_json: bool, quiet: bool) -> None:
+    """The table on stdout and the notes on stderr, or the JSON alone."""
+    if not quiet:
+        _warn(result, config)
+    if as_json:
+        say_json(result)
+    elif not quiet:
+        from fgl.console import result_table
+        from fgl.core.report.run import rows
+
+        folder = result["run_dir"]
+        say_table(result_table(rows(result), result["result"]["selected"]["images"]), 150)
+        for line in _beside(result):
+            say(line)
+        for line in (f"contact sheets: {folder}/sheets/", f"report:         {folder}/report.md, {folder}/report.json"):
+            say(line)
+        for line in result["preset"]["notes"] if "preset" in result else ():
+            say(line)
+
+
+def _beside(result: dict[str, Any]) -> list[str]:
+    """What was measured beside the table, where it was asked for."""
+    from fgl.core.report.clients import clients_line
+    from fgl.core.report.metrics import line, verdict
+    from fgl.core.report.quality import quality_rows, space_line
+    from fgl.core.report.tables import plain
+
+    score = result["result"]["selected"]
+    lines = [line(score), *filter(None, [verdict(score)])]
+    if result["at_clients"] is not None:
+        lines.append(clients_line(result["at_clients"], result["result"]["selected"]["top1"]))
+    if result["quality"] is not None:
+        lines += [space_line(result["quality"]["space"]), *plain(quality_rows(result["quality"]))]
+    return lines
+
+
+def _check_alone(given: dict[str, Any]) -> None:
+    """--resume takes the run's own configuration: every other option would be lost without a word."""
+    beside = ("resume", "as_json", "quiet", "threads")
+    others = [key for key, value in given.items() if key not in beside and value is not None and value is not False]
+    if others:
+        names = ["CONFIG.yaml" if key == "config" else f"--{key.strip('_').replace('_', '-')}" for key in others]
+        expected = "nothing beside --resume; to go on with other options, name the run by --out instead"
+        raise ConfigError([Problem(", ".join(names), "given", expected)], "the command line")
+
+
+def _announce(config: RunConfig, bundled: bool, folder: Path, chosen: _preset.Chosen | None) -> None:
+    if chosen is not None:
+        for line in chosen.notes():
+            note(line, "yellow" if chosen.smoke else None)
+    data = config.dataset.options.get("subset") or config.dataset.options.get("path") or ""
+    said = " (no --dataset given: the bundled one)" if bundled and config.dataset.name == "bundled" else ""
+    note(f"dataset {config.dataset.name} {data}{said}")
+    note(
+        f"generator {config.generator.name}, prompts {config.prompt_strategy.name}, "
+        f"aggregator {config.aggregator.name}, classifier {config.classifier.name}, seed {config.seed} → {folder}"
+    )
+
+
+def _suggest_domains(session: Session) -> None:
+    from fgl.core.experiments.cautions import suggest_domains
+
+    said = suggest_domains(session.info)
+    if said:
+        note(f"note: {said}", "yellow")
+
+
+def _warn(result: dict[str, Any], config: RunConfig) -> None:
+    """What went otherwise than asked, and would be overlooked in a report."""
+    lines = [f"{client}: {one['reason']}" for client, one in result["upload"]["refused"].items()]
+    missing, skipped = result["synthetic"]["missing_classes"], result["dataset"]["skipped"]
+    if missing:
+        lines.append(f"no client holds {', '.join(missing)}: there is no synthetic image of it")
+    if skipped:
+        lines.append(f"left out {len(skipped)} unreadable image{'s' * (len(skipped) > 1)}, named in the report")
+    left_out = set(config.controls) - {control["name"] for control in result["controls"]}
+    if left_out:
+        lines.append(f"no control {', '.join(sorted(left_out))}: the dataset has nothing for it")
+    for line in lines:
+        note(f"note: {line}", "yellow")
+
+
+def _dry_run(manager: Manager, config: RunConfig, folder: Path, replace: bool, suggest: bool) -> dict[str, Any]:
+    """Open everything that can be opened without computing: data, partition, the generator's declaration."""
+    from fgl.contracts.progress import Silent
+    from fgl.core import outputs
+    from fgl.core.partitioning import divide
+    from fgl.core.preflight import models_to_pull, open_session
+    from fgl.core.session import check_clients
+    from fgl.core.stages import foundation_models
+    from fgl.core.stages import rounds as rounds_stage
+    from fgl.core.store.run_dir import RunDir
+
+    session = open_session(config, manager, RunDir(folder), Silent())
+    outputs.check_session(session, replace)
+    if suggest:
+        _suggest_domains(session)
+    train, test = session.split("train"), session.split("test")
+    divided = divide(manager, config, train)
+    rounds_stage.check(config.rounds, list(divided))
+    check_clients(config, list(divided))
+    foundation_models.check_available(session)
+    plan = {
+        "clients": {name: len(rows) for name, rows in divided.items()}, "classes": list(session.info.class_names),
+        "train_images": len(train), "test_images": len(test), "device": session.device,
+        "synthetic_images": config.synthesis.images_per_class * len(session.info.class_names),
+        "arrays": {spec.name: list(spec.shape) for spec in session.generator.declare().arrays},
+        "controls": list(session.config.controls), "models_to_pull": models_to_pull(config, manager),
+    }  # fmt: skip
+    return {"dry_run": plan, "config": config.to_dict()}

@@ -1,0 +1,164 @@
+"""`fgl server …`: the server's side of the boundary, where clients are elsewhere; one file an upload."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fgl.commands._config import flag_layer, resolve
+from fgl.commands._console import interruptible, shown, stdout_to_stderr
+from fgl.commands._options import NO_FLAGS, Device, Json, Quiet, Run, Set, Wait
+from fgl.commands._output import note, say, say_json
+from fgl.commands._threads import Threads
+from fgl.commands.client import Client
+from fgl.core.plugin_manager import Manager
+from fgl.errors import ConfigError, Problem, TooFewUploadsError, UploadError
+
+if TYPE_CHECKING:
+    from fgl.core.config.schema import RunConfig
+
+
+def ingest_command(
+    run: Run,
+    files: Annotated[list[Path], typer.Argument(metavar="FILES…", help="Uploads that clients have written.")],
+    config: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FILE", help="Configuration of a run that is begun by this; repeatable, later ones win."),
+    ] = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Let a client's new upload take its old one's place.")] = (
+        False
+    ),
+    wait: Wait = 0.0,
+    set_: Set = None,
+    as_json: Json = False,
+) -> None:
+    """Validate uploads and keep those that are accepted. The run is begun if it is not there."""
+    from fgl.contracts.progress import Silent
+    from fgl.core import outputs
+    from fgl.core.client.policy import at_server
+    from fgl.core.config.loader import read_yaml
+    from fgl.core.config.paths import located
+    from fgl.core.config.saved import save_config, saved_config
+    from fgl.core.orchestrator import clients_of
+    from fgl.core.preflight import open_session
+    from fgl.core.server import ingest
+    from fgl.core.store import folder_kind
+    from fgl.core.store.run_dir import RunDir
+
+    manager, folder = Manager.load(), RunDir(run)
+    new = outputs.begins(folder)
+    given = bool(config) or bool(set_)
+    # A link to nowhere is refused with its name, as other files are: in an inbox it must not keep the rest out.
+    problems = [Problem("FILES", str(path), "no such file") for path in files if not os.path.lexists(path)]
+    if new and not given:
+        expected = f"{run} is not begun yet: the configuration that the clients have, by --config FILE"
+        problems.append(Problem("--config", "nothing", expected))
+    if problems:
+        raise ConfigError(problems, "the command line")
+    if not new and not folder_kind.has_remote_clients(folder):
+        raise UploadError(f"{run} simulates its clients (fgl run): it takes no files; choose another folder")
+    if given:
+        layers = [*(read_yaml(Path(one)) for one in config or ()), flag_layer({**NO_FLAGS, "set_": set_}, [])]
+        layers = at_server(layers, manager.registry)
+        resolved, _ = resolve(manager, None, {**NO_FLAGS, "set_": set_}, layers, ", ".join(config or ()))
+        resolved = located(resolved, manager.options)
+    if not new:
+        saved = saved_config(folder, manager)
+        if given:
+            _check_same(run, resolved, saved)
+        resolved = saved
+    with stdout_to_stderr():
+        session = open_session(resolved, manager, folder, Silent(), apart=True)
+        outputs.check_beside(session.config, run, "RUN")
+        with folder.lock(wait):
+            # another process may have begun it, or changed it, while this one read its dataset
+            if not outputs.begins(folder):
+                _check_same(run, resolved, saved_config(folder, manager))
+            folder_kind.mark_remote(folder)
+            if outputs.begins(folder):
+                save_config(folder, resolved, apart=True)
+            clients, _, _ = clients_of(session)
+            found = ingest.ingest(session, clients, files, replace)
+            missing = ingest.missing(folder, clients)
+    if as_json:
+        say_json({"files": found, "missing": missing})
+    else:
+        for name, one in found.items():
+            say(f"{name}: {one['outcome']}{': ' + one['client'] if one['client'] else ''}{_reason(one)}")
+        shown_missing = ", ".join(missing[:10]) + (", …" if len(missing) > 10 else "")
+        say(f"still missing: {shown_missing}" if missing else f"all uploads are there: fgl server run {run}")
+    if any(one["outcome"] in ("refused", "unreadable") for one in found.values()):
+        raise typer.Exit(UploadError.exit_code)
+
+
+def run_command(
+    run: Run,
+    set_: Set = None,
+    device: Device = None,
+    wait: Wait = 0.0,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    threads: Threads = None,
+) -> None:
+    """Aggregate, plan, synthesize, train and evaluate what has been ingested; what is done already is reused."""
+    from fgl.commands.run import show_result
+    from fgl.core.config.saved import saved_config
+    from fgl.core.orchestrator import run_session
+    from fgl.core.preflight import open_session
+    from fgl.core.store.run_dir import RunDir
+
+    manager, folder = Manager.load(), RunDir(run)
+    layer = saved_config(folder, manager).to_dict()
+    resolved, _ = resolve(manager, None, {**NO_FLAGS, "set_": set_, "device": device}, [layer])
+    with stdout_to_stderr(), interruptible(run, f"fgl server run {run}"), shown(quiet) as progress:
+        session = open_session(resolved, manager, folder, progress, apart=True)
+        result = run_session(session, wait=wait)
+    show_result(result, session.config, as_json, quiet)
+
+
+def forget_command(
+    run: Run,
+    client: Client,
+    later: Annotated[bool, typer.Option("--later", help="Only take the client out; the next run does the rest.")] = (
+        False
+    ),
+    wait: Wait = 0.0,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Take a client out: drop its rows, keep every image that others ask for, and train again without it."""
+    from fgl.commands.run import show_result
+    from fgl.core.orchestrator import clients_of, execute, reopen
+    from fgl.core.server import forget
+
+    with stdout_to_stderr(), interruptible(run, f"fgl server forget {run} --client {client}"), shown(quiet) as progress:
+        session = reopen(run, progress)
+        folder = session.run
+        with folder.lock(wait):
+            clients, _, _ = clients_of(session)
+            forget.forget(session, clients, client)
+            try:
+                result = None if later else execute(session)
+            except TooFewUploadsError as error:
+                forget.clear(folder)
+                text = f"{client} is out, and all that was made of its upload is removed; no new result: {error}"
+                raise TooFewUploadsError(text) from error
+    if result is not None:
+        show_result(result, session.config, as_json, quiet)
+    elif not quiet:
+        text = f"{client} is out; the images and the classifier still know it until the run is gone on with"
+        note(text)
+
+
+def _check_same(run: Path, resolved: RunConfig, saved: RunConfig) -> None:
+    if resolved != saved:
+        expected = f"nothing, or the same: {run} keeps the configuration it was begun with (fgl server run has --set)"
+        raise ConfigError([Problem("--config, --set", "another configuration", expected)], "the command line")
+
+
+def _reason(one: dict[str, str]) -> str:
+    rule = f" ({one['rule']})" if one["rule"] else ""
+    return f"{rule}: {one['reason'].removeprefix('refused: ')}" if one["reason"] else ""

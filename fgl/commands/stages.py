@@ -1,0 +1,48 @@
+"""`fgl stages`: what of a run is done, and what is stale."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fgl.commands._config import resolve
+from fgl.commands._console import stdout_to_stderr
+from fgl.commands._options import NO_FLAGS, Json, Run, Set
+from fgl.commands._output import say, say_json
+from fgl.core.plugin_manager import Manager
+
+
+def stages_command(
+    run: Run,
+    config: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Judge by this configuration instead of the run's own.")
+    ] = None,
+    set_: Set = None,
+    as_json: Json = False,
+) -> None:
+    """Print what of a run is done, what would be done again, and why."""
+    from dataclasses import asdict
+
+    from fgl.contracts.progress import Silent
+    from fgl.core.config.loader import read_yaml
+    from fgl.core.config.saved import saved_config
+    from fgl.core.preflight import open_session
+    from fgl.core.status import stages
+    from fgl.core.store.folder_kind import has_remote_clients
+    from fgl.core.store.run_dir import RunDir
+
+    manager, folder = Manager.load(), RunDir(run)
+    layer = read_yaml(config) if config is not None else saved_config(folder, manager).to_dict()
+    resolved, _ = resolve(manager, None, {**NO_FLAGS, "set_": set_}, [layer])
+    with stdout_to_stderr():
+        session = open_session(resolved, manager, folder, Silent(), apart=has_remote_clients(folder))
+        found = list(stages(session))
+    if as_json:
+        say_json({"stages": [asdict(one) for one in found]})
+        return
+    width = max(len(one.stage) for one in found)
+    for one in found:
+        took = f"{one.seconds:>9.1f} s" if one.state != "not done" else " " * 11
+        say(f"{one.stage:<{width}}  {one.state:<8}  {took}  {one.why}".rstrip())

@@ -1,0 +1,99 @@
+"""What a plugin registers: a name, and the class behind it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from fgl.text import plain
+
+API_VERSION = 2
+API_CHANGES: Mapping[int, Mapping[str, str]] = {
+    2: {
+        "generator": "Synthesizer.synthesize yields Painted and no arrays, Synthesizer has notes(), Encoder has "
+        "truncated(), Generator has encoding() and rounding()",
+        "classifier": "Classifier has check() and initial(), fit keeps to FitContext.checkpoint and calls "
+        "FitContext.hook, TrainedClassifier has trained(), features() and logits()",
+        "algorithm": "Algorithm has start(), broadcast(), local(), reply() and aggregate() in place of run()",
+        "aggregator": "arrays of an upload are Rows: numpy.asarray(array) makes all rows of one",
+        "federation": "the reason of a Failure crosses to the server: no message of an error that a client has not "
+        "cleared belongs in it",
+    }
+}
+"""Version of the interface → family → what plugins of that family have to do otherwise. Families that are not named
+take plugins of the version before."""
+
+FAMILIES = {
+    "dataset": "fgl_datasets",
+    "partition": "fgl_partitioners",
+    "prompt_strategy": "fgl_prompt_strategies",
+    "aggregator": "fgl_aggregators",
+    "generator": "fgl_generators",
+    "classifier": "fgl_classifiers",
+    "features": "fgl_feature_spaces",
+    "algorithm": "fgl_algorithms",
+    "federation": "fgl_federations",
+    "executor": "fgl_executors",
+}
+"""Configuration key of each plugin family, and the hook that registers its members."""
+
+
+@dataclass(frozen=True, slots=True)
+class Component:
+    """What a plugin registers: light, so that listing plugins imports none of them.
+
+    name: what the configuration selects. target: "module:Class", imported when selected and called with its options.
+    options: "module:Class", a subclass of `fgl.Options`, imported when the configuration is checked; None where there
+    are none. defaults: values that replace those of the options class, so that one class can ship under several names
+    (`tiny` is `stable-diffusion` with another folder). summary: one line. extras: pip extras that must be installed.
+    modules: top-level modules that the extras bring, to tell whether they are there. bound: option → options whose
+    defaults hold for its own default alone (a model's commit is no other model's). needs: what the dataset must have,
+    of "domains", "public"; checked before anything runs. continued: of a classifier, options that are others where
+    clients train a model that is trained already (the rounds after the one-shot model), unless `rounds.local` names
+    them; a rate that is right from scratch undoes such a model.
+    """
+
+    name: str
+    target: str
+    options: str | None = None
+    summary: str = ""
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    extras: tuple[str, ...] = ()
+    modules: tuple[str, ...] = ()
+    bound: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    needs: tuple[str, ...] = ()
+    continued: Mapping[str, Any] = field(default_factory=dict)
+    api_version: int = API_VERSION
+
+
+NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}\Z")
+_TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*\Z")
+
+
+def problem_of(component: Any, hook: str) -> str:
+    """What is wrong with what a hook returned, "" where nothing is."""
+    if not isinstance(component, Component):
+        return f"{hook} returned {type(component).__name__}, expected fgl.Component"
+    where = f"{hook}: component {plain(repr(component.name), 80)}"
+    if not isinstance(component.name, str) or not NAME.match(component.name):
+        return f"{where}: expected a name of small letters, digits, '-', '_' and '.', at most 64 of them"
+    for name, optional in (("target", False), ("options", True)):
+        value = getattr(component, name)
+        if not (optional and value is None) and not (isinstance(value, str) and _TARGET.match(value)):
+            return f"{where}: {name} is {plain(repr(value), 80)}, expected 'module:attribute'"
+    if not isinstance(component.summary, str):
+        return f"{where}: summary is {type(component.summary).__name__}, expected text"
+    version = component.api_version
+    if not isinstance(version, int) or isinstance(version, bool) or version < 1:
+        return f"{where}: api_version is {plain(repr(version), 80)}, expected a whole number from 1"
+    for name in ("extras", "modules", "needs"):
+        value = getattr(component, name)
+        if not isinstance(value, tuple) or not all(isinstance(one, str) for one in value):
+            return f"{where}: {name} is {plain(repr(value), 80)}, expected a tuple of texts"
+    for name in ("defaults", "bound", "continued"):
+        value = getattr(component, name)
+        if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+            return f"{where}: {name} is {plain(repr(value), 80)}, expected a mapping with names of options as keys"
+    return ""

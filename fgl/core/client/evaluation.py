@@ -1,0 +1,47 @@
+"""A client tests the classifier on its own images; counts leave it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from fgl.contracts.classifier import FitContext
+from fgl.contracts.preparation import Preparation
+from fgl.contracts.progress import Silent
+from fgl.core.client import policy
+from fgl.core.client import site as client_site
+from fgl.core.data import decode_for
+from fgl.core.wire.requests import opened
+from fgl.errors import DataError
+from fgl.io import strict_json
+
+
+def fit_context(asked: Mapping[str, Any], site: client_site.Site) -> FitContext:
+    return FitContext(class_names=site.class_names, seed=site.config.seed, device=asked["device"])
+
+
+# --- testing the classifier at the client ---------------------------------------------------------------------------
+
+
+def evaluate(payload: bytes) -> bytes:
+    """How many of its own images the client finds the classifier right on. Counts leave it, and nothing else: by class
+    only where it was asked for them, and for classes of which it holds enough images."""
+    asked, state = opened(payload)
+    asked = policy.allowed(asked, "evaluate")
+    site = client_site.site_of(asked)
+    images = site.samples(asked["client_id"])
+    if not len(images):
+        raise DataError(f"{asked['client_id']} holds no image to test on")
+    model = site.classifier.restore(state, fit_context(asked, site))
+    pixels = decode_for(images, Preparation(**asked["prepare"]), Silent(), "decode")
+    right = np.asarray(model.predict(pixels.pixels, "last", Silent())) == pixels.labels
+    said: dict[str, Any] = {"client_id": asked["client_id"], "right": int(right.sum()), "total": len(right)}
+    if site.config.evaluation.per_class:
+        said["per_class"] = {
+            name: [int(right[mine].sum()), int(mine.sum())]
+            for index, name in enumerate(site.class_names)
+            if (mine := pixels.labels == index).sum() >= site.config.evaluation.min_images
+        }
+    return strict_json.dumps(said).encode()

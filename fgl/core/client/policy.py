@@ -1,0 +1,345 @@
+"""What the owner of a client lets a server ask. It is stronger than the request, whoever wrote that.
+
+A site's own words are its file, beside the one that all share, and its command line. The dataset is theirs alone; what
+else they say replaces what was asked for; their section `site:` says what may be asked at all. Where they say nothing,
+an upload of embeddings may be asked for, and no file of this machine may be named.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, field_validator
+
+from fgl.contracts.boundary import is_simulated
+from fgl.contracts.options import Options
+from fgl.core.config.loader import expand
+from fgl.core.config.resolve import resolve
+from fgl.core.config.schema import RunConfig, Selected
+from fgl.core.config.validation import shown, validate
+from fgl.core.plugin_manager import Manager
+from fgl.core.registry import Registry
+from fgl.errors import ConfigError, PolicyError, Problem
+from fgl.text import plain, quoted
+
+SITE = "site"
+SIMULATE = "--simulate"
+# What a client may take from somebody else's dataset section: what its labels mean, and nothing of where they lie.
+_MEANING = ("class_names", "labels", "unlisted_labels")
+# What a client loads for one task or another.
+_ASKED = ("prompt_strategy", "generator", "classifier", "features", "algorithm", "executor")
+_BUILT_IN = "fgl"
+
+
+class SiteOptions(Options):
+    """The section `site:` of a site's own file: what a server may ask of this client."""
+
+    tasks: list[Literal["upload", "rounds", "evaluate", "probe"]] = Field(
+        ["upload"],
+        min_length=1,
+        description="what may be asked for: upload, the rows of prompts; rounds, models trained on the images; "
+        "evaluate, counts of images that a classifier has right; probe, scores of pictures beside the images",
+    )
+    prompt_strategies: list[str] | None = Field(
+        None, description="prompt strategies that may be asked for; null: any that is installed here"
+    )
+    codecs: list[Literal["fp16", "fp32", "int8", "text"]] = Field(
+        ["fp16", "fp32", "int8"],
+        min_length=1,
+        description="codecs that may be asked for; text, with which the prompts themselves leave, only where it is "
+        "named here or is the site's own choice",
+    )
+    paths: list[str] = Field(
+        [],
+        description="files and folders of this machine, absolute or below ~, that others may name in a configuration, "
+        "with all that is below them",
+    )
+    hub_models: list[str] | None = Field(
+        None, description="models of the Hub that may be asked for, by id or pattern (stabilityai/*); null: any"
+    )
+    plugins: list[str] | None = Field(
+        None, description="distributions, beside fgl, whose plugins may be asked for; null: any that is installed here"
+    )
+    private: str | None = Field(
+        None, description="folder for what stays here, absolute or below ~; null: CLIENT.private where one stands"
+    )
+
+    @field_validator("paths", "private")
+    @classmethod
+    def _anchored(cls, value: Any) -> Any:
+        for one in value if isinstance(value, list) else [value] * (value is not None):
+            if not Path(one).expanduser().is_absolute():
+                raise ValueError(f"{one!r} is relative: expected a path from / or ~, the same wherever one stands")
+        return value
+
+
+@dataclass(frozen=True)
+class Policy:
+    """own: the site's own layers of configuration, later ones win, without the section `site`."""
+
+    rules: SiteOptions = field(default_factory=SiteOptions)
+    own: Sequence[Mapping[str, Any]] = ()
+
+    def configure(self, shared: Mapping[str, Any], manager: Manager, source: str = "the configuration") -> RunConfig:
+        """What this site makes of a configuration that others wrote. Raises ConfigError, also where there is no dataset
+        of the site's own, and PolicyError with everything that was asked for and may not be."""
+        own = [{key: value for key, value in layer.items() if key != "dataset"} for layer in self.own]
+        rest = {key: value for key, value in shared.items() if key != "dataset"}
+        dataset = own_dataset(shared.get("dataset"), self.own, manager.registry, source)
+        config = resolve([rest, {"dataset": dataset}, *own], manager.registry, source)
+        self.judge(config, manager)
+        return config
+
+    def judge(self, config: RunConfig, manager: Manager, others: Sequence[tuple[str, Selected]] = ()) -> None:
+        """others: components that a request names beside its configuration, each with its family."""
+        problems = [*self._refused(config)]
+        for family, component in [*((family, getattr(config, family)) for family in _ASKED), *others]:
+            problems += self._component(family, component, manager)
+        if problems:
+            raise PolicyError(dict.fromkeys(problems), "what was asked of this site")
+
+    def _refused(self, config: RunConfig) -> Iterator[Problem]:
+        if config.upload.clients is None:
+            expected = "expected the ids of the clients, in the configuration that all share: without them, clients are"
+            yield Problem("upload.clients", "null", f"{expected} parts of one dataset; {_TO_SIMULATE}")
+        codec, strategy = config.upload.codec, config.prompt_strategy.name
+        if codec not in {*self.rules.codecs, *self._words("upload", "codec")}:
+            yield _problem("upload.codec", codec, "codecs", self.rules.codecs)
+        allowed = self.rules.prompt_strategies
+        if allowed is not None and strategy not in allowed:
+            yield _problem("prompt_strategy", strategy, "prompt_strategies", allowed)
+
+    def _component(self, family: str, component: Selected, manager: Manager) -> Iterator[Problem]:
+        rules, entry = self.rules, manager.registry.find(family, component.name)
+        if rules.plugins is not None and entry.distribution not in {_BUILT_IN, *rules.plugins}:
+            yield _problem(family, f"{component.name} of {entry.distribution}", "plugins", rules.plugins)
+        options = manager.options(family, component)
+        for key, value, path in _paths(options, component.options, entry.distribution == _BUILT_IN):
+            if not self._may_read(path):
+                yield _problem(f"{family}.{key}", value, "paths", rules.paths)
+        for use in options.models():
+            known = rules.hub_models is None or any(fnmatchcase(use.model, pattern) for pattern in rules.hub_models)
+            if not known and _as_path(use.model) is None:
+                yield _problem(f"{family}.model", use.model, "hub_models", rules.hub_models or [])
+
+    def _may_read(self, path: Path) -> bool:
+        """Links are followed first: neither .. nor a link leads out of what may be read."""
+        real = path.resolve()
+        if any(real.is_relative_to(Path(root).expanduser().resolve()) for root in self.rules.paths):
+            return True
+        # its images are to be read as images, and as nothing else
+        said = [value for layer in self.own for key, value in layer.items() if key != "dataset"]
+        return any(real == own.resolve() for text in _texts(said) if (own := _as_path(text)) is not None)
+
+    def _words(self, section: str, key: str) -> list[Any]:
+        """What the site itself says of an option."""
+        sections = [layer.get(section) for layer in self.own]
+        return [one[key] for one in sections if isinstance(one, Mapping) and key in one]
+
+
+def own_dataset(shared: Any, own: Sequence[Mapping[str, Any]], registry: Registry, source: str) -> dict[str, Any]:
+    """The dataset section of a site: its own, with what the shared one says of classes, and `holds: train` unless it
+    says otherwise itself. Raises ConfigError where the site names none."""
+    theirs = _section(shared)
+    mine: dict[str, Any] = {}
+    for layer in own:
+        given = _section(layer.get("dataset"))
+        mine = {**(mine if given.get("name", mine.get("name")) == mine.get("name") else {}), **given}
+    if "name" not in mine and isinstance(mine.get("path"), str):
+        name = theirs.get("name", "bundled")
+        mine["name"] = name if name != "bundled" else expand("dataset", mine["path"])["name"]
+    if "name" not in mine:
+        expected = (
+            "expected a dataset of the site's own, in a file of its own or by --dataset: fgl client prepare "
+            f"shared.yaml site.yaml --client K; {_TO_SIMULATE}"
+        )
+        found = f"{plain(theirs['name'], 60)}, in the first file, which all share" if theirs.get("name") else "none"
+        raise ConfigError([Problem("dataset", found, expected)], source)
+    try:
+        known = registry.options_class(registry.find("dataset", str(mine["name"]))).model_fields
+    except Exception:  # `resolve` says what is wrong with it
+        return mine
+    kept = {key: theirs[key] for key in _MEANING if theirs.get(key) is not None and key in known}
+    if "labels" in mine or "class_names" in mine:
+        kept = {}
+    return {**({"holds": "train"} if "holds" in known else {}), **kept, **mine}
+
+
+def with_meaning(layers: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Layers in which a dataset is the one that the last of them names, with what an earlier one says of classes: a
+    layer that selects another dataset would drop it."""
+    found: list[dict[str, Any]] = []
+    said: dict[str, Any] = {}
+    for layer in layers:
+        section = _section(layer.get("dataset"))
+        if "labels" in section or "class_names" in section:
+            said = {}
+        said |= {key: section[key] for key in _MEANING if section.get(key) is not None}
+        found.append({**layer, "dataset": {**said, **section}} if section else dict(layer))
+    return found
+
+
+def at_server(layers: Sequence[Mapping[str, Any]], registry: Registry) -> list[dict[str, Any]]:
+    """The layers of a server; where clients hold data of their own, its images are test images unless it says
+    otherwise: it trains on none, and a part of them would be left out in silence.
+
+    Raises ConfigError where it names none to test on: the bundled data is not what anybody meant."""
+    found = with_meaning(layers)
+    sections = [layer.get("upload") for layer in layers]
+    if not any(isinstance(one, Mapping) and one.get("clients") is not None for one in sections):
+        return found
+    said: dict[str, Any] = {}
+    for layer in layers:
+        said |= _section(layer.get("dataset"))
+    if "name" not in said:
+        expected = (
+            "expected the images that the server tests on, in a file of its own: --config shared.yaml --config "
+            "server.yaml"
+        )
+        raise ConfigError([Problem("dataset", "none", expected)], "the configuration")
+    known = ("dataset", said["name"]) in registry.entries and "holds" not in said
+    if known and "holds" in registry.options_class(registry.find("dataset", said["name"])).model_fields:
+        found.append({"dataset": {"holds": "test"}})
+    return found
+
+
+_TO_SIMULATE = f"to play a client of a partition instead, with nothing of a site's: {SIMULATE}"
+
+
+def _section(value: Any) -> dict[str, Any]:
+    if isinstance(value, str):
+        return expand("dataset", value)
+    return {str(key): one for key, one in value.items()} if isinstance(value, Mapping) else {}
+
+
+def _problem(key: str, got: str, rule: str, allowed: Sequence[str]) -> Problem:
+    said = ", ".join(allowed) if allowed else "none"
+    advice = f"if that is meant, add it to {SITE}.{rule} in the site's own file"
+    advice += ", or give this option there" if rule in ("codecs", "paths") else ""
+    return Problem(key, quoted(got, 200), f"{SITE}.{rule} allows {said}; {advice}")
+
+
+# --- what an option names on this disk ------------------------------------------------------------------------------
+
+
+def _paths(options: Options, values: Mapping[str, Any], built_in: bool) -> Iterator[tuple[str, str, Path]]:
+    """(option, value, path) of each text among the options that names something on this disk, or would.
+
+    built_in: whether the options are known to declare all of their files and models. What a plugin's text names is
+    seen by whether it is there."""
+    files, models = set(options.files()), {use.model for use in options.models()}
+    for key, value in values.items():
+        for text in _texts(value):
+            path = Path(text).expanduser() if text in files else _as_path(text, text in models or not built_in)
+            if path is not None:
+                yield key, text, path
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for one in value.values():
+            yield from _texts(one)
+    elif isinstance(value, list | tuple):
+        for one in value:
+            yield from _texts(one)
+
+
+def _as_path(text: str, seek: bool = True) -> Path | None:
+    """None where a text is no path: it does not look like one and, with `seek`, nothing of that name is there."""
+    if not text or "\0" in text:
+        return None
+    try:
+        path = Path(text).expanduser()
+        there = seek and path.exists()
+    except (OSError, RuntimeError):  # too long for a name; a user who is not there
+        path, there = Path(text), False
+    # {: a template, whatever it begins with
+    looks = "{" not in text and (text.startswith(("/", "~", "./", "../")) or text in (".", "..") or "/../" in text)
+    return path if there or looks else None
+
+
+# --- where a request is answered ------------------------------------------------------------------------------------
+
+_NOBODY = Policy()
+_HERE: ContextVar[tuple[Policy, Path | None]] = ContextVar("policy", default=(_NOBODY, None))
+
+
+@contextmanager
+def at_site(policy: Policy, private: Path | None = None) -> Iterator[None]:
+    """Requests in this block are answered by this policy. A transport that carries them to a site's machine calls it
+    there; without it, and outside of a simulation, nothing of a machine is read. private: overrides the policy's."""
+    token = _HERE.set((policy, private))
+    try:
+        yield
+    finally:
+        _HERE.reset(token)
+
+
+def private_folder(asked: Mapping[str, Any]) -> Path | None:
+    """Where what a client keeps lies. Only in a simulation may the one who asks say so."""
+    if is_simulated():
+        return Path(asked["private"]) if "private" in asked else None
+    policy, private = _HERE.get()
+    if private is None and policy.rules.private is not None:
+        return Path(policy.rules.private).expanduser()
+    return private
+
+
+def allowed(asked: Mapping[str, Any], task: str) -> dict[str, Any]:
+    """A request as this site answers it: what it may not ask for is an error, what it may not say is the site's own.
+
+    Raises PolicyError or ConfigError."""
+    if is_simulated():
+        return dict(asked)
+    policy, manager = _HERE.get()[0], Manager.load()
+    if task not in policy.rules.tasks:
+        raise PolicyError([_problem("task", task, "tasks", policy.rules.tasks)], "what was asked of this site")
+    config = policy.configure(asked["config"], manager)
+    policy.judge(config, manager, _beside(asked, manager))
+    private = private_folder(asked)
+    if private is None:
+        problem = Problem("site.private", "none", "expected the folder for what stays here, in the site's own file")
+        raise PolicyError([problem], "this site's policy")
+    name = asked.get("name", "")
+    if name and (Path(name).name != name or name == ".."):  # a folder below the private one
+        raise PolicyError([Problem("name", quoted(name), "expected the name of a folder")], "what was asked")
+    return {**asked, "config": config.to_dict(), "private": str(private), "data": ""}
+
+
+def _beside(asked: Mapping[str, Any], manager: Manager) -> list[tuple[str, Selected]]:
+    """Components that the request of a round names beside its configuration. Raises ConfigError."""
+    found, problems = [], list[Problem]()
+    for family in ("algorithm", "classifier"):
+        if family in asked:
+            selected = Selected.model_validate(asked[family])
+            entry = manager.registry.find(family, selected.name)
+            validate(family, manager.registry.options_class(entry), selected.options, problems)
+            found.append((family, selected))
+    if problems:
+        raise ConfigError(problems, "what was asked of this site")
+    return found
+
+
+def split(layers: Sequence[Mapping[str, Any]], source: str) -> Policy:
+    """The policy that a site's own layers make. Raises ConfigError where their section `site` is wrong."""
+    rules: dict[str, Any] = {}
+    problems: list[Problem] = []
+    for layer in layers:
+        section = layer.get(SITE, {})
+        if not isinstance(section, Mapping):
+            expected = f"expected a mapping ({', '.join(SiteOptions.model_fields)})"
+            problems.append(Problem(SITE, shown(section), expected))
+        else:
+            rules |= section
+    checked = validate(SITE, SiteOptions, rules, problems)
+    if problems or not isinstance(checked, SiteOptions):
+        raise ConfigError(problems, source)
+    return Policy(checked, [{key: value for key, value in layer.items() if key != SITE} for layer in layers])

@@ -1,0 +1,123 @@
+"""A client's upload: samples → prompts → embeddings → bytes. Images and prompt texts stay here."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fgl.contracts.progress import Progress, Silent
+from fgl.contracts.prompts import ClientContext, Prompt
+from fgl.core.client import policy, private_folder
+from fgl.core.client.private_folder import ERROR
+from fgl.core.client.site import site_of
+from fgl.core.encoding import encode_once_warned, warn_of_cuts
+from fgl.core.seeds import client_seed
+from fgl.core.wire import identical_classes, upload, upload_reader
+from fgl.core.wire.codecs import TEXT
+from fgl.errors import BrokenPluginError, ClassListError, FGLError, UploadError
+from fgl.io import files, strict_json
+
+if TYPE_CHECKING:
+    from fgl.core.client.site import Site
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """An upload that is made and not yet written. class_names: in label order. held: samples of each class that the
+    client holds. left_out: samples of its data that are not, by the split that they are in."""
+
+    data: bytes
+    prompts: list[Prompt]
+    notes: Counter[str]
+    dataset: Mapping[str, Any]
+    class_names: tuple[str, ...]
+    held: list[int]
+    left_out: Mapping[str, int]
+
+
+def prepare(payload: bytes, progress: Progress | None = None) -> bytes:
+    """Samples → prompts → embeddings → the bytes of an upload.
+
+    Loads this client's images, the tokenizer and the text encoder; never the denoiser. With the codec text the prompts
+    are what is sent, and nothing of the generator is loaded unless the prompt strategy asks for it. Writes
+    prompts.jsonl and summary.json to the private folder. Raises DataError where the client holds nothing, and
+    PolicyError where the site does not allow what is asked."""
+    asked = policy.allowed(strict_json.loads(payload), "upload")
+    made = draft(asked, progress)
+    keep(Path(asked["private"]), made)
+    return made.data
+
+
+def draft(asked: Mapping[str, Any], progress: Progress | None = None) -> Draft:
+    """`prepare`, with nothing written but what the prompt strategy itself keeps. asked: a request that is allowed."""
+    private, notes = Path(asked["private"]), Counter[str]()
+
+    def note(kind: str, count: int) -> None:
+        notes[kind] += count
+
+    site = site_of(asked)
+    client_id, round_number = asked["client_id"], asked["round"]
+    images = site.samples(client_id)
+    context = ClientContext(
+        client_id=client_id,
+        images=images,
+        class_names=site.class_names,
+        encode=lambda prompts: encode_once_warned(site.encoder, prompts)[0],
+        seed=client_seed(site.config.seed, client_id, round_number),
+        progress=progress or Silent(),
+        device=asked["device"],
+        private=private,
+        note=note,
+        domains=site.domains,
+    )
+    with private_folder.private_files(private).host():  # a strategy may keep what took it long
+        prompts = _ask(site, context)
+    if not prompts:
+        raise UploadError(f"the prompt strategy wrote no prompt for {client_id}")
+    upload.check_prompts(prompts, client_id)
+    options = site.config.upload
+    sender = upload.Sender(client_id, round_number, site.class_names, options.run_id)
+    if options.codec == TEXT:
+        data = upload.encode_texts(sender, prompts)
+    else:
+        arrays, indices = encode_once_warned(site.encoder, prompts)
+        if cut := warn_of_cuts(site.encoder, prompts, client_id, site.class_names, quote=True):
+            note("prompts_truncated", cut)
+        if pairs := identical_classes.of_arrays(arrays, indices, [prompt.class_id for prompt in prompts]):
+            raise ClassListError(identical_classes.told(pairs, site.class_names))
+        data = upload.encode(sender, site.declaration, options.codec, prompts, arrays, indices)
+    held = np.bincount(images.labels, minlength=len(site.class_names)).tolist()
+    return Draft(data, prompts, notes, site.about, site.class_names, held, site.left_out)
+
+
+def keep(private: Path, made: Draft) -> None:
+    """Write to the private folder what the client keeps of an upload."""
+    private_folder.keep(
+        private,
+        made.prompts,
+        {"prompts": len(made.prompts), "upload_bytes": len(made.data), "notes": dict(sorted(made.notes.items())),
+         "class_names": list(made.class_names), **upload_reader.account(made.data)},
+    )  # fmt: skip
+    private_folder.private_files(private).remove(private / ERROR)
+
+
+def write(made: Draft, file: Path, private: Path) -> None:
+    """Write an upload for somebody to send, whole or not at all, and beside it what stays. Raises StoreError."""
+    keep(private, made)
+    files.make_folders(file.parent, file.parent)
+    files.write(file, made.data)
+
+
+def _ask(site: Site, context: ClientContext) -> list[Prompt]:
+    try:
+        return list(site.strategy.prompts(context))
+    except FGLError:
+        raise
+    except (Exception, SystemExit) as error:
+        name = site.config.prompt_strategy.name
+        raise BrokenPluginError(f"prompt strategy {name!r} raised {type(error).__name__}: {error}") from error

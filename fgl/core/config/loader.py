@@ -1,0 +1,96 @@
+"""YAML files and assignments as layers of a configuration; components by their short forms."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from fgl import text
+from fgl.core.config.validation import shown
+from fgl.errors import ConfigError, Problem
+from fgl.io import yaml_text
+
+_DATASETS = ("bundled", "hf", "npz", "parquet", "imagefolder")  # have a short form of their own, see `expand`
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Raises ConfigError that names the file and, for a syntax error, the line."""
+    try:
+        loaded = yaml_text.read(path)
+    except FileNotFoundError:
+        raise ConfigError([Problem(str(path), "no such file", "expected a YAML file")], "the command line") from None
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        reason = f"{_yaml_reason(error)}; expected YAML text"
+        raise ConfigError([Problem(str(path), "", reason)], str(path)) from error
+    if loaded is None:
+        return {}
+    if not isinstance(loaded, dict):
+        raise ConfigError([Problem(str(path), shown(loaded), "expected a mapping of keys to values")], str(path))
+    return loaded
+
+
+def _yaml_reason(error: BaseException) -> str:
+    """Without what libraries and Python add for programmers."""
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        return f"line {error.problem_mark.line + 1}, column {error.problem_mark.column + 1}: {error.problem}"
+    if isinstance(error, UnicodeDecodeError):
+        return f"the byte {error.object[error.start]:#04x} at {error.start}, which is not UTF-8"
+    if isinstance(error, OSError):
+        return (error.strerror or str(error)).lower()
+    return "brackets in brackets beyond measure" if isinstance(error, RecursionError) else text.plain(error, 300)
+
+
+def set_option(layer: dict[str, Any], assignment: str) -> None:
+    """Put `family.option=value` (value in YAML) into a layer. Raises ConfigError where it has another form."""
+    key, equals, given = assignment.partition("=")
+    parts = key.strip().split(".")
+    if not equals or not all(parts):
+        raise ConfigError([Problem("--set", repr(assignment), "expected family.option=value")], "the command line")
+    try:
+        value = yaml_text.load(given)
+    except (yaml.YAMLError, ValueError, RecursionError):  # a template such as {label}, photo is text, and no YAML
+        value = given
+    place = layer
+    for index, part in enumerate(parts[:-1]):
+        inner = place.setdefault(part, {})
+        if isinstance(inner, str) and index == 0:
+            inner = place[part] = expand(part, inner)
+        if not isinstance(inner, dict):
+            raise ConfigError([Problem(key, repr(assignment), f"{part} is not a mapping")], "the command line")
+        place = inner
+    place[parts[-1]] = value
+
+
+def expand(family: str, value: str) -> dict[str, Any]:
+    """A component's short form: its name; for features also a Hub id or a folder; for datasets also `bundled:NAME`,
+    `hf:ID`, `parquet:PATH`, `npz:PATH`, `imagefolder:PATH` or a path, whose kind is read off what lies there."""
+    if family == "features" and "/" in value:
+        return {"name": "image-model", "model": value}
+    if family != "dataset":
+        return {"name": value}
+    if value in _DATASETS:
+        return {"name": value}
+    name, colon, rest = value.partition(":")
+    if colon and name == "bundled":
+        return {"name": name, "subset": rest}
+    if colon and name in _DATASETS:
+        return {"name": name, "path": rest}
+    path = Path(value).expanduser()
+    file = "npz" if path.suffix == ".npz" else "parquet"
+    if path.is_file():
+        return {"name": file, "path": value}
+    if path.is_dir():
+        if any((path / marker).exists() for marker in ("dataset_info.json", "dataset_dict.json")):
+            return {"name": "hf", "path": value}
+        return {"name": "parquet" if _holds_parquet(path) else "imagefolder", "path": value}
+    if value.startswith((".", "~", "/")):  # a path that is not there: the dataset says what is there instead
+        return {"name": file if path.suffix in (".npz", ".parquet") else "imagefolder", "path": value}
+    return {"name": value}
+
+
+def _holds_parquet(folder: Path) -> bool:
+    """In it, in data/ as the Hub has it, or in folders named after configurations or splits."""
+    patterns = ("*.parquet", "data/*.parquet", "train/*.parquet", "*/train*.parquet", "*/train/*.parquet")
+    return any(next(folder.glob(pattern), None) is not None for pattern in patterns)

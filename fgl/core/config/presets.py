@@ -1,0 +1,198 @@
+"""The experiments that ship with fgl: YAML files in fgl/presets, each a layer of configuration and what its data is.
+
+A preset is applied under the user's own YAML and flags, so `layers` must know what those select: a preset's class list
+goes with whatever dataset is chosen, its address only with its own.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from fgl.core.config.loader import expand
+from fgl.core.config.schema import RunConfig, Selected
+from fgl.core.registry import Registry
+from fgl.errors import BrokenPluginError, ConfigError, DataError, PluginError, Problem, suggestion
+
+FOLDER = Path(__file__).parents[2] / "presets"
+# What belongs to the preset's own data, wherever a copy of it lies. The rest of its options is the address.
+_OF_THE_DATA = ("image_column", "label_column", "domain_column", "train_split", "test_split")
+_FILES = ("imagefolder", "npz", "parquet")
+
+SMOKE_IMAGES = 80
+"""Synthetic images of a smoke run, for all classes together, as long as each has four."""
+
+
+class Preset(BaseModel):
+    """One experiment. See fgl/presets for the files."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    title: str = Field(description="what the data set is called")
+    licence: str = Field(description="of the data, as its source states it")
+    source: str = Field(description="where the data comes from, in a few words")
+    get: str = Field(description="where to get the data by hand")
+    layout: str = Field(description="what PATH in `--dataset PATH` must look like")
+    stand_in: str = Field(description="bundled dataset of the same layout, for smoke runs")
+    images: list[dict[str, int]] = Field(default=[], description="images of each split; several where copies differ")
+    dataset: dict[str, Any] = Field(description="the data as fgl opens it; of a folder, where it is looked for")
+    domains: list[str] = []
+    classes: dict[str, list[str]] = Field(description="class name → what else the data calls it, in label order")
+    run: dict[str, Any] = Field(description="configuration, all but the dataset")
+
+    @field_validator("classes", mode="before")
+    @classmethod
+    def _short_forms(cls, value: Any) -> Any:
+        if isinstance(value, list):
+            return {name: [] for name in value}
+        if isinstance(value, dict):
+            return {name: [found] if isinstance(found, str) else found or [] for name, found in value.items()}
+        return value
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """Label in the data → class name, in label order. A class name is a label of itself anyhow."""
+        return {label: name for name, others in self.classes.items() for label in others or [name]}
+
+    @property
+    def of_the_hub(self) -> bool:
+        return self.dataset["name"] not in _FILES
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """What a configuration that a preset made runs on. own: the preset's own address. stand_in: something else, in the
+    place of the preset's data."""
+
+    own: bool
+    stand_in: bool
+
+
+def names() -> list[str]:
+    return sorted(file.stem for file in FOLDER.glob("*.yaml"))
+
+
+def load(name: str, option: str = "--preset") -> Preset:
+    """Raises ConfigError where there is no such preset. option: what asked for it."""
+    known = names()
+    if name not in known:
+        problem = Problem(option, repr(name), f"unknown preset{suggestion(name, known)} (known: {', '.join(known)})")
+        raise ConfigError([problem], "the command line")
+    file = FOLDER / f"{name}.yaml"
+    try:
+        return Preset(name=name, **yaml.safe_load(file.read_text(encoding="utf-8")))
+    except (OSError, yaml.YAMLError, ValidationError, TypeError) as error:
+        raise BrokenPluginError(f"the preset {file} is damaged: {error}; reinstall fgl") from error
+
+
+def layers(preset: Preset, smoke: bool, given: Sequence[Mapping[str, Any]], registry: Registry) -> list[dict[str, Any]]:
+    """What goes under the layers that the user gave: the preset, and for a smoke run what makes it small."""
+    name, elsewhere = _chosen(preset, given)
+    options = _options(registry, name)
+    own = {key: value for key, value in preset.dataset.items() if key != "unlisted_labels"}
+    dataset: dict[str, Any] = {"name": name}
+    if name == own["name"]:
+        dataset |= {key: value for key, value in own.items() if key in _OF_THE_DATA or not elsewhere}
+    if "labels" in options and not _states_classes(name, given):
+        dataset["labels"] = preset.labels
+        if "unlisted_labels" in preset.dataset:
+            dataset["unlisted_labels"] = preset.dataset["unlisted_labels"]
+    found: list[dict[str, Any]] = [{**preset.run, "dataset": dataset}]
+    if not smoke:
+        return found
+    if not elsewhere and not is_here(dataset):
+        name = "bundled"
+        options = _options(registry, name)
+        found[0]["dataset"] = {"name": name, "subset": preset.stand_in}
+    small: dict[str, Any] = {
+        "generator": {"name": "tiny", "batch_size": 40},
+        "synthesis": {"images_per_class": max(4, SMOKE_IMAGES // len(preset.classes))},
+        "classifier": {"epochs": 2, "batch_size": 32, "image_size": 32, "eval_resize": None},
+    }
+    if "max_per_class" in options:
+        small["dataset"] = {"name": name, "max_per_class": 12 if preset.domains else 40}
+    return [*found, small]
+
+
+def _chosen(preset: Preset, given: Sequence[Mapping[str, Any]]) -> tuple[str, bool]:
+    """(name of the dataset that these layers select over the preset's, whether they say where it lies)."""
+    name, elsewhere = str(preset.dataset["name"]), False
+    for layer in given:
+        value = layer.get("dataset")
+        if isinstance(value, str):
+            value = expand("dataset", value)
+        if isinstance(value, Mapping):
+            other = value.get("name", name)
+            elsewhere = "path" in value or (elsewhere and other == name) or other != preset.dataset["name"]
+            name = str(other)
+    return name, elsewhere
+
+
+def _states_classes(name: str, given: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether the user's own layers say what the classes are."""
+    found = [layer["dataset"] for layer in given if isinstance(layer.get("dataset"), Mapping)]
+    return any(value.get("name", name) == name and {"labels", "class_names"} & set(value) for value in found)
+
+
+def _options(registry: Registry, name: str) -> set[str]:
+    """Options of a dataset; none where there is no such dataset, which is said when the configuration is checked."""
+    try:
+        return set(registry.options_class(registry.find("dataset", name)).model_fields)
+    except PluginError:
+        return set()
+
+
+def without_labels(config: RunConfig) -> RunConfig:
+    """The same on data whose classes are whatever they are called there."""
+    options = {**config.dataset.options, "class_names": None, "labels": None, "unlisted_labels": "refuse"}
+    return config.model_copy(update={"dataset": Selected(name=config.dataset.name, options=options)})
+
+
+def data_of(preset: Preset, config: RunConfig) -> Data:
+    """Whether a configuration is on the preset's own data, on a copy of it, or on something else."""
+    options = config.dataset.options
+    own = config.dataset.name == preset.dataset["name"] and options.get("path") == preset.dataset["path"]
+    return Data(own, not own and options.get("labels") != preset.labels)
+
+
+def is_here(dataset: Mapping[str, Any]) -> bool:
+    """Whether a dataset can be opened without a network, as far as that shows without opening it."""
+    if dataset["name"] == "bundled":
+        return True
+    path = str(dataset.get("path", ""))
+    if Path(path).expanduser().exists():
+        return True
+    return dataset["name"] == "hf" and (_cache() / path.replace("/", "___")).is_dir()
+
+
+def _cache() -> Path:
+    """Where the library `datasets` keeps what it has prepared. Found without importing it, which takes seconds."""
+    if "HF_DATASETS_CACHE" in os.environ:
+        return Path(os.environ["HF_DATASETS_CACHE"]).expanduser()
+    home = os.environ.get("HF_HOME") or f"{os.environ.get('XDG_CACHE_HOME') or '~/.cache'}/huggingface"
+    return Path(home).expanduser() / "datasets"
+
+
+def absent(preset: Preset, command: str, reason: str = "") -> DataError:
+    """That a preset's data is not here: where to get it, what it must look like, what to run next.
+
+    command: such as "fgl run". reason: why it could not be opened."""
+    path = preset.dataset["path"]
+    looked = reason or f"there is no {path} in {Path.cwd()}"
+    lines = [
+        f"the data of the preset {preset.name} ({preset.title}) is not here: {looked}",
+        f"  get it:    {preset.get}",
+        f"  layout:    {preset.layout}",
+        f"  then run:  {command} --preset {preset.name} --dataset PATH",
+    ]
+    if not preset.of_the_hub:
+        lines[-1] += f"   (without --dataset, {path} is looked for)"
+    lines.append(f"  or try it: fgl run --preset {preset.name} --smoke   (small, on stand-in data)")
+    return DataError("\n".join(lines))

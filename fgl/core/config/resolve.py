@@ -1,0 +1,276 @@
+"""Layers and defaults → one resolved configuration, or every problem at once."""
+
+from __future__ import annotations
+
+import copy
+import difflib
+from collections.abc import Mapping, Sequence
+from typing import Any, get_args
+
+from fgl.contracts.component import FAMILIES, Component
+from fgl.contracts.options import Options
+from fgl.core.config.loader import expand
+from fgl.core.config.schema import (
+    CONTROLS,
+    ORDER,
+    PROMPTS_CONTROL,
+    AuditOptions,
+    EvaluationOptions,
+    RoundsOptions,
+    RunConfig,
+    Selected,
+    SynthesisOptions,
+    UploadOptions,
+)
+from fgl.core.config.validation import shown, validate
+from fgl.core.registry import Registry
+from fgl.errors import ConfigError, PluginError, Problem, suggestion
+
+DEFAULTS: dict[str, Any] = {
+    "seed": 0,
+    "device": "auto",
+    "dataset": {"name": "bundled"},
+    "partition": {"name": "dirichlet"},
+    "prompt_strategy": {"name": "class-name"},
+    "upload": {},
+    "aggregator": {"name": "union"},
+    "generator": {"name": "tiny"},
+    "synthesis": {},
+    "classifier": {"name": "small"},
+    "rounds": {},
+    "features": {"name": "trained"},
+    "evaluation": {},
+    "audit": {},
+    "algorithm": {"name": "fedavg"},
+    "federation": {"name": "local"},
+    "executor": {"name": "local"},
+    "baselines": {},
+    "controls": ["class-list"],
+}
+_PLAIN: dict[str, type[Options]] = {
+    "upload": UploadOptions, "synthesis": SynthesisOptions, "rounds": RoundsOptions, "evaluation": EvaluationOptions,
+    "audit": AuditOptions,
+}  # fmt: skip
+
+
+def resolve(layers: Sequence[Mapping[str, Any]], registry: Registry, source: str = "the configuration") -> RunConfig:
+    """Merge layers (later ones win) over the defaults and check everything.
+
+    A layer that selects another component drops the options that earlier layers gave to the old one. Raises ConfigError
+    with every problem."""
+    problems: list[Problem] = []
+    merged = copy.deepcopy(DEFAULTS)
+    unknown: dict[str, Any] = {}
+    for layer in layers:
+        for key, value in layer.items():
+            if str(key) in DEFAULTS:
+                _merge(merged, str(key), copy.deepcopy(value), problems)
+            else:
+                unknown[str(key)] = value
+    problems += [_unknown(key, value, merged, registry) for key, value in unknown.items()]
+    values: dict[str, Any] = {
+        "seed": _integer(merged["seed"], problems),
+        "device": _device(merged["device"], problems),
+        "all_controls": merged["controls"] == "all",
+    }
+    for family in ORDER:
+        given = merged[family]
+        values[family] = (
+            _plain(family, given, problems) if family in _PLAIN else _component(family, given, registry, problems)
+        )
+    _overrides(values["rounds"], values["classifier"], registry, problems)
+    values["baselines"] = _baselines(merged["baselines"], registry, problems)
+    upload = values["upload"]
+    if upload is not None and upload.clients is not None and upload.min_clients > len(upload.clients):
+        expected = f"at most {len(upload.clients)}: upload.clients lists no more"
+        problems.append(Problem("upload.min_clients", str(upload.min_clients), expected))
+    strategy = values["prompt_strategy"].name if values["prompt_strategy"] is not None else ""
+    values["controls"] = _controls(merged["controls"], strategy, registry, problems)
+    if problems:
+        raise ConfigError(problems, source)
+    return RunConfig(**values)
+
+
+def _merge(merged: dict[str, Any], key: str, value: Any, problems: list[Problem]) -> None:
+    if key in FAMILIES:
+        if isinstance(value, str):
+            value = expand(key, value)
+        if key == "dataset" and isinstance(value, dict):
+            value = _with_kind(value, merged[key])
+        if not isinstance(value, dict):
+            problems.append(Problem(key, shown(value), "expected a name, or a mapping with a name and options"))
+            return
+        old = merged[key]
+        name = value.get("name", old["name"])
+        merged[key] = {**(old if name == old["name"] else {}), **value, "name": name}
+    elif key in _PLAIN:
+        if not isinstance(value, dict):
+            hint = f": set {key}.{_MAIN[key]}" if key in _MAIN and isinstance(value, int) else ""
+            expected = f"expected a mapping ({', '.join(_PLAIN[key].model_fields)}){hint}"
+            problems.append(Problem(key, shown(value), expected))
+            return
+        merged[key] = {**merged[key], **value}
+    elif key == "baselines" and isinstance(value, dict):
+        both = {
+            name: {**merged[key].get(name, {}), **given} for name, given in value.items() if isinstance(given, dict)
+        }
+        merged[key] = {**merged[key], **value, **both}
+    else:
+        merged[key] = value
+
+
+_MAIN = {"rounds": "count", "synthesis": "images_per_class"}
+"""What a number instead of a mapping means: the flag of that name sets this."""
+
+
+def _unknown(key: str, value: Any, merged: Mapping[str, Any], registry: Registry) -> Problem:
+    """An unknown key. What is an option of a family, as flags are, is told where it belongs."""
+    places = [f"{family}.{key}" for family in ORDER if key in _options_of(family, merged, registry)]
+    if places:
+        return Problem(key, shown(value), f"unknown key: set {' or '.join(places)}")
+    return Problem(key, shown(value), f"unknown key{suggestion(key, DEFAULTS)} (known: {', '.join(DEFAULTS)})")
+
+
+def _options_of(family: str, merged: Mapping[str, Any], registry: Registry) -> Mapping[str, Any]:
+    """Options of a part, or of the component that is selected for it; none where there is no such component."""
+    if family in _PLAIN:
+        return _PLAIN[family].model_fields
+    try:
+        return registry.options_class(registry.find(family, str(merged[family]["name"]))).model_fields
+    except PluginError:
+        return {}
+
+
+def _with_kind(value: dict[str, Any], old: Mapping[str, Any]) -> dict[str, Any]:
+    """A dataset of which the path alone is said, with the name of its kind, which is read off what lies there."""
+    path = value.get("path")
+    if "name" in value or old != DEFAULTS["dataset"] or not isinstance(path, str):
+        return value
+    return {"name": "imagefolder", "path": path, **_short(path), **value}
+
+
+def _short(path: str) -> dict[str, Any]:
+    found = expand("dataset", path)
+    return found if "path" in found else {}
+
+
+def _component(family: str, given: dict[str, Any], registry: Registry, problems: list[Problem]) -> Selected | None:
+    name, options = given["name"], {key: value for key, value in given.items() if key != "name"}
+    if not isinstance(name, str):
+        known = ", ".join(registry.names(family))
+        problems.append(Problem(f"{family}.name", shown(name), f"expected a name (installed: {known})"))
+        return None
+    try:
+        entry = registry.find(family, name)
+        cls = registry.options_class(entry)
+    except PluginError as error:
+        hint = _dataset_hint(name, registry) if family == "dataset" else ""
+        problems.append(Problem(family, shown(name), f"{error}{hint}"))
+        return None
+    checked = validate(family, cls, {**_defaults(entry.component, options), **options}, problems)
+    return None if checked is None else Selected(name=name, options=checked.model_dump(mode="json"))
+
+
+def _dataset_hint(name: str, registry: Registry) -> str:
+    """What else a word in the place of a dataset may have been meant to be."""
+    bundled = get_args(registry.options_class(registry.find("dataset", "bundled")).model_fields["subset"].annotation)
+    close = difflib.get_close_matches(name.lower().replace("-", "_"), bundled, n=1, cutoff=0.75)
+    meant = f": did you mean 'bundled:{close[0]}'?" if close else ""
+    return f"{meant}; a path must exist, bundled data is bundled:NAME, the Hub's is hf:OWNER/NAME"
+
+
+def _defaults(component: Component, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The component's, less those that hold for another default that `given` replaces."""
+    defaults = dict(component.defaults)
+    for name, others in component.bound.items():
+        if name in given and given[name] != component.defaults.get(name):
+            for other in others:
+                defaults.pop(other, None)
+    return defaults
+
+
+def _plain(family: str, given: dict[str, Any], problems: list[Problem]) -> Options | None:
+    return validate(family, _PLAIN[family], given, problems)
+
+
+def _integer(value: Any, problems: list[Problem]) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 2**63:
+        problems.append(Problem("seed", shown(value), "expected a whole number from 0 to 2^63 - 1"))
+        return 0
+    return int(value)
+
+
+def _device(value: Any, problems: list[Problem]) -> str:
+    kind = str(value).partition(":")
+    if (
+        not isinstance(value, str)
+        or kind[0] not in ("auto", "cpu", "cuda", "mps")
+        or (kind[1] and not kind[2].isdigit())
+    ):
+        problems.append(Problem("device", shown(value), "expected auto, cpu, mps, cuda or cuda:N"))
+        return "auto"
+    return value
+
+
+def _overrides(rounds: Any, classifier: Any, registry: Registry, problems: list[Problem]) -> None:
+    """Check options of the classifier that are given for local training, or for the server's."""
+    if rounds is None or classifier is None:
+        return
+    cls = registry.options_class(registry.find("classifier", classifier.name))
+    for part in ("local", "server"):
+        given = getattr(rounds, part)
+        # A preset would replace nothing: every option of the classifier has its value by now.
+        if "preset" in given:
+            problems.append(Problem(f"rounds.{part}.preset", shown(given["preset"]), "expected single options"))
+            continue
+        problems += [
+            Problem(f"rounds.{part}.{name}", shown(value), cls.not_in_rounds[name].format(part=part))
+            for name, value in given.items()
+            if name in cls.not_in_rounds
+        ]
+        if given:
+            validate(f"rounds.{part}", cls, {**classifier.options, **given}, problems)
+    late = sorted(number for number in rounds.drop if number > rounds.count)
+    if rounds.count and late:
+        numbers = ", ".join(map(str, late))
+        problems.append(Problem("rounds.drop", numbers, f"expected rounds from 1 to {rounds.count} (rounds.count)"))
+
+
+def _baselines(value: Any, registry: Registry, problems: list[Problem]) -> dict[str, Selected]:
+    if not isinstance(value, dict) or not all(isinstance(given, dict) for given in value.values()):
+        expected = "expected algorithms with their options, such as {fedprox: {mu: 0.1}}"
+        problems.append(Problem("baselines", shown(value), expected))
+        return {}
+    found = {}
+    for name, given in value.items():
+        before = len(problems)
+        selected = _component("algorithm", {**given, "name": str(name)}, registry, problems)
+        problems[before:] = [
+            Problem(one.key.replace("algorithm", f"baselines.{name}", 1), one.got, one.expected)
+            for one in problems[before:]
+        ]
+        if selected is not None:
+            found[str(name)] = selected
+    return found
+
+
+def _controls(value: Any, strategy: str, registry: Registry, problems: list[Problem]) -> tuple[str, ...]:
+    """strategy: the run's own prompt strategy. "all" has the other one of class-name and attributes beside it."""
+    if value == "none":
+        return ()
+    if value == "all":
+        others = [name for name in ("class-name", "attributes") if name != strategy]
+        return (*(PROMPTS_CONTROL + name for name in others), *CONTROLS)
+    if isinstance(value, str):
+        value = [value]
+    known = [*CONTROLS, *(PROMPTS_CONTROL + name for name in registry.names("prompt_strategy"))]
+    if not isinstance(value, list | tuple):
+        problems.append(Problem("controls", shown(value), f"expected all, none, or a list of {', '.join(known)}"))
+        return ()
+    for item in value:
+        if item not in known:
+            hint = suggestion(str(item), known)
+            problems.append(Problem("controls", shown(item), f"unknown control{hint} (known: {', '.join(known)})"))
+        elif item.startswith(PROMPTS_CONTROL):
+            _component("prompt_strategy", {"name": item.removeprefix(PROMPTS_CONTROL)}, registry, problems)
+    return tuple(dict.fromkeys(item for item in value if isinstance(item, str)))

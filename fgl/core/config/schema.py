@@ -1,0 +1,242 @@
+"""What determines a run: the configuration's sections, and the options of each."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
+
+from fgl.contracts.dataset import CLIENT_ID
+from fgl.contracts.options import Options
+from fgl.io import yaml_text
+
+ORDER = (
+    "dataset", "partition", "prompt_strategy", "upload", "aggregator", "generator", "synthesis", "classifier",
+    "rounds", "features", "evaluation", "audit", "algorithm", "federation", "executor",
+)  # fmt: skip
+"""The configuration's components and sections, as a YAML file has them."""
+CONTROLS = ("class-list", "fedavg", "local", "public", "pooled")
+PROMPTS_CONTROL = "prompts:"
+
+
+class Selected(BaseModel):
+    """A component by name, with every option resolved."""
+
+    model_config = ConfigDict(frozen=True)
+    name: str
+    options: dict[str, Any]
+
+
+ClientId = Annotated[str, StringConstraints(pattern=f"^{CLIENT_ID}$")]
+
+
+class UploadOptions(Options):
+    """How embeddings cross the wire, or the texts of prompts."""
+
+    codec: Literal["fp16", "fp32", "int8", "text"] = Field(
+        "fp16",
+        description="what clients send: embeddings in 16, 32 (exact) or 8 bits, or the prompts as text, which the "
+        "server then reads and encodes",
+    )
+    max_megabytes: float = Field(
+        64.0,
+        gt=0,
+        description="largest upload that the server looks at, in 10^6 bytes; texts count as the fp32 embeddings that "
+        "they become",
+    )
+    max_rows: int = Field(100_000, ge=1, description="most rows that the server accepts in an upload")
+    max_weight_ratio: float = Field(
+        4.0,
+        ge=1,
+        description="a client's weights count for at most so many times the total of the median client; what it claims "
+        "beyond that is scaled down",
+    )
+    min_clients: int = Field(1, ge=1, description="uploads that must be accepted for the run to go on")
+    run_id: str = Field(
+        "", max_length=100, description="name of this run, the same at all clients; uploads for another are refused"
+    )
+    clients: list[ClientId] | None = Field(
+        None,
+        min_length=1,
+        description="ids of clients that hold data of their own; null: the simulated clients of the partition",
+    )
+
+    @field_validator("clients")
+    @classmethod
+    def _different(cls, clients: list[str] | None) -> list[str] | None:
+        if clients is not None and len(set(clients)) < len(clients):
+            raise ValueError("expected ids that differ")
+        return clients
+
+
+class SynthesisOptions(Options):
+    """What the server makes of the conditionings."""
+
+    images_per_class: int = Field(160, ge=1, le=10_000_000, description="images to synthesize for each class")
+    shard_size: int = Field(500, ge=1, description="images in a shard: the unit of batching, work and commit")
+    validation_fraction: float = Field(
+        0.1, ge=0, lt=1, description="share of each class's synthetic images kept aside to select the checkpoint"
+    )
+    validation_per_class: int = Field(
+        10, ge=1,
+        description="validation images that a class must have on average: with fewer, nothing is kept aside or "
+        "selected, and the last epoch counts",
+    )  # fmt: skip
+
+
+class RoundsOptions(Options):
+    """Federated training: after the one-shot model, and in baselines, which have a number of rounds of their own."""
+
+    count: int = Field(
+        0, ge=0, le=100_000, description="rounds of local training and averaging after the one-shot model; 0: none"
+    )
+    local_epochs: int = Field(5, ge=1, description="passes of a client over its own data in a round")
+    server_epochs: int = Field(
+        0, ge=0, description="passes of the server over the synthetic set after each averaging; 0: no fine-tuning"
+    )
+    fraction: float = Field(
+        1.0, gt=0, le=1, description="share of the clients that are asked in a round, at least one of them"
+    )
+    dropout: float = Field(
+        0.0, ge=0, lt=1, description="probability that a client which is asked does not answer, in each round anew"
+    )
+    drop: dict[int, list[ClientId]] = Field(
+        default_factory=dict, description="clients that do not answer in given rounds: {3: [client-00, client-04]}"
+    )
+    max_update_ratio: float = Field(
+        20.0,
+        ge=1,
+        description="a client's update is refused whose distance from the model that was sent is more than so many "
+        "times that model's norm, and as many times the median client's distance",
+    )
+    evaluate_every: int = Field(
+        1, ge=1, description="rounds from one test of the global model to the next; the last one is always tested"
+    )
+    local: dict[str, Any] = Field(
+        default_factory=dict, description="options of the classifier that are others in local training, such as lr"
+    )
+    server: dict[str, Any] = Field(
+        default_factory=dict, description="options of the classifier that are others in the server's fine-tuning"
+    )
+
+    @field_validator("drop", mode="before")
+    @classmethod
+    def _numbers(cls, drop: Any) -> Any:
+        """JSON has no keys but texts."""
+        if not isinstance(drop, dict):
+            return drop
+        found = {int(key) if isinstance(key, str) and key.isdecimal() else key: value for key, value in drop.items()}
+        if any(isinstance(key, int) and key < 1 for key in found):
+            raise ValueError("expected rounds from 1")
+        return found
+
+
+class EvaluationOptions(Options):
+    """What is measured beside the test accuracy. Nothing, unless asked for: it takes time."""
+
+    quality: bool = Field(
+        False, description="measure the synthetic set beside real images in the feature space that `features` selects"
+    )
+    real: Literal["train", "public", "test"] = Field(
+        "train",
+        description="the real images that quality compares with: train is what the clients hold, pooled, which only a "
+        "simulation has",
+    )
+    max_images: int = Field(
+        10_000, ge=2, description="most images of each kind that quality compares, divided evenly among the classes"
+    )
+    at_clients: bool = Field(False, description="test the classifier at the clients too; only counts leave them")
+    per_class: bool = Field(False, description="at clients: counts for each class too, not only in all")
+    min_images: int = Field(
+        10, ge=1, description="fewest images of a class for which a client gives a figure of that class"
+    )
+
+
+class AuditOptions(Options):
+    """What `fgl audit` measures; `fgl run` does none of it."""
+
+    parts: list[Literal["membership", "memorisation", "uploads"]] | None = Field(
+        None, min_length=1, description="which parts; null: all that the run allows"
+    )
+    methods: list[str] = Field(
+        ["fgl", "fedavg", "centralized"],
+        min_length=1,
+        description="whose classifiers are attacked: fgl, centralized, or a federated algorithm",
+    )
+    shadows: int = Field(
+        16, ge=4, le=1024, multiple_of=2, description="shadow models of each method, in pairs of complementary halves"
+    )
+    rounds: int = Field(20, ge=1, le=100_000, description="rounds of the federated algorithms that are attacked")
+    flip: bool = Field(True, description="query models with each image and its mirror image, not with the image alone")
+    closest: int = Field(16, ge=1, le=500, description="pairs of synthetic and nearest real image that are shown")
+    dictionary: str | None = Field(
+        None,
+        description="file with a prompt a line to look embeddings up in, instead of texts that strategies can write",
+    )
+    candidates: int = Field(
+        20_000,
+        ge=1,
+        description="most texts of a prompt strategy that are tried one and all; where it can write more, they are "
+        "searched phrase by phrase",
+    )
+
+    def local_paths(self) -> tuple[str, ...]:
+        return ("dictionary",)
+
+    @field_validator("methods", "parts")
+    @classmethod
+    def _once(cls, names: list[str] | None) -> list[str] | None:
+        if names is not None and len(set(names)) < len(names):
+            raise ValueError("expected each name once")
+        return names
+
+
+class RunConfig(BaseModel):
+    """Everything that determines a run. The same for YAML, flags and `fgl.run`."""
+
+    model_config = ConfigDict(frozen=True)
+    seed: int
+    device: str
+    dataset: Selected
+    partition: Selected
+    prompt_strategy: Selected
+    upload: UploadOptions
+    aggregator: Selected
+    generator: Selected
+    synthesis: SynthesisOptions
+    classifier: Selected
+    rounds: RoundsOptions
+    features: Selected
+    evaluation: EvaluationOptions
+    audit: AuditOptions
+    algorithm: Selected
+    federation: Selected
+    executor: Selected
+    baselines: dict[str, Selected]
+    """Options of the algorithms that `fgl compare` and the controls run, those that are not the defaults."""
+    controls: tuple[str, ...]
+    all_controls: bool = False
+    """Whether `controls: all` was asked for: then those that the dataset cannot serve are left out, not refused."""
+
+    def control_strategies(self) -> list[str]:
+        """Prompt strategies that are run as controls."""
+        return [name.removeprefix(PROMPTS_CONTROL) for name in self.controls if name.startswith(PROMPTS_CONTROL)]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values in the form that a YAML file has; `resolve` turns it into an equal RunConfig."""
+        result: dict[str, Any] = {"seed": self.seed, "device": self.device}
+        for family in ORDER:
+            value = getattr(self, family)
+            result[family] = (
+                {"name": value.name, **value.options} if isinstance(value, Selected) else value.model_dump(mode="json")
+            )
+        result["baselines"] = {name: dict(one.options) for name, one in self.baselines.items()}
+        result["controls"] = "all" if self.all_controls else list(self.controls)
+        return result
+
+    def server_classifier(self) -> Selected:
+        """The classifier as the server fine-tunes it between two rounds."""
+        return Selected(name=self.classifier.name, options={**self.classifier.options, **self.rounds.server})
+
+    def to_yaml(self) -> str:
+        return yaml_text.dump(self.to_dict())

@@ -1,0 +1,140 @@
+"""What a person should look at before a run on data that can be read: none of it stops one."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from fgl.text import escaped
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from fgl.contracts.dataset import DatasetInfo, ImageSet
+
+
+_SKEW = 5
+"""Times that the largest class may be the smallest before it is said."""
+_FEW = {"train": 10, "test": 20}
+"""Images of a class below which it is said."""
+_SHOWN = 5
+# What a text encoder has never read in a caption: ids, numbers, joined words, and letters that no word is made of.
+_CODE = (
+    re.compile(r"n\d{8}"),
+    re.compile(r"[\d\W_]+"),
+    re.compile(r"(?:class|label|cls|category|cat|c|id)[\s_-]?\d+", re.I),
+    re.compile(r"\w*[a-z][A-Z]\w*"),
+    re.compile(r"[A-Z]{1,4}\d*"),
+    re.compile(r"\w+_\w+"),
+    re.compile(r"(?!ox\b)[A-Za-z]{1,2}"),
+    re.compile(r"[b-df-hj-np-tv-xz]{2,6}\d*", re.I),
+)
+
+
+class Place(NamedTuple):
+    split: str
+    label: int
+    sample: int
+
+
+@dataclass
+class Twins:
+    """Images of equal pixels, found as they come by. Two of one content are two of equal pixels."""
+
+    places: defaultdict[bytes, list[Place]] = field(default_factory=lambda: defaultdict(list))
+
+    def add(self, image: Image.Image, split: str, label: int, sample: int) -> None:
+        digest = hashlib.blake2b(f"{image.width} {image.height} ".encode(), digest_size=16)
+        digest.update(image.tobytes())
+        self.places[digest.digest()].append(Place(split, label, sample))
+
+    def cautions(self, splits: Mapping[str, ImageSet], class_names: Sequence[str]) -> list[str]:
+        several = [places for places in self.places.values() if len(places) > 1]
+
+        def name(place: Place) -> str:
+            return splits[place.split].name(place.sample)
+
+        found = []
+        for one, other in (("train", "test"), ("public", "train"), ("public", "test")):
+            both = [places for places in several if {one, other} <= {place.split for place in places}]
+            if both:
+                count = sum(place.split == other for places in both for place in places)
+                first, second = (next(name(p) for p in both[0] if p.split == which) for which in (other, one))
+                why = ": what is tested on them is memory; remove them from one" if other == "test" else ""
+                many = _many(count, f"{other} image")
+                found.append(f"{many} in {one} too, pixel by pixel, such as {first} = {second}{why}")
+        for split in ("train", "test"):
+            groups = [group for places in several if len(group := [p for p in places if p.split == split]) > 1]
+            if groups:
+                extra = sum(len(group) - 1 for group in groups)
+                said = f"{name(groups[0][0])} = {name(groups[0][1])}"
+                found.append(f"{_many(extra, 'image')} of {split} there more than once, such as {said}")
+        crossed = [places for places in several if len({place.label for place in places}) > 1]
+        if crossed:
+            a = crossed[0][0]
+            b = next(place for place in crossed[0] if place.label != a.label)
+            said = " = ".join(f"{name(one)} ('{escaped(class_names[one.label])}')" for one in (a, b))
+            found.append(f"{_many(len(crossed), 'image')} in several classes, such as {said}")
+        return found
+
+
+def cautions(info: DatasetInfo, splits: Mapping[str, ImageSet], counts: Mapping[str, Any], twins: Twins) -> list[str]:
+    """counts: of each split, as `fgl.core.experiments.dataset_check` has them."""
+    found = [*info.notes, *_counts(counts), *twins.cautions(splits, info.class_names)]
+    codes = [name for name in info.class_names if any(code.fullmatch(name) for code in _CODE)]
+    if codes:
+        shown = ", ".join(f"'{escaped(name)}'" for name in codes[:_SHOWN]) + (", …" if len(codes) > _SHOWN else "")
+        look = "looks" if len(codes) == 1 else "look"
+        found.append(
+            f"{_many(len(codes), 'class name')} ({shown}) {look} like an abbreviation, a number or joined words: class "
+            "names go into prompts as they are, and a generator knows ordinary words; give them by the dataset's "
+            "option labels (class_names for numbered classes; docs/datasets.md)"
+        )
+    return found
+
+
+def suggest_domains(info: DatasetInfo) -> str:
+    """For data whose division nobody has chosen, "" where it has no domains."""
+    if len(info.domains) < 2:
+        return ""
+    shown = ", ".join(map(escaped, info.domains[:_SHOWN])) + (", …" if len(info.domains) > _SHOWN else "")
+    return f"this data has {len(info.domains)} domains ({shown}): --partition domain makes each a client"
+
+
+def _counts(splits: Mapping[str, Any]) -> list[str]:
+    found = []
+    held = {name: count for name, count in splits.get("train", {}).get("by_class", {}).items() if count}
+    if held:
+        most, least = max(held, key=lambda name: held[name]), min(held, key=lambda name: held[name])
+        if held[most] >= _SKEW * held[least]:
+            share = held[most] / sum(held.values())
+            found.append(
+                f"classes are out of balance: '{escaped(most)}' has {held[most] / held[least]:,.0f} times the training "
+                f"images of '{escaped(least)}' ({held[most]:,} and {held[least]:,}); whoever always guesses "
+                f"'{escaped(most)}' is right in {share:.0%} of them, so look at the accuracy of each class"
+            )
+    for split, least_wanted in _FEW.items():
+        few = {
+            name: count for name, count in splits.get(split, {}).get("by_class", {}).items() if 0 < count < least_wanted
+        }
+        if few:
+            shown = ", ".join(f"'{escaped(name)}' {count}" for name, count in list(few.items())[:_SHOWN])
+            why = (
+                "one image moves a class's accuracy by 5 points or more" if split == "test" else "a client holds fewer"
+            )
+            found.append(
+                f"{_many(len(few), 'class', 'classes')} with fewer than {least_wanted} {split} images: {shown}"
+                f"{', …' if len(few) > _SHOWN else ''}; {why}"
+            )
+    return found
+
+
+def _many(count: int, one: str, more: str = "") -> str:
+    return f"{count:,} {one if count == 1 else more or one + 's'}"
+
+
+__all__ = ["Twins", "cautions", "suggest_domains"]

@@ -1,0 +1,322 @@
+"""Methods side by side: one split, one model, the same seeds and test images, whatever is compared.
+
+A seed is a run directory, a method some of its stages: a second comparison in the same folder reuses what is there, and
+one with more rounds resumes what is there.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fgl.core import orchestrator, outputs
+from fgl.core.config.saved import save_config
+from fgl.core.config.schema import RoundsOptions, RunConfig
+from fgl.core.preflight import open_session
+from fgl.core.report import metrics
+from fgl.core.report.intervals import student
+from fgl.core.stages import baselines, clients, evaluate, plan, rounds, synthesize, train
+from fgl.core.stages import track as track_stage
+from fgl.core.store.run_dir import RunDir
+from fgl.errors import ConfigError, Problem, suggestion
+from fgl.text import counted
+from fgl.text import markdown as md
+
+if TYPE_CHECKING:
+    from fgl.contracts.progress import Progress
+    from fgl.core.plugin_manager import Manager
+    from fgl.core.session import Session
+
+
+PLAIN = ("fgl", "local", "centralized", "class-list")
+_ROUNDS = re.compile(r"fgl-([1-9][0-9]{0,4})round(-tuned)?")
+SERVER_EPOCHS = 5
+"""Passes of the server in a method that ends in -tuned, where the configuration states none: the paper's."""
+
+TITLES = {
+    "fgl": "fgl, one round",
+    "local": "local only (mean over clients)",
+    "centralized": "pooled real data",
+    "class-list": "server knows only the class list",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """What is compared. rounds: after the one-shot model, or of the algorithm; 0 where there are none. algorithm: ""
+    where none is used. tuned: whether the server trains on the synthetic set after each round."""
+
+    name: str
+    rounds: int = 0
+    algorithm: str = ""
+    tuned: bool = False
+
+    @property
+    def title(self) -> str:
+        if self.name in TITLES:
+            return TITLES[self.name]
+        counted = f"{self.rounds} round{'s' * (self.rounds > 1)}"
+        if self.name.startswith("fgl-"):
+            return f"fgl, {counted} after it{', fine-tuned' if self.tuned else ''}"
+        return f"{self.algorithm}, {counted}"
+
+
+def parse(names: Sequence[str], count: int, manager: Manager, config: RunConfig) -> list[Method]:
+    """Methods by name. count: rounds of the federated algorithms. Raises ConfigError with every name that is none."""
+    algorithms = manager.registry.names("algorithm")
+    known = [*PLAIN, *algorithms, "fgl-5round", "fgl-5round-tuned"]
+    found, problems = [], []
+    for name in dict.fromkeys(names):
+        match = _ROUNDS.fullmatch(name)
+        if name in PLAIN:
+            found.append(Method(name))
+        elif match:
+            found.append(Method(name, int(match[1]), config.algorithm.name, match[2] is not None))
+        elif name in algorithms:
+            found.append(Method(name, count, name))
+        else:
+            expected = f"no such method{suggestion(name, known)} (known: {', '.join(known)}, with any number of rounds)"
+            problems.append(Problem("--methods", repr(name), expected))
+    if not names:
+        problems.append(Problem("--methods", "nothing", f"expected some of {', '.join(known)}"))
+    if problems:
+        raise ConfigError(problems, "the command line")
+    return found
+
+
+@dataclass(slots=True)
+class _Base:
+    """What the methods of one seed share, computed when the first of them needs it."""
+
+    session: Session
+    clients: Sequence[str]
+    divided: Mapping[str, list[int]]
+    partition: str
+    _shot: dict[str, Any] = field(default_factory=dict)
+
+    def one_shot(self) -> dict[str, Any]:
+        if not self._shot:
+            session = self.session
+            uploads = clients.collect(session, self.clients, self.partition)
+            planned = plan.make_plan(session, uploads)
+            synthetic = synthesize.synthesize(session, planned)
+            _, digest = train.train(session, synthetic["digest"], planned)
+            stages = ("partition", "clients", "plan", "synthesize", "train", "evaluate")
+            scores = evaluate.evaluate(session, digest)
+            seconds = sum(session.seconds[stage] for stage in stages)
+            self._shot = {"planned": planned, "digest": digest, "scores": scores, "seconds": seconds,
+                          "bytes": uploads["bytes_total"]}  # fmt: skip
+        return self._shot
+
+
+def run_seed(
+    config: RunConfig, methods: Sequence[Method], manager: Manager, run: RunDir, progress: Progress,
+    announce: Callable[[Method], None],
+) -> dict[str, dict[str, Any]]:  # fmt: skip
+    """Method → its result for the configuration's seed, computed or reused, in a run directory of its own. Raises
+    FGLError."""
+    plain = config.model_copy(update={"controls": (), "all_controls": False})
+    outputs.check(run)
+    session = open_session(plain, manager, run, progress)
+    with session.run.lock():
+        save_config(session.run, session.config)
+        session.run.write_json(session.run.path("environment.json"), orchestrator.environment(session))
+        base = _Base(session, *orchestrator.clients_of(session))
+        rounds.check(config.rounds, base.clients)
+        found = {}
+        for method in methods:
+            announce(method)
+            found[method.name] = _result(base, method)
+        session.run.write_json(session.run.path("methods.json"), found)
+        return found
+
+
+def _result(base: _Base, method: Method) -> dict[str, Any]:
+    """top1: of the model that counts (selected on synthetic validation images where there are such, else the last).
+    bytes: both ways, all clients and rounds. curve: (round, top-1, bytes so far) for each tested round."""
+    session = base.session
+    if method.name == "fgl":
+        shot = base.one_shot()
+        top1 = shot["scores"]["selected"]["top1"]
+        return {"top1": top1, "bytes": shot["bytes"], "seconds": shot["seconds"], "curve": [[1, top1, shot["bytes"]]]}
+    if method.name == "class-list":
+        shot = base.one_shot()
+        one = baselines.class_list(session, shot["planned"].items, shot["scores"], shot["digest"])
+        return {"top1": one["top1"], "bytes": 0, "seconds": shot["seconds"] + one["seconds"], "curve": []}
+    if method.name == "centralized":
+        one = baselines.real(session, "pooled", base.divided, base.partition)
+        return {"top1": one["top1"], "bytes": 0, "seconds": one["seconds"], "curve": []}
+    track, start, before = _track(base, method)
+    lost = rounds.discarded(session, track, rounds.inputs_of(session, track, base.partition, start.digest))
+    if lost:
+        count = str(track.options.count)
+        expected = f"fewer would discard the {lost} in {session.run.root}; expected {lost} or more, or another --out"
+        raise ConfigError([Problem(f"rounds of {method.name}", count, expected)], "the command line")
+    value, _ = rounds.run(session, track, base.divided, base.partition, start)
+    if method.name == "local":
+        mean = metrics.mean_of(list(value["rounds"][0]["local"].values()))
+        return {"top1": mean["top1"], "bytes": 0, "seconds": session.seconds[track.stage], "curve": []}
+    shot_bytes, seconds, shift = before
+    curve, sent = [], shot_bytes
+    if shift:
+        curve.append([1, base.one_shot()["scores"]["selected"]["top1"], sent])
+    for entry in value["rounds"]:
+        sent += entry["bytes_up"] + entry["bytes_down"]
+        if entry["top1"] is not None:
+            curve.append([entry["round"] + shift, entry["top1"], sent])
+    return {"top1": value["score"]["top1"], "bytes": sent, "seconds": seconds + session.seconds[track.stage],
+            "curve": curve}  # fmt: skip
+
+
+def _track(base: _Base, method: Method) -> tuple[track_stage.Track, track_stage.Start, tuple[int, float, int]]:
+    """The track, where it starts, and what was before it: (bytes, seconds, communication rounds)."""
+    session, options = base.session, base.session.config.rounds
+    stage = f"method:{method.name}"
+    if method.name == "local":
+        once = RoundsOptions(count=1, local=dict(options.local), max_update_ratio=options.max_update_ratio)
+        plain = track_stage.baseline(session, "fedavg")
+        return track_stage.Track("local", stage, plain, once, None, test_clients=True), track_stage.Start(), (0, 0.0, 0)
+    if method.name.startswith("fgl-"):
+        shot = base.one_shot()
+        epochs = (options.server_epochs or SERVER_EPOCHS) if method.tuned else 0
+        own = options.model_copy(update={"count": method.rounds, "server_epochs": epochs})
+        track = track_stage.Track(method.name, stage, session.config.algorithm, own, options.local_epochs, goes_on=True)
+        start = orchestrator.start_of(session, shot["planned"], shot["digest"])
+        return track, start, (shot["bytes"], shot["seconds"], 1)
+    own = options.model_copy(update={"count": method.rounds, "server_epochs": 0})
+    track = track_stage.Track(method.name, stage, track_stage.baseline(session, method.name), own, options.local_epochs)
+    return track, track_stage.Start(), (0, 0.0, 0)
+
+
+def summarise(methods: Sequence[Method], seeds: Mapping[int, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """One row a method, over seeds. seeds: seed → what `run_seed` returned.
+
+    top1, best: mean and standard deviation (of a sample, n - 1) of the result, and of the best tested round, which no
+    method may select by. difference: to fgl, paired by seed, see `student`; None without fgl. reached: for each seed
+    the first tested round with at least fgl's accuracy, None where there is none."""
+    rows = []
+    for method in methods:
+        each = [seeds[seed][method.name] for seed in seeds]
+        top1 = [one["top1"] for one in each]
+        best = [max((point[1] for point in one["curve"]), default=one["top1"]) for one in each]
+        reference = [seeds[seed].get("fgl", {}).get("top1") for seed in seeds]
+        row: dict[str, Any] = {
+            "method": method.name, "title": method.title, "seeds": len(each), "top1": _spread(top1),
+            "best": _spread(best) if method.rounds else None,
+            "bytes": round(float(np.mean([one["bytes"] for one in each]))),
+            "seconds": round(float(np.mean([one["seconds"] for one in each])), 1), "difference": None, "reached": None,
+        }  # fmt: skip
+        if all(value is not None for value in reference) and method.name != "fgl":
+            row["difference"] = student([a - b for a, b in zip(top1, reference, strict=True)])
+            if method.name == method.algorithm:  # the others start from what is to be reached
+                row["reached"] = [
+                    next((point[0] for point in one["curve"] if point[1] >= wanted), None)
+                    for one, wanted in zip(each, reference, strict=True)
+                ]
+        rows.append(row)
+    return rows
+
+
+def _spread(values: Sequence[float]) -> dict[str, float]:
+    return {"mean": float(np.mean(values)), "std": float(np.std(values, ddof=1)) if len(values) > 1 else 0.0}
+
+
+def test_set(config: RunConfig, manager: Manager) -> dict[str, Any]:
+    """What guesses would score on the test images, see `metrics.about`; nothing is decoded."""
+    dataset = manager.create("dataset", config.dataset)
+    return metrics.about(dataset.split("test").labels, dataset.info().class_names)
+
+
+def write(
+    store: RunDir, config: RunConfig, methods: Sequence[Method], seeds: Mapping[int, Any], guesses: Mapping[str, Any]
+) -> dict[str, Any]:
+    """compare.json and compare.md; returns what the first holds. guesses: see `test_set`."""
+    options = config.dataset.options
+    name = f"{config.dataset.name} {options.get('subset') or options.get('path') or ''}".strip()
+    rows = summarise(methods, seeds)
+    summary = {
+        "schema_version": 1, "folder": str(store.root), "dataset": name, "test_set": guesses,
+        "seeds": len(seeds), "methods": rows,
+        "each": {str(seed): found for seed, found in seeds.items()}, "config": config.to_dict(),
+    }  # fmt: skip
+    store.write_json(store.path("compare.json"), summary)
+    store.write(store.path("compare.md"), _markdown(summary).encode())
+    return summary
+
+
+def _markdown(summary: Mapping[str, Any]) -> str:
+    lines = [f"# Methods on {md(summary['dataset'])}", ""]
+    lines += [f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|"]
+    lines += [f"| {' | '.join(map(md, cells_of(row)))} |" for row in summary["methods"]]
+    lines += [
+        "",
+        md(metrics.scale(summary["test_set"])),
+        "",
+        f"Mean ± standard deviation over {counted(summary['seeds'], 'seed')}. Top-1 is of the model after the last "
+        "round, or of the epoch selected on synthetic validation images; the best round is chosen by the test images, "
+        "in favour of the method, and not to be had in practice: no result here is one. Differences are of percentage "
+        "points, positive where fgl is better, paired by seed, with an interval by Student's t. Bytes are both ways, "
+        f"all clients and rounds. “{COLUMNS[-1]}”: for each seed the first tested round with at least the one-shot "
+        "accuracy of that seed.",
+        *(["", few] if (few := few_seeds(summary["seeds"])) else []),
+        "",
+        "![accuracy against rounds](accuracy-rounds.png)",
+        "",
+        "![accuracy against bytes](accuracy-bytes.png)",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+COLUMNS = ("", "top-1", "best round", "fgl minus this, points (95 % interval)", "bytes", "seconds",
+           "rounds to reach fgl")  # fmt: skip
+"""Of `cells_of`."""
+
+
+def few_seeds(seeds: int) -> str:
+    """What an interval of few seeds is worth, "" where there are enough."""
+    if seeds > 3:
+        return ""
+    if seeds == 1:
+        return "One seed says nothing of the spread: there is no interval. Take --seeds 3 or more."
+    return (
+        f"{seeds} seeds leave Student's t with {seeds - 1} degree{'s' * (seeds > 2)} of freedom: intervals are wide, "
+        "and cut at -100 and +100 points. Take more seeds before a difference is believed."
+    )
+
+
+def _minus(difference: Mapping[str, float | None]) -> str:
+    """fgl minus the method, in points; the record has it the other way. No difference is beyond 100 points."""
+    mean, low, high = difference["mean"], difference["low"], difference["high"]
+    assert mean is not None
+    text = f"{_points(-mean)}"
+    return text if low is None or high is None else f"{text} ({_points(-high)} to {_points(-low)})"
+
+
+def _points(value: float) -> str:
+    return f"{100 * min(1.0, max(-1.0, value)) + 0.0:+.1f}"
+
+
+def cells_of(row: Mapping[str, Any]) -> list[str]:
+    """A row of `summarise` as text."""
+    seeds, difference, reached = row["seeds"], row["difference"], row["reached"]
+    shown = "" if difference is None else _minus(difference)
+    when = "" if reached is None else ", ".join("never" if one is None else str(one) for one in reached)
+    best = "" if row["best"] is None else spread(row["best"], seeds)
+    return [
+        row["title"],
+        spread(row["top1"], seeds),
+        best,
+        shown,
+        f"{row['bytes']:,}",
+        f"{row['seconds']:.1f}",
+        when,
+    ]
+
+
+def spread(value: Mapping[str, float], seeds: int) -> str:
+    return f"{100 * value['mean']:.1f} ± {100 * value['std']:.1f} %" if seeds > 1 else f"{100 * value['mean']:.1f} %"

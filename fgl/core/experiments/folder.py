@@ -1,0 +1,77 @@
+"""The folder of a comparison or a sweep: what its results are made with, so that no others silently replace them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from fgl.core import outputs
+from fgl.core.config.schema import RunConfig
+from fgl.core.status import differences
+from fgl.core.store import folder_kind
+from fgl.core.store.run_dir import RunDir
+from fgl.errors import ConfigError, Problem
+
+FILE = "settings.json"
+_BESIDE = ("seed", "device", "controls", "features", "evaluation", "audit")
+"""What no result of a comparison depends on, or what is told apart by itself."""
+_NAMES = {"compare": "comparison", "sweep": "sweep"}
+
+
+def check(
+    folder: RunDir, settings: Mapping[str, RunConfig], methods: Sequence[str], seeds: Sequence[int], replace: bool
+) -> str:
+    """A line on earlier results that the tables will lack, "" where there are none. settings: "" or a setting's name →
+    configuration. replace: whether results of other settings are to make way. Raises ConfigError where `folder` holds
+    something else, or such results."""
+    outputs.check(folder, replace)
+    for config in settings.values():
+        outputs.check_beside(config, folder.root)
+    there = folder.read_sealed(folder.path(FILE))
+    if there is None or there["kind"] != folder.kind:
+        return ""
+    mine = _said(settings)
+    changed = [
+        f"{name}: {change}" if name else change
+        for name, config in there["settings"].items()
+        if name in mine
+        for change in differences(config, mine[name])
+    ]
+    changed += [f"{name}: not among these settings" for name in there["settings"] if name not in mine]
+    if changed and not replace:
+        some = "; ".join(changed[:3]) + ("; …" if len(changed) > 3 else "")
+        expected = (
+            f"the {_NAMES[folder.kind]} there was made with other settings ({some}); expected another folder, or "
+            "--replace, which lets these results take their place"
+        )
+        raise ConfigError([Problem("--out", str(folder.root), expected)], "the command line")
+    lost = [
+        f"{what} {', '.join(map(str, missing))}"
+        for what, old, new in (("methods", there["methods"], methods), ("seeds", there["seeds"], seeds))
+        if (missing := [one for one in old if one not in new])
+    ]
+    return f"the tables there leave out what an earlier call had: {'; '.join(lost)}; their runs stay" if lost else ""
+
+
+@contextmanager
+def opened(
+    folder: RunDir, settings: Mapping[str, RunConfig], methods: Sequence[str], seeds: Sequence[int], replace: bool
+) -> Iterator[str]:
+    """Hold the folder, and note what its results are made with. Yields what `check` returns, and raises as it does;
+    StoreError where another process holds it."""
+    check(folder, settings, methods, seeds, replace)
+    with folder.lock():
+        note = check(folder, settings, methods, seeds, replace)
+        if folder_kind.kind_of(folder.root) not in (folder_kind.NEW, folder.kind):
+            outputs.clear(folder)
+        said = {"kind": folder.kind, "settings": _said(settings), "methods": list(methods), "seeds": list(seeds)}
+        folder.write_sealed(folder.path(FILE), said)
+        yield note
+
+
+def _said(settings: Mapping[str, RunConfig]) -> dict[str, Any]:
+    return {
+        name: {key: value for key, value in config.to_dict().items() if key not in _BESIDE}
+        for name, config in settings.items()
+    }

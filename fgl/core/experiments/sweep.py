@@ -1,0 +1,157 @@
+"""Settings of a sweep: a grid over options, a list, or one of the ablations that ship with fgl."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from fgl.core.config.loader import set_option
+from fgl.core.config.schema import RunConfig
+from fgl.core.experiments.comparison import spread
+from fgl.core.report import metrics
+from fgl.core.store.owned import digest_of
+from fgl.core.store.run_dir import RunDir
+from fgl.errors import ConfigError, Problem, suggestion
+from fgl.text import markdown as md
+
+FOLDER = Path(__file__).parents[2] / "presets" / "ablations"
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One setting. assignments: as for --set. layer: configuration below the user's own. values: for the result."""
+
+    name: str
+    assignments: tuple[str, ...] = ()
+    layer: Mapping[str, Any] = field(default_factory=dict)
+    values: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def folder(self) -> str:
+        """A name for its folder: readable, and another for other settings whose letters are the same."""
+        plain = re.sub(r"[^\w.=-]+", "-", self.name).strip("-")[:60]
+        return f"{plain}-{hashlib.sha256(self.name.encode()).hexdigest()[:6]}"
+
+
+@dataclass(frozen=True, slots=True)
+class Ablation:
+    title: str
+    cells: tuple[Cell, ...]
+
+
+def ablations() -> dict[str, Ablation]:
+    """The paper's, by name."""
+    found = {}
+    for path in sorted(FOLDER.glob("*.yaml")):
+        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+        cells_ = tuple(Cell(name, layer=layer or {}, values=layer or {}) for name, layer in loaded["settings"].items())
+        found[path.stem] = Ablation(loaded["title"], cells_)
+    return found
+
+
+def cells(ablation: str | None, over: Sequence[str]) -> list[Cell]:
+    """The settings of an ablation, or of a grid. Raises ConfigError where there are none or they cannot be read."""
+    if (ablation is None) == (not over):
+        expected = "expected either --ablation NAME or --over family.option=A,B"
+        raise ConfigError([Problem("--over, --ablation", "both" if over else "neither", expected)], "the command line")
+    if ablation is not None:
+        known = ablations()
+        if ablation not in known:
+            expected = f"no such ablation{suggestion(ablation, known)} (known: {', '.join(known)})"
+            raise ConfigError([Problem("--ablation", repr(ablation), expected)], "the command line")
+        return list(known[ablation].cells)
+    axes = [_axis(one) for one in over]
+    keys = [key for key, _ in axes]
+    if len(set(keys)) < len(keys):
+        raise ConfigError([Problem("--over", ", ".join(keys), "expected each option once")], "the command line")
+    found = []
+    for values in itertools.product(*(values for _, values in axes)):
+        pairs = list(zip(keys, values, strict=True))
+        # the option's last word is enough for a name, as long as it is the only one
+        names = [key if len({k.split(".")[-1] for k in keys}) < len(keys) else key.split(".")[-1] for key in keys]
+        name = ", ".join(f"{short} {value}" for short, (_, value) in zip(names, pairs, strict=True))
+        found.append(Cell(name, tuple(f"{key}={value}" for key, value in pairs), values=dict(pairs)))
+    return found
+
+
+def check_different(ready: Sequence[tuple[Cell, RunConfig]]) -> None:
+    """Raises ConfigError where two settings come to the same configuration, since something above them decides."""
+    seen: dict[str, str] = {}
+    for cell, config in ready:
+        other = seen.setdefault(digest_of(config.to_dict()), cell.name)
+        if other != cell.name:
+            expected = "both come to the same: leave out the flag or line of the configuration that decides instead"
+            raise ConfigError([Problem("--over, --ablation", f"{other!r} and {cell.name!r}", expected)])
+
+
+def _axis(text: str) -> tuple[str, list[str]]:
+    """family.option=A,B: values in YAML; commas within brackets or braces do not part them."""
+    key, equals, rest = text.partition("=")
+    values = [value.strip() for value in re.split(r",(?![^\[{]*[\]}])", rest)]
+    if not equals or not key.strip() or not all(values):
+        raise ConfigError([Problem("--over", repr(text), "expected family.option=A,B,…")], "the command line")
+    if len(set(values)) < len(values):
+        raise ConfigError([Problem("--over", repr(text), "expected values that differ")], "the command line")
+    for value in values:
+        set_option({}, f"{key.strip()}={value}")  # raises for a key that is none
+    return key.strip(), values
+
+
+def write(store: RunDir, cells_: Sequence[Cell], rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """sweep.json and sweep.md; returns what the first holds."""
+    summary = {"schema_version": 1, "folder": str(store.root), "settings": [
+        {**row, "folder": cell.folder, "seeds": {str(seed): one for seed, one in row["seeds"].items()}}
+        for cell, row in zip(cells_, rows, strict=True)
+    ]}  # fmt: skip
+    store.write_json(store.path("sweep.json"), summary)
+    titles = [md(one["title"]) for one in rows[0]["methods"]]
+    lines = ["# Sweep", "", f"| setting | {' | '.join(titles)} |", "|---" * (len(titles) + 1) + "|"]
+    lines += [
+        f"| {md(row['setting'])} | {' | '.join(spread(one['top1'], one['seeds']) for one in row['methods'])} |"
+        for row in rows
+    ]
+    lines += ["", "Top-1 on real test images, mean ± standard deviation over seeds."]
+    lines += [
+        "",
+        *(f"{md(line)}\n" for line in scales(rows)),
+        *(f"{md(line)}\n" for line in unmoved(rows)),
+        "![](sweep.png)",
+        "",
+    ]
+    store.write(store.path("sweep.md"), "\n".join(lines).encode())
+    return summary
+
+
+def scales(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What top-1 is held against: one line, or one for each setting where settings have other test images."""
+    found = [metrics.scale(row["test_set"]) for row in rows]
+    if len(set(found)) == 1:
+        return found[:1]
+    return [f"{row['setting']}: {line}" for row, line in zip(rows, found, strict=True)]
+
+
+def unmoved(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A line for each method that every setting gives the same result, seed by seed: a table of equal figures would
+    read as a finding."""
+    lines = []
+    for one in rows[0]["methods"] if len(rows) > 1 else ():
+        results = [
+            {
+                seed: (found[one["method"]]["top1"], found[one["method"]]["curve"])
+                for seed, found in row["seeds"].items()
+            }
+            for row in rows
+        ]
+        if all(result == results[0] for result in results):
+            lines.append(
+                f"{one['title']}: the same to the last digit at every setting. What was varied does not reach it, "
+                "which is no finding about what it does."
+            )
+    return lines

@@ -1,0 +1,162 @@
+"""Finds plugins and calls their hooks. One manager a call: no global state."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Mapping
+from contextlib import redirect_stdout
+from dataclasses import dataclass, field
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from typing import TYPE_CHECKING, Any
+
+import pluggy
+
+from fgl.contracts.component import FAMILIES, problem_of
+from fgl.core import hookspecs
+from fgl.core.registry import Entry, Registry
+from fgl.errors import BrokenPluginError, StoreError
+
+if TYPE_CHECKING:
+    from fgl.contracts.events import StageContext
+    from fgl.contracts.options import Options
+
+
+GROUP = "fgl"
+DISABLE = "FGL_DISABLE_PLUGINS"
+
+# Strings, so that the core depends on no plugin. They are loaded and registered exactly as outsiders are.
+BUILTINS = tuple(
+    EntryPoint(name, f"fgl.plugins.{name}", GROUP)
+    for name in (
+        "aggregators", "algorithms", "classifiers", "datasets", "executors", "features", "federations",
+        "generators", "partitioners", "prompts", "trackers",
+    )
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class PluginStatus:
+    """One plugin as found. problem: why it is not in use, empty where it is."""
+
+    name: str
+    distribution: str
+    version: str
+    problem: str = ""
+    outsider: bool = True
+
+
+@dataclass(slots=True)
+class Manager:
+    """Typed façade over pluggy: what is installed, and the lifecycle hooks."""
+
+    pm: pluggy.PluginManager
+    registry: Registry = field(default_factory=Registry)
+    statuses: list[PluginStatus] = field(default_factory=list)
+
+    @classmethod
+    def load(cls, extra: Iterable[EntryPoint] = ()) -> Manager:
+        """Load the built-ins, then every installed distribution's entry points. A plugin that cannot be loaded is
+        noted in `statuses` and stops nothing."""
+        pm = pluggy.PluginManager(hookspecs.PROJECT)
+        pm.add_hookspecs(hookspecs)
+        manager = cls(pm)
+        blocked = {name.strip() for name in os.environ.get(DISABLE, "").split(",") if name.strip()}
+        outsiders = sorted(entry_points(group=GROUP), key=lambda point: (point.name, point.value))
+        for point in (*BUILTINS, *outsiders, *extra):
+            manager._load(point, blocked)
+        return manager
+
+    def _load(self, point: EntryPoint, blocked: set[str]) -> None:
+        distribution = point.dist.name if point.dist is not None else "fgl"
+        version = point.dist.version if point.dist is not None else ""
+        outsider = point not in BUILTINS
+        problem = ""
+        # Blocked before import: a plugin whose import misbehaves can be kept out.
+        if outsider and blocked & {point.name, distribution}:
+            problem = f"blocked by {DISABLE}"
+        elif self.pm.has_plugin(point.name):
+            problem = f"a plugin called {point.name!r} is already loaded"
+        else:
+            try:
+                with redirect_stdout(sys.stderr):  # what a plugin prints while it is imported is no part of a result
+                    module = import_module(point.value)
+                    self.pm.register(module, name=point.name)
+                    self.pm.check_pending()
+                    self._collect(point.name, distribution)
+            except (Exception, SystemExit) as error:
+                if self.pm.has_plugin(point.name):
+                    self.pm.unregister(name=point.name)
+                if not outsider:
+                    raise
+                problem = f"{type(error).__name__}: {error}"
+        if problem:
+            self.registry.failed.append(f"{point.name} of {distribution} ({problem})")
+        self.statuses.append(PluginStatus(point.name, distribution, version, problem, outsider))
+
+    def _collect(self, plugin: str, distribution: str) -> None:
+        found: list[Entry] = []
+        for family, hook in FAMILIES.items():
+            for implementation in getattr(self.pm.hook, hook).get_hookimpls():
+                if implementation.plugin_name != plugin:
+                    continue
+                for component in implementation.function() or ():
+                    if problem := problem_of(component, hook):
+                        raise TypeError(problem)
+                    found.append(Entry(family, component, plugin, distribution))
+        for entry in found:
+            self.registry.add(entry)
+
+    def create(self, family: str, selected: Any) -> Any:
+        """Build the component that a configuration selects (`Selected`)."""
+        return self.registry.create(family, selected.name, dict(selected.options))
+
+    def options(self, family: str, selected: Any) -> Options:
+        """The options of the component that a configuration selects, without importing the component itself."""
+        entry = self.registry.find(family, selected.name)
+        return self.registry.options_class(entry).of(selected.options)
+
+    def hooks_of(self, plugin: str) -> list[str]:
+        """Names of the hooks that a plugin in use implements, beside those that register components."""
+        module = self.pm.get_plugin(plugin)
+        callers = self.pm.get_hookcallers(module) if module is not None else None
+        return sorted({caller.name for caller in callers or ()} - set(FAMILIES.values()))
+
+    def commands(self) -> list[tuple[str, Any]]:
+        """(plugin name, function that adds commands to an app) of each plugin that has any."""
+        hook = self.pm.hook.fgl_register_commands
+        return [(implementation.plugin_name, implementation.function) for implementation in hook.get_hookimpls()]
+
+    def stage_started(self, context: StageContext) -> None:
+        self._notify("fgl_stage_started", context=context)
+
+    def stage_finished(self, context: StageContext) -> None:
+        self._notify("fgl_stage_finished", context=context)
+
+    def round_finished(self, context: StageContext, entry: Mapping[str, Any]) -> None:
+        self._notify("fgl_round_finished", context=context, entry=entry)
+
+    def run_failed(self, context: StageContext, error: BaseException) -> None:
+        self._notify("fgl_run_failed", context=context, error=error)
+
+    def upload_accepted(self, context: StageContext, client_id: str, sha256: str, size: int) -> None:
+        self._notify("fgl_upload_accepted", context=context, client_id=client_id, sha256=sha256, size=size)
+
+    def client_forgotten(self, context: StageContext, client_id: str) -> None:
+        self._notify("fgl_client_forgotten", context=context, client_id=client_id)
+
+    def upload_refused(self, context: StageContext, client_id: str, rule: str, reason: str) -> None:
+        self._notify("fgl_upload_refused", context=context, client_id=client_id, rule=rule, reason=reason)
+
+    def _notify(self, name: str, **arguments: Any) -> None:
+        """Call each implementation by itself, so that an error carries the name of the plugin that raised it."""
+        for implementation in getattr(self.pm.hook, name).get_hookimpls():
+            try:
+                implementation.function(*(arguments[argument] for argument in implementation.argnames))
+            except StoreError:  # a full disk is not the plugin's fault
+                raise
+            except (Exception, SystemExit) as error:
+                raise BrokenPluginError(
+                    f"plugin {implementation.plugin_name!r} raised in {name}: {type(error).__name__}: {error}"
+                ) from error

@@ -1,0 +1,176 @@
+"""From a configuration to a session: plugins built, checked against each other and the data. Nothing is computed."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from fgl.contracts.dataset import DatasetInfo
+from fgl.contracts.generator import Declaration
+from fgl.contracts.progress import Progress
+from fgl.core.config.paths import located
+from fgl.core.config.schema import PROMPTS_CONTROL, EvaluationOptions, RunConfig, Selected
+from fgl.core.plugin_manager import Manager
+from fgl.core.session import Session, check_fit
+from fgl.core.stages import federated_evaluation, quality, train
+from fgl.core.store.run_dir import RunDir
+from fgl.core.wire import codecs
+from fgl.errors import BrokenPluginError, ConfigError, DataError, FGLError, Problem
+
+log = logging.getLogger(__name__)
+
+# Controls that need what the clients hold, or the clients themselves.
+_NEED_CLIENTS = ("fedavg", "local", "pooled")
+
+
+def _check_files(config: RunConfig, manager: Manager) -> None:
+    """Raises ConfigError where a file that the prompt strategy's options name is not there."""
+    names = manager.options("prompt_strategy", config.prompt_strategy).files()
+    missing = [name for name in names if not Path(name).expanduser().exists()]
+    if missing:
+        keys = {str(value): f".{option}" for option, value in config.prompt_strategy.options.items()}
+        raise ConfigError(
+            [
+                Problem(f"prompt_strategy{keys.get(name, '')}", repr(name), "there is no such file; expected its path")
+                for name in missing
+            ]
+        )
+
+
+def models_to_pull(config: RunConfig, manager: Manager) -> list[str]:
+    """Hub models of the prompt strategy that are not, or not whole, on this machine."""
+    from fgl import hub
+    from fgl.hub import cache, state
+
+    uses = manager.options("prompt_strategy", config.prompt_strategy).models()
+    hosted = [use for use in uses if cache.is_hub_id(use.model) and not hub.is_local(use.model)]
+    return [use.model for use in hosted if state.state(use, ask=False).cache != "all"]
+
+
+def check_prompts(config: RunConfig, manager: Manager, info: DatasetInfo) -> None:
+    """Have the prompt strategy say what it can without an image: hours of work are not to end in a misspelt line."""
+    _check_files(config, manager)
+    strategy = manager.create("prompt_strategy", config.prompt_strategy)
+    try:
+        if hasattr(strategy, "check"):
+            strategy.check(info)
+        texts = strategy.texts(info) if config.upload.codec == codecs.TEXT and hasattr(strategy, "texts") else ()
+    except FGLError:
+        raise
+    except (Exception, SystemExit) as error:
+        name = config.prompt_strategy.name
+        raise BrokenPluginError(f"prompt strategy {name!r} raised {type(error).__name__}: {error}") from error
+    wrong = [f"{place} {reason}" for place, text in texts if (reason := codecs.unfit(text))]
+    if wrong:
+        many = "1 text" if len(wrong) == 1 else f"{len(wrong)} texts"
+        said = f"upload.codec=text cannot send {many}; shorten or clean what it cannot, or use another codec:"
+        raise DataError("\n".join([said, *(f"  {one}" for one in wrong[:20])]))
+
+
+def check_declaration(config: RunConfig, declaration: Declaration) -> None:
+    """Raises BrokenPluginError where the generator declares arrays of a dtype that no upload can hold, and ConfigError
+    where it is another codec that can."""
+    written = {codec: codecs.presented(codec).name for codec in codecs.CODECS}
+    for spec in declaration.arrays:
+        fitting = [codec for codec, dtype in written.items() if dtype in spec.dtypes]
+        if not fitting:
+            raise BrokenPluginError(
+                f"generator {config.generator.name!r} declares {spec.name} as {', '.join(spec.dtypes) or 'nothing'}; "
+                f"expected {' or '.join(dict.fromkeys(written.values()))}, which is what uploads hold"
+            )
+        if config.upload.codec not in fitting:
+            expected = f"expected {' or '.join(fitting)}, for the generator declares {spec.name} as {spec.dtypes[0]}"
+            raise ConfigError([Problem("upload.codec", repr(config.upload.codec), expected)])
+
+
+def open_session(
+    config: RunConfig,
+    manager: Manager,
+    run_dir: RunDir,
+    progress: Progress,
+    beside: Session | None = None,
+    apart: bool = False,
+) -> Session:
+    """Build the plugins and check that they fit each other and the data. Nothing is computed or written yet.
+
+    beside: a session over the same data and classifier, to share what it has read and checked. apart: whether the
+    clients are elsewhere."""
+    config = located(config, manager.options)
+    if config.upload.clients is not None and not apart:
+        given = f"{len(config.upload.clients)} clients with data of their own"
+        expected = "null: fgl run simulates its clients; those are asked by fgl client prepare and fgl server run"
+        raise ConfigError([Problem("upload.clients", given, expected)])
+    if beside is None:
+        dataset = manager.create("dataset", config.dataset)
+        with progress.track("read the dataset", 1, "dataset") as task:
+            info = dataset.info()
+            task.advance()
+        for note in info.notes:
+            log.warning("%s: %s", info.name, note)
+    else:
+        dataset, info = beside.dataset, beside.info
+    has_public = dataset.split("public") is not None
+    check_fit(config, manager, info, has_public)
+    if config.all_controls and not has_public:
+        config = config.model_copy(update={"controls": tuple(name for name in config.controls if name != "public")})
+    if apart:
+        config = _without_clients(config)
+    if apart and config.rounds.count:
+        expected = "0: clients that are elsewhere send files, and no transport carries a round's models yet"
+        raise ConfigError([Problem("rounds.count", str(config.rounds.count), expected)])
+    executor = manager.create("executor", config.executor)
+    generator = manager.create("generator", config.generator)
+    check_declaration(config, generator.declare())
+    if not apart:
+        check_prompts(config, manager, info)
+    session = Session(
+        config=config,
+        manager=manager,
+        run=run_dir,
+        progress=progress,
+        dataset=dataset,
+        info=info,
+        generator=generator,
+        classifier=manager.create("classifier", config.classifier),
+        executor=executor,
+        device=executor.device(config.device),
+        apart=apart,
+    )
+    _ = session.image_size  # where the generator does not say, that is an error before clients work
+    federated_evaluation.check(session)
+    quality.check(session)
+    if beside is None:
+        # Hours of synthesis are not to end in a classifier that cannot be built.
+        session.classifier.check(train.context(session, "check"))
+    else:
+        session.share_pixels(beside)
+    return session
+
+
+def other_prompts(session: Session, name: str) -> Session:
+    """The same run with another prompt strategy, whole, in a folder of its own below this one. name: of the control."""
+    strategy = name.removeprefix(PROMPTS_CONTROL)
+    registry = session.manager.registry
+    entry = registry.find("prompt_strategy", strategy)
+    options = registry.options_class(entry)(**entry.component.defaults).model_dump(mode="json")
+    config = session.config.model_copy(
+        update={
+            "prompt_strategy": Selected(name=strategy, options=options),
+            "controls": (),
+            "all_controls": False,
+            "evaluation": EvaluationOptions(),
+        }
+    )
+    folder = session.run.nested("controls", name.replace(":", "-"))
+    return open_session(config, session.manager, folder, session.progress, beside=session)
+
+
+def _without_clients(config: RunConfig) -> RunConfig:
+    """Leave out, or refuse where they were asked for by name, the controls that a server alone cannot make."""
+    own = config.upload.clients is not None
+    missing = [name for name in config.controls if name.startswith(PROMPTS_CONTROL) or (own and name in _NEED_CLIENTS)]
+    if missing and not config.all_controls:
+        rest = ", ".join(name for name in config.controls if name not in missing)
+        expected = f"these need the clients, which are elsewhere; use controls=[{rest}]"
+        raise ConfigError([Problem("controls", ", ".join(missing), expected)])
+    return config.model_copy(update={"controls": tuple(name for name in config.controls if name not in missing)})

@@ -1,0 +1,52 @@
+"""What a probe's figures say about a run, as a rule of thumb; what to do where the generator does not know a domain."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+UNKNOWN, WEAK, KNOWN = "unknown", "weak", "known"
+WITHOUT = ("--methods", "fedavg,local,centralized", "--rounds", "10")
+"""Of `fgl compare`: methods that need no generator."""
+_QUARTER = 0.25
+
+
+def level(found: Mapping[str, Any]) -> str:
+    """By the share of the clients' images whose nearest class mean of pictures is their own class's: unknown where a
+    guess does as well, weak below a quarter of the way from a guess to all of them. Weak too where the pictures cover
+    less than a quarter of the images that other real images cover: where one class is most of the data, pictures that
+    are alike and nearest to it recognise most of the images.
+
+    found: what `fgl.core.experiments.probe.probe` returns."""
+    recognised, chance = found["all"]["recognised"], found["chance"]
+    if recognised is None or recognised <= chance:
+        return UNKNOWN
+    return WEAK if recognised < chance + _QUARTER * (1 - chance) or _apart(found) else KNOWN
+
+
+def _apart(found: Mapping[str, Any]) -> bool:
+    made, real = (found["all"][key]["coverage"] for key in ("made", "real"))
+    return made is not None and real is not None and made < _QUARTER * real
+
+
+def advice(found: Mapping[str, Any], run: str, compare: str) -> list[str]:
+    """Lines for a person, what to do last. run, compare: commands on the same data."""
+    one, chance = found["all"]["recognised"], found["chance"]
+    figures = "no image was recognised" if one is None else f"{one:.0%} recognised, where a guess gives {chance:.0%}"
+    reached = level(found)
+    if reached == KNOWN:
+        return [f"go on with: {run}"]
+    ways = [
+        "  another generator:   the same command with --generator sd21, or one trained on such images",
+        "  weights of your own: --generator stable-diffusion --set generator.model=FOLDER (docs/generators.md)",
+        f"  no generator:        {compare}",
+    ]
+    if reached == WEAK:
+        covered = " Hardly an image has a picture near it (coverage)." if _apart(found) else ""
+        head = f"the generator knows little of this domain: {figures}.{covered} Expect a weak classifier; other ways:"
+        return [head, *ways, f"or go on with: {run}"]
+    return [
+        f"the generator does not know this domain: its pictures are no better than guessing ({figures}). A run would "
+        "train a classifier on them. Instead:",
+        *ways,
+    ]

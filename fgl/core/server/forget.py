@@ -1,0 +1,68 @@
+"""Taking a client out of a run: all that the run holds of it is removed."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from fgl.contracts.events import StageContext
+from fgl.core.server import refusals, removed
+from fgl.core.server.upload_store import drop_upload
+from fgl.core.store.run_dir import RunDir
+from fgl.errors import UploadError
+from fgl.io import event_log
+from fgl.text import plain
+
+if TYPE_CHECKING:
+    from fgl.core.session import Session
+
+
+log = logging.getLogger(__name__)
+
+
+def forget(session: Session, clients: Sequence[str], client_id: str) -> None:
+    """Remove all that the run holds of a client, and take no upload of it again. Raises UploadError where there is no
+    such client."""
+    if client_id not in clients:
+        raise UploadError(f"there is no client {client_id!r} in this run; there are {', '.join(sorted(clients)[:20])}")
+    # First the note, then the files: killed in between, the client is out, and the rest is removed by the next call.
+    # Runs with other prompts, which are controls of this one, hold uploads of the same clients.
+    for run in (session.run, *session.run.nested_below("controls")):
+        removed.add(run, client_id)
+        drop(run, [client_id])
+        drop_audit(run)
+        # A stage's record is replaced when the stage runs again; this one names the client and what it held.
+        run.forget_stage("clients")
+        if log_left := event_log.redacted(run.root, client_id):
+            run.write(run.path(event_log.NAME), log_left)
+        refusals.forget(run, client_id)
+        left = [path.relative_to(run.root) for path in run.path("clients", client_id).rglob("*") if path.is_file()]
+        if left:
+            names = plain(", ".join(map(str, left[:5])) + (", …" if len(left) > 5 else ""))
+            log.warning("left in %s, since fgl did not write it: %s", run.root, names)
+    session.manager.client_forgotten(StageContext(str(session.run.root), "clients"), client_id)
+
+
+def clear(run: RunDir) -> None:
+    """Remove all that was made of uploads, where too few are left to make it again."""
+    for one in (run, *run.nested_below("controls")):
+        names = (
+            "config.yaml", "environment.json", "partition.json", "metrics.jsonl", "stages/partition.json", "clients",
+            "server/uploads", "server/apart.json", "server/refused.json", "server/forgotten.json", "forgotten.json",
+            *(f"controls/{nested.root.name}" for nested in one.nested_below("controls")),
+        )  # fmt: skip
+        one.remove_all(*map(one.path, names))
+
+
+def drop_audit(run: RunDir) -> None:
+    """Remove what an audit has found and kept: it shows images and prompts of clients, and names them."""
+    run.remove_below(run.path("audit"))
+    run.remove(*(path for path in run.owned("stages") if path.name.startswith("audit-")))
+
+
+def drop(run: RunDir, clients: Iterable[str]) -> None:
+    """Remove clients' uploads and, in a simulation, what they kept."""
+    for client_id in clients:
+        drop_upload(run, client_id)
+        run.remove_below(run.path("clients", client_id))

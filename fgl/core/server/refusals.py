@@ -1,0 +1,77 @@
+"""Uploads that were refused: told of as they come, kept by digest, and bounded, whoever sends how many of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fgl.contracts.events import StageContext
+from fgl.errors import StoreError, UploadError
+from fgl.io.event_log import names
+
+if TYPE_CHECKING:
+    from fgl.core.session import Session
+    from fgl.core.store.run_dir import RunDir
+
+
+# A run keeps the last refusals, and tells of the first: nobody must be able to fill the disk with them.
+_KEPT = 1000
+_REASON = 500  # characters
+
+
+def refuse(session: Session, client_id: str, error: UploadError, so_far: int = 0) -> dict[str, str]:
+    """Tell the trackers; returns what the report says. so_far: refusals, this one too, where anybody may have
+    more made: of many, one in a thousand is told of."""
+    context = StageContext(str(session.run.root), "clients")
+    reason = str(error) if len(str(error)) <= _REASON else f"{str(error)[:_REASON]}…"
+    if so_far < _KEPT:
+        session.manager.upload_refused(context, client_id, error.rule, reason)
+    elif so_far % _KEPT == 0:
+        more = f"{so_far:,} files were refused so far; one in {_KEPT:,} is told of: {reason}"
+        session.manager.upload_refused(context, client_id, error.rule, more)
+    return {"rule": error.rule, "reason": reason}
+
+
+def listed(run: RunDir) -> dict[str, dict[str, str]]:
+    """Files that were refused and not accepted later, by a name that is their digest, the last thousand of them.
+
+    Raises StoreError where the list is damaged."""
+    return dict(_refused(run)["files"])
+
+
+def count(run: RunDir) -> int:
+    """How often a file was refused, the same one or another."""
+    found = _refused(run)
+    return int(found.get("total", len(found["files"])))
+
+
+def _refused(run: RunDir) -> dict[str, Any]:
+    path = path_of(run)
+    if not path.exists():
+        return {"files": {}, "total": 0}
+    found = run.read_sealed(path)
+    if found is None:
+        raise StoreError(f"{path} is damaged: delete it, and what was refused so far is no longer known")
+    return found
+
+
+def remember(run: RunDir, name: str, note: dict[str, str] | None) -> None:
+    """note: None where the file has been accepted after all."""
+    known, total = listed(run), count(run)
+    if known.pop(name, None) is None and note is None:
+        return
+    if note is not None:
+        known[name], total = note, total + 1
+    run.write_sealed(path_of(run), {"files": dict(list(known.items())[-_KEPT:]), "total": total})
+
+
+def forget(run: RunDir, client_id: str) -> None:
+    """Drop what names a client; how many there were stays."""
+    known, total = listed(run), count(run)
+    kept = {name: note for name, note in known.items() if not names(note["reason"], client_id)}
+    if kept != known:
+        run.write_sealed(path_of(run), {"files": kept, "total": total})
+
+
+def path_of(run: RunDir) -> Path:
+    return run.path("server", "refused.json")

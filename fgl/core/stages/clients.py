@@ -1,0 +1,179 @@
+"""Collect the clients' uploads, or gather those that came as files."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fgl.core import model_digests
+from fgl.core.client import private_folder, site
+from fgl.core.server import encoding as server_encoding
+from fgl.core.server import forget, refusals, removed, tally, upload_store, uploads
+from fgl.core.stages import foundation_models
+from fgl.core.store.owned import digest_of, file_digest
+from fgl.core.wire import requests, upload
+from fgl.errors import StoreError, UploadError
+
+if TYPE_CHECKING:
+    from fgl.core.session import Session
+
+
+log = logging.getLogger(__name__)
+
+
+def request_inputs(session: Session, partition_digest: str) -> dict[str, Any]:
+    """What determines the upload of each client."""
+    config = session.config
+    files = session.manager.options("prompt_strategy", config.prompt_strategy).files()
+    return {
+        "partition": partition_digest, "prompt_strategy": config.prompt_strategy.model_dump(),
+        **({"prompt_files": {name: _digest(name) for name in files}} if files else {}),
+        **({"prompt_models": models} if (models := _prompt_models(session)) else {}),
+        "generator": dict(session.generator.encoding()), "codec": config.upload.codec, "format": upload.VERSION,
+        "run_id": config.upload.run_id, "seed": config.seed, "round": requests.ROUND,
+        "device": session.device.split(":")[0],
+    }  # fmt: skip
+
+
+def _prompt_models(session: Session) -> dict[str, str | None]:
+    """The commit at which clients here would use each Hub model that writes prompts."""
+    from fgl import hub
+    from fgl.hub import state
+
+    uses = session.manager.options("prompt_strategy", session.config.prompt_strategy).models()
+    return {use.model: state.commit(use) for use in uses if not hub.is_local(use.model)}
+
+
+def _digest(name: str) -> str:
+    """Of a file that a client is to read, or of what all files of a folder hold. One that is not there is the client's
+    to complain of."""
+    home = Path(name).expanduser()
+    if home.is_dir():
+        return model_digests.contents(home, ("*",))
+    try:
+        return file_digest(home)
+    except StoreError:
+        return ""
+
+
+def clients_inputs(session: Session, partition_digest: str) -> dict[str, Any]:
+    inputs = {**request_inputs(session, partition_digest), "upload": session.config.upload.model_dump()}
+    out = removed.removed_clients(session.run)
+    return {**inputs, "forgotten": out} if out else inputs
+
+
+def collect(session: Session, clients: Sequence[str], partition_digest: str) -> dict[str, Any]:
+    """Ask every client for its upload and validate what comes back. Refused uploads are listed; the others go on.
+
+    An upload that an earlier, interrupted run has kept is not asked for again."""
+
+    _ask_again(session, clients)
+
+    def work(_: str) -> tuple[Any, list[Path]]:
+        federation = session.manager.create("federation", session.config.federation)
+        expected, encoding = server_encoding.expectation(session, clients), server_encoding.Encoding(session)
+        asked = [name for name in clients if name not in removed.removed_clients(session.run)]
+        _drop_others(session, asked)
+        request = digest_of(request_inputs(session, partition_digest))
+        answered = {name: found for name in asked if (found := _answered(session, name, request)) is not None}
+        manifests, refused = uploads.judged(session, answered, expected, encoding)
+
+        def payload(client_id: str) -> bytes:
+            private = upload_store.private_folder(session.run, client_id)
+            return requests.prepare_request(
+                session.config, client_id, requests.ROUND, private, session.device, session.info.digest
+            )
+
+        left = [name for name in asked if name not in answered]
+        if left:
+            foundation_models.check_content(session)
+        for client_id, reply in federation.call(left, requests.PREPARE, payload, session.progress):
+            try:
+                uploads.accept(session, uploads.failed(reply), expected, client_id, request, encoding)
+                manifests[client_id] = _manifest(session, client_id)
+            except UploadError as error:
+                refused[client_id] = refusals.refuse(session, client_id, error)
+        site.release()
+        for client_id in refused:  # what it sent for other inputs is not to stand in for what was refused
+            upload_store.drop_upload(session.run, client_id)
+        tally.check_enough(session, len(manifests), len(asked), refused)
+        return tally.summary(session, manifests, refused), _files(session, manifests)
+
+    value, _ = session.stage("clients", clients_inputs(session, partition_digest), work)
+    return dict(value)
+
+
+def _ask_again(session: Session, clients: Sequence[str]) -> None:
+    """Have clients answer again whose own record of their upload is damaged: only they can write it."""
+    for name in clients:
+        names = private_folder.damaged(session.run.path("clients", name, "private"))
+        if names:
+            log.warning("%s: %s in its private folder is damaged or lost: the client is asked again", name,
+                        " and ".join(names))  # fmt: skip
+            session.run.remove(upload_store.upload_path(session.run, name).with_suffix(".json"))
+
+
+def gather_inputs(session: Session, clients: Sequence[str]) -> dict[str, Any]:
+    """Of uploads that came as files: who may answer, and what has come."""
+    out = set(removed.removed_clients(session.run))
+    there = {name: upload_store.kept(session.run, name) for name in clients if name not in out}
+    return {
+        "clients": digest_of(sorted(clients)), "upload": session.config.upload.model_dump(),
+        "generator": dict(session.generator.encoding()), "round": requests.ROUND, "format": upload.VERSION,
+        "classes": list(session.info.class_names),
+        "files": {**dict.fromkeys(sorted(there)), **server_encoding.identities(session, there)},
+        "refused": sorted(refusals.listed(session.run)),
+    }  # fmt: skip
+
+
+def gather(session: Session, clients: Sequence[str]) -> dict[str, Any]:
+    """What `fgl server ingest` has accepted, judged again by the configuration as it is now. Raises UploadError for one
+    that is damaged or gone: only its client has it."""
+    forget.drop(session.run, removed.removed_clients(session.run))  # if taking one out was interrupted
+    inputs = gather_inputs(session, clients)
+
+    def work(_: str) -> tuple[Any, list[Path]]:
+        before = (session.run.recorded("clients") or {"value": {"bytes_per_client": {}}})["value"]["bytes_per_client"]
+        for name, digest in inputs["files"].items():
+            path = upload_store.upload_path(session.run, name)
+            if digest is None and (path.exists() or path.with_suffix(".json").exists() or name in before):
+                raise UploadError(
+                    f"the upload of {name} is damaged or gone from where it was kept: ingest its file again, or go on "
+                    f"without it by fgl server forget --client {name}"
+                )
+        kept = {name: _manifest(session, name) for name, digest in inputs["files"].items() if digest is not None}
+        expected, encoding = server_encoding.expectation(session, clients), server_encoding.Encoding(session)
+        manifests, refused = uploads.judged(session, kept, expected, encoding)
+        refused = {**refusals.listed(session.run), **refused}
+        tally.check_enough(session, len(manifests), len(inputs["files"]), refused)
+        return tally.summary(session, manifests, refused), _files(session, manifests)
+
+    value, _ = session.stage("clients", inputs, work)
+    return dict(value)
+
+
+def _manifest(session: Session, client_id: str) -> dict[str, Any]:
+    found = session.run.read_sealed(upload_store.upload_path(session.run, client_id).with_suffix(".json"))
+    if found is None:
+        raise UploadError(f"the manifest of {client_id}'s upload is gone or damaged: run again")
+    return found
+
+
+def _answered(session: Session, client_id: str, request: str) -> dict[str, Any] | None:
+    found = upload_store.kept(session.run, client_id)
+    return found if found is not None and found["request"] == request else None
+
+
+def _files(session: Session, manifests: Mapping[str, Any]) -> list[Path]:
+    paths = [upload_store.upload_path(session.run, name) for name in sorted(manifests)]
+    return [*paths, *(path.with_suffix(".json") for path in paths)]
+
+
+def _drop_others(session: Session, clients: Sequence[str]) -> None:
+    """Remove what an earlier run in this folder left of clients that are not of this one."""
+    run = session.run
+    there = {path.stem for kind in ("uploads", "encoded") for path in run.owned("server", kind)}
+    there |= {folder.root.parent.name for folder in run.nested_below("clients")}
+    forget.drop(run, there - set(clients))

@@ -1,0 +1,153 @@
+"""The feature space that images are compared in, and its training where it learns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from safetensors.numpy import save
+
+from fgl.contracts.dataset import LabelledPixels
+from fgl.core.data import halves
+from fgl.core.server import removed
+from fgl.core.stages import partition, train
+from fgl.core.store.owned import digest_of
+from fgl.errors import ConfigError, DataError, Problem
+from fgl.io import strict_json
+
+if TYPE_CHECKING:
+    from fgl.contracts.arrays import Array, Labels
+    from fgl.contracts.features import Extractor
+    from fgl.core.session import Session
+
+
+TITLES = {"train": "what the clients hold, pooled", "public": "the public split", "test": "the test split"}
+
+
+# --- the space ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Learning:
+    """Real images that a space learns on. left: positions of the split that it does not learn on, None for the whole
+    split where it learns on another one."""
+
+    split: str
+    rows: Labels
+    left: Labels | None
+    part: bool = False
+    """Whether `rows` are fewer than there might be."""
+
+    def bounded(self, labels: Labels, most: int, seed: int) -> Learning:
+        """At most about `most` of the rows, as many of each class as there are, at least two. labels: of the split."""
+        if len(self.rows) <= most:
+            return self
+        classes = np.unique(labels[self.rows])
+        each, kept = max(2, most // len(classes)), []
+        for class_id in classes.tolist():
+            rows = self.rows[labels[self.rows] == class_id]
+            kept.append(np.random.default_rng([seed, class_id, 3]).permutation(rows)[:each])
+        return replace(self, rows=np.sort(np.concatenate(kept)), part=True)
+
+    @property
+    def said(self) -> str:
+        share = "some of " if self.part else "half of " if self.left is not None else ""
+        return f"{len(self.rows):,} real images: {share}{TITLES[self.split]} ({self.split})"
+
+
+def learning(session: Session, real: str) -> Learning:
+    """What a space that learns is to learn on: the public split, or the training images. Where `real` is of the same
+    split, one half is learnt on and the other is measured: a model knows what it was trained on too well.
+
+    Raises ConfigError where there is neither."""
+    public = session.dataset.split("public")
+    name = "train" if public is None else "public"
+    if public is None and (session.apart or session.dataset.split("train") is None):
+        expected = (
+            "a space that needs no training (dinov2, or image-model with features.model): the server has no real "
+            "images to train one on"
+        )
+        raise ConfigError([Problem("features", repr(session.config.features.name), expected)])
+    rows = usable(session, name)
+    if name != real:
+        return Learning(name, rows, None)
+    kept, left = halves(session.split(name).labels[rows], session.config.seed)
+    return Learning(name, rows[kept], rows[left])
+
+
+def usable(session: Session, split: str) -> Labels:
+    """Positions of a split; of the training images those that clients hold."""
+    return partition.held(session) if split == "train" else np.arange(len(session.split(split)))
+
+
+def measured(session: Session, real: str, learnt: Learning | None) -> Labels:
+    """Positions of the real images that may be compared with."""
+    return usable(session, real) if learnt is None or learnt.left is None else learnt.left
+
+
+def space_inputs(session: Session, learnt: Learning) -> dict[str, Any]:
+    config, out = session.config, removed.removed_clients(session.run)
+    return {
+        **({"forgotten": out} if out and learnt.split == "train" else {}),
+        "features": config.features.model_dump(), "classifier": config.classifier.model_dump(), "seed": config.seed,
+        "dataset": session.info.digest, "split": learnt.split, "half": learnt.left is not None,
+        "size": list(session.image_size), "device": session.device.split(":")[0],
+        **session.weights("features"), **session.weights("classifier"),
+    }  # fmt: skip
+
+
+def space_made(session: Session, learnt: Learning) -> dict[str, Any]:
+    """For the inputs of what rests on a space that has learnt."""
+    inputs = space_inputs(session, learnt)
+    return {**inputs, "space": session.made(space_stage_of(session), digest_of(inputs))}
+
+
+def learn(session: Session, space: Any, learnt: Learning, checkpoint: Any = None) -> dict[str, Array]:
+    """The state of a space that learns. Raises DataError where it has nothing to learn on."""
+    if not len(learnt.rows):
+        raise DataError(
+            "the feature space has no image to learn on: no class has two images of which it might have half; choose "
+            "features that need no training (pixels, dinov2)"
+        )
+    whole = session.pixels(learnt.split)
+    data = LabelledPixels(whole.pixels[learnt.rows], whole.labels[learnt.rows])
+    context = train.context(session, "train the feature space", checkpoint)
+    return dict(space.learn(data, session.classifier, context))
+
+
+def extractor_of(session: Session, space: Any, state: Mapping[str, Array]) -> Extractor:
+    found: Extractor = space.extractor(state, session.classifier, train.context(session, "features"))
+    return found
+
+
+def keep_learnt(session: Session, space: Any, learnt: Learning) -> Path:
+    """The stage that trains a space; returns where its state lies."""
+    path = session.run.path("quality", f"{label_of(session)}.safetensors")
+
+    def work(digest: str) -> tuple[Any, list[Path]]:
+        state = learn(session, space, learnt, session.run.checkpoints(space_stage_of(session), digest))
+        session.run.write(path, save({name: np.array(array, order="C") for name, array in state.items()}))
+        return {"images": len(learnt.rows), "split": learnt.split}, [path]
+
+    session.stage(space_stage_of(session), space_inputs(session, learnt), work)
+    return path
+
+
+def space_stage_of(session: Session) -> str:
+    return f"features:{label_of(session)}"
+
+
+def label_of(session: Session) -> str:
+    """Of stages and files: another look at a run leaves the run's own figures where they are."""
+    name, real = session.config.features.name, session.config.evaluation.real
+    return name if real == "train" else f"{name}-{real}"
+
+
+def described(session: Session, space: Extractor, learnt: Learning | None) -> dict[str, Any]:
+    """For the report: whose features, and what they learnt on."""
+    config = session.config
+    own = {} if learnt is None else {"classifier": config.classifier.name, "learnt_on": learnt.said}
+    return {**strict_json.finite(space.describe()), "name": config.features.name, "learnt_on": None, **own}

@@ -1,0 +1,59 @@
+"""What was measured on a finished run by a command of its own (`fgl quality`, `fgl audit`), in the run's report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fgl.core.report import run
+from fgl.core.server import removed
+from fgl.core.stages import features, quality
+from fgl.errors import StoreError
+
+if TYPE_CHECKING:
+    from fgl.core.config.schema import RunConfig
+    from fgl.core.session import Session
+
+
+def qualities(session: Session, synthetic_digest: str) -> dict[str, Any]:
+    """Label → what `fgl quality` found, of this synthetic set and of the clients that still take part; without the
+    run's own measurement, which has a place of its own."""
+    own = features.label_of(session) if session.config.evaluation.quality else None
+    found = {}
+    for path in sorted(session.run.path("stages").glob("quality-*.json")):
+        label = path.stem.removeprefix("quality-")
+        record = session.run.recorded(f"quality:{label}")
+        if record is None or label == own or record["inputs"].get("synthetic") != synthetic_digest:
+            continue
+        of_clients = record["inputs"].get("real") == "train"
+        if not of_clients or record["inputs"].get("forgotten", []) == removed.removed_clients(session.run):
+            found[label] = record["value"]
+    return found
+
+
+def quality_of(session: Session, saved: RunConfig) -> dict[str, Any]:
+    """What `fgl quality` does: measure a finished run's synthetic set, and put the figures into its report. saved: the
+    run's own configuration. Raises StoreError where the synthetic set is not complete."""
+    found = quality.of_folder(session)
+    if session.run.path("report.json").exists():  # a run that is not complete will have these figures in its report
+        own = replace(session, config=saved)
+        into_report(own, {"quality_beside": qualities(own, found["synthetic_digest"])})
+    return found
+
+
+def into_report(session: Session, changes: Mapping[str, Any]) -> None:
+    """Put entries into report.json and report.md of a run. session: with the run's own configuration. Raises StoreError
+    where there is no report, or a damaged one."""
+    path = session.run.path("report.json")
+    try:
+        result = session.run.read_json(path)
+    except (OSError, ValueError) as error:
+        raise StoreError(
+            f"{path} is damaged or gone: run again, then measure again: what was measured is kept"
+        ) from error
+    result.update(changes)
+    sheets: list[Path] = sorted(path for path in session.run.owned("sheets") if path.exists())
+    session.run.write(session.run.path("report.md"), run.markdown(session, result, sheets).encode())
+    session.run.write_json(path, result)

@@ -1,0 +1,82 @@
+"""What a federated training is: which algorithm, from where, for how long."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from fgl.contracts.dataset import LabelledPixels
+from fgl.core.config.schema import Selected
+from fgl.core.server import removed
+
+if TYPE_CHECKING:
+    from fgl.contracts.arrays import Array
+    from fgl.core.config.schema import RoundsOptions
+    from fgl.core.session import Session
+
+
+SyntheticSet = tuple[LabelledPixels, LabelledPixels | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Track:
+    """One federated training. name: of its folder. epochs: of local training; None for as many as the classifier's own
+    options say. test_clients: whether the clients' models are tested too, each by itself, before they are put
+    together. goes_on: whether it starts from a trained model, see `Component.continued`."""
+
+    name: str
+    stage: str
+    algorithm: Selected
+    options: RoundsOptions
+    epochs: int | None
+    test_clients: bool = False
+    goes_on: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Where a track starts. state: of the one-shot model, None for a fresh one. digest: of the stage that made it.
+    synthetic: reads the synthetic set, for the server's fine-tuning."""
+
+    state: Callable[[], Mapping[str, Array]] | None = None
+    digest: str = ""
+    synthetic: Callable[[], SyntheticSet] | None = None
+
+
+def own_track(session: Session) -> Track:
+    config = session.config
+    return Track("own", "rounds", config.algorithm, config.rounds, config.rounds.local_epochs, goes_on=True)
+
+
+def local_classifier(session: Session, track: Track) -> Selected:
+    """The classifier as clients train it on this track."""
+    chosen, others = session.config.classifier, session.config.rounds.local
+    component = session.manager.registry.find("classifier", chosen.name).component
+    continued = component.continued if track.goes_on else {}
+    return Selected(name=chosen.name, options={**chosen.options, **continued, **others})
+
+
+def baseline(session: Session, name: str) -> Selected:
+    """An algorithm as the configuration's baselines have it, or with its defaults."""
+    if name in session.config.baselines:
+        return session.config.baselines[name]
+    entry = session.manager.registry.find("algorithm", name)
+    options = session.manager.registry.options_class(entry)(**entry.component.defaults)
+    return Selected(name=name, options=options.model_dump(mode="json"))
+
+
+def identity(session: Session, track: Track, partition_digest: str, start_digest: str) -> dict[str, Any]:
+    """All that determines a track's course, except how long it is."""
+    config, options = session.config, track.options
+    how = options.model_dump(mode="json", exclude={"count", "local_epochs", "local", "server", "server_epochs"})
+    how["drop"] = {str(number): names for number, names in options.drop.items()}  # as a record on disk has it
+    fine = {"epochs": options.server_epochs, "classifier": config.server_classifier().model_dump()}
+    clients = local_classifier(session, track).model_dump()
+    return {
+        "dataset": session.info.digest, "partition": partition_digest, "start": start_digest, "seed": config.seed,
+        "classifier": clients, "epochs": track.epochs, "preparation": session.preparation.inputs(),
+        "algorithm": track.algorithm.model_dump(), "server": fine if options.server_epochs else None, "rounds": how,
+        "device": session.device.split(":")[0], "forgotten": removed.removed_clients(session.run),
+        "test_clients": track.test_clients, **session.weights("classifier"),
+    }  # fmt: skip

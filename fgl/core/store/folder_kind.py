@@ -1,0 +1,73 @@
+"""What a folder is to fgl: a run, one whose clients are remote, a comparison, nobody's yet."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from fgl.core.store import ledger, lock
+from fgl.core.store.ledger import Ledger
+from fgl.core.store.owned import OwnedFolder
+from fgl.core.store.run_dir import RunDir
+from fgl.errors import StoreError
+from fgl.io import files
+
+SEAL = "# sha256 of the lines above: "
+NEW, APART = "new", "apart"
+REMOTE_LINE = "# The clients are elsewhere: fgl server run resumes this run.\n"
+_FIRST = {"config.yaml", lock.NAME, ledger.NAME, "metrics.jsonl", "environment.json", "partition.json"}
+"""What a run writes before its first record."""
+
+
+def sealed_text(folder: Path) -> str | None:
+    """The configuration of a run directory as fgl wrote it; None where it was changed since. Raises OSError and
+    UnicodeDecodeError where it cannot be read."""
+    text, mark, digest = files.read_text(folder / "config.yaml").rpartition(SEAL)
+    return text if mark and hashlib.sha256(text.encode()).hexdigest() == digest.strip() else None
+
+
+def kind_of(folder: Path) -> str:
+    """What fgl wrote a folder for, "" where it did not, NEW where there is nothing yet. Raises StoreError."""
+    try:
+        names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    except OSError as error:
+        raise StoreError(f"cannot read {folder}: {error.strerror or error}") from error
+    kind = Ledger(folder).kind
+    if not kind and names <= {ledger.NAME, lock.NAME}:
+        return NEW
+    if not kind:
+        try:
+            kind = "run" if sealed_text(folder) is not None and is_begun(folder) else ""
+        except (OSError, UnicodeDecodeError):
+            return ""
+    return APART if kind == "run" and is_remote(folder) else kind
+
+
+def is_begun(folder: Path) -> bool:
+    """Whether more of a run is in a folder than its config.yaml, which a person may have copied to files of theirs."""
+    if Ledger(folder).kind or (folder / "server" / "apart.json").exists():
+        return True
+    records = (folder / "stages").glob("*.json")
+    return {path.name for path in folder.iterdir()} <= _FIRST or any(map(OwnedFolder.read_sealed, records))
+
+
+def is_remote(folder: Path) -> bool:
+    if (folder / "server" / "apart.json").exists():
+        return True
+    try:
+        return files.read_text(folder / "config.yaml").startswith(REMOTE_LINE)
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
+def mark_remote(run: RunDir) -> None:
+    """Note that this run's clients are elsewhere: nobody here is to be asked for an upload."""
+    path = run.path("server", "apart.json")
+    if run.read_sealed(path) is None:
+        run.write_sealed(path, {"version": 1})
+
+
+def has_remote_clients(run: RunDir) -> bool:
+    """By a file of its own, or by the first line of the configuration where that file was lost: a run whose clients
+    are elsewhere is never to simulate them."""
+    return is_remote(run.root)

@@ -1,0 +1,289 @@
+"""The synthetic set on disk: the plan and its shards.
+
+An image is known by its id, seed and draw, and comes out the same in whatever shard it lies, as long as the recipe (the
+generator and what rounds its numbers) is the same. So when the plan changes, images move: shards of the earlier plan
+are kept aside until the new ones are filled, and only images that nobody has made are synthesized.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image
+
+from fgl.contracts.generator import PlanItem, Shard
+from fgl.core.seeds import image_seed
+from fgl.core.store.owned import digest_of, file_digest
+from fgl.core.store.run_dir import RunDir
+from fgl.errors import StoreError
+from fgl.io import files
+from fgl.text import first_line
+
+if TYPE_CHECKING:
+    from fgl.contracts.arrays import Pixels
+
+
+_COLUMNS = (
+    "shard", "image_id", "conditioning", "conditioning_id", "class_id", "domain", "guidance_scale", "seed", "draw",
+)  # fmt: skip
+_Key = tuple[str, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """An image as it was made. item: that of the plan, or of a later draw. data: the encoded file."""
+
+    item: PlanItem
+    data: bytes
+
+
+def write_plan(run: RunDir, path: Path, shards: Sequence[Shard]) -> None:
+    columns: dict[str, list[Any]] = {name: [] for name in _COLUMNS}
+    for shard in shards:
+        for item in shard.items:
+            columns["shard"].append(shard.index)
+            for name in _COLUMNS[1:]:
+                columns[name].append(getattr(item, name))
+    run.write(path, _parquet(pa.table(columns)))
+
+
+def read_plan(path: Path) -> list[Shard]:
+    """Raises StoreError where it cannot be read."""
+    shards: dict[int, list[PlanItem]] = {}
+    try:
+        for row in pq.read_table(path).to_pylist():
+            shards.setdefault(row.pop("shard"), []).append(PlanItem(**row))
+    except (pa.ArrowException, OSError, KeyError, TypeError) as error:
+        raise StoreError(f"{path} is damaged: {first_line(error)}; run again to redo it") from error
+    return [Shard(index, tuple(items)) for index, items in sorted(shards.items())]
+
+
+@dataclass(slots=True)
+class ShardStore:
+    """The shards in one folder, all of one recipe. recipe: digest of what determines an image beside its item. seed: of
+    the run, from which all draws of an image follow."""
+
+    run: RunDir
+    folder: Path
+    recipe: str
+    class_names: Sequence[str]
+    seed: int = 0
+    _places: dict[_Key, tuple[Path, int]] = field(default_factory=dict)
+
+    def done(self, shard: Shard) -> bool:
+        """Whether the shard is committed, holds just these items, and is undamaged."""
+        manifest = self._manifest(self._path(shard.index))
+        return manifest is not None and manifest["items"] == items_digest(shard)
+
+    def begin(self, shards: Sequence[Shard]) -> list[Shard]:
+        """Those of `shards` that are not there yet. Sets aside what is of another plan, and notes which of its images
+        can be used again; drops what is of another recipe."""
+        left = [shard for shard in shards if not self.done(shard)]
+        kept = {shard.index for shard in shards} - {shard.index for shard in left}
+        for path in self._own(self.folder, ".parquet"):
+            if number(path) not in kept:
+                self._set_aside(path)
+        # of a shard that was removed by hand
+        lone = [path for path in self._own(self.folder, ".json") if not path.with_suffix(".parquet").exists()]
+        self.run.remove(*lone)
+        if left:
+            for path in self._own(self._aside, ".parquet"):
+                if self._manifest(path) is None:
+                    continue
+                columns = pq.read_table(path, columns=["image_id", "seed", "draw"]).to_pydict()
+                for row, key in enumerate(zip(*columns.values(), strict=True)):
+                    self._places[self._planned(key)] = (path, row)
+        return left
+
+    def _planned(self, key: _Key) -> _Key:
+        """Who an image of a shard was in its plan: draws before an accepted one were blanked, and would be again."""
+        image_id, seed, draw = key
+        again = draw > 0 and seed == image_seed(self.seed, image_id, draw)
+        return (image_id, image_seed(self.seed, image_id), 0) if again else key
+
+    def missing(self, items: Sequence[PlanItem]) -> tuple[PlanItem, ...]:
+        """Those of `items` that no earlier plan's shard holds."""
+        return tuple(item for item in items if _key(item) not in self._places)
+
+    def write(self, shard: Shard, made: Mapping[str, Drawn], notes: Mapping[str, object] | None = None) -> None:
+        """Fill and commit a shard: parquet that `datasets.load_dataset("parquet", …)` opens with decoded images and
+        named labels; then its manifest, which is the commit. made: image id → what was made of the items that no
+        earlier shard holds. notes: the generator's, on what was made."""
+        found, earlier = self._found([item for item in shard.items if item.image_id not in made])
+        drawn = [made[item.image_id] if item.image_id in made else found[_key(item)] for item in shard.items]
+        images = [{"bytes": one.data, "path": None} for one in drawn]
+        table = pa.table(
+            {
+                "image": pa.array(images, pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
+                "label": pa.array([item.class_id for item in shard.items], pa.int64()),
+                "image_id": [item.image_id for item in shard.items],
+                "conditioning_id": [item.conditioning_id for item in shard.items],
+                "domain": [item.domain for item in shard.items],
+                "seed": pa.array([one.item.seed for one in drawn], pa.int64()),
+                "draw": pa.array([one.item.draw for one in drawn], pa.int64()),
+            }
+        )
+        data = _parquet(
+            table.replace_schema_metadata({"huggingface": json.dumps(_features(self.class_names), allow_nan=False)})
+        )
+        path = self._path(shard.index)
+        self.run.write(path, data)
+        self.run.write_sealed(
+            path.with_suffix(".json"),
+            {
+                "recipe": self.recipe, "items": items_digest(shard), "images": len(shard.items),
+                "sha256": hashlib.sha256(data).hexdigest(), "notes": joined([*earlier, notes or {}]),
+            },
+        )  # fmt: skip
+
+    def notes(self, shards: Sequence[Shard]) -> dict[str, Any]:
+        """The generator's notes on all of the shards, in whatever processes they were made."""
+        manifests = [self._manifest(self._path(shard.index)) for shard in shards]
+        return joined([(manifest or {}).get("notes", {}) for manifest in manifests])
+
+    def end(self, shards: Sequence[Shard]) -> None:
+        """All of `shards` are there: what is of another plan, here or set aside, is no longer needed."""
+        planned = {shard.index for shard in shards}
+        self.run.remove(*(path for path in self._own(self.folder) if number(path) not in planned))
+        self.run.remove_below(self._aside)
+        self._places.clear()
+
+    @property
+    def _aside(self) -> Path:
+        return self.folder.with_name(f"{self.folder.name}.previous")
+
+    def _path(self, index: int) -> Path:
+        return self.folder / f"shard-{index:05d}.parquet"
+
+    def _manifest(self, path: Path) -> dict[str, Any] | None:
+        """Of a committed, undamaged shard of this recipe."""
+        manifest = self.run.read_sealed(path.with_suffix(".json"))
+        if manifest is None or manifest.get("recipe") != self.recipe:
+            return None
+        try:
+            return manifest if manifest["sha256"] == file_digest(path) else None
+        except StoreError:
+            return None
+
+    def _set_aside(self, path: Path) -> None:
+        """Move a shard out of the way, its manifest last: a shard without one is no commit anywhere."""
+        manifest = self._manifest(path)
+        if manifest is None:
+            self.run.remove(path, path.with_suffix(".json"))
+            return
+        aside = self._aside / f"shard-{number(path):05d}-{manifest['sha256'][:16]}.parquet"
+        try:
+            files.make_folders(self.run.root, self._aside)
+            self.run.note(aside)
+            # A second name, not a move: killed in between, the shard is a commit in both places or in the old one.
+            if not aside.exists():
+                os.link(path, aside)
+        except OSError:  # a file system without hard links
+            self.run.write(aside, files.read_bytes(path))
+        self.run.write_sealed(aside.with_suffix(".json"), manifest)
+        self.run.remove(path.with_suffix(".json"), path)
+
+    def _own(self, folder: Path, suffix: str = "") -> list[Path]:
+        """Shards in a folder that fgl wrote, in order; others are somebody else's."""
+        here = (path for path in self.run.owned() if path.parent == folder and path.name.startswith("shard-"))
+        return sorted(path for path in here if (not suffix or path.suffix == suffix) and path.exists())
+
+    def _found(self, items: Sequence[PlanItem]) -> tuple[dict[_Key, Drawn], list[Mapping[str, Any]]]:
+        """What an earlier plan's shards hold of the items, as it was drawn, and the notes of those shards."""
+        wanted: dict[Path, list[tuple[PlanItem, int]]] = {}
+        for item in items:
+            if _key(item) in self._places:
+                path, row = self._places[_key(item)]
+                wanted.setdefault(path, []).append((item, row))
+        found: dict[_Key, Drawn] = {}
+        for path, rows in wanted.items():
+            table = pq.read_table(path, columns=["image", "seed", "draw"])
+            images, seeds, draws = (table.column(name) for name in ("image", "seed", "draw"))
+            for item, row in rows:
+                drawn = replace(item, seed=seeds[row].as_py(), draw=draws[row].as_py())
+                found[_key(item)] = Drawn(drawn, images[row]["bytes"].as_py())
+        return found, [(self._manifest(path) or {}).get("notes", {}) for path in wanted]
+
+
+def joined(notes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Notes in order as one: of a list, all that any of them has; of anything else, the last."""
+    found: dict[str, Any] = {}
+    for one in notes:
+        for key, value in one.items():
+            before = found.get(key)
+            if isinstance(before, list) and isinstance(value, list):
+                found[key] = [*before, *(entry for entry in value if entry not in before)]
+            else:
+                found[key] = value
+    return found
+
+
+def read_shards(folder: Path, shards: Sequence[Shard] | None = None) -> Iterator[tuple[dict[str, Any], Pixels]]:
+    """Each image of the set with its row, a shard in memory at a time. shards: just these of the plan; None reads what
+    is there. Raises StoreError for a shard that is missing, of another plan, without manifest or with other bytes."""
+    wanted = (
+        None if shards is None else {folder / f"shard-{one.index:05d}.parquet": items_digest(one) for one in shards}
+    )
+    for path in sorted(folder.glob("shard-*.parquet")) if wanted is None else wanted:
+        manifest = RunDir.read_sealed(path.with_suffix(".json"))
+        if manifest is None:
+            raise StoreError(f"shard {number(path)} of {folder} has no sound manifest: it was never committed")
+        if wanted is not None and manifest.get("items") != wanted[path]:
+            raise StoreError(f"{path} holds other images than the plan asks for; run again to redo it")
+        if manifest.get("sha256") != file_digest(path):
+            raise StoreError(f"{path} is damaged: its bytes are not those that were committed; run again to redo it")
+        for row in pq.read_table(path).to_pylist():
+            image = row.pop("image")["bytes"]
+            yield row, np.asarray(Image.open(io.BytesIO(image)).convert("RGB"), dtype=np.uint8)
+
+
+def items_digest(shard: Shard) -> str:
+    """sha256 over who the images of a shard are, in order."""
+    return digest_of([[item.image_id, item.class_id, item.domain, item.seed, item.draw] for item in shard.items])
+
+
+def number(path: Path) -> int:
+    return int(path.stem.split("-")[1])
+
+
+def png(pixels: Pixels) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, format="PNG", compress_level=4)
+    return buffer.getvalue()
+
+
+def _key(item: PlanItem) -> _Key:
+    return item.image_id, item.seed, item.draw
+
+
+def _parquet(table: pa.Table) -> bytes:
+    """Pictures are compressed already, and no two are equal: to compress them again, look for equal ones and note the
+    smallest took four times as long, while the generator waits."""
+    buffer, plain = io.BytesIO(), [name for name in table.column_names if name != "image"]
+    codecs = {"image.bytes": "none", "image.path": "none", **dict.fromkeys(plain, "snappy")}
+    pq.write_table(table, buffer, compression=codecs, use_dictionary=plain, write_statistics=plain)
+    return buffer.getvalue()
+
+
+def _features(class_names: Sequence[str]) -> Mapping[str, Any]:
+    value = {"dtype": "string", "_type": "Value"}
+    number = {"dtype": "int64", "_type": "Value"}
+    return {
+        "info": {
+            "features": {
+                "image": {"_type": "Image"},
+                "label": {"names": list(class_names), "_type": "ClassLabel"},
+                "image_id": value, "conditioning_id": value, "domain": value, "seed": number, "draw": number,
+            }
+        }
+    }  # fmt: skip

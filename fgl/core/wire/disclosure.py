@@ -1,0 +1,150 @@
+"""What an upload tells whoever has the file, in plain words: a person is to know what leaves before it does.
+
+Reads a file as strictly as a server does, and without a configuration: what a server would hold it against is what the
+file itself says.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from fgl.contracts.aggregator import ClientUpload
+from fgl.contracts.dataset import CLIENT_ID
+from fgl.contracts.generator import ArraySpec, Declaration
+from fgl.core.wire import container, upload, upload_reader
+from fgl.core.wire.codecs import CODECS, INDEX, NEGATIVES, NUMBERS, OFFSETS, PROMPTS, SCALE, TEXT, TEXTS
+from fgl.errors import UploadFormatError, UploadSizeError
+from fgl.text import quoted
+
+FEW = 10
+"""Samples of a class: fewer than this may point at persons, and leave as exactly as any other count."""
+MAX_BYTES = 2**30
+_COLUMNS = {
+    "class_id": "the class of each row",
+    "weight": "how many samples each row stands for",
+    "domain": "the domain of each row, -1 for none",
+    "guidance_scale": "how closely each row's images are to follow it, where a prompt says so",
+    TEXTS: "the prompts and negative prompts as text, each distinct one once",
+    OFFSETS: "where each of these texts begins",
+    PROMPTS: "which text is each row's prompt",
+    NEGATIVES: "which text is each row's negative prompt",
+}
+
+
+def disclosed(data: bytes, class_names: Sequence[str] | None = None) -> dict[str, Any]:
+    """Everything that the file says, and what follows from it. JSON. class_names: in label order, where they are known;
+    those of another list are not used. Raises UploadError."""
+    if len(data) > MAX_BYTES:
+        raise UploadSizeError(f"refused: a file of {len(data)} bytes; no upload is larger than {MAX_BYTES}")
+    metadata, slots = upload_reader.opened(data)
+    _check_identity(metadata)
+    names = None
+    if class_names is not None and upload.classes_digest(class_names) == metadata["classes"]:
+        names = list(class_names)
+    found = upload_reader.accepted(data, metadata, slots, _expected(metadata, slots, len(names) if names else None))
+    classes = _classes(found, names)
+    texts = list(dict.fromkeys(prompt.text for prompt in found.prompts))
+    negatives = list(dict.fromkeys(prompt.negative for prompt in found.prompts if prompt.negative))
+    return {
+        "client_id": found.client_id, "run_id": metadata["run"], "round": found.round, "codec": found.codec,
+        "encoder": found.encoder, "class_list": metadata["classes"], "format_version": metadata["version"],
+        "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest(), "rows": len(found.class_id),
+        "classes": classes, "small_counts": [one for one in classes if one["samples"] < FEW],
+        "class_names_known": names is not None,
+        "domains": _weights(found.domain, found) if any(found.domain) else {},
+        "distinct_texts": metadata["texts"][0], "text_bytes": metadata["texts"][1],
+        "texts": texts, "negative_texts": negatives, "codec_error": found.codec_error,
+        "bytes_by_codec": found.bytes_by_codec, "fields": _fields(metadata, slots),
+        "exposes": _exposes(found),
+    }  # fmt: skip
+
+
+def _check_identity(metadata: Mapping[str, Any]) -> None:
+    """What a server compares with what it expects is here held against its form alone."""
+    forms = {"client_id": CLIENT_ID, "round": "[0-9]{1,9}", "encoder": "[ -~]{0,200}", "classes": "[0-9a-f]{64}"}
+    for name, form in forms.items():
+        if not re.fullmatch(form, metadata[name]):
+            raise UploadFormatError(f"refused: {name} is {quoted(metadata[name])}")
+    if len(metadata["run"]) > 100:
+        raise UploadFormatError(f"refused: run is {quoted(metadata['run'])}")
+    if metadata["codec"] not in CODECS:
+        raise UploadFormatError(f"refused: codec is {quoted(metadata['codec'])}, expected {', '.join(CODECS)}")
+
+
+def _expected(
+    metadata: Mapping[str, Any], slots: Mapping[str, container.Slot], classes: int | None
+) -> upload_reader.Expected:
+    """What the file itself claims to be. classes: how many there are, None where that is not known."""
+    known = [] if metadata["codec"] == TEXT else [name for name in metadata["error"] if name in slots]
+    dtypes = tuple(dtype.name for dtype in NUMBERS.values())
+    largest = float(np.finfo(np.float32).max)
+    arrays = tuple(
+        ArraySpec(name, slots[name].shape[1:], dtypes, name + INDEX in slots, optional=True, max_abs=largest)
+        for name in known
+    )
+    return upload_reader.Expected(
+        declaration=Declaration(arrays, metadata["encoder"]),
+        clients=[metadata["client_id"]],
+        round=int(metadata["round"]),
+        class_names=range(2**31 - 1) if classes is None else range(classes),  # type: ignore[arg-type]
+        max_bytes=MAX_BYTES,
+        max_rows=2**31,
+        run=metadata["run"],
+        texts=True,
+    )
+
+
+def _classes(found: ClientUpload, names: Sequence[str] | None) -> list[dict[str, Any]]:
+    """Of each class that has rows: its name, None where names are not known, rows and samples."""
+    present, place = np.unique(found.class_id, return_inverse=True)
+    rows, samples = np.bincount(place).tolist(), np.bincount(place, found.weight).tolist()
+    return [
+        {"class_id": one, "class": names[one] if names else None, "rows": rows[at], "samples": round(samples[at], 6)}
+        for at, one in enumerate(present.tolist())
+    ]
+
+
+def _weights(labels: Sequence[str], found: ClientUpload) -> dict[str, float]:
+    sums: dict[str, float] = {}
+    for label, weight in zip(labels, found.weight.tolist(), strict=True):
+        sums[label] = sums.get(label, 0.0) + weight
+    return {label: round(total, 6) for label, total in sorted(sums.items())}
+
+
+def _fields(metadata: Mapping[str, Any], slots: Mapping[str, container.Slot]) -> list[dict[str, Any]]:
+    return [
+        {"name": name, "dtype": slot.dtype.name, "shape": list(slot.shape), "bytes": slot.size, "what": _what(name)}
+        for name, slot in sorted(slots.items())
+    ]
+
+
+def _what(name: str) -> str:
+    if name in _COLUMNS:
+        return _COLUMNS[name]
+    if name.endswith(INDEX):
+        return f"which row of {name.removesuffix(INDEX)} belongs to each prompt"
+    if name.endswith(SCALE):
+        return f"what {name.removesuffix(SCALE)} is multiplied by"
+    return "embeddings of the prompts"
+
+
+def _exposes(found: ClientUpload) -> list[str]:
+    """What whoever has the file can make of it."""
+    said = ["The counts are a histogram of this client's labels: which classes it holds, and how many samples of each."]
+    if found.codec == TEXT:
+        said.append("The prompts stand in the file as text: whoever has it reads them.")
+    else:
+        said.append(
+            "Embeddings are no secret: prompts can be recovered from them, all of them where they are of a small "
+            "grammar (fgl audit --parts uploads measures it)."
+        )
+    if bool((found.weight <= 1).any()):
+        said.append("Rows of weight 1 or less describe single samples.")
+    if any(found.domain):
+        said.append("Domain names are in the file as they are.")
+    return said

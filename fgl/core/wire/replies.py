@@ -1,0 +1,112 @@
+"""What clients answer to an evaluation or a probe: hostile until it has passed every rule."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from fgl.core.wire.container import parse
+from fgl.errors import (
+    ClientFailedError,
+    UploadClassesError,
+    UploadFormatError,
+    UploadSenderError,
+    UploadSizeError,
+    UploadValueError,
+)
+from fgl.text import quoted
+
+MAX_REPLY = 1_000_000
+"""Bytes of a reply: counts of some thousand classes."""
+MAX_SCORE = 1e9
+SCORES = ("density", "coverage", "agreement", "nearest")
+"""What a probe says of a set of images; see `_scores`."""
+
+
+def judge_counts(
+    reply: bytes, client_id: str, class_names: Sequence[str], per_class: bool, claimed: Sequence[float] | None
+) -> dict[str, Any]:
+    """What `evaluate` said, if it can be true: {"right", "total", "per_class"}, the last by class.
+
+    claimed: samples of each class that the client's upload stands for; a client is not to weigh more here than there.
+    None where nothing is known of it. Raises UploadError."""
+    said = _read(reply, client_id, {"client_id", "right", "total"} | ({"per_class"} if per_class else set()))
+    bounds = [math.inf] * len(class_names) if claimed is None else [math.ceil(count) for count in claimed]
+    right, total = _counts((said["right"], said["total"]), sum(bounds), "in all")
+    if total < 1:
+        raise UploadValueError("refused: counts of no image")
+    found: dict[str, Any] = {"right": right, "total": total}
+    if per_class:
+        classes = said["per_class"]
+        if not isinstance(classes, dict) or not set(classes) <= set(class_names):
+            raise UploadClassesError("refused: counts by class are not a mapping of class names")
+        known = dict(zip(class_names, bounds, strict=True))
+        found["per_class"] = {
+            name: list(_counts(pair, known[name], f"of {quoted(name)}")) for name, pair in classes.items()
+        }
+        sums = [sum(pair[place] for pair in found["per_class"].values()) for place in (0, 1)]
+        # Classes of too few images are left out, so sums may be smaller; but neither part may be larger than all.
+        if sums[0] > right or sums[1] > total or sums[1] - sums[0] > total - right:
+            raise UploadValueError("refused: counts by class add up to more than those in all")
+    return found
+
+
+def _counts(pair: Any, bound: float, of_what: str) -> tuple[int, int]:
+    well = isinstance(pair, list | tuple) and len(pair) == 2 and all(type(number) is int for number in pair)
+    if not well or not 0 <= pair[0] <= pair[1]:
+        raise UploadValueError(f"refused: counts {of_what}: {quoted(pair)}; expected whole numbers 0 <= right <= total")
+    if pair[1] > bound:
+        raise UploadValueError(f"refused: counts {of_what}: {quoted(pair[1])} images; its upload stands for {bound:g}")
+    return pair[0], pair[1]
+
+
+def judge_scores(reply: bytes, client_id: str, class_names: Sequence[str], most: int) -> dict[str, Any]:
+    """What `probe` said, if it can be true. most: images a class that were asked for. Raises UploadError."""
+    keys = {"client_id", "reference", "compared", "made", "real", "recognised", "per_class"}
+    said = _read(reply, client_id, keys)
+    for key in ("reference", "compared"):
+        if type(said[key]) is not int or not 0 <= said[key] <= most * len(class_names):
+            raise UploadValueError(f"refused: {key} is {quoted(said[key])}; expected a count of the images asked for")
+    if not said["reference"]:
+        raise ClientFailedError("it holds no class with two images: nothing to compare the pictures with")
+    for key in ("made", "real"):
+        _check_scores(said[key])
+    _check_score("recognised", said["recognised"])
+    classes = said["per_class"]
+    if not isinstance(classes, dict) or not set(classes) <= set(class_names):
+        raise UploadClassesError("refused: scores by class are not a mapping of class names")
+    for one in classes.values():
+        if not isinstance(one, dict) or set(one) != {"made", "real"}:
+            raise UploadFormatError("refused: scores of a class are not those of pictures and of real images")
+        for scores in one.values():
+            _check_scores(scores)
+    del said["client_id"]
+    return said
+
+
+def _check_scores(scores: Any) -> None:
+    if not isinstance(scores, dict) or set(scores) != set(SCORES):
+        raise UploadFormatError(f"refused: expected the scores {', '.join(SCORES)}")
+    for name, value in scores.items():
+        _check_score(name, value)
+
+
+def _check_score(name: str, value: Any) -> None:
+    highest = 1.0 if name in ("coverage", "agreement", "recognised") else MAX_SCORE
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    # neither NaN nor infinity is within bounds
+    if value is not None and not (number and 0 <= value <= highest):
+        raise UploadValueError(f"refused: {name} is {quoted(value)}; expected a number from 0 to {highest:g}, or none")
+
+
+def _read(reply: bytes, client_id: str, keys: set[str]) -> dict[str, Any]:
+    """A reply of just these keys, from the client that was asked."""
+    if len(reply) > MAX_REPLY:
+        raise UploadSizeError(f"refused: a reply of {len(reply)} bytes; the cap is {MAX_REPLY}")
+    said = parse(reply)
+    if set(said) != keys:
+        raise UploadFormatError(f"refused: a reply of {quoted(sorted(said))}; expected {', '.join(sorted(keys))}")
+    if said["client_id"] != client_id:
+        raise UploadSenderError(f"refused: {client_id} was asked, and {quoted(said['client_id'])} answers")
+    return said

@@ -1,0 +1,97 @@
+"""What the server asks of clients: bytes that go down."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from fgl.contracts.preparation import Preparation
+from fgl.core.config.schema import RunConfig, Selected
+from fgl.errors import UploadFormatError
+from fgl.io import strict_json
+
+if TYPE_CHECKING:
+    from fgl.contracts.arrays import Array
+
+
+PREPARE = "fgl.core.client.tasks:answer_prepare"
+ROUND = 0
+
+
+def prepare_request(
+    config: RunConfig, client_id: str, round_number: int, private: Path, device: str, data: str
+) -> bytes:
+    """What the server asks of a client. private: the folder for what the client keeps. data: digest of the simulated
+    dataset, so that clients of one process share what they loaded only while it is the same data."""
+    return strict_json.dumps(
+        {"config": config.to_dict(), "client_id": client_id, "round": round_number, "private": str(private),
+         "device": device, "data": data}
+    ).encode()  # fmt: skip
+
+
+TRAIN = "fgl.core.client.tasks:answer_train"
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """What a client is told of a federated training, the same in each of its rounds.
+
+    config: of the run. algorithm, classifier: with their options, those for local training. prepare: what images
+    become. digest: of all that determines this training; what the client kept for another is not used.
+    """
+
+    config: RunConfig
+    name: str
+    algorithm: Selected
+    classifier: Selected
+    epochs: int | None
+    prepare: Preparation
+    device: str
+    data: str
+    digest: str
+
+
+def train_request(training: Training, client_id: str, number: int, private: Path, message: bytes) -> bytes:
+    """What goes to a client in round `number`. message: the model, see `fgl.core.wire.updates`. What is before it, a
+    client
+    that is elsewhere would know beforehand."""
+    head = strict_json.dumps(
+        {
+            "config": training.config.to_dict(), "name": training.name, "algorithm": training.algorithm.model_dump(),
+            "classifier": training.classifier.model_dump(), "epochs": training.epochs,
+            "prepare": training.prepare.inputs(),
+            "device": training.device, "data": training.data, "digest": training.digest, "client_id": client_id,
+            "round": number, "private": str(private),
+        }
+    ).encode()  # fmt: skip
+    return len(head).to_bytes(8, "little") + head + message
+
+
+EVALUATE, PROBE = "fgl.core.client.tasks:answer_evaluate", "fgl.core.client.tasks:answer_probe"
+
+
+# --- what goes down -------------------------------------------------------------------------------------------------
+
+
+def task_request(
+    config: RunConfig, client_id: str, device: str, data: str, arrays: Mapping[str, Array], **said: Any
+) -> bytes:
+    """arrays: the weights of a model, features of images. said: JSON that the task needs beside."""
+    asked = {"config": config.to_dict(), "client_id": client_id, "device": device, "data": data, **said}
+    packed = {name: np.array(array, order="C") for name, array in arrays.items()}
+    return save(packed, {"request": strict_json.dumps(asked)})
+
+
+def opened(payload: bytes) -> tuple[dict[str, Any], dict[str, Array]]:
+    try:
+        length = int.from_bytes(payload[:8], "little")
+        asked = strict_json.loads(strict_json.loads(payload[8 : 8 + length])["__metadata__"]["request"])
+        return dict(asked), dict(load(payload))
+    except (ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise UploadFormatError(f"the server's request cannot be read: {type(error).__name__}") from error

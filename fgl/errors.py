@@ -1,0 +1,229 @@
+"""Every error that fgl raises on purpose, and the exit code it ends the command line with.
+
+FGLError                     1
+ ├─ ConfigError              2   the configuration is wrong: carries every problem, each with its key
+ │   └─ PolicyError              a site is asked for what its owner does not allow; names the rule
+ ├─ PluginError              3
+ │   ├─ UnknownPluginError       no plugin of that name; says what is installed and what was probably meant
+ │   ├─ PluginClashError         two distributions register the selected name
+ │   ├─ BrokenPluginError        the selected plugin, or a hook of it, raised
+ │   └─ MissingExtraError        the plugin needs an extra that is not installed
+ ├─ DataError                4   a dataset cannot be read, or does not hold what it should
+ │   ├─ BadImageError            one image cannot be decoded; names it
+ │   ├─ ClassListError           the data's classes are not the ones that were asked for
+ │   └─ PartitionError           the samples cannot be divided as asked
+ ├─ UploadError              5   an upload is refused; `rule` says by which rule
+ │   ├─ ClientFailedError        answer: the client did not send one
+ │   ├─ UploadSizeError          size: more bytes or rows than the caps
+ │   ├─ UploadFormatError        format: not a file of this format, read strictly
+ │   ├─ UploadChecksumError      checksum: damaged on its way
+ │   ├─ UploadSenderError        sender: not on the list, or not the one that was asked
+ │   ├─ UploadRoundError         round: made for another round
+ │   ├─ UploadReplayError        replay: for another run, sent twice, or of a client that was taken out
+ │   ├─ UploadEncoderError       encoder: encoded by another model
+ │   ├─ UploadClassesError       classes: another class list, or ids outside of it
+ │   ├─ UploadShapeError         shape: arrays that are missing, undeclared, or of another dtype or shape
+ │   ├─ UploadValueError         value: numbers that are not finite or out of bounds
+ │   ├─ UploadWeightError        weight: weights, or numbers of samples, out of bounds
+ │   ├─ UploadNormError          norm: a round's update that is far larger than the others
+ │   ├─ ClientDivergedError      diverged: training at the client ended in NaN or infinite values
+ │   ├─ KeptLostError            kept: the client no longer has what it kept in an earlier round
+ │   └─ TooFewUploadsError       quorum: fewer accepted than the run needs
+ ├─ ModelError               6   a foundation model cannot be found, loaded or used as asked
+ │   └─ DivergedError            training ended in NaN or infinite values
+ └─ StoreError               7   the run directory cannot be used
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from fgl import text
+
+
+class FGLError(Exception):
+    """Root of the tree. `str(error)` is one message for the user: what, got, expected, what to do."""
+
+    exit_code = 1
+    at_client = "it failed"
+    """What a server is told of such an error at a client (see `told`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing wrong with a configuration: the dotted key, what it holds, and what it may hold."""
+
+    key: str
+    got: str
+    expected: str
+
+    def __str__(self) -> str:
+        got = f"got {text.line(self.got)}; " if self.got else ""
+        return f"{text.line(self.key)}: {got}{text.lines(self.expected)}"
+
+
+class ConfigError(FGLError):
+    """All problems of a configuration at once."""
+
+    exit_code = 2
+    at_client = "its configuration is wrong"
+
+    def __init__(self, problems: Iterable[Problem], source: str = "the configuration") -> None:
+        self.problems = tuple(problems)
+        count = len(self.problems)
+        head = f"{count} problem{'s' if count != 1 else ''} in {source}:"
+        super().__init__("\n".join([head, *(f"  {problem}" for problem in self.problems)]))
+
+
+class PolicyError(ConfigError):
+    at_client = "the site's policy does not allow what was asked"
+
+
+class PluginError(FGLError):
+    exit_code = 3
+    at_client = "a plugin of it is missing or has failed"
+
+
+class UnknownPluginError(PluginError):
+    pass
+
+
+class PluginClashError(PluginError):
+    pass
+
+
+class BrokenPluginError(PluginError):
+    pass
+
+
+class MissingExtraError(PluginError):
+    pass
+
+
+class DataError(FGLError):
+    exit_code = 4
+    at_client = "its data cannot be read, or is not what it should be"
+
+
+class BadImageError(DataError):
+    at_client = "an image of it cannot be decoded"
+
+
+class ClassListError(DataError):
+    at_client = "its classes, or their prompts, are not what they should be"
+
+
+class PartitionError(DataError):
+    pass
+
+
+class UploadError(FGLError):
+    """An upload that is not accepted, or uploads that are not there. rule: what was broken, for reports and logs."""
+
+    exit_code = 5
+    rule = "upload"
+    at_client = "what it wrote cannot be sent"
+
+
+class ClientFailedError(UploadError):
+    rule = "answer"
+
+
+class UploadSizeError(UploadError):
+    rule = "size"
+
+
+class UploadFormatError(UploadError):
+    rule = "format"
+
+
+class UploadChecksumError(UploadError):
+    rule = "checksum"
+
+
+class UploadSenderError(UploadError):
+    rule = "sender"
+
+
+class UploadRoundError(UploadError):
+    rule = "round"
+
+
+class UploadReplayError(UploadError):
+    rule = "replay"
+
+
+class UploadEncoderError(UploadError):
+    rule = "encoder"
+
+
+class UploadClassesError(UploadError):
+    rule = "classes"
+
+
+class UploadShapeError(UploadError):
+    rule = "shape"
+
+
+class UploadValueError(UploadError):
+    rule = "value"
+
+
+class UploadWeightError(UploadError):
+    rule = "weight"
+
+
+class UploadNormError(UploadError):
+    rule = "norm"
+
+
+class ClientDivergedError(UploadError):
+    """A client's own answer to a round: one failure among its clients, and the end of the run where all say it."""
+
+    rule = "diverged"
+
+
+class KeptLostError(UploadError):
+    """A client's own answer to a round. Going on from nothing instead would train another model unnoticed."""
+
+    rule = "kept"
+
+
+class TooFewUploadsError(UploadError):
+    rule = "quorum"
+
+
+class ModelError(FGLError):
+    exit_code = 6
+    at_client = "a model cannot be found, loaded or used"
+
+
+class DivergedError(ModelError):
+    """Training whose loss or weights are not finite any more."""
+
+
+class StoreError(FGLError):
+    exit_code = 7
+    at_client = "its files cannot be read or written"
+
+
+def told(error: BaseException) -> str:
+    """All that a server learns of a client's error: its class, and what holds for every error of that class. The
+    message may name files, paths or samples of the client."""
+    kinds = type(error).__mro__
+    own = next((kind for kind in kinds if kind.__module__ == __name__), None)
+    if own is not None and issubclass(own, FGLError):
+        return f"{own.__name__} at the client: {own.at_client}"
+    name = next(kind.__name__ for kind in kinds if kind.__module__ == "builtins")
+    return f"{name} at the client: an error that fgl does not expect"
+
+
+def suggestion(got: str, known: Iterable[str]) -> str:
+    """ ": did you mean 'x'?" or nothing."""
+    known = list(known)
+    # "steps" is a part of what was meant, though not like it
+    parts = [name for name in known if len(got) > 2 and got.lower() in name.lower().split("_")[-1]]
+    close = difflib.get_close_matches(got, known, n=1, cutoff=0.6) or parts[:1]
+    return f": did you mean {close[0]!r}?" if close else ""

@@ -1,0 +1,177 @@
+"""What a failed pull means, and what to do about it."""
+
+from __future__ import annotations
+
+import errno
+import re
+import shlex
+import time
+from collections.abc import Iterator, Sequence
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+
+from fgl.errors import ModelError
+from fgl.text import kind_and_line
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+# Top-level packages of the HTTP libraries that the client has used from version to version.
+_NETWORK = ("httpx", "httpx2", "httpcore", "httpcore2", "requests", "urllib3")
+
+
+def remedy(
+    name: str,
+    revision: str | None = None,
+    mirrors: Sequence[str] = (),
+    *,
+    encoder_only: bool = False,
+    update: bool = False,
+    settings: Sequence[str] = (),
+) -> str:
+    """The command that pulls what was asked for, for messages: a user copies it as it is.
+
+    name: a Hub id, or a component's name, which takes settings ("family.option=value") in place of the next two."""
+    words = ["fgl", "models", "pull", name]
+    for flag, values in (("--revision", [revision] if revision else []), ("--mirror", mirrors), ("--set", settings)):
+        for value in values:
+            words += [flag, value]
+    words += ["--encoder-only"] if encoder_only else []
+    words += ["--update"] if update else []
+    return shlex.join(words)
+
+
+def explain(model: str, revision: str | None, error: BaseException, command: str) -> str:
+    """One message for the user. The client hides most reasons behind LocalEntryNotFoundError; its causes have them.
+    command: see `remedy`."""
+    from huggingface_hub import constants, get_token
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        LocalEntryNotFoundError,
+        OfflineModeIsEnabled,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    found = list(causes(error))
+    login = "log in with `hf auth login` (or set HF_TOKEN)"
+    if any(isinstance(cause, GatedRepoError) for cause in found):  # a RepositoryNotFoundError too: asked first
+        return f"{model} is gated; accept its licence at https://huggingface.co/{model} and {login}, then `{command}`"
+    if any(isinstance(cause, RevisionNotFoundError) for cause in found):
+        if revision is None:
+            return f"{model} has no files yet: the Hub knows no default branch of it"
+        return f"{model} has no revision {revision}; expected a branch, tag or commit of its repository"
+    if any(isinstance(cause, RepositoryNotFoundError) for cause in found):
+        return (
+            f"the Hub has no model {model}, or it is private; check the name at https://huggingface.co/{model}, or "
+            f"{login}, then `{command}`"
+        )
+    if any(isinstance(cause, OfflineModeIsEnabled) for cause in found):
+        return not_cached(model, command)
+    code = status(error)
+    if code == 401:
+        held = "the token that is set is not accepted" if get_token() else "a token is needed"
+        return f"{model}: {held} (401); {login}, then `{command}`"
+    if code == 403:
+        return f"{model}: access is forbidden (403); your account or token may not read it: {login}, then `{command}`"
+    if code == 429:
+        wait = retry_after(error)
+        return (
+            f"the Hub asks for fewer requests (429){f' and a pause of {wait:.0f} s' if wait else ''}; run `{command}` "
+            "later: it resumes where it stopped; being logged in (`hf auth login`) allows more requests"
+        )
+    reason = kind_and_line(found[-1])
+    if code is not None and code >= 500:
+        return (
+            f"the Hub at {constants.ENDPOINT} has failed ({code}); run `{command}` later: it resumes where it stopped"
+        )
+    if code is None and (is_network(error) or any(isinstance(cause, LocalEntryNotFoundError) for cause in found)):
+        return (
+            f"the Hub at {constants.ENDPOINT} cannot be reached ({reason}); check the network, or set HF_ENDPOINT to a "
+            f"mirror of the Hub, then `{command}`: it resumes where it stopped. What {constants.HF_HUB_CACHE} holds "
+            "can also be copied from a machine that has pulled it"
+        )
+    return f"cannot pull {model} ({reason}); try again with `{command}`"
+
+
+def not_cached(model: str, command: str) -> str:
+    """For a model that is not in the cache, or not whole, while nothing may be asked."""
+    from huggingface_hub import constants
+
+    return (
+        f"{model} is not in the local cache ({constants.HF_HUB_CACHE}), or only a part of it, and HF_HUB_OFFLINE is "
+        f"set; run `HF_HUB_OFFLINE=0 {command}` where there is a network, or set HF_HOME to a cache that "
+        "has it"
+    )
+
+
+def disk_full(model: str, folder: Path, missing: int, free: int, command: str) -> ModelError:
+    """missing, free: bytes."""
+    return ModelError(
+        f"model: the disk is too full for {model}: {size(missing)} to download, {size(free)} free at {folder}; free "
+        f"some space, or set HF_HOME (or HF_HUB_CACHE) to a folder on a larger disk, then `{command}`: what is there "
+        "already is kept"
+    )
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether the disk, or the user's share of it, is full."""
+    return any(isinstance(cause, OSError) and cause.errno in _FULL for cause in causes(error))
+
+
+def is_network(error: BaseException) -> bool:
+    """Whether no answer came, or not all of it."""
+    return any(type(cause).__module__.partition(".")[0] in _NETWORK for cause in causes(error)) or any(
+        isinstance(cause, ConnectionError | TimeoutError) for cause in causes(error)
+    )
+
+
+def is_unreachable(error: BaseException) -> bool:
+    """Whether another time the answer may be another: no answer, or the server's own failure."""
+    code = status(error)
+    return code in (408, 429) or (code is not None and code >= 500) or (code is None and is_network(error))
+
+
+def status(error: BaseException) -> int | None:
+    """The status of the answer that `error` is about."""
+    for cause in causes(error):
+        code = getattr(getattr(cause, "response", None), "status_code", None)
+        if isinstance(code, int):
+            return code
+    return None
+
+
+def retry_after(error: BaseException) -> float | None:
+    """Seconds that the server asks to wait: by Retry-After, a number or a date, or by its rate limit."""
+    for cause in causes(error):
+        headers = getattr(getattr(cause, "response", None), "headers", None)
+        if headers is None:
+            continue
+        asked = str(headers.get("Retry-After", "")).strip()
+        if re.fullmatch("[0-9]{1,9}", asked):
+            return float(asked)
+        if asked:
+            try:
+                return max(0.0, parsedate_to_datetime(asked).timestamp() - time.time())
+            except ValueError:
+                return None
+        limit = re.search(r"r=0\s*;\s*t=(\d+)", str(headers.get("ratelimit", "")))
+        if limit is not None:
+            return float(limit[1])
+    return None
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """The error, then what it was raised from, and so on."""
+    seen: set[int] = set()
+    current: BaseException | None = error
+    while current is not None and id(current) not in seen:
+        seen.add(id(current))
+        yield current
+        current = current.__cause__ or current.__context__
+
+
+def size(count: int) -> str:
+    """Bytes as a person reads them, in powers of ten."""
+    for unit, scale in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if count >= scale:
+            return f"{count / scale:.1f} {unit}"
+    return f"{count} bytes"

@@ -1,0 +1,148 @@
+"""Files, opened and written with care: regular ones alone, whole or not at all, never through a link."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import stat
+from contextlib import suppress
+from functools import lru_cache
+from io import BufferedRandom, BufferedReader
+from pathlib import Path
+
+from fgl.errors import StoreError
+
+_NOT_REGULAR = "it is a pipe or a device, not a regular file"
+
+
+class NotRegularError(OSError):
+    """A FIFO or a device, where a file was expected."""
+
+
+def open_regular(path: Path) -> BufferedReader:
+    """Open a file for reading. Raises OSError: also for what is no regular file, without waiting for its other end."""
+    return os.fdopen(_regular(path, os.O_RDONLY), "rb")
+
+
+def _regular(path: Path, flags: int, mode: int = 0o666) -> int:
+    """A descriptor of a regular file. mode: of one that is made. Raises OSError as `open_regular`."""
+    handle = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC, mode)
+    try:
+        found = os.fstat(handle).st_mode
+        if stat.S_ISDIR(found):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        if not stat.S_ISREG(found):
+            raise NotRegularError(errno.EINVAL, _NOT_REGULAR, str(path))
+    except BaseException:
+        os.close(handle)
+        raise
+    return handle
+
+
+def read_bytes(path: Path) -> bytes:
+    """Raises OSError as `open_regular`."""
+    with open_regular(path) as file:
+        return file.read()
+
+
+def read_text(path: Path, encoding: str = "utf-8") -> str:
+    """Raises OSError as `open_regular`, UnicodeDecodeError."""
+    return read_bytes(path).decode(encoding)
+
+
+def digest(path: Path) -> str:
+    """sha256 of a file's content, read once as long as the file stays as it is. Raises OSError as `open_regular`."""
+    status = path.stat()
+    return _digest(path.resolve(), status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
+@lru_cache(maxsize=1024)
+def _digest(path: Path, size: int, modified_ns: int, changed_ns: int) -> str:
+    """Sizes and times are in the key, so that a changed file is read again."""
+    with open_regular(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def open_append(path: Path, private: bool = False) -> BufferedRandom:
+    """Open a regular file for reading and appending, made if it is not there. Raises OSError: also for a link."""
+    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
+    return os.fdopen(_regular(path, flags, 0o600 if private else 0o666), "a+b")
+
+
+def part_of(path: Path) -> Path:
+    """The name under which `write` writes a file before it is whole."""
+    return path.with_name(f".{path.name}.part")
+
+
+def write(path: Path, data: bytes, private: bool = False) -> None:
+    """Write to a temporary name beside it, flush to disk, rename: a reader sees the old file or the new one.
+
+    private: for the owner alone, whatever the umask. Raises StoreError, and leaves no half-written file behind."""
+    part = part_of(path)
+    try:
+        part.unlink(missing_ok=True)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        with os.fdopen(os.open(part, flags, 0o600 if private else 0o666), "wb") as file:
+            if private:
+                os.fchmod(file.fileno(), 0o600)
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+        sync(path.parent)
+    except OSError as error:
+        with suppress(OSError):
+            part.unlink()
+        raise StoreError(f"cannot write {path}: {error.strerror or error}{advice(error)}") from error
+
+
+def make_folders(root: Path, folder: Path, private: bool = False) -> None:
+    """Make `folder`, which is `root` or below it. private: all of it is for the owner alone; else what is called
+    "private", and all below that. Raises StoreError, also where a part of the way below `root` is a link."""
+    place = root
+    try:
+        _make(root, private)
+        for part in folder.relative_to(root).parts:
+            place, private = place / part, private or part == "private"
+            refuse_link(place)
+            _make(place, private)
+    except OSError as error:
+        raise StoreError(f"cannot write {place}: {error.strerror or error}{advice(error)}") from error
+
+
+def _make(folder: Path, private: bool) -> None:
+    folder.mkdir(mode=0o700 if private else 0o777, parents=True, exist_ok=True)
+    if private and folder.stat().st_mode & 0o077:
+        folder.chmod(0o700)
+
+
+def refuse_links(root: Path, path: Path) -> None:
+    """Raises StoreError where `path`, or what it lies in below `root`, is a link: what it leads to is not fgl's."""
+    place = root
+    for part in path.relative_to(root).parts:
+        place = place / part
+        refuse_link(place)
+
+
+def refuse_link(path: Path) -> None:
+    if path.is_symlink():
+        raise StoreError(f"{path} is a symbolic link: fgl neither writes nor deletes through one; remove it")
+
+
+def advice(error: OSError) -> str:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "; free some space and run the same command again: what is committed is kept"
+    if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+        return "; the folder must be writable"
+    return ""
+
+
+def sync(folder: Path) -> None:
+    """Make a rename last. Some file systems cannot; there the rename itself is all that there is."""
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

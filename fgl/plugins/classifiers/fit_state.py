@@ -1,0 +1,101 @@
+"""Training that has not ended: all of it that an epoch hands to the next, as named arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from fgl.plugins.classifiers.model import State
+
+if TYPE_CHECKING:
+    from fgl.contracts.arrays import Array
+    from fgl.contracts.classifier import Checkpoint
+
+
+_COLUMNS = ("epoch", "loss", "validation_top1")
+
+
+@dataclass(slots=True)
+class Fit:
+    """One training run between two epochs.
+
+    average: the moving average of the weights, None where there is none. epoch, step: done so far. best: the highest
+    validation top-1. selected: the weights that are to be kept for theirs. history: one entry an epoch.
+    """
+
+    model: torch.nn.Module
+    optimizer: torch.optim.Optimizer
+    average: State | None
+    epoch: int = 0
+    step: int = 0
+    best: float = -1.0
+    selected: State | None = None
+    history: list[dict[str, float]] = field(default_factory=list)
+
+    def state(self) -> State:
+        """A copy of the weights that count: the averaged ones where there are such."""
+        return snapshot(self.model) if self.average is None else clone(self.average)
+
+    def pack(self) -> dict[str, Array]:
+        """Everything as arrays, for `resume`. Learning rates are not among them: they follow from the step."""
+        arrays: dict[str, Array] = {
+            "at": np.array([self.epoch, self.step], dtype=np.int64),
+            "best": np.array(self.best, dtype=np.float64),
+            "history": np.array([[entry.get(name, np.nan) for name in _COLUMNS] for entry in self.history]),
+        }
+        for part, state in (("model", self.model.state_dict()), ("average", self.average), ("selected", self.selected)):
+            arrays |= {f"{part}/{name}": _array(tensor) for name, tensor in (state or {}).items()}
+        for index, values in self.optimizer.state_dict()["state"].items():
+            arrays |= {f"optimizer/{index}/{key}": _array(value) for key, value in values.items() if value is not None}
+        return arrays
+
+    def resume(self, checkpoint: Checkpoint) -> None:
+        """Go on from what `checkpoint` holds, if it holds anything."""
+        arrays = checkpoint.load()
+        if arrays is None:
+            return
+        parts: dict[str, State] = {"model": {}, "average": {}, "selected": {}, "optimizer": {}}
+        for name, array in arrays.items():
+            part, slash, rest = name.partition("/")
+            if slash:
+                parts[part][rest] = torch.from_numpy(array.copy())
+        self.model.load_state_dict(parts["model"])
+        if self.average is not None:
+            for name, tensor in parts["average"].items():
+                self.average[name].copy_(tensor)
+        if parts["selected"]:
+            own = self.model.state_dict()
+            self.selected = {name: tensor.to(own[name].device) for name, tensor in parts["selected"].items()}
+        weights = [weight for group in self.optimizer.param_groups for weight in group["params"]]
+        values: dict[int, dict[str, torch.Tensor]] = {}
+        for name, tensor in parts["optimizer"].items():
+            index, _, key = name.partition("/")
+            weight = weights[int(index)]
+            # Laid out in memory as its weight: fused optimizers walk through both side by side.
+            like = torch.empty_like(weight).copy_(tensor) if tensor.shape == weight.shape else tensor
+            values.setdefault(int(index), {})[key] = like.detach()
+        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": values})
+        self.epoch, self.step = arrays["at"].tolist()
+        self.best = float(arrays["best"])
+        self.history = [
+            {key: value for key, value in zip(_COLUMNS, row, strict=True) if not np.isnan(value)}
+            for row in arrays["history"].tolist()
+        ]
+
+
+def snapshot(model: torch.nn.Module) -> State:
+    """A copy of parameters and buffers."""
+    return clone(model.state_dict())
+
+
+def clone(state: Mapping[str, torch.Tensor]) -> State:
+    return {name: tensor.detach().clone() for name, tensor in state.items()}
+
+
+def _array(tensor: torch.Tensor) -> Array:
+    array: Array = tensor.detach().cpu().numpy()
+    return array

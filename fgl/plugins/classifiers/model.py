@@ -1,0 +1,189 @@
+"""A trained classifier: predicts, hands out its state, saves itself in Hugging Face format."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from transformers import PreTrainedModel
+
+from fgl.contracts.preparation import RESAMPLING
+from fgl.contracts.progress import Silent
+from fgl.errors import ModelError
+from fgl.plugins._logging import quiet
+from fgl.plugins.classifiers.augment import Augmenter
+from fgl.plugins.classifiers.options import ClassifierOptions
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from fgl.contracts.arrays import Array, Labels, Pixels
+    from fgl.contracts.classifier import Which
+    from fgl.contracts.progress import Progress
+
+
+State = dict[str, torch.Tensor]
+
+
+class Network:
+    """A model on its device, with the arithmetic that was chosen for it."""
+
+    def __init__(self, model: PreTrainedModel, options: ClassifierOptions, device: torch.device) -> None:
+        self.options, self.device = options, device
+        layout = torch.channels_last if options.channels_last else torch.contiguous_format
+        self.model = torch.nn.Module.to(model, device)
+        self.model.to(memory_format=layout)  # type: ignore[call-arg]
+        self.layout = layout
+        self.low_precision = options.dtype == "bf16" or (options.dtype == "auto" and fast_bf16(device))
+
+    def logits(self, images: torch.Tensor, exact: bool = False) -> torch.Tensor:
+        """float32 [n, 3, side, side] → float32 [n, classes]. exact: in float32, whatever is fast here."""
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.low_precision and not exact):
+            logits: torch.Tensor = self.model(pixel_values=images.contiguous(memory_format=self.layout)).logits
+        return logits.float()
+
+    def predict(self, pixels: Pixels, augmenter: Augmenter, progress: Progress, label: str) -> torch.Tensor:
+        """uint8 [n, side, side, 3], prepared → class ids on the CPU, int64 [n]."""
+        return self.outputs(pixels, augmenter, progress, label).argmax(1)
+
+    def outputs(
+        self, pixels: Pixels, augmenter: Augmenter, progress: Progress, label: str, exact: bool = True
+    ) -> torch.Tensor:
+        """uint8 [n, side, side, 3], prepared → logits on the CPU, float32 [n, classes]. exact: in float32, as whoever
+        opens the exported folder computes them."""
+        self.model.train(False)
+        size = max(2 * self.options.batch_size, 64)
+        found = [torch.empty(0, int(self.model.config.num_labels or 0))]
+        with torch.inference_mode(), float32(), progress.track(label, len(pixels)) as task:
+            for start in range(0, len(pixels), size):
+                # a copy: pixels may be a view of a file, which torch would take as writable
+                batch = torch.tensor(pixels[start : start + size], device=self.device)
+                found.append(self.logits(augmenter.evaluate(batch), exact).cpu())
+                task.advance(len(batch))
+        return torch.cat(found)
+
+    def features(self, pixels: Pixels, augmenter: Augmenter, progress: Progress, label: str) -> torch.Tensor:
+        """uint8 [n, side, side, 3], prepared → what the last linear layer reads, float32 [n, d] on the CPU. Raises
+        ModelError where the network ends in another layer."""
+        heads = [
+            module
+            for module in self.model.modules()
+            if isinstance(module, torch.nn.Linear) and module.out_features == self.model.config.num_labels
+        ]
+        if not heads:
+            raise ModelError(
+                f"{self.model.config.model_type} does not end in a linear layer: it has no features to give"
+            )
+        read: list[torch.Tensor] = []
+
+        def keep(_: torch.nn.Module, given: tuple[torch.Tensor, ...]) -> None:
+            read.append(given[0].float().flatten(1).cpu())
+
+        handle = heads[-1].register_forward_pre_hook(keep)
+        try:
+            self.predict(pixels, augmenter, progress, label)
+        finally:
+            handle.remove()
+        return torch.cat(read) if read else torch.empty(0, heads[-1].in_features)
+
+
+class Trained:
+    """What `TransformersClassifier` returns (contract `TrainedClassifier`).
+
+    Keeps the weights of the epoch with the best validation top-1 (`selected`) and of the last one (`last`); without a
+    validation set both are the last.
+    """
+
+    def __init__(
+        self, network: Network, selected: State, last: State, history: Sequence[Mapping[str, float]] = ()
+    ) -> None:
+        self._network, self._states, self._history = network, {"selected": selected, "last": last}, tuple(history)
+        options = network.options
+        self._augmenter = Augmenter(options, options.image_size, network.device, 0, options.eval_resize)
+
+    def predict(self, pixels: Pixels, which: Which = "selected", progress: Progress | None = None) -> Labels:
+        """uint8 [n, h, w, 3] → class ids, int64 [n]."""
+        self._network.model.load_state_dict(self._states[which])
+        labels: NDArray[np.int64] = self._network.predict(
+            self._augmenter.prepare(pixels), self._augmenter, progress or Silent(), "predict"
+        ).numpy()
+        return labels
+
+    def features(self, pixels: Pixels, which: Which = "selected", progress: Progress | None = None) -> Array:
+        """uint8 [n, h, w, 3] → what the last layer reads, float32 [n, d]."""
+        self._network.model.load_state_dict(self._states[which])
+        found = self._network.features(
+            self._augmenter.prepare(pixels), self._augmenter, progress or Silent(), "features"
+        )
+        return np.asarray(found.numpy(), dtype=np.float32)
+
+    def logits(self, pixels: Pixels, which: Which = "selected", progress: Progress | None = None) -> Array:
+        """uint8 [n, h, w, 3] → logits, float32 [n, classes]."""
+        self._network.model.load_state_dict(self._states[which])
+        found = self._network.outputs(self._augmenter.prepare(pixels), self._augmenter, progress or Silent(), "query")
+        return np.asarray(found.numpy(), dtype=np.float32)
+
+    def state(self, which: Which = "selected") -> Mapping[str, Array]:
+        """Copies of parameters and buffers by name; floating ones as float32."""
+        return {
+            name: (tensor.float() if tensor.is_floating_point() else tensor).cpu().numpy().copy()
+            for name, tensor in self._states[which].items()
+        }
+
+    def trained(self) -> Sequence[str]:
+        """Names of the parameters that are not frozen; what else `state` holds are buffers."""
+        own = self._states["last"]
+        return [name for name, weight in self._network.model.named_parameters() if weight.requires_grad and name in own]
+
+    def history(self) -> Sequence[Mapping[str, float]]:
+        """One entry an epoch: epoch (from 1), loss, and validation_top1 where there was a validation set."""
+        return self._history
+
+    def size_bytes(self) -> int:
+        """What FedAvg would send one way: parameters and buffers in their own dtype."""
+        return sum(tensor.numel() * tensor.element_size() for tensor in self._states["last"].values())
+
+    def save(self, folder: Path, which: Which = "selected") -> None:
+        """Write config.json, model.safetensors and preprocessor_config.json: `AutoModelForImageClassification` and
+        `AutoImageProcessor` open the folder, with the classes named."""
+        self._network.model.load_state_dict(self._states[which])
+        with quiet():
+            self._network.model.save_pretrained(folder)
+        text = json.dumps(image_processor(self._network.options), indent=2, sort_keys=True, allow_nan=False) + "\n"
+        (folder / "preprocessor_config.json").write_text(text)
+
+
+def image_processor(options: ClassifierOptions) -> dict[str, object]:
+    """The configuration of a transformers image processor that does what `Augmenter.prepare` and `evaluate` do."""
+    side = options.image_size
+    return {
+        "image_processor_type": "CLIPImageProcessor", "do_convert_rgb": True,
+        "do_resize": True, "resample": int(RESAMPLING), "size": {"shortest_edge": options.eval_resize or side},
+        "do_center_crop": True, "crop_size": {"height": side, "width": side},
+        "do_rescale": True, "rescale_factor": 1 / 255,
+        "do_normalize": True, "image_mean": list(options.mean), "image_std": list(options.std),
+    }  # fmt: skip
+
+
+@contextmanager
+def float32() -> Iterator[None]:
+    """Float32 means float32 inside, also on GPUs that would round the factors of convolutions to TF32."""
+    cudnn = torch.backends.cudnn
+    with cudnn.flags(enabled=cudnn.enabled, benchmark=False, deterministic=True, allow_tf32=False):
+        yield
+
+
+def fast_bf16(device: torch.device) -> bool:
+    """Whether bf16 is faster than fp32 there: GPUs from Ampere on, and CPUs with bf16 instructions."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device)[0] >= 8
+    if device.type == "cpu":
+        # get_capabilities is younger than the oldest torch we take: there, fp32
+        capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
+        return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+    return False

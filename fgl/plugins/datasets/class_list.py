@@ -1,0 +1,186 @@
+"""From the labels that a table holds, numbers or names, to positions in a list of class names."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fgl.errors import ClassListError, DataError
+
+if TYPE_CHECKING:
+    from fgl.contracts.arrays import Labels
+    from fgl.plugins.datasets.options import SplitOptions
+
+
+MAX_CLASSES = 100_000
+
+RawLabels = Sequence[int | str]
+
+
+def check_class_names(names: Sequence[object], where: str) -> tuple[str, ...]:
+    """The names as a tuple. Raises DataError unless they are two or more different, non-empty, encodable strings."""
+    checked: list[str] = []
+    for name in names:
+        if not isinstance(name, str) or not name.strip():
+            raise DataError(f"{where}: {name!r} is not a class name; expected a text that is not empty")
+        try:
+            name.encode("utf-8")
+        except UnicodeEncodeError:
+            raise DataError(f"{where}: the class name {name!r} is not valid Unicode; rename it") from None
+        if name in checked:
+            raise DataError(f"{where}: the class name '{name}' is there twice; class names must differ")
+        checked.append(name)
+    if len(checked) < 2:
+        found = f"only one class, '{checked[0]}'" if checked else "no class"
+        hint = "a classifier needs at least two; images that lack some state them all in class_names"
+        raise DataError(f"{where}: found {found}; {hint}")
+    return tuple(checked)
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """The classes as the options list them. class_names: in label order. labels: label in the data → class name.
+    leave_out: whether other labels are left out, or an error. complete: whether all of the classes must be there."""
+
+    class_names: Sequence[str]
+    labels: Mapping[str, str]
+    leave_out: bool = False
+    complete: bool = True
+
+    @classmethod
+    def of(cls, options: SplitOptions) -> Listed | None:
+        """None where the options list no labels."""
+        if options.labels is None or options.class_names is None:
+            return None
+        return cls(options.class_names, options.labels, options.unlisted_labels == "leave out", options.holds == "all")
+
+
+def resolve(
+    splits: Mapping[str, RawLabels],
+    names: Sequence[object] | None,
+    naming: Callable[[str, int], str],
+    where: str,
+    listed: Listed | None = None,
+) -> tuple[tuple[str, ...], dict[str, Labels]]:
+    """Class names, and int64 [n] labels of each split.
+
+    splits: split name → labels, all integers or all names; the first is "train" where there is one. names: the class
+    names, where they are stated; otherwise they are taken from the first split's labels: sorted, or "class 0", "class
+    1", ... for integers. naming: (split, position) → what a person would call the sample. where: what to call the
+    dataset in errors. listed: other names for the classes, and which of them count; labels that are left out become -1.
+    Raises DataError, ClassListError where labels and class list do not match.
+    """
+    if listed is not None:
+        return _listed(splits, names, naming, where, listed)
+    train = next(iter(splits.values()))
+    if names is None:
+        if not len(train):
+            raise DataError(f"{where}: the {next(iter(splits))} split holds no images")
+        if isinstance(train[0], str):
+            names = sorted({str(label) for label in train})
+        else:
+            highest = max(int(label) for label in train)
+            if highest >= MAX_CLASSES:
+                raise DataError(f"{where}: label {highest} is too high; expected labels 0, 1, ... without large gaps")
+            names = [f"class {number}" for number in range(highest + 1)]
+    class_names = check_class_names(names, where)
+    position = {name: number for number, name in enumerate(class_names)}
+    resolved: dict[str, Labels] = {}
+    for split, raw in splits.items():
+        numbers = np.empty(len(raw), dtype=np.int64)
+        for index, label in enumerate(raw):
+            number = position.get(label, -1) if isinstance(label, str) else label
+            if not 0 <= number < len(class_names):
+                if isinstance(label, str):
+                    there = {str(other) for labels in splits.values() for other in labels}
+                    missing = {name: [name] for name in class_names if name not in there}
+                    surplus = sorted(there - set(class_names))
+                    raise ClassListError(_mismatch(where, missing, surplus, class_names, naming(split, index)))
+                raise DataError(f"{naming(split, index)}: {_outside(label, class_names)}")
+            numbers[index] = number
+        resolved[split] = numbers
+    return class_names, resolved
+
+
+def _listed(
+    splits: Mapping[str, RawLabels],
+    names: Sequence[object] | None,
+    naming: Callable[[str, int], str],
+    where: str,
+    listed: Listed,
+) -> tuple[tuple[str, ...], dict[str, Labels]]:
+    class_names = check_class_names(listed.class_names, where)
+    position = {name: number for number, name in enumerate(class_names)}
+    known = {**position, **{label: position[name] for label, name in listed.labels.items()}}
+    texts = {split: [_text(label, names) for label in raw] for split, raw in splits.items()}
+    there = {label for labels in texts.values() for label in labels}
+    surplus = sorted(there - set(known))
+    first = next(iter(texts.values()))
+    present = {known[label] for label in set(first) if label in known}
+    lacking = [name for name in class_names if position[name] not in present] if listed.complete else []
+    if lacking or (surplus and not listed.leave_out):
+        missing = {
+            name: [*(label for label, other in listed.labels.items() if other == name and label != name), name]
+            for name in lacking
+        }
+        example = next((naming(split, index) for split, labels in texts.items()
+                        for index, label in enumerate(labels) if label not in known), "")  # fmt: skip
+        raise ClassListError(_mismatch(where, missing, surplus, class_names, "" if listed.leave_out else example))
+    numbers = {
+        split: np.array([known.get(label, -1) for label in labels], dtype=np.int64) for split, labels in texts.items()
+    }
+    return class_names, numbers
+
+
+def _text(label: int | str, names: Sequence[object] | None) -> str:
+    """A label as `labels` writes it: the name that the data has for a number, else the number."""
+    if isinstance(label, str):
+        return label
+    return str(names[label]) if names is not None and 0 <= label < len(names) else str(label)
+
+
+def _mismatch(
+    where: str, missing: Mapping[str, Sequence[str]], surplus: Sequence[str], known: Sequence[str], example: str
+) -> str:
+    """One message on a class list that does not match the data. missing: class → the labels that would be it."""
+    parts = []
+    if missing:
+        said = []
+        for name, labels in missing.items():
+            others = f" ({', '.join(labels[:-1])})" if len(labels) > 1 else ""
+            said.append(f"'{name}'{others}{_nearest(labels, surplus)}")
+        parts.append(f"no images of {_some(said)}")
+    if surplus:
+        # A near miss is told once: beside what is missing, where anything is.
+        said = [f"'{label}'{'' if missing else _nearest([label], known)}" for label in surplus]
+        parts.append(f"not in the list: {_some(said)}{f' (such as {example})' if example else ''}")
+    if len(missing) < len(known):  # else it has just been told
+        parts.append(f"the list: {_some(known)}")
+    return f"{where}: its labels do not match the class list: {'; '.join(parts)}"
+
+
+def _nearest(names: Sequence[str], candidates: Sequence[str]) -> str:
+    """The candidate that is most like one of the names, in whatever case and with whatever between the words."""
+    plain = {_plain(candidate): candidate for candidate in candidates}
+    for name in names:
+        close = difflib.get_close_matches(_plain(name), plain, n=1, cutoff=0.7)
+        if close:
+            return f" - did you mean '{plain[close[0]]}'?"
+    return ""
+
+
+def _plain(name: str) -> str:
+    return " ".join("".join(sign if sign.isalnum() else " " for sign in name).casefold().split())
+
+
+def _some(said: Sequence[str]) -> str:
+    return ", ".join(said[:10]) + (f", ... ({len(said)} in all)" if len(said) > 10 else "")
+
+
+def _outside(label: object, class_names: Sequence[str]) -> str:
+    hint = "; -1 often marks a split without labels, choose another test split" if label == -1 else ""
+    return f"label {label} is outside 0..{len(class_names) - 1} ({len(class_names)} class names){hint}"

@@ -1,0 +1,327 @@
+"""The server side: embeddings and seeds to images, with the denoiser and the decoder alone.
+
+Shape legend: b images of a batch, s tokens, d width, p pooled width, c latent channels, h height, w width in pixels.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from fgl.contracts.generator import Painted
+from fgl.errors import ModelError
+from fgl.plugins.generators.batching import batch_size, is_out_of_memory, release
+from fgl.plugins.generators.encoder import NEGATIVE
+from fgl.plugins.generators.pipeline_parts import STABLE_DIFFUSION_XL
+from fgl.plugins.generators.quiet import quiet
+from fgl.text import first_line
+
+if TYPE_CHECKING:
+    from fgl.contracts.aggregator import Conditioning
+    from fgl.contracts.arrays import Pixels
+    from fgl.contracts.generator import PlanItem, Shard
+    from fgl.plugins.generators.options import StableDiffusionOptions
+    from fgl.plugins.generators.pipeline_parts import Layout
+    from fgl.plugins.generators.safety_checker import SafetyCheck
+
+
+log = logging.getLogger(__name__)
+
+# A decoder holds hundreds of channels at full resolution: what it takes at once is bounded apart from the batch.
+_DECODED_PIXELS = 8 * 512 * 512
+
+
+@dataclass(frozen=True, slots=True)
+class _Conditions:
+    """What a batch is denoised by. embeds: [b, s, d] or, guided, [2b, s, d] with the negative rows first. added: what
+    the denoiser takes beside them, rows likewise. scales: guidance of each image."""
+
+    embeds: Tensor
+    added: Mapping[str, Tensor]
+    scales: Sequence[float]
+    guided: bool
+
+
+class DiffusionSynthesizer:
+    """Paints as the pipeline's `__call__` does, bit for bit in float32 where batches are equal (contract
+    `Synthesizer`).
+
+    The loop is its own for what the pipelines cannot do: a guidance scale for each image, and noise and latents that
+    stay float32 when the denoiser is run in half precision. Noise drawn in 16 bits would be another picture, and
+    latents would be rounded at every step.
+
+    pipeline: with unet, vae and scheduler, in float32. size: (height, width), pixels. safety: judges images, None for
+    off. micro: sizes and crop that the denoiser is told of, for layouts that have such.
+    """
+
+    def __init__(
+        self,
+        pipeline: Any,
+        layout: Layout,
+        options: StableDiffusionOptions,
+        device: torch.device,
+        dtype: torch.dtype,
+        size: tuple[int, int],
+        safety: SafetyCheck | None,
+        micro: Mapping[str, Any],
+    ) -> None:
+        self._pipeline, self._options, self._device, self._dtype, self._size = pipeline, options, device, dtype, size
+        self._xl, self._safety, self._micro = layout is STABLE_DIFFUSION_XL, safety, micro
+        self._layout = torch.channels_last if options.channels_last else torch.contiguous_format
+        self._batch = batch_size(options.batch_size, device, size)
+        self._sizes = [self._batch]
+        # Some autoencoders overflow in fp16, and their configuration says so (as it does where it says nothing).
+        upcast = dtype == torch.float16 and bool(pipeline.vae.config.get("force_upcast", False))
+        self._vae_dtype = torch.float32 if upcast else dtype
+        self._away = torch.device("cpu") if options.offload == "model" else device
+        with quiet():  # diffusers warns of modules that it wants in float32 even where there are none
+            pipeline.unet.to(self._away, dtype=dtype, memory_format=self._layout)
+            pipeline.vae.to(self._away, dtype=self._vae_dtype, memory_format=self._layout)
+        if options.attention == "plain":
+            from diffusers.models.attention_processor import AttnProcessor
+
+            pipeline.unet.set_attn_processor(AttnProcessor())
+        if options.vae_slicing:
+            pipeline.vae.enable_slicing()
+        if options.vae_tiling:
+            pipeline.vae.enable_tiling()
+        self._distilled: int | None = pipeline.unet.config.time_cond_proj_dim
+        self._unet: Any = torch.compile(pipeline.unet) if options.compile else pipeline.unet
+
+    def synthesize(
+        self, shard: Shard, conditioning: Conditioning, progress: Callable[[int], None]
+    ) -> Iterator[Painted]:
+        """Yield uint8 [b, h, w, 3], b up to the batch size, rows following `shard.items`. progress: called after each
+        batch with the number of its images.
+
+        A short batch is filled up with copies of its last item, because kernels round differently with its size: an
+        image comes out the same whatever is synthesized beside it. Raises ModelError where a guided row has no negative
+        prompt, pixels are not finite, or memory runs out.
+        """
+        for guided, items in groupby(shard.items, lambda item: self._guided(item, conditioning)):
+            run = list(items)
+            start = 0
+            while start < len(run):
+                batch = run[start : start + self._batch]
+                full = [*batch, *[batch[-1]] * (self._batch - len(batch))]
+                painted = self._try(full, conditioning, guided)
+                if painted is None:
+                    continue
+                pixels, blanked = painted.pixels[: len(batch)], painted.blanked
+                start += len(batch)
+                progress(len(batch))
+                yield Painted(
+                    shrink(pixels, self._options.save_size), tuple(place for place in blanked if place < len(batch))
+                )
+
+    def notes(self) -> Mapping[str, object]:
+        """batch_size: images denoised together, the last of batch_sizes where memory ran out on the way."""
+        found: dict[str, object] = {"batch_size": self._batch}
+        return found if len(self._sizes) == 1 else {**found, "batch_sizes": self._sizes}
+
+    def _guided(self, item: PlanItem, conditioning: Conditioning) -> bool:
+        """Whether the item is denoised with and without its prompt: by its row's scale or, where that is a range, by
+        the range, so that it does not depend on what the others draw."""
+        if self._distilled is not None:
+            return False
+        scale = conditioning.guidance_scale[item.conditioning] if item.guidance_scale is None else item.guidance_scale
+        return bool((self._options.guidance_range[1] if math.isnan(scale) else scale) > 1)
+
+    def _try(self, batch: Sequence[PlanItem], conditioning: Conditioning, guided: bool) -> Painted | None:
+        """The batch, or None where memory ran out and the size of batches was halved."""
+        try:
+            pixels = self._paint(batch, conditioning, guided)
+            return Painted(pixels, () if self._safety is None else self._safety.blanked(pixels))
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            reason = first_line(error, 200)
+        # Outside of the handler, whose traceback holds on to the tensors of the attempt.
+        release(self._device)
+        height, width = self._size
+        said = f"out of memory with {len(batch)} images of {height}x{width} on {self._device}"
+        if self._options.batch_size != "auto" or self._batch == 1:
+            lower = "set the generator's offload to model, vae_tiling to true, or a smaller height and width"
+            hint = lower if self._batch == 1 else "lower the generator's batch_size, or set it to auto"
+            raise ModelError(f"{said} ({reason}); {hint}")
+        self._batch = max(1, self._batch // 2)
+        self._sizes.append(self._batch)
+        log.warning("%s: going on with %d at a time", said, self._batch)
+        return None
+
+    def _paint(self, batch: Sequence[PlanItem], conditioning: Conditioning, guided: bool) -> Pixels:
+        # benchmark would choose kernels by the clock
+        deterministic = torch.backends.cudnn.flags(
+            enabled=torch.backends.cudnn.enabled, benchmark=False, deterministic=True
+        )
+        # drawn on the CPU, so that every device gets the same noise
+        generators = [torch.Generator("cpu").manual_seed(item.seed) for item in batch]
+        with torch.no_grad(), deterministic:
+            latents = self._denoise(self._condition(batch, conditioning, guided), generators)
+            return self._decode(latents, generators)
+
+    def _scale(self, item: PlanItem, conditioning: Conditioning) -> float:
+        """The item's own guidance, else its row's, else the option's."""
+        if item.guidance_scale is not None:
+            return float(item.guidance_scale)
+        row = float(conditioning.guidance_scale[item.conditioning])
+        return draw_guidance(self._options.guidance_range, item.seed) if math.isnan(row) else row
+
+    def _condition(self, batch: Sequence[PlanItem], conditioning: Conditioning, guided: bool) -> _Conditions:
+        scales = [self._scale(item, conditioning) for item in batch]
+        embeds = self._rows("prompt_embeds", batch, conditioning, scales, guided)
+        if not self._xl:
+            return _Conditions(embeds, {}, scales, guided)
+        pooled = self._rows("pooled_prompt_embeds", batch, conditioning, scales, guided)
+        own = self._size
+        stated = (
+            self._micro["original_size"] or own, self._micro["crops_coords_top_left"], self._micro["target_size"] or own
+        )  # fmt: skip
+        ids = torch.tensor([[number for pair in stated for number in pair]], dtype=torch.float32)
+        time_ids = ids.to(self._device).repeat(len(pooled), 1)
+        return _Conditions(embeds, {"text_embeds": pooled, "time_ids": time_ids}, scales, guided)
+
+    def _rows(
+        self, name: str, batch: Sequence[PlanItem], conditioning: Conditioning, scales: Sequence[float], guided: bool
+    ) -> Tensor:
+        """[b, …] or, guided, [2b, …] with the negative rows first, in the denoiser's dtype."""
+        positions = [item.conditioning for item in batch]
+        rows = conditioning.gather(name, positions)
+        if any(row is None for row in rows):
+            raise ModelError(f"the conditioning has no {name}; expected uploads made for this generator")
+        if guided:
+            negatives = conditioning.gather(NEGATIVE + name, positions)
+            for index, scale in enumerate(scales):
+                if negatives[index] is None:
+                    if scale > 1:
+                        raise ModelError(
+                            f"conditioning {batch[index].conditioning_id} has no {NEGATIVE + name} but a guidance "
+                            f"scale of {scale:g}; expected clients and server to use one guidance_scale: encode the "
+                            "prompts again with the server's, or set it to 1 here"
+                        )
+                    negatives[index] = rows[index]  # only fills the batch: this row's guess is the unguided one
+            rows = [*negatives, *rows]
+        stacked = torch.from_numpy(np.stack([np.asarray(row, dtype=np.float32) for row in rows]))
+        return stacked.to(self._device, self._dtype)
+
+    def _denoise(self, conditions: _Conditions, generators: list[torch.Generator]) -> Tensor:
+        """float32 latents [b, c, h / scale, w / scale]."""
+        pipeline, scheduler, scales = self._pipeline, self._pipeline.scheduler, conditions.scales
+        guided = conditions.guided
+        try:
+            scheduler.set_timesteps(self._options.num_inference_steps, device=self._device)
+        except (ValueError, IndexError) as error:
+            raise ModelError(
+                f"num_inference_steps: {type(scheduler).__name__} refuses {self._options.num_inference_steps}: "
+                f"{first_line(error)}"
+            ) from error
+        latents: Tensor = pipeline.prepare_latents(
+            len(scales), pipeline.unet.config.in_channels, *self._size, torch.float32, self._device, generators
+        )
+        extra = pipeline.prepare_extra_step_kwargs(generators, 0.0)
+        timestep_cond = None
+        if self._distilled is not None:
+            offset = torch.tensor([scale - 1 for scale in scales])
+            timestep_cond = pipeline.get_guidance_scale_embedding(offset, embedding_dim=self._distilled)
+            timestep_cond = timestep_cond.to(self._device, self._dtype)
+        if self._xl and hasattr(scheduler, "set_begin_index"):
+            scheduler.set_begin_index(0)  # as that pipeline does, and the other does not
+        scale = torch.tensor(scales, device=self._device).view(-1, 1, 1, 1)
+        mixed = guided and min(scales) <= 1
+        self._swap(pipeline.unet, pipeline.vae)
+        for step in scheduler.timesteps:
+            sample = scheduler.scale_model_input(torch.cat([latents] * 2) if guided else latents, step)
+            sample = sample.to(self._dtype).contiguous(memory_format=self._layout)
+            guess = self._unet(
+                sample, step, encoder_hidden_states=conditions.embeds, timestep_cond=timestep_cond,
+                added_cond_kwargs=conditions.added or None, return_dict=False,
+            )[0].float()  # fmt: skip
+            if guided:
+                without, guess = guess.chunk(2)
+                pushed = without + scale * (guess - without)
+                guess = torch.where(scale > 1, pushed, guess) if mixed else pushed
+            latents = scheduler.step(guess, step, latents, **extra, return_dict=False)[0]
+        return latents
+
+    def _decode(self, latents: Tensor, generators: list[torch.Generator]) -> Pixels:
+        """uint8 [b, h, w, 3], rounded as the pipeline's image processor does. Raises ModelError on NaN."""
+        vae = self._pipeline.vae
+        self._swap(vae, self._pipeline.unet)
+        latents = self._unscaled(latents)
+        height, width = self._size
+        most = max(1, _DECODED_PIXELS // (height * width))
+        # equal parts, for the same reason as equal batches
+        at_once = next(size for size in range(min(most, len(latents)), 0, -1) if len(latents) % size == 0)
+        found: list[Pixels] = []
+        for start in range(0, len(latents), at_once):
+            part = latents[start : start + at_once].to(self._vae_dtype).contiguous(memory_format=self._layout)
+            # the pipeline of XL gives its decoder no generator
+            own = {} if self._xl else {"generator": generators[start : start + at_once]}
+            image = vae.decode(part, return_dict=False, **own)[0].float()
+            if not bool(torch.isfinite(image).all()):
+                raise self._overflown()
+            image = (image * 0.5 + 0.5).clamp(0, 1).mul(255).round()
+            found.append(image.to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu().numpy())
+        return np.concatenate(found)
+
+    def _overflown(self) -> ModelError:
+        """For pixels that are not finite, though the weights are: that was seen when they were loaded."""
+        kind = str(self._dtype).removeprefix("torch.")
+        if self._dtype != torch.float32:
+            advice = "set its dtype to fp32, or bf16 where the device is fast at it"
+        else:
+            advice = "no number format mends that: try the model's own scheduler and guidance_scale, or another model"
+        return ModelError(f"the generator's pixels are not finite in {kind}; {advice}")
+
+    def _unscaled(self, latents: Tensor) -> Tensor:
+        """What the decoder takes, from what the denoiser gives."""
+        config = self._pipeline.vae.config
+        scale = float(config.scaling_factor)
+        mean, std = config.get("latents_mean"), config.get("latents_std")
+        if not self._xl or mean is None or std is None:
+            return latents / scale
+        shift, spread = (torch.tensor(one, device=latents.device).view(1, -1, 1, 1) for one in (mean, std))
+        return latents * spread / scale + shift
+
+    def _swap(self, wanted: Any, other: Any) -> None:
+        """With offload, bring one network to the device and send the other away."""
+        if self._away != self._device:
+            other.to(self._away)
+            wanted.to(self._device)
+
+
+def kept_size(size: tuple[int, int], shorter: int | None) -> tuple[int, int]:
+    """(height, width) of the images that are kept: `size`, or shrunk to `shorter` on their shorter side."""
+    if shorter is None or shorter >= min(size):
+        return size
+    height, width = (round(side * shorter / min(size)) for side in size)
+    return height, width
+
+
+def shrink(pixels: Pixels, shorter: int | None) -> Pixels:
+    """uint8 [b, h, w, 3], as PIL resizes them."""
+    height, width = kept_size((pixels.shape[1], pixels.shape[2]), shorter)
+    if (height, width) == pixels.shape[1:3]:
+        return pixels
+    images = (Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS) for image in pixels)
+    return np.stack([np.asarray(image) for image in images])
+
+
+def draw_guidance(bounds: tuple[float, float], seed: int) -> float:
+    """A scale between the bounds, uniform over seeds. Apart from the image's generator, so that a range and a number
+    give the image the same noise."""
+    low, high = bounds
+    if low == high:
+        return low
+    drawn = int.from_bytes(hashlib.sha256(f"fgl guidance {seed}".encode()).digest()[:8], "big") / 2**64
+    return low + (high - low) * drawn

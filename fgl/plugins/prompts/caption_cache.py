@@ -1,0 +1,103 @@
+"""Captions that are done: a file at the client, so that a run that was killed goes on where it was."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from PIL import Image
+
+from fgl.errors import StoreError
+from fgl.io import strict_json
+from fgl.io.files import open_append, open_regular
+
+FILE = "captions.jsonl"
+
+
+class CaptionCache:
+    """One JSON object a line: model, image, caption. Only ever appended to; lines of other models stay.
+
+    folder: the client's private one, None to keep nothing. model: digest of the model and of how it writes.
+    """
+
+    def __init__(self, folder: Path | None, model: str) -> None:
+        self._path = None if folder is None else folder / FILE
+        self._model = model
+        self._known = {} if self._path is None else _read(self._path, model)
+
+    def __contains__(self, image: str) -> bool:
+        return image in self._known
+
+    def __getitem__(self, image: str) -> str:
+        return self._known[image]
+
+    def add(self, captions: Mapping[str, str]) -> None:
+        """Image's digest → caption. They are on disk when this returns. Raises StoreError."""
+        captions = {image: _whole(caption) for image, caption in captions.items()}
+        self._known.update(captions)
+        if self._path is None:
+            return
+        lines = [
+            strict_json.dumps({"model": self._model, "image": image, "caption": caption}) + "\n"
+            for image, caption in captions.items()
+        ]
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            with open_append(self._path, private=True) as file:
+                _mend(file.fileno())
+                file.write("".join(lines).encode())
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise StoreError(
+                f"cannot write {self._path}: {error.strerror or error}; what is in it is kept: make room, or make the "
+                "folder writable, and run the same command again"
+            ) from error
+
+
+def image_digest(image: Image.Image) -> str:
+    """sha256 over size and RGB values: the same picture in another file, or of another name, is the same."""
+    pixels = image.convert("RGB")
+    return hashlib.sha256(f"{pixels.width}x{pixels.height}:".encode() + pixels.tobytes()).hexdigest()
+
+
+def _read(path: Path, model: str) -> dict[str, str]:
+    """Lines of `model`. One that is torn, by a process that was killed while it wrote, is as if not there."""
+    known: dict[str, str] = {}
+    try:
+        with open_regular(path) as file:
+            for line in file:
+                if not line.endswith(b"\n"):
+                    break
+                try:
+                    entry = strict_json.loads(line)
+                    if entry["model"] == model:
+                        known[str(entry["image"])] = _whole(str(entry["caption"]))
+                except (ValueError, KeyError, TypeError):
+                    continue
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise StoreError(
+            f"cannot read {path}: {error.strerror or error}; expected a file that was written here before, or none"
+        ) from error
+    return known
+
+
+def _whole(caption: str) -> str:
+    """Without halves of characters: no file and no upload can hold one, and a run that goes on would read another text
+    than the one that was killed had."""
+    return re.sub("[\ud800-\udfff]", " ", caption)
+
+
+def _mend(handle: int) -> None:
+    """End a torn last line, so that the next one is not lost with it."""
+    size = os.fstat(handle).st_size
+    if size and os.pread(handle, 1, size - 1) != b"\n":
+        os.write(handle, b"\n")
+
+
+__all__ = ["FILE", "CaptionCache", "image_digest"]
