@@ -20,10 +20,10 @@ from typing import Any
 import numpy as np
 
 from fgl.contracts.dataset import LabelledPixels
-from fgl.contracts.progress import Silent
+from fgl.contracts.progress import NullProgress
 from fgl.core.config.saved import load_config
 from fgl.core.orchestrator import execute
-from fgl.core.plugin_manager import Manager
+from fgl.core.plugin_manager import PluginManager
 from fgl.core.preflight import open_session
 from fgl.core.stages import train
 from fgl.core.store.run_dir import RunDir
@@ -37,7 +37,7 @@ def main() -> None:
     parser.add_argument("--images-per-class", type=int, default=160)
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
-    manager = Manager.load()
+    manager = PluginManager.load()
     config = load_config(
         {
             "seed": args.seed, "dataset": f"bundled:{args.dataset}", "controls": "none",
@@ -46,7 +46,7 @@ def main() -> None:
         manager,
     )  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
-        session = open_session(config, manager, RunDir(Path(folder)), Silent())
+        session = open_session(config, manager, RunDir(Path(folder)), NullProgress())
         execute(session)
         rows = list(read_shards(session.run.path("server", "shards")))
         synthetic = LabelledPixels(
@@ -70,9 +70,9 @@ def main() -> None:
         learned = fit(synthetic)
 
         def top1(model: Any, data: LabelledPixels) -> float:
-            return round(float((model.predict(data.pixels, "last", Silent()) == data.labels).mean()), 4)
+            return round(float((model.predict(data.pixels, "last", NullProgress()) == data.labels).mean()), 4)
 
-        told = judge.predict(synthetic.pixels, "last", Silent()) == synthetic.labels
+        told = judge.predict(synthetic.pixels, "last", NullProgress()) == synthetic.labels
         result = {
             "command": " ".join(["python", "benchmarks/fidelity.py", *sys.argv[1:]]),
             "images": {"real": len(real), "as many real": len(chosen), "synthetic": len(synthetic)},

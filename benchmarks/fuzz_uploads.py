@@ -26,20 +26,20 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load
 
-from fgl.contracts.generator import ArraySpec, Declaration
+from fgl.contracts.generator import ArraySpec, UploadSchema
 from fgl.contracts.prompts import Prompt
 from fgl.core.wire.codecs import CODECS, MAX_TEXT, TEXT
-from fgl.core.wire.upload import Sender, encode, encode_texts
-from fgl.core.wire.upload_reader import Expected, decode
+from fgl.core.wire.upload import UploadHeader, encode, encode_texts
+from fgl.core.wire.upload_reader import UploadPolicy, decode
 from fgl.errors import UploadError
 from tests.helpers.uploads import keeps_every_rule, mutants, same_arrays, same_upload, signed_mutants
 
 NAMES = ("river", "road", "sea")
-DECLARATION = Declaration(
+DECLARATION = UploadSchema(
     (ArraySpec("prompt_embeds", (4, 3)), ArraySpec("negative_prompt_embeds", (4, 3), shared=True, optional=True)),
     "e" * 64,
 )
-EXPECTED = Expected(DECLARATION, ("client-0", "client-1"), 0, NAMES, 100_000, 1000, "trial", texts=True)
+EXPECTED = UploadPolicy(DECLARATION, ("client-0", "client-1"), 0, NAMES, 100_000, 1000, "trial", texts=True)
 CAP = 64_000_000
 
 
@@ -58,7 +58,7 @@ def files(codecs: list[str]) -> list[bytes]:
         if negative:
             arrays["negative_prompt_embeds"] = draw.standard_normal((1, 4, 3)).astype(np.float32)
             indices["negative_prompt_embeds"] = np.zeros(rows, np.int32)
-        sender = Sender(client, 0, NAMES, "trial")
+        sender = UploadHeader(client, 0, NAMES, "trial")
         if codec == TEXT:
             found.append(encode_texts(sender, prompts))
         else:
@@ -136,17 +136,17 @@ def _whole(codec: str, rows: int) -> bytes:
     """A valid upload of nearly the cap."""
     arrays = {"prompt_embeds": np.ones((rows, 4, 4000), np.float32)}
     return encode(
-        Sender("client-0", 0, NAMES, "trial"), BIG, codec, [Prompt(0, "x") for _ in range(rows)], arrays, {}
+        UploadHeader("client-0", 0, NAMES, "trial"), BIG, codec, [Prompt(0, "x") for _ in range(rows)], arrays, {}
     )  # fmt: skip
 
 
 def _texts(rows: int) -> bytes:
     """Texts as long as they may be, of letters that take four bytes."""
     prompts = [Prompt(0, f"{row:05d}" + "🌊" * (MAX_TEXT - 5)) for row in range(rows)]
-    return encode_texts(Sender("client-0", 0, NAMES, "trial"), prompts)
+    return encode_texts(UploadHeader("client-0", 0, NAMES, "trial"), prompts)
 
 
-BIG = Declaration((ArraySpec("prompt_embeds", (4, 4000)),), "e" * 64)
+BIG = UploadSchema((ArraySpec("prompt_embeds", (4, 4000)),), "e" * 64)
 CASES = {
     "a valid file of 58 MB": lambda: _whole("fp32", 900),
     "a valid file of 61 MB, int8": lambda: _whole("int8", 1900),
@@ -168,7 +168,7 @@ CASES = {
 def growth(case: str) -> dict[str, float]:
     """How much the process grew while it decoded a file that it held already, in caps."""
     data = CASES[case]()
-    expected = Expected(BIG, ("client-0",), 0, NAMES, CAP, 100_000, "trial", texts=True)
+    expected = UploadPolicy(BIG, ("client-0",), 0, NAMES, CAP, 100_000, "trial", texts=True)
     _forget_peak()
     before = _peak()
     said = "accepted"

@@ -39,9 +39,9 @@ sys.path.insert(0, str(ROOT))
 
 import fgl.plugins.generators  # noqa: E402
 from benchmarks import architectures  # noqa: E402
-from fgl.contracts.progress import Silent  # noqa: E402
+from fgl.contracts.progress import NullProgress  # noqa: E402
 from fgl.core.config.saved import load_config  # noqa: E402
-from fgl.core.plugin_manager import Manager  # noqa: E402
+from fgl.core.plugin_manager import PluginManager  # noqa: E402
 from fgl.core.preflight import open_session  # noqa: E402
 from fgl.core.stages import clients, partition, plan, synthesize  # noqa: E402
 from fgl.core.store.run_dir import RunDir  # noqa: E402
@@ -88,7 +88,7 @@ def main() -> None:
 
 
 def compare(folder: Path, model: Path, generator: dict[str, Any], args: argparse.Namespace) -> dict[str, Any]:
-    manager = Manager.load()
+    manager = PluginManager.load()
     config = load_config(
         {
             "device": args.device, "generator": generator, "controls": "none",
@@ -96,7 +96,7 @@ def compare(folder: Path, model: Path, generator: dict[str, Any], args: argparse
         },
         manager,
     )  # fmt: skip
-    session = open_session(config, manager, RunDir(folder / "run"), Silent())
+    session = open_session(config, manager, RunDir(folder / "run"), NullProgress())
     session.run.root.mkdir()
     divided, digest = partition.partition(session)
     planned = plan.make_plan(session, clients.collect(session, list(divided), digest))

@@ -31,9 +31,9 @@ from diffusers import AutoencoderTiny, UNet2DConditionModel
 import fgl.plugins.generators
 from fgl.contracts.classifier import FitContext
 from fgl.contracts.dataset import LabelledPixels
-from fgl.contracts.progress import Silent
+from fgl.contracts.progress import NullProgress
 from fgl.core.config.saved import load_config
-from fgl.core.plugin_manager import Manager
+from fgl.core.plugin_manager import PluginManager
 from fgl.core.preflight import open_session
 from fgl.core.stages import clients, partition, plan, synthesize
 from fgl.core.store.run_dir import RunDir
@@ -48,11 +48,11 @@ _EMBEDDED = Path(fgl.plugins.generators.__file__).parent / "tiny"
 
 
 def synthesis(images: int, repeats: int, folder: Path) -> dict[str, Any]:
-    config = load_config({"generator": "tiny", "synthesis": {"images_per_class": images // 10}}, Manager.load())
-    session = open_session(config, Manager.load(), RunDir(folder / "run"), Silent())
+    config = load_config({"generator": "tiny", "synthesis": {"images_per_class": images // 10}}, PluginManager.load())
+    session = open_session(config, PluginManager.load(), RunDir(folder / "run"), NullProgress())
     session.run.root.mkdir()
     divided, digest = partition.partition(session)
-    planned = plan.make_plan(session, clients.collect(session, list(divided), digest))
+    planned = plan.make_plan(session, clients.collect_from_clients(session, list(divided), digest))
     assert len(planned.conditioning) > 0  # made before the clock runs
     options: Any = session.generator.options  # type: ignore[attr-defined]
     painter: Any = session.generator.synthesizer("cpu")
@@ -160,7 +160,7 @@ def training(images: int, repeats: int) -> dict[str, Any]:
     draw = np.random.default_rng(0)
     data = LabelledPixels(draw.integers(0, 256, (images, 32, 32, 3), np.uint8), draw.integers(0, 10, images))
     names = tuple(f"class {k}" for k in range(10))
-    found = load_config({"classifier": {"name": "small", "epochs": 3}}, Manager.load()).classifier.options
+    found = load_config({"classifier": {"name": "small", "epochs": 3}}, PluginManager.load()).classifier.options
     options = ClassifierOptions(**found)
     context = FitContext(names, 0, "cpu")
 

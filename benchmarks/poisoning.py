@@ -20,12 +20,12 @@ from typing import Any
 
 import numpy as np
 
-from fgl.contracts.progress import Silent
+from fgl.contracts.progress import NullProgress
 from fgl.contracts.prompts import Prompt
 from fgl.core.client import site
 from fgl.core.config.saved import load_config
 from fgl.core.orchestrator import clients_of, run_session
-from fgl.core.plugin_manager import Manager
+from fgl.core.plugin_manager import PluginManager
 from fgl.core.preflight import open_session
 from fgl.core.server import encoding, ingest
 from fgl.core.store import folder_kind
@@ -45,7 +45,7 @@ def settings(args: argparse.Namespace, aggregator: str, ratio: float | None) -> 
     }  # fmt: skip
 
 
-def poisoned(data: bytes, expected: upload_reader.Expected, weight: float | None) -> bytes:
+def poisoned(data: bytes, expected: upload_reader.UploadPolicy, weight: float | None) -> bytes:
     """The upload with each row's class moved on by one. weight: of each row, None for its own."""
     sent = upload_reader.decode(data, expected)
     classes = len(expected.class_names)
@@ -54,15 +54,15 @@ def poisoned(data: bytes, expected: upload_reader.Expected, weight: float | None
         for class_id, domain, own in zip(sent.class_id, sent.domain, sent.weight.tolist(), strict=True)
     ]
     arrays = {name: np.array(array, dtype=np.float32) for name, array in sent.arrays.items()}
-    sender = upload.Sender(sent.client_id, sent.round, expected.class_names, expected.run)
+    sender = upload.UploadHeader(sent.client_id, sent.round, expected.class_names, expected.run)
     return upload.encode(sender, expected.declaration, sent.codec, prompts, arrays, dict(sent.indices))
 
 
 def run(args: argparse.Namespace, folder: Path, uploads: Path, aggregator: str, ratio: float | None,
         attack: str) -> dict[str, Any]:  # fmt: skip
-    manager = Manager.load()
+    manager = PluginManager.load()
     config = load_config(settings(args, aggregator, ratio), manager)
-    session = open_session(config, manager, RunDir(folder), Silent(), apart=True)
+    session = open_session(config, manager, RunDir(folder), NullProgress(), apart=True)
     session = replace(session, run=RunDir(folder))
     clients, _, _ = clients_of(session)
     expected = encoding.expectation(session, clients)

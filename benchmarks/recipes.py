@@ -31,7 +31,7 @@ sys.path.insert(0, str(ROOT))
 from fgl.contracts.classifier import FitContext  # noqa: E402
 from fgl.contracts.dataset import LabelledPixels  # noqa: E402
 from fgl.core.config.schema import Selected  # noqa: E402
-from fgl.core.plugin_manager import Manager  # noqa: E402
+from fgl.core.plugin_manager import PluginManager  # noqa: E402
 from tools.tiny.data import load  # noqa: E402
 
 
@@ -45,7 +45,7 @@ def main() -> None:
     parser.add_argument("--try", dest="tries", action="append", required=True, help="options, as JSON")
     parser.add_argument("--out", type=Path, help="result file (JSON)")
     args = parser.parse_args()
-    console, manager = Console(), Manager.load()
+    console, manager = Console(), PluginManager.load()
     public = load(args.source, args.dataset, "public")
     every = max(1, len(public.labels) // args.test_images)
     pixels, labels = public.images[::every], public.labels[::every]

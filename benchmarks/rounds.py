@@ -22,14 +22,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from fgl.contracts.progress import Silent
+from fgl.contracts.progress import NullProgress
 from fgl.core.config.saved import load_config
 from fgl.core.config.schema import RoundsOptions
-from fgl.core.plugin_manager import Manager
+from fgl.core.plugin_manager import PluginManager
 from fgl.core.preflight import open_session
 from fgl.core.session import Session
-from fgl.core.stages import partition, rounds
-from fgl.core.stages import track as track_stage
+from fgl.core.stages import partition, rounds, rounds_spec
 from fgl.core.store.run_dir import RunDir
 from fgl.plugins.classifiers.architectures import build
 from fgl.plugins.classifiers.augment import Augmenter
@@ -46,11 +45,11 @@ def main() -> None:
     parser.add_argument("--algorithm", default="fedavg")
     parser.add_argument("--out", type=Path, help="result file (JSON)")
     args = parser.parse_args()
-    config = load_config({"controls": "none"}, Manager.load())
+    config = load_config({"controls": "none"}, PluginManager.load())
     ours, bare, busy = [], [], []
     with tempfile.TemporaryDirectory() as folder:
         for turn in range(args.repeats + 1):
-            session = open_session(config, Manager.load(), RunDir(Path(folder) / str(turn)), Silent())
+            session = open_session(config, PluginManager.load(), RunDir(Path(folder) / str(turn)), NullProgress())
             session.run.root.mkdir()
             divided, digest = partition.partition(session)
             clock, spent = time.perf_counter(), time.process_time()
@@ -79,9 +78,9 @@ def main() -> None:
 def engine(session: Session, name: str, divided: dict[str, list[int]], digest: str) -> float:
     """Seconds of the second of three rounds: the first reads the data, the last is tested."""
     options = RoundsOptions(count=3, local_epochs=EPOCHS, evaluate_every=100)
-    track = track_stage.Track("own", "rounds", track_stage.baseline(session, name), options, EPOCHS)
+    track = rounds_spec.RoundsSpec("own", "rounds", rounds_spec.baseline(session, name), options, EPOCHS)
     with session.run.lock():
-        value, _ = rounds.run(session, track, divided, digest, track_stage.Start())
+        value, _ = rounds.run(session, track, divided, digest, rounds_spec.Start())
     return float(value["rounds"][1]["seconds"])
 
 

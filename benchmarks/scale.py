@@ -55,14 +55,14 @@ def status(key: str) -> int:
 
 
 def declaration(tokens: int, width: int) -> Any:
-    from fgl.contracts.generator import ArraySpec, Declaration
+    from fgl.contracts.generator import ArraySpec, UploadSchema
 
-    return Declaration((ArraySpec("prompt_embeds", (tokens, width), max_abs=1e3),), "e" * 64)
+    return UploadSchema((ArraySpec("prompt_embeds", (tokens, width), max_abs=1e3),), "e" * 64)
 
 
 def write_uploads(folder: Path, clients: int, rows: int, tokens: int, width: int, same: bool) -> None:
     from fgl.contracts.prompts import Prompt
-    from fgl.core.wire.upload import Sender, encode
+    from fgl.core.wire.upload import UploadHeader, encode
 
     folder.mkdir(parents=True, exist_ok=True)
     names = [f"class {k}" for k in range(10)]
@@ -75,7 +75,7 @@ def write_uploads(folder: Path, clients: int, rows: int, tokens: int, width: int
         if not same:
             block[:, 0, 0] = number % 1000  # another row in every upload
             block[:, 0, 1] = number // 1000
-        data = encode(Sender(path.stem, 0, names), declaration(tokens, width), "fp16", prompts,
+        data = encode(UploadHeader(path.stem, 0, names), declaration(tokens, width), "fp16", prompts,
                       {"prompt_embeds": block}, {})  # fmt: skip
         path.write_bytes(data)
 
@@ -94,7 +94,7 @@ def aggregate(folder: Path, clients: int, tokens: int, width: int, door: bool) -
     peak, began = Peak(), time.perf_counter()
     if door:
         names = [f"class {k}" for k in range(10)]
-        expected = upload_reader.Expected(wanted, {path.stem for path in paths}, 0, names, 10**9)
+        expected = upload_reader.UploadPolicy(wanted, {path.stem for path in paths}, 0, names, 10**9)
         for path in paths:
             upload_reader.decode(path.read_bytes(), expected)
         seconds["validate"] = time.perf_counter() - began
@@ -122,9 +122,9 @@ def aggregate(folder: Path, clients: int, tokens: int, width: int, door: bool) -
 
 def synthesize(folder: Path, images: int) -> dict[str, Any]:
     """The stage as a run has it, from a plan of `images` images."""
-    from fgl.contracts.progress import Silent
+    from fgl.contracts.progress import NullProgress
     from fgl.core.config.saved import load_config
-    from fgl.core.plugin_manager import Manager
+    from fgl.core.plugin_manager import PluginManager
     from fgl.core.preflight import open_session
     from fgl.core.server import upload_store
     from fgl.core.stages import clients as clients_stage
@@ -135,12 +135,12 @@ def synthesize(folder: Path, images: int) -> dict[str, Any]:
 
     config = load_config(
         {"generator": {"name": "tiny", "num_inference_steps": 2}, "synthesis": {"images_per_class": images // 10}},
-        Manager.load(),
+        PluginManager.load(),
     )
-    session = open_session(config, Manager.load(), RunDir(folder / f"run-{images}"), Silent())
+    session = open_session(config, PluginManager.load(), RunDir(folder / f"run-{images}"), NullProgress())
     session.run.root.mkdir()
     divided, digest = partition.partition(session)
-    uploads = clients_stage.collect(session, list(divided), digest)
+    uploads = clients_stage.collect_from_clients(session, list(divided), digest)
     planned = plan_stage.make_plan(session, uploads)
     assert upload_store.kept(session.run, next(iter(divided))) is not None
     peak, start = Peak(), time.perf_counter()

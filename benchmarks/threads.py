@@ -27,10 +27,10 @@ def train(threads: int, seconds: float) -> float:
     from fgl.contracts.classifier import FitContext
     from fgl.contracts.dataset import LabelledPixels
     from fgl.core.config.schema import Selected
-    from fgl.core.plugin_manager import Manager
+    from fgl.core.plugin_manager import PluginManager
 
     torch.set_num_threads(threads)
-    manager = Manager.load()
+    manager = PluginManager.load()
     entry = manager.registry.find("classifier", "small")
     options = manager.registry.options_class(entry)(**entry.component.defaults).model_dump()
     classifier = manager.create("classifier", Selected(name="small", options=options))

@@ -11,12 +11,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fgl.contracts.progress import Announcing, Progress, Silent
+from fgl.contracts.progress import Announcing, NullProgress, Progress
 from fgl.core import orchestrator
 from fgl.core.config.loader import expand
 from fgl.core.config.resolve import resolve
 from fgl.core.config.saved import load_config, saved_config
-from fgl.core.plugin_manager import Manager
+from fgl.core.plugin_manager import PluginManager
 from fgl.core.preflight import open_session
 from fgl.core.store.run_dir import RunDir
 from fgl.results import Audit, Comparison, MethodResult, Pair, Partition, Probe, Quality, RunResult
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 @contextmanager
 def _shown(progress: Progress | bool | None) -> Iterator[Progress]:
     if progress is False:
-        yield Silent()
+        yield NullProgress()
     elif progress is not None and progress is not True:
         yield progress
     else:
@@ -75,7 +75,7 @@ def probe(
     from fgl.core.experiments import probe as probe_experiment
     from fgl.core.report import outlook
 
-    manager = Manager.load()
+    manager = PluginManager.load()
     with _shown(progress) as display:
         session = open_session(load_config(config, manager), manager, RunDir(Path("unused")), display)
         found = probe_experiment.probe(session, per_class, learn_images)
@@ -101,14 +101,14 @@ def quality(
     from fgl.core.stages import measured
     from fgl.core.store.folder_kind import has_remote_clients
 
-    manager, run_dir = Manager.load(), RunDir(Path(folder))
+    manager, run_dir = PluginManager.load(), RunDir(Path(folder))
     saved = saved_config(run_dir, manager)
     layer: dict[str, Any] = {"evaluation": {"quality": True, "at_clients": False}}
     if real is not None:
         layer["evaluation"]["real"] = real
     resolved = resolve([saved.to_dict(), {**layer, **_features(features)}], manager.registry, "the arguments")
     with _shown(progress) as display, run_dir.lock():
-        session = open_session(resolved, manager, run_dir, display, apart=has_remote_clients(run_dir))
+        session = open_session(resolved, manager, run_dir, display, remote_clients=has_remote_clients(run_dir))
         found = measured.quality_of(session, saved)
     both = found["overall"]["synthetic"], found["overall"]["held_out"]
     pairs = {
@@ -135,14 +135,14 @@ def audit(
     from fgl.core.privacy import audit as privacy_audit
     from fgl.core.store.folder_kind import has_remote_clients
 
-    manager, run_dir = Manager.load(), RunDir(Path(folder))
+    manager, run_dir = PluginManager.load(), RunDir(Path(folder))
     saved = saved_config(run_dir, manager)
     given = {**options, "parts": parts, "methods": methods}
     layer = {"audit": {name: list(one) if isinstance(one, tuple) else one for name, one in given.items()
                        if one is not None}}  # fmt: skip
     resolved = resolve([saved.to_dict(), {**layer, **_features(features)}], manager.registry, "the arguments")
     with _shown(progress) as display, run_dir.lock():
-        session = open_session(resolved, manager, run_dir, display, apart=has_remote_clients(run_dir))
+        session = open_session(resolved, manager, run_dir, display, remote_clients=has_remote_clients(run_dir))
         found = privacy_audit.run(session, saved)
         if found["membership"] is not None and find_spec("matplotlib") is not None:
             from fgl.plots.roc import save_membership
@@ -174,7 +174,7 @@ def compare(
     from fgl.core.experiments import comparison
     from fgl.core.experiments import folder as folder_experiment
 
-    manager, folder = Manager.load(), Path(out).expanduser()
+    manager, folder = PluginManager.load(), Path(out).expanduser()
     store, chosen = RunDir(folder, "compare"), range(first_seed, first_seed + seeds)
     resolved = load_config(config, manager)
     wanted = comparison.parse(list(methods), rounds, manager, resolved)
@@ -217,7 +217,7 @@ def partition(
     """How many images of each class every simulated client would hold; nothing is run. Raises FGLError."""
     from fgl.core.experiments.dataset_check import divide
 
-    manager = Manager.load()
+    manager = PluginManager.load()
     with _shown(progress) as display:
         found = divide(load_config(config, manager), manager, display)
     names = found["class_names"]

@@ -32,7 +32,7 @@ from fgl.commands import (
 from fgl.commands._console import INTERRUPTED, stdout_to_stderr
 from fgl.commands._help import EPILOG, PANELS, PLUGINS_PANEL, OrderedGroup, PlainGroup, command_class, panel_of
 from fgl.commands._loading import announced
-from fgl.core.plugin_manager import Manager
+from fgl.core.plugin_manager import PluginManager
 from fgl.text import lines
 
 _OWN_COMMANDS = tuple(name for names in PANELS.values() for name in names)
@@ -77,7 +77,7 @@ _GROUPS: tuple[tuple[str, str, dict[str, Callable[..., None]]], ...] = (
 _USAGE = cast("type[typer.BadParameter]", typer.BadParameter.__mro__[2])
 
 
-def build(manager: Manager) -> typer.Typer:
+def build(manager: PluginManager) -> typer.Typer:
     """The app with the commands of every plugin mounted under the plugin's name."""
     app = typer.Typer(
         name="fgl",
@@ -123,7 +123,7 @@ def _called() -> int:
     """Run the command that was typed; returns its exit code."""
     try:
         with stdout_to_stderr():
-            app = build(Manager.load())
+            app = build(PluginManager.load())
         code = app(standalone_mode=False)
         return code if isinstance(code, int) else 0
     except _USAGE as error:

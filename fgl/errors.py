@@ -47,7 +47,7 @@ class FGLError(Exception):
     """Root of the tree. `str(error)` is one message for the user: what, got, expected, what to do."""
 
     exit_code = 1
-    at_client = "it failed"
+    public_reason = "it failed"
     """What a server is told of such an error at a client (see `told`)."""
 
 
@@ -68,7 +68,7 @@ class ConfigError(FGLError):
     """All problems of a configuration at once."""
 
     exit_code = 2
-    at_client = "its configuration is wrong"
+    public_reason = "its configuration is wrong"
 
     def __init__(self, problems: Iterable[Problem], source: str = "the configuration") -> None:
         self.problems = tuple(problems)
@@ -78,12 +78,12 @@ class ConfigError(FGLError):
 
 
 class PolicyError(ConfigError):
-    at_client = "the site's policy does not allow what was asked"
+    public_reason = "the site's policy does not allow what was asked"
 
 
 class PluginError(FGLError):
     exit_code = 3
-    at_client = "a plugin of it is missing or has failed"
+    public_reason = "a plugin of it is missing or has failed"
 
 
 class UnknownPluginError(PluginError):
@@ -104,15 +104,15 @@ class MissingExtraError(PluginError):
 
 class DataError(FGLError):
     exit_code = 4
-    at_client = "its data cannot be read, or is not what it should be"
+    public_reason = "its data cannot be read, or is not what it should be"
 
 
 class BadImageError(DataError):
-    at_client = "an image of it cannot be decoded"
+    public_reason = "an image of it cannot be decoded"
 
 
 class ClassListError(DataError):
-    at_client = "its classes, or their prompts, are not what they should be"
+    public_reason = "its classes, or their prompts, are not what they should be"
 
 
 class PartitionError(DataError):
@@ -124,7 +124,7 @@ class UploadError(FGLError):
 
     exit_code = 5
     rule = "upload"
-    at_client = "what it wrote cannot be sent"
+    public_reason = "what it wrote cannot be sent"
 
 
 class ClientFailedError(UploadError):
@@ -197,7 +197,7 @@ class TooFewUploadsError(UploadError):
 
 class ModelError(FGLError):
     exit_code = 6
-    at_client = "a model cannot be found, loaded or used"
+    public_reason = "a model cannot be found, loaded or used"
 
 
 class DivergedError(ModelError):
@@ -206,16 +206,16 @@ class DivergedError(ModelError):
 
 class StoreError(FGLError):
     exit_code = 7
-    at_client = "its files cannot be read or written"
+    public_reason = "its files cannot be read or written"
 
 
-def told(error: BaseException) -> str:
+def public_message(error: BaseException) -> str:
     """All that a server learns of a client's error: its class, and what holds for every error of that class. The
     message may name files, paths or samples of the client."""
     kinds = type(error).__mro__
     own = next((kind for kind in kinds if kind.__module__ == __name__), None)
     if own is not None and issubclass(own, FGLError):
-        return f"{own.__name__} at the client: {own.at_client}"
+        return f"{own.__name__} at the client: {own.public_reason}"
     name = next(kind.__name__ for kind in kinds if kind.__module__ == "builtins")
     return f"{name} at the client: an error that fgl does not expect"
 

@@ -33,7 +33,7 @@ from fgl.core.config.loader import set_option
 from fgl.core.config.resolve import resolve
 from fgl.core.config.schema import RunConfig
 from fgl.core.experiments import comparison, sweep
-from fgl.core.plugin_manager import Manager
+from fgl.core.plugin_manager import PluginManager
 from fgl.core.report.intervals import student
 from fgl.core.store.run_dir import RunDir
 from fgl.plots.comparisons import save_comparison
@@ -79,7 +79,7 @@ def pieces() -> dict[str, dict[str, Any]]:
 
 
 def run(name: str, piece: Mapping[str, Any], args: argparse.Namespace) -> None:
-    manager = Manager.load()
+    manager = PluginManager.load()
     seeds = range(args.seeds or piece["seeds"])
     result = {
         "piece": name, "seeds": list(seeds), "command": _command(name, args),
@@ -108,7 +108,8 @@ def run(name: str, piece: Mapping[str, Any], args: argparse.Namespace) -> None:
 
 
 def seed_of(
-    name: str, setting: str, config: RunConfig, methods: Sequence[comparison.Method], manager: Manager, place: Path,
+    name: str, setting: str, config: RunConfig, methods: Sequence[comparison.Method],
+    manager: PluginManager, place: Path,
     seed: int,
 ) -> dict[str, Any]:  # fmt: skip
     console = Console(stderr=True)
@@ -121,7 +122,7 @@ def seed_of(
 
 
 def settings(
-    piece: Mapping[str, Any], args: argparse.Namespace, manager: Manager
+    piece: Mapping[str, Any], args: argparse.Namespace, manager: PluginManager
 ) -> Iterator[tuple[str, Path, RunConfig]]:
     """(name, folder, configuration) of each setting; one without a name where nothing is varied."""
     layers: list[dict[str, Any]] = [{key: piece[key] for key in FOLDED if key in piece}]

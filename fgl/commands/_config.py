@@ -10,11 +10,11 @@ from fgl.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
     from fgl.core.config.schema import RunConfig
-    from fgl.core.plugin_manager import Manager
+    from fgl.core.plugin_manager import PluginManager
 
 
 def resolve(
-    manager: Manager,
+    manager: PluginManager,
     config: str | None,
     flags: dict[str, Any],
     below: Sequence[dict[str, Any]] = (),

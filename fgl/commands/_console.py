@@ -88,9 +88,9 @@ def console() -> Console:
 def shown(quiet: bool) -> Iterator[Progress]:
     """Where progress goes: to stderr, or nowhere."""
     if quiet:
-        from fgl.contracts.progress import Silent
+        from fgl.contracts.progress import NullProgress
 
-        yield Silent()
+        yield NullProgress()
     else:
         from fgl.console import progress
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from fgl.core.plugin_manager import Manager
+from fgl.core.plugin_manager import PluginManager
 from fgl.errors import ClassListError, ConfigError, DataError, Problem
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Chosen:
         }  # fmt: skip
 
 
-def choose(manager: Manager, config: RunConfig, flags: Mapping[str, Any], command: str) -> Chosen | None:
+def choose(manager: PluginManager, config: RunConfig, flags: Mapping[str, Any], command: str) -> Chosen | None:
     """The preset that the flags name, None where they name none. Raises DataError where its data is not here.
 
     command: such as "fgl run", for what to do then."""
@@ -89,7 +89,9 @@ def explained(chosen: Chosen | None, command: str) -> Iterator[None]:
         raise presets.absent(chosen.preset, command, str(error)) from error
 
 
-def layers(manager: Manager, flags: Mapping[str, Any], given: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def layers(
+    manager: PluginManager, flags: Mapping[str, Any], given: Sequence[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
     """What the preset that the flags name puts under the layers that the user gave; nothing without one."""
     if flags.get("preset") is None:
         if flags.get("smoke"):

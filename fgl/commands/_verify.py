@@ -15,7 +15,7 @@ from fgl.errors import ModelError
 from fgl.text import plain
 
 if TYPE_CHECKING:
-    from fgl.contracts.options import ModelUse
+    from fgl.contracts.options import ModelRef
 
 
 def verify_command(
@@ -72,13 +72,13 @@ def verify_command(
         raise typer.Exit(ModelError.exit_code)
 
 
-def _of_folder(given: Given) -> ModelUse:
+def _of_folder(given: Given) -> ModelRef:
     """A folder that the command line names. Raises ConfigError where it says more of it."""
-    from fgl.contracts.options import ModelUse
+    from fgl.contracts.options import ModelRef
 
     for flag, got in (
         ("--revision", given.revision), ("--mirror", ", ".join(given.mirrors)), ("--set", ", ".join(given.settings)),
     ):  # fmt: skip
         if got:
             raise refused(flag, got, f"expected with a component or a Hub id; {given.name} is a folder here")
-    return ModelUse(given.name)
+    return ModelRef(given.name)

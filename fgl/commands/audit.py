@@ -13,7 +13,7 @@ from fgl.commands._console import interruptible, shown, stdout_to_stderr
 from fgl.commands._options import NO_FLAGS, Device, Features, Json, Quiet, Run, Set
 from fgl.commands._output import say, say_json, say_text
 from fgl.commands._threads import Threads
-from fgl.core.plugin_manager import Manager
+from fgl.core.plugin_manager import PluginManager
 from fgl.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def audit_command(
     from fgl.core.store.folder_kind import has_remote_clients
     from fgl.core.store.run_dir import RunDir
 
-    manager, folder = Manager.load(), RunDir(run)
+    manager, folder = PluginManager.load(), RunDir(run)
     saved = saved_config(folder, manager)
     given = {
         "parts": _list(parts), "methods": _list(methods), "shadows": shadows, "rounds": rounds, "closest": closest,
@@ -61,7 +61,7 @@ def audit_command(
     }  # fmt: skip
     resolved = _measuring(manager, saved, given, features, set_, device)
     with stdout_to_stderr(), interruptible(run, f"fgl audit {run}"), shown(quiet) as progress, folder.lock():
-        session = open_session(resolved, manager, folder, progress, apart=has_remote_clients(folder))
+        session = open_session(resolved, manager, folder, progress, remote_clients=has_remote_clients(folder))
         audit.check_finished(session)
         if "membership" in audit.parts(session)[0]:
             plots.need("fgl audit, for the picture of membership,")
@@ -82,7 +82,7 @@ def _list(text: str | None) -> list[str] | None:
 
 
 def _measuring(
-    manager: Manager, saved: RunConfig, given: Mapping[str, Any], features: str | None, set_: list[str] | None,
+    manager: PluginManager, saved: RunConfig, given: Mapping[str, Any], features: str | None, set_: list[str] | None,
     device: str | None,
 ) -> RunConfig:  # fmt: skip
     """The run's own configuration with what says how to measure; anything else would be of another run."""

@@ -17,7 +17,7 @@ from fgl.commands._console import check_folder, shown, stdout_to_stderr
 from fgl.commands._options import NO_FLAGS, Dataset, Device, Json, Set, home
 from fgl.commands._output import say, say_json
 from fgl.commands._threads import Threads
-from fgl.core.plugin_manager import Manager
+from fgl.core.plugin_manager import PluginManager
 from fgl.errors import ConfigError, DataError, Problem, StoreError, UploadError
 from fgl.io import strict_json
 
@@ -63,7 +63,7 @@ def prepare_command(
     from fgl.core.client import prepare
     from fgl.core.wire import requests
 
-    manager = Manager.load()
+    manager = PluginManager.load()
     flags = {**NO_FLAGS, "dataset": dataset, "set_": set_, "device": device}
     policy, resolved = _configured(manager, config or [], flags, simulate)
     file = out if out is not None else Path(f"{client}.safetensors")
@@ -128,7 +128,7 @@ def show_command(
 
 
 def _configured(
-    manager: Manager, files: list[Path], flags: dict[str, Any], simulate: bool
+    manager: PluginManager, files: list[Path], flags: dict[str, Any], simulate: bool
 ) -> tuple[Policy | None, RunConfig]:
     """The site's policy, None for a simulated client, and the configuration. Raises ConfigError."""
     from fgl.core.client import policy as client_policy

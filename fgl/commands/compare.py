@@ -34,7 +34,7 @@ from fgl.commands._options import (
 )
 from fgl.commands._output import note, say, say_json, say_table
 from fgl.commands._threads import Threads
-from fgl.core.plugin_manager import Manager
+from fgl.core.plugin_manager import PluginManager
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -100,7 +100,7 @@ def compare_command(
     plots.need("fgl compare")
     from fgl.plots.comparisons import save_comparison
 
-    manager = Manager.load()
+    manager = PluginManager.load()
     resolved, _ = resolve(manager, config, given)
     chosen = _preset.choose(manager, resolved, given, "fgl compare")
     if chosen is not None:
@@ -129,7 +129,7 @@ def _note(text: str, quiet: bool) -> None:
 
 
 def _estimate(
-    configs: Sequence[RunConfig], methods: Sequence[Method], manager: Manager, seeds: int, out: Path, quiet: bool
+    configs: Sequence[RunConfig], methods: Sequence[Method], manager: PluginManager, seeds: int, out: Path, quiet: bool
 ) -> None:
     """Say what it will cost before it starts. configs: of each setting; one of a comparison."""
     from fgl.core.experiments import costs
@@ -144,7 +144,7 @@ def _estimate(
 
 
 def _over_seeds(
-    config: RunConfig, methods: Sequence[Method], manager: Manager, store: RunDir, folder: str, seeds: range,
+    config: RunConfig, methods: Sequence[Method], manager: PluginManager, store: RunDir, folder: str, seeds: range,
     progress: Progress, quiet: bool, before: str = "",
 ) -> dict[int, Any]:  # fmt: skip
     """Seed → its results, each in a run directory of its own below `folder` in `store`. before: what a line of progress

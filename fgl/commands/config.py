@@ -25,7 +25,7 @@ from fgl.commands._options import (
     Strategy,
 )
 from fgl.commands._output import say_json, say_text
-from fgl.core.plugin_manager import Manager
+from fgl.core.plugin_manager import PluginManager
 
 
 def config_show(
@@ -50,7 +50,7 @@ def config_show(
     as_json: Json = False,
 ) -> None:
     """Print the configuration that `fgl run` with the same arguments would use, as YAML."""
-    resolved, _ = resolve(Manager.load(), config, locals())
+    resolved, _ = resolve(PluginManager.load(), config, locals())
     if as_json:
         say_json({"config": resolved.to_dict()})
     else:

@@ -9,7 +9,7 @@ from fgl.commands._config import resolve
 from fgl.commands._console import shown, stdout_to_stderr
 from fgl.commands._options import NO_FLAGS, ConfigFile, Dataset, Json, PresetName, Quiet, Set
 from fgl.commands._output import say, say_json
-from fgl.core.plugin_manager import Manager
+from fgl.core.plugin_manager import PluginManager
 from fgl.errors import DataError
 from fgl.text import plain
 
@@ -30,7 +30,7 @@ def check_command(
     from fgl.core.experiments.dataset_check import survey
 
     flags = {**NO_FLAGS, "preset": preset, "dataset": dataset, "set_": set_}
-    manager = Manager.load()
+    manager = PluginManager.load()
     resolved, keys = resolve(manager, config, flags)
     chosen = _preset.choose(manager, resolved, flags, _COMMAND)
     with stdout_to_stderr(), shown(quiet or as_json) as progress, _preset.explained(chosen, _COMMAND):

@@ -14,12 +14,12 @@ from fgl.commands._config import resolve
 from fgl.commands._console import interruptible, shown, stdout_to_stderr
 from fgl.commands._options import NO_FLAGS, Json, Quiet
 from fgl.commands._output import note, say, say_json
-from fgl.core.plugin_manager import Manager
+from fgl.core.plugin_manager import PluginManager
 from fgl.errors import ConfigError, FGLError, ModelError, Problem
 from fgl.text import quoted
 
 if TYPE_CHECKING:
-    from fgl.contracts.options import ModelUse
+    from fgl.contracts.options import ModelRef
     from fgl.hub.pulling import Plan
     from fgl.hub.state import State
 
@@ -74,13 +74,13 @@ def list_command(as_json: Json = False) -> None:
 
     ask, rows = True, []
     with stdout_to_stderr():
-        for family, name, use, problem in _catalogue(Manager.load()):
+        for family, name, use, problem in _catalogue(PluginManager.load()):
             row: dict[str, Any] = {"name": name, "family": family, "problem": problem}
             if use is not None:
                 if hub.is_local(use.model):
                     row |= _folder_row(use)
                 else:
-                    found = state.state(use, ask=ask, command=messages.remedy(name))
+                    found = state.state(use, ask=ask, command=messages.pull_command(name))
                     if ask and not found.reachable:  # then not by another name either
                         note(f"note: {found.why}")
                         ask = False
@@ -183,10 +183,10 @@ def path_command(
         say(row["folder"])
 
 
-def _catalogue(manager: Manager) -> Iterator[tuple[str, str, ModelUse | None, str]]:
+def _catalogue(manager: PluginManager) -> Iterator[tuple[str, str, ModelRef | None, str]]:
     """(family, component, model, "") for each model that an installed component needs by default; or why it cannot be
     told."""
-    from fgl.contracts.options import ModelUse
+    from fgl.contracts.options import ModelRef
 
     registry = manager.registry
     for entry in registry.all():
@@ -194,8 +194,8 @@ def _catalogue(manager: Manager) -> Iterator[tuple[str, str, ModelUse | None, st
         try:
             cls = registry.options_class(entry)
             uses = cls(**component.defaults).models()
-            if not all(isinstance(use, ModelUse) for use in uses):
-                raise TypeError("models() returned something else than ModelUse")
+            if not all(isinstance(use, ModelRef) for use in uses):
+                raise TypeError("models() returned something else than ModelRef")
         except FGLError as error:
             yield entry.family, component.name, None, str(error)
         except ValueError:  # has options that must be given: it names no model by itself
@@ -218,21 +218,21 @@ class Given:
 
     def command(self, *, encoder_only: bool = False, update: bool = False) -> str:
         """What pulls just this."""
-        from fgl.hub.messages import remedy
+        from fgl.hub.messages import pull_command
 
-        return remedy(
+        return pull_command(
             self.name, self.revision, self.mirrors, encoder_only=encoder_only, update=update, settings=self.settings
         )
 
 
-def uses(given: Given, *, ask: bool = False, update: bool = False) -> list[ModelUse]:
+def uses(given: Given, *, ask: bool = False, update: bool = False) -> list[ModelRef]:
     """The models that NAME stands for. ask: whether the Hub may be asked what is in one. Raises ConfigError where it
     stands for none."""
     from fgl.contracts.options import is_revision
     from fgl.errors import suggestion
     from fgl.hub.cache import is_hub_id
 
-    manager, name, revision = Manager.load(), given.name, given.revision
+    manager, name, revision = PluginManager.load(), given.name, given.revision
     for flag, got in (("--revision", revision), *(("--mirror", one.partition("@")[2]) for one in given.mirrors)):
         if got and not is_revision(got):
             raise refused(flag, quoted(got), "expected a branch, tag or commit, as git names them")
@@ -253,7 +253,7 @@ def uses(given: Given, *, ask: bool = False, update: bool = False) -> list[Model
         names = sorted({component for _, component, _, _ in _catalogue(manager)})
         expected = f"no such component{suggestion(name, names)}; these need a model: {', '.join(names)}"
         raise refused("NAME", repr(name), f"{expected}; or a Hub id: owner/name")
-    uses: list[ModelUse] = []
+    uses: list[ModelRef] = []
     for family in sorted(families):
         config, _ = resolve(manager, None, {**NO_FLAGS, "set_": list(given.settings)}, [{family: {"name": name}}])
         selected = getattr(config, family)
@@ -266,14 +266,14 @@ def uses(given: Given, *, ask: bool = False, update: bool = False) -> list[Model
     return uses
 
 
-def _of_hub_id(given: Given, manager: Manager, ask: bool, update: bool) -> ModelUse:
+def _of_hub_id(given: Given, manager: PluginManager, ask: bool, update: bool) -> ModelRef:
     """A Hub id as it is given: its default branch where there is no --revision, whatever a component pins. Of one that
     a component names by default, what that component takes; of any other, what can be opened without a risk."""
-    from fgl.contracts.options import ModelUse
+    from fgl.contracts.options import ModelRef
     from fgl.hub import state
 
     known = [use for _, _, use, _ in _catalogue(manager) if use is not None and use.model == given.name]
-    asked = ModelUse(given.name, given.revision, given.mirrors)
+    asked = ModelRef(given.name, given.revision, given.mirrors)
     if known:
         same = [use for use in known if use.revision == given.revision]
         found = replace((same or known)[0], revision=given.revision, mirrors=given.mirrors)
@@ -304,7 +304,7 @@ def refused(key: str, got: str, expected: str) -> ConfigError:
     return ConfigError([Problem(key, got, expected)], "the command line")
 
 
-def _patterns(use: ModelUse, encoder_only: bool) -> tuple[str, ...]:
+def _patterns(use: ModelRef, encoder_only: bool) -> tuple[str, ...]:
     if not encoder_only:
         return use.files
     if not use.client_files:
@@ -328,7 +328,7 @@ def _announce(plan: Plan) -> None:
         note(line)
 
 
-def _row(use: ModelUse, found: State) -> dict[str, Any]:
+def _row(use: ModelRef, found: State) -> dict[str, Any]:
     """repository: where the model comes from, itself or a mirror. how: pinned, locked, none, or folder."""
     return {
         "model": use.model, "revision": use.revision, "mirrors": list(use.mirrors), "licence": use.licence,
@@ -338,7 +338,7 @@ def _row(use: ModelUse, found: State) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _folder_row(use: ModelUse) -> dict[str, Any]:
+def _folder_row(use: ModelRef) -> dict[str, Any]:
     return {"model": use.model, "how": "folder", "folder": str(Path(use.model).expanduser()), "licence": use.licence}
 
 

@@ -27,7 +27,7 @@ from fgl.commands._options import (
     Smoke,
 )
 from fgl.commands._output import note, say, say_json
-from fgl.core.plugin_manager import Manager
+from fgl.core.plugin_manager import PluginManager
 
 _NOTHING = "·"
 
@@ -60,7 +60,7 @@ def partition_command(
         from fgl import plots
 
         plots.check(plot, "--plot", replace)
-    manager = Manager.load()
+    manager = PluginManager.load()
     resolved, _ = resolve(manager, config, flags)
     chosen = _preset.choose(manager, resolved, flags, "fgl partition")
     if chosen is not None:

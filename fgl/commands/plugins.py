@@ -8,7 +8,7 @@ import typer
 
 from fgl.commands._options import Json
 from fgl.commands._output import say, say_json
-from fgl.core.plugin_manager import Manager
+from fgl.core.plugin_manager import PluginManager
 from fgl.errors import ConfigError, Problem
 from fgl.io import strict_json
 from fgl.text import plain
@@ -28,7 +28,7 @@ def plugins_list(
 
     if family is not None and family not in FAMILIES:
         raise ConfigError([Problem("--family", repr(family), f"expected {', '.join(FAMILIES)}")], "the command line")
-    manager = Manager.load()
+    manager = PluginManager.load()
     entries = [entry for entry in manager.registry.all() if family in (None, entry.family)]
     plugins = [] if family is not None else _outsiders(manager)
     if as_json:
@@ -68,7 +68,7 @@ def plugins_show(name: Annotated[str, typer.Argument(metavar="NAME")], as_json: 
     """Print a component's options: type, default, what it means; or what a plugin registers."""
     from fgl.errors import suggestion
 
-    manager = Manager.load()
+    manager = PluginManager.load()
     entries = manager.registry.all()
     found = [entry for entry in entries if entry.component.name == name]
     plugins = [one for one in _outsiders(manager) if one["plugin"] == name]
@@ -89,7 +89,7 @@ def plugins_show(name: Annotated[str, typer.Argument(metavar="NAME")], as_json: 
             say(f"  {component['family']}: {component['name']}")
 
 
-def _outsiders(manager: Manager) -> list[dict[str, Any]]:
+def _outsiders(manager: PluginManager) -> list[dict[str, Any]]:
     """The plugins in use that did not come with fgl: what each registers, and the hooks that it follows."""
     return [
         {
@@ -110,13 +110,13 @@ def _does(plugin: dict[str, Any]) -> str:
     return "; ".join(parts) or "components"
 
 
-def _described(manager: Manager, entry: Entry) -> dict[str, Any]:
+def _described(manager: PluginManager, entry: Entry) -> dict[str, Any]:
     component = entry.component
     found: dict[str, Any] = {
         "family": entry.family, "name": component.name, "summary": component.summary, "plugin": entry.plugin,
         "distribution": entry.distribution, "version": _version(manager, entry), "api_version": component.api_version,
-        "problem": entry.unfit(), "needs": list(component.needs), "extras": list(component.extras),
-        "continued": dict(component.continued), "about": "", "options": [],
+        "problem": entry.unfit(), "needs": list(component.requires), "extras": list(component.extras),
+        "continued": dict(component.continuation_defaults), "about": "", "options": [],
     }  # fmt: skip
     if found["problem"]:  # what its options would be here is not known
         return found
@@ -161,7 +161,7 @@ def _print_component(one: dict[str, Any]) -> None:
         say(f"  in rounds after the one-shot model, unless rounds.local says otherwise: {others}")
 
 
-def _version(manager: Manager, entry: Entry) -> str:
+def _version(manager: PluginManager, entry: Entry) -> str:
     return next((status.version for status in manager.statuses if status.name == entry.plugin), "")
 
 

@@ -8,7 +8,7 @@ import typer
 
 from fgl.commands._options import Json
 from fgl.commands._output import say, say_json, say_text
-from fgl.core.plugin_manager import Manager
+from fgl.core.plugin_manager import PluginManager
 
 if TYPE_CHECKING:
     from fgl.core.config.presets import Preset
@@ -18,7 +18,7 @@ def list_command(as_json: Json = False) -> None:
     """Print the experiments that are ready by name, and whether their data and model are on this machine."""
     from fgl.core.config import presets
 
-    manager = Manager.load()
+    manager = PluginManager.load()
     rows = [_row(manager, presets.load(name)) for name in presets.names()]
     if as_json:
         say_json({"presets": rows})
@@ -40,7 +40,7 @@ def show_command(name: Annotated[str, typer.Argument(metavar="NAME")], as_json: 
     from fgl.core.config import presets
 
     preset = presets.load(name, "NAME")
-    row = _row(Manager.load(), preset)
+    row = _row(PluginManager.load(), preset)
     if as_json:
         say_json({**row, **preset.model_dump(mode="json")})
         return
@@ -56,7 +56,7 @@ def _said(here: bool) -> str:
     return "yes" if here else "no"
 
 
-def _row(manager: Manager, preset: Preset) -> dict[str, Any]:
+def _row(manager: PluginManager, preset: Preset) -> dict[str, Any]:
     from fgl import hub
     from fgl.core.config import presets, resolve
     from fgl.hub import state

@@ -35,7 +35,7 @@ from fgl.commands._options import (
 from fgl.commands._output import note, say, say_json
 from fgl.commands._threads import Threads
 from fgl.commands.quality import _print
-from fgl.core.plugin_manager import Manager
+from fgl.core.plugin_manager import PluginManager
 
 
 def probe_command(
@@ -83,7 +83,7 @@ def probe_command(
     from fgl.core.report import probe as report_probe
     from fgl.core.store.run_dir import RunDir
 
-    manager = Manager.load()
+    manager = PluginManager.load()
     below = [] if features is None else [{"features": expand("features", features)}]
     resolved, _ = resolve(manager, config, {**NO_FLAGS, **given}, below)
     chosen = _preset.choose(manager, resolved, given, "fgl probe")

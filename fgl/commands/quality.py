@@ -12,7 +12,7 @@ from fgl.commands._console import interruptible, shown, stdout_to_stderr
 from fgl.commands._options import NO_FLAGS, Device, Features, Json, Quiet, Run, Set
 from fgl.commands._output import say, say_json
 from fgl.commands._threads import Threads
-from fgl.core.plugin_manager import Manager
+from fgl.core.plugin_manager import PluginManager
 from fgl.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
@@ -42,11 +42,11 @@ def quality_command(
     from fgl.core.store.folder_kind import has_remote_clients
     from fgl.core.store.run_dir import RunDir
 
-    manager, folder = Manager.load(), RunDir(run)
+    manager, folder = PluginManager.load(), RunDir(run)
     saved = saved_config(folder, manager)
     resolved = _measuring(manager, saved, features, real, set_, device)
     with stdout_to_stderr(), interruptible(run, f"fgl quality {run}"), shown(quiet) as progress, folder.lock():
-        session = open_session(resolved, manager, folder, progress, apart=has_remote_clients(folder))
+        session = open_session(resolved, manager, folder, progress, remote_clients=has_remote_clients(folder))
         found = measured.quality_of(session, saved)
     if as_json:
         say_json(found)
@@ -59,7 +59,7 @@ def quality_command(
 
 
 def _measuring(
-    manager: Manager, saved: RunConfig, features: str | None, real: str | None, set_: list[str] | None,
+    manager: PluginManager, saved: RunConfig, features: str | None, real: str | None, set_: list[str] | None,
     device: str | None,
 ) -> RunConfig:  # fmt: skip
     """The run's own configuration with what says how to measure; anything else would be of another run."""

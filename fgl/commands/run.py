@@ -37,7 +37,7 @@ from fgl.commands._options import (
 )
 from fgl.commands._output import note, say, say_json, say_table
 from fgl.commands._threads import Threads
-from fgl.core.plugin_manager import Manager
+from fgl.core.plugin_manager import PluginManager
 from fgl.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def run_command(
     from fgl.core import outputs
     from fgl.core.orchestrator import reopen, run_session
     from fgl.core.preflight import open_session
-    from fgl.core.store.run_dir import RunDir, fresh_folder
+    from fgl.core.store.run_dir import RunDir, default_run_dir
 
     if resume is not None:
         _check_alone(given)
@@ -89,12 +89,12 @@ def run_command(
             result = run_session(session)
         show_result(result, session.config, as_json, quiet)
         return
-    manager = Manager.load()
+    manager = PluginManager.load()
     resolved, keys = resolve(manager, config, given)
     chosen = _preset.choose(manager, resolved, given, "fgl run")
     if chosen is not None:
         resolved = chosen.config
-    folder = out if out is not None else fresh_folder()
+    folder = out if out is not None else default_run_dir()
     check_folder("--out", folder)
     outputs.check(RunDir(folder), replace)
     with stdout_to_stderr(), interruptible(folder), _preset.explained(chosen, "fgl run"):
@@ -207,9 +207,9 @@ def _warn(result: dict[str, Any], config: RunConfig) -> None:
         note(f"note: {line}", "yellow")
 
 
-def _dry_run(manager: Manager, config: RunConfig, folder: Path, replace: bool, suggest: bool) -> dict[str, Any]:
+def _dry_run(manager: PluginManager, config: RunConfig, folder: Path, replace: bool, suggest: bool) -> dict[str, Any]:
     """Open everything that can be opened without computing: data, partition, the generator's declaration."""
-    from fgl.contracts.progress import Silent
+    from fgl.contracts.progress import NullProgress
     from fgl.core import outputs
     from fgl.core.partitioning import divide
     from fgl.core.preflight import models_to_pull, open_session
@@ -218,7 +218,7 @@ def _dry_run(manager: Manager, config: RunConfig, folder: Path, replace: bool, s
     from fgl.core.stages import rounds as rounds_stage
     from fgl.core.store.run_dir import RunDir
 
-    session = open_session(config, manager, RunDir(folder), Silent())
+    session = open_session(config, manager, RunDir(folder), NullProgress())
     outputs.check_session(session, replace)
     if suggest:
         _suggest_domains(session)

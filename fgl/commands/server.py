@@ -14,7 +14,7 @@ from fgl.commands._options import NO_FLAGS, Device, Json, Quiet, Run, Set, Wait
 from fgl.commands._output import note, say, say_json
 from fgl.commands._threads import Threads
 from fgl.commands.client import Client
-from fgl.core.plugin_manager import Manager
+from fgl.core.plugin_manager import PluginManager
 from fgl.errors import ConfigError, Problem, TooFewUploadsError, UploadError
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def ingest_command(
     as_json: Json = False,
 ) -> None:
     """Validate uploads and keep those that are accepted. The run is begun if it is not there."""
-    from fgl.contracts.progress import Silent
+    from fgl.contracts.progress import NullProgress
     from fgl.core import outputs
     from fgl.core.client.policy import at_server
     from fgl.core.config.loader import read_yaml
@@ -48,7 +48,7 @@ def ingest_command(
     from fgl.core.store import folder_kind
     from fgl.core.store.run_dir import RunDir
 
-    manager, folder = Manager.load(), RunDir(run)
+    manager, folder = PluginManager.load(), RunDir(run)
     new = outputs.begins(folder)
     given = bool(config) or bool(set_)
     # A link to nowhere is refused with its name, as other files are: in an inbox it must not keep the rest out.
@@ -71,7 +71,7 @@ def ingest_command(
             _check_same(run, resolved, saved)
         resolved = saved
     with stdout_to_stderr():
-        session = open_session(resolved, manager, folder, Silent(), apart=True)
+        session = open_session(resolved, manager, folder, NullProgress(), remote_clients=True)
         outputs.check_beside(session.config, run, "RUN")
         with folder.lock(wait):
             # another process may have begun it, or changed it, while this one read its dataset
@@ -79,7 +79,7 @@ def ingest_command(
                 _check_same(run, resolved, saved_config(folder, manager))
             folder_kind.mark_remote(folder)
             if outputs.begins(folder):
-                save_config(folder, resolved, apart=True)
+                save_config(folder, resolved, remote_clients=True)
             clients, _, _ = clients_of(session)
             found = ingest.ingest(session, clients, files, replace)
             missing = ingest.missing(folder, clients)
@@ -110,11 +110,11 @@ def run_command(
     from fgl.core.preflight import open_session
     from fgl.core.store.run_dir import RunDir
 
-    manager, folder = Manager.load(), RunDir(run)
+    manager, folder = PluginManager.load(), RunDir(run)
     layer = saved_config(folder, manager).to_dict()
     resolved, _ = resolve(manager, None, {**NO_FLAGS, "set_": set_, "device": device}, [layer])
     with stdout_to_stderr(), interruptible(run, f"fgl server run {run}"), shown(quiet) as progress:
-        session = open_session(resolved, manager, folder, progress, apart=True)
+        session = open_session(resolved, manager, folder, progress, remote_clients=True)
         result = run_session(session, wait=wait)
     show_result(result, session.config, as_json, quiet)
 

@@ -11,7 +11,7 @@ from fgl.commands._config import resolve
 from fgl.commands._console import stdout_to_stderr
 from fgl.commands._options import NO_FLAGS, Json, Run, Set
 from fgl.commands._output import say, say_json
-from fgl.core.plugin_manager import Manager
+from fgl.core.plugin_manager import PluginManager
 
 
 def stages_command(
@@ -25,7 +25,7 @@ def stages_command(
     """Print what of a run is done, what would be done again, and why."""
     from dataclasses import asdict
 
-    from fgl.contracts.progress import Silent
+    from fgl.contracts.progress import NullProgress
     from fgl.core.config.loader import read_yaml
     from fgl.core.config.saved import saved_config
     from fgl.core.preflight import open_session
@@ -33,11 +33,11 @@ def stages_command(
     from fgl.core.store.folder_kind import has_remote_clients
     from fgl.core.store.run_dir import RunDir
 
-    manager, folder = Manager.load(), RunDir(run)
+    manager, folder = PluginManager.load(), RunDir(run)
     layer = read_yaml(config) if config is not None else saved_config(folder, manager).to_dict()
     resolved, _ = resolve(manager, None, {**NO_FLAGS, "set_": set_}, [layer])
     with stdout_to_stderr():
-        session = open_session(resolved, manager, folder, Silent(), apart=has_remote_clients(folder))
+        session = open_session(resolved, manager, folder, NullProgress(), remote_clients=has_remote_clients(folder))
         found = list(stages(session))
     if as_json:
         say_json({"stages": [asdict(one) for one in found]})

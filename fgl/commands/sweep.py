@@ -44,7 +44,7 @@ from fgl.commands.compare import (
     _over_seeds,
     _print,
 )
-from fgl.core.plugin_manager import Manager
+from fgl.core.plugin_manager import PluginManager
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -99,7 +99,7 @@ def sweep_command(
     plots.need("fgl sweep")
     from fgl.plots.comparisons import save_sweep
 
-    manager = Manager.load()
+    manager = PluginManager.load()
     cells = sweep.cells(ablation, over or ())
     # every cell is checked before the first is run
     ready = []

@@ -16,13 +16,13 @@ class GlobalState:
     """What the server of a federated training holds between two rounds.
 
     model: parameters and buffers by name (see `TrainedClassifier.state`). trained: names of those that an optimizer
-    changes; the others are buffers, such as BatchNorm's running statistics. own: the algorithm's arrays beside the
-    model, such as moments or a control variate.
+    changes; the others are buffers, such as BatchNorm's running statistics. algorithm_state: the algorithm's arrays
+    beside the model, such as moments or a control variate.
     """
 
     model: Mapping[str, Array]
     trained: tuple[str, ...]
-    own: Mapping[str, Array] = field(default_factory=dict)
+    algorithm_state: Mapping[str, Array] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from fgl.contracts.progress import Silent
+from fgl.contracts.progress import NullProgress
 
 if TYPE_CHECKING:
     from fgl.contracts.arrays import Array, Labels, Pixels
@@ -16,19 +16,19 @@ if TYPE_CHECKING:
     from fgl.contracts.progress import Progress
 
 
-Which = Literal["selected", "last"]
+CheckpointName = Literal["selected", "last"]
 
 
 class TrainedClassifier(Protocol):
     """What `Classifier.fit` returns."""
 
-    def predict(self, pixels: Pixels, which: Which, progress: Progress) -> Labels:
+    def predict(self, pixels: Pixels, which: CheckpointName, progress: Progress) -> Labels:
         """uint8 [n, h, w, 3] → class ids, int64 [n]."""
 
-    def logits(self, pixels: Pixels, which: Which, progress: Progress) -> Array:
+    def logits(self, pixels: Pixels, which: CheckpointName, progress: Progress) -> Array:
         """uint8 [n, h, w, 3] → what softmax makes probabilities of, float32 [n, classes]: `fgl audit` reads it."""
 
-    def state(self, which: Which) -> Mapping[str, Array]:
+    def state(self, which: CheckpointName) -> Mapping[str, Array]:
         """Parameters and buffers by name, for averaging and for starting again."""
 
     def trained(self) -> Sequence[str]:
@@ -37,13 +37,13 @@ class TrainedClassifier(Protocol):
     def history(self) -> Sequence[Mapping[str, float]]:
         """One entry an epoch: epoch, loss, and validation top-1 where there was a validation set."""
 
-    def features(self, pixels: Pixels, which: Which, progress: Progress) -> Array:
+    def features(self, pixels: Pixels, which: CheckpointName, progress: Progress) -> Array:
         """uint8 [n, h, w, 3] → what the last layer reads, float32 [n, d]: where `trained` features compare images."""
 
     def size_bytes(self) -> int:
         """What FedAvg would send one way: parameters and buffers in their own dtype."""
 
-    def save(self, folder: Path, which: Which) -> None:
+    def save(self, folder: Path, which: CheckpointName) -> None:
         """Hugging Face format, labels named."""
 
 
@@ -84,7 +84,7 @@ class FitContext:
     class_names: tuple[str, ...]
     seed: int
     device: str
-    progress: Progress = field(default_factory=Silent)
+    progress: Progress = field(default_factory=NullProgress)
     start: Mapping[str, Array] | None = None
     epochs: int | None = None
     on_step: Callable[[int, float], None] | None = None

@@ -12,7 +12,7 @@ from fgl.text import plain
 API_VERSION = 2
 API_CHANGES: Mapping[int, Mapping[str, str]] = {
     2: {
-        "generator": "Synthesizer.synthesize yields Painted and no arrays, Synthesizer has notes(), Encoder has "
+        "generator": "Synthesizer.synthesize yields ImageBatch and no arrays, Synthesizer has notes(), Encoder has "
         "truncated(), Generator has encoding() and rounding()",
         "classifier": "Classifier has check() and initial(), fit keeps to FitContext.checkpoint and calls "
         "FitContext.hook, TrainedClassifier has trained(), features() and logits()",
@@ -48,11 +48,11 @@ class Component:
     options: "module:Class", a subclass of `fgl.Options`, imported when the configuration is checked; None where there
     are none. defaults: values that replace those of the options class, so that one class can ship under several names
     (`tiny` is `stable-diffusion` with another folder). summary: one line. extras: pip extras that must be installed.
-    modules: top-level modules that the extras bring, to tell whether they are there. bound: option → options whose
-    defaults hold for its own default alone (a model's commit is no other model's). needs: what the dataset must have,
-    of "domains", "public"; checked before anything runs. continued: of a classifier, options that are others where
-    clients train a model that is trained already (the rounds after the one-shot model), unless `rounds.local` names
-    them; a rate that is right from scratch undoes such a model.
+    modules: top-level modules that the extras bring, to tell whether they are there. tied_defaults: option → options
+    whose defaults hold for its own default alone (a model's commit is no other model's). requires: what the dataset
+    must have, of "domains", "public"; checked before anything runs. continuation_defaults: of a classifier, options
+    that are others where clients train a model that is trained already (the rounds after the one-shot model), unless
+    `rounds.local` names them; a rate that is right from scratch undoes such a model.
     """
 
     name: str
@@ -62,9 +62,9 @@ class Component:
     defaults: Mapping[str, Any] = field(default_factory=dict)
     extras: tuple[str, ...] = ()
     modules: tuple[str, ...] = ()
-    bound: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    needs: tuple[str, ...] = ()
-    continued: Mapping[str, Any] = field(default_factory=dict)
+    tied_defaults: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    requires: tuple[str, ...] = ()
+    continuation_defaults: Mapping[str, Any] = field(default_factory=dict)
     api_version: int = API_VERSION
 
 
@@ -88,11 +88,11 @@ def problem_of(component: Any, hook: str) -> str:
     version = component.api_version
     if not isinstance(version, int) or isinstance(version, bool) or version < 1:
         return f"{where}: api_version is {plain(repr(version), 80)}, expected a whole number from 1"
-    for name in ("extras", "modules", "needs"):
+    for name in ("extras", "modules", "requires"):
         value = getattr(component, name)
         if not isinstance(value, tuple) or not all(isinstance(one, str) for one in value):
             return f"{where}: {name} is {plain(repr(value), 80)}, expected a tuple of texts"
-    for name in ("defaults", "bound", "continued"):
+    for name in ("defaults", "tied_defaults", "continuation_defaults"):
         value = getattr(component, name)
         if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
             return f"{where}: {name} is {plain(repr(value), 80)}, expected a mapping with names of options as keys"

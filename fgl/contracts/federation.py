@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
+class ClientFailure:
     """A client that did not answer a federation's call, and why, as far as the server may know: the message of an
     FGLError of the task, which has been cleared for that, or words of the federation's own."""
 
@@ -25,7 +25,7 @@ class Federation(Protocol):
 
     def call(
         self, client_ids: Sequence[str], task: str, payload: Callable[[str], bytes], progress: Progress
-    ) -> Iterator[tuple[str, bytes | Failure]]:
+    ) -> Iterator[tuple[str, bytes | ClientFailure]]:
         """Run `task` at each client. payload: what to send to a client. Replies come in the order of the ids.
 
         Of what a client's task raises, only the message of an FGLError may cross, as the reason of a Failure: the task

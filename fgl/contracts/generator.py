@@ -31,7 +31,7 @@ class ArraySpec:
 
 
 @dataclass(frozen=True, slots=True)
-class Declaration:
+class UploadSchema:
     """What a generator accepts, and so what an upload for it must hold. encoder: fingerprint of the model that must
     have produced the arrays. guided: arrays that a row must have where it is painted with a guidance scale above 1.
     guidance_scale: the highest for rows that state none of their own."""
@@ -65,12 +65,12 @@ class Shard:
 
 
 @dataclass(frozen=True, slots=True)
-class Painted:
-    """A batch of images. pixels: uint8 [b, h, w, 3]. blanked: positions of images that must not be kept; they are asked
-    for again with the next draw of their item."""
+class ImageBatch:
+    """A batch of images. pixels: uint8 [b, h, w, 3]. rejected: positions of images that must not be kept; they are
+    asked for again with the next draw of their item."""
 
     pixels: Pixels
-    blanked: tuple[int, ...] = ()
+    rejected: tuple[int, ...] = ()
 
 
 class Encoder(Protocol):
@@ -88,7 +88,7 @@ class Synthesizer(Protocol):
 
     def synthesize(
         self, shard: Shard, conditioning: Conditioning, progress: Callable[[int], None]
-    ) -> Iterator[Painted]:
+    ) -> Iterator[ImageBatch]:
         """Yield batches whose rows follow `shard.items`. progress: called with images done.
 
         An image must not depend on what else is in the shard, to the last bit: images move between shards when clients
@@ -102,7 +102,7 @@ class Synthesizer(Protocol):
 class Generator(Protocol):
     """A foundation model in two halves that agree on a declaration."""
 
-    def declare(self) -> Declaration:
+    def declare(self) -> UploadSchema:
         """Read from the model's configuration files; loads no weights."""
 
     def fingerprint(self) -> str:

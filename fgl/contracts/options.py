@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 
 @dataclass(frozen=True, slots=True)
-class ModelUse:
+class ModelRef:
     """A model that a component's options name (see `Options.models`).
 
     model: Hub id, or a folder. revision: branch, tag or commit, None where it is locked on the first pull. mirrors: Hub
@@ -60,7 +60,7 @@ class Options(BaseModel):
         frozen=True, extra="forbid", strict=True, validate_default=True, protected_namespaces=(), allow_inf_nan=False
     )
 
-    not_in_rounds: ClassVar[Mapping[str, str]] = {}
+    fixed_in_rounds: ClassVar[Mapping[str, str]] = {}
     """Of a classifier: options that `rounds.local` and `rounds.server` cannot change, and why or what to set instead;
     {part} in the text stands for local or server."""
 
@@ -78,7 +78,7 @@ class Options(BaseModel):
             except (TypeError, ValueError, RecursionError):
                 raise error from None  # in the words that name what was given
 
-    def models(self) -> tuple[ModelUse, ...]:
+    def models(self) -> tuple[ModelRef, ...]:
         """Models that a run with these options pulls, for `fgl models`; none unless a subclass says otherwise."""
         return ()
 

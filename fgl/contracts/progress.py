@@ -28,16 +28,16 @@ class ProgressTask(Protocol):
     def advance(self, count: int = 1, note: str = "") -> None: ...
 
 
-class Silent:
+class NullProgress:
     """Progress that says nothing."""
 
-    def track(self, what: str, total: int, unit: str = "images") -> Silent:
+    def track(self, what: str, total: int, unit: str = "images") -> NullProgress:
         return self
 
     def heading(self, text: str) -> None:
         pass
 
-    def __enter__(self) -> Silent:
+    def __enter__(self) -> NullProgress:
         return self
 
     def __exit__(self, *error: object) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from fgl.contracts.progress import Silent
+from fgl.contracts.progress import NullProgress
 
 if TYPE_CHECKING:
     from fgl.contracts.arrays import Array
@@ -47,7 +47,7 @@ class ClientContext:
     class_names: tuple[str, ...]
     encode: Callable[[Sequence[Prompt]], Mapping[str, Array]]
     seed: int
-    progress: Progress = field(default_factory=Silent)
+    progress: Progress = field(default_factory=NullProgress)
     device: str = "cpu"
     private: Path | None = None
     note: Callable[[str, int], None] = _unheard

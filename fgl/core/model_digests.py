@@ -12,10 +12,10 @@ from fgl.io import files
 
 if TYPE_CHECKING:
     from fgl.core.config.schema import Selected
-    from fgl.core.plugin_manager import Manager
+    from fgl.core.plugin_manager import PluginManager
 
 
-def inputs_of(manager: Manager, family: str, selected: Selected) -> dict[str, Any]:
+def inputs_of(manager: PluginManager, family: str, selected: Selected) -> dict[str, Any]:
     """For the inputs of a stage: the contents of the models that a component uses, by the name they have in its
     options. Of a folder that is the digest of its files, of a Hub model its commit. Empty where there are none."""
     from fgl import hub

@@ -9,11 +9,11 @@ from typing import Any
 
 from safetensors.numpy import load_file
 
-from fgl.contracts.progress import Progress, Silent
+from fgl.contracts.progress import NullProgress, Progress
 from fgl.core import outputs
 from fgl.core.config.saved import load_config, save_config, saved_config
 from fgl.core.config.schema import PROMPTS_CONTROL, RunConfig
-from fgl.core.plugin_manager import Manager
+from fgl.core.plugin_manager import PluginManager
 from fgl.core.preflight import open_session, other_prompts
 from fgl.core.report import contact_sheet, guess, metrics
 from fgl.core.report import run as report_run
@@ -31,13 +31,13 @@ from fgl.core.stages import (
     plan,
     quality,
     rounds,
+    rounds_spec,
     synthesize,
     train,
 )
 from fgl.core.stages import clients as clients_stage
-from fgl.core.stages import track as track_stage
 from fgl.core.store import folder_kind
-from fgl.core.store.run_dir import RunDir, fresh_folder
+from fgl.core.store.run_dir import RunDir, default_run_dir
 from fgl.core.synthesis import plan as synthesis_plan
 from fgl.core.synthesis.shards import read_plan, read_shards
 from fgl.errors import StoreError
@@ -58,23 +58,23 @@ def run(
     directory, new or empty; one that holds an earlier run of the same data is completed: what depends on changed
     options is done again. replace: let this run take the place of one of other data, or of anything else that fgl
     wrote to `out`, which is removed first. Raises FGLError."""
-    manager = Manager.load()
+    manager = PluginManager.load()
     resolved = load_config(config, manager)
-    folder = RunDir(Path(out).expanduser() if out is not None else fresh_folder())
+    folder = RunDir(Path(out).expanduser() if out is not None else default_run_dir())
     outputs.check(folder, replace, "out")
-    return run_session(open_session(resolved, manager, folder, progress or Silent()), replace, "out")
+    return run_session(open_session(resolved, manager, folder, progress or NullProgress()), replace, "out")
 
 
 def resume(folder: str | Path, progress: Progress | None = None) -> dict[str, Any]:
     """Complete a run with the configuration that it was begun with. Raises StoreError where there is none."""
-    return run_session(reopen(folder, progress or Silent()))
+    return run_session(reopen(folder, progress or NullProgress()))
 
 
 def reopen(folder: str | Path, progress: Progress) -> Session:
     """A session on an existing run directory, with its own configuration."""
-    manager, found = Manager.load(), RunDir(Path(folder).expanduser())
+    manager, found = PluginManager.load(), RunDir(Path(folder).expanduser())
     return open_session(
-        saved_config(found, manager), manager, found, progress, apart=folder_kind.has_remote_clients(found)
+        saved_config(found, manager), manager, found, progress, remote_clients=folder_kind.has_remote_clients(found)
     )
 
 
@@ -82,12 +82,12 @@ def run_session(session: Session, replace: bool = False, option: str = "--out", 
     """Execute a session that holds its run directory alone. replace: see `run`. option: what names the directory. wait:
     seconds for another process to end. Raises StoreError where another process holds it, or where it belongs to clients
     that are elsewhere, ConfigError where it is not to be written to (see `outputs`)."""
-    if session.apart:
+    if session.remote_clients:
         outputs.check_beside(session.config, session.run.root, option)
     else:
         outputs.check_session(session, replace, option)
     with session.run.lock(wait):
-        if not session.apart:
+        if not session.remote_clients:
             outputs.claim(session, replace, option)
         elif not folder_kind.has_remote_clients(session.run):
             root = session.run.root
@@ -100,8 +100,8 @@ def execute(session: Session, part_of_another: bool = False) -> dict[str, Any]:
     control of another one, which has said so."""
     config, headings = session.config, Headings(session, part_of_another)
     headings.begin(ONE_SHOT)
-    save_config(session.run, config, session.apart)
-    if session.apart:
+    save_config(session.run, config, session.remote_clients)
+    if session.remote_clients:
         folder_kind.mark_remote(session.run)
     for name in removed.restore(session.run):
         log.warning(
@@ -112,9 +112,11 @@ def execute(session: Session, part_of_another: bool = False) -> dict[str, Any]:
     clients, divided, partition_digest = clients_of(session)
     rounds.check(config.rounds, clients)
     check_clients(config, clients)
-    here = not session.apart
+    here = not session.remote_clients
     uploads = (
-        clients_stage.collect(session, clients, partition_digest) if here else clients_stage.gather(session, clients)
+        clients_stage.collect_from_clients(session, clients, partition_digest)
+        if here
+        else clients_stage.collect_from_files(session, clients)
     )
     accepted = list(uploads["bytes_per_client"])
     planned = plan.make_plan(session, uploads)
@@ -128,9 +130,9 @@ def execute(session: Session, part_of_another: bool = False) -> dict[str, Any]:
     final = _scores(scores, federated)
     export.export(session, state, made_by, final["selected"])
     headings.begin(AT_CLIENTS)
-    tested = federated_evaluation.of_run(session, uploads, made_by, state)
+    tested = federated_evaluation.run_stage(session, uploads, made_by, state)
     headings.begin(QUALITY)
-    measured_here = quality.of_run(session, planned.shards, synthetic["digest"])
+    measured_here = quality.run_stage(session, planned.shards, synthetic["digest"])
     found = _controls(session, divided, partition_digest, planned.items, scores, train_digest, headings)
     result = {
         "schema_version": report_run.SCHEMA_VERSION,
@@ -176,14 +178,14 @@ def _rounds(
     made the final model; that model's state)."""
     if not session.config.rounds.count:
         return None, train_digest, train.state_path(session, "selected")
-    track = track_stage.own_track(session)
+    track = rounds_spec.own_rounds_spec(session)
     value, digest = rounds.run(session, track, divided, partition_digest, start_of(session, planned, train_digest))
     return value, digest, rounds.model_path(session, track)
 
 
-def start_of(session: Session, planned: plan.Plan, train_digest: str) -> track_stage.Start:
+def start_of(session: Session, planned: plan.Plan, train_digest: str) -> rounds_spec.Start:
     """Where rounds after the one-shot model start."""
-    return track_stage.Start(
+    return rounds_spec.Start(
         state=lambda: load_file(train.state_path(session, "selected")),
         digest=train_digest,
         synthetic=lambda: synthesize.load_set(session, session.run.path("server", "shards"), planned.shards),

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fgl.core.config.loader import read_yaml
-from fgl.core.store.folder_kind import APART, NEW, kind_of
+from fgl.core.store.folder_kind import NEW, REMOTE, kind_of
 from fgl.core.store.owned import OwnedFolder
 from fgl.errors import ConfigError, Problem, StoreError
 from fgl.text import plain
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _KINDS = {
     "run": "a run (fgl run)",
-    APART: "a run whose clients are elsewhere (fgl server ingest)",
+    REMOTE: "a run whose clients are elsewhere (fgl server ingest)",
     "compare": "a comparison (fgl compare)",
     "sweep": "a sweep (fgl sweep)",
     "private": "what a client keeps (fgl client prepare)",
@@ -36,7 +36,7 @@ def check(folder: OwnedFolder, replace: bool = False, option: str = "--out") -> 
     found, root = kind_of(folder.root), folder.root
     if found in (NEW, folder.kind) or (found and replace):
         return
-    if found == APART and folder.kind == "run":
+    if found == REMOTE and folder.kind == "run":
         raise StoreError(
             f"{root} is kept by fgl server ingest: go on with fgl server run {root}, or choose another folder"
             f"{_or_replace(option, 'the uploads of the clients')}"
@@ -61,7 +61,7 @@ def begins(folder: RunDir) -> bool:
     else that is not fgl's."""
     if folder.path("config.yaml").exists():
         return False  # whether it is a run's is told by whoever reads it
-    if kind_of(folder.root) != APART:
+    if kind_of(folder.root) != REMOTE:
         check(folder, option="RUN")
     return True
 

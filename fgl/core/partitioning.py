@@ -15,10 +15,10 @@ from fgl.text import quoted
 if TYPE_CHECKING:
     from fgl.contracts.dataset import ImageSet
     from fgl.core.config.schema import RunConfig
-    from fgl.core.plugin_manager import Manager
+    from fgl.core.plugin_manager import PluginManager
 
 
-def divide(manager: Manager, config: RunConfig, train: ImageSet) -> dict[str, list[int]]:
+def divide(manager: PluginManager, config: RunConfig, train: ImageSet) -> dict[str, list[int]]:
     """Client id → positions of its samples in `train`, sorted; no sample is two clients'.
 
     Raises PartitionError where the samples cannot be divided so, BrokenPluginError where the partitioner raises

@@ -48,7 +48,7 @@ class PluginStatus:
 
 
 @dataclass(slots=True)
-class Manager:
+class PluginManager:
     """Typed façade over pluggy: what is installed, and the lifecycle hooks."""
 
     pm: pluggy.PluginManager
@@ -56,7 +56,7 @@ class Manager:
     statuses: list[PluginStatus] = field(default_factory=list)
 
     @classmethod
-    def load(cls, extra: Iterable[EntryPoint] = ()) -> Manager:
+    def load(cls, extra: Iterable[EntryPoint] = ()) -> PluginManager:
         """Load the built-ins, then every installed distribution's entry points. A plugin that cannot be loaded is
         noted in `statuses` and stops nothing."""
         pm = pluggy.PluginManager(hookspecs.PROJECT)

@@ -6,11 +6,11 @@ import logging
 from pathlib import Path
 
 from fgl.contracts.dataset import DatasetInfo
-from fgl.contracts.generator import Declaration
+from fgl.contracts.generator import UploadSchema
 from fgl.contracts.progress import Progress
 from fgl.core.config.paths import located
 from fgl.core.config.schema import PROMPTS_CONTROL, EvaluationOptions, RunConfig, Selected
-from fgl.core.plugin_manager import Manager
+from fgl.core.plugin_manager import PluginManager
 from fgl.core.session import Session, check_fit
 from fgl.core.stages import federated_evaluation, quality, train
 from fgl.core.store.run_dir import RunDir
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 _NEED_CLIENTS = ("fedavg", "local", "pooled")
 
 
-def _check_files(config: RunConfig, manager: Manager) -> None:
+def _check_files(config: RunConfig, manager: PluginManager) -> None:
     """Raises ConfigError where a file that the prompt strategy's options name is not there."""
     names = manager.options("prompt_strategy", config.prompt_strategy).files()
     missing = [name for name in names if not Path(name).expanduser().exists()]
@@ -37,7 +37,7 @@ def _check_files(config: RunConfig, manager: Manager) -> None:
         )
 
 
-def models_to_pull(config: RunConfig, manager: Manager) -> list[str]:
+def models_to_pull(config: RunConfig, manager: PluginManager) -> list[str]:
     """Hub models of the prompt strategy that are not, or not whole, on this machine."""
     from fgl import hub
     from fgl.hub import cache, state
@@ -47,7 +47,7 @@ def models_to_pull(config: RunConfig, manager: Manager) -> list[str]:
     return [use.model for use in hosted if state.state(use, ask=False).cache != "all"]
 
 
-def check_prompts(config: RunConfig, manager: Manager, info: DatasetInfo) -> None:
+def check_prompts(config: RunConfig, manager: PluginManager, info: DatasetInfo) -> None:
     """Have the prompt strategy say what it can without an image: hours of work are not to end in a misspelt line."""
     _check_files(config, manager)
     strategy = manager.create("prompt_strategy", config.prompt_strategy)
@@ -60,14 +60,14 @@ def check_prompts(config: RunConfig, manager: Manager, info: DatasetInfo) -> Non
     except (Exception, SystemExit) as error:
         name = config.prompt_strategy.name
         raise BrokenPluginError(f"prompt strategy {name!r} raised {type(error).__name__}: {error}") from error
-    wrong = [f"{place} {reason}" for place, text in texts if (reason := codecs.unfit(text))]
+    wrong = [f"{place} {reason}" for place, text in texts if (reason := codecs.invalid_reason(text))]
     if wrong:
         many = "1 text" if len(wrong) == 1 else f"{len(wrong)} texts"
         said = f"upload.codec=text cannot send {many}; shorten or clean what it cannot, or use another codec:"
         raise DataError("\n".join([said, *(f"  {one}" for one in wrong[:20])]))
 
 
-def check_declaration(config: RunConfig, declaration: Declaration) -> None:
+def check_declaration(config: RunConfig, declaration: UploadSchema) -> None:
     """Raises BrokenPluginError where the generator declares arrays of a dtype that no upload can hold, and ConfigError
     where it is another codec that can."""
     written = {codec: codecs.presented(codec).name for codec in codecs.CODECS}
@@ -85,18 +85,18 @@ def check_declaration(config: RunConfig, declaration: Declaration) -> None:
 
 def open_session(
     config: RunConfig,
-    manager: Manager,
+    manager: PluginManager,
     run_dir: RunDir,
     progress: Progress,
     beside: Session | None = None,
-    apart: bool = False,
+    remote_clients: bool = False,
 ) -> Session:
     """Build the plugins and check that they fit each other and the data. Nothing is computed or written yet.
 
-    beside: a session over the same data and classifier, to share what it has read and checked. apart: whether the
-    clients are elsewhere."""
+    beside: a session over the same data and classifier, to share what it has read and checked. remote_clients: whether
+    the clients are elsewhere."""
     config = located(config, manager.options)
-    if config.upload.clients is not None and not apart:
+    if config.upload.clients is not None and not remote_clients:
         given = f"{len(config.upload.clients)} clients with data of their own"
         expected = "null: fgl run simulates its clients; those are asked by fgl client prepare and fgl server run"
         raise ConfigError([Problem("upload.clients", given, expected)])
@@ -113,15 +113,15 @@ def open_session(
     check_fit(config, manager, info, has_public)
     if config.all_controls and not has_public:
         config = config.model_copy(update={"controls": tuple(name for name in config.controls if name != "public")})
-    if apart:
+    if remote_clients:
         config = _without_clients(config)
-    if apart and config.rounds.count:
+    if remote_clients and config.rounds.count:
         expected = "0: clients that are elsewhere send files, and no transport carries a round's models yet"
         raise ConfigError([Problem("rounds.count", str(config.rounds.count), expected)])
     executor = manager.create("executor", config.executor)
     generator = manager.create("generator", config.generator)
     check_declaration(config, generator.declare())
-    if not apart:
+    if not remote_clients:
         check_prompts(config, manager, info)
     session = Session(
         config=config,
@@ -134,7 +134,7 @@ def open_session(
         classifier=manager.create("classifier", config.classifier),
         executor=executor,
         device=executor.device(config.device),
-        apart=apart,
+        remote_clients=remote_clients,
     )
     _ = session.image_size  # where the generator does not say, that is an error before clients work
     federated_evaluation.check(session)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from fgl.contracts.federation import Executor
     from fgl.contracts.generator import Generator
     from fgl.core.config.schema import RunConfig
-    from fgl.core.plugin_manager import Manager
+    from fgl.core.plugin_manager import PluginManager
     from fgl.core.store.run_dir import RunDir
 
 
@@ -34,7 +34,7 @@ class Session:
     """One run in progress. seconds: of each stage, as it took when it was done."""
 
     config: RunConfig
-    manager: Manager
+    manager: PluginManager
     run: RunDir
     progress: Progress
     dataset: Dataset
@@ -43,7 +43,7 @@ class Session:
     classifier: Classifier
     executor: Executor
     device: str
-    apart: bool = False
+    remote_clients: bool = False
     """Whether clients are elsewhere: then their samples are not here, and uploads come in as files."""
     seconds: dict[str, float] = field(default_factory=dict)
     reused: list[str] = field(default_factory=list)
@@ -144,7 +144,7 @@ class Session:
         return self._pixels[key]
 
 
-def check_fit(config: RunConfig, manager: Manager, info: DatasetInfo, has_public: bool) -> None:
+def check_fit(config: RunConfig, manager: PluginManager, info: DatasetInfo, has_public: bool) -> None:
     """Raises ConfigError with every selected component that needs what the dataset does not have."""
     has = {"domains": bool(info.domains), "public": has_public}
     problems = []
@@ -152,7 +152,7 @@ def check_fit(config: RunConfig, manager: Manager, info: DatasetInfo, has_public
     chosen = [(family, family, getattr(config, family).name) for family in families]
     chosen += [("controls", "prompt_strategy", name) for name in config.control_strategies()]
     for key, family, name in chosen:
-        needs = manager.registry.find(family, name).component.needs
+        needs = manager.registry.find(family, name).component.requires
         problems += [
             Problem(key, repr(name), f"needs {need}, and dataset {info.name!r} has none: choose another")
             for need in needs

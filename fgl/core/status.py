@@ -21,8 +21,8 @@ from fgl.core.stages import (
     plan,
     quality,
     rounds,
+    rounds_spec,
     synthesize,
-    track,
     train,
 )
 from fgl.core.store.owned import digest_of
@@ -77,8 +77,8 @@ def stages(session: Session, prefix: str = "") -> Iterator[StageState]:
         found = state("partition", inputs, "")
         partition_digest = digest_of(inputs)
         yield found
-        waits = "" if _known(found) or not session.apart else "partition"
-    if session.apart:
+        waits = "" if _known(found) or not session.remote_clients else "partition"
+    if session.remote_clients:
         record = run.recorded("partition")
         names = config.upload.clients if record is None else list(record["value"]["samples"])
         inputs = clients.gather_inputs(session, names or [])
@@ -88,7 +88,7 @@ def stages(session: Session, prefix: str = "") -> Iterator[StageState]:
         inputs = clients.clients_inputs(session, partition_digest)
     found = state("clients", inputs, waits)
     yield found
-    if not session.apart:
+    if not session.remote_clients:
         record = run.recorded("clients")
         waits = "" if _known(found) else "clients"
         uploads = "" if waits or record is None else record["value"]["uploads"]
@@ -109,7 +109,7 @@ def stages(session: Session, prefix: str = "") -> Iterator[StageState]:
     yield state("evaluate", evaluate.evaluate_inputs(session, train_digest), after)
     exported, behind = train_digest, after
     if config.rounds.count:
-        inputs = rounds.inputs_of(session, track.own_track(session), partition_digest, train_digest)
+        inputs = rounds.inputs_of(session, rounds_spec.own_rounds_spec(session), partition_digest, train_digest)
         exported = session.made("rounds", digest_of(inputs))
         found = state("rounds", inputs, after)
         yield _with_rounds(session, found, inputs, after)
@@ -137,7 +137,9 @@ def stages(session: Session, prefix: str = "") -> Iterator[StageState]:
 def _with_rounds(session: Session, found: StageState, inputs: Mapping[str, Any], behind: str) -> StageState:
     """The stage, and from which round it would go on."""
     count = session.config.rounds.count
-    done = 0 if behind or found.state == "done" else rounds.reached(session, track.own_track(session), inputs)
+    done = (
+        0 if behind or found.state == "done" else rounds.reached(session, rounds_spec.own_rounds_spec(session), inputs)
+    )
     there = f"{done} of {count} rounds are there" if done else ""
     return replace(found, why="; ".join(part for part in (found.why, there) if part))
 

@@ -22,7 +22,7 @@ from fgl.hub.pulling import pull
 
 __all__ = [
     "FolderVerdict", "Plan", "State", "Verdict", "check_available", "commit", "commit_of", "folder_of", "is_hub_id",
-    "is_local", "paths", "pull", "remedy", "repository_of", "resolve", "size", "state", "verify", "verify_folder",
+    "is_local", "paths", "pull", "pull_command", "repository_of", "resolve", "size", "state", "verify", "verify_folder",
 ]  # fmt: skip
 
 
@@ -41,8 +41,8 @@ def resolve(
     revision: branch, tag or commit of a Hub model; None for its default branch. What is no commit is locked to one on
     the first pull. mirrors: Hub ids that hold the same files, asked in turn where the Hub has no `model`. For messages,
     key: the option that names the model; expected: what it may be; command: what pulls just what is asked for (see
-    `remedy`), by default the whole of it. Raises ModelError, which says what to do, where there is no such folder or
-    the Hub does not give it.
+    `pull_command`), by default the whole of it. Raises ModelError, which says what to do, where there is no such folder
+    or the Hub does not give it.
     """
     folder = Path(model).expanduser()
     if folder.is_dir():

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from fgl.contracts.progress import Progress, Silent
+from fgl.contracts.progress import NullProgress, Progress
 from fgl.errors import ModelError
 from fgl.hub.metering import meter
 from fgl.hub.weights import WeightsError, flaw, not_finite
@@ -32,7 +32,7 @@ def verify_folder(folder: Path, progress: Progress | None = None) -> FolderVerdi
         raise ModelError(f"model: {folder} has no safetensors weights; expected the folder of a model")
     damaged: list[tuple[str, str]] = []
     total = sum(path.stat().st_size for path in weights)
-    with meter(progress or Silent(), f"verify {folder.name}", total) as advance:
+    with meter(progress or NullProgress(), f"verify {folder.name}", total) as advance:
         for path in paths:
             said = flaw(path) or (_numbers(path) if path in weights else "")
             if said:

@@ -18,7 +18,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 _NETWORK = ("httpx", "httpx2", "httpcore", "httpcore2", "requests", "urllib3")
 
 
-def remedy(
+def pull_command(
     name: str,
     revision: str | None = None,
     mirrors: Sequence[str] = (),
@@ -41,7 +41,7 @@ def remedy(
 
 def explain(model: str, revision: str | None, error: BaseException, command: str) -> str:
     """One message for the user. The client hides most reasons behind LocalEntryNotFoundError; its causes have them.
-    command: see `remedy`."""
+    command: see `pull_command`."""
     from huggingface_hub import constants, get_token
     from huggingface_hub.errors import (
         GatedRepoError,

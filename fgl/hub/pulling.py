@@ -16,7 +16,7 @@ from fgl.contracts.progress import Progress
 from fgl.errors import ModelError
 from fgl.hub.cache import File, Listing, Repository, cache, is_commit, is_hub_id
 from fgl.hub.contents import check_weights
-from fgl.hub.messages import causes, disk_full, explain, is_full, is_unreachable, not_cached, remedy, size
+from fgl.hub.messages import causes, disk_full, explain, is_full, is_unreachable, not_cached, pull_command, size
 from fgl.hub.metering import meter
 from fgl.hub.remote import download, fetch_listing
 from fgl.text import kind_and_line, quoted
@@ -74,7 +74,7 @@ def pull(
     """
     from huggingface_hub import constants
 
-    command = command or remedy(model, revision, mirrors)
+    command = command or pull_command(model, revision, mirrors)
     if update and revision is not None and is_commit(revision):
         raise ModelError(f"model: {model} is pinned to {revision}: there is nothing to update; change its revision")
     if update and constants.HF_HUB_OFFLINE:
@@ -110,7 +110,7 @@ def check_available(
     the list is asked for. command: see `pull`."""
     from huggingface_hub import constants
 
-    command = command or remedy(model, revision, mirrors)
+    command = command or pull_command(model, revision, mirrors)
     asked = sources(model, revision, mirrors)
     if in_cache(asked, patterns, command, not constants.HF_HUB_OFFLINE) is not None:
         return

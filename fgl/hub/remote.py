@@ -41,7 +41,7 @@ def fetch_listing(
     from huggingface_hub import constants
 
     wait = constants.HF_HUB_ETAG_TIMEOUT if timeout is None else timeout
-    found = patiently(lambda: _asked_for(model, revision, wait, 2 * patience), patience=patience)
+    found = with_retries(lambda: _asked_for(model, revision, wait, 2 * patience), patience=patience)
     commit, listed = found.get("sha"), found.get("siblings") or []
     if not isinstance(commit, str) or not re.fullmatch("[0-9a-f]{40}", commit):
         raise ModelError(f"model: {constants.ENDPOINT} names no commit of {model}; is HF_ENDPOINT a mirror of the Hub?")
@@ -97,7 +97,7 @@ def _listed(entry: Any, model: str) -> File:
     return File(path, total, sha256, blob_id)
 
 
-def patiently(call: Callable[[], T], *, patience: float = PATIENCE) -> T:
+def with_retries(call: Callable[[], T], *, patience: float = PATIENCE) -> T:
     """The call's result, tried again where the server asks for a pause or fails by itself, and once where it drops the
     connection or is silent: the client does not for listings. Not where there is no connection at all."""
     end, pause, drops = time.monotonic() + patience, 1.0, 0
@@ -132,7 +132,7 @@ def download(repository: Repository, commit: str, file: File, advance: Callable[
                 return
         except _WrongContentError:
             continue
-        path = patiently(lambda: _by_the_client(repository, commit, file))
+        path = with_retries(lambda: _by_the_client(repository, commit, file))
         if path.stat().st_size == file.size and file.matches(path, _ignore):
             advance(file.size)
             return
@@ -233,7 +233,7 @@ def _head(repository: Repository, commit: str, file: File) -> HfFileMetadata:
 
     url, timeout = hf_hub_url(repository.model, file.path, revision=commit), constants.HF_HUB_ETAG_TIMEOUT
     headers = build_hf_headers(library_name="fgl")
-    return patiently(lambda: get_hf_file_metadata(url, headers=dict(headers), timeout=timeout))
+    return with_retries(lambda: get_hf_file_metadata(url, headers=dict(headers), timeout=timeout))
 
 
 def _wants_xet(file: File) -> bool:

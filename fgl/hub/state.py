@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fgl.contracts.options import ModelUse
-from fgl.contracts.progress import Progress, Silent
+from fgl.contracts.options import ModelRef
+from fgl.contracts.progress import NullProgress, Progress
 from fgl.errors import ModelError
 from fgl.hub.cache import File, Listing, Repository
-from fgl.hub.messages import explain, is_unreachable, remedy
+from fgl.hub.messages import explain, is_unreachable, pull_command
 from fgl.hub.metering import meter
 from fgl.hub.pulling import Source, as_the_client_has_it, held, in_cache, sources
 from fgl.hub.remote import fetch_listing
@@ -60,11 +60,11 @@ class Verdict:
     absent: int | None = None
 
 
-def state(use: ModelUse, *, ask: bool = True, command: str | None = None) -> State:
+def state(use: ModelRef, *, ask: bool = True, command: str | None = None) -> State:
     """ask: whether the Hub may be asked for sizes that no record has, for some seconds at most. command: see `pull`."""
     from huggingface_hub import constants
 
-    command = command or remedy(use.model, use.revision, use.mirrors)
+    command = command or pull_command(use.model, use.revision, use.mirrors)
     asked = sources(use.model, use.revision, use.mirrors)
     source = _present(asked) or asked[0]
     repository = source.repository
@@ -90,12 +90,12 @@ def state(use: ModelUse, *, ask: bool = True, command: str | None = None) -> Sta
     )
 
 
-def verify(use: ModelUse, progress: Progress | None = None, command: str | None = None) -> Verdict:
+def verify(use: ModelRef, progress: Progress | None = None, command: str | None = None) -> Verdict:
     """Read every file that the cache has of the model's commit. command: see `pull`. Raises ModelError where the cache
     has none."""
     from huggingface_hub import constants
 
-    command = command or remedy(use.model, use.revision, use.mirrors)
+    command = command or pull_command(use.model, use.revision, use.mirrors)
     asked = sources(use.model, use.revision, use.mirrors)
     source = _present(asked)
     if source is None:
@@ -114,7 +114,7 @@ def verify(use: ModelUse, progress: Progress | None = None, command: str | None 
     right: list[File] = []
     wrong: list[File] = []
     unknown = [file.path for file in there.files if not _digest(known.get(file.path))]
-    with meter(progress or Silent(), f"verify {source.model}", sum(file.size for file in there.files)) as advance:
+    with meter(progress or NullProgress(), f"verify {source.model}", sum(file.size for file in there.files)) as advance:
         for found in there.files:
             file = known.get(found.path)
             if file is None or not _digest(file):
@@ -131,9 +131,9 @@ def verify(use: ModelUse, progress: Progress | None = None, command: str | None 
     return Verdict(source.model, commit, home, len(right), read, paths, tuple(missing), tuple(unknown), absent)
 
 
-def folder_of(use: ModelUse, patterns: Sequence[str], command: str | None = None) -> Path | None:
+def folder_of(use: ModelRef, patterns: Sequence[str], command: str | None = None) -> Path | None:
     """The model's folder where all files that match are there; nothing is asked. command: see `pull`."""
-    command = command or remedy(use.model, use.revision, use.mirrors)
+    command = command or pull_command(use.model, use.revision, use.mirrors)
     asked = sources(use.model, use.revision, use.mirrors)
     if (found := in_cache(asked, patterns, command, False)) is not None:
         return found
@@ -143,7 +143,7 @@ def folder_of(use: ModelUse, patterns: Sequence[str], command: str | None = None
         return None
 
 
-def commit(use: ModelUse) -> str | None:
+def commit(use: ModelRef) -> str | None:
     """The commit that a pull would give now: pinned or locked, else the Hub's present one, for which it is asked some
     seconds at most, else what another program has left in the cache; None where nobody knows."""
     from huggingface_hub import constants
@@ -167,7 +167,7 @@ def commit(use: ModelUse) -> str | None:
     return None if present is None else present.repository.seen(present.revision)
 
 
-def paths(use: ModelUse, *, ask: bool, update: bool = False) -> tuple[str, ...] | None:
+def paths(use: ModelRef, *, ask: bool, update: bool = False) -> tuple[str, ...] | None:
     """Of all files of the model's commit: by the record of an earlier pull, else by the Hub, where it may be asked,
     else of what the cache has; None where nobody knows. update: of the commit that the Hub has now."""
     from huggingface_hub import constants
@@ -211,7 +211,7 @@ def _present(asked: Sequence[Source]) -> Source | None:
     return None
 
 
-def _extent(repository: Repository, commit: str | None, listing: Listing | None, use: ModelUse) -> tuple[int, str]:
+def _extent(repository: Repository, commit: str | None, listing: Listing | None, use: ModelRef) -> tuple[int, str]:
     """Bytes of the model's files in the cache, and how much of it that is."""
     if commit is None or not repository.snapshot(commit).is_dir():
         return 0, "no"

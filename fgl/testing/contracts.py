@@ -26,7 +26,7 @@ from fgl.contracts.aggregator import Aggregator, ClientUpload, Conditioning
 from fgl.contracts.classifier import FitContext
 from fgl.contracts.dataset import ImageSet, LabelledPixels, Subset
 from fgl.contracts.features import FeatureSpace
-from fgl.contracts.progress import Silent
+from fgl.contracts.progress import NullProgress
 from fgl.contracts.prompts import ClientContext, Prompt, PromptStrategy, spells
 from fgl.core.wire.codecs import Quantized, quantize
 from fgl.errors import DataError
@@ -302,12 +302,12 @@ class FeatureSpaceContract:
     @pytest.fixture
     def classifier(self) -> Classifier:
         """The run's classifier, for spaces that are made of it."""
-        from fgl.core.plugin_manager import Manager
+        from fgl.core.plugin_manager import PluginManager
 
         network = {"embedding_size": 8, "hidden_sizes": [8, 12], "depths": [1, 1], "groups_width": 4}
         options = {"preset": "small", "image_size": 32, "epochs": 1, "batch_size": 8}
         options |= {"architecture": "regnet", "config": network}
-        found: Classifier = Manager.load().registry.create("classifier", "transformers", options)
+        found: Classifier = PluginManager.load().registry.create("classifier", "transformers", options)
         return found
 
     @pytest.fixture
@@ -328,24 +328,24 @@ class FeatureSpaceContract:
         return self.make().extractor(state, classifier, fit_context())
 
     def test_every_image_is_a_point_of_finite_numbers(self, extractor: Extractor, images: LabelledPixels) -> None:
-        points = extractor.features(images.pixels, Silent())
+        points = extractor.features(images.pixels, NullProgress())
         assert points.dtype == np.float32
         assert points.shape == (24, extractor.describe()["dimensions"])
         assert np.isfinite(points).all()
         assert len(np.unique(points, axis=0)) > 1, "all images have the same features"
 
     def test_no_image_is_no_point(self, extractor: Extractor, images: LabelledPixels) -> None:
-        points = extractor.features(images.pixels[:0], Silent())
+        points = extractor.features(images.pixels[:0], NullProgress())
         assert points.shape == (0, extractor.describe()["dimensions"])
 
     def test_an_image_has_the_same_features_beside_whatever_others(
         self, extractor: Extractor, images: LabelledPixels
     ) -> None:
-        points = extractor.features(images.pixels, Silent())
+        points = extractor.features(images.pixels, NullProgress())
         scale = np.abs(points).max()
-        alone = extractor.features(images.pixels[5:6], Silent())
+        alone = extractor.features(images.pixels[5:6], NullProgress())
         assert np.abs(alone[0] - points[5]).max() < 1e-4 * scale
-        turned = extractor.features(images.pixels[::-1].copy(), Silent())
+        turned = extractor.features(images.pixels[::-1].copy(), NullProgress())
         assert np.abs(turned[::-1] - points).max() < 1e-4 * scale
 
     def test_the_same_state_gives_the_same_space(
@@ -353,7 +353,9 @@ class FeatureSpaceContract:
     ) -> None:
         carried = {name: np.array(array) for name, array in state.items()}
         other = self.make().extractor(carried, classifier, fit_context())
-        assert (extractor.features(images.pixels, Silent()) == other.features(images.pixels, Silent())).all()
+        assert (
+            extractor.features(images.pixels, NullProgress()) == other.features(images.pixels, NullProgress())
+        ).all()
         assert other.describe() == extractor.describe()
 
     def test_learning_again_gives_the_same_state(
@@ -374,7 +376,7 @@ class FeatureSpaceContract:
     def test_a_set_beside_itself_is_covered_and_at_no_distance(
         self, extractor: Extractor, images: LabelledPixels
     ) -> None:
-        points = extractor.features(images.pixels, Silent())
+        points = extractor.features(images.pixels, NullProgress())
         distances, positions = extractor.nearest(points, points)
         assert distances.max() < 1e-4 * np.abs(points).max()
         assert (points[positions] == points).all()
@@ -384,7 +386,7 @@ class FeatureSpaceContract:
     def test_comparisons_are_json_and_say_why_a_figure_is_missing(
         self, extractor: Extractor, images: LabelledPixels
     ) -> None:
-        points = extractor.features(images.pixels, Silent())
+        points = extractor.features(images.pixels, NullProgress())
         for few in (0, 1, 2, 24):
             said = json.loads(json.dumps(extractor.compare(points, points[:few], 0)))
             figures = {"density", "coverage", "precision", "recall", "kid", "kid_se", "fid"}

@@ -228,7 +228,7 @@ class Federation:
         self.kept[client_id] = update.kept
         header = updates.Header("", client_id, number, update.samples, update.loss)
         reply = updates.encode(header, update.model, update.extra)
-        return updates.accept(reply, updates.Expected(header, state.model, self.make().reply(state)))[0]
+        return updates.accept(reply, updates.UpdatePolicy(header, state.model, self.make().reply(state)))[0]
 
 
 class AlgorithmContract:
@@ -253,9 +253,9 @@ class AlgorithmContract:
         federation = self.federation()
         before = federation.start()
         after = federation.round(before)
-        for old, new in ((before.model, after.model), (before.own, after.own)):
+        for old, new in ((before.model, after.model), (before.algorithm_state, after.algorithm_state)):
             assert {n: (a.dtype, a.shape) for n, a in old.items()} == {n: (a.dtype, a.shape) for n, a in new.items()}
-        assert all(np.isfinite(array).all() for array in [*after.model.values(), *after.own.values()])
+        assert all(np.isfinite(array).all() for array in [*after.model.values(), *after.algorithm_state.values()])
 
     def test_what_clients_send_is_what_was_declared(self) -> None:
         federation = self.federation()
@@ -266,11 +266,11 @@ class AlgorithmContract:
     def test_nothing_that_is_handed_in_is_changed(self) -> None:
         federation = self.federation()
         first = federation.round(federation.start())
-        copies = [{name: array.copy() for name, array in part.items()} for part in (first.model, first.own)]
+        copies = [{name: array.copy() for name, array in part.items()} for part in (first.model, first.algorithm_state)]
         kept = {name: {n: a.copy() for n, a in one.items()} for name, one in federation.kept.items()}
         before = dict(federation.kept)
         federation.round(first, 2)
-        for part, copy in zip((first.model, first.own), copies, strict=True):
+        for part, copy in zip((first.model, first.algorithm_state), copies, strict=True):
             for name, array in part.items():
                 np.testing.assert_array_equal(array, copy[name])
         for client_id, one in before.items():

@@ -195,7 +195,7 @@ def test_show_reads_an_upload_back_in_plain_words(north: Typed, tmp_path: Path) 
 
 def test_show_prints_nothing_that_a_terminal_obeys(fgl: Typed, tmp_path: Path) -> None:
     prompts = [Prompt(0, "a\u202ecat", None, "ward 7", 2.0, None), Prompt(1, "dog", "b", "ward 7", 3.5, 1.0)]
-    data = upload.encode_texts(upload.Sender("north", 0, CLASSES, "r\u202eun"), prompts)
+    data = upload.encode_texts(upload.UploadHeader("north", 0, CLASSES, "r\u202eun"), prompts)
     (tmp_path / "one.safetensors").write_bytes(data)
     said = fgl("client", "show", "one.safetensors")
     assert said.code == 0, said.err

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from fgl.core.config.saved import saved_config
-from fgl.core.plugin_manager import Manager
+from fgl.core.plugin_manager import PluginManager
 from fgl.core.store.run_dir import RunDir
 from fgl.errors import StoreError
 from tests.helpers.cli import Said, typing
@@ -77,7 +77,7 @@ def test_tables_say_what_a_guess_would_score(fgl: Callable[..., Said], tmp_path:
     assert "over 1 seed" in said.out
     assert "over 1 seeds" not in said.out
     with pytest.raises(StoreError, match="no run directory, but these in it are: seed-0"):
-        saved_config(RunDir(tmp_path / "runs" / "compare"), Manager.load())
+        saved_config(RunDir(tmp_path / "runs" / "compare"), PluginManager.load())
     assert line in (tmp_path / "runs" / "compare" / "compare.md").read_text()
     swept = fgl("sweep", "--over", "synthesis.images_per_class=2,4", "--methods", "fgl", "--seeds", "1")
     assert " ".join(swept.out.split()).count(line) == 1, "the test images are the same at every setting"

@@ -15,7 +15,7 @@ from typer.main import get_command
 from fgl.cli import build
 from fgl.commands._help import PANELS
 from fgl.commands._loading import TEXT
-from fgl.core.plugin_manager import Manager
+from fgl.core.plugin_manager import PluginManager
 from tests.helpers.cli import Said
 
 Fgl = Callable[..., Said]
@@ -51,7 +51,10 @@ def _commands(command: object, words: tuple[str, ...] = ()) -> Iterator[tuple[st
         yield from _commands(one, (*words, name))
 
 
-@pytest.mark.parametrize("words", [words for words in _commands(get_command(build(Manager.load()))) if words[0] in {
+COMMANDS = list(_commands(get_command(build(PluginManager.load()))))
+
+
+@pytest.mark.parametrize("words", [words for words in COMMANDS if words[0] in {
     name for names in PANELS.values() for name in names}], ids=" ".join)  # fmt: skip
 def test_no_help_shows_a_type_behind_a_flag_or_a_blank_that_was_not_filled(fgl: Fgl, words: tuple[str, ...]) -> None:
     said = fgl(*words, "--help").out
@@ -61,7 +64,7 @@ def test_no_help_shows_a_type_behind_a_flag_or_a_blank_that_was_not_filled(fgl: 
 
 def test_options_name_what_is_installed(fgl: Fgl) -> None:
     said = _plain(fgl("run", "--help").out)
-    registry = Manager.load().registry
+    registry = PluginManager.load().registry
     for family in ("prompt_strategy", "partition", "generator", "classifier", "aggregator"):
         names = registry.names(family)
         assert names

@@ -26,13 +26,13 @@ from markdown_it import MarkdownIt
 from PIL import Image
 
 from fgl.contracts.events import StageContext
-from fgl.contracts.progress import Silent
+from fgl.contracts.progress import NullProgress
 from fgl.core import plugin_manager
 from fgl.core.config.resolve import resolve
 from fgl.core.experiments import comparison, sweep
 from fgl.core.experiments.comparison import Method
 from fgl.core.orchestrator import reopen
-from fgl.core.plugin_manager import Manager
+from fgl.core.plugin_manager import PluginManager
 from fgl.core.report import audit, metrics, run
 from fgl.core.report.tables import plain as columns
 from fgl.core.store.run_dir import RunDir
@@ -129,7 +129,7 @@ def test_names_of_classes_and_whoever_sent_what_in_a_run_and_its_report(
     hold_markdown((tmp_path / "run" / "classifier" / "README.md").read_text(encoding="utf-8"))
     hold(fgl("quality", "run", "--features", "pixels"))
     # the same run, with everything that others say of it
-    session = reopen(tmp_path / "run", Silent())
+    session = reopen(tmp_path / "run", NullProgress())
     result = loads((tmp_path / "run" / "report.json").read_text(encoding="utf-8"))
     refused = {name: {"rule": "sender", "reason": f"refused: unknown client {name}"} for name in PAYLOADS}
     result["upload"]["refused"] = refused
@@ -208,7 +208,7 @@ def test_titles_of_methods_and_settings_in_tables() -> None:
 
 
 def test_a_comparison_and_a_sweep_of_hostile_names(tmp_path: Path) -> None:
-    config = resolve([{"dataset": {"name": "imagefolder", "path": PAYLOADS[9]}}], Manager.load().registry)
+    config = resolve([{"dataset": {"name": "imagefolder", "path": PAYLOADS[9]}}], PluginManager.load().registry)
     methods = [Method(name, 2, name) for name in PAYLOADS]
     one = {"top1": 0.5, "bytes": 1, "seconds": 1.0, "curve": [[1, 0.5, 1]]}
     seeds = {0: {method.name: one for method in methods}}

@@ -18,7 +18,7 @@ import pytest
 from fgl import errors
 from fgl.cli import _OWN_COMMANDS, build
 from fgl.commands import _errors, _output
-from fgl.core.plugin_manager import Manager
+from fgl.core.plugin_manager import PluginManager
 from tests.helpers.cli import Said
 
 ROOT = Path(__file__).parents[2]
@@ -182,7 +182,7 @@ def _commands() -> Iterator[tuple[str, bool]]:
         if not inner:
             yield words, any("--json" in getattr(one, "opts", ()) for one in command.params)  # type: ignore[attr-defined]
 
-    yield from walk(get_command(build(Manager.load())), "")
+    yield from walk(get_command(build(PluginManager.load())), "")
 
 
 def test_every_command_has_json_and_its_fields_are_on_the_page() -> None:

@@ -221,10 +221,10 @@ def test_a_link_in_a_run_directory_from_elsewhere_is_named_and_not_followed(fgl:
 def test_a_sweep_does_not_replace_the_results_of_another(fgl: Fgl, tmp_path: Path) -> None:
     from fgl.core.config.resolve import resolve
     from fgl.core.experiments import folder as folder_experiment
-    from fgl.core.plugin_manager import Manager
+    from fgl.core.plugin_manager import PluginManager
 
     store = RunDir(tmp_path / "runs" / "sweep", "sweep")
-    config = resolve([], Manager.load().registry)
+    config = resolve([], PluginManager.load().registry)
     with folder_experiment.opened(store, {"beta 1": config, "beta 2": config}, ["fgl"], [0], False):
         store.write(store.path("sweep.md"), b"the first")
     assert fgl("sweep", "--over", "classifier.epochs=1,2", "--quiet").code == 2

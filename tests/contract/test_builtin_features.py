@@ -70,9 +70,9 @@ def test_what_is_registered_exists(component):
 
 def test_the_ready_made_space_is_pinned_and_another_model_is_not_bound_to_its_commit():
     from fgl.core.config.resolve import resolve
-    from fgl.core.plugin_manager import Manager
+    from fgl.core.plugin_manager import PluginManager
 
-    registry = Manager.load().registry
+    registry = PluginManager.load().registry
     pinned = resolve([{"features": "dinov2"}], registry).features.options
     assert (pinned["model"], len(pinned["revision"])) == ("facebook/dinov2-small", 40)
     other = resolve([{"features": {"name": "dinov2", "model": "facebook/dinov2-base"}}], registry).features.options

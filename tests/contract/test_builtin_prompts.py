@@ -15,7 +15,7 @@ from fgl.plugins.prompts.attributes import AttributePrompts
 from fgl.plugins.prompts.caption import Caption
 from fgl.plugins.prompts.class_name import ClassName
 from fgl.plugins.prompts.diversified import Diversified
-from fgl.plugins.prompts.domain import Domain
+from fgl.plugins.prompts.domain import DomainPrompts
 from fgl.plugins.prompts.options import (
     AttributesOptions,
     CaptionOptions,
@@ -39,7 +39,7 @@ class TestClassNameWithThreeTemplates(PromptStrategyContract):
 
 
 class TestDomain(PromptStrategyContract):
-    make = staticmethod(lambda: Domain(DomainOptions()))
+    make = staticmethod(lambda: DomainPrompts(DomainOptions()))
 
 
 class TestAttributes(PromptStrategyContract):

@@ -114,7 +114,7 @@ class FedDyn:
         model, own = mean(updates), {}
         for name in state.trained:
             moved = sum(update.model[name] - state.model[name] for update in updates)
-            own[name] = np.asarray(state.own[name] - self.alpha * moved / clients, np.float32)
+            own[name] = np.asarray(state.algorithm_state[name] - self.alpha * moved / clients, np.float32)
             model[name] = np.asarray(model[name] - own[name] / self.alpha, np.float32)
         return GlobalState(model, state.trained, own)
 

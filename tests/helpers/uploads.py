@@ -22,7 +22,7 @@ from safetensors.numpy import load, save
 from fgl.contracts.aggregator import ClientUpload
 from fgl.core.wire.codecs import INDEX, MAX_TEXT, NEGATIVES, OFFSETS, PROMPTS, SCALE, TEXTS
 from fgl.core.wire.upload import MAX_GUIDANCE, MAX_WEIGHT, METADATA, MIN_WEIGHT, checksum
-from fgl.core.wire.upload_reader import Expected
+from fgl.core.wire.upload_reader import UploadPolicy
 
 if TYPE_CHECKING:
     from fgl.contracts.aggregator import Rows
@@ -61,7 +61,7 @@ def same_arrays(read: Mapping[str, Array], found: ClientUpload) -> bool:
     return all(_equal(plain[name], array) for name, array in found.arrays.items())
 
 
-def keeps_every_rule(found: ClientUpload, expected: Expected) -> bool:
+def keeps_every_rule(found: ClientUpload, expected: UploadPolicy) -> bool:
     """Whether an accepted upload is within everything that was declared, computed the plain way."""
     rows = len(found.class_id)
     fine = found.client_id in expected.clients and found.round == expected.round

@@ -476,7 +476,8 @@ def test_too_few_left_leaves_nothing_of_the_client_behind(command: Command, conf
     assert "client-00 is out, and all that was made of its upload is removed" in said
     left = {path.name for path in run.rglob("*") if path.is_file()}
     assert left == {
-        ".lock", ".fgl-files", "config.yaml", "environment.json", "metrics.jsonl", "apart.json", "forgotten.json",
+        ".lock", ".fgl-files", "config.yaml", "environment.json", "metrics.jsonl", "remote-clients.json",
+        "forgotten.json",
         "partition.json",
     }  # fmt: skip
 
@@ -597,12 +598,12 @@ def test_arrays_of_kept_uploads_are_let_go(command: Command, config: Path, tmp_p
     """Thousands of uploads may be open at once: none of them may hold memory or a file."""
     import os
 
-    from fgl.contracts.progress import Silent
+    from fgl.contracts.progress import NullProgress
     from fgl.core.orchestrator import reopen
     from fgl.core.server.uploads import opened
 
     fgl.run(config, out=tmp_path / "run")
-    session = reopen(tmp_path / "run", Silent())
+    session = reopen(tmp_path / "run", NullProgress())
     before = len(os.listdir("/proc/self/fd")) if Path("/proc/self/fd").exists() else 0
     uploads = opened(session, CLIENTS * 100)
     for one in uploads:

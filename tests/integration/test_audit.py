@@ -20,10 +20,10 @@ from PIL import Image
 
 import fgl
 from fgl.contracts import prompts as contracts_prompts
-from fgl.contracts.progress import Silent
+from fgl.contracts.progress import NullProgress
 from fgl.core.config.saved import load_config, saved_config
 from fgl.core.orchestrator import reopen
-from fgl.core.plugin_manager import Manager
+from fgl.core.plugin_manager import PluginManager
 from fgl.core.preflight import open_session
 from fgl.core.privacy import audit, inversion, lira, lookup, memorization, shadows
 from fgl.core.report import contact_sheet
@@ -56,10 +56,10 @@ def settings(images: Callable[..., Path], pipeline: Path) -> Settings:
 
 def audited(folder: Path, **options: Any) -> dict[str, Any]:
     """`fgl audit`, from Python."""
-    manager = Manager.load()
+    manager = PluginManager.load()
     saved = saved_config(RunDir(folder), manager)
     asked = {**saved.to_dict(), "audit": {**saved.audit.model_dump(), **options}}
-    session = open_session(load_config(asked, manager), manager, RunDir(folder), Silent())
+    session = open_session(load_config(asked, manager), manager, RunDir(folder), NullProgress())
     with session.run.lock():
         return audit.run(session, saved)
 
@@ -194,8 +194,8 @@ def fgl_rows(folder: Path) -> list[Any]:
 def test_members_are_held_by_their_clients_and_nobody_else_trains(settings: Settings, tmp_path: Path) -> None:
     out = tmp_path / "run"
     fgl.run(settings(), out=out)
-    session = reopen(out, Silent())
-    field = shadows.ground(session)
+    session = reopen(out, NullProgress())
+    field = shadows.shadow_split(session)
     labels = session.split("train").labels
     for shadow in range(4):
         held = field.held(shadow)
@@ -244,7 +244,7 @@ main()
 def test_a_planted_copy_is_the_closest_pair(settings: Settings, tmp_path: Path) -> None:
     out = tmp_path / "run"
     fgl.run(settings(), out=out)
-    session = audit._measuring(reopen(out, Silent()))
+    session = audit._measuring(reopen(out, NullProgress()))
     real = session.pixels("train")
     rows = fgl_rows(out / "server" / "shards")
     pixels = np.stack([rgb for _, rgb in rows])
@@ -375,7 +375,7 @@ def test_class_ids_and_weights_are_the_histogram(settings: Settings, tmp_path: P
         assert one["histogram"]["exact"] is True
         assert one["histogram"]["distance"] == 0
         assert one["histogram"]["named"] == sum(count > 0 for count in held)
-    upload = uploads.opened(reopen(out, Silent()), list(found))[0]
+    upload = uploads.opened(reopen(out, NullProgress()), list(found))[0]
     lies = replace(upload, class_id=np.array([0, 1]), weight=np.array([1.0, 3.0]))
     said = inversion.histogram(lies, [2, 0, 2], 3)
     assert (said["named"], said["exact"], said["alone"]) == (2, False, 1)
@@ -395,15 +395,17 @@ def test_a_run_that_is_not_finished_says_what_is_missing(settings: Settings, tmp
 
 def test_a_server_whose_clients_are_elsewhere_audits_the_uploads_alone(settings: Settings, tmp_path: Path) -> None:
     asked = settings(upload={"clients": ["north", "south"]})
-    manager = Manager.load()
-    session = open_session(load_config(asked, manager), manager, RunDir(tmp_path / "run"), Silent(), apart=True)
+    manager = PluginManager.load()
+    session = open_session(
+        load_config(asked, manager), manager, RunDir(tmp_path / "run"), NullProgress(), remote_clients=True
+    )
     parts, why = audit.parts(session)
     assert parts == ["uploads"]
     assert "elsewhere" in why["membership"]
     assert "no public" in why["memorisation"]
     named = open_session(
         load_config({**asked, "audit": {"parts": ["uploads", "membership"]}}, manager), manager,
-        RunDir(tmp_path / "run"), Silent(), apart=True,
+        RunDir(tmp_path / "run"), NullProgress(), remote_clients=True,
     )  # fmt: skip
     with pytest.raises(ConfigError, match=r"audit\.parts: got 'membership'; shadow models .* elsewhere"):
         audit.parts(named)
@@ -413,12 +415,12 @@ def test_a_client_that_is_taken_out_takes_the_audit_with_it(settings: Settings, 
     out = tmp_path / "run"
     fgl.run(settings(), out=out)
     audited(out, methods=["centralized"])
-    session = reopen(out, Silent())
+    session = reopen(out, NullProgress())
     forget.forget(session, ["client-00", "client-01"], "client-00")
     assert not (out / "audit").exists()
     assert not list((out / "stages").glob("audit-*"))
     assert fgl.run(settings(), out=out)["audit"] is None
-    field = shadows.ground(reopen(out, Silent()))
+    field = shadows.shadow_split(reopen(out, NullProgress()))
     assert set(field.divided) == {"client-01"}
     assert (field.members.sum(axis=0) == 2).all()
     assert field.members.shape == (4, len(field.pool))

@@ -15,7 +15,7 @@ from safetensors.numpy import load_file
 
 import fgl
 from fgl.cli import main
-from fgl.contracts.progress import Silent
+from fgl.contracts.progress import NullProgress
 from fgl.core.orchestrator import reopen, resume
 from fgl.core.status import stages
 from fgl.errors import StoreError, UploadError
@@ -95,7 +95,7 @@ def test_each_damaged_file_is_made_again_or_named(finished: Path, tmp_path: Path
     told = json.loads((out / "report.json").read_text())
     for name in (*MADE_AGAIN, *NAMED):
         DAMAGE[kind](out / name)
-    shown = {one.stage: one for one in stages(reopen(out, Silent()))}
+    shown = {one.stage: one for one in stages(reopen(out, NullProgress()))}
     assert shown["files"].state == "damaged"
     assert all(name in shown["files"].why for name in (*NAMED[1:], "private/rounds/own", *MADE_AGAIN[:2]))
     result = resume(out)
@@ -152,10 +152,10 @@ def test_a_run_whose_clients_are_elsewhere_never_simulates_them(
     command("server", "run", run, "--quiet")
     command("server", "forget", run, "--client", "client-01", "--later")
     for kind in ("gone", "flip", "cut"):
-        DAMAGE[kind](run / "server" / "apart.json")
+        DAMAGE[kind](run / "server" / "remote-clients.json")
         command(*(("run", "--resume", run) if kind == "gone" else ("server", "run", run)), "--quiet")
         assert not (run / "clients").exists()
-        assert json.loads((run / "server" / "apart.json").read_text())["version"] == 1
+        assert json.loads((run / "server" / "remote-clients.json").read_text())["version"] == 1
     (run / "server" / "forgotten.json").unlink()
     said = command("server", "ingest", run, files[1], fails=UploadError.exit_code)
     assert "was taken out of this run" in said

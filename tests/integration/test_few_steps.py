@@ -17,7 +17,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 import fgl
-from fgl.contracts.generator import Painted, PlanItem, Shard
+from fgl.contracts.generator import ImageBatch, PlanItem, Shard
 from fgl.contracts.prompts import Prompt
 from fgl.errors import ModelError
 from fgl.plugins.generators import batching, loading, stable_diffusion
@@ -206,7 +206,7 @@ def test_blanked_images_are_those_of_the_pipelines_checker(tmp_path: Path) -> No
         safe = save_safety_checker(tmp_path / "safe", strictness=strictness)
         painter = make("sd", folder, safety_checker=str(safe)).synthesizer("cpu")
         batches = list(painter.synthesize(Shard(0, items), rows, lambda count: None))
-        return [position in batch.blanked for batch in batches for position in range(len(batch.pixels))]
+        return [position in batch.rejected for batch in batches for position in range(len(batch.pixels))]
 
     assert not any(verdict(2.0))
     assert all(verdict(-2.0))
@@ -246,7 +246,7 @@ def test_the_models_own_checker_is_used_where_it_has_one(tmp_path: Path) -> None
     arrays, indices = subject.encoder("cpu").encode(ALL)
     rows = conditioning_of(arrays, indices, len(ALL))
     (batch,) = subject.synthesizer("cpu").synthesize(shard_of(SEEDS), rows, lambda count: None)
-    assert batch.blanked == (0, 1, 2, 3)
+    assert batch.rejected == (0, 1, 2, 3)
     assert subject.fingerprint() != make("sd", folder).fingerprint()
 
 
@@ -452,5 +452,5 @@ def test_memory_that_runs_out_half_way_keeps_what_is_painted(tmp_path: Path, mon
 
 
 def test_painted_is_whole_by_default() -> None:
-    assert Painted(np.zeros((1, 2, 2, 3), np.uint8)).blanked == ()
+    assert ImageBatch(np.zeros((1, 2, 2, 3), np.uint8)).rejected == ()
     assert stable_diffusion.StableDiffusionXL.layout.encoders == ("text_encoder", "text_encoder_2")

@@ -500,8 +500,8 @@ def test_an_id_that_a_component_pins_means_its_default_branch_all_the_same(hub: 
 GENERATORS = """
 import json, sys
 from fgl.errors import ModelError
-from fgl.core.plugin_manager import Manager
-registry, answers = Manager.load().registry, []
+from fgl.core.plugin_manager import PluginManager
+registry, answers = PluginManager.load().registry, []
 for name, options, method in json.load(sys.stdin):
     entry = registry.find("generator", name)
     checked = registry.options_class(entry)(**{**entry.component.defaults, **options})

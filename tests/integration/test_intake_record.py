@@ -14,7 +14,7 @@ import yaml
 from safetensors.numpy import load, save
 
 import fgl
-from fgl.contracts.progress import Silent
+from fgl.contracts.progress import NullProgress
 from fgl.core.orchestrator import reopen
 from fgl.core.report import guess
 from fgl.core.server import refusals
@@ -175,7 +175,7 @@ def test_refusals_are_listed_up_to_a_number_and_counted_beyond_it(
     assert refused[5].startswith("10 files were refused so far")
     kept = json.loads((run / "server" / "refused.json").read_text())
     assert (len(kept["files"]), kept["total"]) == (5, 13)
-    session = reopen(run, Silent())
+    session = reopen(run, NullProgress())
     assert integrity.named(session) == {}
     (run / "server" / "refused.json").unlink()
     assert integrity.named(session) == {

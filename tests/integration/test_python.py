@@ -114,10 +114,10 @@ def test_progress_of_ones_own_is_used(made: Any, tmp_path: Path) -> None:
             self.tasks: list[str] = []
 
         def track(self, what: str, total: int, unit: str = "images") -> Any:
-            from fgl.contracts.progress import Silent
+            from fgl.contracts.progress import NullProgress
 
             self.tasks.append(what)
-            return Silent()
+            return NullProgress()
 
     mine = Counting()
     fgl.partition(SMALL, progress=mine)

@@ -15,14 +15,14 @@ from safetensors.numpy import load_file
 
 import fgl
 from fgl.contracts.boundary import simulated
-from fgl.contracts.progress import Silent
+from fgl.contracts.progress import NullProgress
 from fgl.core.client import evaluation as client_evaluation
 from fgl.core.client import probe as client_probe
 from fgl.core.config.saved import load_config, saved_config
 from fgl.core.data import decode_for
 from fgl.core.experiments.probe import probe
 from fgl.core.orchestrator import reopen
-from fgl.core.plugin_manager import Manager
+from fgl.core.plugin_manager import PluginManager
 from fgl.core.preflight import open_session
 from fgl.core.stages import features as features_stage
 from fgl.core.stages import quality
@@ -58,8 +58,8 @@ def settings(images: Callable[..., Path], pipeline: Path) -> Settings:
 
 
 def opened(settings: dict[str, Any], folder: Path, apart: bool = False) -> Any:
-    manager = Manager.load()
-    return open_session(load_config(settings, manager), manager, RunDir(folder), Silent(), apart=apart)
+    manager = PluginManager.load()
+    return open_session(load_config(settings, manager), manager, RunDir(folder), NullProgress(), remote_clients=apart)
 
 
 def test_a_run_says_nothing_of_quality_unless_it_is_asked(settings: Settings, tmp_path: Path) -> None:
@@ -105,11 +105,11 @@ def test_a_run_that_is_asked_measures_its_set_and_tests_at_the_clients(settings:
     assert json.loads((out / "quality" / "pixels.json").read_text()) == json.loads(json.dumps(found))
 
     tested = result["at_clients"]
-    session = reopen(out, Silent())
+    session = reopen(out, NullProgress())
     state = load_file(out / "train" / "selected.safetensors")
     model = session.classifier.restore(state, train_stage.context(session, "again"))
-    pooled = decode_for(session.split("train"), session.preparation, Silent(), "decode")
-    right = model.predict(pooled.pixels, "last", Silent()) == pooled.labels
+    pooled = decode_for(session.split("train"), session.preparation, NullProgress(), "decode")
+    right = model.predict(pooled.pixels, "last", NullProgress()) == pooled.labels
     assert (tested["right"], tested["total"]) == (int(right.sum()), len(pooled)), (
         "clients count what pooled data counts"
     )
@@ -137,7 +137,7 @@ def test_a_space_that_learns_does_not_measure_what_it_learnt_on(settings: Settin
     found = fgl.run(asked, out=out)["quality"]
     assert "half of what the clients hold" in found["space"]["learnt_on"]
     assert len(found["space"]["digest"]) == 64
-    session = reopen(out, Silent())
+    session = reopen(out, NullProgress())
     learnt = features_stage.learning(session, "train")
     assert learnt.left is not None
     with (out / found["distances"]).open(encoding="utf-8") as file:
@@ -221,7 +221,7 @@ def test_a_server_whose_clients_are_elsewhere_cannot_compare_with_their_images(
 
 def test_quality_of_a_folder_without_a_set_says_what_to_do(settings: Settings, tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="complete the run first"):
-        quality.of_folder(opened(settings(evaluation={"quality": True}), tmp_path / "run"))
+        quality.measure_run(opened(settings(evaluation={"quality": True}), tmp_path / "run"))
 
 
 # --- at the clients -------------------------------------------------------------------------------------------------
@@ -231,7 +231,7 @@ def test_what_leaves_a_client_is_counts_and_nothing_else(settings: Settings, tmp
     out = tmp_path / "run"
     fgl.run(settings(), out=out)
     evaluation = {"at_clients": True, "per_class": True, "min_images": 10_000}
-    session = opened({**saved_config(RunDir(out), Manager.load()).to_dict(), "evaluation": evaluation}, out)
+    session = opened({**saved_config(RunDir(out), PluginManager.load()).to_dict(), "evaluation": evaluation}, out)
     state = load_file(out / "train" / "selected.safetensors")
     how = session.preparation.inputs()
     asked = requests.task_request(session.config, "client-00", "cpu", session.info.digest, state, prepare=how)
@@ -270,11 +270,11 @@ def test_a_client_that_fails_or_lies_is_named_and_the_others_count(
 def test_after_rounds_the_clients_test_the_model_that_the_rounds_gave(settings: Settings, tmp_path: Path) -> None:
     out = tmp_path / "run"
     found = fgl.run(settings(rounds={"count": 1, "local_epochs": 1}, evaluation={"at_clients": True}), out=out)
-    session = reopen(out, Silent())
+    session = reopen(out, NullProgress())
     state = load_file(out / "rounds" / "own" / "model.safetensors")
     model = session.classifier.restore(state, train_stage.context(session, "again"))
-    pooled = decode_for(session.split("train"), session.preparation, Silent(), "decode")
-    right = model.predict(pooled.pixels, "last", Silent()) == pooled.labels
+    pooled = decode_for(session.split("train"), session.preparation, NullProgress(), "decode")
+    right = model.predict(pooled.pixels, "last", NullProgress()) == pooled.labels
     assert found["at_clients"]["right"] == int(right.sum())
     assert {one.stage: one.state for one in stages(session)}["evaluate:clients"] == "done"
 
@@ -394,7 +394,7 @@ def test_images_of_a_client_that_was_taken_out_are_no_longer_compared_with(setti
     out = tmp_path / "run"
     asked = settings(partition={"clients": 3}, evaluation={"quality": True, "at_clients": True})
     before = fgl.run(asked, out=out)
-    session = reopen(out, Silent())
+    session = reopen(out, NullProgress())
     names = [f"client-{k:02d}" for k in range(3)]
     forget.forget(session, names, "client-01")
     after = execute(session)

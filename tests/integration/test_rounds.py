@@ -13,7 +13,7 @@ import pytest
 from safetensors.numpy import load_file
 
 import fgl
-from fgl.contracts.progress import Silent
+from fgl.contracts.progress import NullProgress
 from fgl.core.orchestrator import reopen
 from fgl.core.status import stages
 from fgl.errors import ConfigError, DataError, DivergedError
@@ -128,7 +128,8 @@ def test_options_of_local_training_are_others_than_the_servers(settings: Setting
 
 
 def test_clients_train_a_trained_model_on_at_a_rate_for_that_unless_told(settings: Settings, tmp_path: Path) -> None:
-    """What `small` says of itself (Component.continued): the same as naming it, and not what baselines do."""
+    """What `small` says of itself (Component.continuation_defaults): the same as naming it, and not what baselines
+    do."""
     rate = {"lr": 0.0003}
     runs: dict[str, Any] = {"own": {}, "named": {"local": rate}, "other": {"local": {"lr": 0.004}}}
     for name, more in runs.items():
@@ -170,7 +171,7 @@ def test_who_drops_out_is_named_and_a_round_without_anybody_changes_nothing(
 
 def rounds_said(out: Path, count: int = 2) -> str:
     """What `fgl stages` says of the rounds, of which there are to be `count`."""
-    session = reopen(out, Silent())
+    session = reopen(out, NullProgress())
     config = session.config.model_copy(update={"rounds": session.config.rounds.model_copy(update={"count": count})})
     return {one.stage: one.why for one in stages(replace(session, config=config))}["rounds"]
 
@@ -179,7 +180,7 @@ def test_the_stages_of_a_run_with_drop_outs_are_done(settings: Settings, tmp_pat
     fgl.run(settings(rounds={"count": 2, "drop": {1: ["client-01"]}}), out=tmp_path / "run")
     assert rounds_said(tmp_path / "run", 5) == "count: 2 → 5; 2 of 5 rounds are there"
     assert rounds_said(tmp_path / "run", 1) == "count: 2 → 1"
-    assert {one.stage: one.state for one in stages(reopen(tmp_path / "run", Silent()))}["rounds"] == "done"
+    assert {one.stage: one.state for one in stages(reopen(tmp_path / "run", NullProgress()))}["rounds"] == "done"
 
 
 def test_the_lot_of_a_client_follows_from_the_seed(settings: Settings, tmp_path: Path) -> None:

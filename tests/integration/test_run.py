@@ -17,18 +17,18 @@ import pytest
 from PIL import Image
 
 import fgl
-from fgl.contracts.federation import Failure
-from fgl.contracts.progress import Silent
+from fgl.contracts.federation import ClientFailure
+from fgl.contracts.progress import NullProgress
 from fgl.contracts.prompts import ClientContext, Prompt
 from fgl.core.client import prepare as client_prepare
 from fgl.core.client import private_folder, site
 from fgl.core.config.saved import load_config
 from fgl.core.config.schema import RunConfig
 from fgl.core.orchestrator import digest
-from fgl.core.plugin_manager import Manager
+from fgl.core.plugin_manager import PluginManager
 from fgl.core.synthesis.shards import read_shards
 from fgl.errors import BrokenPluginError, ConfigError, DataError, StoreError, UploadError
-from fgl.plugins.federations.local import Local
+from fgl.plugins.federations.local import LocalFederation
 from fgl.plugins.federations.options import LocalOptions
 from fgl.plugins.prompts.class_name import ClassName
 from tests.conftest import CLASSES
@@ -95,7 +95,7 @@ def test_a_run_leaves_a_folder_that_explains_every_number(settings: Run, tmp_pat
     assert "- size of an image (height × width): 16 × 16 pixels" in prose
     assert re.search(r"^- parameters: text encoder [\d,]+, unet [\d,]+, vae [\d,]+, total [\d,]+$", prose, re.M)
     assert len(list((out / "sheets").glob("*.png"))) == 3
-    assert load_config(out / "config.yaml", Manager.load()).to_dict() == result["config"]
+    assert load_config(out / "config.yaml", PluginManager.load()).to_dict() == result["config"]
     events = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     assert {"partition", "clients", "plan", "synthesize", "train", "evaluate"} <= {event["stage"] for event in events}
     assert digest(out) == result["synthetic"]["digest"]
@@ -430,12 +430,12 @@ def test_what_a_clients_process_says_stays_on_the_console(
 ) -> None:
     (tmp_path / "clients_task.py").write_text(f"def task(payload):\n    {code}\n")
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
-    federation = Local(LocalOptions(isolation="process", timeout=20))
-    ((name, reply),) = federation.call(["a"], "clients_task:task", lambda _: b"", Silent())
+    federation = LocalFederation(LocalOptions(isolation="process", timeout=20))
+    ((name, reply),) = federation.call(["a"], "clients_task:task", lambda _: b"", NullProgress())
     if not reason:
         assert (name, reply) == ("a", b"xxxxx")
         return
-    assert isinstance(reply, Failure)
+    assert isinstance(reply, ClientFailure)
     assert reply.reason.startswith(reason)
     assert "secret" not in reply.reason
     assert "/home/secret" in capsys.readouterr().err
@@ -501,7 +501,7 @@ def test_a_hook_that_fails_does_not_hide_why_the_run_failed(
     def fail(self: object, context: object, error: BaseException) -> None:
         raise BrokenPluginError("the tracker is broken too")
 
-    monkeypatch.setattr(Manager, "run_failed", fail)
+    monkeypatch.setattr(PluginManager, "run_failed", fail)
     with pytest.raises(DataError) as caught:
         fgl.run(settings(partition={"clients": 10_000}), out=tmp_path / "run")
     assert "the tracker is broken too" in caught.value.__notes__
@@ -540,6 +540,6 @@ def test_the_shards_hold_what_the_digest_says(settings: Run, tmp_path: Path) -> 
 
 
 def test_config_is_a_value(settings: Run) -> None:
-    config = load_config(settings(), Manager.load())
+    config = load_config(settings(), PluginManager.load())
     assert isinstance(config, RunConfig)
-    assert load_config(config, Manager.load()) is config
+    assert load_config(config, PluginManager.load()) is config

@@ -13,10 +13,10 @@ from safetensors.numpy import load_file, save_file
 
 import fgl
 from fgl.contracts.classifier import FitContext
-from fgl.contracts.progress import Silent
+from fgl.contracts.progress import NullProgress
 from fgl.core.config.saved import saved_config
 from fgl.core.model_digests import contents
-from fgl.core.plugin_manager import Manager
+from fgl.core.plugin_manager import PluginManager
 from fgl.core.preflight import open_session
 from fgl.core.status import stages
 from fgl.core.store.run_dir import RunDir
@@ -58,8 +58,8 @@ def replace(folder: Path) -> None:
 
 
 def states(out: Path) -> dict[str, str]:
-    run, manager = RunDir(out), Manager.load()
-    session = open_session(saved_config(run, manager), manager, run, Silent())
+    run, manager = RunDir(out), PluginManager.load()
+    session = open_session(saved_config(run, manager), manager, run, NullProgress())
     return {one.stage: f"{one.state}: {one.why}" for one in stages(session)}
 
 

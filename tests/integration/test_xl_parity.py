@@ -161,9 +161,9 @@ def test_strings_and_their_uploaded_embeddings_give_the_same_pictures(tmp_path: 
     texts, negatives = ["forest", "a sandal", "river, dark"], ["low quality, low resolution", "blurry", ""]
     prompts = [Prompt(k, text, negative) for k, (text, negative) in enumerate(zip(texts, negatives, strict=True))]
     arrays, indices = subject.encoder("cpu").encode(prompts)
-    sender = upload.Sender("k", 0, texts)
+    sender = upload.UploadHeader("k", 0, texts)
     data = upload.encode(sender, subject.declare(), "fp32", prompts, arrays, indices)
-    accepted = upload_reader.decode(data, upload_reader.Expected(subject.declare(), ("k",), 0, texts, 10**8))
+    accepted = upload_reader.decode(data, upload_reader.UploadPolicy(subject.declare(), ("k",), 0, texts, 10**8))
     conditioning = Union(UnionOptions()).aggregate([accepted], subject.fingerprint())
     (shard,) = make_plan(conditioning, 1, run_seed=7, shard_size=10)
     painted = subject.synthesizer("cpu").synthesize(shard, conditioning, lambda count: None)

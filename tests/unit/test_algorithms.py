@@ -77,13 +77,13 @@ def test_scaffold_over_two_rounds_by_hand(control: str) -> None:
     close(first.model["w"], [0.25])
     close(federation.kept["a"]["w"], [-1.0])
     close(federation.kept["b"]["w"], [0.0])
-    close(first.own["w"], [-0.5])
+    close(first.algorithm_state["w"], [-0.5])
     # Round 2, a alone: gradient 0.25 - 1 = -0.75, corrected by c - c_a = +0.5 to -0.25: y = 0.375, taken over whole.
     # c_a becomes -0.75, a change of +0.25, of which c takes over half, for one of two clients came.
     second = federation.round(first, 2, ["a"])
     close(second.model["w"], [0.375])
     close(federation.kept["a"]["w"], [-0.75])
-    close(second.own["w"], [-0.375])
+    close(second.algorithm_state["w"], [-0.375])
 
 
 def test_both_ways_to_a_control_variate_agree_under_plain_sgd_and_not_under_momentum() -> None:
@@ -92,7 +92,7 @@ def test_both_ways_to_a_control_variate_agree_under_plain_sgd_and_not_under_mome
             "a": Point((1.0, 0.5), 3, steps=4, momentum=momentum),
             "b": Point((-2.0, 0.1), steps=2, momentum=momentum),
         }
-        return Federation(lambda: Scaffold(ScaffoldOptions(control=control)), clients).run(3).own["w"]
+        return Federation(lambda: Scaffold(ScaffoldOptions(control=control)), clients).run(3).algorithm_state["w"]
 
     close(run("gradients", 0.0), run("displacement", 0.0))
     assert not np.allclose(run("gradients", 0.9), run("displacement", 0.9), rtol=0.05)
@@ -113,7 +113,7 @@ def test_scaffold_weights_clients_by_their_samples_as_fedavg_does() -> None:
     federation = Federation(lambda: Scaffold(ScaffoldOptions()), clients)
     state = federation.round(federation.start(first_model(1)))
     close(state.model["w"], [0.375])
-    close(state.own["w"], [-0.75])
+    close(state.algorithm_state["w"], [-0.75])
 
 
 def test_scaffold_corrects_the_drift_that_fedavg_has() -> None:
@@ -135,12 +135,12 @@ def test_fedadam_over_two_rounds_by_hand() -> None:
     options = FedAdamOptions(lr=0.1, beta1=0.5, beta2=0.75, tau=0.5)
     algorithm = FedAdam(options)
     state = algorithm.start({"w": np.array([1.0], np.float32), "n": np.array(0)}, ("w",))
-    close(state.own["v/w"], [0.25])  # τ²
+    close(state.algorithm_state["v/w"], [0.25])  # τ²
     # Δ = 3 - 1 = 2: m = 1, v = 0.75 · 0.25 + 0.25 · 4 = 1.1875.
     state = algorithm.aggregate(state, [update("a", 3.0, 4)], 1)
     step = 0.1 * 1 / (np.sqrt(1.1875) + 0.5)
-    close(state.own["m/w"], [1.0])
-    close(state.own["v/w"], [1.1875])
+    close(state.algorithm_state["m/w"], [1.0])
+    close(state.algorithm_state["v/w"], [1.1875])
     close(state.model["w"], [1 + step])
     assert state.model["n"] == 4  # a buffer: it is averaged, not optimized
     # Two clients, three samples to one: Δ = 0.75 · 0 + 0.25 · 4 - w.
@@ -148,7 +148,7 @@ def test_fedadam_over_two_rounds_by_hand() -> None:
     state = algorithm.aggregate(state, [update("a", 0.0, 1, samples=3), update("b", 4.0, 1)], 2)
     change = 1 - w
     m, v = 0.5 + 0.5 * change, 0.75 * 1.1875 + 0.25 * change**2
-    np.testing.assert_allclose(state.own["m/w"], [m], rtol=1e-5)
+    np.testing.assert_allclose(state.algorithm_state["m/w"], [m], rtol=1e-5)
     np.testing.assert_allclose(state.model["w"], [w + 0.1 * m / (np.sqrt(v) + 0.5)], rtol=1e-5)
 
 

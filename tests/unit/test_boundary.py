@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from fgl.contracts.boundary import contained, is_simulated, simulated
-from fgl.contracts.federation import Failure
-from fgl.contracts.progress import Silent
-from fgl.plugins.federations.local import Local
+from fgl.contracts.federation import ClientFailure
+from fgl.contracts.progress import NullProgress
+from fgl.plugins.federations.local import LocalFederation
 from fgl.plugins.federations.options import LocalOptions
 
 LEAVING = ["SystemExit('/home/secret')", "KeyboardInterrupt('/home/secret')", "GeneratorExit('/home/secret')"]
@@ -36,10 +36,10 @@ def test_whatever_a_client_raises_is_that_clients_failure_and_its_words_stay_the
     task: Path, isolation: str, error: str
 ) -> None:
     task.write_text(f"def task(payload):\n    if payload == b'a':\n        raise {error}\n    return payload\n")
-    federation = Local(LocalOptions(isolation=isolation))  # type: ignore[arg-type]
-    found = dict(federation.call(["a", "b"], "a_clients_task:task", str.encode, Silent()))
+    federation = LocalFederation(LocalOptions(isolation=isolation))  # type: ignore[arg-type]
+    found = dict(federation.call(["a", "b"], "a_clients_task:task", str.encode, NullProgress()))
     assert found["b"] == b"b"
-    assert isinstance(found["a"], Failure)
+    assert isinstance(found["a"], ClientFailure)
     assert found["a"].reason.startswith(f"{error.partition('(')[0]} at the client")
     assert "secret" not in found["a"].reason
 
@@ -52,7 +52,7 @@ def test_the_users_own_interrupt_ends_the_run_whatever_a_client_makes_of_it(task
     )
     before = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
-        list(Local(LocalOptions()).call(["a"], "a_clients_task:task", str.encode, Silent()))
+        list(LocalFederation(LocalOptions()).call(["a"], "a_clients_task:task", str.encode, NullProgress()))
     assert signal.getsignal(signal.SIGINT) is before
 
 
@@ -72,8 +72,8 @@ def test_only_the_local_federation_says_that_its_clients_are_simulated(task: Pat
         "from fgl.contracts.boundary import is_simulated\ndef task(payload):\n    return str(is_simulated()).encode()\n"
     )
     for isolation in ("none", "process"):
-        federation = Local(LocalOptions(isolation=isolation))
-        assert dict(federation.call(["a"], "a_clients_task:task", str.encode, Silent())) == {"a": b"True"}
+        federation = LocalFederation(LocalOptions(isolation=isolation))
+        assert dict(federation.call(["a"], "a_clients_task:task", str.encode, NullProgress())) == {"a": b"True"}
     assert not is_simulated()
     with simulated():
         assert is_simulated()
@@ -98,10 +98,11 @@ def test_a_clients_process_dies_with_the_run_that_asked_it_and_writes_nothing_mo
     for name in ("ready", "go"):
         os.mkfifo(tmp_path / name)
     code = (
-        "import sys\nfrom fgl.contracts.progress import Silent\nfrom fgl.plugins.federations.local import Local\n"
+        "import sys\nfrom fgl.contracts.progress import NullProgress\n"
+        "from fgl.plugins.federations.local import LocalFederation\n"
         "from fgl.plugins.federations.options import LocalOptions\n"
-        "list(Local(LocalOptions(isolation='process')).call(['a'], 'a_clients_task:task', "
-        "lambda _: sys.argv[1].encode(), Silent()))\n"
+        "list(LocalFederation(LocalOptions(isolation='process')).call(['a'], 'a_clients_task:task', "
+        "lambda _: sys.argv[1].encode(), NullProgress()))\n"
     )
     parent = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)])
     with (tmp_path / "ready").open() as pipe:

@@ -20,7 +20,7 @@ from PIL import Image
 from pydantic import ValidationError
 
 from fgl.contracts.dataset import DatasetInfo, Subset
-from fgl.contracts.progress import Silent
+from fgl.contracts.progress import NullProgress
 from fgl.errors import BadImageError, DataError, ModelError, StoreError
 from fgl.plugins.prompts.caption import Caption
 from fgl.plugins.prompts.caption_cache import FILE, CaptionCache, image_digest
@@ -439,7 +439,7 @@ def test_a_killed_run_goes_on_after_its_last_batch_and_ends_the_same(context, op
 
 
 def test_progress_counts_every_image_once(context, options):
-    class Counting(Silent):
+    class Counting(NullProgress):
         seen = 0
 
         def advance(self, count=1, note=""):

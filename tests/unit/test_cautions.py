@@ -10,11 +10,11 @@ import pytest
 from PIL import Image
 
 from fgl.contracts.dataset import DatasetInfo
-from fgl.contracts.progress import Silent
+from fgl.contracts.progress import NullProgress
 from fgl.core.config.resolve import resolve
 from fgl.core.experiments.cautions import suggest_domains
 from fgl.core.experiments.dataset_check import survey
-from fgl.core.plugin_manager import Manager
+from fgl.core.plugin_manager import PluginManager
 
 
 def put(folder: Path, numbers: range) -> None:
@@ -25,9 +25,9 @@ def put(folder: Path, numbers: range) -> None:
 
 
 def check(path: Path, divided: bool = True, **options: Any) -> dict[str, Any]:
-    manager = Manager.load()
+    manager = PluginManager.load()
     dataset = {"name": "imagefolder", "path": str(path), **options}
-    return survey(resolve([{"dataset": dataset}], manager.registry), manager, None, Silent(), divided)
+    return survey(resolve([{"dataset": dataset}], manager.registry), manager, None, NullProgress(), divided)
 
 
 def warned(found: dict[str, Any], said: str) -> bool:

@@ -10,22 +10,22 @@ import pytest
 from fgl.core.config.resolve import resolve
 from fgl.core.experiments import sweep
 from fgl.core.experiments.comparison import Method, cells_of, parse, summarise
-from fgl.core.plugin_manager import Manager
+from fgl.core.plugin_manager import PluginManager
 from fgl.core.report.intervals import student
 from fgl.errors import ConfigError
 from fgl.plots.curves import Line, save_curves
 
 
 @pytest.fixture(scope="module")
-def manager() -> Manager:
-    return Manager.load()
+def manager() -> PluginManager:
+    return PluginManager.load()
 
 
 def result(top1: float, curve: list[list[float]] | None = None) -> dict[str, Any]:
     return {"top1": top1, "bytes": 10, "seconds": 1.0, "curve": curve or []}
 
 
-def test_names_of_methods(manager: Manager) -> None:
+def test_names_of_methods(manager: PluginManager) -> None:
     config = resolve([{"algorithm": "scaffold"}], manager.registry)
     found = parse(["fgl", "fgl-5round", "fgl-10round-tuned", "fedprox", "local", "fgl"], 200, manager, config)
     assert found == [
@@ -104,7 +104,7 @@ def test_sweeps_that_cannot_be_read_are_refused(ablation: str | None, over: list
         sweep.cells(ablation, over)
 
 
-def test_every_setting_of_every_ablation_is_a_configuration(manager: Manager) -> None:
+def test_every_setting_of_every_ablation_is_a_configuration(manager: PluginManager) -> None:
     found = sweep.ablations()
     assert {
         "prompts",

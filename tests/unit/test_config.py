@@ -11,14 +11,14 @@ import yaml
 
 from fgl.core.config.loader import expand, read_yaml, set_option
 from fgl.core.config.resolve import resolve
-from fgl.core.plugin_manager import Manager
+from fgl.core.plugin_manager import PluginManager
 from fgl.core.registry import Registry
 from fgl.errors import ConfigError
 
 
 @pytest.fixture(scope="module")
 def registry() -> Registry:
-    return Manager.load().registry
+    return PluginManager.load().registry
 
 
 def problems(registry: Registry, *layers: dict[str, object]) -> dict[str, str]:
@@ -236,7 +236,7 @@ def test_a_dataset_path_that_does_not_exist_says_what_could_be_given(registry: R
 
 
 def test_a_presets_commit_is_that_of_its_model_and_of_no_other() -> None:
-    registry = Manager.load().registry
+    registry = PluginManager.load().registry
 
     def generator(**given: Any) -> dict[str, Any]:
         return resolve([{"generator": given}], registry).generator.options

@@ -9,25 +9,25 @@ import pytest
 from fgl.core.config.resolve import resolve
 from fgl.core.experiments import costs
 from fgl.core.experiments.comparison import Method, cells_of, few_seeds, parse, summarise
-from fgl.core.plugin_manager import Manager
+from fgl.core.plugin_manager import PluginManager
 from fgl.core.store.run_dir import RunDir
 
 DATA = costs.Data(images=1000, classes=4, clients=5)
 
 
 @pytest.fixture(scope="module")
-def manager() -> Manager:
-    return Manager.load()
+def manager() -> PluginManager:
+    return PluginManager.load()
 
 
-def _costs(manager: Manager, names: str, count: int = 10, **config: object) -> dict[str, costs.Cost]:
+def _costs(manager: PluginManager, names: str, count: int = 10, **config: object) -> dict[str, costs.Cost]:
     resolved = resolve(
         [{"synthesis": {"images_per_class": 50}, "classifier": {"epochs": 4}, **config}], manager.registry
     )
     return costs.of_seed(resolved, parse(names.split(","), count, manager, resolved), DATA)
 
 
-def test_every_method_is_counted_and_what_several_share_once(manager: Manager) -> None:
+def test_every_method_is_counted_and_what_several_share_once(manager: PluginManager) -> None:
     found = _costs(manager, "fgl,class-list,fedavg,local,centralized,fgl-2round-tuned")
     assert found["fgl"] == costs.Cost(200, 1, 180 * 4)  # a tenth is kept aside to select the epoch
     assert found["class-list"] == costs.Cost()  # the same images, by construction
@@ -37,14 +37,14 @@ def test_every_method_is_counted_and_what_several_share_once(manager: Manager) -
     assert found["fgl-2round-tuned"] == costs.Cost(0, 10 + 2, 2 * 5 * 1000 + 2 * 5 * 200)
 
 
-def test_other_prompts_and_a_share_of_the_clients_are_counted(manager: Manager) -> None:
+def test_other_prompts_and_a_share_of_the_clients_are_counted(manager: PluginManager) -> None:
     found = _costs(manager, "class-list,fedavg", prompt_strategy="attributes", rounds={"fraction": 0.4})
     assert found["class-list"].painted == 400, "attributes for the run, class names beside it"
     assert found["fedavg"] == costs.Cost(0, 20, 10 * 5 * 400)
 
 
 def test_time_is_said_at_the_pace_of_runs_that_are_there_and_not_guessed_without(
-    manager: Manager, tmp_path: Path
+    manager: PluginManager, tmp_path: Path
 ) -> None:
     found = list(_costs(manager, "fgl,fedavg").items())
     assert "not known before" in costs.lines(found, 3, 1, DATA, costs.pace(tmp_path))[-1]

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from fgl.contracts.dataset import DatasetInfo
 from fgl.core.config.loader import set_option
 from fgl.core.config.resolve import resolve
-from fgl.core.plugin_manager import Manager
+from fgl.core.plugin_manager import PluginManager
 from fgl.errors import ModelError
 from fgl.plugins.prompts.diversified import Diversified
 from fgl.plugins.prompts.grammar import describe
@@ -165,7 +165,7 @@ def test_the_documented_setting_fits_the_built_in_generator():
     for place, word in enumerate(words):
         if word == "--set":
             set_option(layer, words[place + 1])
-    manager = Manager.load()
+    manager = PluginManager.load()
     config = resolve([layer], manager.registry)
     encoder = manager.create("generator", config.generator).encoder("cpu")
     names = ("annual crop land", "herbaceous vegetation", "residential buildings", "T-shirt or top")

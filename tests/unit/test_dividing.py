@@ -11,7 +11,7 @@ import pytest
 from fgl.contracts.component import Component
 from fgl.core.config.resolve import resolve
 from fgl.core.partitioning import divide
-from fgl.core.plugin_manager import Manager
+from fgl.core.plugin_manager import PluginManager
 from fgl.core.registry import Entry
 from fgl.errors import BrokenPluginError, PartitionError
 from fgl.testing.contracts import DrawnImages
@@ -28,7 +28,7 @@ class Told:
 
 @dataclass
 class Asked:
-    manager: Manager
+    manager: PluginManager
     config: Any
 
     def __call__(self, value: Any) -> dict[str, list[int]]:
@@ -38,7 +38,7 @@ class Asked:
 
 @pytest.fixture
 def ask() -> Asked:
-    manager = Manager.load()
+    manager = PluginManager.load()
     manager.registry.add(Entry("partition", Component("told", f"{__name__}:Told"), "told", "fgl-told"))
     return Asked(manager, resolve([{"partition": "told"}], manager.registry))
 

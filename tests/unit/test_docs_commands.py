@@ -16,7 +16,7 @@ from fgl.cli import build
 from fgl.commands._config import resolve
 from fgl.commands._options import NO_FLAGS
 from fgl.core.config.schema import CONTROLS
-from fgl.core.plugin_manager import Manager
+from fgl.core.plugin_manager import PluginManager
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -66,7 +66,7 @@ def test_pages_have_commands() -> None:
 
 @pytest.fixture(scope="module")
 def program() -> Any:
-    return get_command(build(Manager.load()))
+    return get_command(build(PluginManager.load()))
 
 
 def _parsed(command: Any, words: list[str]) -> tuple[str, dict[str, Any]]:
@@ -100,7 +100,7 @@ def test_commands_of_the_pages_are_understood(line: str, words: list[str], whole
     flags = {**NO_FLAGS, **given, "rounds": None} if name == "compare" else {**NO_FLAGS, **given}
     if flags["dataset"] and not flags["dataset"].startswith(("bundled:", "hf:")):
         flags["dataset"] = str(ROOT)
-    resolve(Manager.load(), None, flags)
+    resolve(PluginManager.load(), None, flags)
 
 
 def test_links_between_pages_lead_somewhere() -> None:

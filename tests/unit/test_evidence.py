@@ -10,7 +10,7 @@ from types import ModuleType
 import pytest
 
 from fgl.core.experiments import comparison
-from fgl.core.plugin_manager import Manager
+from fgl.core.plugin_manager import PluginManager
 
 ROOT = Path(__file__).parents[2]
 
@@ -30,7 +30,7 @@ def test_every_piece_is_a_configuration_with_methods(
 ) -> None:
     for name in ("cifar10", "pacs"):  # data that may not be here: an empty folder of images stands in for the path
         (tmp_path / name / "train").mkdir(parents=True)
-    manager, arguments = Manager.load(), argparse.Namespace(work=tmp_path / "work", data=tmp_path)
+    manager, arguments = PluginManager.load(), argparse.Namespace(work=tmp_path / "work", data=tmp_path)
     folders = []
     for piece in evidence.pieces().values():
         for _, folder, config in evidence.settings(piece, arguments, manager):

@@ -30,7 +30,7 @@ MODEL = {"w": np.arange(6, dtype=np.float32).reshape(2, 3), "n": np.array(4, np.
 EXTRA = {"c": np.ones((2, 3), np.float32)}
 KEPT = updates.digest_of_kept(EXTRA)
 HEADER = updates.Header("run", "client-1", 3, samples=12, loss=0.5, kept=KEPT)
-EXPECTED = updates.Expected(HEADER, MODEL, {"c": (2, 3)})
+EXPECTED = updates.UpdatePolicy(HEADER, MODEL, {"c": (2, 3)})
 
 
 def message(**changes: Any) -> bytes:
@@ -140,7 +140,7 @@ def test_a_client_that_lost_what_it_kept_says_so_and_sends_no_model() -> None:
 
 def test_a_client_claims_no_more_samples_than_it_is_known_to_hold() -> None:
     with pytest.raises(UploadWeightError, match="samples is '12', expected 1 to 11"):
-        updates.accept(message(), updates.Expected(HEADER, MODEL, {"c": (2, 3)}, samples=11))
+        updates.accept(message(), updates.UpdatePolicy(HEADER, MODEL, {"c": (2, 3)}, samples=11))
 
 
 def test_the_digest_of_what_is_kept_follows_from_names_types_shapes_and_bytes() -> None:

@@ -16,8 +16,8 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModel
 
 from fgl.contracts.dataset import LabelledPixels
-from fgl.contracts.progress import Silent
-from fgl.core.plugin_manager import Manager
+from fgl.contracts.progress import NullProgress
+from fgl.core.plugin_manager import PluginManager
 from fgl.errors import ModelError
 from fgl.plugins.features.image_model import ImageModelSpace
 from fgl.plugins.features.options import ImageModelOptions
@@ -47,21 +47,23 @@ def test_images_are_prepared_as_the_models_own_processor_says(tmp_path: Path) ->
     pixels = pictures()
     with torch.inference_mode():
         expected = AutoModel.from_pretrained(folder)(pixel_values=prepared(pixels, said)).pooler_output
-    found = extractor(folder).features(pixels, Silent())
+    found = extractor(folder).features(pixels, NullProgress())
     assert np.abs(found - expected.numpy()).max() < 1e-5
     (folder / "preprocessor_config.json").write_text(json.dumps({**said, "image_mean": [0.9, 0.9, 0.9]}))
-    assert np.abs(extractor(folder).features(pixels, Silent()) - found).max() > 1e-3
+    assert np.abs(extractor(folder).features(pixels, NullProgress()) - found).max() > 1e-3
 
 
 def test_images_of_another_size_are_brought_to_the_models(tmp_path: Path) -> None:
     folder = save_image_model(tmp_path / "dino")
     large = np.stack([np.asarray(Image.fromarray(one).resize((80, 80), 0)) for one in pictures()])
-    assert extractor(folder).features(large, Silent()).shape == (3, DIMENSIONS["dinov2"])
+    assert extractor(folder).features(large, NullProgress()).shape == (3, DIMENSIONS["dinov2"])
 
 
 def test_mean_pooling_is_the_mean_over_tokens_and_cls_the_first(tmp_path: Path) -> None:
     folder = save_image_model(tmp_path / "vit", "vit")
-    found = {pooling: extractor(folder, pooling=pooling).features(pictures(), Silent()) for pooling in ("cls", "mean")}
+    found = {
+        pooling: extractor(folder, pooling=pooling).features(pictures(), NullProgress()) for pooling in ("cls", "mean")
+    }
     model = AutoModel.from_pretrained(folder)
     inputs = prepared(pictures(), json.loads((folder / "preprocessor_config.json").read_text()))
     with torch.inference_mode():
@@ -73,9 +75,9 @@ def test_mean_pooling_is_the_mean_over_tokens_and_cls_the_first(tmp_path: Path) 
 def test_a_pooling_layer_without_weights_is_not_used(tmp_path: Path) -> None:
     """transformers would fill it with random numbers: other features every time."""
     folder = save_image_model(tmp_path / "vit", "vit", pooler=False)
-    first, second = (extractor(folder).features(pictures(), Silent()) for _ in range(2))
+    first, second = (extractor(folder).features(pictures(), NullProgress()) for _ in range(2))
     assert (first == second).all()
-    assert (first == extractor(folder, pooling="cls").features(pictures(), Silent())).all()
+    assert (first == extractor(folder, pooling="cls").features(pictures(), NullProgress())).all()
 
 
 def test_weights_that_are_missing_are_refused(tmp_path: Path) -> None:
@@ -139,7 +141,7 @@ print(json.dumps(dict(space.extractor({}, None, fit_context()).describe())))
 def test_penultimate_features_are_what_the_last_layer_reads() -> None:
     labels = np.arange(12, dtype=np.int64) % 4
     data = LabelledPixels(np.random.default_rng(1).integers(0, 256, (12, 32, 32, 3)).astype(np.uint8), labels)
-    registry = Manager.load().registry
+    registry = PluginManager.load().registry
     networks: dict[str, dict[str, Any]] = {
         "regnet": {"embedding_size": 8, "hidden_sizes": [8, 12], "depths": [1, 1], "groups_width": 4},
         "vit": {
@@ -150,9 +152,9 @@ def test_penultimate_features_are_what_the_last_layer_reads() -> None:
     for architecture, config in networks.items():
         options = {"architecture": architecture, "config": config, "image_size": 32, "epochs": 1, "dtype": "fp32"}
         model: Any = registry.create("classifier", "transformers", options).fit(data, None, fit_context())
-        points = model.features(data.pixels, "last", Silent())
+        points = model.features(data.pixels, "last", NullProgress())
         weights = model.state("last")
         head = max(name for name in weights if name.startswith("classifier") and name.endswith("weight"))
         logits = points @ weights[head].T + weights[head.replace("weight", "bias")]
-        assert (logits.argmax(1) == model.predict(data.pixels, "last", Silent())).all()
+        assert (logits.argmax(1) == model.predict(data.pixels, "last", NullProgress())).all()
         assert points.shape[1] == weights[head].shape[1]

@@ -28,7 +28,7 @@ def test_either_list_is_made_again_from_the_other(tmp_path: Path, place: str, da
     whole = (tmp_path / place).read_bytes()
     assert removed.restore(run) == []
     damage(tmp_path / place)
-    assert list(removed.forgotten(run)) == ["a", "b"]
+    assert list(removed.removal_times(run)) == ["a", "b"]
     assert removed.restore(run) == [place]
     assert (tmp_path / place).read_bytes() == whole
 
@@ -39,19 +39,19 @@ def test_a_list_that_is_older_than_the_other_takes_nobody_back(tmp_path: Path) -
     older = (tmp_path / "server" / "forgotten.json").read_bytes()
     removed.add(run, "b")
     (tmp_path / "server" / "forgotten.json").write_bytes(older)
-    assert list(removed.forgotten(run)) == ["a", "b"]
+    assert list(removed.removal_times(run)) == ["a", "b"]
     assert removed.restore(run) == ["server/forgotten.json"]
 
 
 def test_lists_that_are_both_damaged_are_an_error(tmp_path: Path) -> None:
     run = RunDir(tmp_path)
-    assert removed.forgotten(run) == {}
+    assert removed.removal_times(run) == {}
     removed.add(run, "a")
-    assert removed.forgotten(run)["a"].endswith("Z")
+    assert removed.removal_times(run)["a"].endswith("Z")
     for place in ("server/forgotten.json", "forgotten.json"):
         flip(tmp_path / place)
     with pytest.raises(StoreError, match=r"forgotten\.json.*forgotten\.json is damaged"):
-        removed.forgotten(run)
+        removed.removal_times(run)
 
 
 @pytest.mark.parametrize("name", [private_folder.PROMPTS, private_folder.SUMMARY])

@@ -8,7 +8,7 @@ import pytest
 
 from fgl.core.config.paths import located
 from fgl.core.config.resolve import resolve
-from fgl.core.plugin_manager import Manager
+from fgl.core.plugin_manager import PluginManager
 
 
 def test_what_lies_here_gets_its_absolute_path_and_other_names_stay(
@@ -29,7 +29,7 @@ def test_what_lies_here_gets_its_absolute_path_and_other_names_stay(
         "features": {"name": "image-model", "model": "space"},
         "audit": {"dictionary": "texts.txt"},
     }
-    manager = Manager.load()
+    manager = PluginManager.load()
     config = resolve([layer], manager.registry)
     found = located(config, manager.options).to_dict()
     assert found["dataset"]["path"] == str(tmp_path / "pets")

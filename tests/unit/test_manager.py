@@ -10,9 +10,9 @@ import pytest
 
 from fgl.contracts.component import API_CHANGES, FAMILIES
 from fgl.contracts.events import StageContext
-from fgl.contracts.generator import ArraySpec, Declaration
+from fgl.contracts.generator import ArraySpec, UploadSchema
 from fgl.core.config.resolve import resolve
-from fgl.core.plugin_manager import Manager
+from fgl.core.plugin_manager import PluginManager
 from fgl.core.preflight import check_declaration
 from fgl.errors import BrokenPluginError, ConfigError, MissingExtraError, PluginClashError, UnknownPluginError
 
@@ -35,12 +35,12 @@ AGGREGATOR = HEAD + '@hookimpl\ndef fgl_aggregators():\n    return [Component(na
 
 
 def test_every_family_has_a_built_in() -> None:
-    registry = Manager.load().registry
+    registry = PluginManager.load().registry
     assert {entry.family for entry in registry.all()} == set(FAMILIES)
 
 
 def test_every_built_in_can_be_imported_and_takes_its_defaults() -> None:
-    registry = Manager.load().registry
+    registry = PluginManager.load().registry
     for entry in registry.all():
         cls = registry.options_class(registry.find(entry.family, entry.component.name))
         required = [name for name, info in cls.model_fields.items() if info.is_required()]
@@ -50,7 +50,7 @@ def test_every_built_in_can_be_imported_and_takes_its_defaults() -> None:
 
 def test_an_outsider_is_registered_like_a_built_in(plugin: object) -> None:
     point = plugin("fine_plugin", AGGREGATOR.format("mine", "fine_plugin:Mine") + "class Mine: pass\n")  # type: ignore[operator]
-    manager = Manager.load([point])
+    manager = PluginManager.load([point])
     assert "mine" in manager.registry.names("aggregator")
     assert type(manager.registry.create("aggregator", "mine", {})).__name__ == "Mine"
 
@@ -65,20 +65,20 @@ def test_an_outsider_is_registered_like_a_built_in(plugin: object) -> None:
     ],
 )
 def test_a_broken_plugin_is_noted_and_the_others_go_on(plugin: object, source: str, said: str) -> None:
-    manager = Manager.load([plugin("broken_plugin", source)])  # type: ignore[operator]
+    manager = PluginManager.load([plugin("broken_plugin", source)])  # type: ignore[operator]
     status = next(status for status in manager.statuses if status.name == "broken-plugin")
     assert said in status.problem
     assert "union" in manager.registry.names("aggregator")
 
 
 def test_a_target_that_cannot_be_imported_is_an_error_once_selected(plugin: object) -> None:
-    manager = Manager.load([plugin("lazy_plugin", AGGREGATOR.format("lazy", "no_such_module:X"))])  # type: ignore[operator]
+    manager = PluginManager.load([plugin("lazy_plugin", AGGREGATOR.format("lazy", "no_such_module:X"))])  # type: ignore[operator]
     with pytest.raises(BrokenPluginError, match="no_such_module"):
         manager.registry.create("aggregator", "lazy", {})
 
 
 def test_a_name_taken_twice_is_an_error_only_when_selected_and_names_both(plugin: object) -> None:
-    manager = Manager.load([plugin("clashing", AGGREGATOR.format("union", "clashing:X"))])  # type: ignore[operator]
+    manager = PluginManager.load([plugin("clashing", AGGREGATOR.format("union", "clashing:X"))])  # type: ignore[operator]
     assert manager.registry.find("aggregator", "class-mean")
     with pytest.raises(PluginClashError, match=r"plugin aggregators\).*plugin clashing\)"):
         manager.registry.find("aggregator", "union")
@@ -86,7 +86,7 @@ def test_a_name_taken_twice_is_an_error_only_when_selected_and_names_both(plugin
 
 def test_a_blocked_plugin_is_not_even_imported(plugin: object, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FGL_DISABLE_PLUGINS", "other, nosy-plugin")
-    manager = Manager.load([plugin("nosy_plugin", "raise SystemExit('imported')")])  # type: ignore[operator]
+    manager = PluginManager.load([plugin("nosy_plugin", "raise SystemExit('imported')")])  # type: ignore[operator]
     assert "nosy_plugin" not in sys.modules
     assert "blocked" in next(s.problem for s in manager.statuses if s.name == "nosy-plugin")
 
@@ -96,7 +96,7 @@ def test_a_missing_extra_says_what_to_install(plugin: object) -> None:
         '@hookimpl\ndef fgl_aggregators():\n    return [Component(name="x", target="m:X", extras=("fast",), '
         'modules=("no_such_library",))]\n'
     )
-    manager = Manager.load([plugin("needy_plugin", source)])  # type: ignore[operator]
+    manager = PluginManager.load([plugin("needy_plugin", source)])  # type: ignore[operator]
     with pytest.raises(MissingExtraError, match=r"no_such_library.*\[fast\]"):
         manager.registry.find("aggregator", "x")
 
@@ -105,7 +105,7 @@ def test_another_api_version_is_refused(plugin: object) -> None:
     source = (
         HEAD + '@hookimpl\ndef fgl_aggregators():\n    return [Component(name="x", target="m:X", api_version=99)]\n'
     )
-    manager = Manager.load([plugin("future_plugin", source)])  # type: ignore[operator]
+    manager = PluginManager.load([plugin("future_plugin", source)])  # type: ignore[operator]
     with pytest.raises(BrokenPluginError, match=r"written for plugin API 99; this fgl has 2; install a version of fgl"):
         manager.registry.find("aggregator", "x")
 
@@ -114,7 +114,7 @@ def test_another_api_version_is_refused(plugin: object) -> None:
 def test_a_plugin_of_the_version_before_is_told_what_has_changed_for_it(plugin: object, family: str) -> None:
     hook = FAMILIES[family]
     source = HEAD + f'@hookimpl\ndef {hook}():\n    return [Component(name="x", target="m:X", api_version=1)]\n'
-    registry = Manager.load([plugin("old_plugin", source)]).registry  # type: ignore[operator]
+    registry = PluginManager.load([plugin("old_plugin", source)]).registry  # type: ignore[operator]
     if family not in API_CHANGES[2]:  # a prompt strategy of version 1 still is what it has to be
         assert registry.find(family, "x").component.name == "x"
         return
@@ -127,12 +127,12 @@ def test_a_plugin_of_the_version_before_is_told_what_has_changed_for_it(plugin: 
 
 def test_an_unknown_name_says_what_was_probably_meant_and_what_there_is() -> None:
     with pytest.raises(UnknownPluginError, match=r"'unoin': did you mean 'union'.*class-mean"):
-        Manager.load().registry.find("aggregator", "unoin")
+        PluginManager.load().registry.find("aggregator", "unoin")
 
 
 def test_a_lifecycle_hook_that_raises_is_named(plugin: object, tmp_path: Path) -> None:
     source = HEAD + "@hookimpl\ndef fgl_stage_started(context):\n    raise ValueError('full')\n"
-    manager = Manager.load([plugin("noisy_plugin", source)])  # type: ignore[operator]
+    manager = PluginManager.load([plugin("noisy_plugin", source)])  # type: ignore[operator]
     with pytest.raises(BrokenPluginError, match=r"noisy-plugin.*fgl_stage_started.*full"):
         manager.stage_started(StageContext(str(tmp_path), "x"))
 
@@ -161,12 +161,12 @@ PARTS = HEAD + "@hookimpl\ndef fgl_prompt_strategies():\n    return [Component({
         ("name='a', target='bad:S', summary=None", "summary is NoneType"),
         ("name='a', target='bad:S', api_version='2'", "api_version is '2'"),
         ("name='a', target='bad:S', api_version=None", "api_version is None"),
-        ("name='a', target='bad:S', needs='domains'", "needs is 'domains', expected a tuple"),
+        ("name='a', target='bad:S', requires='domains'\", \"requires is 'domains', expected a tuple"),
         ("name='a', target='bad:S', defaults=[1]", "defaults is"),
     ],
 )
 def test_a_component_that_is_none_is_noted_and_every_list_goes_on(plugin: object, fields: str, said: str) -> None:
-    manager = Manager.load([plugin("bad_parts", PARTS.format(fields))])  # type: ignore[operator]
+    manager = PluginManager.load([plugin("bad_parts", PARTS.format(fields))])  # type: ignore[operator]
     problem = next(status.problem for status in manager.statuses if status.name == "bad-parts")
     assert said in problem
     assert "\x1b" not in problem
@@ -175,7 +175,7 @@ def test_a_component_that_is_none_is_noted_and_every_list_goes_on(plugin: object
 
 
 def test_a_component_of_another_plugin_interface_says_so_before_it_is_selected(plugin: object) -> None:
-    manager = Manager.load([plugin("later", PARTS.format("name='later', target='bad:S', api_version=99"))])  # type: ignore[operator]
+    manager = PluginManager.load([plugin("later", PARTS.format("name='later', target='bad:S', api_version=99"))])  # type: ignore[operator]
     entry = next(entry for entry in manager.registry.all() if entry.component.name == "later")
     assert "written for plugin API 99" in entry.unfit()
     with pytest.raises(BrokenPluginError, match="written for plugin API 99"):
@@ -185,7 +185,7 @@ def test_a_component_of_another_plugin_interface_says_so_before_it_is_selected(p
 def test_what_a_plugin_prints_while_it_is_imported_is_no_result(
     plugin: object, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    Manager.load([plugin("chatty", "print('hello from a plugin')\n")])  # type: ignore[operator]
+    PluginManager.load([plugin("chatty", "print('hello from a plugin')\n")])  # type: ignore[operator]
     shown = capsys.readouterr()
     assert shown.out == ""
     assert "hello from a plugin" in shown.err
@@ -193,13 +193,13 @@ def test_what_a_plugin_prints_while_it_is_imported_is_no_result(
 
 def test_a_plugin_of_hooks_alone_is_known(plugin: object) -> None:
     source = HEAD + "@hookimpl\ndef fgl_stage_finished(context):\n    pass\n"
-    manager = Manager.load([plugin("csv_log", source)])  # type: ignore[operator]
+    manager = PluginManager.load([plugin("csv_log", source)])  # type: ignore[operator]
     assert manager.hooks_of("csv-log") == ["fgl_stage_finished"]
 
 
 def test_a_hook_that_exits_is_a_failure_of_its_plugin(plugin: object, tmp_path: Path) -> None:
     source = HEAD + "import sys\n@hookimpl\ndef fgl_stage_finished(context):\n    sys.exit(0)\n"
-    manager = Manager.load([plugin("quitter", source)])  # type: ignore[operator]
+    manager = PluginManager.load([plugin("quitter", source)])  # type: ignore[operator]
     with pytest.raises(BrokenPluginError, match="'quitter' raised in fgl_stage_finished: SystemExit"):
         manager.stage_finished(StageContext(str(tmp_path), "plan"))
 
@@ -225,7 +225,7 @@ def fgl_prompt_strategies():
 
 
 def test_options_of_any_type_come_back_from_the_configuration_as_they_were(plugin: object, tmp_path: Path) -> None:
-    registry = Manager.load([plugin("typed_options", TYPED)]).registry  # type: ignore[operator]
+    registry = PluginManager.load([plugin("typed_options", TYPED)]).registry  # type: ignore[operator]
     given = {"name": "typed", "folder": "/var", "names": ["b", "c"], "pair": [3, 4], "since": "2030-01-31"}
     for selected in ({"name": "typed"}, given):
         config = resolve([{"prompt_strategy": selected}], registry)
@@ -248,8 +248,8 @@ def test_options_of_any_type_come_back_from_the_configuration_as_they_were(plugi
 def test_arrays_that_no_upload_can_hold_are_refused_before_anything_runs(
     dtypes: tuple[str, ...], codec: str, error: type[Exception] | None, said: str
 ) -> None:
-    config = resolve([{"upload": {"codec": codec}}], Manager.load().registry)
-    declaration = Declaration((ArraySpec("x", (4,), dtypes),), "encoder")
+    config = resolve([{"upload": {"codec": codec}}], PluginManager.load().registry)
+    declaration = UploadSchema((ArraySpec("x", (4,), dtypes),), "encoder")
     if error is None:
         check_declaration(config, declaration)
     else:

@@ -13,9 +13,9 @@ from pydantic import ValidationError
 from fgl.errors import PartitionError
 from fgl.plugins.partitioners import fgl_partitioners
 from fgl.plugins.partitioners.dirichlet import Dirichlet, draw_counts
-from fgl.plugins.partitioners.domain import Domain
+from fgl.plugins.partitioners.domain import DomainPartitioner
 from fgl.plugins.partitioners.iid import IID
-from fgl.plugins.partitioners.listed import Listed
+from fgl.plugins.partitioners.listed import ListedPartitioner
 from fgl.plugins.partitioners.options import DirichletOptions, DomainOptions, IIDOptions, ListedOptions
 
 LABELS = np.repeat(np.arange(10, dtype=np.int64), 350)
@@ -40,8 +40,8 @@ def test_names_of_the_built_ins() -> None:
 def test_a_file_says_who_holds_what_and_the_rest_is_nobodys(tmp_path: Path) -> None:
     path = tmp_path / "who.json"
     path.write_text('{"b": [5, 1, 3], "a": [0]}')
-    assert Listed(ListedOptions(path=str(path))).partition(LABELS, None, 0) == {"b": [1, 3, 5], "a": [0]}
-    assert list(Listed(ListedOptions(path=str(path))).partition(LABELS, None, 0)) == ["b", "a"]
+    assert ListedPartitioner(ListedOptions(path=str(path))).partition(LABELS, None, 0) == {"b": [1, 3, 5], "a": [0]}
+    assert list(ListedPartitioner(ListedOptions(path=str(path))).partition(LABELS, None, 0)) == ["b", "a"]
 
 
 @pytest.mark.parametrize(
@@ -64,23 +64,23 @@ def test_a_file_that_does_not_say_so_is_an_error(tmp_path: Path, text: str | Non
     if text is not None:
         path.write_text(text)
     with pytest.raises(PartitionError, match=said):
-        Listed(ListedOptions(path=str(path))).partition(LABELS, None, 0)
+        ListedPartitioner(ListedOptions(path=str(path))).partition(LABELS, None, 0)
 
 
 PARTITIONERS = [
     pytest.param(IID(IIDOptions()), id="iid"),
     pytest.param(Dirichlet(DirichletOptions()), id="dirichlet"),
-    pytest.param(Domain(DomainOptions(clients=6)), id="domain"),
+    pytest.param(DomainPartitioner(DomainOptions(clients=6)), id="domain"),
 ]
 
 
 @pytest.mark.parametrize("partitioner", PARTITIONERS)
-def test_every_sample_goes_to_exactly_one_client(partitioner: IID | Dirichlet | Domain) -> None:
+def test_every_sample_goes_to_exactly_one_client(partitioner: IID | Dirichlet | DomainPartitioner) -> None:
     assert covers_once(partitioner.partition(DOMAIN_LABELS, DOMAINS, seed=3), 300)
 
 
 @pytest.mark.parametrize("partitioner", PARTITIONERS)
-def test_the_seed_decides_and_nothing_else(partitioner: IID | Dirichlet | Domain) -> None:
+def test_the_seed_decides_and_nothing_else(partitioner: IID | Dirichlet | DomainPartitioner) -> None:
     np.random.seed(1)
     first = partitioner.partition(DOMAIN_LABELS, DOMAINS, seed=7)
     np.random.seed(2)
@@ -91,7 +91,7 @@ def test_the_seed_decides_and_nothing_else(partitioner: IID | Dirichlet | Domain
 
 
 @pytest.mark.parametrize("partitioner", PARTITIONERS)
-def test_positions_are_plain_integers_that_json_can_hold(partitioner: IID | Dirichlet | Domain) -> None:
+def test_positions_are_plain_integers_that_json_can_hold(partitioner: IID | Dirichlet | DomainPartitioner) -> None:
     parts = partitioner.partition(DOMAIN_LABELS, DOMAINS, seed=0)
     assert {type(index) for part in parts.values() for index in part} == {int}
 
@@ -189,13 +189,13 @@ def test_nonsense_options_are_refused(values: dict[str, object]) -> None:
 
 
 def test_each_domain_is_a_client_in_the_order_of_names() -> None:
-    parts = Domain(DomainOptions()).partition(DOMAIN_LABELS, DOMAINS, seed=0)
+    parts = DomainPartitioner(DomainOptions()).partition(DOMAIN_LABELS, DOMAINS, seed=0)
     assert list(parts) == ["fluent", "noto", "twemoji"]
     assert [{DOMAINS[index] for index in part} for part in parts.values()] == [{"fluent"}, {"noto"}, {"twemoji"}]
 
 
 def test_more_clients_divide_each_domain_evenly() -> None:
-    parts = Domain(DomainOptions(clients=6)).partition(DOMAIN_LABELS, DOMAINS, seed=0)
+    parts = DomainPartitioner(DomainOptions(clients=6)).partition(DOMAIN_LABELS, DOMAINS, seed=0)
     assert [len(part) for part in parts.values()] == [50] * 6
     assert [{DOMAINS[index] for index in part} for part in parts.values()] == [
         {"fluent"}, {"fluent"}, {"noto"}, {"noto"}, {"twemoji"}, {"twemoji"},
@@ -205,22 +205,22 @@ def test_more_clients_divide_each_domain_evenly() -> None:
 @pytest.mark.parametrize("clients", [2, 4])
 def test_clients_that_do_not_fit_the_domains_are_refused(clients: int) -> None:
     with pytest.raises(PartitionError, match="set clients to a multiple of 3"):
-        Domain(DomainOptions(clients=clients)).partition(DOMAIN_LABELS, DOMAINS, seed=0)
+        DomainPartitioner(DomainOptions(clients=clients)).partition(DOMAIN_LABELS, DOMAINS, seed=0)
 
 
 def test_a_dataset_without_domains_cannot_be_divided_by_domain() -> None:
     with pytest.raises(PartitionError, match="has no domains; choose the partitioner iid or dirichlet"):
-        Domain(DomainOptions()).partition(LABELS, None, seed=0)
+        DomainPartitioner(DomainOptions()).partition(LABELS, None, seed=0)
 
 
 def test_a_domain_too_small_to_divide_is_named() -> None:
     with pytest.raises(PartitionError, match="the domain 'b' has 1 samples for 2 clients"):
-        Domain(DomainOptions(clients=4)).partition(LABELS[:4], ["a", "a", "a", "b"], seed=0)
+        DomainPartitioner(DomainOptions(clients=4)).partition(LABELS[:4], ["a", "a", "a", "b"], seed=0)
 
 
 def test_clients_are_called_after_their_domains() -> None:
     names = ["Hospital E", "hospital-e", "Klinik Süd", "病院", "../up"]
-    parts = Domain(DomainOptions()).partition(LABELS[:5], names, seed=0)
+    parts = DomainPartitioner(DomainOptions()).partition(LABELS[:5], names, seed=0)
     assert {names[rows[0]]: client for client, rows in parts.items()} == {
         "Hospital E": "hospital-e", "hospital-e": "hospital-e-2", "Klinik Süd": "klinik-sud", "病院": "client-04",
         "../up": "up",
@@ -228,5 +228,5 @@ def test_clients_are_called_after_their_domains() -> None:
 
 
 def test_clients_that_share_a_domain_are_numbered() -> None:
-    parts = Domain(DomainOptions(clients=6)).partition(DOMAIN_LABELS, DOMAINS, seed=0)
+    parts = DomainPartitioner(DomainOptions(clients=6)).partition(DOMAIN_LABELS, DOMAINS, seed=0)
     assert list(parts) == ["fluent-0", "fluent-1", "noto-0", "noto-1", "twemoji-0", "twemoji-1"]

@@ -20,7 +20,7 @@ from fgl.core.client import training as client_training
 from fgl.core.client.policy import Policy, at_site, split
 from fgl.core.config.resolve import resolve
 from fgl.core.config.schema import RunConfig
-from fgl.core.plugin_manager import Manager
+from fgl.core.plugin_manager import PluginManager
 from fgl.core.registry import Entry
 from fgl.core.wire import requests, updates
 from fgl.errors import ClientFailedError, ConfigError, PolicyError
@@ -29,8 +29,8 @@ CLASSES = ["benign", "malignant"]
 
 
 @pytest.fixture(scope="module")
-def manager() -> Manager:
-    return Manager.load()
+def manager() -> PluginManager:
+    return PluginManager.load()
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def secret(tmp_path: Path) -> Path:
 
 
 def test_a_server_that_asks_for_a_file_of_the_clients_disk_as_prompts_gets_nothing(
-    ward: Path, tmp_path: Path, manager: Manager
+    ward: Path, tmp_path: Path, manager: PluginManager
 ) -> None:
     """Attack B23: prompts-file with any CSV and the codec text would be exfiltration, `private` an arbitrary write."""
     evil = shared(
@@ -95,7 +95,7 @@ def test_a_server_that_asks_for_a_file_of_the_clients_disk_as_prompts_gets_nothi
 
 
 def test_what_the_owner_allows_is_answered_and_kept_where_the_owner_says(
-    ward: Path, tmp_path: Path, manager: Manager
+    ward: Path, tmp_path: Path, manager: PluginManager
 ) -> None:
     config = resolve(
         [shared(prompt_strategy={"name": "prompts-file", "path": str(secret(tmp_path))}, upload={"codec": "text"})],
@@ -110,7 +110,7 @@ def test_what_the_owner_allows_is_answered_and_kept_where_the_owner_says(
 
 
 def test_without_a_private_folder_of_the_sites_own_nothing_is_answered(
-    ward: Path, tmp_path: Path, manager: Manager
+    ward: Path, tmp_path: Path, manager: PluginManager
 ) -> None:
     with at_site(of(ward)), pytest.raises(PolicyError, match=r"site\.private"):
         prepare.prepare(request(resolve([shared()], manager.registry), tmp_path / "anywhere"))
@@ -118,7 +118,9 @@ def test_without_a_private_folder_of_the_sites_own_nothing_is_answered(
 
 
 @pytest.mark.parametrize("task", ["evaluate", "probe", "rounds"])
-def test_only_tasks_that_the_owner_named_are_done(ward: Path, tmp_path: Path, manager: Manager, task: str) -> None:
+def test_only_tasks_that_the_owner_named_are_done(
+    ward: Path, tmp_path: Path, manager: PluginManager, task: str
+) -> None:
     head = json.loads(request(resolve([shared()], manager.registry), tmp_path))
     packed = save({}, {"request": json.dumps({**head, "size": [8, 8], "per_class": 1, "learnt": False})})
     ask: dict[str, Callable[[], bytes]] = {
@@ -131,7 +133,7 @@ def test_only_tasks_that_the_owner_named_are_done(ward: Path, tmp_path: Path, ma
 
 
 def test_a_round_cannot_choose_a_folder_outside_of_the_private_one(
-    ward: Path, tmp_path: Path, manager: Manager
+    ward: Path, tmp_path: Path, manager: PluginManager
 ) -> None:
     head = json.loads(request(resolve([shared()], manager.registry), tmp_path))
     for name in ("../../x", "/x", "..", "a/b"):
@@ -139,7 +141,7 @@ def test_a_round_cannot_choose_a_folder_outside_of_the_private_one(
             client_training.train({**head, "name": name}, memoryview(b""))
 
 
-def test_the_components_of_a_round_are_judged_too(ward: Path, tmp_path: Path, manager: Manager) -> None:
+def test_the_components_of_a_round_are_judged_too(ward: Path, tmp_path: Path, manager: PluginManager) -> None:
     config = resolve([shared()], manager.registry)
     head = json.loads(request(config, tmp_path))
     other = {"name": "transformers", "options": {"preset": "none", "pretrained": "/home/alice/model"}}
@@ -156,7 +158,7 @@ def test_the_components_of_a_round_are_judged_too(ward: Path, tmp_path: Path, ma
 
 
 def test_a_task_that_is_allowed_is_done_on_the_sites_own_images_and_in_its_own_folder(
-    ward: Path, tmp_path: Path, manager: Manager
+    ward: Path, tmp_path: Path, manager: PluginManager
 ) -> None:
     """The server's configuration names its own test images; counts and models are of the site's."""
     theirs = {"name": "imagefolder", "path": "/srv/test", "holds": "test", "class_names": CLASSES}
@@ -180,7 +182,7 @@ def test_a_task_that_is_allowed_is_done_on_the_sites_own_images_and_in_its_own_f
 
 
 def test_a_site_names_its_dataset_itself_and_takes_from_others_what_classes_are_called(
-    ward: Path, manager: Manager
+    ward: Path, manager: PluginManager
 ) -> None:
     theirs = {"name": "imagefolder", "path": "/srv/test", "holds": "all", "class_names": ["a", "benign", "malignant"],
               "max_per_class": 1, "test_path": "/etc"}  # fmt: skip
@@ -195,26 +197,26 @@ def test_a_site_names_its_dataset_itself_and_takes_from_others_what_classes_are_
 
 
 @pytest.mark.parametrize("theirs", [None, "bundled", "bundled:emoji", {"name": "imagefolder", "path": "/home/alice"}])
-def test_the_dataset_of_a_shared_file_is_never_sent_in_a_sites_name(manager: Manager, theirs: Any) -> None:
+def test_the_dataset_of_a_shared_file_is_never_sent_in_a_sites_name(manager: PluginManager, theirs: Any) -> None:
     asked = shared() if theirs is None else shared(dataset=theirs)
     for own in ([], [{"seed": 1}], [{"dataset": {"holds": "train"}}], [{"dataset": {"class_names": CLASSES}}]):
         with pytest.raises(ConfigError, match="expected a dataset of the site's own"):
             split(own, "site.yaml").configure(asked, manager)
 
 
-def test_clients_of_a_partition_are_no_site(ward: Path, manager: Manager) -> None:
+def test_clients_of_a_partition_are_no_site(ward: Path, manager: PluginManager) -> None:
     with pytest.raises(PolicyError, match=r"upload\.clients: got null.*--simulate"):
         of(ward).configure({"partition": {"clients": 2}}, manager)
 
 
-def test_what_a_site_says_itself_needs_no_permission(ward: Path, tmp_path: Path, manager: Manager) -> None:
+def test_what_a_site_says_itself_needs_no_permission(ward: Path, tmp_path: Path, manager: PluginManager) -> None:
     own = {"prompt_strategy": {"name": "prompts-file", "path": str(secret(tmp_path))}, "upload": {"codec": "text"}}
     config = of(ward, **own).configure(shared(), manager)
     assert (config.prompt_strategy.name, config.upload.codec) == ("prompts-file", "text")
 
 
 def test_everything_that_may_not_be_asked_is_named_at_once_with_the_rule_and_what_to_do(
-    ward: Path, manager: Manager
+    ward: Path, manager: PluginManager
 ) -> None:
     rules = {"prompt_strategies": ["class-name"], "codecs": ["fp32"], "hub_models": ["stabilityai/*"]}
     asked = shared(
@@ -236,7 +238,7 @@ def test_everything_that_may_not_be_asked_is_named_at_once_with_the_rule_and_wha
 
 
 def test_plugins_of_others_may_be_asked_for_as_far_as_the_owner_lists_them(ward: Path) -> None:
-    manager = Manager.load()
+    manager = PluginManager.load()
     component = replace(manager.registry.find("prompt_strategy", "class-name").component, name="theirs")
     manager.registry.add(Entry("prompt_strategy", component, "plugin", "their-prompts"))
     asked = shared(prompt_strategy="theirs")
@@ -247,7 +249,7 @@ def test_plugins_of_others_may_be_asked_for_as_far_as_the_owner_lists_them(ward:
     assert of(ward, {"plugins": []}).configure(shared(), manager), "what fgl brings is no plugin of others"
 
 
-def test_the_sites_data_is_not_to_be_read_as_something_else(ward: Path, manager: Manager) -> None:
+def test_the_sites_data_is_not_to_be_read_as_something_else(ward: Path, manager: PluginManager) -> None:
     asked = shared(prompt_strategy={"name": "prompts-file", "path": str(ward)})
     with pytest.raises(PolicyError, match=r"site\.paths allows none"):
         of(ward).configure(asked, manager)
@@ -259,7 +261,7 @@ def test_the_sites_data_is_not_to_be_read_as_something_else(ward: Path, manager:
      "~/.ssh/id_ed25519", "../../etc/hostname", "not-there.csv"],
 )  # fmt: skip
 def test_neither_dots_nor_links_lead_out_of_what_may_be_read(
-    ward: Path, tmp_path: Path, manager: Manager, asked: str
+    ward: Path, tmp_path: Path, manager: PluginManager, asked: str
 ) -> None:
     root = tmp_path / "prompts"
     root.mkdir()
@@ -274,7 +276,7 @@ def test_neither_dots_nor_links_lead_out_of_what_may_be_read(
 
 
 def test_a_file_below_an_allowed_folder_may_be_asked_for_however_the_way_there_is_written(
-    ward: Path, tmp_path: Path, manager: Manager
+    ward: Path, tmp_path: Path, manager: PluginManager
 ) -> None:
     root = tmp_path / "prompts"
     (root / "deep").mkdir(parents=True)
@@ -286,7 +288,7 @@ def test_a_file_below_an_allowed_folder_may_be_asked_for_however_the_way_there_i
 
 
 def test_words_that_happen_to_be_names_of_files_are_still_words(
-    ward: Path, tmp_path: Path, manager: Manager, monkeypatch: pytest.MonkeyPatch
+    ward: Path, tmp_path: Path, manager: PluginManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(ward)  # where folders are called as classes are
     asked = shared(

@@ -10,12 +10,12 @@ import pytest
 
 from fgl.core.config import presets, schema
 from fgl.core.config import resolve as config_resolve
-from fgl.core.plugin_manager import Manager
+from fgl.core.plugin_manager import PluginManager
 from fgl.errors import ConfigError
 from fgl.plugins.classifiers.options import PRESETS
 from fgl.plugins.prompts.options import CLASS_TEMPLATE, DOMAINNET_NEGATIVES, DOMAINNET_TEMPLATES, NEGATIVE_PROMPT
 
-MANAGER = Manager.load()
+MANAGER = PluginManager.load()
 NAMES = (
     "bloodmnist", "cifar10", "cifar100", "domainnet-10", "eurosat", "fashion-mnist", "imagefruit", "imagenet100",
     "imagenette", "imagesquawk", "imageyellow", "pathmnist",

@@ -10,11 +10,11 @@ import pytest
 from PIL import Image
 from pydantic import ValidationError
 
-from fgl.contracts.progress import Silent
+from fgl.contracts.progress import NullProgress
 from fgl.errors import BadImageError, DataError
 from fgl.plugins.prompts.attributes import AttributePrompts, keep_most_frequent
 from fgl.plugins.prompts.class_name import ClassName
-from fgl.plugins.prompts.domain import Domain
+from fgl.plugins.prompts.domain import DomainPrompts
 from fgl.plugins.prompts.options import AttributesOptions, ClassNameOptions, DomainOptions
 from fgl.plugins.prompts.template import check_template, fill, with_article
 from fgl.testing.contracts import DrawnImages, client_context
@@ -55,7 +55,7 @@ def test_no_negative_prompt_is_none(none):
 
 def test_class_and_domain_prompts_open_no_image():
     images = Closed(np.array([0, 1]), ["sketch", "real"])
-    for strategy in (ClassName(ClassNameOptions()), Domain(DomainOptions())):
+    for strategy in (ClassName(ClassNameOptions()), DomainPrompts(DomainOptions())):
         assert len(strategy.prompts(client_context(images))) == 2
 
 
@@ -97,29 +97,29 @@ def test_a_label_without_a_class_name_is_an_error():
     ],
 )
 def test_each_domain_has_its_template_and_negative(domain, text, negative):
-    (prompt,) = Domain(DomainOptions()).prompts(client([0], [domain]))
+    (prompt,) = DomainPrompts(DomainOptions()).prompts(client([0], [domain]))
     assert (prompt.text, prompt.negative, prompt.domain) == (text, negative, domain)
 
 
 def test_samples_are_counted_by_class_and_domain():
-    prompts = Domain(DomainOptions()).prompts(client([0, 0, 0, 1], ["real", "sketch", "real", "real"]))
+    prompts = DomainPrompts(DomainOptions()).prompts(client([0, 0, 0, 1], ["real", "sketch", "real", "real"]))
     assert [(p.class_id, p.domain, p.weight) for p in prompts] == [(0, "real", 2), (0, "sketch", 1), (1, "real", 1)]
 
 
 def test_a_domains_negative_prompt_can_be_switched_off():
     options = DomainOptions(negative_prompts={"real": None})
-    prompts = Domain(options).prompts(client([0, 0], ["real", "quickdraw"]))
+    prompts = DomainPrompts(options).prompts(client([0, 0], ["real", "quickdraw"]))
     assert {p.domain: p.negative for p in prompts} == {"real": None, "quickdraw": "low quality, low resolution"}
 
 
 def test_a_dataset_without_domains_points_to_class_name():
     with pytest.raises(DataError, match=r"this dataset has no domains.*'class-name'"):
-        Domain(DomainOptions()).prompts(client([0]))
+        DomainPrompts(DomainOptions()).prompts(client([0]))
 
 
 def test_a_sample_without_a_domain_is_named():
     with pytest.raises(DataError, match=r"patient-0001\.png: the sample has no domain"):
-        Domain(DomainOptions()).prompts(client([0, 0], ["real", ""]))
+        DomainPrompts(DomainOptions()).prompts(client([0, 0], ["real", ""]))
 
 
 # attributes
@@ -193,7 +193,7 @@ def test_an_unreadable_image_is_named():
 
 
 def test_progress_counts_every_image():
-    class Counting(Silent):
+    class Counting(NullProgress):
         seen = 0
 
         def advance(self, count=1, note=""):

@@ -18,7 +18,7 @@ from fgl.contracts.generator import PlanItem, Shard
 from fgl.core.seeds import image_seed
 from fgl.core.store.run_dir import RunDir
 from fgl.core.synthesis.plan import redraw, set_digest
-from fgl.core.synthesis.shards import Drawn, ShardStore, png, read_plan, read_shards, write_plan
+from fgl.core.synthesis.shards import EncodedImage, ShardStore, png, read_plan, read_shards, write_plan
 from fgl.errors import StoreError
 
 NAMES = ("river", 'a "quoted" name', "林/地")
@@ -68,8 +68,8 @@ def picture(item: PlanItem) -> np.ndarray:
     return np.random.default_rng([*item.image_id.encode()]).integers(0, 256, (8, 8, 3), dtype=np.uint8)
 
 
-def drawn(items: Sequence[PlanItem], pixels: Sequence[np.ndarray]) -> dict[str, Drawn]:
-    return {item.image_id: Drawn(item, png(image)) for item, image in zip(items, pixels, strict=True)}
+def drawn(items: Sequence[PlanItem], pixels: Sequence[np.ndarray]) -> dict[str, EncodedImage]:
+    return {item.image_id: EncodedImage(item, png(image)) for item, image in zip(items, pixels, strict=True)}
 
 
 def fill(kept: ShardStore, shards: list[Shard]) -> list[str]:
@@ -150,7 +150,9 @@ def test_an_accepted_draw_moves_as_the_image_that_it_stands_for(tmp_path: Path) 
     kept = ShardStore(RunDir(tmp_path), tmp_path / "shards", "recipe", NAMES, seed=7)
     for one in kept.begin(cut(first, 5)):
         made = drawn(one.items, [picture(item) for item in one.items])
-        kept.write(one, {**made, again.image_id: Drawn(again, png(picture(again)))} if first[4] in one.items else made)
+        kept.write(
+            one, {**made, again.image_id: EncodedImage(again, png(picture(again)))} if first[4] in one.items else made
+        )
     kept.end(cut(first, 5))
     assert fill(kept, cut(first[3:], 4)) == []
     rows = {row["image_id"]: row for row, _ in read_shards(kept.folder)}

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fgl.contracts.generator import Painted, PlanItem, Shard
-from fgl.contracts.progress import Silent
+from fgl.contracts.generator import ImageBatch, PlanItem, Shard
+from fgl.contracts.progress import NullProgress
 from fgl.core.store.run_dir import RunDir
 from fgl.core.synthesis.fill import fill
 from fgl.core.synthesis.shards import ShardStore, read_shards
@@ -35,14 +35,14 @@ class Painter:
     def synthesizer(self, device: str) -> Painter:
         return self
 
-    def synthesize(self, shard: Shard, conditioning: Any, advance: Callable[[int], None]) -> Iterator[Painted]:
+    def synthesize(self, shard: Shard, conditioning: Any, advance: Callable[[int], None]) -> Iterator[ImageBatch]:
         for start in range(0, len(shard.items), 2):
             items = shard.items[start : start + 2]
             self.begun[self.batches].set()
             self.before(self.batches)
             self.batches += 1
             advance(len(items))
-            yield Painted(np.stack([np.full((8, 8, 3), item.seed, dtype=np.uint8) for item in items]))
+            yield ImageBatch(np.stack([np.full((8, 8, 3), item.seed, dtype=np.uint8) for item in items]))
 
     def notes(self) -> dict[str, object]:
         return {}
@@ -58,7 +58,7 @@ def shards(count: int) -> list[Shard]:
 def run(painter: Painter, kept: ShardStore, wanted: list[Shard]) -> int:
     one_by_one = SimpleNamespace(run=lambda left, work: [work(shard) for shard in left])
     session: Any = SimpleNamespace(
-        progress=Silent(), generator=painter, device="cpu", executor=one_by_one,
+        progress=NullProgress(), generator=painter, device="cpu", executor=one_by_one,
         config=SimpleNamespace(seed=0, generator=SimpleNamespace(name="painter")),
         info=SimpleNamespace(class_names=NAMES), image_size=(8, 8),
     )  # fmt: skip
@@ -151,18 +151,21 @@ def test_a_generator_that_fails_leaves_the_shard_before_it_committed(
 @pytest.mark.parametrize(
     ("made", "said"),
     [
-        (Painted(np.zeros((2, 8, 16, 3), np.uint8)), r"uint8 \[2, 8, 16, 3\]; expected images of uint8 \[n, 8, 8, 3\]"),
-        (Painted(np.zeros((2, 8, 8), np.uint8)), r"uint8 \[2, 8, 8\]"),
-        (Painted(np.zeros((2, 8, 8, 3), np.float32)), "float32"),
-        (Painted([[1]]), "made list"),  # type: ignore[arg-type]
-        (Painted(np.zeros((2, 8, 8, 3), np.uint8), blanked=(99,)), "image at 99 was blanked; it made 2"),
+        (
+            ImageBatch(np.zeros((2, 8, 16, 3), np.uint8)),
+            r"uint8 \[2, 8, 16, 3\]; expected images of uint8 \[n, 8, 8, 3\]",
+        ),
+        (ImageBatch(np.zeros((2, 8, 8), np.uint8)), r"uint8 \[2, 8, 8\]"),
+        (ImageBatch(np.zeros((2, 8, 8, 3), np.float32)), "float32"),
+        (ImageBatch([[1]]), "made list"),  # type: ignore[arg-type]
+        (ImageBatch(np.zeros((2, 8, 8, 3), np.uint8), rejected=(99,)), "image at 99 was blanked; it made 2"),
     ],
 )
 def test_images_that_are_not_what_the_generator_says_are_its_fault_and_nothing_is_kept(
-    kept: ShardStore, made: Painted, said: str
+    kept: ShardStore, made: ImageBatch, said: str
 ) -> None:
     class Other(Painter):
-        def synthesize(self, shard: Shard, conditioning: Any, advance: Callable[[int], None]) -> Iterator[Painted]:
+        def synthesize(self, shard: Shard, conditioning: Any, advance: Callable[[int], None]) -> Iterator[ImageBatch]:
             yield made
 
     with pytest.raises(BrokenPluginError, match=f"generator 'painter'.*{said}"):

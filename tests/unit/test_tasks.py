@@ -25,7 +25,7 @@ def reply(**changes: Any) -> bytes:
 
 
 def judge(data: bytes) -> dict[str, Any]:
-    return replies.judge_counts(data, "k", CLASSES, True, CLAIMED)
+    return replies.validate_counts(data, "k", CLASSES, True, CLAIMED)
 
 
 def test_counts_that_can_be_true_are_taken_as_they_are() -> None:
@@ -75,7 +75,7 @@ def test_counts_that_cannot_be_true_are_refused(lie: str) -> None:
     ids=range(13),
 )  # fmt: skip
 def test_bytes_that_are_no_reply_are_refused(data: bytes) -> None:
-    for judged in (judge, lambda data: replies.judge_scores(data, "k", CLASSES, 20)):
+    for judged in (judge, lambda data: replies.validate_scores(data, "k", CLASSES, 20)):
         with pytest.raises(UploadError):
             judged(data)
 
@@ -87,7 +87,7 @@ def test_any_bytes_are_a_reply_or_refused() -> None:
         data = bytearray(reply() if draw.random() < 0.5 else scores())
         for _ in range(int(draw.integers(1, 6))):
             data[int(draw.integers(len(data)))] = int(draw.integers(256))
-        for judged in (judge, lambda data: replies.judge_scores(data, "k", CLASSES, 20)):
+        for judged in (judge, lambda data: replies.validate_scores(data, "k", CLASSES, 20)):
             try:
                 judged(bytes(data))
             except UploadError:
@@ -123,7 +123,7 @@ def scores(**changes: Any) -> bytes:
 
 
 def test_scores_that_can_be_true_are_taken() -> None:
-    found = replies.judge_scores(scores(), "k", CLASSES, 20)
+    found = replies.validate_scores(scores(), "k", CLASSES, 20)
     assert found["made"] == ONE
     assert set(found["per_class"]) == {"river"}
 
@@ -141,7 +141,7 @@ def test_scores_that_can_be_true_are_taken() -> None:
 )  # fmt: skip
 def test_scores_that_cannot_be_true_are_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(UploadError):
-        replies.judge_scores(scores(**changes), "k", CLASSES, 20)
+        replies.validate_scores(scores(**changes), "k", CLASSES, 20)
 
 
 def test_a_client_without_a_score_counts_for_nothing_in_the_mean() -> None:

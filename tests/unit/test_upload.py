@@ -18,20 +18,20 @@ from safetensors.numpy import load, save
 from fgl import errors
 from fgl.contracts.aggregator import ClientUpload, Conditioning
 from fgl.contracts.conditioning import row_ids
-from fgl.contracts.generator import ArraySpec, Declaration
+from fgl.contracts.generator import ArraySpec, UploadSchema
 from fgl.contracts.prompts import Prompt
 from fgl.core.wire.codecs import CODECS, Quantized, check_quantized, quantize, scale_shape
 from fgl.core.wire.container import size_of
 from fgl.core.wire.disclosure import disclosed
-from fgl.core.wire.upload import Sender, checksum, encode, encode_texts
-from fgl.core.wire.upload_reader import Expected, account, decode, stored, within
+from fgl.core.wire.upload import UploadHeader, checksum, encode, encode_texts
+from fgl.core.wire.upload_reader import UploadPolicy, account, decode, stored, within
 from fgl.errors import StoreError, UploadError
 from fgl.plugins.aggregators.class_mean import ClassMean
 from fgl.plugins.aggregators.options import ClassMeanOptions, UnionOptions
 from fgl.plugins.aggregators.union import Union
 from tests.helpers.uploads import keeps_every_rule, mutants, same_arrays, same_upload, signed_mutants
 
-DECLARATION = Declaration(
+DECLARATION = UploadSchema(
     (ArraySpec("prompt_embeds", (4, 3)), ArraySpec("negative_prompt_embeds", (4, 3), shared=True, optional=True)),
     "e" * 64,
 )
@@ -45,8 +45,8 @@ ARRAYS = {
 }
 INDICES = {"negative_prompt_embeds": np.array([-1, 0], dtype=np.int32)}
 NAMES = ("river", "road", "林")
-EXPECTED = Expected(DECLARATION, ("client-00", "client-01"), 0, NAMES, 100_000, 1000, "trial-7")
-SENDER = Sender("client-00", 0, NAMES, "trial-7")
+EXPECTED = UploadPolicy(DECLARATION, ("client-00", "client-01"), 0, NAMES, 100_000, 1000, "trial-7")
+SENDER = UploadHeader("client-00", 0, NAMES, "trial-7")
 TEXTS = replace(EXPECTED, texts=True)
 
 

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 
 from fgl.core.config.loader import read_yaml, set_option
 from fgl.core.config.resolve import resolve
-from fgl.core.plugin_manager import Manager
+from fgl.core.plugin_manager import PluginManager
 from fgl.errors import ConfigError
 from fgl.io import yaml_text
 
-REGISTRY = Manager.load().registry
+REGISTRY = PluginManager.load().registry
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import numpy as np
 
 from fgl.contracts.classifier import FitContext
 from fgl.contracts.preparation import Preparation
-from fgl.contracts.progress import Silent
+from fgl.contracts.progress import NullProgress
 from fgl.core.client import policy
 from fgl.core.client import site as client_site
 from fgl.core.data import decode_for
@@ -35,8 +35,8 @@ def evaluate(payload: bytes) -> bytes:
     if not len(images):
         raise DataError(f"{asked['client_id']} holds no image to test on")
     model = site.classifier.restore(state, fit_context(asked, site))
-    pixels = decode_for(images, Preparation(**asked["prepare"]), Silent(), "decode")
-    right = np.asarray(model.predict(pixels.pixels, "last", Silent())) == pixels.labels
+    pixels = decode_for(images, Preparation(**asked["prepare"]), NullProgress(), "decode")
+    right = np.asarray(model.predict(pixels.pixels, "last", NullProgress())) == pixels.labels
     said: dict[str, Any] = {"client_id": asked["client_id"], "right": int(right.sum()), "total": len(right)}
     if site.config.evaluation.per_class:
         said["per_class"] = {

@@ -23,7 +23,7 @@ from fgl.core.config.loader import expand
 from fgl.core.config.resolve import resolve
 from fgl.core.config.schema import RunConfig, Selected
 from fgl.core.config.validation import shown, validate
-from fgl.core.plugin_manager import Manager
+from fgl.core.plugin_manager import PluginManager
 from fgl.core.registry import Registry
 from fgl.errors import ConfigError, PolicyError, Problem
 from fgl.text import plain, quoted
@@ -86,7 +86,9 @@ class Policy:
     rules: SiteOptions = field(default_factory=SiteOptions)
     own: Sequence[Mapping[str, Any]] = ()
 
-    def configure(self, shared: Mapping[str, Any], manager: Manager, source: str = "the configuration") -> RunConfig:
+    def configure(
+        self, shared: Mapping[str, Any], manager: PluginManager, source: str = "the configuration"
+    ) -> RunConfig:
         """What this site makes of a configuration that others wrote. Raises ConfigError, also where there is no dataset
         of the site's own, and PolicyError with everything that was asked for and may not be."""
         own = [{key: value for key, value in layer.items() if key != "dataset"} for layer in self.own]
@@ -96,7 +98,7 @@ class Policy:
         self.judge(config, manager)
         return config
 
-    def judge(self, config: RunConfig, manager: Manager, others: Sequence[tuple[str, Selected]] = ()) -> None:
+    def judge(self, config: RunConfig, manager: PluginManager, others: Sequence[tuple[str, Selected]] = ()) -> None:
         """others: components that a request names beside its configuration, each with its family."""
         problems = [*self._refused(config)]
         for family, component in [*((family, getattr(config, family)) for family in _ASKED), *others]:
@@ -115,7 +117,7 @@ class Policy:
         if allowed is not None and strategy not in allowed:
             yield _problem("prompt_strategy", strategy, "prompt_strategies", allowed)
 
-    def _component(self, family: str, component: Selected, manager: Manager) -> Iterator[Problem]:
+    def _component(self, family: str, component: Selected, manager: PluginManager) -> Iterator[Problem]:
         rules, entry = self.rules, manager.registry.find(family, component.name)
         if rules.plugins is not None and entry.distribution not in {_BUILT_IN, *rules.plugins}:
             yield _problem(family, f"{component.name} of {entry.distribution}", "plugins", rules.plugins)
@@ -299,7 +301,7 @@ def allowed(asked: Mapping[str, Any], task: str) -> dict[str, Any]:
     Raises PolicyError or ConfigError."""
     if is_simulated():
         return dict(asked)
-    policy, manager = _HERE.get()[0], Manager.load()
+    policy, manager = _HERE.get()[0], PluginManager.load()
     if task not in policy.rules.tasks:
         raise PolicyError([_problem("task", task, "tasks", policy.rules.tasks)], "what was asked of this site")
     config = policy.configure(asked["config"], manager)
@@ -314,7 +316,7 @@ def allowed(asked: Mapping[str, Any], task: str) -> dict[str, Any]:
     return {**asked, "config": config.to_dict(), "private": str(private), "data": ""}
 
 
-def _beside(asked: Mapping[str, Any], manager: Manager) -> list[tuple[str, Selected]]:
+def _beside(asked: Mapping[str, Any], manager: PluginManager) -> list[tuple[str, Selected]]:
     """Components that the request of a round names beside its configuration. Raises ConfigError."""
     found, problems = [], list[Problem]()
     for family in ("algorithm", "classifier"):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fgl.contracts.progress import Progress, Silent
+from fgl.contracts.progress import NullProgress, Progress
 from fgl.contracts.prompts import ClientContext, Prompt
 from fgl.core.client import policy, private_folder
 from fgl.core.client.private_folder import ERROR
@@ -69,7 +69,7 @@ def draft(asked: Mapping[str, Any], progress: Progress | None = None) -> Draft:
         class_names=site.class_names,
         encode=lambda prompts: encode_once_warned(site.encoder, prompts)[0],
         seed=client_seed(site.config.seed, client_id, round_number),
-        progress=progress or Silent(),
+        progress=progress or NullProgress(),
         device=asked["device"],
         private=private,
         note=note,
@@ -81,7 +81,7 @@ def draft(asked: Mapping[str, Any], progress: Progress | None = None) -> Draft:
         raise UploadError(f"the prompt strategy wrote no prompt for {client_id}")
     upload.check_prompts(prompts, client_id)
     options = site.config.upload
-    sender = upload.Sender(client_id, round_number, site.class_names, options.run_id)
+    sender = upload.UploadHeader(client_id, round_number, site.class_names, options.run_id)
     if options.codec == TEXT:
         data = upload.encode_texts(sender, prompts)
     else:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fgl.contracts.dataset import Subset
-from fgl.contracts.progress import Silent
+from fgl.contracts.progress import NullProgress
 from fgl.core import seeds
 from fgl.core.client import policy
 from fgl.core.client import site as client_site
@@ -44,8 +44,8 @@ def probe(payload: bytes) -> bytes:
     if not held_out:
         return strict_json.dumps({**_NOTHING, "client_id": client_id}).encode()
     size = (asked["size"][0], asked["size"][1])
-    own = decode(Subset(site.train, [*reference, *held_out]), size, Silent(), "decode")
-    points = extractor.features(own.pixels, Silent())
+    own = decode(Subset(site.train, [*reference, *held_out]), size, NullProgress(), "decode")
+    points = extractor.features(own.pixels, NullProgress())
     count = len(reference)
     real_ones, tested = (points[:count], own.labels[:count]), (points[count:], own.labels[count:])
     made = arrays["features"], arrays["labels"]

@@ -13,7 +13,7 @@ from fgl.contracts.dataset import ImageSet, Subset
 from fgl.core.config.resolve import resolve
 from fgl.core.config.schema import RunConfig
 from fgl.core.partitioning import divide
-from fgl.core.plugin_manager import Manager
+from fgl.core.plugin_manager import PluginManager
 from fgl.errors import DataError
 from fgl.io import strict_json
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from fgl.contracts.arrays import Labels
     from fgl.contracts.classifier import Classifier
     from fgl.contracts.features import FeatureSpace
-    from fgl.contracts.generator import Declaration, Encoder, Generator
+    from fgl.contracts.generator import Encoder, Generator, UploadSchema
 
 
 log = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ def release() -> None:
 class Site:
     """What a client has loaded. Simulated clients of one process share it, as they share the machine."""
 
-    def __init__(self, config: RunConfig, manager: Manager, device: str, data: str) -> None:
+    def __init__(self, config: RunConfig, manager: PluginManager, device: str, data: str) -> None:
         self.config = config
         dataset = _dataset(strict_json.dumps([config.dataset.name, config.dataset.options], sort_keys=True), data)
         info = dataset.info()
@@ -69,7 +69,7 @@ class Site:
         return found
 
     @cached_property
-    def declaration(self) -> Declaration:
+    def declaration(self) -> UploadSchema:
         return self.generator.declare()
 
     @cached_property
@@ -107,7 +107,7 @@ def site_of(asked: Mapping[str, Any]) -> Site:
 
 @lru_cache(maxsize=1)
 def _site(config: str, device: str, data: str) -> Site:
-    manager = Manager.load()
+    manager = PluginManager.load()
     return Site(resolve([strict_json.loads(config)], manager.registry), manager, device, data)
 
 
@@ -115,4 +115,4 @@ def _site(config: str, device: str, data: str) -> Site:
 def _dataset(selected: str, data: str) -> Any:
     """Kept apart from the site: another prompt strategy over the same images does not read them again."""
     name, options = strict_json.loads(selected)
-    return Manager.load().registry.create("dataset", name, options)
+    return PluginManager.load().registry.create("dataset", name, options)

@@ -16,7 +16,7 @@ from fgl.core.client.private_folder import ERROR
 from fgl.core.client.probe import probe
 from fgl.core.client.training import train
 from fgl.core.wire.requests import opened
-from fgl.errors import ClientFailedError, FGLError, UploadFormatError, told
+from fgl.errors import ClientFailedError, FGLError, UploadFormatError, public_message
 from fgl.io import strict_json
 
 log = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ def guarded(work: Callable[[], bytes], client_id: str, private: Path | None) -> 
                 text = "".join(traceback.format_exception(error))
                 private_folder.private_files(private).write(private / ERROR, text.encode(errors="replace"))
         where = "" if private is None else f" and its private {ERROR}"
-        raise ClientFailedError(f"{told(error)}; the message is in the client's log{where}") from None
+        raise ClientFailedError(f"{public_message(error)}; the message is in the client's log{where}") from None
 
     return contained(work, failed)
 

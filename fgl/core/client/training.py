@@ -15,7 +15,7 @@ from fgl.contracts.algorithm import LocalJob
 from fgl.contracts.classifier import FitContext
 from fgl.contracts.dataset import LabelledPixels
 from fgl.contracts.preparation import Preparation
-from fgl.contracts.progress import Silent
+from fgl.contracts.progress import NullProgress
 from fgl.core import seeds
 from fgl.core.client import policy, private_folder
 from fgl.core.client import site as client_site
@@ -45,7 +45,7 @@ def train(asked: Mapping[str, Any], message: memoryview) -> bytes:
     model, extra, kept = updates.received(message)
     algorithm: Algorithm = site.manager.create("algorithm", Selected(**asked["algorithm"]))
     classifier: Classifier = site.manager.create("classifier", Selected(**asked["classifier"]))
-    shelf = _Shelf(Path(asked["private"]), asked["name"], asked["digest"])
+    shelf = ClientStateStore(Path(asked["private"]), asked["name"], asked["digest"])
     context = FitContext(
         class_names=site.class_names,
         seed=seeds.client_seed(site.config.seed, client_id, number),
@@ -88,7 +88,7 @@ def _pixels(data: str, config: str, device: str, client_id: str, prepare: Prepar
     """A client's images, decoded once for all its rounds."""
     site = client_site.site_of({"config": strict_json.loads(config), "device": device, "data": data})
     samples = site.samples(client_id)
-    return decode_for(samples, prepare, Silent(), f"decode {client_id}", train=True)
+    return decode_for(samples, prepare, NullProgress(), f"decode {client_id}", train=True)
 
 
 def _check(arrays: Mapping[str, Array]) -> None:
@@ -97,7 +97,7 @@ def _check(arrays: Mapping[str, Array]) -> None:
             raise DivergedError(f"{name} is not finite after local training")
 
 
-class _Shelf:
+class ClientStateStore:
     """What a client keeps from round to round: one file a round, so that a round which is done again finds what it
     found the first time. The server says, by digest, which one it means."""
 
@@ -143,4 +143,4 @@ class _Shelf:
 
 def holds(private: Path, name: str, digest: str, kept: str) -> bool:
     """Whether a simulated client still has what the server's state says that it keeps. name, digest: see `Training`."""
-    return _Shelf(private, name, digest).holds(kept)
+    return ClientStateStore(private, name, digest).holds(kept)

@@ -182,7 +182,7 @@ def _dataset_hint(name: str, registry: Registry) -> str:
 def _defaults(component: Component, given: Mapping[str, Any]) -> dict[str, Any]:
     """The component's, less those that hold for another default that `given` replaces."""
     defaults = dict(component.defaults)
-    for name, others in component.bound.items():
+    for name, others in component.tied_defaults.items():
         if name in given and given[name] != component.defaults.get(name):
             for other in others:
                 defaults.pop(other, None)
@@ -224,9 +224,9 @@ def _overrides(rounds: Any, classifier: Any, registry: Registry, problems: list[
             problems.append(Problem(f"rounds.{part}.preset", shown(given["preset"]), "expected single options"))
             continue
         problems += [
-            Problem(f"rounds.{part}.{name}", shown(value), cls.not_in_rounds[name].format(part=part))
+            Problem(f"rounds.{part}.{name}", shown(value), cls.fixed_in_rounds[name].format(part=part))
             for name, value in given.items()
-            if name in cls.not_in_rounds
+            if name in cls.fixed_in_rounds
         ]
         if given:
             validate(f"rounds.{part}", cls, {**classifier.options, **given}, problems)

@@ -10,13 +10,13 @@ from typing import Any
 from fgl.core.config.loader import read_yaml
 from fgl.core.config.resolve import resolve
 from fgl.core.config.schema import RunConfig
-from fgl.core.plugin_manager import Manager
+from fgl.core.plugin_manager import PluginManager
 from fgl.core.store import folder_kind
 from fgl.core.store.run_dir import RunDir
 from fgl.errors import StoreError
 
 
-def load_config(config: RunConfig | Mapping[str, Any] | str | Path | None, manager: Manager) -> RunConfig:
+def load_config(config: RunConfig | Mapping[str, Any] | str | Path | None, manager: PluginManager) -> RunConfig:
     if isinstance(config, RunConfig):
         return config
     if isinstance(config, str | Path):
@@ -24,15 +24,15 @@ def load_config(config: RunConfig | Mapping[str, Any] | str | Path | None, manag
     return resolve([config or {}], manager.registry)
 
 
-def save_config(run: RunDir, config: RunConfig, apart: bool = False) -> None:
-    """apart: whether the clients are elsewhere."""
-    text = f"{folder_kind.REMOTE_LINE if apart else ''}{config.to_yaml()}"
+def save_config(run: RunDir, config: RunConfig, remote_clients: bool = False) -> None:
+    """remote_clients: whether the clients are elsewhere."""
+    text = f"{folder_kind.REMOTE_LINE if remote_clients else ''}{config.to_yaml()}"
     run.write(
         run.path("config.yaml"), f"{text}{folder_kind.SEAL}{hashlib.sha256(text.encode()).hexdigest()}\n".encode()
     )
 
 
-def saved_config(run: RunDir, manager: Manager) -> RunConfig:
+def saved_config(run: RunDir, manager: PluginManager) -> RunConfig:
     """The configuration of a run directory. Raises StoreError where there is none, or where it is not what was written:
     what a run is gone on with must be what it was begun with."""
     path = run.path("config.yaml")

@@ -19,8 +19,7 @@ from fgl.core.config.schema import RoundsOptions, RunConfig
 from fgl.core.preflight import open_session
 from fgl.core.report import metrics
 from fgl.core.report.intervals import student
-from fgl.core.stages import baselines, clients, evaluate, plan, rounds, synthesize, train
-from fgl.core.stages import track as track_stage
+from fgl.core.stages import baselines, clients, evaluate, plan, rounds, rounds_spec, synthesize, train
 from fgl.core.store.run_dir import RunDir
 from fgl.errors import ConfigError, Problem, suggestion
 from fgl.text import counted
@@ -28,7 +27,7 @@ from fgl.text import markdown as md
 
 if TYPE_CHECKING:
     from fgl.contracts.progress import Progress
-    from fgl.core.plugin_manager import Manager
+    from fgl.core.plugin_manager import PluginManager
     from fgl.core.session import Session
 
 
@@ -65,7 +64,7 @@ class Method:
         return f"{self.algorithm}, {counted}"
 
 
-def parse(names: Sequence[str], count: int, manager: Manager, config: RunConfig) -> list[Method]:
+def parse(names: Sequence[str], count: int, manager: PluginManager, config: RunConfig) -> list[Method]:
     """Methods by name. count: rounds of the federated algorithms. Raises ConfigError with every name that is none."""
     algorithms = manager.registry.names("algorithm")
     known = [*PLAIN, *algorithms, "fgl-5round", "fgl-5round-tuned"]
@@ -101,7 +100,7 @@ class _Base:
     def one_shot(self) -> dict[str, Any]:
         if not self._shot:
             session = self.session
-            uploads = clients.collect(session, self.clients, self.partition)
+            uploads = clients.collect_from_clients(session, self.clients, self.partition)
             planned = plan.make_plan(session, uploads)
             synthetic = synthesize.synthesize(session, planned)
             _, digest = train.train(session, synthetic["digest"], planned)
@@ -114,7 +113,7 @@ class _Base:
 
 
 def run_seed(
-    config: RunConfig, methods: Sequence[Method], manager: Manager, run: RunDir, progress: Progress,
+    config: RunConfig, methods: Sequence[Method], manager: PluginManager, run: RunDir, progress: Progress,
     announce: Callable[[Method], None],
 ) -> dict[str, dict[str, Any]]:  # fmt: skip
     """Method → its result for the configuration's seed, computed or reused, in a run directory of its own. Raises
@@ -172,24 +171,32 @@ def _result(base: _Base, method: Method) -> dict[str, Any]:
             "curve": curve}  # fmt: skip
 
 
-def _track(base: _Base, method: Method) -> tuple[track_stage.Track, track_stage.Start, tuple[int, float, int]]:
+def _track(base: _Base, method: Method) -> tuple[rounds_spec.RoundsSpec, rounds_spec.Start, tuple[int, float, int]]:
     """The track, where it starts, and what was before it: (bytes, seconds, communication rounds)."""
     session, options = base.session, base.session.config.rounds
     stage = f"method:{method.name}"
     if method.name == "local":
         once = RoundsOptions(count=1, local=dict(options.local), max_update_ratio=options.max_update_ratio)
-        plain = track_stage.baseline(session, "fedavg")
-        return track_stage.Track("local", stage, plain, once, None, test_clients=True), track_stage.Start(), (0, 0.0, 0)
+        plain = rounds_spec.baseline(session, "fedavg")
+        return (
+            rounds_spec.RoundsSpec("local", stage, plain, once, None, test_clients=True),
+            rounds_spec.Start(),
+            (0, 0.0, 0),
+        )
     if method.name.startswith("fgl-"):
         shot = base.one_shot()
         epochs = (options.server_epochs or SERVER_EPOCHS) if method.tuned else 0
         own = options.model_copy(update={"count": method.rounds, "server_epochs": epochs})
-        track = track_stage.Track(method.name, stage, session.config.algorithm, own, options.local_epochs, goes_on=True)
+        track = rounds_spec.RoundsSpec(
+            method.name, stage, session.config.algorithm, own, options.local_epochs, goes_on=True
+        )
         start = orchestrator.start_of(session, shot["planned"], shot["digest"])
         return track, start, (shot["bytes"], shot["seconds"], 1)
     own = options.model_copy(update={"count": method.rounds, "server_epochs": 0})
-    track = track_stage.Track(method.name, stage, track_stage.baseline(session, method.name), own, options.local_epochs)
-    return track, track_stage.Start(), (0, 0.0, 0)
+    track = rounds_spec.RoundsSpec(
+        method.name, stage, rounds_spec.baseline(session, method.name), own, options.local_epochs
+    )
+    return track, rounds_spec.Start(), (0, 0.0, 0)
 
 
 def summarise(methods: Sequence[Method], seeds: Mapping[int, Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -225,7 +232,7 @@ def _spread(values: Sequence[float]) -> dict[str, float]:
     return {"mean": float(np.mean(values)), "std": float(np.std(values, ddof=1)) if len(values) > 1 else 0.0}
 
 
-def test_set(config: RunConfig, manager: Manager) -> dict[str, Any]:
+def test_set(config: RunConfig, manager: PluginManager) -> dict[str, Any]:
     """What guesses would score on the test images, see `metrics.about`; nothing is decoded."""
     dataset = manager.create("dataset", config.dataset)
     return metrics.about(dataset.split("test").labels, dataset.info().class_names)

@@ -16,7 +16,7 @@ from fgl.core.store.run_dir import RunDir
 
 if TYPE_CHECKING:
     from fgl.core.config.schema import RunConfig
-    from fgl.core.plugin_manager import Manager
+    from fgl.core.plugin_manager import PluginManager
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class Data:
     clients: int
 
 
-def data_of(config: RunConfig, manager: Manager) -> Data:
+def data_of(config: RunConfig, manager: PluginManager) -> Data:
     """Opens the dataset and divides it; decodes nothing."""
     dataset = manager.create("dataset", config.dataset)
     train = dataset.split("train")

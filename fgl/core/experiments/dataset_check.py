@@ -16,14 +16,14 @@ from fgl.core.experiments.cautions import Twins, cautions, suggest_domains
 from fgl.errors import DataError, FGLError
 
 if TYPE_CHECKING:
-    from fgl.core.plugin_manager import Manager
+    from fgl.core.plugin_manager import PluginManager
 
 
 SPLITS = ("train", "test", "public")
 
 
 def survey(
-    config: RunConfig, manager: Manager, preset: Preset | None, progress: Progress, divided: bool = True
+    config: RunConfig, manager: PluginManager, preset: Preset | None, progress: Progress, divided: bool = True
 ) -> dict[str, Any]:
     """Everything that `fgl datasets check` says. JSON. divided: whether somebody has chosen the partition.
 
@@ -66,7 +66,7 @@ def survey(
     return {**found, "warnings": warnings, "problems": problems, "fits": not problems}
 
 
-def divide(config: RunConfig, manager: Manager, progress: Progress) -> dict[str, Any]:
+def divide(config: RunConfig, manager: PluginManager, progress: Progress) -> dict[str, Any]:
     """Samples of each class, and of each domain, that each client gets. JSON. Raises DataError."""
     dataset = manager.create("dataset", config.dataset)
     with progress.track("read the dataset", 1, "dataset") as task:
@@ -87,7 +87,7 @@ def divide(config: RunConfig, manager: Manager, progress: Progress) -> dict[str,
     }
 
 
-def _prompts(config: RunConfig, manager: Manager, info: DatasetInfo) -> list[str]:
+def _prompts(config: RunConfig, manager: PluginManager, info: DatasetInfo) -> list[str]:
     """What the prompt strategy has against the classes, as a run would say before it begins."""
     check = getattr(manager.create("prompt_strategy", config.prompt_strategy), "check", None)
     try:

@@ -66,9 +66,9 @@ def probe(session: Session, per_class: int, learn_images: int = LEARN_IMAGES) ->
     federation = session.manager.create("federation", config.federation)
     for client_id, reply in federation.call(clients, requests.PROBE, payload, session.progress):
         try:
-            data = uploads.failed(reply)
+            data = uploads.reply_of(reply)
             sent["up"] += len(data)
-            found[client_id] = replies.judge_scores(data, client_id, names, per_class)
+            found[client_id] = replies.validate_scores(data, client_id, names, per_class)
         except UploadError as error:
             refused[client_id] = {"rule": error.rule, "reason": str(error)}
     site.release()

@@ -36,7 +36,7 @@ def parts(session: Session) -> tuple[list[str], dict[str, str]]:
     or where an option is wrong: before anything is computed."""
     asked = session.config.audit.parts
     why: dict[str, str] = {}
-    if session.apart:
+    if session.remote_clients:
         why["membership"] = "shadow models are made of the clients' images, which are elsewhere"
         if session.config.upload.clients is not None and session.dataset.split("public") is None:
             why["memorisation"] = "the clients' images are elsewhere, and the dataset has no public ones"
@@ -83,7 +83,7 @@ def check_finished(session: Session) -> None:
     for one in status.stages(session):
         if one.stage in _FINISHED and one.state != "done":
             why = f" ({one.why})" if one.why else ""
-            again = "fgl server run" if session.apart else "fgl run --resume"
+            again = "fgl server run" if session.remote_clients else "fgl run --resume"
             raise StoreError(
                 f"{session.run.root} is not finished: {one.stage} is {one.state}{why}; complete it with {again} "
                 f"{session.run.root}"
@@ -92,7 +92,7 @@ def check_finished(session: Session) -> None:
 
 def _measuring(session: Session, quality_too: bool = False) -> Session:
     """The session with the real images that memorisation is measured against."""
-    elsewhere = session.apart and session.config.upload.clients is not None
+    elsewhere = session.remote_clients and session.config.upload.clients is not None
     options = session.config.evaluation
     chosen = EvaluationOptions(
         real="public" if elsewhere else "train", quality=quality_too, max_images=options.max_images,
@@ -103,7 +103,7 @@ def _measuring(session: Session, quality_too: bool = False) -> Session:
 
 def membership(session: Session) -> dict[str, Any]:
     """Attack each method's shadow models in turn. `difference`: to fgl's one-shot model, paired by target."""
-    field = shadows.ground(session)
+    field = shadows.shadow_split(session)
     names = shadows.methods(session)
     figures: dict[str, Any] = {}
     found: dict[str, Any] = {}

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Dictionary:
+class CandidateTexts:
     """texts: tried one and all. grammars: with more texts than that, searched. names: class names that texts may hold,
     those of other datasets among them. own: how many of these are the run's. source: file, or "strategies"."""
 
@@ -53,14 +53,14 @@ class Dictionary:
         }  # fmt: skip
 
 
-def dictionary(session: Session) -> Dictionary:
+def candidate_texts(session: Session) -> CandidateTexts:
     """The file's texts; or all that prompt strategies can write of the class names of this dataset and, as decoys, of
     the bundled ones. A grammar of the run's own strategy that has too many texts is searched, of another left out.
 
     Raises ConfigError where the file cannot be read."""
     options, own = session.config.audit, session.info.class_names
     if options.dictionary is not None:
-        return Dictionary(read(options.dictionary), (), own, len(own), "file")
+        return CandidateTexts(read(options.dictionary), (), own, len(own), "file")
     names = (*own, *(name for name in _decoys(session) if name not in own))
     texts: dict[str, None] = {}
     searched: list[Grammar] = []
@@ -70,7 +70,7 @@ def dictionary(session: Session) -> Dictionary:
                 texts |= dict.fromkeys(_texts(grammar))
             elif mine:
                 searched.append([list(place) for place in grammar])
-    return Dictionary(tuple(texts), tuple(searched), names, len(own), "strategies")
+    return CandidateTexts(tuple(texts), tuple(searched), names, len(own), "strategies")
 
 
 def read(file: str) -> tuple[str, ...]:

@@ -28,8 +28,8 @@ from fgl.core.wire.codecs import TEXT
 
 if TYPE_CHECKING:
     from fgl.contracts.aggregator import ClientUpload
-    from fgl.core.privacy.candidates import Dictionary
-    from fgl.core.privacy.lookup import Found
+    from fgl.core.privacy.candidates import CandidateTexts
+    from fgl.core.privacy.lookup import LookupResult
     from fgl.core.session import Session
 
 
@@ -45,7 +45,7 @@ def measure(session: Session) -> dict[str, Any]:
         opened = server_uploads.opened(session, names)
         codecs = {name: _codec(session, name) for name in names}
         texts = {one.client_id: _true_texts(session, one) for one in opened}
-        tried = candidates.dictionary(session)
+        tried = candidates.candidate_texts(session)
         unread = [one for one in opened if codecs[one.client_id] != TEXT]
         found = lookup.look_up(session, unread, tried) if unread else {}
         table = session.run.path("audit", "private", "inversions.csv")
@@ -77,7 +77,7 @@ def inputs_of(session: Session, uploads: str) -> dict[str, Any]:
         "dictionary": None if file is None else file_digest(Path(file).expanduser()),
         "prompt_strategy": config.prompt_strategy.model_dump(), "classes": list(session.info.class_names),
         "domains": list(session.info.domains), "strategies": session.manager.registry.names("prompt_strategy"),
-        "partition": None if session.apart else partition.partition_inputs(session),
+        "partition": None if session.remote_clients else partition.partition_inputs(session),
         "device": session.device.split(":")[0],
     }  # fmt: skip
 
@@ -90,7 +90,7 @@ def _codec(session: Session, client_id: str) -> str:
 def _true_texts(session: Session, upload: ClientUpload) -> list[str] | None:
     """What a simulated client kept of its prompts; None where clients are elsewhere. Raises StoreError where it is
     damaged: figures of fewer prompts than there were would understate what was found."""
-    if session.apart:
+    if session.remote_clients:
         return None
     found = private_folder.texts(session.run.path("clients", upload.client_id, "private"))
     return found if found is not None and len(found) == len(upload) else None
@@ -99,14 +99,18 @@ def _true_texts(session: Session, upload: ClientUpload) -> list[str] | None:
 def _held(session: Session) -> dict[str, list[int]]:
     """Client → its samples of each class; empty where clients are elsewhere."""
     record = session.run.recorded("partition")
-    return {} if session.apart or record is None else dict(record["value"]["samples"])
+    return {} if session.remote_clients or record is None else dict(record["value"]["samples"])
 
 
 # --- figures --------------------------------------------------------------------------------------------------------
 
 
 def _inverted(
-    session: Session, upload: ClientUpload, texts: Sequence[str] | None, found: Found | None, tried: Dictionary
+    session: Session,
+    upload: ClientUpload,
+    texts: Sequence[str] | None,
+    found: LookupResult | None,
+    tried: CandidateTexts,
 ) -> dict[str, Any]:
     """recovered: rows whose text was found to the letter, among all rows. findable: rows whose text was among those
     that could be. classes: rows whose class the found text names, by the class ids that the upload has beside. found:
@@ -174,7 +178,7 @@ def _together(clients: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _table(
-    uploads: Sequence[ClientUpload], texts: Mapping[str, Sequence[str] | None], found: Mapping[str, Found]
+    uploads: Sequence[ClientUpload], texts: Mapping[str, Sequence[str] | None], found: Mapping[str, LookupResult]
 ) -> bytes:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")

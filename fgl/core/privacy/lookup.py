@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from fgl.contracts.arrays import Array
     from fgl.contracts.generator import Encoder
     from fgl.contracts.prompts import Grammar
-    from fgl.core.privacy.candidates import Dictionary
+    from fgl.core.privacy.candidates import CandidateTexts
     from fgl.core.session import Session
 
     Floats = NDArray[np.float32]
@@ -41,7 +41,7 @@ _TOGETHER = "encode_batch_size"
 
 
 @dataclass(frozen=True)
-class Found:
+class LookupResult:
     """The nearest text of each row of an upload: its cosine, float [n], and by how much the next one's is lower."""
 
     texts: list[str]
@@ -49,7 +49,7 @@ class Found:
     margin: list[float]
 
 
-def look_up(session: Session, uploads: Sequence[ClientUpload], tried: Dictionary) -> dict[str, Found]:
+def look_up(session: Session, uploads: Sequence[ClientUpload], tried: CandidateTexts) -> dict[str, LookupResult]:
     """Client → what was found. Rows that several clients have are looked up once."""
     encoder = _encoder(session)
     names = [spec.name for spec in session.generator.declare().arrays if not spec.shared]
@@ -75,7 +75,7 @@ def look_up(session: Session, uploads: Sequence[ClientUpload], tried: Dictionary
             search.climb(grammar, np.random.default_rng([session.config.seed, 6]), task.advance)
     best, cosine, margin = search.result()
     return {
-        name: Found([best[one] for one in rows], [cosine[one] for one in rows], [margin[one] for one in rows])
+        name: LookupResult([best[one] for one in rows], [cosine[one] for one in rows], [margin[one] for one in rows])
         for name, rows in where.items()
     }
 

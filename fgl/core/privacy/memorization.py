@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from fgl.contracts.features import Extractor
     from fgl.core.report.contact_sheet import Pair
     from fgl.core.session import Session
-    from fgl.core.stages.features import Learning
+    from fgl.core.stages.features import FeatureTrainingSplit
 
 
 STAGE = "audit:memorisation"
@@ -66,7 +66,7 @@ def paths(session: Session) -> tuple[Path, Path]:
     return session.run.path("audit", "distances.csv"), session.run.path("audit", "pairs.png")
 
 
-def inputs_of(session: Session, learnt: Learning | None) -> dict[str, Any]:
+def inputs_of(session: Session, learnt: FeatureTrainingSplit | None) -> dict[str, Any]:
     config, record = session.config, session.run.recorded("synthesize")
     return {
         "synthetic": None if record is None else record["value"]["digest"], "dataset": session.info.digest,
@@ -78,7 +78,7 @@ def inputs_of(session: Session, learnt: Learning | None) -> dict[str, Any]:
     }  # fmt: skip
 
 
-class Near:
+class NearestNeighbors:
     """Nearest real images. made, test: distances float64 and positions int64 in the real split, of all synthetic images
     and of the test images `rows`; compared: positions of as many synthetic images, class by class."""
 
@@ -94,8 +94,8 @@ class Near:
 
 
 def compare(
-    session: Session, space: Extractor, learnt: Learning | None, labels: Labels, pixels: Pixels
-) -> tuple[dict[str, Any], Near]:
+    session: Session, space: Extractor, learnt: FeatureTrainingSplit | None, labels: Labels, pixels: Pixels
+) -> tuple[dict[str, Any], NearestNeighbors]:
     """Distances of synthetic images (int64 [m], uint8 [m, h, w, 3]) to the nearest real ones, beside those of test
     images: as many of each class. `identical`: how many are their nearest real image, pixel by pixel. `closer`: how
     many are nearer than all but a hundredth, or a twentieth, of the test images; any image is so with that chance."""
@@ -112,7 +112,9 @@ def compare(
     points = space.features(real.pixels[reference], progress)
     made = space.nearest(space.features(pixels, progress), points)
     held_out = space.nearest(space.features(test.pixels[rows], progress), points)
-    near = Near((made[0], reference[made[1]]), (held_out[0], reference[held_out[1]]), rows, compared, labels)
+    near = NearestNeighbors(
+        (made[0], reference[made[1]]), (held_out[0], reference[held_out[1]]), rows, compared, labels
+    )
     limits = {key: float(np.quantile(held_out[0], at)) for key, at in _QUANTILES.items()}
     of_class = real.labels[near.made[1]] == labels
     same = (pixels == real.pixels[near.made[1]]).reshape(len(pixels), -1).all(axis=1)
@@ -145,7 +147,7 @@ def _as_many(test: Labels, made: Labels, seed: int) -> tuple[Labels, Labels]:
     return np.sort(np.concatenate(first)), np.sort(np.concatenate(second))
 
 
-def _table(session: Session, ids: Sequence[str], near: Near) -> bytes:
+def _table(session: Session, ids: Sequence[str], near: NearestNeighbors) -> bytes:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     name, names = session.config.evaluation.real, session.info.class_names
@@ -162,7 +164,7 @@ def _table(session: Session, ids: Sequence[str], near: Near) -> bytes:
     return text.getvalue().encode()
 
 
-def _pairs(session: Session, near: Near, pixels: Pixels) -> tuple[list[Pair], list[Pair]]:
+def _pairs(session: Session, near: NearestNeighbors, pixels: Pixels) -> tuple[list[Pair], list[Pair]]:
     """Pairs of a synthetic image and the nearest real one, and of a test image and its nearest: the closest ones."""
     real: LabelledPixels = session.pixels(session.config.evaluation.real)
     test: LabelledPixels = session.pixels("test")

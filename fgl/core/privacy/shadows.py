@@ -24,10 +24,9 @@ from fgl.core.config.schema import EvaluationOptions, Selected
 from fgl.core.preflight import open_session
 from fgl.core.privacy import lira
 from fgl.core.privacy.shadow_sets import Images
-from fgl.core.stages import baselines, evaluate, plan, rounds, synthesize, train
+from fgl.core.stages import baselines, evaluate, plan, rounds, rounds_spec, synthesize, train
 from fgl.core.stages import clients as clients_stage
 from fgl.core.stages import partition as partition_stage
-from fgl.core.stages import track as track_stage
 from fgl.core.store.owned import digest_of
 from fgl.core.store.run_dir import RunDir
 from fgl.errors import ConfigError, DataError, ModelError, Problem, suggestion
@@ -72,7 +71,7 @@ def title(session: Session, method: str) -> str:
 
 
 @dataclass(frozen=True)
-class Ground:
+class ShadowSplit:
     """Who holds what, and who is a member where. divided: client → its samples. pool: all of them, int64 [n], rising;
     labels: int64 [n] of them; members: bool [s, n]."""
 
@@ -88,7 +87,7 @@ class Ground:
         return {name: rows for name, rows in found.items() if rows}
 
 
-def ground(session: Session) -> Ground:
+def shadow_split(session: Session) -> ShadowSplit:
     """Raises DataError where there are too few samples to divide."""
     _, divided, _ = orchestrator.clients_of(session)
     holder = {row: place for place, rows in enumerate(divided.values()) for row in rows}
@@ -99,15 +98,15 @@ def ground(session: Session) -> Ground:
     clients = np.array([holder[row] for row in pool.tolist()], dtype=np.int64)
     strata = clients * len(session.info.class_names) + labels
     members = lira.divide(strata, session.config.audit.shadows, session.config.seed)
-    return Ground(divided, pool, labels, members)
+    return ShadowSplit(divided, pool, labels, members)
 
 
-def scores(session: Session, field: Ground, method: str) -> tuple[NDArray[np.float64], list[dict[str, Any]]]:
+def scores(session: Session, field: ShadowSplit, method: str) -> tuple[NDArray[np.float64], list[dict[str, Any]]]:
     """(log-odds of the true class, [s, n, q]; what is known of each shadow model) of a method, computed or reused.
 
     Of each: `members`, `others` and `test`, top-1 on its training samples, on the other samples of the clients, and on
     the test split; of fgl also `set`, digest of its synthetic set, and `trained`, whether it was trained for this."""
-    maker = _Maker(session, field, method)
+    maker = ShadowTrainer(session, field, method)
     values = []
     with session.progress.track(f"shadow models ({method})", len(field.members), "models") as task:
         for shadow in range(len(field.members)):
@@ -139,11 +138,11 @@ def _read(session: Session, method: str, shadow: int) -> dict[str, Array]:
 
 
 @dataclass
-class _Maker:
+class ShadowTrainer:
     """Makes the models of one method."""
 
     session: Session
-    field: Ground
+    field: ShadowSplit
     method: str
 
     def inputs(self, shadow: int) -> dict[str, Any]:
@@ -193,28 +192,30 @@ class _Maker:
 
     def _rounds(self, shadow: int, digest: str) -> tuple[dict[str, Any], list[Path]]:
         inner, held = self._inner(shadow), self.field.held(shadow)
-        start = track_stage.Start()
+        start = rounds_spec.Start()
         if self.method == AFTER_ROUNDS:
             record = self.session.run.recorded(_stage(ONE_SHOT, shadow))
             assert record is not None, "the one-shot models come first"
             state = self.session.run.path(record["value"]["state"])
-            start = track_stage.Start(lambda: load_file(state), record["value"]["set"], lambda: self._images.of(shadow))
+            start = rounds_spec.Start(lambda: load_file(state), record["value"]["set"], lambda: self._images.of(shadow))
         _, partition = partition_stage.partition(inner)
         track = self._track(inner)
         rounds.run(inner, track, held, partition, start)
         last = load_file(rounds.model_path(inner, track))
         return self._keep(shadow, *self._query(inner.classifier.restore(last, train.context(inner, "query"))))
 
-    def _track(self, session: Session) -> track_stage.Track:
+    def _track(self, session: Session) -> rounds_spec.RoundsSpec:
         """Tested once, at its end: nothing here is a curve over rounds."""
         options = session.config.rounds
         if self.method == AFTER_ROUNDS:
             own = options.model_copy(update={"evaluate_every": options.count})
-            return track_stage.Track("own", "rounds", session.config.algorithm, own, options.local_epochs, goes_on=True)
+            return rounds_spec.RoundsSpec(
+                "own", "rounds", session.config.algorithm, own, options.local_epochs, goes_on=True
+            )
         count = session.config.audit.rounds
         own = options.model_copy(update={"count": count, "server_epochs": 0, "evaluate_every": count})
-        algorithm = track_stage.baseline(session, self.method)
-        return track_stage.Track(self.method, f"method:{self.method}", algorithm, own, options.local_epochs)
+        algorithm = rounds_spec.baseline(session, self.method)
+        return rounds_spec.RoundsSpec(self.method, f"method:{self.method}", algorithm, own, options.local_epochs)
 
     # --- fgl ---
 
@@ -244,7 +245,7 @@ class _Maker:
         for shadow in range(len(self.field.members)):
             inner = self._inner(shadow)
             clients, partition = partition_stage.partition(inner)
-            plans[shadow] = plan.make_plan(inner, clients_stage.collect(inner, list(clients), partition))
+            plans[shadow] = plan.make_plan(inner, clients_stage.collect_from_clients(inner, list(clients), partition))
         return Images(self.session, plans)
 
     # --- all ---

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from fgl.core.session import Session
 
 
-def expectation(session: Session, clients: Sequence[str]) -> upload_reader.Expected:
+def expectation(session: Session, clients: Sequence[str]) -> upload_reader.UploadPolicy:
     options = session.config.upload
-    return upload_reader.Expected(
+    return upload_reader.UploadPolicy(
         declaration=session.generator.declare(),
         clients=frozenset(clients),
         round=requests.ROUND,
@@ -54,13 +54,13 @@ class Encoding:
         said = {"declared": generator.declare().encoder, "encoding": dict(generator.encoding())}
         return digest_of({**said, "device": self.session.device.split(":")[0], "format": upload.VERSION})
 
-    def embeddings(self, accepted: ClientUpload, expected: upload_reader.Expected) -> bytes:
+    def embeddings(self, accepted: ClientUpload, expected: upload_reader.UploadPolicy) -> bytes:
         """The upload of the same prompts in fp32, byte for byte what the client would have sent."""
         arrays, indices = core_encoding.encode_once_warned(self.encoder, accepted.prompts)
         core_encoding.warn_of_cuts(
             self.encoder, accepted.prompts, accepted.client_id, expected.class_names, quote=False
         )
-        sender = upload.Sender(accepted.client_id, accepted.round, expected.class_names, expected.run)
+        sender = upload.UploadHeader(accepted.client_id, accepted.round, expected.class_names, expected.run)
         return upload.encode(sender, expected.declaration, "fp32", accepted.prompts, arrays, indices)
 
 
@@ -75,7 +75,7 @@ def identities(session: Session, manifests: Mapping[str, Mapping[str, Any] | Non
     return found
 
 
-def of_own(embeddings: bytes, expected: upload_reader.Expected, client_id: str) -> ClientUpload:
+def of_own(embeddings: bytes, expected: upload_reader.UploadPolicy, client_id: str) -> ClientUpload:
     # whether what it becomes is too large was judged by shapes, before it was encoded
     return upload_reader.decode(embeddings, replace(expected, max_bytes=2**60), client_id)
 

@@ -49,7 +49,8 @@ def clear(run: RunDir) -> None:
     for one in (run, *run.nested_below("controls")):
         names = (
             "config.yaml", "environment.json", "partition.json", "metrics.jsonl", "stages/partition.json", "clients",
-            "server/uploads", "server/apart.json", "server/refused.json", "server/forgotten.json", "forgotten.json",
+            "server/uploads", "server/remote-clients.json", "server/refused.json", "server/forgotten.json",
+            "forgotten.json",
             *(f"controls/{nested.root.name}" for nested in one.nested_below("controls")),
         )  # fmt: skip
         one.remove_all(*map(one.path, names))

@@ -56,7 +56,7 @@ def ingest(
 
 
 def _ingest(
-    session: Session, expected: upload_reader.Expected, data: bytes, size: int, again: bool, encoding: Encoding
+    session: Session, expected: upload_reader.UploadPolicy, data: bytes, size: int, again: bool, encoding: Encoding
 ) -> tuple[str, str]:
     if size > expected.max_bytes:
         raise UploadSizeError(

@@ -29,7 +29,7 @@ _COLUMNS = (
 
 def record(session: Session, clients: Sequence[str], uploads: Mapping[str, Any]) -> dict[str, Any]:
     """What report.json holds of it. clients: that may answer. uploads: what `server.collect` or `gather` returned."""
-    accepted, out = uploads["bytes_per_client"], removed.forgotten(session.run)
+    accepted, out = uploads["bytes_per_client"], removed.removal_times(session.run)
     times = {
         (event.get("client"), event.get("sha256")): event.get("time")
         for event in event_log.events(session.run.root)
@@ -75,7 +75,7 @@ def fields(session: Session, uploads: Mapping[str, Any]) -> list[str]:
 
 def title(session: Session) -> str:
     """Heading of the report: the data of a simulation; of a run whose clients are elsewhere, its id or folder."""
-    if not session.apart:
+    if not session.remote_clients:
         return f"# fgl run on {markdown(session.info.name)}"
     return f"# fgl run {markdown(session.config.upload.run_id or session.run.root.name)}"
 

@@ -14,7 +14,7 @@ from fgl.core.store.run_dir import RunDir
 from fgl.errors import StoreError
 
 
-def forgotten(run: RunDir) -> dict[str, str]:
+def removal_times(run: RunDir) -> dict[str, str]:
     """Client → when it was taken out (UTC, "" where that is not known). Raises StoreError where the list is damaged in
     both places, or in one and missing in the other: whom to leave out must not be lost."""
     places = _places(run)
@@ -33,7 +33,7 @@ def forgotten(run: RunDir) -> dict[str, str]:
 
 def restore(run: RunDir) -> list[str]:
     """Write the list again where one of its places has lost it or has another; returns these places."""
-    known = forgotten(run)
+    known = removal_times(run)
     wanted = _content(known)
     lost = [path for path in _places(run) if known and run.read_sealed(path) != wanted]
     for path in lost:
@@ -42,7 +42,7 @@ def restore(run: RunDir) -> list[str]:
 
 
 def add(run: RunDir, client_id: str) -> None:
-    known = forgotten(run)
+    known = removal_times(run)
     content = _content({**known, client_id: known.get(client_id) or time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())})
     for path in _places(run):
         run.write_sealed(path, content)
@@ -62,4 +62,4 @@ def _places(run: RunDir) -> tuple[Path, Path]:
 
 def removed_clients(run: RunDir) -> list[str]:
     """Clients that were taken out. Raises StoreError where the list is damaged: whom to leave out must not be lost."""
-    return list(forgotten(run))
+    return list(removal_times(run))

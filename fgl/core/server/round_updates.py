@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fgl.contracts.algorithm import GlobalState, LocalUpdate
-from fgl.contracts.federation import Failure
-from fgl.contracts.progress import Silent
+from fgl.contracts.federation import ClientFailure
+from fgl.contracts.progress import NullProgress
 from fgl.core.server import upload_store
 from fgl.core.wire import requests
 from fgl.core.wire import updates as wire_updates
@@ -78,13 +78,13 @@ def collect(
         return requests.train_request(ask.training, client_id, number, private, message)
 
     found: list[tuple[LocalUpdate, str]] = []
-    for client_id, reply in ask.federation.call(asked, requests.TRAIN, payload, Silent()):
-        if isinstance(reply, Failure):
+    for client_id, reply in ask.federation.call(asked, requests.TRAIN, payload, NullProgress()):
+        if isinstance(reply, ClientFailure):
             _fail(entry, number, client_id, reply.reason, "did not answer")
             continue
         entry["bytes_up"] += len(reply)
         header = wire_updates.Header(run_id, client_id, number)
-        expected = wire_updates.Expected(header, state.model, wanted, ask.samples[client_id])
+        expected = wire_updates.UpdatePolicy(header, state.model, wanted, ask.samples[client_id])
         try:
             found.append(wire_updates.accept(reply, expected))
         except UploadError as error:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fgl.contracts.events import StageContext
-from fgl.contracts.federation import Failure
+from fgl.contracts.federation import ClientFailure
 from fgl.core.server import refusals
 from fgl.core.server.encoding import Encoding, encoded, keep_encoded, of_own
 from fgl.core.server.upload_store import drop_encoded, read_upload, upload_path
@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 def accept(
     session: Session,
     data: bytes,
-    expected: upload_reader.Expected,
+    expected: upload_reader.UploadPolicy,
     client_id: str | None,
     request: str,
     encoding: Encoding,
@@ -62,8 +62,11 @@ def accept(
     return accepted.client_id
 
 
-def judged(
-    session: Session, manifests: Mapping[str, Mapping[str, Any]], expected: upload_reader.Expected, encoding: Encoding
+def validated(
+    session: Session,
+    manifests: Mapping[str, Mapping[str, Any]],
+    expected: upload_reader.UploadPolicy,
+    encoding: Encoding,
 ) -> tuple[dict[str, Mapping[str, Any]], dict[str, dict[str, str]]]:
     """Of uploads that are kept: those that the configuration, which may have changed since, still accepts, and the
     refusals of the others."""
@@ -99,8 +102,8 @@ def opened(session: Session, clients: Sequence[str]) -> list[ClientUpload]:
     return [upload_reader.stored(path, declaration) for path in paths]
 
 
-def failed(reply: bytes | Failure) -> bytes:
+def reply_of(reply: bytes | ClientFailure) -> bytes:
     """The reply, or ClientFailedError where there is none."""
-    if isinstance(reply, Failure):
+    if isinstance(reply, ClientFailure):
         raise ClientFailedError(reply.reason)
     return reply

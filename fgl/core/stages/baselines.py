@@ -14,8 +14,7 @@ from fgl.contracts.prompts import ClientContext
 from fgl.core.config.schema import PROMPTS_CONTROL, RoundsOptions
 from fgl.core.report import metrics
 from fgl.core.server import encoding, removed
-from fgl.core.stages import evaluate, partition, plan, rounds, synthesize
-from fgl.core.stages import track as track_stage
+from fgl.core.stages import evaluate, partition, plan, rounds, rounds_spec, synthesize
 from fgl.core.stages import train as train_stage
 from fgl.core.wire import requests, upload, upload_reader
 from fgl.core.wire.codecs import TEXT
@@ -109,7 +108,7 @@ def federated(
     """One round of FedAvg from the same split. Its local models, before they are averaged, are the local-only control:
     each is tested by itself."""
     track = one_round(session)
-    value, _ = rounds.run(session, track, divided, partition_digest, track_stage.Start())
+    value, _ = rounds.run(session, track, divided, partition_digest, rounds_spec.Start())
     images = sum(len(rows) for rows in divided.values())
     alone = value["rounds"][0]["local"]
     epochs = f"{track.epochs} local epoch{'s' * (track.epochs != 1)}"
@@ -125,14 +124,16 @@ def federated(
     return [found[name] for name in ("fedavg", "local") if name in names]
 
 
-def one_round(session: Session) -> track_stage.Track:
+def one_round(session: Session) -> rounds_spec.RoundsSpec:
     """FedAvg over one round, all clients present."""
     options = session.config.rounds
     once = RoundsOptions(
         count=1, local_epochs=options.local_epochs, local=dict(options.local), max_update_ratio=options.max_update_ratio
     )
-    algorithm = track_stage.baseline(session, "fedavg")
-    return track_stage.Track("fedavg-1", stage_of("fedavg"), algorithm, once, options.local_epochs, test_clients=True)
+    algorithm = rounds_spec.baseline(session, "fedavg")
+    return rounds_spec.RoundsSpec(
+        "fedavg-1", stage_of("fedavg"), algorithm, once, options.local_epochs, test_clients=True
+    )
 
 
 def class_list(session: Session, own: list[PlanItem], main: dict[str, Any], train_digest: str) -> dict[str, Any]:
@@ -172,7 +173,7 @@ def from_class_list(session: Session) -> Any:
     prompts = strategy.prompts(context)
     arrays, indices = encoder.encode(prompts)
     declaration = session.generator.declare()
-    sender = upload.Sender("server", requests.ROUND, session.info.class_names, config.upload.run_id)
+    sender = upload.UploadHeader("server", requests.ROUND, session.info.class_names, config.upload.run_id)
     # texts become what fp32 holds
     codec = "fp32" if config.upload.codec == TEXT else config.upload.codec
     data = upload.encode(sender, declaration, codec, prompts, arrays, indices)

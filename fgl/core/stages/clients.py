@@ -64,7 +64,7 @@ def clients_inputs(session: Session, partition_digest: str) -> dict[str, Any]:
     return {**inputs, "forgotten": out} if out else inputs
 
 
-def collect(session: Session, clients: Sequence[str], partition_digest: str) -> dict[str, Any]:
+def collect_from_clients(session: Session, clients: Sequence[str], partition_digest: str) -> dict[str, Any]:
     """Ask every client for its upload and validate what comes back. Refused uploads are listed; the others go on.
 
     An upload that an earlier, interrupted run has kept is not asked for again."""
@@ -78,7 +78,7 @@ def collect(session: Session, clients: Sequence[str], partition_digest: str) -> 
         _drop_others(session, asked)
         request = digest_of(request_inputs(session, partition_digest))
         answered = {name: found for name in asked if (found := _answered(session, name, request)) is not None}
-        manifests, refused = uploads.judged(session, answered, expected, encoding)
+        manifests, refused = uploads.validated(session, answered, expected, encoding)
 
         def payload(client_id: str) -> bytes:
             private = upload_store.private_folder(session.run, client_id)
@@ -91,7 +91,7 @@ def collect(session: Session, clients: Sequence[str], partition_digest: str) -> 
             foundation_models.check_content(session)
         for client_id, reply in federation.call(left, requests.PREPARE, payload, session.progress):
             try:
-                uploads.accept(session, uploads.failed(reply), expected, client_id, request, encoding)
+                uploads.accept(session, uploads.reply_of(reply), expected, client_id, request, encoding)
                 manifests[client_id] = _manifest(session, client_id)
             except UploadError as error:
                 refused[client_id] = refusals.refuse(session, client_id, error)
@@ -128,7 +128,7 @@ def gather_inputs(session: Session, clients: Sequence[str]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def gather(session: Session, clients: Sequence[str]) -> dict[str, Any]:
+def collect_from_files(session: Session, clients: Sequence[str]) -> dict[str, Any]:
     """What `fgl server ingest` has accepted, judged again by the configuration as it is now. Raises UploadError for one
     that is damaged or gone: only its client has it."""
     forget.drop(session.run, removed.removed_clients(session.run))  # if taking one out was interrupted
@@ -145,7 +145,7 @@ def gather(session: Session, clients: Sequence[str]) -> dict[str, Any]:
                 )
         kept = {name: _manifest(session, name) for name, digest in inputs["files"].items() if digest is not None}
         expected, encoding = server_encoding.expectation(session, clients), server_encoding.Encoding(session)
-        manifests, refused = uploads.judged(session, kept, expected, encoding)
+        manifests, refused = uploads.validated(session, kept, expected, encoding)
         refused = {**refusals.listed(session.run), **refused}
         tally.check_enough(session, len(manifests), len(inputs["files"]), refused)
         return tally.summary(session, manifests, refused), _files(session, manifests)

@@ -11,7 +11,7 @@ from fgl.core.report import metrics
 from fgl.core.stages.train import WHICH, context, state_path
 
 if TYPE_CHECKING:
-    from fgl.contracts.classifier import TrainedClassifier, Which
+    from fgl.contracts.classifier import CheckpointName, TrainedClassifier
     from fgl.core.session import Session
 
 
@@ -34,7 +34,7 @@ def evaluate(session: Session, train_digest: str) -> dict[str, Any]:
     return dict(value)
 
 
-def score(session: Session, model: TrainedClassifier, which: Which) -> dict[str, Any]:
+def score(session: Session, model: TrainedClassifier, which: CheckpointName) -> dict[str, Any]:
     """What `metrics.measure` finds over the real test split."""
     test = session.inputs("test")
     predicted = model.predict(test.pixels, which, session.progress)

@@ -31,7 +31,7 @@ TITLES = {"train": "what the clients hold, pooled", "public": "the public split"
 
 
 @dataclass(frozen=True, slots=True)
-class Learning:
+class FeatureTrainingSplit:
     """Real images that a space learns on. left: positions of the split that it does not learn on, None for the whole
     split where it learns on another one."""
 
@@ -41,7 +41,7 @@ class Learning:
     part: bool = False
     """Whether `rows` are fewer than there might be."""
 
-    def bounded(self, labels: Labels, most: int, seed: int) -> Learning:
+    def bounded(self, labels: Labels, most: int, seed: int) -> FeatureTrainingSplit:
         """At most about `most` of the rows, as many of each class as there are, at least two. labels: of the split."""
         if len(self.rows) <= most:
             return self
@@ -58,14 +58,14 @@ class Learning:
         return f"{len(self.rows):,} real images: {share}{TITLES[self.split]} ({self.split})"
 
 
-def learning(session: Session, real: str) -> Learning:
+def learning(session: Session, real: str) -> FeatureTrainingSplit:
     """What a space that learns is to learn on: the public split, or the training images. Where `real` is of the same
     split, one half is learnt on and the other is measured: a model knows what it was trained on too well.
 
     Raises ConfigError where there is neither."""
     public = session.dataset.split("public")
     name = "train" if public is None else "public"
-    if public is None and (session.apart or session.dataset.split("train") is None):
+    if public is None and (session.remote_clients or session.dataset.split("train") is None):
         expected = (
             "a space that needs no training (dinov2, or image-model with features.model): the server has no real "
             "images to train one on"
@@ -73,9 +73,9 @@ def learning(session: Session, real: str) -> Learning:
         raise ConfigError([Problem("features", repr(session.config.features.name), expected)])
     rows = usable(session, name)
     if name != real:
-        return Learning(name, rows, None)
+        return FeatureTrainingSplit(name, rows, None)
     kept, left = halves(session.split(name).labels[rows], session.config.seed)
-    return Learning(name, rows[kept], rows[left])
+    return FeatureTrainingSplit(name, rows[kept], rows[left])
 
 
 def usable(session: Session, split: str) -> Labels:
@@ -83,12 +83,12 @@ def usable(session: Session, split: str) -> Labels:
     return partition.held(session) if split == "train" else np.arange(len(session.split(split)))
 
 
-def measured(session: Session, real: str, learnt: Learning | None) -> Labels:
+def measured(session: Session, real: str, learnt: FeatureTrainingSplit | None) -> Labels:
     """Positions of the real images that may be compared with."""
     return usable(session, real) if learnt is None or learnt.left is None else learnt.left
 
 
-def space_inputs(session: Session, learnt: Learning) -> dict[str, Any]:
+def space_inputs(session: Session, learnt: FeatureTrainingSplit) -> dict[str, Any]:
     config, out = session.config, removed.removed_clients(session.run)
     return {
         **({"forgotten": out} if out and learnt.split == "train" else {}),
@@ -99,13 +99,13 @@ def space_inputs(session: Session, learnt: Learning) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def space_made(session: Session, learnt: Learning) -> dict[str, Any]:
+def space_made(session: Session, learnt: FeatureTrainingSplit) -> dict[str, Any]:
     """For the inputs of what rests on a space that has learnt."""
     inputs = space_inputs(session, learnt)
     return {**inputs, "space": session.made(space_stage_of(session), digest_of(inputs))}
 
 
-def learn(session: Session, space: Any, learnt: Learning, checkpoint: Any = None) -> dict[str, Array]:
+def learn(session: Session, space: Any, learnt: FeatureTrainingSplit, checkpoint: Any = None) -> dict[str, Array]:
     """The state of a space that learns. Raises DataError where it has nothing to learn on."""
     if not len(learnt.rows):
         raise DataError(
@@ -123,7 +123,7 @@ def extractor_of(session: Session, space: Any, state: Mapping[str, Array]) -> Ex
     return found
 
 
-def keep_learnt(session: Session, space: Any, learnt: Learning) -> Path:
+def keep_learnt(session: Session, space: Any, learnt: FeatureTrainingSplit) -> Path:
     """The stage that trains a space; returns where its state lies."""
     path = session.run.path("quality", f"{label_of(session)}.safetensors")
 
@@ -146,7 +146,7 @@ def label_of(session: Session) -> str:
     return name if real == "train" else f"{name}-{real}"
 
 
-def described(session: Session, space: Extractor, learnt: Learning | None) -> dict[str, Any]:
+def described(session: Session, space: Extractor, learnt: FeatureTrainingSplit | None) -> dict[str, Any]:
     """For the report: whose features, and what they learnt on."""
     config = session.config
     own = {} if learnt is None else {"classifier": config.classifier.name, "learnt_on": learnt.said}

@@ -34,14 +34,14 @@ def inputs_of(session: Session, clients: Sequence[str], uploads: str, train_dige
 
 def check(session: Session) -> None:
     """Raises ConfigError where the clients cannot be asked."""
-    if session.apart and session.config.evaluation.at_clients:
+    if session.remote_clients and session.config.evaluation.at_clients:
         expected = (
             "false: the clients are elsewhere, and a server that reads files cannot ask them to test a classifier"
         )
         raise ConfigError([Problem("evaluation.at_clients", "true", expected)])
 
 
-def of_run(
+def run_stage(
     session: Session, uploads: Mapping[str, Any], made_by: str, state: Path | None = None
 ) -> dict[str, Any] | None:
     """The stage of a run: None unless the configuration asks for it. uploads: what `server.collect` returned. made_by:
@@ -80,9 +80,9 @@ def test(
 
     for client_id, reply in federation.call(clients, requests.EVALUATE, payload, session.progress):
         try:
-            data = server_uploads.failed(reply)
+            data = server_uploads.reply_of(reply)
             sent["up"] += len(data)
-            counts[client_id] = replies.judge_counts(
+            counts[client_id] = replies.validate_counts(
                 data, client_id, names, config.evaluation.per_class, claimed.get(client_id)
             )
         except UploadError as error:

@@ -10,7 +10,7 @@ from fgl.errors import ModelError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from fgl.contracts.options import ModelUse
+    from fgl.contracts.options import ModelRef
     from fgl.core.session import Session
 
 
@@ -31,17 +31,17 @@ def check_content(session: Session) -> None:
     session.generator.fingerprint()
 
 
-def _uses(session: Session) -> Iterator[tuple[str, ModelUse]]:
+def _uses(session: Session) -> Iterator[tuple[str, ModelRef]]:
     """(configuration key, model) of each that the selected components name."""
     config = session.config
     for key in ("generator", "prompt_strategy"):
-        if key == "prompt_strategy" and session.apart:
+        if key == "prompt_strategy" and session.remote_clients:
             continue  # theirs, and with the clients
         for use in session.manager.options(key, getattr(config, key)).models():
             yield key, use
 
 
-def _is_here(key: str, use: ModelUse) -> bool:
+def _is_here(key: str, use: ModelRef) -> bool:
     """Raises ModelError where it cannot be had either."""
     from fgl.hub import cache, pulling, state
 

@@ -32,7 +32,11 @@ def named(session: Session) -> dict[str, str]:
     if wrong:
         found[event_log.NAME] = f"the log was changed or cut: {wrong}; no result rests on it"
     listed = refusals.path_of(session.run)
-    if session.apart and not listed.exists() and any(_refused_file(one) for one in event_log.events(session.run.root)):
+    if (
+        session.remote_clients
+        and not listed.exists()
+        and any(_refused_file(one) for one in event_log.events(session.run.root))
+    ):
         found[session.run.name_of(listed)] = "lost: what was refused before is no longer in the report"
     for track, stage in _TRACKS.items():
         found |= dict(_rounds(session, track, stage))

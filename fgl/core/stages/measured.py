@@ -36,7 +36,7 @@ def qualities(session: Session, synthetic_digest: str) -> dict[str, Any]:
 def quality_of(session: Session, saved: RunConfig) -> dict[str, Any]:
     """What `fgl quality` does: measure a finished run's synthetic set, and put the figures into its report. saved: the
     run's own configuration. Raises StoreError where the synthetic set is not complete."""
-    found = quality.of_folder(session)
+    found = quality.measure_run(session)
     if session.run.path("report.json").exists():  # a run that is not complete will have these figures in its report
         own = replace(session, config=saved)
         into_report(own, {"quality_beside": qualities(own, found["synthetic_digest"])})

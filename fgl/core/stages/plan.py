@@ -85,7 +85,7 @@ def _check_alike(session: Session, conditioning: Conditioning) -> None:
     """Raises ClassListError where two classes are the same numbers. Clients that are elsewhere are told of instead: one
     of them is not to end everybody's run by sending another's rows under a class of its own choice."""
     pairs = identical_classes.of_conditioning(conditioning)
-    if pairs and not session.apart:
+    if pairs and not session.remote_clients:
         raise ClassListError(identical_classes.told(pairs, session.info.class_names))
     if pairs:
         log.warning("%s", identical_classes.told(pairs, session.info.class_names))

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from fgl.contracts.features import Extractor
     from fgl.contracts.generator import Shard
     from fgl.core.session import Session
-    from fgl.core.stages.features import Learning
+    from fgl.core.stages.features import FeatureTrainingSplit
 
 
 _QUANTILES = {"p01": 0.01, "p05": 0.05, "median": 0.5}
@@ -49,7 +49,7 @@ _QUANTILES = {"p01": 0.01, "p05": 0.05, "median": 0.5}
 
 
 @dataclass(frozen=True, slots=True)
-class Division:
+class EvaluationSplit:
     """Positions, class by class. images: of the synthetic set; reference, held_out: of the real split."""
 
     images: dict[int, Labels]
@@ -57,12 +57,12 @@ class Division:
     held_out: dict[int, Labels]
 
 
-def divide(real: Labels, images: Labels, usable: Labels, seed: int, most: int) -> Division:
+def divide(real: Labels, images: Labels, usable: Labels, seed: int, most: int) -> EvaluationSplit:
     """As many synthetic as held-out images of each class: at most half of its real ones, and all the other real ones
     are the reference. usable: positions of `real` that may be taken. most: of each kind, over all classes."""
     classes = np.intersect1d(real[usable], images).tolist()
     each = max(1, most // max(1, len(classes)))
-    division = Division({}, {}, {})
+    division = EvaluationSplit({}, {}, {})
     for class_id in classes:
         rows = usable[real[usable] == class_id]
         rows = np.random.default_rng([seed, class_id, 1]).permutation(rows)
@@ -140,15 +140,15 @@ def check(session: Session) -> None:
 
 
 def elsewhere(session: Session) -> bool:
-    return session.apart and session.config.upload.clients is not None
+    return session.remote_clients and session.config.upload.clients is not None
 
 
-def of_run(session: Session, shards: Sequence[Shard], synthetic_digest: str) -> dict[str, Any] | None:
+def run_stage(session: Session, shards: Sequence[Shard], synthetic_digest: str) -> dict[str, Any] | None:
     """The stage of a run: None unless the configuration asks for it."""
     return measure(session, shards, synthetic_digest) if session.config.evaluation.quality else None
 
 
-def of_folder(session: Session) -> dict[str, Any]:
+def measure_run(session: Session) -> dict[str, Any]:
     """For a run that was made earlier. Raises StoreError where its synthetic set is not complete."""
     record = session.run.recorded("synthesize")
     if record is None:
@@ -177,7 +177,7 @@ def measure(session: Session, shards: Sequence[Shard], synthetic_digest: str) ->
 
 
 def compare(
-    session: Session, space: Extractor, learnt: Learning | None, made: LabelledPixels
+    session: Session, space: Extractor, learnt: FeatureTrainingSplit | None, made: LabelledPixels
 ) -> tuple[dict[str, Any], tuple[Array, Labels]]:
     """(every figure, (distance to the nearest reference image, its position in the split) of each synthetic one)."""
     options, seed = session.config.evaluation, session.config.seed

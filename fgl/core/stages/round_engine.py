@@ -19,7 +19,7 @@ from fgl.core.seeds import round_seed
 from fgl.core.server import round_updates
 from fgl.core.stages import evaluate, round_state, train
 from fgl.core.stages.round_state import Committed
-from fgl.core.stages.track import identity, local_classifier
+from fgl.core.stages.rounds_spec import identity, local_classifier
 from fgl.core.store.owned import digest_of
 from fgl.core.wire import requests
 from fgl.errors import DataError, DivergedError
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from fgl.contracts.classifier import Classifier
     from fgl.contracts.federation import Federation
     from fgl.core.session import Session
-    from fgl.core.stages.track import Start, SyntheticSet, Track
+    from fgl.core.stages.rounds_spec import RoundsSpec, Start, SyntheticSet
 
 
 log = logging.getLogger(__name__)
@@ -43,7 +43,12 @@ class _ServerDivergedError(DivergedError):
 
 class RoundEngine:
     def __init__(
-        self, session: Session, track: Track, divided: Mapping[str, Sequence[int]], partition_digest: str, start: Start
+        self,
+        session: Session,
+        track: RoundsSpec,
+        divided: Mapping[str, Sequence[int]],
+        partition_digest: str,
+        start: Start,
     ) -> None:
         self.session, self.track, self.start = session, track, start
         self.holders = sorted(client for client, rows in divided.items() if len(rows))
@@ -233,7 +238,7 @@ def none_usable(number: int, failed: Mapping[str, str]) -> DataError | DivergedE
 
 
 def _finite(state: GlobalState, what: str) -> None:
-    for part in (state.model, state.own):
+    for part in (state.model, state.algorithm_state):
         for name, array in part.items():
             if not np.isfinite(array).all():
                 raise DivergedError(f"{what} NaN or infinite values ({name})")

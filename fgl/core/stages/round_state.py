@@ -38,7 +38,7 @@ def write(store: Checkpoints, reached: Committed) -> None:
     state = reached.state
     said = {"rounds": reached.history, "trained": list(state.trained), "kept": reached.kept}
     arrays = {f"{_MODEL}{name}": array for name, array in state.model.items()}
-    arrays |= {f"{_OWN}{name}": array for name, array in state.own.items()}
+    arrays |= {f"{_OWN}{name}": array for name, array in state.algorithm_state.items()}
     store.save({**arrays, "said": np.frombuffer(strict_json.dumps(said).encode(), dtype=np.uint8)})
 
 

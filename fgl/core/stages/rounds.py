@@ -18,26 +18,26 @@ from safetensors.numpy import save
 
 from fgl.core.stages import evaluate, round_state, train
 from fgl.core.stages.round_engine import RoundEngine
-from fgl.core.stages.track import identity
+from fgl.core.stages.rounds_spec import identity
 from fgl.core.store.owned import digest_of
 from fgl.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
     from fgl.core.config.schema import RoundsOptions
     from fgl.core.session import Session
-    from fgl.core.stages.track import Start, Track
+    from fgl.core.stages.rounds_spec import RoundsSpec, Start
 
 
 log = logging.getLogger(__name__)
 
 
-def inputs_of(session: Session, track: Track, partition_digest: str, start_digest: str) -> dict[str, Any]:
+def inputs_of(session: Session, track: RoundsSpec, partition_digest: str, start_digest: str) -> dict[str, Any]:
     return {**identity(session, track, partition_digest, start_digest), "count": track.options.count}
 
 
 def run(
     session: Session,
-    track: Track,
+    track: RoundsSpec,
     divided: Mapping[str, Sequence[int]],
     partition_digest: str,
     start: Start,
@@ -68,24 +68,24 @@ def run(
     return dict(value), session.made(track.stage, digest)
 
 
-def model_path(session: Session, track: Track) -> Path:
+def model_path(session: Session, track: RoundsSpec) -> Path:
     """Where the global model after the last round lies."""
     return session.run.path("rounds", track.name, "model.safetensors")
 
 
-def reached(session: Session, track: Track, inputs: Mapping[str, Any]) -> int:
+def reached(session: Session, track: RoundsSpec, inputs: Mapping[str, Any]) -> int:
     """Rounds of a track that are committed and would be gone on from. inputs: what `inputs_of` returned."""
     done = _there(session, track, inputs)
     return done if done <= track.options.count else 0
 
 
-def discarded(session: Session, track: Track, inputs: Mapping[str, Any]) -> int:
+def discarded(session: Session, track: RoundsSpec, inputs: Mapping[str, Any]) -> int:
     """Rounds of a track that are committed and would be lost, since fewer are asked for now; 0 where none would."""
     done = _there(session, track, inputs)
     return done if done > track.options.count else 0
 
 
-def _there(session: Session, track: Track, inputs: Mapping[str, Any]) -> int:
+def _there(session: Session, track: RoundsSpec, inputs: Mapping[str, Any]) -> int:
     course = digest_of({key: value for key, value in inputs.items() if key != "count"})
     found = round_state.read(round_state.place(session.run, track.name, course))
     return 0 if found is None else len(found.history)

@@ -14,13 +14,13 @@ from fgl.contracts.classifier import FitContext
 from fgl.core.stages import synthesize
 
 if TYPE_CHECKING:
-    from fgl.contracts.classifier import Checkpoint, Which
+    from fgl.contracts.classifier import Checkpoint, CheckpointName
     from fgl.core.session import Session
     from fgl.core.stages.plan import Plan
 
 
 log = logging.getLogger(__name__)
-WHICH: tuple[Which, Which] = ("selected", "last")
+WHICH: tuple[CheckpointName, CheckpointName] = ("selected", "last")
 
 
 def context(session: Session, label: str, checkpoint: Checkpoint | None = None) -> FitContext:
@@ -82,5 +82,5 @@ def unselected(session: Session, images: int) -> str:
     )
 
 
-def state_path(session: Session, which: Which) -> Path:
+def state_path(session: Session, which: CheckpointName) -> Path:
     return session.run.path("train", f"{which}.safetensors")

@@ -13,7 +13,7 @@ from fgl.errors import StoreError
 from fgl.io import files
 
 SEAL = "# sha256 of the lines above: "
-NEW, APART = "new", "apart"
+NEW, REMOTE = "new", "remote"
 REMOTE_LINE = "# The clients are elsewhere: fgl server run resumes this run.\n"
 _FIRST = {"config.yaml", lock.NAME, ledger.NAME, "metrics.jsonl", "environment.json", "partition.json"}
 """What a run writes before its first record."""
@@ -40,19 +40,19 @@ def kind_of(folder: Path) -> str:
             kind = "run" if sealed_text(folder) is not None and is_begun(folder) else ""
         except (OSError, UnicodeDecodeError):
             return ""
-    return APART if kind == "run" and is_remote(folder) else kind
+    return REMOTE if kind == "run" and is_remote(folder) else kind
 
 
 def is_begun(folder: Path) -> bool:
     """Whether more of a run is in a folder than its config.yaml, which a person may have copied to files of theirs."""
-    if Ledger(folder).kind or (folder / "server" / "apart.json").exists():
+    if Ledger(folder).kind or (folder / "server" / "remote-clients.json").exists():
         return True
     records = (folder / "stages").glob("*.json")
     return {path.name for path in folder.iterdir()} <= _FIRST or any(map(OwnedFolder.read_sealed, records))
 
 
 def is_remote(folder: Path) -> bool:
-    if (folder / "server" / "apart.json").exists():
+    if (folder / "server" / "remote-clients.json").exists():
         return True
     try:
         return files.read_text(folder / "config.yaml").startswith(REMOTE_LINE)
@@ -62,7 +62,7 @@ def is_remote(folder: Path) -> bool:
 
 def mark_remote(run: RunDir) -> None:
     """Note that this run's clients are elsewhere: nobody here is to be asked for an upload."""
-    path = run.path("server", "apart.json")
+    path = run.path("server", "remote-clients.json")
     if run.read_sealed(path) is None:
         run.write_sealed(path, {"version": 1})
 

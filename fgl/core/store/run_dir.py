@@ -127,7 +127,7 @@ def _file_name(stage: str) -> str:
     return stage.replace(":", "-")
 
 
-def fresh_folder() -> Path:
+def default_run_dir() -> Path:
     """runs/<time>, with a number behind it where that is taken."""
     base = Path("runs") / time.strftime("%Y%m%d-%H%M%S")
     folder, number = base, 1

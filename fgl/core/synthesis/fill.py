@@ -17,7 +17,7 @@ import numpy as np
 
 from fgl.contracts.generator import Shard
 from fgl.core.synthesis import plan
-from fgl.core.synthesis.shards import Drawn, ShardStore, png
+from fgl.core.synthesis.shards import EncodedImage, ShardStore, png
 from fgl.errors import BrokenPluginError, ModelError
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def fill(
         synthesizer = session.generator.synthesizer(session.device) if total else None
 
         def one(shard: Shard) -> None:
-            made: dict[str, Future[Drawn]] = {}
+            made: dict[str, Future[EncodedImage]] = {}
             if missing[shard.index]:
                 wanted = Shard(shard.index, missing[shard.index])
                 for item, pixels in _paint(session, synthesizer, wanted, conditioning(), task.advance):
@@ -113,15 +113,15 @@ def _check_painted(session: Session, painted: Any) -> None:
     if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8 or pixels.shape[1:] != (height, width, 3):
         made = f"{pixels.dtype} {list(pixels.shape)}" if isinstance(pixels, np.ndarray) else type(pixels).__name__
         raise BrokenPluginError(f"generator {name!r} made {made}; expected images of uint8 [n, {height}, {width}, 3]")
-    beyond = [position for position in painted.blanked if not 0 <= position < len(pixels)]
+    beyond = [position for position in painted.rejected if not 0 <= position < len(pixels)]
     if beyond:
         raise BrokenPluginError(
             f"generator {name!r} says that the image at {beyond[0]} was blanked; it made {len(pixels)}, from 0 on"
         )
 
 
-def _encode(item: PlanItem, pixels: Any) -> Drawn:
-    return Drawn(item, png(pixels))
+def _encode(item: PlanItem, pixels: Any) -> EncodedImage:
+    return EncodedImage(item, png(pixels))
 
 
 def _paint(
@@ -133,7 +133,7 @@ def _paint(
         place = 0
         for painted in synthesizer.synthesize(Shard(shard.index, tuple(wanted)), conditioning, advance):
             _check_painted(session, painted)
-            blanked = set(painted.blanked)
+            blanked = set(painted.rejected)
             for position, pixels in enumerate(painted.pixels[: len(wanted) - place]):
                 item = wanted[place + position]
                 if position in blanked:

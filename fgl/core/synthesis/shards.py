@@ -40,7 +40,7 @@ _Key = tuple[str, int, int]
 
 
 @dataclass(frozen=True, slots=True)
-class Drawn:
+class EncodedImage:
     """An image as it was made. item: that of the plan, or of a later draw. data: the encoded file."""
 
     item: PlanItem
@@ -115,7 +115,7 @@ class ShardStore:
         """Those of `items` that no earlier plan's shard holds."""
         return tuple(item for item in items if _key(item) not in self._places)
 
-    def write(self, shard: Shard, made: Mapping[str, Drawn], notes: Mapping[str, object] | None = None) -> None:
+    def write(self, shard: Shard, made: Mapping[str, EncodedImage], notes: Mapping[str, object] | None = None) -> None:
         """Fill and commit a shard: parquet that `datasets.load_dataset("parquet", …)` opens with decoded images and
         named labels; then its manifest, which is the commit. made: image id → what was made of the items that no
         earlier shard holds. notes: the generator's, on what was made."""
@@ -198,20 +198,20 @@ class ShardStore:
         here = (path for path in self.run.owned() if path.parent == folder and path.name.startswith("shard-"))
         return sorted(path for path in here if (not suffix or path.suffix == suffix) and path.exists())
 
-    def _found(self, items: Sequence[PlanItem]) -> tuple[dict[_Key, Drawn], list[Mapping[str, Any]]]:
+    def _found(self, items: Sequence[PlanItem]) -> tuple[dict[_Key, EncodedImage], list[Mapping[str, Any]]]:
         """What an earlier plan's shards hold of the items, as it was drawn, and the notes of those shards."""
         wanted: dict[Path, list[tuple[PlanItem, int]]] = {}
         for item in items:
             if _key(item) in self._places:
                 path, row = self._places[_key(item)]
                 wanted.setdefault(path, []).append((item, row))
-        found: dict[_Key, Drawn] = {}
+        found: dict[_Key, EncodedImage] = {}
         for path, rows in wanted.items():
             table = pq.read_table(path, columns=["image", "seed", "draw"])
             images, seeds, draws = (table.column(name) for name in ("image", "seed", "draw"))
             for item, row in rows:
                 drawn = replace(item, seed=seeds[row].as_py(), draw=draws[row].as_py())
-                found[_key(item)] = Drawn(drawn, images[row]["bytes"].as_py())
+                found[_key(item)] = EncodedImage(drawn, images[row]["bytes"].as_py())
         return found, [(self._manifest(path) or {}).get("notes", {}) for path in wanted]
 
 

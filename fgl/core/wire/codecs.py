@@ -164,7 +164,7 @@ def pack_texts(prompts: Sequence[Prompt]) -> dict[str, Array]:
     """The tensors of prompts. Raises UploadValueError, which does not quote, where a text is not to be sent."""
     for number, prompt in enumerate(prompts):
         for text in (prompt.text, prompt.negative or ""):
-            broken = unfit(text)
+            broken = invalid_reason(text)
             if broken:
                 raise UploadValueError(f"prompt {number} {broken}: shorten or clean it, or use another upload.codec")
     texts = distinct_texts(prompts)
@@ -203,7 +203,7 @@ def unpack_texts(tensors: dict[str, Array], rows: int) -> list[tuple[str, str | 
             text = data[start:end].tobytes().decode("utf-8")
         except UnicodeDecodeError as error:
             raise UploadValueError("refused: a text that is not UTF-8") from error
-        broken = unfit(text)
+        broken = invalid_reason(text)
         if broken:
             raise UploadValueError(f"refused: a text that {broken}")
         texts.append(text)
@@ -213,7 +213,7 @@ def unpack_texts(tensors: dict[str, Array], rows: int) -> list[tuple[str, str | 
     return [(texts[one], None if other < 0 else texts[other]) for one, other in zip(prompts, negatives, strict=True)]
 
 
-def unfit(text: str) -> str:
+def invalid_reason(text: str) -> str:
     """Why a text is not taken, "" where it is."""
     if len(text) > MAX_TEXT:
         return f"has {len(text)} characters; the cap is {MAX_TEXT}"

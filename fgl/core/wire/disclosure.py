@@ -15,7 +15,7 @@ import numpy as np
 
 from fgl.contracts.aggregator import ClientUpload
 from fgl.contracts.dataset import CLIENT_ID
-from fgl.contracts.generator import ArraySpec, Declaration
+from fgl.contracts.generator import ArraySpec, UploadSchema
 from fgl.core.wire import container, upload, upload_reader
 from fgl.core.wire.codecs import CODECS, INDEX, NEGATIVES, NUMBERS, OFFSETS, PROMPTS, SCALE, TEXT, TEXTS
 from fgl.errors import UploadFormatError, UploadSizeError
@@ -78,7 +78,7 @@ def _check_identity(metadata: Mapping[str, Any]) -> None:
 
 def _expected(
     metadata: Mapping[str, Any], slots: Mapping[str, container.Slot], classes: int | None
-) -> upload_reader.Expected:
+) -> upload_reader.UploadPolicy:
     """What the file itself claims to be. classes: how many there are, None where that is not known."""
     known = [] if metadata["codec"] == TEXT else [name for name in metadata["error"] if name in slots]
     dtypes = tuple(dtype.name for dtype in NUMBERS.values())
@@ -87,8 +87,8 @@ def _expected(
         ArraySpec(name, slots[name].shape[1:], dtypes, name + INDEX in slots, optional=True, max_abs=largest)
         for name in known
     )
-    return upload_reader.Expected(
-        declaration=Declaration(arrays, metadata["encoder"]),
+    return upload_reader.UploadPolicy(
+        declaration=UploadSchema(arrays, metadata["encoder"]),
         clients=[metadata["client_id"]],
         round=int(metadata["round"]),
         class_names=range(2**31 - 1) if classes is None else range(classes),  # type: ignore[arg-type]

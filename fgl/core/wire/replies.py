@@ -24,7 +24,7 @@ SCORES = ("density", "coverage", "agreement", "nearest")
 """What a probe says of a set of images; see `_scores`."""
 
 
-def judge_counts(
+def validate_counts(
     reply: bytes, client_id: str, class_names: Sequence[str], per_class: bool, claimed: Sequence[float] | None
 ) -> dict[str, Any]:
     """What `evaluate` said, if it can be true: {"right", "total", "per_class"}, the last by class.
@@ -61,7 +61,7 @@ def _counts(pair: Any, bound: float, of_what: str) -> tuple[int, int]:
     return pair[0], pair[1]
 
 
-def judge_scores(reply: bytes, client_id: str, class_names: Sequence[str], most: int) -> dict[str, Any]:
+def validate_scores(reply: bytes, client_id: str, class_names: Sequence[str], most: int) -> dict[str, Any]:
     """What `probe` said, if it can be true. most: images a class that were asked for. Raises UploadError."""
     keys = {"client_id", "reference", "compared", "made", "real", "recognised", "per_class"}
     said = _read(reply, client_id, keys)

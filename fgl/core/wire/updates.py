@@ -74,7 +74,7 @@ class Header:
 
 
 @dataclass(frozen=True, slots=True)
-class Expected:
+class UpdatePolicy:
     """What an update is checked against. model: the state that went down. extra: name → shape, float32, as the
     algorithm says (`Algorithm.reply`). samples: most that the client may claim to have trained on."""
 
@@ -123,7 +123,7 @@ def digest_of_kept(arrays: Mapping[str, Array]) -> str:
     return digest.hexdigest()
 
 
-def accept(data: bytes | memoryview, expected: Expected) -> tuple[LocalUpdate, str]:
+def accept(data: bytes | memoryview, expected: UpdatePolicy) -> tuple[LocalUpdate, str]:
     """Accept an update whole or refuse it whole; its arrays are copies. Returns the update and the digest of what its
     client keeps. Raises a subclass of UploadError that says the rule: ClientDivergedError and KeptLostError where the
     client itself says that it has nothing to send."""

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from safetensors.numpy import save
 
-from fgl.contracts.generator import Declaration
+from fgl.contracts.generator import UploadSchema
 from fgl.contracts.prompts import Prompt
 from fgl.core.wire import codecs
 from fgl.core.wire.codecs import INDEX, SCALE, TEXT
@@ -47,7 +47,7 @@ MAX_GUIDANCE = 100.0
 
 
 @dataclass(frozen=True, slots=True)
-class Sender:
+class UploadHeader:
     """Who sends, to which run and round, and what its class ids mean."""
 
     client_id: str
@@ -57,8 +57,8 @@ class Sender:
 
 
 def encode(
-    sender: Sender,
-    declaration: Declaration,
+    sender: UploadHeader,
+    declaration: UploadSchema,
     codec: str,
     prompts: Sequence[Prompt],
     arrays: Mapping[str, Array],
@@ -113,13 +113,13 @@ def check_prompts(prompts: Sequence[Prompt], client_id: str) -> None:
             )
 
 
-def encode_texts(sender: Sender, prompts: Sequence[Prompt]) -> bytes:
+def encode_texts(sender: UploadHeader, prompts: Sequence[Prompt]) -> bytes:
     """Bytes of an upload of texts, which needs no model. Raises UploadValueError where a text is not to be sent."""
     return _written(sender, "", TEXT, prompts, codecs.pack_texts(prompts), {})
 
 
 def _written(
-    sender: Sender, encoder: str, codec: str, prompts: Sequence[Prompt], tensors: dict[str, Array],
+    sender: UploadHeader, encoder: str, codec: str, prompts: Sequence[Prompt], tensors: dict[str, Array],
     error: Mapping[str, list[str]],
 ) -> bytes:  # fmt: skip
     domains = sorted({prompt.domain for prompt in prompts if prompt.domain})

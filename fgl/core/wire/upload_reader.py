@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fgl.contracts.aggregator import ClientUpload
-from fgl.contracts.generator import Declaration
+from fgl.contracts.generator import UploadSchema
 from fgl.contracts.prompts import Prompt
 from fgl.core.wire import codecs, container
 from fgl.core.wire.codecs import CODECS, INDEX, NUMBERS, SCALE, TEXT
@@ -57,7 +57,7 @@ _COLUMNS = {"class_id": "int32", "weight": "float64", "domain": "int32", "guidan
 
 
 @dataclass(frozen=True, slots=True)
-class Expected:
+class UploadPolicy:
     """What an upload is checked against.
 
     clients: ids that may answer. class_names: in label order. run: id of the run that asks. max_bytes: looked at before
@@ -65,7 +65,7 @@ class Expected:
     array is. texts: whether the codec text was chosen; without it, no text is taken.
     """
 
-    declaration: Declaration
+    declaration: UploadSchema
     clients: Collection[str]
     round: int
     class_names: Sequence[str]
@@ -113,7 +113,7 @@ def _errors(metadata: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
     return {name: (float(largest), float(rms)) for name, (largest, rms) in metadata["error"].items()}
 
 
-def decode(data: bytes | memoryview, expected: Expected, client_id: str | None = None) -> ClientUpload:
+def decode(data: bytes | memoryview, expected: UploadPolicy, client_id: str | None = None) -> ClientUpload:
     """Accept an upload whole or refuse it whole. client_id: whose it must be, None for any known client.
 
     Copies nothing: the arrays are views of `data`. Raises a subclass of UploadError, which says the rule that was
@@ -136,7 +136,7 @@ def opened(data: bytes | memoryview) -> tuple[dict[str, Any], dict[str, containe
 
 
 def accepted(
-    data: bytes | memoryview, metadata: Mapping[str, Any], slots: Mapping[str, container.Slot], expected: Expected
+    data: bytes | memoryview, metadata: Mapping[str, Any], slots: Mapping[str, container.Slot], expected: UploadPolicy
 ) -> ClientUpload:
     """The upload, if it is sound, whoever sent it and for whatever run. Raises a subclass of UploadError."""
     rows = slots["class_id"].shape[0] if "class_id" in slots and slots["class_id"].shape else 0
@@ -166,7 +166,7 @@ def accepted(
     return _upload(metadata, slots, len(data), columns, arrays, indices)
 
 
-def stored(path: Path, declaration: Declaration) -> ClientUpload:
+def stored(path: Path, declaration: UploadSchema) -> ClientUpload:
     """An upload of numbers that `decode` has accepted before, from where it is kept: the arrays stay on disk until they
     are asked for. Raises StoreError or UploadFormatError where the file is no longer there or no longer an upload."""
     header, slots = container.header_of(path)
@@ -249,7 +249,7 @@ def metadata_of(header: Mapping[str, str]) -> dict[str, Any]:
     return metadata
 
 
-def _identity(metadata: Mapping[str, Any], expected: Expected, client_id: str | None) -> None:
+def _identity(metadata: Mapping[str, Any], expected: UploadPolicy, client_id: str | None) -> None:
     """Whether the upload is for this run and from whom it should be."""
     run, sender = metadata["run"], metadata["client_id"]
     require(run == expected.run, UploadReplayError, f"written for the run {quoted(run)}, this one is {expected.run!r}")
@@ -294,7 +294,7 @@ def _check_columns(columns: Mapping[str, Array], classes: int, domains: int) -> 
 
 
 def _texts(
-    tensors: dict[str, Array], metadata: Mapping[str, Any], expected: Expected, rows: int
+    tensors: dict[str, Array], metadata: Mapping[str, Any], expected: UploadPolicy, rows: int
 ) -> list[tuple[str, str | None]]:
     """(text, negative text) of each row. What they become is counted before anything is encoded, and as far as it is
     known before a text is looked at: a short one is an array of a hundred kilobytes."""
@@ -317,7 +317,7 @@ def _texts(
 
 
 def _arrays(
-    tensors: dict[str, Array], declaration: Declaration, codec: str, rows: int
+    tensors: dict[str, Array], declaration: UploadSchema, codec: str, rows: int
 ) -> tuple[dict[str, Rows], dict[str, Array]]:
     dtype, presented = NUMBERS[codec], codecs.presented(codec)
     arrays: dict[str, Rows] = {}

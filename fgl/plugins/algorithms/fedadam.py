@@ -36,8 +36,8 @@ class FedAdam(FedAvg):
         for name in state.trained:
             before = state.model[name].astype(np.float64)
             change = model[name] - before
-            m = o.beta1 * state.own[f"m/{name}"] + (1 - o.beta1) * change
-            v = o.beta2 * state.own[f"v/{name}"] + (1 - o.beta2) * change**2
+            m = o.beta1 * state.algorithm_state[f"m/{name}"] + (1 - o.beta1) * change
+            v = o.beta2 * state.algorithm_state[f"v/{name}"] + (1 - o.beta2) * change**2
             model[name] = (before + o.lr * m / (np.sqrt(v) + o.tau)).astype(model[name].dtype)
             own[f"m/{name}"], own[f"v/{name}"] = np.asarray(m, np.float32), np.asarray(v, np.float32)
         return GlobalState(model, state.trained, own)

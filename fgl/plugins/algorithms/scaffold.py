@@ -40,10 +40,10 @@ class Scaffold(FedAvg):
         return GlobalState(model, tuple(trained), {name: np.zeros_like(model[name]) for name in trained})
 
     def broadcast(self, state: GlobalState) -> Mapping[str, Array]:
-        return state.own
+        return state.algorithm_state
 
     def reply(self, state: GlobalState) -> Mapping[str, tuple[int, ...]]:
-        return {name: array.shape for name, array in state.own.items()}
+        return {name: array.shape for name, array in state.algorithm_state.items()}
 
     def local(self, job: LocalJob) -> LocalUpdate:
         old = job.kept or {name: np.zeros_like(array) for name, array in job.extra.items()}
@@ -68,7 +68,7 @@ class Scaffold(FedAvg):
         share = len(updates) / clients
         own = {
             name: (array + share * weighted((update.extra[name] for update in updates), weights)).astype(array.dtype)
-            for name, array in state.own.items()
+            for name, array in state.algorithm_state.items()
         }
         return GlobalState(model, state.trained, own)
 

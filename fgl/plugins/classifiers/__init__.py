@@ -47,7 +47,7 @@ def fgl_classifiers() -> list[Component]:
             options=_OPTIONS,
             summary="narrow RegNet for images of about 32 pixels: half a minute on two CPU cores",
             defaults=_SMALL,
-            continued=_CONTINUED,
+            continuation_defaults=_CONTINUED,
         ),
         Component(
             name="small-long",
@@ -57,7 +57,7 @@ def fgl_classifiers() -> list[Component]:
             # Chosen on images of the public half, see docs/classifiers.md. Half of what a generator paints of a hard
             # class may be wrong, and validation images are no better: labels are smoothed, and late epochs preferred.
             defaults={**_SMALL, "epochs": 28, "label_smoothing": 0.1, "selection_slack": 1.0},
-            continued=_CONTINUED,
+            continuation_defaults=_CONTINUED,
         ),
         *resnets,
         Component(

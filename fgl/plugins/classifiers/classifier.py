@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torchmetrics.functional.classification import multiclass_accuracy
 
 from fgl.contracts.dataset import LabelledPixels
-from fgl.contracts.progress import Silent
+from fgl.contracts.progress import NullProgress
 from fgl.errors import DataError, DivergedError
 from fgl.plugins.classifiers.architectures import build, load_state, reseed, seeded
 from fgl.plugins.classifiers.augment import Augmenter, preparation
@@ -173,7 +173,7 @@ class TransformersClassifier:
         if average is not None:
             network.model.load_state_dict(average)
         # in what training computes in: it is to be fast, and chooses among epochs that were all measured so
-        predicted = network.outputs(validation.pixels, augmenter, Silent(), "validate", exact=False).argmax(1)
+        predicted = network.outputs(validation.pixels, augmenter, NullProgress(), "validate", exact=False).argmax(1)
         if training is not None:
             network.model.load_state_dict(training)
         return top1(predicted, torch.from_numpy(validation.labels), classes)

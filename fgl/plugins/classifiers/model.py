@@ -13,7 +13,7 @@ import torch
 from transformers import PreTrainedModel
 
 from fgl.contracts.preparation import RESAMPLING
-from fgl.contracts.progress import Silent
+from fgl.contracts.progress import NullProgress
 from fgl.errors import ModelError
 from fgl.plugins._logging import quiet
 from fgl.plugins.classifiers.augment import Augmenter
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fgl.contracts.arrays import Array, Labels, Pixels
-    from fgl.contracts.classifier import Which
+    from fgl.contracts.classifier import CheckpointName
     from fgl.contracts.progress import Progress
 
 
@@ -106,29 +106,31 @@ class Trained:
         options = network.options
         self._augmenter = Augmenter(options, options.image_size, network.device, 0, options.eval_resize)
 
-    def predict(self, pixels: Pixels, which: Which = "selected", progress: Progress | None = None) -> Labels:
+    def predict(self, pixels: Pixels, which: CheckpointName = "selected", progress: Progress | None = None) -> Labels:
         """uint8 [n, h, w, 3] → class ids, int64 [n]."""
         self._network.model.load_state_dict(self._states[which])
         labels: NDArray[np.int64] = self._network.predict(
-            self._augmenter.prepare(pixels), self._augmenter, progress or Silent(), "predict"
+            self._augmenter.prepare(pixels), self._augmenter, progress or NullProgress(), "predict"
         ).numpy()
         return labels
 
-    def features(self, pixels: Pixels, which: Which = "selected", progress: Progress | None = None) -> Array:
+    def features(self, pixels: Pixels, which: CheckpointName = "selected", progress: Progress | None = None) -> Array:
         """uint8 [n, h, w, 3] → what the last layer reads, float32 [n, d]."""
         self._network.model.load_state_dict(self._states[which])
         found = self._network.features(
-            self._augmenter.prepare(pixels), self._augmenter, progress or Silent(), "features"
+            self._augmenter.prepare(pixels), self._augmenter, progress or NullProgress(), "features"
         )
         return np.asarray(found.numpy(), dtype=np.float32)
 
-    def logits(self, pixels: Pixels, which: Which = "selected", progress: Progress | None = None) -> Array:
+    def logits(self, pixels: Pixels, which: CheckpointName = "selected", progress: Progress | None = None) -> Array:
         """uint8 [n, h, w, 3] → logits, float32 [n, classes]."""
         self._network.model.load_state_dict(self._states[which])
-        found = self._network.outputs(self._augmenter.prepare(pixels), self._augmenter, progress or Silent(), "query")
+        found = self._network.outputs(
+            self._augmenter.prepare(pixels), self._augmenter, progress or NullProgress(), "query"
+        )
         return np.asarray(found.numpy(), dtype=np.float32)
 
-    def state(self, which: Which = "selected") -> Mapping[str, Array]:
+    def state(self, which: CheckpointName = "selected") -> Mapping[str, Array]:
         """Copies of parameters and buffers by name; floating ones as float32."""
         return {
             name: (tensor.float() if tensor.is_floating_point() else tensor).cpu().numpy().copy()
@@ -148,7 +150,7 @@ class Trained:
         """What FedAvg would send one way: parameters and buffers in their own dtype."""
         return sum(tensor.numel() * tensor.element_size() for tensor in self._states["last"].values())
 
-    def save(self, folder: Path, which: Which = "selected") -> None:
+    def save(self, folder: Path, which: CheckpointName = "selected") -> None:
         """Write config.json, model.safetensors and preprocessor_config.json: `AutoModelForImageClassification` and
         `AutoImageProcessor` open the folder, with the classes named."""
         self._network.model.load_state_dict(self._states[which])

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from fgl.contracts.options import ModelUse, Options, Revision
+from fgl.contracts.options import ModelRef, Options, Revision
 
 PRETRAINED_FILES = (
     "config.json", "README.md", "model.safetensors", "model.safetensors.index.json", "model-*-of-*.safetensors",
@@ -83,7 +83,7 @@ class AugmentationOptions(Options):
 class ClassifierOptions(AugmentationOptions):
     """What to build and how to train it. A preset fills in every option that is not given."""
 
-    not_in_rounds: ClassVar[Mapping[str, str]] = {
+    fixed_in_rounds: ClassVar[Mapping[str, str]] = {
         **dict.fromkeys(("architecture", "config", "pretrained", "revision"), _ONE_NETWORK),
         "epochs": "set rounds.{part}_epochs instead: passes in a round",
         "max_steps": "set rounds.{part}_epochs instead",
@@ -150,9 +150,9 @@ class ClassifierOptions(AugmentationOptions):
     )
     channels_last: bool = Field(True, description="memory layout of convolutions; faster on most devices")
 
-    def models(self) -> tuple[ModelUse, ...]:
+    def models(self) -> tuple[ModelRef, ...]:
         """The pretrained model, where there is one."""
-        return () if self.pretrained is None else (ModelUse(self.pretrained, self.revision, files=PRETRAINED_FILES),)
+        return () if self.pretrained is None else (ModelRef(self.pretrained, self.revision, files=PRETRAINED_FILES),)
 
     @model_validator(mode="before")
     @classmethod

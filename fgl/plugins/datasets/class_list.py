@@ -42,7 +42,7 @@ def check_class_names(names: Sequence[object], where: str) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
+class ListedClasses:
     """The classes as the options list them. class_names: in label order. labels: label in the data → class name.
     leave_out: whether other labels are left out, or an error. complete: whether all of the classes must be there."""
 
@@ -52,7 +52,7 @@ class Listed:
     complete: bool = True
 
     @classmethod
-    def of(cls, options: SplitOptions) -> Listed | None:
+    def of(cls, options: SplitOptions) -> ListedClasses | None:
         """None where the options list no labels."""
         if options.labels is None or options.class_names is None:
             return None
@@ -64,7 +64,7 @@ def resolve(
     names: Sequence[object] | None,
     naming: Callable[[str, int], str],
     where: str,
-    listed: Listed | None = None,
+    listed: ListedClasses | None = None,
 ) -> tuple[tuple[str, ...], dict[str, Labels]]:
     """Class names, and int64 [n] labels of each split.
 
@@ -111,7 +111,7 @@ def _listed(
     names: Sequence[object] | None,
     naming: Callable[[str, int], str],
     where: str,
-    listed: Listed,
+    listed: ListedClasses,
 ) -> tuple[tuple[str, ...], dict[str, Labels]]:
     class_names = check_class_names(listed.class_names, where)
     position = {name: number for number, name in enumerate(class_names)}

@@ -11,7 +11,7 @@ import datasets
 
 from fgl.errors import BadImageError, DataError
 from fgl.plugins.datasets.base import Checks, Loaded, LoadedOnce, Origin, assemble
-from fgl.plugins.datasets.class_list import Listed, RawLabels, resolve
+from fgl.plugins.datasets.class_list import ListedClasses, RawLabels, resolve
 from fgl.plugins.datasets.images import LazyImages
 from fgl.plugins.datasets.notes import some
 from fgl.plugins.datasets.options import HuggingFaceOptions
@@ -53,7 +53,7 @@ class HuggingFace(LoadedOnce):
         raw = {split: _labels(rows, label, namings[split]) for split, rows in chosen.items()}
         names = options.own_names or getattr(train.features[label], "names", None)
         class_names, labels = resolve(
-            raw, names, lambda split, index: namings[split](index), f"'{options.path}'", Listed.of(options)
+            raw, names, lambda split, index: namings[split](index), f"'{options.path}'", ListedClasses.of(options)
         )
         found = {
             split: LazyImages(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fgl.errors import DataError
 from fgl.plugins.datasets.base import Checks, Loaded, LoadedOnce, Origin, assemble
-from fgl.plugins.datasets.class_list import Listed, resolve
+from fgl.plugins.datasets.class_list import ListedClasses, resolve
 from fgl.plugins.datasets.folder_layout import Files, Splits, find, split_folders
 from fgl.plugins.datasets.images import from_files
 from fgl.plugins.datasets.options import ImageFolderOptions
@@ -45,7 +45,7 @@ class ImageFolder(LoadedOnce):
             options.own_names,
             lambda split, index: f"'{files[split].paths[index]}'",
             f"'{train_root}'",
-            Listed.of(options),
+            ListedClasses.of(options),
         )
         found = {split: from_files(each.paths, labels[split].tolist(), each.domains) for split, each in files.items()}
         if test_root is not None:

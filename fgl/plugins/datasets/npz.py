@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from fgl.errors import DataError
 from fgl.plugins.datasets.base import Checks, Loaded, LoadedOnce, Origin, assemble
-from fgl.plugins.datasets.class_list import Listed, resolve
+from fgl.plugins.datasets.class_list import ListedClasses, resolve
 from fgl.plugins.datasets.images import LazyImages
 from fgl.plugins.datasets.notes import some
 from fgl.plugins.datasets.options import NpzOptions
@@ -46,7 +46,7 @@ class Npz(LoadedOnce):
         raw = {split: _labels(arrays, name, path, len(images[split])) for split, name in splits.items()}
         namings = {split: _naming(path, name) for split, name in splits.items()}
         class_names, labels = resolve(
-            raw, options.own_names, lambda split, index: namings[split](index), f"'{path}'", Listed.of(options)
+            raw, options.own_names, lambda split, index: namings[split](index), f"'{path}'", ListedClasses.of(options)
         )
         found = {
             split: LazyImages(_reader(pixels), labels[split], None, namings[split]) for split, pixels in images.items()

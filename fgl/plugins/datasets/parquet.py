@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fgl.plugins.datasets.base import Checks, Loaded, LoadedOnce, Origin, assemble
-from fgl.plugins.datasets.class_list import Listed
+from fgl.plugins.datasets.class_list import ListedClasses
 from fgl.plugins.datasets.options import ParquetOptions
 from fgl.plugins.datasets.paths import existing
 from fgl.plugins.datasets.shards import find
@@ -29,7 +29,7 @@ class Parquet(LoadedOnce):
         columns = Columns(options.image_column, options.label_column, options.domain_column)
         raw = {split: read_split(paths, columns) for split, paths in found.files.items()}
         class_names, images = to_images(
-            raw, options.own_names or meta.get("class_names"), str(path), Listed.of(options)
+            raw, options.own_names or meta.get("class_names"), str(path), ListedClasses.of(options)
         )
         origin = Origin(
             name=str(meta.get("name") or escaped(path.stem)),

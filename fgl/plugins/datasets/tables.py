@@ -14,7 +14,7 @@ from fgl.errors import DataError
 from fgl.io import strict_json
 from fgl.io.files import open_regular, read_text
 from fgl.plugins.datasets import kinds
-from fgl.plugins.datasets.class_list import Listed, RawLabels, resolve
+from fgl.plugins.datasets.class_list import ListedClasses, RawLabels, resolve
 from fgl.plugins.datasets.images import LazyImages
 from fgl.text import escaped, first_line, quoted
 
@@ -90,7 +90,7 @@ def read_split(files: Sequence[Path], columns: Columns) -> RawTable:
 
 
 def to_images(
-    raw: Mapping[str, RawTable], names: Sequence[object] | None, where: str, listed: Listed | None = None
+    raw: Mapping[str, RawTable], names: Sequence[object] | None, where: str, listed: ListedClasses | None = None
 ) -> tuple[tuple[str, ...], dict[str, LazyImages]]:
     """Class names and images of each split. names: class names that the data states, over those in the files.
     listed: see `labels.resolve`."""

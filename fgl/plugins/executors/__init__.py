@@ -11,7 +11,7 @@ def fgl_executors() -> list[Component]:
     return [
         Component(
             name="local",
-            target="fgl.plugins.executors.local:Local",
+            target="fgl.plugins.executors.local:LocalExecutor",
             summary="shards one after another in this process",
         )
     ]

@@ -28,7 +28,7 @@ _PACKAGES = (
 )
 
 
-class Local:
+class LocalExecutor:
     """Fills shards in this process, in order (contract `Executor`)."""
 
     def device(self, asked: str) -> str:

@@ -27,7 +27,7 @@ def fgl_feature_spaces() -> list[Component]:
             options=_MODEL_OPTIONS,
             summary="DINOv2 small, 384 features learnt without labels (88 MB, Apache-2.0)",
             defaults=_DINOV2,
-            bound={"model": ("revision",)},
+            tied_defaults={"model": ("revision",)},
         ),
         Component(
             name="image-model",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fgl.contracts.progress import Silent
+from fgl.contracts.progress import NullProgress
 from fgl.errors import ModelError
 from fgl.plugins.features.metrics import Comparing
 from fgl.plugins.features.options import TrainedOptions
@@ -54,7 +54,7 @@ class Penultimate(Comparing):
 
     def describe(self) -> Mapping[str, object]:
         if self._dimensions is None:
-            self.features(np.zeros((2, 32, 32, 3), dtype=np.uint8), Silent())
+            self.features(np.zeros((2, 32, 32, 3), dtype=np.uint8), NullProgress())
         return {
             "space": "trained", "model": "penultimate features of the run's classifier",
             "commit": None, "digest": self._weights, "licence": "that of the images it learnt on",

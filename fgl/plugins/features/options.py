@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from fgl.contracts.options import ModelUse, Options, Revision
+from fgl.contracts.options import ModelRef, Options, Revision
 
 MODEL_FILES = (
     "config.json", "preprocessor_config.json", "processor_config.json", "README.md", "model.safetensors",
@@ -49,9 +49,9 @@ class ImageModelOptions(NeighbourOptions):
         "auto", description="number format of the model; auto: fp16 on cuda, fp32 elsewhere"
     )
 
-    def models(self) -> tuple[ModelUse, ...]:
+    def models(self) -> tuple[ModelRef, ...]:
         licence = LICENCES.get(self.model, "not stated")
-        return (ModelUse(self.model, self.revision, files=MODEL_FILES, client_files=MODEL_FILES, licence=licence),)
+        return (ModelRef(self.model, self.revision, files=MODEL_FILES, client_files=MODEL_FILES, licence=licence),)
 
 
 class PixelsOptions(NeighbourOptions):

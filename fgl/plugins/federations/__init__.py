@@ -11,7 +11,7 @@ def fgl_federations() -> list[Component]:
     return [
         Component(
             name="local",
-            target="fgl.plugins.federations.local:Local",
+            target="fgl.plugins.federations.local:LocalFederation",
             options="fgl.plugins.federations.options:LocalOptions",
             summary="simulated clients on this machine, one after another; bytes and only bytes cross",
         )

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
 
 from fgl.contracts.boundary import contained, simulated
-from fgl.contracts.federation import Failure
+from fgl.contracts.federation import ClientFailure
 from fgl.contracts.progress import Progress
-from fgl.errors import FGLError, told
+from fgl.errors import FGLError, public_message
 from fgl.plugins.federations.options import LocalOptions
 
 # Whether it is an upload or a reason, and the length, come first, so that whatever a library prints to stdout
@@ -48,12 +48,12 @@ def answer(task: str, payload: bytes) -> tuple[bool, bytes]:
         if isinstance(error, FGLError):
             return False, str(error).encode()
         log.error("a client's task failed", exc_info=error)
-        return False, told(error).encode()
+        return False, public_message(error).encode()
 
     return contained(work, failed)  # one client's fault does not stop the others
 
 
-class Local:
+class LocalFederation:
     """Runs each client's task here (contract `Federation`)."""
 
     def __init__(self, options: LocalOptions) -> None:
@@ -61,7 +61,7 @@ class Local:
 
     def call(
         self, client_ids: Sequence[str], task: str, payload: Callable[[str], bytes], progress: Progress
-    ) -> Iterator[tuple[str, bytes | Failure]]:
+    ) -> Iterator[tuple[str, bytes | ClientFailure]]:
         """task: "module:function", a function bytes → bytes. A client that raises is a Failure; the others go on."""
         run = self._in_process if self.options.isolation == "none" else self._in_child
         with progress.track("clients", len(client_ids), "clients") as done:
@@ -69,11 +69,11 @@ class Local:
                 yield client_id, run(client_id, task, payload(client_id))
                 done.advance(1, client_id)
 
-    def _in_process(self, client_id: str, task: str, payload: bytes) -> bytes | Failure:
+    def _in_process(self, client_id: str, task: str, payload: bytes) -> bytes | ClientFailure:
         done, reply = answer(task, payload)
-        return reply if done else Failure(client_id, reply.decode())
+        return reply if done else ClientFailure(client_id, reply.decode())
 
-    def _in_child(self, client_id: str, task: str, payload: bytes) -> bytes | Failure:
+    def _in_child(self, client_id: str, task: str, payload: bytes) -> bytes | ClientFailure:
         theirs, ours = os.pipe()
         try:
             done = subprocess.run(
@@ -82,18 +82,18 @@ class Local:
             )  # fmt: skip
         except subprocess.TimeoutExpired as error:
             _show(error.stderr)
-            return Failure(client_id, f"no answer within {self.options.timeout:g} s")
+            return ClientFailure(client_id, f"no answer within {self.options.timeout:g} s")
         finally:
             os.close(ours)
             os.close(theirs)
         _show(done.stderr)
         if done.returncode != 0:
-            return Failure(client_id, f"its process ended with code {done.returncode}")
+            return ClientFailure(client_id, f"its process ended with code {done.returncode}")
         length = int.from_bytes(done.stdout[1:9], "big")
         reply = done.stdout[9 : 9 + length]
         if len(done.stdout) < 9 or len(reply) < length:
-            return Failure(client_id, "its reply was cut off")
-        return reply if done.stdout[0] else Failure(client_id, reply.decode(errors="replace"))
+            return ClientFailure(client_id, "its reply was cut off")
+        return reply if done.stdout[0] else ClientFailure(client_id, reply.decode(errors="replace"))
 
 
 def _show(output: bytes | None) -> None:

@@ -19,7 +19,7 @@ def _component(name: str, backend: tuple[str, str], summary: str, defaults: dict
         options=f"fgl.plugins.generators.options:{backend[1]}",
         summary=summary,
         defaults=defaults,
-        bound={"model": ("revision", "mirrors"), "lora": ("lora_revision",)},
+        tied_defaults={"model": ("revision", "mirrors"), "lora": ("lora_revision",)},
     )
 
 

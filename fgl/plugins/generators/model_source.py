@@ -15,8 +15,8 @@ def resolve(
 ) -> Path:
     """The folder that holds `model`, with at least the files that match the patterns where they had to be pulled.
 
-    command: pulls just these, for messages (see `hub.remedy`). Raises ModelError, which says what to do, where there is
-    no such folder or the Hub does not give it."""
+    command: pulls just these, for messages (see `hub.pull_command`). Raises ModelError, which says what to do, where
+    there is no such folder or the Hub does not give it."""
     if model.startswith(EMBEDDED):
         return _embedded(model, revision)
     expected = (

@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from fgl.contracts.options import ModelUse, Options, Revision
+from fgl.contracts.options import ModelRef, Options, Revision
 from fgl.plugins.generators.known_models import EMBEDDED, LICENCES
 
 GuidanceRange = Annotated[tuple[float, float], Field(strict=False)]
@@ -153,7 +153,7 @@ class StableDiffusionOptions(Options):
         scale = self.guidance_scale
         return scale if isinstance(scale, tuple) else (scale, scale)
 
-    def models(self) -> tuple[ModelUse, ...]:
+    def models(self) -> tuple[ModelRef, ...]:
         """The pipeline, the LoRA and the safety checker, as far as these options name them."""
         from fgl.plugins.generators import pipeline_parts
 
@@ -166,12 +166,12 @@ class StableDiffusionOptions(Options):
         found = []
         if not self.model.startswith(EMBEDDED):
             client = tuple(layout.files(layout.encoders))
-            found.append(ModelUse(self.model, self.revision, self.mirrors, files, client, licence))
+            found.append(ModelRef(self.model, self.revision, self.mirrors, files, client, licence))
         if self.lora is not None:
             licence = LICENCES.get(self.lora, "not stated")
-            found.append(ModelUse(self.lora, self.lora_revision, (), (LORA_FILE, "README.md"), (), licence))
+            found.append(ModelRef(self.lora, self.lora_revision, (), (LORA_FILE, "README.md"), (), licence))
         if self.safety_checker not in ("off", "own"):
-            found.append(ModelUse(self.safety_checker, None, (), pipeline_parts.CHECKER_FILES))
+            found.append(ModelRef(self.safety_checker, None, (), pipeline_parts.CHECKER_FILES))
         return tuple(found)
 
 

@@ -11,7 +11,7 @@ from typing import ClassVar
 import torch
 
 from fgl import hub
-from fgl.contracts.generator import ArraySpec, Declaration
+from fgl.contracts.generator import ArraySpec, UploadSchema
 from fgl.errors import ModelError
 from fgl.hub import cache, commit_of, messages, repository_of
 from fgl.io import strict_json
@@ -46,7 +46,7 @@ class StableDiffusion:
         self.options = options
         self._commit: str | None = None
 
-    def declare(self) -> Declaration:
+    def declare(self) -> UploadSchema:
         """prompt_embeds [n, s, d], with two text encoders pooled_prompt_embeds [n, p], and the negatives of both, which
         rows share. The fingerprint of the encoder is a sha256 over the text encoders' weights, their configurations and
         the tokenizers' files."""
@@ -61,7 +61,7 @@ class StableDiffusion:
             ArraySpec(NEGATIVE + name, shape, shared=True, optional=True, max_abs=self.max_abs)
             for name, shape in shapes.items()
         )
-        return Declaration(
+        return UploadSchema(
             arrays=own + against,
             encoder=folder.encoder_digest(),
             guided=tuple(spec.name for spec in against) if self._guided(folder) else (),
@@ -242,11 +242,13 @@ class StableDiffusion:
         options = self.options
         if "safety_checker" not in parts:
             only = set(parts) <= set(self.layout.encoders)
-            return messages.remedy(options.model, options.revision, options.mirrors, encoder_only=only)
+            return messages.pull_command(options.model, options.revision, options.mirrors, encoder_only=only)
         # which repositories have one that is wanted, the component alone can tell
         said = {"model": options.model, "revision": options.revision, "mirrors": list(options.mirrors)}
         settings = [f"generator.{key}={strict_json.dumps(value)}" for key, value in said.items()]
-        return messages.remedy(GENERATORS[self.layout.pipeline], settings=[*settings, "generator.safety_checker=own"])
+        return messages.pull_command(
+            GENERATORS[self.layout.pipeline], settings=[*settings, "generator.safety_checker=own"]
+        )
 
     def _lora(self) -> Path:
         """The file of the LoRA weights."""

@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from fgl.contracts.generator import Painted
+from fgl.contracts.generator import ImageBatch
 from fgl.errors import ModelError
 from fgl.plugins.generators.batching import batch_size, is_out_of_memory, release
 from fgl.plugins.generators.encoder import NEGATIVE
@@ -100,7 +100,7 @@ class DiffusionSynthesizer:
 
     def synthesize(
         self, shard: Shard, conditioning: Conditioning, progress: Callable[[int], None]
-    ) -> Iterator[Painted]:
+    ) -> Iterator[ImageBatch]:
         """Yield uint8 [b, h, w, 3], b up to the batch size, rows following `shard.items`. progress: called after each
         batch with the number of its images.
 
@@ -117,10 +117,10 @@ class DiffusionSynthesizer:
                 painted = self._try(full, conditioning, guided)
                 if painted is None:
                     continue
-                pixels, blanked = painted.pixels[: len(batch)], painted.blanked
+                pixels, blanked = painted.pixels[: len(batch)], painted.rejected
                 start += len(batch)
                 progress(len(batch))
-                yield Painted(
+                yield ImageBatch(
                     shrink(pixels, self._options.save_size), tuple(place for place in blanked if place < len(batch))
                 )
 
@@ -137,11 +137,11 @@ class DiffusionSynthesizer:
         scale = conditioning.guidance_scale[item.conditioning] if item.guidance_scale is None else item.guidance_scale
         return bool((self._options.guidance_range[1] if math.isnan(scale) else scale) > 1)
 
-    def _try(self, batch: Sequence[PlanItem], conditioning: Conditioning, guided: bool) -> Painted | None:
+    def _try(self, batch: Sequence[PlanItem], conditioning: Conditioning, guided: bool) -> ImageBatch | None:
         """The batch, or None where memory ran out and the size of batches was halved."""
         try:
             pixels = self._paint(batch, conditioning, guided)
-            return Painted(pixels, () if self._safety is None else self._safety.blanked(pixels))
+            return ImageBatch(pixels, () if self._safety is None else self._safety.blanked(pixels))
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise

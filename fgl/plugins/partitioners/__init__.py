@@ -23,14 +23,14 @@ def fgl_partitioners() -> list[Component]:
         ),
         Component(
             name="domain",
-            target="fgl.plugins.partitioners.domain:Domain",
+            target="fgl.plugins.partitioners.domain:DomainPartitioner",
             options="fgl.plugins.partitioners.options:DomainOptions",
             summary="one client per domain, or several of equal size",
-            needs=("domains",),
+            requires=("domains",),
         ),
         Component(
             name="listed",
-            target="fgl.plugins.partitioners.listed:Listed",
+            target="fgl.plugins.partitioners.listed:ListedPartitioner",
             options="fgl.plugins.partitioners.options:ListedOptions",
             summary="who holds what is in a JSON file, such as the partition.json of a run",
         ),

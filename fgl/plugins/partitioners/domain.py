@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from fgl.contracts.arrays import Labels
 
 
-class Domain:
+class DomainPartitioner:
     """One client per domain, in the order of the domains' names; or, with `clients`, equal parts of each domain.
 
     Clients are called after their domains, in letters that a file name may have: "hospital-e" for "Hospital E"; where

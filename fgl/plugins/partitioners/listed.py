@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")  # an id becomes a file name
 
 
-class Listed:
+class ListedPartitioner:
     """Client id → positions of its samples, as JSON, such as the `partition.json` of a run. Samples that are not listed
     are nobody's."""
 

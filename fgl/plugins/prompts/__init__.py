@@ -17,10 +17,10 @@ def fgl_prompt_strategies() -> list[Component]:
         ),
         Component(
             name="domain",
-            target="fgl.plugins.prompts.domain:Domain",
+            target="fgl.plugins.prompts.domain:DomainPrompts",
             options="fgl.plugins.prompts.options:DomainOptions",
             summary="The class name in the template of its domain: the paper's DomainNet prompts. Looks at no image.",
-            needs=("domains",),
+            requires=("domains",),
         ),
         Component(
             name="attributes",

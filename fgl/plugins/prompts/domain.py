@@ -12,7 +12,7 @@ from fgl.plugins.prompts.options import DomainOptions
 from fgl.plugins.prompts.template import DOMAIN, LABEL, fill, phrases
 
 
-class Domain:
+class DomainPrompts:
     """One prompt for each class and domain that the client holds; opens no image."""
 
     def __init__(self, options: DomainOptions) -> None:
@@ -51,4 +51,4 @@ class Domain:
         ]
 
 
-__all__ = ["Domain"]
+__all__ = ["DomainPrompts"]

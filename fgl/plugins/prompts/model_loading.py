@@ -10,7 +10,7 @@ import torch
 from transformers import AutoConfig, AutoTokenizer
 
 from fgl import hub
-from fgl.contracts.options import ModelUse
+from fgl.contracts.options import ModelRef
 from fgl.errors import ModelError
 from fgl.hub import cache, state
 from fgl.plugins._logging import quiet
@@ -44,7 +44,7 @@ def found_here(model: str, revision: str | None, kind: str) -> Path | None:
     """As `find`, without a network: None for a Hub model that is not in the cache, or not whole."""
     if hub.is_local(model) or not cache.is_hub_id(model):
         return find(model, revision, kind)
-    use = ModelUse(model, revision, files=MODEL_FILES)
+    use = ModelRef(model, revision, files=MODEL_FILES)
     return None if state.folder_of(use, use.files) is None else find(model, revision, kind)
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from fgl.contracts.options import ModelUse, Options, Revision
+from fgl.contracts.options import ModelRef, Options, Revision
 from fgl.plugins.prompts.template import A_LABEL, ATTRIBUTES, CAPTION, DETAILS, DOMAIN, LABEL, check_template
 
 CLASS_TEMPLATE = "{label}, real world images, high resolution"
@@ -235,7 +235,7 @@ class CaptionOptions(BudgetOptions):
         """The revision asked for, or the one that is known to hold safetensors."""
         return self.revision or SAFE_REVISIONS.get(self.model)
 
-    def models(self) -> tuple[ModelUse, ...]:
+    def models(self) -> tuple[ModelRef, ...]:
         return (_model_use(self.model, self.pulled_revision),)
 
     def files(self) -> tuple[str, ...]:
@@ -318,15 +318,15 @@ class DiversifiedOptions(BudgetOptions):
             raise ValueError("the grammar has no phrases: expected some in views, light, settings, composition or more")
         return self
 
-    def models(self) -> tuple[ModelUse, ...]:
+    def models(self) -> tuple[ModelRef, ...]:
         return () if self.model is None else (_model_use(self.model, self.revision),)
 
     def files(self) -> tuple[str, ...]:
         return (self.model,) if self.model is not None and Path(self.model).expanduser().is_dir() else ()
 
 
-def _model_use(model: str, revision: str | None) -> ModelUse:
-    return ModelUse(
+def _model_use(model: str, revision: str | None) -> ModelRef:
+    return ModelRef(
         model, revision, files=MODEL_FILES, client_files=MODEL_FILES, licence=LICENCES.get(model, "not stated")
     )
 

@@ -20,10 +20,10 @@ SyntheticSet = tuple[LabelledPixels, LabelledPixels | None]
 
 
 @dataclass(frozen=True, slots=True)
-class Track:
+class RoundsSpec:
     """One federated training. name: of its folder. epochs: of local training; None for as many as the classifier's own
     options say. test_clients: whether the clients' models are tested too, each by itself, before they are put
-    together. goes_on: whether it starts from a trained model, see `Component.continued`."""
+    together. goes_on: whether it starts from a trained model, see `Component.continuation_defaults`."""
 
     name: str
     stage: str
@@ -44,16 +44,16 @@ class Start:
     synthetic: Callable[[], SyntheticSet] | None = None
 
 
-def own_track(session: Session) -> Track:
+def own_rounds_spec(session: Session) -> RoundsSpec:
     config = session.config
-    return Track("own", "rounds", config.algorithm, config.rounds, config.rounds.local_epochs, goes_on=True)
+    return RoundsSpec("own", "rounds", config.algorithm, config.rounds, config.rounds.local_epochs, goes_on=True)
 
 
-def local_classifier(session: Session, track: Track) -> Selected:
+def local_classifier(session: Session, track: RoundsSpec) -> Selected:
     """The classifier as clients train it on this track."""
     chosen, others = session.config.classifier, session.config.rounds.local
     component = session.manager.registry.find("classifier", chosen.name).component
-    continued = component.continued if track.goes_on else {}
+    continued = component.continuation_defaults if track.goes_on else {}
     return Selected(name=chosen.name, options={**chosen.options, **continued, **others})
 
 
@@ -66,7 +66,7 @@ def baseline(session: Session, name: str) -> Selected:
     return Selected(name=name, options=options.model_dump(mode="json"))
 
 
-def identity(session: Session, track: Track, partition_digest: str, start_digest: str) -> dict[str, Any]:
+def identity(session: Session, track: RoundsSpec, partition_digest: str, start_digest: str) -> dict[str, Any]:
     """All that determines a track's course, except how long it is."""
     config, options = session.config, track.options
     how = options.model_dump(mode="json", exclude={"count", "local_epochs", "local", "server", "server_epochs"})
