@@ -23,24 +23,37 @@ from tests.helpers.pipelines import byte_tokenizer
 
 _NOISE: dict[str, Any] = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear"}
 _VAE: dict[str, Any] = {
-    "block_out_channels": (128, 256, 512, 512), "down_block_types": ("DownEncoderBlock2D",) * 4,
-    "up_block_types": ("UpDecoderBlock2D",) * 4, "layers_per_block": 2, "latent_channels": 4, "norm_num_groups": 32,
-}  # fmt: skip
+    "block_out_channels": (128, 256, 512, 512),
+    "down_block_types": ("DownEncoderBlock2D",) * 4,
+    "up_block_types": ("UpDecoderBlock2D",) * 4,
+    "layers_per_block": 2,
+    "latent_channels": 4,
+    "norm_num_groups": 32,
+}
 UNETS: dict[str, dict[str, Any]] = {
     "sd21": {
-        "sample_size": 64, "block_out_channels": (320, 640, 1280, 1280), "attention_head_dim": (5, 10, 20, 20),
+        "sample_size": 64,
+        "block_out_channels": (320, 640, 1280, 1280),
+        "attention_head_dim": (5, 10, 20, 20),
         "down_block_types": ("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",),
         "up_block_types": ("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3,
-        "cross_attention_dim": 1024, "use_linear_projection": True,
+        "cross_attention_dim": 1024,
+        "use_linear_projection": True,
     },
     "sdxl": {
-        "sample_size": 128, "block_out_channels": (320, 640, 1280), "attention_head_dim": (5, 10, 20),
+        "sample_size": 128,
+        "block_out_channels": (320, 640, 1280),
+        "attention_head_dim": (5, 10, 20),
         "down_block_types": ("DownBlock2D",) + ("CrossAttnDownBlock2D",) * 2,
-        "up_block_types": ("CrossAttnUpBlock2D",) * 2 + ("UpBlock2D",), "transformer_layers_per_block": (1, 2, 10),
-        "cross_attention_dim": 2048, "use_linear_projection": True, "addition_embed_type": "text_time",
-        "addition_time_embed_dim": 256, "projection_class_embeddings_input_dim": 2816,
+        "up_block_types": ("CrossAttnUpBlock2D",) * 2 + ("UpBlock2D",),
+        "transformer_layers_per_block": (1, 2, 10),
+        "cross_attention_dim": 2048,
+        "use_linear_projection": True,
+        "addition_embed_type": "text_time",
+        "addition_time_embed_dim": 256,
+        "projection_class_embeddings_input_dim": 2816,
     },
-}  # fmt: skip
+}
 VAES: dict[str, dict[str, Any]] = {
     "sd21": {**_VAE, "sample_size": 512, "scaling_factor": 0.18215, "force_upcast": False},
     "sdxl": {**_VAE, "sample_size": 1024, "scaling_factor": 0.13025, "force_upcast": True},
@@ -65,23 +78,37 @@ def save(name: str, folder: Path, dtype: torch.dtype, seed: int = 0) -> Path:
     unet, vae = UNet2DConditionModel(**UNETS[name]), AutoencoderKL(**VAES[name])
     if name == "sd21":
         pipeline: Any = StableDiffusionPipeline(
-            vae=vae, unet=unet, text_encoder=CLIPTextModel(_text(tokenizer, "gelu", **_CLIP_H)), tokenizer=tokenizer,
+            vae=vae,
+            unet=unet,
+            text_encoder=CLIPTextModel(_text(tokenizer, "gelu", **_CLIP_H)),
+            tokenizer=tokenizer,
             scheduler=DDIMScheduler(**_NOISE, steps_offset=1, clip_sample=False, set_alpha_to_one=False),
-            safety_checker=None, feature_extractor=None, requires_safety_checker=False,
-        )  # fmt: skip
+            safety_checker=None,
+            feature_extractor=None,
+            requires_safety_checker=False,
+        )
     else:
         pipeline = StableDiffusionXLPipeline(
-            vae=vae, unet=unet, text_encoder=CLIPTextModel(_text(tokenizer, "quick_gelu", **_CLIP_L)),
+            vae=vae,
+            unet=unet,
+            text_encoder=CLIPTextModel(_text(tokenizer, "quick_gelu", **_CLIP_L)),
             text_encoder_2=CLIPTextModelWithProjection(_text(tokenizer, "gelu", projection_dim=1280, **_CLIP_G)),
-            tokenizer=tokenizer, tokenizer_2=tokenizer, scheduler=EulerDiscreteScheduler(**_NOISE, steps_offset=1),
+            tokenizer=tokenizer,
+            tokenizer_2=tokenizer,
+            scheduler=EulerDiscreteScheduler(**_NOISE, steps_offset=1),
             add_watermarker=False,
-        )  # fmt: skip
+        )
     pipeline.to(dtype).save_pretrained(folder, safe_serialization=True)
     return folder
 
 
 def _text(tokenizer: CLIPTokenizer, activation: str, **sizes: int) -> CLIPTextConfig:
     return CLIPTextConfig(
-        vocab_size=49408, max_position_embeddings=77, hidden_act=activation, bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id, **sizes,
-    )  # fmt: skip
+        vocab_size=49408,
+        max_position_embeddings=77,
+        hidden_act=activation,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        **sizes,
+    )

@@ -40,11 +40,13 @@ def main() -> None:
     manager = PluginManager.load()
     config = load_config(
         {
-            "seed": args.seed, "dataset": f"bundled:{args.dataset}", "controls": "none",
+            "seed": args.seed,
+            "dataset": f"bundled:{args.dataset}",
+            "controls": "none",
             "synthesis": {"images_per_class": args.images_per_class},
         },
         manager,
-    )  # fmt: skip
+    )
     with tempfile.TemporaryDirectory() as folder:
         session = open_session(config, manager, RunDir(Path(folder)), NullProgress())
         execute(session)
@@ -77,7 +79,9 @@ def main() -> None:
             "command": " ".join(["python", "benchmarks/fidelity.py", *sys.argv[1:]]),
             "images": {"real": len(real), "as many real": len(chosen), "synthetic": len(synthetic)},
             "top1_on_real_test": {
-                "real": top1(judge, test), "as many real": top1(few, test), "synthetic": top1(learned, test),
+                "real": top1(judge, test),
+                "as many real": top1(few, test),
+                "synthetic": top1(learned, test),
             },
             "synthetic_taken_for_their_class": round(float(told.mean()), 4),
             "by_class": {
@@ -85,7 +89,7 @@ def main() -> None:
                 for k, name in enumerate(session.info.class_names)
                 if (synthetic.labels == k).any()
             },
-        }  # fmt: skip
+        }
     print(json.dumps(result, indent=1))
     if args.out is not None:
         args.out.write_text(json.dumps(result, indent=1) + "\n")

@@ -49,10 +49,16 @@ def files(codecs: list[str]) -> list[bytes]:
     shapes = (("client-0", 1, False), ("client-1", 9, True))
     for codec, (client, rows, negative) in product(codecs, shapes):
         prompts = [
-            Prompt(k % 3, f"{NAMES[k % 3]} {k} 林", "n" if negative else None, "sketch" if k % 2 else None, 1.0 + k,
-                   2.0 if k == 2 else None)
+            Prompt(
+                k % 3,
+                f"{NAMES[k % 3]} {k} 林",
+                "n" if negative else None,
+                "sketch" if k % 2 else None,
+                1.0 + k,
+                2.0 if k == 2 else None,
+            )
             for k in range(rows)
-        ]  # fmt: skip
+        ]
         arrays = {"prompt_embeds": draw.standard_normal((rows, 4, 3)).astype(np.float32)}
         indices = {}
         if negative:
@@ -110,18 +116,27 @@ def main() -> None:
                 counts["refused by safetensors alone"] += 1
             counts["accepted against a rule"] += not keeps_every_rule(found, EXPECTED)
         result[kind] = {
-            **{name: counts[name] for name in (
-                "files", "refused", "accepted", "unchanged", "accepted with another meaning", "accepted against a rule",
-                "read otherwise by safetensors", "refused by safetensors alone", "crashed",
-            )},
-            "refused by rule": dict(rules.most_common()), "seconds": round(time.perf_counter() - began, 1),
-        }  # fmt: skip
+            **{
+                name: counts[name]
+                for name in (
+                    "files",
+                    "refused",
+                    "accepted",
+                    "unchanged",
+                    "accepted with another meaning",
+                    "accepted against a rule",
+                    "read otherwise by safetensors",
+                    "refused by safetensors alone",
+                    "crashed",
+                )
+            },
+            "refused by rule": dict(rules.most_common()),
+            "seconds": round(time.perf_counter() - began, 1),
+        }
         print(json.dumps(result[kind], indent=1))
     result["memory"] = {"cap_bytes": CAP, "growth_in_caps": {}}
     for case in CASES:
-        done = subprocess.run(
-            [sys.executable, __file__, "--memory", case], capture_output=True, text=True, check=True
-        )  # fmt: skip
+        done = subprocess.run([sys.executable, __file__, "--memory", case], capture_output=True, text=True, check=True)
         result["memory"]["growth_in_caps"][case] = json.loads(done.stdout)
         print(case, done.stdout.strip())
     if args.out is not None:
@@ -137,7 +152,7 @@ def _whole(codec: str, rows: int) -> bytes:
     arrays = {"prompt_embeds": np.ones((rows, 4, 4000), np.float32)}
     return encode(
         UploadHeader("client-0", 0, NAMES, "trial"), BIG, codec, [Prompt(0, "x") for _ in range(rows)], arrays, {}
-    )  # fmt: skip
+    )
 
 
 def _texts(rows: int) -> bytes:

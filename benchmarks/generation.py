@@ -60,8 +60,14 @@ def main() -> None:
     parser.add_argument("--steps", type=int, help="denoising steps; default: 16 for tiny, else 50")
     parser.add_argument("--guidance", type=float, help="default: 1 for tiny, else 2, as in the paper")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--set", dest="options", action="append", default=[], metavar="OPTION=VALUE",
-                        help="option of fgl's generator, such as compile=true; repeatable")  # fmt: skip
+    parser.add_argument(
+        "--set",
+        dest="options",
+        action="append",
+        default=[],
+        metavar="OPTION=VALUE",
+        help="option of fgl's generator, such as compile=true; repeatable",
+    )
     parser.add_argument("--out", type=Path, help="result file (JSON)")
     args = parser.parse_args()
     tiny = args.model == "tiny"
@@ -71,16 +77,23 @@ def main() -> None:
         model = TINY if tiny else architectures.save(args.model, folder / "model", DTYPES[args.dtype])
         options = {
             "name": "stable-diffusion-xl" if args.model == "sdxl" else "tiny" if tiny else "stable-diffusion",
-            "model": str(model), "dtype": args.dtype, "num_inference_steps": steps, "guidance_scale": guidance,
+            "model": str(model),
+            "dtype": args.dtype,
+            "num_inference_steps": steps,
+            "guidance_scale": guidance,
             **{key: yaml.safe_load(value) for key, value in (one.split("=", 1) for one in args.options)},
-        }  # fmt: skip
+        }
         result = compare(folder, model, options, args)
     result = {
-        "command": " ".join(["python", "benchmarks/generation.py", *sys.argv[1:]]), "model": args.model,
-        "generator": options | {"model": args.model}, "device": device_name(args.device), **result,
+        "command": " ".join(["python", "benchmarks/generation.py", *sys.argv[1:]]),
+        "model": args.model,
+        "generator": options | {"model": args.model},
+        "device": device_name(args.device),
+        **result,
         "versions": {one.__name__: one.__version__ for one in (torch, diffusers, transformers)},
-        "python": platform.python_version(), "threads": torch.get_num_threads(),
-    }  # fmt: skip
+        "python": platform.python_version(),
+        "threads": torch.get_num_threads(),
+    }
     print(json.dumps(result, indent=1))
     if args.out is not None:
         args.out.parent.mkdir(parents=True, exist_ok=True)
@@ -91,11 +104,14 @@ def compare(folder: Path, model: Path, generator: dict[str, Any], args: argparse
     manager = PluginManager.load()
     config = load_config(
         {
-            "device": args.device, "generator": generator, "controls": "none",
-            "synthesis": {"images_per_class": args.images // 10}, "upload": {"codec": "fp32"},
+            "device": args.device,
+            "generator": generator,
+            "controls": "none",
+            "synthesis": {"images_per_class": args.images // 10},
+            "upload": {"codec": "fp32"},
         },
         manager,
-    )  # fmt: skip
+    )
     session = open_session(config, manager, RunDir(folder / "run"), NullProgress())
     session.run.root.mkdir()
     divided, digest = partition.partition(session)
@@ -128,9 +144,11 @@ def compare(folder: Path, model: Path, generator: dict[str, Any], args: argparse
             ]
             with quiet():
                 made = pipeline(
-                    prompts, negative_prompt=["low quality, low resolution"] * len(prompts),
-                    num_inference_steps=generator["num_inference_steps"], guidance_scale=generator["guidance_scale"],
-                ).images  # fmt: skip
+                    prompts,
+                    negative_prompt=["low quality, low resolution"] * len(prompts),
+                    num_inference_steps=generator["num_inference_steps"],
+                    guidance_scale=generator["guidance_scale"],
+                ).images
             for number, image in enumerate(made):
                 image.resize((side, side)).save(out / f"{start + number:05d}.png")
 
@@ -146,15 +164,17 @@ def compare(folder: Path, model: Path, generator: dict[str, Any], args: argparse
     seconds = {name: statistics.median(found) for name, found in times.items()}
     own = seconds["fgl"] - seconds["loading"]
     return {
-        "images": len(items), "seconds": {name: round(found, 3) for name, found in seconds.items()},
+        "images": len(items),
+        "seconds": {name: round(found, 3) for name, found in seconds.items()},
         "turns": {name: [round(one, 3) for one in found] for name, found in times.items()},
         "images_per_second": {
-            "fgl": round(len(items) / own, 3), "paper": round(len(items) / seconds["paper"], 3),
+            "fgl": round(len(items) / own, 3),
+            "paper": round(len(items) / seconds["paper"], 3),
         },
         "fgl_to_paper": round(seconds["paper"] / own, 3),
         "fgl_with_loading_to_paper": round(seconds["paper"] / seconds["fgl"], 3),
         "denoiser": denoiser(session, args.device, generator, own / len(items)),
-    }  # fmt: skip
+    }
 
 
 @torch.no_grad()
@@ -191,10 +211,14 @@ def denoiser(session: Any, device: str, generator: dict[str, Any], seconds_an_im
     peak = peak_of(device)
     whole = flops / painter._batch * options.num_inference_steps / seconds_an_image
     return {
-        "batch": painter._batch, "rows": rows, "gflop_an_image_and_step": round(flops / painter._batch / 1e9, 3),
-        "tflops": round(rate / 1e12, 3), "bf16_peak_tflops": round(peak / 1e12, 3),
-        "share_of_peak": round(rate / peak, 3), "share_of_peak_over_the_whole_stage": round(whole / peak, 3),
-    }  # fmt: skip
+        "batch": painter._batch,
+        "rows": rows,
+        "gflop_an_image_and_step": round(flops / painter._batch / 1e9, 3),
+        "tflops": round(rate / 1e12, 3),
+        "bf16_peak_tflops": round(peak / 1e12, 3),
+        "share_of_peak": round(rate / peak, 3),
+        "share_of_peak_over_the_whole_stage": round(whole / peak, 3),
+    }
 
 
 def peak_of(device: str) -> float:
@@ -220,8 +244,15 @@ def wait(device: str) -> None:
 def device_name(device: str) -> str:
     if device.startswith("cuda"):
         return torch.cuda.get_device_name(device)
-    names = [line.split(":", 1)[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines()
-             if line.startswith("model name")] if Path("/proc/cpuinfo").exists() else []  # fmt: skip
+    names = (
+        [
+            line.split(":", 1)[1].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if line.startswith("model name")
+        ]
+        if Path("/proc/cpuinfo").exists()
+        else []
+    )
     return names[0] if names else platform.processor()
 
 

@@ -172,19 +172,31 @@ def show(console: Console, dataset: str, tested: int, rungs: list[Rung]) -> None
 def record(args: argparse.Namespace, name: str, options: ClassifierOptions, rungs: list[Rung]) -> dict[str, object]:
     ceiling = float(np.mean(rungs[0].top1))
     return {
-        "dataset": args.dataset, "half": args.half, "per_class": args.per_class, "seeds": args.seeds,
-        "epochs": args.epochs or options.epochs, "classifier": name, "options": options.model_dump(mode="json"),
-        "vae": args.vae and str(args.vae), "synthetic": args.synthetic and str(args.synthetic),
-        "device": args.device, "threads": torch.get_num_threads(), "torch": torch.__version__,
+        "dataset": args.dataset,
+        "half": args.half,
+        "per_class": args.per_class,
+        "seeds": args.seeds,
+        "epochs": args.epochs or options.epochs,
+        "classifier": name,
+        "options": options.model_dump(mode="json"),
+        "vae": args.vae and str(args.vae),
+        "synthetic": args.synthetic and str(args.synthetic),
+        "device": args.device,
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
         "rungs": [
             {
-                "name": rung.name, "images": len(rung.data), "top1": rung.top1, "mean_top1": float(np.mean(rung.top1)),
-                "ratio_to_real": float(np.mean(rung.top1)) / ceiling if ceiling else math.nan, "psnr_db": rung.psnr,
+                "name": rung.name,
+                "images": len(rung.data),
+                "top1": rung.top1,
+                "mean_top1": float(np.mean(rung.top1)),
+                "ratio_to_real": float(np.mean(rung.top1)) / ceiling if ceiling else math.nan,
+                "psnr_db": rung.psnr,
                 "seconds": rung.seconds,
             }
             for rung in rungs
         ],
-    }  # fmt: skip
+    }
 
 
 if __name__ == "__main__":

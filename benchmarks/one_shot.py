@@ -55,20 +55,28 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             result = fgl.run(config, out=args.work / f"{args.dataset}-{seed}" if args.work else folder)
         one = {
-            "seed": seed, "selected": result["result"]["selected"]["top1"], "last": result["result"]["last"]["top1"],
-            "per_class": result["result"]["per_class"], "bytes": result["upload"]["bytes_total"],
-            "seconds": result["seconds"], "digest": result["synthetic"]["digest"],
+            "seed": seed,
+            "selected": result["result"]["selected"]["top1"],
+            "last": result["result"]["last"]["top1"],
+            "per_class": result["result"]["per_class"],
+            "bytes": result["upload"]["bytes_total"],
+            "seconds": result["seconds"],
+            "digest": result["synthetic"]["digest"],
             "pooled": [control["top1"] for control in result["controls"]],
-        }  # fmt: skip
+        }
         runs.append(one)
         Console().print(f"seed {seed}: selected {one['selected']:.1%}, last {one['last']:.1%}, pooled {one['pooled']}")
     selected = [one["selected"] for one in runs]
     said = ["DIR" if before == "--work" else word for before, word in zip(sys.argv, sys.argv[1:], strict=False)]
     summary = {
         "command": " ".join(["python", "benchmarks/one_shot.py", *said]),
-        "mean_top1": round(statistics.mean(selected), 4), "stdev": round(statistics.pstdev(selected), 4),
-        "threads": torch.get_num_threads(), "machine": platform.machine(), "torch": torch.__version__, "runs": runs,
-    }  # fmt: skip
+        "mean_top1": round(statistics.mean(selected), 4),
+        "stdev": round(statistics.pstdev(selected), 4),
+        "threads": torch.get_num_threads(),
+        "machine": platform.machine(),
+        "torch": torch.__version__,
+        "runs": runs,
+    }
     Console().print(f"{args.dataset}: mean {summary['mean_top1']:.1%} over {len(runs)} seeds")
     if args.out is not None:
         args.out.parent.mkdir(parents=True, exist_ok=True)

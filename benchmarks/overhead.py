@@ -148,12 +148,14 @@ def synthesis(images: int, repeats: int, folder: Path) -> dict[str, Any]:
     own = times["fgl"] - times["loading the model"]
     share = {name: round(whole_of[name] / inside[name], 3) for name in inside}
     return {
-        "images": images, "seconds": times, "fgl_to_bare": round(own / times["bare"], 3),
+        "images": images,
+        "seconds": times,
+        "fgl_to_bare": round(own / times["bare"], 3),
         "whole_to_model_calls": {**share, "fgl_to_bare": round(share["fgl"] / share["bare"], 3)},
         "fgl_with_load_to_bare": round(times["fgl"] / times["bare"], 3),
         "paper_to_fgl": round(times["paper"] / own, 3),
         "paper_to_fgl_with_load": round(times["paper"] / times["fgl"], 3),
-    }  # fmt: skip
+    }
 
 
 def training(images: int, repeats: int) -> dict[str, Any]:
@@ -189,11 +191,14 @@ def training(images: int, repeats: int) -> dict[str, Any]:
     times = turns({"fgl": ours, "bare": bare}, repeats)
     cores = (time.process_time() - busy) / (time.perf_counter() - clock)
     return {
-        "images": images, "epochs": options.epochs, "seconds": times,
+        "images": images,
+        "epochs": options.epochs,
+        "seconds": times,
         "images_per_second": round(images * options.epochs / times["fgl"]),
-        "fgl_to_bare": round(times["fgl"] / times["bare"], 3), "cores_busy": round(cores, 2),
+        "fgl_to_bare": round(times["fgl"] / times["bare"], 3),
+        "cores_busy": round(cores, 2),
         "cores": len(os.sched_getaffinity(0)),
-    }  # fmt: skip
+    }
 
 
 def turns(ways: dict[str, Callable[[], None]], repeats: int) -> dict[str, float]:

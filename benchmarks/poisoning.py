@@ -38,11 +38,16 @@ OFF = 1e15
 
 def settings(args: argparse.Namespace, aggregator: str, ratio: float | None) -> dict[str, Any]:
     return {
-        "seed": args.seed, "partition": {"name": "iid", "clients": 5}, "prompt_strategy": "class-name",
-        "aggregator": aggregator, "generator": {"name": "tiny", "num_inference_steps": args.steps},
-        "synthesis": {"images_per_class": args.images}, "classifier": {"name": "small", "epochs": args.epochs},
-        "controls": "none", "upload": {} if ratio is None else {"max_weight_ratio": ratio},
-    }  # fmt: skip
+        "seed": args.seed,
+        "partition": {"name": "iid", "clients": 5},
+        "prompt_strategy": "class-name",
+        "aggregator": aggregator,
+        "generator": {"name": "tiny", "num_inference_steps": args.steps},
+        "synthesis": {"images_per_class": args.images},
+        "classifier": {"name": "small", "epochs": args.epochs},
+        "controls": "none",
+        "upload": {} if ratio is None else {"max_weight_ratio": ratio},
+    }
 
 
 def poisoned(data: bytes, expected: upload_reader.UploadPolicy, weight: float | None) -> bytes:
@@ -58,8 +63,9 @@ def poisoned(data: bytes, expected: upload_reader.UploadPolicy, weight: float | 
     return upload.encode(sender, expected.declaration, sent.codec, prompts, arrays, dict(sent.indices))
 
 
-def run(args: argparse.Namespace, folder: Path, uploads: Path, aggregator: str, ratio: float | None,
-        attack: str) -> dict[str, Any]:  # fmt: skip
+def run(
+    args: argparse.Namespace, folder: Path, uploads: Path, aggregator: str, ratio: float | None, attack: str
+) -> dict[str, Any]:
     manager = PluginManager.load()
     config = load_config(settings(args, aggregator, ratio), manager)
     session = open_session(config, manager, RunDir(folder), NullProgress(), apart=True)
@@ -84,8 +90,14 @@ def run(args: argparse.Namespace, folder: Path, uploads: Path, aggregator: str, 
     share = result["intake"]["limited"].get(HOSTILE)
     top1 = result["result"]["selected"]["top1"]
     print(f"{aggregator:>10}  ratio {ratio or 'default':>8}  {attack:<12}  top-1 {top1:.1%}", file=sys.stderr)
-    return {"aggregator": aggregator, "ratio": ratio or "default", "attack": attack, "top1": top1, "limited": share,
-            "named": [one["class_name"] for one in result["intake"]["dominant"]]}  # fmt: skip
+    return {
+        "aggregator": aggregator,
+        "ratio": ratio or "default",
+        "attack": attack,
+        "top1": top1,
+        "limited": share,
+        "named": [one["class_name"] for one in result["intake"]["dominant"]],
+    }
 
 
 def main() -> None:
@@ -109,8 +121,12 @@ def main() -> None:
         row["of_honest"] = round(row["top1"] / honest[row["aggregator"]], 3)
     result = {
         "command": " ".join(["python", "benchmarks/poisoning.py", *sys.argv[1:]]),
-        "images_per_class": args.images, "steps": args.steps, "epochs": args.epochs, "seed": args.seed, "rows": rows,
-    }  # fmt: skip
+        "images_per_class": args.images,
+        "steps": args.steps,
+        "epochs": args.epochs,
+        "seed": args.seed,
+        "rows": rows,
+    }
     text = json.dumps(result, indent=2) + "\n"
     if args.out is None:
         print(text, end="")

@@ -41,9 +41,12 @@ def main() -> None:
     args = parser.parse_args()
     found: dict[str, Any] = {
         "command": " ".join(["python", "benchmarks/privacy.py", *sys.argv[1:]]).replace(str(args.work), "DIR"),
-        "threads": torch.get_num_threads(), "cores": len(os.sched_getaffinity(0)), "machine": platform.machine(),
-        "torch": torch.__version__, "runs": {},
-    }  # fmt: skip
+        "threads": torch.get_num_threads(),
+        "cores": len(os.sched_getaffinity(0)),
+        "machine": platform.machine(),
+        "torch": torch.__version__,
+        "runs": {},
+    }
     for strategy, methods in RUNS.items():
         run = args.work / strategy
         result = fgl(
@@ -53,13 +56,23 @@ def main() -> None:
             "--set", "controls=none", "--out", str(run),
         )  # fmt: skip
         audit = fgl(
-            "audit", str(run), "--parts", args.parts, "--methods", methods, "--shadows", str(args.shadows),
-            "--rounds", str(args.rounds),
-        )  # fmt: skip
+            "audit",
+            str(run),
+            "--parts",
+            args.parts,
+            "--methods",
+            methods,
+            "--shadows",
+            str(args.shadows),
+            "--rounds",
+            str(args.rounds),
+        )
         found["runs"][strategy] = {
-            "top1": result["result"]["selected"]["top1"], "samples": result["partition"]["samples"],
-            "conditionings": result["synthetic"]["conditionings"], "audit": audit,
-        }  # fmt: skip
+            "top1": result["result"]["selected"]["top1"],
+            "samples": result["partition"]["samples"],
+            "conditionings": result["synthetic"]["conditionings"],
+            "audit": audit,
+        }
         if args.picture is not None and "fedavg" in methods:
             shutil.copyfile(run / "audit" / "roc.svg", args.picture)
     if args.out is not None:

@@ -63,13 +63,15 @@ def main() -> None:
     images = EPOCHS * sum(map(len, divided.values()))
     result = {
         "command": f"python benchmarks/rounds.py --repeats {args.repeats} --algorithm {args.algorithm}",
-        "images_a_round": images, "seconds": {"fgl": statistics.median(ours), "bare": statistics.median(bare)},
+        "images_a_round": images,
+        "seconds": {"fgl": statistics.median(ours), "bare": statistics.median(bare)},
         "images_per_second": round(images / statistics.median(ours)),
         "fgl_to_bare": round(statistics.median(a / b for a, b in zip(ours, bare, strict=True)), 3),
         "each": [round(a / b, 3) for a, b in zip(ours, bare, strict=True)],
-        "cores_busy": round(statistics.median(busy), 2), "cores": len(os.sched_getaffinity(0)),
+        "cores_busy": round(statistics.median(busy), 2),
+        "cores": len(os.sched_getaffinity(0)),
         "torch": torch.__version__,
-    }  # fmt: skip
+    }
     print(json.dumps(result, indent=1))
     if args.out is not None:
         args.out.write_text(json.dumps(result, indent=1) + "\n")

@@ -75,8 +75,9 @@ def write_uploads(folder: Path, clients: int, rows: int, tokens: int, width: int
         if not same:
             block[:, 0, 0] = number % 1000  # another row in every upload
             block[:, 0, 1] = number // 1000
-        data = encode(UploadHeader(path.stem, 0, names), declaration(tokens, width), "fp16", prompts,
-                      {"prompt_embeds": block}, {})  # fmt: skip
+        data = encode(
+            UploadHeader(path.stem, 0, names), declaration(tokens, width), "fp16", prompts, {"prompt_embeds": block}, {}
+        )
         path.write_bytes(data)
 
 
@@ -113,11 +114,15 @@ def aggregate(folder: Path, clients: int, tokens: int, width: int, door: bool) -
     seconds["plan"] = time.perf_counter() - start
     total = time.perf_counter() - began
     return {
-        "uploads": len(paths), "bytes": sum(path.stat().st_size for path in paths),
-        "rows": sum(len(one) for one in uploads), "conditionings": len(conditioning),
-        "images": sum(len(shard.items) for shard in shards), "seconds": round(total, 2),
-        "seconds_by_part": {name: round(value, 2) for name, value in seconds.items()}, **peak.end(),
-    }  # fmt: skip
+        "uploads": len(paths),
+        "bytes": sum(path.stat().st_size for path in paths),
+        "rows": sum(len(one) for one in uploads),
+        "conditionings": len(conditioning),
+        "images": sum(len(shard.items) for shard in shards),
+        "seconds": round(total, 2),
+        "seconds_by_part": {name: round(value, 2) for name, value in seconds.items()},
+        **peak.end(),
+    }
 
 
 def synthesize(folder: Path, images: int) -> dict[str, Any]:
@@ -183,8 +188,9 @@ def main() -> None:
         write_uploads(equal, args.duplicates, 10, 32, 160, same=True)
         tiny = {"kind": "aggregate", "folder": str(equal), "tokens": 32, "width": 160, "door": True}
         result["duplicates"] = [
-            child({**tiny, "clients": args.duplicates // 10}), child({**tiny, "clients": args.duplicates}),
-        ]  # fmt: skip
+            child({**tiny, "clients": args.duplicates // 10}),
+            child({**tiny, "clients": args.duplicates}),
+        ]
         painted = {"kind": "synthesize", "folder": str(folder)}
         result["synthesize"] = [
             child({**painted, "images": args.images // 10}),

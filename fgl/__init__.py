@@ -25,9 +25,20 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
-    "Component", "FGLError", "Options", "__version__", "audit", "compare", "hookimpl", "load_image", "partition",
-    "probe", "quality", "resume", "run",
-]  # fmt: skip
+    "Component",
+    "FGLError",
+    "Options",
+    "__version__",
+    "audit",
+    "compare",
+    "hookimpl",
+    "load_image",
+    "partition",
+    "probe",
+    "quality",
+    "resume",
+    "run",
+]
 
 _environment.mend()
 

@@ -83,9 +83,14 @@ def probe(
     pairs = {name: Pair(whole["made"][name], whole["real"][name]) for name in ("coverage", "density", "nearest")}
     level = outlook.level(found)
     return Probe(
-        data={**found, "outlook": level}, outlook=level, recognised=whole["recognised"], chance=found["chance"],
-        coverage=pairs["coverage"], density=pairs["density"], distance=pairs["nearest"],
-    )  # fmt: skip
+        data={**found, "outlook": level},
+        outlook=level,
+        recognised=whole["recognised"],
+        chance=found["chance"],
+        coverage=pairs["coverage"],
+        density=pairs["density"],
+        distance=pairs["nearest"],
+    )
 
 
 def quality(
@@ -138,8 +143,9 @@ def audit(
     manager, run_dir = PluginManager.load(), RunDir(Path(folder))
     saved = saved_config(run_dir, manager)
     given = {**options, "parts": parts, "methods": methods}
-    layer = {"audit": {name: list(one) if isinstance(one, tuple) else one for name, one in given.items()
-                       if one is not None}}  # fmt: skip
+    layer = {
+        "audit": {name: list(one) if isinstance(one, tuple) else one for name, one in given.items() if one is not None}
+    }
     resolved = resolve([saved.to_dict(), {**layer, **_features(features)}], manager.registry, "the arguments")
     with _shown(progress) as display, run_dir.lock():
         session = open_session(resolved, manager, run_dir, display, remote_clients=has_remote_clients(run_dir))
@@ -149,9 +155,13 @@ def audit(
 
             save_membership(run_dir.path("audit"), found["membership"], run_dir.write)
     return Audit(
-        data=found, folder=run_dir.path("audit"), membership=found["membership"], memorisation=found["memorisation"],
-        uploads=found["uploads"], left_out=found["left_out"],
-    )  # fmt: skip
+        data=found,
+        folder=run_dir.path("audit"),
+        membership=found["membership"],
+        memorisation=found["memorisation"],
+        uploads=found["uploads"],
+        left_out=found["left_out"],
+    )
 
 
 def compare(
@@ -206,9 +216,13 @@ def _method(row: Mapping[str, Any]) -> MethodResult:
         low, high = difference["low"], difference["high"]
         minus = (-difference["mean"], None if high is None else -high, None if low is None else -low)
     return MethodResult(
-        name=row["method"], title=row["title"], top1=(row["top1"]["mean"], row["top1"]["std"]), fgl_minus_this=minus,
-        bytes_sent=row["bytes"], seconds=row["seconds"],
-    )  # fmt: skip
+        name=row["method"],
+        title=row["title"],
+        top1=(row["top1"]["mean"], row["top1"]["std"]),
+        fgl_minus_this=minus,
+        bytes_sent=row["bytes"],
+        seconds=row["seconds"],
+    )
 
 
 def partition(

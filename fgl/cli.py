@@ -38,10 +38,16 @@ from fgl.text import lines
 _OWN_COMMANDS = tuple(name for names in PANELS.values() for name in names)
 # These import what takes seconds; the others answer at once.
 _SLOW: dict[str, Callable[..., None]] = {
-    "run": run.run_command, "stages": stages.stages_command, "digest": digest.digest_command,
-    "compare": compare.compare_command, "sweep": sweep.sweep_command, "quality": quality.quality_command,
-    "probe": probe.probe_command, "audit": audit.audit_command, "partition": partition.partition_command,
-}  # fmt: skip
+    "run": run.run_command,
+    "stages": stages.stages_command,
+    "digest": digest.digest_command,
+    "compare": compare.compare_command,
+    "sweep": sweep.sweep_command,
+    "quality": quality.quality_command,
+    "probe": probe.probe_command,
+    "audit": audit.audit_command,
+    "partition": partition.partition_command,
+}
 _GROUPS: tuple[tuple[str, str, dict[str, Callable[..., None]]], ...] = (
     ("config", "Look at configurations.", {"show": config.config_show}),
     ("plugins", "Look at plugins.", {"list": plugins.plugins_list, "show": plugins.plugins_show}),

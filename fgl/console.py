@@ -57,10 +57,15 @@ class RichProgress:
 
     def __init__(self, console: Console) -> None:
         self.bars = Progress(
-            TextColumn("{task.description:<34}", markup=False), BarColumn(24), MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]}", markup=False), TimeElapsedColumn(), TextColumn("left"),
-            TimeRemainingColumn(), console=console,
-        )  # fmt: skip
+            TextColumn("{task.description:<34}", markup=False),
+            BarColumn(24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}", markup=False),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=console,
+        )
 
     def __enter__(self) -> RichProgress:
         self.bars.start()
@@ -141,7 +146,12 @@ def result_table(rows: Sequence[dict[str, Any]], test_images: int) -> Table:
     table.add_column("")
     for index, row in enumerate(rows):
         table.add_row(
-            cell(row["title"]), f"{row['top1']:.1%}", f"{row['last']:.1%}", f"{row['bytes']:,}",
-            f"{row['seconds']:.1f}", cell(row["note"]), style="bold" if index == 0 else None,
-        )  # fmt: skip
+            cell(row["title"]),
+            f"{row['top1']:.1%}",
+            f"{row['last']:.1%}",
+            f"{row['bytes']:,}",
+            f"{row['seconds']:.1f}",
+            cell(row["note"]),
+            style="bold" if index == 0 else None,
+        )
     return table

@@ -29,8 +29,20 @@ HEAD = """\
 
 
 def main() -> None:
-    command = ["uv", "pip", "compile", "--quiet", "--universal", "--generate-hashes", "--python-version", "3.11",
-               "--no-header", "--no-annotate", "--constraints", "constraints.txt"]  # fmt: skip
+    command = [
+        "uv",
+        "pip",
+        "compile",
+        "--quiet",
+        "--universal",
+        "--generate-hashes",
+        "--python-version",
+        "3.11",
+        "--no-header",
+        "--no-annotate",
+        "--constraints",
+        "constraints.txt",
+    ]
     command += [part for extra in EXTRAS for part in ("--extra", extra)]
     command += [part for name in LEFT_OUT for part in ("--no-emit-package", name)]
     try:

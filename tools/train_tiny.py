@@ -209,12 +209,24 @@ def train_autoencoder(
                 average[key].lerp_(value, 1 - keep)
         stage.tick()
         if stage.step % 50 == 0:
-            stage.log(loss=loss.item(), pixel=pixel.item(), edges=edges.item(), perceptual=perceptual.item(),
-                      spread=spread.item(), psnr=(-10 * ((y - x) / 2).square().mean((1, 2, 3)).log10()).mean().item(),
-                      fool=fool.item(), scale=scale)  # fmt: skip
+            stage.log(
+                loss=loss.item(),
+                pixel=pixel.item(),
+                edges=edges.item(),
+                perceptual=perceptual.item(),
+                spread=spread.item(),
+                psnr=(-10 * ((y - x) / 2).square().mean((1, 2, 3)).log10()).mean().item(),
+                fool=fool.item(),
+                scale=scale,
+            )
         if stage.due():
-            stage.save(model=model.state_dict(), average=average, optimizer=optimizer.state_dict(),
-                       critic=critic.state_dict(), against=against.state_dict())  # fmt: skip
+            stage.save(
+                model=model.state_dict(),
+                average=average,
+                optimizer=optimizer.state_dict(),
+                critic=critic.state_dict(),
+                against=against.state_dict(),
+            )
     model.load_state_dict(average)
     return model.eval().requires_grad_(False)
 
@@ -246,8 +258,15 @@ def prepare_text(
     return tokenizer, list(tokens.values())
 
 
-def train_denoiser(config: dict[str, Any], everything: dict[str, Any], vae: Any, parts: list[Any], work: Path,
-                   device: torch.device, start: Path | None) -> None:  # fmt: skip
+def train_denoiser(
+    config: dict[str, Any],
+    everything: dict[str, Any],
+    vae: Any,
+    parts: list[Any],
+    work: Path,
+    device: torch.device,
+    start: Path | None,
+) -> None:
     """Train text encoder and UNet together on v-prediction; what ships is their exponential moving average.
 
     start: a pipeline whose weights to go on from, with an optimizer state of zero."""
@@ -319,8 +338,9 @@ class Batches:
         return z, torch.cat(ids).to(self.device).long()
 
 
-def distill(config: dict[str, Any], everything: dict[str, Any], vae: Any, parts: list[Any], work: Path,
-            device: torch.device) -> None:  # fmt: skip
+def distill(
+    config: dict[str, Any], everything: dict[str, Any], vae: Any, parts: list[Any], work: Path, device: torch.device
+) -> None:
     """Train a student of few steps from the averaged denoiser; text encoder and autoencoder stay as they are."""
     words, shape = everything["text"], everything["unet"]
     tokenizer, tokens = prepare_text(words, parts, work, everything["seed"], None)
@@ -399,9 +419,15 @@ def export(config: dict[str, Any], work: Path, out: Path, distilled: bool = Fals
     else:
         scheduler = denoiser.scheduler()
     pipeline = StableDiffusionPipeline(
-        vae=vae, text_encoder=encoder, tokenizer=tokenizer, unet=model, scheduler=scheduler,
-        safety_checker=None, feature_extractor=None, requires_safety_checker=False,
-    )  # fmt: skip
+        vae=vae,
+        text_encoder=encoder,
+        tokenizer=tokenizer,
+        unet=model,
+        scheduler=scheduler,
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
     pipeline.to(torch.float16).save_pretrained(out, safe_serialization=True)
     for path in out.rglob("*.safetensors"):
         path.chmod(0o644)

@@ -35,8 +35,14 @@ def main() -> None:
                 sys.exit(f"`fgl {' '.join(arguments)}` ended with exit code {done.returncode}")
             return done.stdout
 
-        where = subprocess.run([python, "-c", "import fgl; print(fgl.__file__)"], cwd=folder, env=clean,
-                               capture_output=True, text=True, check=True).stdout.strip()  # fmt: skip
+        where = subprocess.run(
+            [python, "-c", "import fgl; print(fgl.__file__)"],
+            cwd=folder,
+            env=clean,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.strip()
         if not Path(where).is_relative_to(python.parent.parent):
             sys.exit(f"fgl comes from {where}, and not from {given.environment}")
         result = json.loads(fgl("run", "--json", "--quiet", "--out", "run", *(SMOKE if given.smoke else [])))

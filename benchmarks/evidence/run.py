@@ -82,10 +82,14 @@ def run(name: str, piece: Mapping[str, Any], args: argparse.Namespace) -> None:
     manager = PluginManager.load()
     seeds = range(args.seeds or piece["seeds"])
     result = {
-        "piece": name, "seeds": list(seeds), "command": _command(name, args),
+        "piece": name,
+        "seeds": list(seeds),
+        "command": _command(name, args),
         "versions": {"fgl": fgl.__version__, "torch": torch.__version__, "python": platform.python_version()},
-        "threads": torch.get_num_threads(), "machine": platform.machine(), "settings": [],
-    }  # fmt: skip
+        "threads": torch.get_num_threads(),
+        "machine": platform.machine(),
+        "settings": [],
+    }
     before: Path | None = None if not piece.get("like") else args.work / pieces()[piece["like"]]["folder"]
     for setting, folder, config in settings(piece, args, manager):
         methods = comparison.parse(piece["methods"], piece["rounds"], manager, config)
@@ -100,18 +104,29 @@ def run(name: str, piece: Mapping[str, Any], args: argparse.Namespace) -> None:
         config_ = config.to_dict()
         if piece["dataset"].startswith("DATA/"):
             config_["dataset"]["path"] = piece["dataset"]  # not where it lay
-        result["settings"].append({"setting": setting, "partition": config_["partition"], "config": config_,
-                                   "methods": comparison.summarise(methods, found), "each": found})  # fmt: skip
+        result["settings"].append(
+            {
+                "setting": setting,
+                "partition": config_["partition"],
+                "config": config_,
+                "methods": comparison.summarise(methods, found),
+                "each": found,
+            }
+        )
         result["dataset"] = piece["dataset"]
     (HERE / "results").mkdir(exist_ok=True)
     (HERE / "results" / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n")
 
 
 def seed_of(
-    name: str, setting: str, config: RunConfig, methods: Sequence[comparison.Method],
-    manager: PluginManager, place: Path,
+    name: str,
+    setting: str,
+    config: RunConfig,
+    methods: Sequence[comparison.Method],
+    manager: PluginManager,
+    place: Path,
     seed: int,
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     console = Console(stderr=True)
     said = f"{name}{', ' + setting if setting else ''}, seed {seed}"
     with progress(console) as display:
@@ -194,9 +209,14 @@ def section(name: str, piece: Mapping[str, Any], one: Mapping[str, Any], picture
     how = ", ".join(f"{key} {value}" for key, value in options.items() if key in ("clients", "beta") and value)
     how = "" if varied or not how else f" ({how})"
     seeds = f"{count} seed{'s' * (count > 1)}"
-    lines = [f"## {name}", "", f"{one['dataset']}{'' if varied else ', ' + first['partition']['name'] + how}, {seeds}"
-             f"{'; ' + piece['scale'] if 'scale' in piece else ''}. {one['threads']} thread"
-             f"{'s' * (one['threads'] > 1)}. `{one['command']}`", ""]  # fmt: skip
+    lines = [
+        f"## {name}",
+        "",
+        f"{one['dataset']}{'' if varied else ', ' + first['partition']['name'] + how}, {seeds}"
+        f"{'; ' + piece['scale'] if 'scale' in piece else ''}. {one['threads']} thread"
+        f"{'s' * (one['threads'] > 1)}. `{one['command']}`",
+        "",
+    ]
     if varied:
         titles = [row["title"] for row in first["methods"]]
         lines += [f"| {piece.get('axis', 'setting')} | {' | '.join(titles)} | the last less the first setting's |"]

@@ -45,8 +45,11 @@ class Chosen:
     def summary(self) -> dict[str, Any]:
         """For JSON."""
         return {
-            "name": self.preset.name, "smoke": self.smoke, "stand_in": self.data.stand_in, "notes": self.notes(),
-        }  # fmt: skip
+            "name": self.preset.name,
+            "smoke": self.smoke,
+            "stand_in": self.data.stand_in,
+            "notes": self.notes(),
+        }
 
 
 def choose(manager: PluginManager, config: RunConfig, flags: Mapping[str, Any], command: str) -> Chosen | None:

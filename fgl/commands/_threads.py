@@ -78,8 +78,11 @@ def _use(context: typer.Context, given: int | None) -> int | None:
 Threads = Annotated[
     int | None,
     typer.Option(
-        metavar="N", min=1, max=1024, callback=_use,
+        metavar="N",
+        min=1,
+        max=1024,
+        callback=_use,
         help="Threads of torch on the CPU. Default: one for each idle core; a run goes on with what it began with.",
     ),
-]  # fmt: skip
+]
 """The last parameter of a command: what is not given is looked at in the order of the parameters."""

@@ -77,8 +77,10 @@ def _of_folder(given: Given) -> ModelRef:
     from fgl.contracts.options import ModelRef
 
     for flag, got in (
-        ("--revision", given.revision), ("--mirror", ", ".join(given.mirrors)), ("--set", ", ".join(given.settings)),
-    ):  # fmt: skip
+        ("--revision", given.revision),
+        ("--mirror", ", ".join(given.mirrors)),
+        ("--set", ", ".join(given.settings)),
+    ):
         if got:
             raise refused(flag, got, f"expected with a component or a Hub id; {given.name} is a folder here")
     return ModelRef(given.name)

@@ -56,9 +56,13 @@ def audit_command(
     manager, folder = PluginManager.load(), RunDir(run)
     saved = saved_config(folder, manager)
     given = {
-        "parts": _list(parts), "methods": _list(methods), "shadows": shadows, "rounds": rounds, "closest": closest,
+        "parts": _list(parts),
+        "methods": _list(methods),
+        "shadows": shadows,
+        "rounds": rounds,
+        "closest": closest,
         "dictionary": dictionary,
-    }  # fmt: skip
+    }
     resolved = _measuring(manager, saved, given, features, set_, device)
     with stdout_to_stderr(), interruptible(run, f"fgl audit {run}"), shown(quiet) as progress, folder.lock():
         session = open_session(resolved, manager, folder, progress, remote_clients=has_remote_clients(folder))
@@ -82,9 +86,13 @@ def _list(text: str | None) -> list[str] | None:
 
 
 def _measuring(
-    manager: PluginManager, saved: RunConfig, given: Mapping[str, Any], features: str | None, set_: list[str] | None,
+    manager: PluginManager,
+    saved: RunConfig,
+    given: Mapping[str, Any],
+    features: str | None,
+    set_: list[str] | None,
     device: str | None,
-) -> RunConfig:  # fmt: skip
+) -> RunConfig:
     """The run's own configuration with what says how to measure; anything else would be of another run."""
     from fgl.core.config.loader import expand
 

@@ -284,8 +284,10 @@ def _print_upload(said: dict[str, Any], texts: bool, fields: bool = True) -> Non
     if said["domains"]:
         named = [f"{plain(name, 60)} {count:g}" for name, count in list(said["domains"].items())[:_ROWS]]
         say(f"domains   samples of each: {', '.join(named)}")
-    say(f"prompts   {said['distinct_texts']:,} distinct texts of {said['text_bytes']:,} bytes"
-          f"{', as text' if said['codec'] == 'text' else '; the texts are not in the file'}")  # fmt: skip
+    say(
+        f"prompts   {said['distinct_texts']:,} distinct texts of {said['text_bytes']:,} bytes"
+        f"{', as text' if said['codec'] == 'text' else '; the texts are not in the file'}"
+    )
     if texts:
         for kind, prefix in (("texts", "  "), ("negative_texts", "  not: ")):
             for text in said[kind][:_ROWS]:

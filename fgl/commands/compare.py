@@ -111,9 +111,12 @@ def compare_command(
     settings = {"": located(resolved, manager.options)}
     names = [method.name for method in wanted]
     with (
-        stdout_to_stderr(), interruptible(out), shown(quiet) as progress, _preset.explained(chosen, "fgl compare"),
+        stdout_to_stderr(),
+        interruptible(out),
+        shown(quiet) as progress,
+        _preset.explained(chosen, "fgl compare"),
         folder_experiment.opened(store, settings, names, chosen_seeds, replace) as note,
-    ):  # fmt: skip
+    ):
         _note(note, quiet)
         _estimate([resolved], wanted, manager, seeds, out, quiet)
         found = _over_seeds(resolved, wanted, manager, store, "", chosen_seeds, progress, quiet)
@@ -144,9 +147,16 @@ def _estimate(
 
 
 def _over_seeds(
-    config: RunConfig, methods: Sequence[Method], manager: PluginManager, store: RunDir, folder: str, seeds: range,
-    progress: Progress, quiet: bool, before: str = "",
-) -> dict[int, Any]:  # fmt: skip
+    config: RunConfig,
+    methods: Sequence[Method],
+    manager: PluginManager,
+    store: RunDir,
+    folder: str,
+    seeds: range,
+    progress: Progress,
+    quiet: bool,
+    before: str = "",
+) -> dict[int, Any]:
     """Seed → its results, each in a run directory of its own below `folder` in `store`. before: what a line of progress
     begins with."""
     from fgl.core.experiments import comparison, costs
@@ -197,8 +207,7 @@ def _table(summary: dict[str, Any]) -> Table:
     from fgl.text import counted
 
     seeds = counted(summary["seeds"], "seed")
-    table = Table(title=f"Top-1 on real test images, mean ± standard deviation over {seeds}",
-                  title_justify="left")  # fmt: skip
+    table = Table(title=f"Top-1 on real test images, mean ± standard deviation over {seeds}", title_justify="left")
     for index, name in enumerate(COLUMNS):
         table.add_column(name, justify="left" if not index else "right")
     for row in summary["methods"]:

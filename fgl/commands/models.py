@@ -27,9 +27,21 @@ if TYPE_CHECKING:
 # Of a repository that no component describes: weights that run no code when they are opened, in one precision, and what
 # goes with them. Nothing else: what a file of another kind does to who opens it is not known.
 _TAKEN = (
-    "*.safetensors", "*.json", "*.txt", "*.md", "*.jinja", "*.spm", "*.tiktoken", "*vocab.bpe", "*tokenizer.model*",
-    "*spiece.model", "*sentencepiece*.model", "*LICENSE", "*LICENCE", "*NOTICE",
-)  # fmt: skip
+    "*.safetensors",
+    "*.json",
+    "*.txt",
+    "*.md",
+    "*.jinja",
+    "*.spm",
+    "*.tiktoken",
+    "*vocab.bpe",
+    "*tokenizer.model*",
+    "*spiece.model",
+    "*sentencepiece*.model",
+    "*LICENSE",
+    "*LICENCE",
+    "*NOTICE",
+)
 _TWICE = ("!*.fp16.*", "!*.bf16.*", "!*.non_ema*")
 _PIPELINE = "model_index.json"
 """A repository with this file holds a diffusers pipeline, one folder a part."""
@@ -134,9 +146,15 @@ def pull_command(
                         _announce(plan)
 
                 path = pulling.pull(
-                    use.model, use.revision, patterns, use.mirrors, update=update, progress=progress,
-                    announce=announce, command=command,
-                )  # fmt: skip
+                    use.model,
+                    use.revision,
+                    patterns,
+                    use.mirrors,
+                    update=update,
+                    progress=progress,
+                    announce=announce,
+                    command=command,
+                )
             found = state.state(use, ask=False)
             downloaded = sum(plan.needed for plan in plans)
             row = {**_row(use, found), "commit": path.name, "folder": str(path)}
@@ -244,8 +262,9 @@ def uses(given: Given, *, ask: bool = False, update: bool = False) -> list[Model
                 raise refused("--mirror", repr(mirror), "expected a Hub id, owner/name, with @revision or without")
         return [_of_hub_id(given, manager, ask, update)]
     for flag, got, option in (
-        ("--revision", revision, "revision=REV"), ("--mirror", ", ".join(given.mirrors), "mirrors=[OWNER/NAME]"),
-    ):  # fmt: skip
+        ("--revision", revision, "revision=REV"),
+        ("--mirror", ", ".join(given.mirrors), "mirrors=[OWNER/NAME]"),
+    ):
         if got:
             raise refused(flag, got, f"expected with a Hub id; a component has --set family.{option}")
     families = {entry.family for entry in manager.registry.all() if entry.component.name == name}
@@ -331,11 +350,20 @@ def _announce(plan: Plan) -> None:
 def _row(use: ModelRef, found: State) -> dict[str, Any]:
     """repository: where the model comes from, itself or a mirror. how: pinned, locked, none, or folder."""
     return {
-        "model": use.model, "revision": use.revision, "mirrors": list(use.mirrors), "licence": use.licence,
-        "repository": found.model, "how": found.how, "commit": found.commit, "cache": found.cache,
-        "cached_bytes": found.cached, "client_bytes": found.client, "all_bytes": found.all, "why": found.why,
+        "model": use.model,
+        "revision": use.revision,
+        "mirrors": list(use.mirrors),
+        "licence": use.licence,
+        "repository": found.model,
+        "how": found.how,
+        "commit": found.commit,
+        "cache": found.cache,
+        "cached_bytes": found.cached,
+        "client_bytes": found.client,
+        "all_bytes": found.all,
+        "why": found.why,
         "folder": None if found.folder is None else str(found.folder),
-    }  # fmt: skip
+    }
 
 
 def _folder_row(use: ModelRef) -> dict[str, Any]:

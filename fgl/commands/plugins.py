@@ -33,10 +33,16 @@ def plugins_list(
     plugins = [] if family is not None else _outsiders(manager)
     if as_json:
         listed = [
-            {"family": e.family, "name": e.component.name, "summary": e.component.summary, "plugin": e.plugin,
-             "distribution": e.distribution, "problem": e.unfit()}
+            {
+                "family": e.family,
+                "name": e.component.name,
+                "summary": e.component.summary,
+                "plugin": e.plugin,
+                "distribution": e.distribution,
+                "problem": e.unfit(),
+            }
             for e in entries
-        ]  # fmt: skip
+        ]
         broken = [
             {"plugin": s.name, "distribution": s.distribution, "problem": s.problem}
             for s in manager.statuses
@@ -93,14 +99,19 @@ def _outsiders(manager: PluginManager) -> list[dict[str, Any]]:
     """The plugins in use that did not come with fgl: what each registers, and the hooks that it follows."""
     return [
         {
-            "plugin": status.name, "distribution": status.distribution, "version": status.version,
-            "components": [{"family": entry.family, "name": entry.component.name}
-                           for entry in manager.registry.all() if entry.plugin == status.name],
+            "plugin": status.name,
+            "distribution": status.distribution,
+            "version": status.version,
+            "components": [
+                {"family": entry.family, "name": entry.component.name}
+                for entry in manager.registry.all()
+                if entry.plugin == status.name
+            ],
             "hooks": manager.hooks_of(status.name),
         }
         for status in manager.statuses
         if status.outsider and not status.problem
-    ]  # fmt: skip
+    ]
 
 
 def _does(plugin: dict[str, Any]) -> str:
@@ -113,11 +124,20 @@ def _does(plugin: dict[str, Any]) -> str:
 def _described(manager: PluginManager, entry: Entry) -> dict[str, Any]:
     component = entry.component
     found: dict[str, Any] = {
-        "family": entry.family, "name": component.name, "summary": component.summary, "plugin": entry.plugin,
-        "distribution": entry.distribution, "version": _version(manager, entry), "api_version": component.api_version,
-        "problem": entry.unfit(), "needs": list(component.requires), "extras": list(component.extras),
-        "continued": dict(component.continuation_defaults), "about": "", "options": [],
-    }  # fmt: skip
+        "family": entry.family,
+        "name": component.name,
+        "summary": component.summary,
+        "plugin": entry.plugin,
+        "distribution": entry.distribution,
+        "version": _version(manager, entry),
+        "api_version": component.api_version,
+        "problem": entry.unfit(),
+        "needs": list(component.requires),
+        "extras": list(component.extras),
+        "continued": dict(component.continuation_defaults),
+        "about": "",
+        "options": [],
+    }
     if found["problem"]:  # what its options would be here is not known
         return found
     cls = manager.registry.options_class(entry)
@@ -128,9 +148,14 @@ def _described(manager: PluginManager, entry: Entry) -> dict[str, Any]:
         # a default may be of a type that JSON does not have
         default = None if required else _as_json(defaults.get(option))
         found["options"].append(
-            {"name": option, "type": _type(info.annotation), "required": required, "default": default,
-             "description": info.description or ""}
-        )  # fmt: skip
+            {
+                "name": option,
+                "type": _type(info.annotation),
+                "required": required,
+                "default": default,
+                "description": info.description or "",
+            }
+        )
     return found
 
 

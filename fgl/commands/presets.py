@@ -27,8 +27,9 @@ def list_command(as_json: Json = False) -> None:
     table = [head]
     for row in rows:
         here = "yes" if row["runs_here"] else f"no {' and '.join(row['missing'])}"
-        table.append((row["name"], row["title"], str(row["classes"]), str(row["clients"]), row["partition"], here,
-                      row["source"]))  # fmt: skip
+        table.append(
+            (row["name"], row["title"], str(row["classes"]), str(row["clients"]), row["partition"], here, row["source"])
+        )
     widths = [max(len(line[column]) for line in table) for column in range(len(head))]
     for line in table:
         say("  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip())
@@ -68,8 +69,14 @@ def _row(manager: PluginManager, preset: Preset) -> dict[str, Any]:
     model = all(hub.is_local(use.model) or state.state(use, ask=False).cache == "all" for use in uses)
     skew = f" {partition['beta']:g}" if "beta" in partition else ""
     return {
-        "name": preset.name, "title": preset.title, "classes": len(preset.classes),
-        "clients": partition.get("clients") or len(preset.domains), "partition": f"{resolved.partition.name}{skew}",
-        "source": preset.source, "data_here": data, "model_here": model, "runs_here": data and model,
+        "name": preset.name,
+        "title": preset.title,
+        "classes": len(preset.classes),
+        "clients": partition.get("clients") or len(preset.domains),
+        "partition": f"{resolved.partition.name}{skew}",
+        "source": preset.source,
+        "data_here": data,
+        "model_here": model,
+        "runs_here": data and model,
         "missing": [name for name, here in (("data", data), ("model", model)) if not here],
-    }  # fmt: skip
+    }

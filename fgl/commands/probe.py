@@ -100,8 +100,10 @@ def probe_command(
         return
     _print(["pictures / other real images of the same clients:"], tables.plain(report_probe.probe_rows(found)))
     if found["all"]["per_class"]:
-        _print([f"classes of at least {found['min_images']} images at a client:"],
-               tables.plain(report_probe.probe_class_rows(found)))  # fmt: skip
+        _print(
+            [f"classes of at least {found['min_images']} images at a client:"],
+            tables.plain(report_probe.probe_class_rows(found)),
+        )
     _print(report_probe.probe_notes(found), [])
     for name, one in found["refused"].items():
         say(f"left out: {name}: {one['reason']}")
@@ -113,8 +115,19 @@ def command(given: dict[str, Any], words: tuple[str, ...] = ("fgl", "run")) -> s
     """The run that was probed, as a shell would take it; or another command on the same data."""
     found = [*words] + ([str(given["config"])] if given["config"] is not None else [])
     compares = words[1] == "compare"
-    for key in ("preset", "generator", "prompt_strategy", "classifier", "dataset", "clients", "partition", "beta",
-                "images_per_class", "seed", "device"):  # fmt: skip
+    for key in (
+        "preset",
+        "generator",
+        "prompt_strategy",
+        "classifier",
+        "dataset",
+        "clients",
+        "partition",
+        "beta",
+        "images_per_class",
+        "seed",
+        "device",
+    ):
         if given.get(key) is not None:
             flag = "first-seed" if compares and key == "seed" else key.replace("_", "-")
             found += [f"--{flag}", str(given[key])]

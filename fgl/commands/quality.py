@@ -59,9 +59,13 @@ def quality_command(
 
 
 def _measuring(
-    manager: PluginManager, saved: RunConfig, features: str | None, real: str | None, set_: list[str] | None,
+    manager: PluginManager,
+    saved: RunConfig,
+    features: str | None,
+    real: str | None,
+    set_: list[str] | None,
     device: str | None,
-) -> RunConfig:  # fmt: skip
+) -> RunConfig:
     """The run's own configuration with what says how to measure; anything else would be of another run."""
     from fgl.core.config.loader import expand
 

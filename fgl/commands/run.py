@@ -228,10 +228,14 @@ def _dry_run(manager: PluginManager, config: RunConfig, folder: Path, replace: b
     check_clients(config, list(divided))
     foundation_models.check_available(session)
     plan = {
-        "clients": {name: len(rows) for name, rows in divided.items()}, "classes": list(session.info.class_names),
-        "train_images": len(train), "test_images": len(test), "device": session.device,
+        "clients": {name: len(rows) for name, rows in divided.items()},
+        "classes": list(session.info.class_names),
+        "train_images": len(train),
+        "test_images": len(test),
+        "device": session.device,
         "synthetic_images": config.synthesis.images_per_class * len(session.info.class_names),
         "arrays": {spec.name: list(spec.shape) for spec in session.generator.declare().arrays},
-        "controls": list(session.config.controls), "models_to_pull": models_to_pull(config, manager),
-    }  # fmt: skip
+        "controls": list(session.config.controls),
+        "models_to_pull": models_to_pull(config, manager),
+    }
     return {"dry_run": plan, "config": config.to_dict()}

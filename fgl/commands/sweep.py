@@ -116,17 +116,25 @@ def sweep_command(
     names = [method.name for method in wanted]
     rows = []
     with (
-        stdout_to_stderr(), interruptible(out), shown(quiet) as progress,
+        stdout_to_stderr(),
+        interruptible(out),
+        shown(quiet) as progress,
         folder.opened(store, settings, names, chosen_seeds, replace) as note,
-    ):  # fmt: skip
+    ):
         _note(note, quiet)
         _estimate([resolved for _, resolved in ready], wanted, manager, seeds, out, quiet)
         for cell, resolved in ready:
             before = f"{cell.name}, "
             found = _over_seeds(resolved, wanted, manager, store, cell.folder, chosen_seeds, progress, quiet, before)
-            rows.append({"setting": cell.name, "values": cell.values, "seeds": found,
-                         "test_set": comparison.test_set(resolved, manager),
-                         "methods": comparison.summarise(wanted, found)})  # fmt: skip
+            rows.append(
+                {
+                    "setting": cell.name,
+                    "values": cell.values,
+                    "seeds": found,
+                    "test_set": comparison.test_set(resolved, manager),
+                    "methods": comparison.summarise(wanted, found),
+                }
+            )
         summary = sweep.write(store, cells, rows)
         paths = [out / "sweep.png", out / "sweep.svg"]
         save_sweep(paths, {one.name: one.title for one in wanted}, rows, store.write)

@@ -50,8 +50,12 @@ def warn_of_cuts(
             "%s: %d of %d prompts are longer than the text encoder takes, and their ends are cut, such as one of class "
             "%r%s: put what matters first, shorten them by the prompt strategy's options (docs/prompts.md, Length), or "
             "choose a generator that reads more",
-            whose, count, len(prompts), class_names[example.class_id], said,
-        )  # fmt: skip
+            whose,
+            count,
+            len(prompts),
+            class_names[example.class_id],
+            said,
+        )
     return count
 
 

@@ -212,10 +212,12 @@ def _prompt_models(session: Session) -> list[dict[str, Any]]:
         state = None if local else hub_state.state(use, ask=False)
         found.append(
             {
-                "model": use.model, "licence": use.licence, "repository": None if state is None else state.model,
+                "model": use.model,
+                "licence": use.licence,
+                "repository": None if state is None else state.model,
                 "commit": None if state is None else state.commit,
             }
-        )  # fmt: skip
+        )
     return found
 
 
@@ -246,9 +248,14 @@ def _samples(session: Session, divided: Mapping[str, list[int]]) -> dict[str, li
 
 
 def _controls(
-    session: Session, divided: Mapping[str, list[int]], partition_digest: str, items: list[Any], scores: dict[str, Any],
-    train_digest: str, headings: Headings,
-) -> list[dict[str, Any]]:  # fmt: skip
+    session: Session,
+    divided: Mapping[str, list[int]],
+    partition_digest: str,
+    items: list[Any],
+    scores: dict[str, Any],
+    train_digest: str,
+    headings: Headings,
+) -> list[dict[str, Any]]:
     wanted = session.config.controls
     found: dict[str, dict[str, Any]] = {}
     for name in wanted:

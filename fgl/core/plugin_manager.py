@@ -30,10 +30,19 @@ DISABLE = "FGL_DISABLE_PLUGINS"
 BUILTINS = tuple(
     EntryPoint(name, f"fgl.plugins.{name}", GROUP)
     for name in (
-        "aggregators", "algorithms", "classifiers", "datasets", "executors", "features", "federations",
-        "generators", "partitioners", "prompts", "trackers",
+        "aggregators",
+        "algorithms",
+        "classifiers",
+        "datasets",
+        "executors",
+        "features",
+        "federations",
+        "generators",
+        "partitioners",
+        "prompts",
+        "trackers",
     )
-)  # fmt: skip
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,8 +91,10 @@ def pull(
             _remember(partial(source.repository.stand_in_for, model))
             log.warning(
                 "the Hub has no model %s that can be read, or it is private: its mirror %s is used, at commit %s",
-                model, source.model, folder.name,
-            )  # fmt: skip
+                model,
+                source.model,
+                folder.name,
+            )
         return folder
 
     def otherwise(reason: str) -> Path:
@@ -366,5 +368,8 @@ def _existing(folder: Path) -> Path:
 def _log_plan(plan: Plan) -> None:
     log.warning(
         "pulling %s of %s (commit %s) to %s",
-        size(plan.needed), plan.model, plan.commit[:12], plan.folder,
-    )  # fmt: skip
+        size(plan.needed),
+        plan.model,
+        plan.commit[:12],
+        plan.folder,
+    )

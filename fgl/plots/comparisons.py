@@ -13,9 +13,14 @@ _FIGURES = (("rounds", 0, "communication rounds"), ("bytes", 2, "bytes sent, all
 
 
 def save_comparison(
-    folder: Path, titles: Mapping[str, str], found: Mapping[Any, Mapping[str, Any]], what: str,
-    suffixes: Sequence[str] = (".png", ".svg"), stem: str = "accuracy", write: Write = files.write,
-) -> list[Path]:  # fmt: skip
+    folder: Path,
+    titles: Mapping[str, str],
+    found: Mapping[Any, Mapping[str, Any]],
+    what: str,
+    suffixes: Sequence[str] = (".png", ".svg"),
+    stem: str = "accuracy",
+    write: Write = files.write,
+) -> list[Path]:
     """Accuracy against rounds, and against bytes on a log scale, as files in `folder`, which are returned.
 
     titles: method → what a reader calls it, in order. found: seed → method → its result (see
@@ -23,8 +28,14 @@ def save_comparison(
     saved: list[Path] = []
     for name, column, axis in _FIGURES:
         paths = [folder / f"{stem}-{name}{suffix}" for suffix in suffixes]
-        save_curves(paths, _lines(titles, found, column), f"Top-1 on real test images: {what}", (axis, "top-1"),
-                    log=name == "bytes", write=write)  # fmt: skip
+        save_curves(
+            paths,
+            _lines(titles, found, column),
+            f"Top-1 on real test images: {what}",
+            (axis, "top-1"),
+            log=name == "bytes",
+            write=write,
+        )
         saved += paths
     return saved
 
@@ -37,8 +48,14 @@ def save_sweep(
         Line(title, [(index, [one[name]["top1"] for one in row["seeds"].values()]) for index, row in enumerate(rows)])
         for name, title in titles.items()
     ]
-    save_curves(paths, lines, "Top-1 on real test images", ("setting", "top-1"),
-                names=[row["setting"] for row in rows], write=write)  # fmt: skip
+    save_curves(
+        paths,
+        lines,
+        "Top-1 on real test images",
+        ("setting", "top-1"),
+        names=[row["setting"] for row in rows],
+        write=write,
+    )
 
 
 def _lines(titles: Mapping[str, str], found: Mapping[Any, Mapping[str, Any]], column: int) -> list[Line]:

@@ -37,9 +37,14 @@ class Line:
 
 
 def save_curves(
-    paths: Sequence[Path], lines: Sequence[Line], title: str, axes: tuple[str, str], log: bool = False,
-    names: Sequence[str] = (), write: Write = files.write,
-) -> None:  # fmt: skip
+    paths: Sequence[Path],
+    lines: Sequence[Line],
+    title: str,
+    axes: tuple[str, str],
+    log: bool = False,
+    names: Sequence[str] = (),
+    write: Write = files.write,
+) -> None:
     """Draw means with bands of one standard deviation (n - 1) into each path, whose suffix says how. log: x on a log
     scale. names: of x = 0, 1, …, where it is no number. Values are fractions, shown in percent. Raises StoreError."""
     with mpl.rc_context({"svg.hashsalt": "fgl", "svg.fonttype": "none"}):
@@ -92,8 +97,9 @@ def _draw(lines: Sequence[Line], title: str, names: tuple[str, str], log: bool, 
         mean = np.array([float(np.mean(point[1])) for point in line.points])
         std = np.array([float(np.std(point[1], ddof=1)) if len(point[1]) > 1 else 0.0 for point in line.points])
         if line.level:
-            axes.axhline(mean[0], color=colour, linestyle="--", linewidth=1.2 + 2 * rank, label=label,
-                         zorder=2 - 0.1 * rank)  # fmt: skip
+            axes.axhline(
+                mean[0], color=colour, linestyle="--", linewidth=1.2 + 2 * rank, label=label, zorder=2 - 0.1 * rank
+            )
             axes.axhspan(mean[0] - std[0], mean[0] + std[0], color=colour, alpha=0.12, linewidth=0)
         elif len(x) == 1:
             axes.errorbar(
@@ -101,8 +107,17 @@ def _draw(lines: Sequence[Line], title: str, names: tuple[str, str], log: bool, 
             )
         else:
             every = max(1, len(x) // 12)
-            axes.plot(x, mean, color=colour, marker=marker, markevery=every, linewidth=1.4, linestyle=style,
-                      label=label, **_ring(rank))  # fmt: skip
+            axes.plot(
+                x,
+                mean,
+                color=colour,
+                marker=marker,
+                markevery=every,
+                linewidth=1.4,
+                linestyle=style,
+                label=label,
+                **_ring(rank),
+            )
             axes.fill_between(x, mean - std, mean + std, color=colour, alpha=0.15, linewidth=0)
     if ticks:
         axes.set_xticks(

@@ -57,8 +57,14 @@ def _draw(lines: Sequence[Roc], title: str, lowest: float) -> Figure:
     axes.plot([lowest, 1], [lowest, 1], color="0.6", linestyle=":", linewidth=1.2, label="chance")
     for line in lines:
         colour = COLOURS[line.colour % len(COLOURS)]
-        axes.plot(line.rates, line.hits, color=colour, linewidth=1.4, label=plain(line.label),
-                  linestyle="--" if line.dashed else "-")  # fmt: skip
+        axes.plot(
+            line.rates,
+            line.hits,
+            color=colour,
+            linewidth=1.4,
+            label=plain(line.label),
+            linestyle="--" if line.dashed else "-",
+        )
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_xlim(lowest, 1)

@@ -64,9 +64,13 @@ def _on_meta(build: Callable[..., Any], folder: Path, stamps: tuple[tuple[str, i
     tie weights; stamps: so that files that changed are looked at again."""
     with quiet(*_diffusers()):
         loaded: tuple[Any, Any] = build(
-            folder, device_map="meta", use_safetensors=True, local_files_only=True, output_loading_info=True,
+            folder,
+            device_map="meta",
+            use_safetensors=True,
+            local_files_only=True,
+            output_loading_info=True,
             ignore_mismatched_sizes=True,
-        )  # fmt: skip
+        )
     return loaded
 
 

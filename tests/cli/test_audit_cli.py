@@ -14,12 +14,29 @@ from tests.helpers.cli import Said
 
 @pytest.fixture
 def run(fgl: Callable[..., Said], images: Callable[..., Path], pipeline: Path) -> str:
-    given = ["--dataset", str(images(per_class=12)), "--generator", "stable-diffusion", "--partition", "iid",
-             "--clients", "2", "--images-per-class", "6", "--out", "run", "--quiet"]  # fmt: skip
+    given = [
+        "--dataset",
+        str(images(per_class=12)),
+        "--generator",
+        "stable-diffusion",
+        "--partition",
+        "iid",
+        "--clients",
+        "2",
+        "--images-per-class",
+        "6",
+        "--out",
+        "run",
+        "--quiet",
+    ]
     for one in (
-        f"generator.model={pipeline}", "generator.num_inference_steps=1", "generator.dtype=fp32", "classifier.epochs=1",
-        "classifier.image_size=16", "controls=none",
-    ):  # fmt: skip
+        f"generator.model={pipeline}",
+        "generator.num_inference_steps=1",
+        "generator.dtype=fp32",
+        "classifier.epochs=1",
+        "classifier.image_size=16",
+        "controls=none",
+    ):
         given += ["--set", one]
     assert fgl("run", *given).code == 0
     return "run"
@@ -31,10 +48,23 @@ def test_an_audit_prints_tables_and_draws(fgl: Callable[..., Said], run: str, tm
     said = fgl("audit", run, *asked, "--set", "audit.candidates=100")
     assert said.code == 0, said.err
     for word in (
-        "membership:", "LiRA", "threshold on the loss", "TPR at FPR 10 %", "balanced accuracy", "pooled real data",
-        "4 shadows ask for 1 distinct", "memorisation:", "closer than the nearest 1 %", "mean colours", "uploads:",
-        "text recovered", "client-01", "total variation", "run/audit/audit.md", "run/audit/roc.png",
-    ):  # fmt: skip
+        "membership:",
+        "LiRA",
+        "threshold on the loss",
+        "TPR at FPR 10 %",
+        "balanced accuracy",
+        "pooled real data",
+        "4 shadows ask for 1 distinct",
+        "memorisation:",
+        "closer than the nearest 1 %",
+        "mean colours",
+        "uploads:",
+        "text recovered",
+        "client-01",
+        "total variation",
+        "run/audit/audit.md",
+        "run/audit/roc.png",
+    ):
         assert word in said.out, word
     assert Image.open(tmp_path / "run" / "audit" / "roc.png").width > 800
     drawn = (tmp_path / "run" / "audit" / "roc.svg").read_text(encoding="utf-8")
@@ -97,8 +127,21 @@ def test_clients_that_are_elsewhere_leave_the_uploads(
         f"generator: {{name: stable-diffusion, model: {pipeline}, num_inference_steps: 1, dtype: fp32}}\n"
         "classifier: {name: small, epochs: 1, image_size: 16}\naudit: {candidates: 100}\n"
     )
-    said = fgl("client", "prepare", "shared.yaml", "--dataset", str(folder), "--client", "north", "--out",
-               "north.safetensors", "--private", "private", "--set", f"generator.model={pipeline}")  # fmt: skip
+    said = fgl(
+        "client",
+        "prepare",
+        "shared.yaml",
+        "--dataset",
+        str(folder),
+        "--client",
+        "north",
+        "--out",
+        "north.safetensors",
+        "--private",
+        "private",
+        "--set",
+        f"generator.model={pipeline}",
+    )
     assert said.code == 0, said.err
     assert fgl("server", "ingest", "run", "north.safetensors", "--config", "shared.yaml").code == 0
     said = fgl("audit", "run")

@@ -22,9 +22,18 @@ def test_a_misspelt_generator_is_one_clear_line(fgl: Callable[..., Said]) -> Non
 
 def test_all_wrong_flags_are_reported_together(fgl: Callable[..., Said]) -> None:
     said = fgl(
-        "run", "--partition", "iid", "--beta", "0.5", "--images-per-class", "0", "--set", "classifer.epochs=1",
-        "--device", "gpu",
-    )  # fmt: skip
+        "run",
+        "--partition",
+        "iid",
+        "--beta",
+        "0.5",
+        "--images-per-class",
+        "0",
+        "--set",
+        "classifer.epochs=1",
+        "--device",
+        "gpu",
+    )
     assert said.code == 2
     for key in ("partition.beta", "synthesis.images_per_class", "classifer", "device"):
         assert key in said.err
@@ -194,14 +203,28 @@ def test_a_dry_run_computes_and_writes_nothing(fgl: Callable[..., Said], tmp_pat
 def test_the_main_job_prints_its_table_and_where_the_report_is(fgl: Callable[..., Said], tmp_path: Path) -> None:
     """What `make run` runs, on the shipped generator and data, with hardly any images and epochs."""
     said = fgl(
-        "run", "--out", "run", "--images-per-class", "2", "--set", "controls=all", "--set", "classifier.epochs=1",
-        "--set", "rounds.local_epochs=1",
-    )  # fmt: skip
+        "run",
+        "--out",
+        "run",
+        "--images-per-class",
+        "2",
+        "--set",
+        "controls=all",
+        "--set",
+        "classifier.epochs=1",
+        "--set",
+        "rounds.local_epochs=1",
+    )
     assert said.code == 0, said.err
     for title in (
-        "fgl one-shot, class-name prompts", "fgl one-shot, attributes prompts", "server knows only the class list",
-        "FedAvg, one round", "local only", "trained the generator", "pooled real data",
-    ):  # fmt: skip
+        "fgl one-shot, class-name prompts",
+        "fgl one-shot, attributes prompts",
+        "server knows only the class list",
+        "FedAvg, one round",
+        "local only",
+        "trained the generator",
+        "pooled real data",
+    ):
         assert title in said.out
     assert "the bundled one" in said.err
     assert "run/report.md" in said.out

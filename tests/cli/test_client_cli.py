@@ -178,8 +178,15 @@ def test_show_reads_an_upload_back_in_plain_words(north: Typed, tmp_path: Path) 
     north(*PREPARE)
     said = north("client", "show", "north.safetensors")
     assert said.code == 0, said.err
-    words = ("upload    of north, for the run 'skin-1', round 0", "benign          12", "malignant        3",
-             "codec     fp16; text encoder ", "sha256 ", "prompts can be recovered from them", "weight")  # fmt: skip
+    words = (
+        "upload    of north, for the run 'skin-1', round 0",
+        "benign          12",
+        "malignant        3",
+        "codec     fp16; text encoder ",
+        "sha256 ",
+        "prompts can be recovered from them",
+        "weight",
+    )
     for word in words:
         assert word in said.out
     (tmp_path / "north.private").rename(tmp_path / "elsewhere")
@@ -189,8 +196,12 @@ def test_show_reads_an_upload_back_in_plain_words(north: Typed, tmp_path: Path) 
     told = json.loads(north("client", "show", "north.safetensors", "--private", "elsewhere", "--json").out)
     assert [one["class"] for one in told["classes"]] == CLASSES
     assert {one["name"] for one in told["fields"]} == {
-        "class_id", "weight", "domain", "guidance_scale", "prompt_embeds",
-    }  # fmt: skip
+        "class_id",
+        "weight",
+        "domain",
+        "guidance_scale",
+        "prompt_embeds",
+    }
 
 
 def test_show_prints_nothing_that_a_terminal_obeys(fgl: Typed, tmp_path: Path) -> None:

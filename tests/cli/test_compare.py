@@ -18,9 +18,12 @@ from tests.helpers.cli import Said, typing
 
 @pytest.fixture
 def fgl(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, images: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    images: Callable[..., Path],
     pipeline: Path,
-) -> Callable[..., Said]:  # fmt: skip
+) -> Callable[..., Said]:
     monkeypatch.chdir(tmp_path)
     small = [
         "--dataset", str(images(per_class=12)), "--partition", "iid", "--clients", "2",
@@ -51,9 +54,15 @@ def test_methods_are_compared_and_a_second_comparison_reuses_them(fgl: Callable[
     assert "Mean ± standard deviation over 2 seeds." in (out / "compare.md").read_text()
     shards = {path: path.stat().st_mtime_ns for path in out.rglob("shard-*.parquet")}
     second = fgl(
-        "compare", "--methods", "fgl,fedavg,fedprox,local,centralized,fgl-1round-tuned", "--seeds", "2", "--rounds",
-        "2", "--json",
-    )  # fmt: skip
+        "compare",
+        "--methods",
+        "fgl,fedavg,fedprox,local,centralized,fgl-1round-tuned",
+        "--seeds",
+        "2",
+        "--rounds",
+        "2",
+        "--json",
+    )
     assert second.code == 0, second.err
     assert {path: path.stat().st_mtime_ns for path in out.rglob("shard-*.parquet")} == shards
     again = methods(second)
@@ -135,8 +144,9 @@ def test_a_sweep_runs_every_setting(fgl: Callable[..., Said], tmp_path: Path) ->
     assert "images_per_class 4" in said.out
     summary = json.loads((tmp_path / "runs" / "sweep" / "sweep.json").read_text())
     assert [one["values"] for one in summary["settings"]] == [
-        {"synthesis.images_per_class": "2"}, {"synthesis.images_per_class": "4"},
-    ]  # fmt: skip
+        {"synthesis.images_per_class": "2"},
+        {"synthesis.images_per_class": "4"},
+    ]
     assert (tmp_path / "runs" / "sweep" / "sweep.svg").exists()
     assert "±" not in (tmp_path / "runs" / "sweep" / "sweep.md").read_text().splitlines()[4]
 

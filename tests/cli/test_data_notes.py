@@ -77,8 +77,21 @@ def test_a_dry_run_holds_a_prompts_file_to_the_rules_of_its_codec(
     for place, name in enumerate(("cat", "dog")):
         put(tmp_path / "data" / name, 100 * place)
     (tmp_path / "p.csv").write_text(prompts)
-    run = ("run", "--dataset", "data", "--clients", "2", "--partition", "iid", "--prompt-strategy", "prompts-file",
-           "--set", "prompt_strategy.path=p.csv", "--dry-run", "--set")  # fmt: skip
+    run = (
+        "run",
+        "--dataset",
+        "data",
+        "--clients",
+        "2",
+        "--partition",
+        "iid",
+        "--prompt-strategy",
+        "prompts-file",
+        "--set",
+        "prompt_strategy.path=p.csv",
+        "--dry-run",
+        "--set",
+    )
     answer = fgl(*run, "upload.codec=text")
     assert answer.code == 4
     assert said in answer.err
@@ -101,8 +114,22 @@ def test_classes_that_are_alike_once_cut_are_refused_by_their_clients(
         put(tmp_path / "data" / name, 100 * place)
     long = "very " * 100
     (tmp_path / "p.csv").write_text(f"class,prompt\ncat,{long}cat\ndog,{long}dog\n")
-    said = fgl("run", "--dataset", "data", "--clients", "1", "--partition", "iid", "--prompt-strategy", "prompts-file",
-               "--set", "prompt_strategy.path=p.csv", "--out", "run", *SMALL)  # fmt: skip
+    said = fgl(
+        "run",
+        "--dataset",
+        "data",
+        "--clients",
+        "1",
+        "--partition",
+        "iid",
+        "--prompt-strategy",
+        "prompts-file",
+        "--set",
+        "prompt_strategy.path=p.csv",
+        "--out",
+        "run",
+        *SMALL,
+    )
     assert said.code == 5
     assert "client-00: classes alike: the prompts of 'cat' and 'dog' become the same numbers" in caplog.text
     assert "ClassListError at the client: its classes, or their prompts, are not what they should be" in said.err

@@ -54,8 +54,11 @@ def _commands(command: object, words: tuple[str, ...] = ()) -> Iterator[tuple[st
 COMMANDS = list(_commands(get_command(build(PluginManager.load()))))
 
 
-@pytest.mark.parametrize("words", [words for words in COMMANDS if words[0] in {
-    name for names in PANELS.values() for name in names}], ids=" ".join)  # fmt: skip
+@pytest.mark.parametrize(
+    "words",
+    [words for words in COMMANDS if words[0] in {name for names in PANELS.values() for name in names}],
+    ids=" ".join,
+)
 def test_no_help_shows_a_type_behind_a_flag_or_a_blank_that_was_not_filled(fgl: Fgl, words: tuple[str, ...]) -> None:
     said = fgl(*words, "--help").out
     assert "<bool>" not in said
@@ -107,8 +110,20 @@ def test_quiet_says_nothing_of_loading(tmp_path: Path) -> None:
     assert done.stderr == ""
 
 
-SMALL = ("--images-per-class", "2", "--set", "classifier.epochs=1", "--set", "generator.num_inference_steps=1",
-         "--set", "dataset.max_per_class=4", "--set", "partition.name=iid", "--clients", "2")  # fmt: skip
+SMALL = (
+    "--images-per-class",
+    "2",
+    "--set",
+    "classifier.epochs=1",
+    "--set",
+    "generator.num_inference_steps=1",
+    "--set",
+    "dataset.max_per_class=4",
+    "--set",
+    "partition.name=iid",
+    "--clients",
+    "2",
+)
 
 
 def test_every_part_of_a_run_has_a_heading_so_that_a_second_synthesis_is_no_restart(fgl: Fgl) -> None:
@@ -116,8 +131,11 @@ def test_every_part_of_a_run_has_a_heading_so_that_a_second_synthesis_is_no_rest
     assert said.code == 0, said.err
     headings = [line for line in said.err.splitlines() if line.startswith("part ")]
     assert [line.partition(": ")[2].partition(":")[0] for line in headings] == [
-        "one-shot run with class-name prompts", "control prompts", "control class-list", "control fedavg",
+        "one-shot run with class-name prompts",
+        "control prompts",
+        "control class-list",
+        "control fedavg",
         "control pooled",
-    ]  # fmt: skip
+    ]
     assert headings[0].startswith("part 1 of 5: ")
     assert headings[1].startswith("part 2 of 5: control prompts:attributes: a second run, with attributes prompts")

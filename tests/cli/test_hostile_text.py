@@ -119,10 +119,25 @@ def test_names_of_classes_and_whoever_sent_what_in_a_run_and_its_report(
     hold(said)
     assert "[red]x[/red]" in said.out
     said = fgl(
-        "run", *data, "--images-per-class", "1", "--set", "generator.num_inference_steps=2", "--set",
-        "classifier.epochs=1", "--controls", "none", "--out", "run", "--set", "evaluation.quality=true",
-        "--set", "features.name=pixels", "--set", "evaluation.at_clients=true",
-    )  # fmt: skip
+        "run",
+        *data,
+        "--images-per-class",
+        "1",
+        "--set",
+        "generator.num_inference_steps=2",
+        "--set",
+        "classifier.epochs=1",
+        "--controls",
+        "none",
+        "--out",
+        "run",
+        "--set",
+        "evaluation.quality=true",
+        "--set",
+        "features.name=pixels",
+        "--set",
+        "evaluation.at_clients=true",
+    )
     assert said.code == 0, said.err
     hold(said)
     hold_markdown((tmp_path / "run" / "report.md").read_text(encoding="utf-8"), images=len(PAYLOADS))
@@ -185,9 +200,15 @@ def test_names_of_files_of_senders(fgl: Fgl, images: Callable[..., Path], tmp_pa
 @pytest.mark.parametrize("name", PAYLOADS)
 def test_keys_and_values_of_a_configuration(fgl: Fgl, tmp_path: Path, name: str) -> None:
     held: list[dict[str, Any]] = [
-        {name: 1}, {"generator": {name: name}}, {"generator": name}, {"controls": [name]}, {"dataset": name},
-        {"baselines": {name: {}}}, {"dataset": {"name": "imagefolder", "path": name}}, {"device": name},
-    ]  # fmt: skip
+        {name: 1},
+        {"generator": {name: name}},
+        {"generator": name},
+        {"controls": [name]},
+        {"dataset": name},
+        {"baselines": {name: {}}},
+        {"dataset": {"name": "imagefolder", "path": name}},
+        {"device": name},
+    ]
     for wrong in held:
         (tmp_path / "c.yaml").write_text(yaml_text.dump(wrong), encoding="utf-8")
         hold(fgl("config", "show", "c.yaml"))
@@ -202,8 +223,12 @@ def test_titles_of_methods_and_settings_in_tables() -> None:
     rows: Sequence[list[str]] = [["", "a"], *([name, name] for name in PAYLOADS)]
     for line in columns(rows):
         assert not any(is_unseen(one) for one in line)
-    found: dict[str, Any] = {"membership": None, "memorisation": None, "uploads": None,
-                             "left_out": {name: name for name in PAYLOADS}}  # fmt: skip
+    found: dict[str, Any] = {
+        "membership": None,
+        "memorisation": None,
+        "uploads": None,
+        "left_out": {name: name for name in PAYLOADS},
+    }
     hold_markdown("\n".join(["# Audit", "", *audit.section(found, "##")]))
 
 
@@ -216,8 +241,16 @@ def test_a_comparison_and_a_sweep_of_hostile_names(tmp_path: Path) -> None:
     comparison.write(RunDir(tmp_path, "compare"), config, methods, seeds, guesses)
     hold_markdown((tmp_path / "compare.md").read_text(encoding="utf-8"), images=2)
     cells = [sweep.Cell(name) for name in PAYLOADS]
-    rows = [{"setting": cell.name, "values": {}, "seeds": seeds, "methods": comparison.summarise(methods, seeds),
-             "test_set": metrics.about(np.array([place]), PAYLOADS)} for place, cell in enumerate(cells)]  # fmt: skip
+    rows = [
+        {
+            "setting": cell.name,
+            "values": {},
+            "seeds": seeds,
+            "methods": comparison.summarise(methods, seeds),
+            "test_set": metrics.about(np.array([place]), PAYLOADS),
+        }
+        for place, cell in enumerate(cells)
+    ]
     sweep.write(RunDir(tmp_path, "sweep"), cells, rows)
     hold_markdown((tmp_path / "sweep.md").read_text(encoding="utf-8"), images=1)
 
@@ -281,7 +314,10 @@ def test_what_a_hub_calls_its_files_and_its_refusals(hub: Hub, tmp_path: Path) -
     hub.fault("", "who/rude", status=403, code="\x1b[31mGatedRepo <img src=x>")
     for model in ("who/evil", "who/rude"):
         done = subprocess.run(
-            [sys.executable, "-c", "from fgl.cli import main; main()", "models", "pull", model], check=False,
-            capture_output=True, text=True, env=hub.env(tmp_path),
-        )  # fmt: skip
+            [sys.executable, "-c", "from fgl.cli import main; main()", "models", "pull", model],
+            check=False,
+            capture_output=True,
+            text=True,
+            env=hub.env(tmp_path),
+        )
         hold(Said(done.returncode, done.stdout, done.stderr))

@@ -15,8 +15,20 @@ from fgl.errors import UploadFormatError
 from tests.helpers.cli import Said
 
 Fgl = Callable[..., Said]
-SMALL = ("--images-per-class", "2", "--set", "classifier.epochs=1", "--set", "generator.num_inference_steps=1",
-         "--set", "dataset.max_per_class=4", "--partition", "iid", "--clients", "2")  # fmt: skip
+SMALL = (
+    "--images-per-class",
+    "2",
+    "--set",
+    "classifier.epochs=1",
+    "--set",
+    "generator.num_inference_steps=1",
+    "--set",
+    "dataset.max_per_class=4",
+    "--partition",
+    "iid",
+    "--clients",
+    "2",
+)
 
 
 def test_more_uploads_than_clients_are_refused_before_anything_runs(fgl: Fgl) -> None:

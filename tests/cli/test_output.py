@@ -30,9 +30,12 @@ def shell(command: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """A command line with a pipe or a redirection, by bash; `fgl` in it is the command."""
     fgl = f"{sys.executable} -c 'from fgl.cli import main; main()'"
     return subprocess.run(
-        ["bash", "-o", "pipefail", "-c", command.replace("fgl ", f"{fgl} ")], capture_output=True, text=True,
-        env=os.environ | environment, check=False,
-    )  # fmt: skip
+        ["bash", "-o", "pipefail", "-c", command.replace("fgl ", f"{fgl} ")],
+        capture_output=True,
+        text=True,
+        env=os.environ | environment,
+        check=False,
+    )
 
 
 @pytest.mark.parametrize("words", ["plugins list", "plugins list --json", "config show", "partition --clients 2"])
@@ -78,8 +81,21 @@ def test_letters_that_stdout_does_not_have_are_escapes_and_a_result_stays_whole(
         return said.code, held.buffer.getvalue().decode(kind)
 
     common = ("--dataset", str(data), "--skip-bad-images")
-    code, said = narrow("run", *common, "--clients", "2", "--partition", "iid", *SMALL, "--json", "--quiet",
-                        "--controls", "none", "--out", "run")  # fmt: skip
+    code, said = narrow(
+        "run",
+        *common,
+        "--clients",
+        "2",
+        "--partition",
+        "iid",
+        *SMALL,
+        "--json",
+        "--quiet",
+        "--controls",
+        "none",
+        "--out",
+        "run",
+    )
     assert code == 0
     result = json.loads(said)
     assert list(result["result"]["per_class"]) == list(names)

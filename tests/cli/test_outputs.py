@@ -39,14 +39,26 @@ def content(folder: Path) -> dict[str, bytes]:
 @pytest.mark.parametrize("more", [(), ("--dry-run",), ("--replace",)])
 def test_a_folder_of_the_users_is_refused_and_stays_as_it_is(fgl: Fgl, tmp_path: Path, more: tuple[str, ...]) -> None:
     mine = tmp_path / "proj"
-    names = ("classifier/model.py", "sheets/diagram.png", "clients/alice/contract.txt", "checkpoints/train/epoch1.pt",
-             "docs/.notes.part", "report.md", "config.yaml", "server/shards/shard-00007.parquet")  # fmt: skip
+    names = (
+        "classifier/model.py",
+        "sheets/diagram.png",
+        "clients/alice/contract.txt",
+        "checkpoints/train/epoch1.pt",
+        "docs/.notes.part",
+        "report.md",
+        "config.yaml",
+        "server/shards/shard-00007.parquet",
+    )
     for name in names:
         (mine / name).parent.mkdir(parents=True, exist_ok=True)
         (mine / name).write_text("mine")
     before = content(mine)
-    for command in (("run",), ("run", "--out", "proj/../proj"), ("compare", "--methods", "fgl"),
-                    ("sweep", "--over", "seed=1,2")):  # fmt: skip
+    for command in (
+        ("run",),
+        ("run", "--out", "proj/../proj"),
+        ("compare", "--methods", "fgl"),
+        ("sweep", "--over", "seed=1,2"),
+    ):
         if command[0] != "run" and "--dry-run" in more:
             continue
         said = fgl(*command, *(() if "--out" in command else ("--out", "proj")), *more)
@@ -67,9 +79,18 @@ def test_a_run_leaves_the_users_files_in_it_alone_whatever_becomes_of_it(
 ) -> None:
     assert fgl("run", *small, "--out", "r").code == 0
     run = tmp_path / "r"
-    mine = ("notes.txt", "sheets/mine.png", "classifier/model.py", "server/shards/shard-00099.parquet",
-            "clients/client-00/private/mine.txt", "clients/alice/contract.txt", "controls/prompts-mine/x",
-            "checkpoints/train/mine.pt", "docs/.notes.part", "stages/audit-mine.json")  # fmt: skip
+    mine = (
+        "notes.txt",
+        "sheets/mine.png",
+        "classifier/model.py",
+        "server/shards/shard-00099.parquet",
+        "clients/client-00/private/mine.txt",
+        "clients/alice/contract.txt",
+        "controls/prompts-mine/x",
+        "checkpoints/train/mine.pt",
+        "docs/.notes.part",
+        "stages/audit-mine.json",
+    )
     for name in mine:
         (run / name).parent.mkdir(parents=True, exist_ok=True)
         (run / name).write_text("mine")
@@ -83,8 +104,9 @@ def test_a_run_leaves_the_users_files_in_it_alone_whatever_becomes_of_it(
     left = [path.name for path in (run / "clients" / "client-00").rglob("*") if path.is_file()]
     assert left == ["mine.txt"]
     assert sorted(path.name for path in (run / "server").rglob("*") if path.is_file()) == [
-        "forgotten.json", "shard-00099.parquet",
-    ]  # fmt: skip
+        "forgotten.json",
+        "shard-00099.parquet",
+    ]
 
 
 def test_a_configuration_of_a_run_that_was_copied_to_files_of_the_users_makes_no_run_of_them(

@@ -20,10 +20,30 @@ from fgl.core.config import presets
 from tests.helpers.cli import Said
 from tests.helpers.hub import Hub
 
-EUROSAT = ("AnnualCrop", "Forest", "HerbaceousVegetation", "Highway", "Industrial", "Pasture", "PermanentCrop",
-           "Residential", "River", "SeaLake")  # fmt: skip
-SMALL = ("--images-per-class", "2", "--set", "generator.batch_size=10", "--set", "generator.num_inference_steps=2",
-         "--set", "classifier.epochs=1", "--set", "controls=none")  # fmt: skip
+EUROSAT = (
+    "AnnualCrop",
+    "Forest",
+    "HerbaceousVegetation",
+    "Highway",
+    "Industrial",
+    "Pasture",
+    "PermanentCrop",
+    "Residential",
+    "River",
+    "SeaLake",
+)
+SMALL = (
+    "--images-per-class",
+    "2",
+    "--set",
+    "generator.batch_size=10",
+    "--set",
+    "generator.num_inference_steps=2",
+    "--set",
+    "classifier.epochs=1",
+    "--set",
+    "controls=none",
+)
 
 
 def png(number: int, size: tuple[int, int] = (8, 6), mode: str = "RGB") -> bytes:
@@ -140,14 +160,26 @@ def test_a_smoke_run_on_stand_in_data_says_that_it_proves_nothing(fgl: Callable[
 def test_a_smoke_run_on_data_of_the_presets_layout_maps_its_folders(fgl: Callable[..., Said], tmp_path: Path) -> None:
     root = folders(tmp_path / "mine", [*wnids("imagefruit"), "n09999999"])
     said = fgl(
-        "run", "--preset", "imagefruit", "--smoke", "--dataset", str(root), "--out", "run", "--json", *SMALL,
-        "--set", "partition.min_samples=1",
-    )  # fmt: skip
+        "run",
+        "--preset",
+        "imagefruit",
+        "--smoke",
+        "--dataset",
+        str(root),
+        "--out",
+        "run",
+        "--json",
+        *SMALL,
+        "--set",
+        "partition.min_samples=1",
+    )
     assert said.code == 0, said.err
     result = json.loads(said.out)
     assert (result["preset"]["name"], result["preset"]["smoke"], result["preset"]["stand_in"]) == (
-        "imagefruit", True, False,
-    )  # fmt: skip
+        "imagefruit",
+        True,
+        False,
+    )
     assert set(result["result"]["per_class"]) == set(presets.load("imagefruit").classes)
     assert "its figures prove nothing about ImageFruit" in said.err
     assert result["config"]["partition"]["beta"] == 0.01
@@ -228,8 +260,10 @@ def test_a_class_list_that_does_not_match_is_one_error(fgl: Callable[..., Said],
 
 
 def test_what_is_wrong_beside_the_classes_is_listed(fgl: Callable[..., Said], tmp_path: Path) -> None:
-    root = folders(tmp_path / "mine", [f"{domain}/{name}" for domain in ("real", "sketches")
-                                       for name in presets.load("domainnet-10").classes])  # fmt: skip
+    root = folders(
+        tmp_path / "mine",
+        [f"{domain}/{name}" for domain in ("real", "sketches") for name in presets.load("domainnet-10").classes],
+    )
     (root / "real" / "axe" / "bad.png").write_bytes(b"no image")
     (root / "real" / "axe" / "grey.png").write_bytes(png(1, (30, 20), "L"))
     said = fgl("datasets", "check", "--preset", "domainnet-10", "--dataset", str(root), "--json")
@@ -242,8 +276,12 @@ def test_what_is_wrong_beside_the_classes_is_listed(fgl: Callable[..., Said], tm
     assert (
         found["splits"]["train"]["by_domain"]["real"]["axe"] + found["splits"]["test"]["by_domain"]["real"]["axe"] == 13
     )
-    for text in ("1 unreadable image: ", "domains missing: 'clipart', ", "'sketch' - is it 'sketches'?",
-                 "domains that the preset does not have: 'sketches'"):  # fmt: skip
+    for text in (
+        "1 unreadable image: ",
+        "domains missing: 'clipart', ",
+        "'sketch' - is it 'sketches'?",
+        "domains that the preset does not have: 'sketches'",
+    ):
         assert text in said.err
     shown = fgl("datasets", "check", "--preset", "domainnet-10", "--dataset", str(root))
     assert "train:sketches" in shown.out
@@ -294,18 +332,25 @@ def outside(tmp_path: Path, environment: dict[str, str], *arguments: str) -> Sai
     """In a process of its own: the Hub's client reads the environment once."""
     source = "import sys; from fgl.cli import main; main()"
     done = subprocess.run(
-        [sys.executable, "-c", source, *arguments], env=environment, capture_output=True, text=True, cwd=tmp_path,
+        [sys.executable, "-c", source, *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
         check=False,
-    )  # fmt: skip
+    )
     return Said(done.returncode, done.stdout, done.stderr)
 
 
 def test_a_preset_of_the_hub_is_pulled_at_its_commit_and_mapped(tmp_path: Path, hub: Hub) -> None:
     preset = presets.load("eurosat")
     readme = b"---\nlicense: mit\n---\n"
-    files = {"train-00000-of-00001.parquet": hub_table(40, 0), "README.md": readme,
-             "validation-00000-of-00001.parquet": hub_table(10, 900),
-             "test-00000-of-00001.parquet": hub_table(20, 500)}  # fmt: skip
+    files = {
+        "train-00000-of-00001.parquet": hub_table(40, 0),
+        "README.md": readme,
+        "validation-00000-of-00001.parquet": hub_table(10, 900),
+        "test-00000-of-00001.parquet": hub_table(20, 500),
+    }
     commit = hub.push(preset.dataset["path"], files, kind="datasets")
     repository = hub.repositories["datasets", preset.dataset["path"]]
     repository.commits[preset.dataset["revision"]] = repository.commits[commit]
@@ -332,8 +377,12 @@ def test_a_hub_that_cannot_be_reached_is_said_with_the_other_ways(tmp_path: Path
     environment = hub.env(tmp_path / "home", HF_HUB_OFFLINE="1", PYTHONPATH=str(Path(presets.__file__).parents[2]))
     said = outside(tmp_path, environment, "datasets", "check", "--preset", "cifar10")
     assert said.code == 4
-    for text in ("cannot be loaded from the Hugging Face Hub", "get it:    CIFAR-10 from https://",
-                 "fgl datasets check --preset cifar10 --dataset PATH", "fgl run --preset cifar10 --smoke"):  # fmt: skip
+    for text in (
+        "cannot be loaded from the Hugging Face Hub",
+        "get it:    CIFAR-10 from https://",
+        "fgl datasets check --preset cifar10 --dataset PATH",
+        "fgl run --preset cifar10 --smoke",
+    ):
         assert text in said.err
     assert "Traceback" not in said.err
 
@@ -378,8 +427,9 @@ def test_many_clients_are_wrapped(fgl: Callable[..., Said]) -> None:
     lines = said.out.splitlines()
     assert max(len(line) for line in lines) <= 150
     assert {word for line in lines if line.startswith("class") for word in line.split()[1:]} == {
-        *(f"client-{number:02}" for number in range(50)), "all"
-    }  # fmt: skip
+        *(f"client-{number:02}" for number in range(50)),
+        "all",
+    }
 
 
 @pytest.mark.parametrize(

@@ -156,10 +156,16 @@ def test_pictures_that_are_near_no_image_are_not_called_known_because_one_class_
 @pytest.mark.parametrize(
     ("recognised", "chance", "expected"),
     [
-        (0.16, 0.33, "unknown"), (0.07, 0.17, "unknown"), (0.1, 0.1, "unknown"), (None, 0.1, "unknown"),
-        (0.15, 0.1, "weak"), (0.55, 0.5, "weak"), (0.73, 0.1, "known"), (0.7, 0.5, "known"),
+        (0.16, 0.33, "unknown"),
+        (0.07, 0.17, "unknown"),
+        (0.1, 0.1, "unknown"),
+        (None, 0.1, "unknown"),
+        (0.15, 0.1, "weak"),
+        (0.55, 0.5, "weak"),
+        (0.73, 0.1, "known"),
+        (0.7, 0.5, "known"),
     ],
-)  # fmt: skip
+)
 def test_only_a_probe_that_does_better_than_guessing_ends_in_go_on(
     recognised: float | None, chance: float, expected: str
 ) -> None:
@@ -208,9 +214,13 @@ def test_what_quality_finds_enters_the_report_and_stays_until_the_set_changes(
 @pytest.mark.parametrize(
     ("value", "error", "said"),
     [
-        (690.4, 152.0, "690 ± 150"), (0.0784, 0.0281, "0.078 ± 0.028"), (12.34, 1.62, "12.3 ± 1.6"),
-        (1234.5, 12.3, "1,234 ± 12"), (0.5, 0.0, "0.5 ± 0"), (-3.21, 44.0, "-3 ± 44"),
+        (690.4, 152.0, "690 ± 150"),
+        (0.0784, 0.0281, "0.078 ± 0.028"),
+        (12.34, 1.62, "12.3 ± 1.6"),
+        (1234.5, 12.3, "1,234 ± 12"),
+        (0.5, 0.0, "0.5 ± 0"),
+        (-3.21, 44.0, "-3 ± 44"),
     ],
-)  # fmt: skip
+)
 def test_a_value_and_its_standard_error_end_at_the_same_place(value: float, error: float, said: str) -> None:
     assert tables.with_error(value, error) == said

@@ -83,8 +83,16 @@ def test_a_damaged_account_of_a_run_is_passed_over(
 
 @pytest.mark.parametrize(
     ("cores", "load", "machine", "threads"),
-    [(2, 0.0, 2, 2), (2, 0.4, 2, 2), (2, 1.2, 2, 1), (2, 13.0, 2, 1), (16, 4.0, 16, 12), (2, 32.0, 64, 1),
-     (4, 8.0, 64, 4), (1, 0.0, 1, 1)],
-)  # fmt: skip
+    [
+        (2, 0.0, 2, 2),
+        (2, 0.4, 2, 2),
+        (2, 1.2, 2, 1),
+        (2, 13.0, 2, 1),
+        (16, 4.0, 16, 12),
+        (2, 32.0, 64, 1),
+        (4, 8.0, 64, 4),
+        (1, 0.0, 1, 1),
+    ],
+)
 def test_one_thread_for_each_idle_core_and_one_at_least(cores: int, load: float, machine: int, threads: int) -> None:
     assert idle(cores, load, machine) == threads

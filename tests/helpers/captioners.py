@@ -44,8 +44,11 @@ WORDS = (
 
 _WIDTH = 16
 _LAYERS: dict[str, Any] = {
-    "hidden_size": _WIDTH, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2,
-}  # fmt: skip
+    "hidden_size": _WIDTH,
+    "intermediate_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+}
 
 _LLAVA_PROCESSOR = """{"processor_class": "LlavaProcessor", "patch_size": 8, "num_additional_image_tokens": 1,
  "vision_feature_select_strategy": "default"}
@@ -60,9 +63,12 @@ def save_captioner(folder: Path, kind: Kind = "blip", *, seed: int = 0, words: s
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model, tokenizer, processor = {
-            "blip": _blip, "blip-2": _blip2, "git": _git, "vision-encoder-decoder": _encoder_decoder,
+            "blip": _blip,
+            "blip-2": _blip2,
+            "git": _git,
+            "vision-encoder-decoder": _encoder_decoder,
             "llava": _llava,
-        }[kind](words.split())  # fmt: skip
+        }[kind](words.split())
         _loud(model)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
@@ -87,10 +93,15 @@ def save_writer(folder: Path, *, seed: int = 0, words: str = WORDS, chat: bool =
         torch.manual_seed(seed)
         model = GPT2LMHeadModel(
             GPT2Config(
-                vocab_size=len(tokenizer), n_embd=_WIDTH, n_layer=2, n_head=2, n_positions=128,
-                bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id,
+                vocab_size=len(tokenizer),
+                n_embd=_WIDTH,
+                n_layer=2,
+                n_head=2,
+                n_positions=128,
+                bos_token_id=tokenizer.bos_token_id,
+                eos_token_id=tokenizer.eos_token_id,
             )
-        )  # fmt: skip
+        )
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
@@ -99,10 +110,16 @@ def save_writer(folder: Path, *, seed: int = 0, words: str = WORDS, chat: bool =
 def _blip(words: list[str]) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, str]:
     tokenizer = _bert_tokenizer(words)
     text = {
-        **_LAYERS, "vocab_size": len(tokenizer), "encoder_hidden_size": _WIDTH, "projection_dim": _WIDTH,
-        "max_position_embeddings": 64, "bos_token_id": tokenizer.cls_token_id, "pad_token_id": tokenizer.pad_token_id,
-        "eos_token_id": tokenizer.sep_token_id, "sep_token_id": tokenizer.sep_token_id,
-    }  # fmt: skip
+        **_LAYERS,
+        "vocab_size": len(tokenizer),
+        "encoder_hidden_size": _WIDTH,
+        "projection_dim": _WIDTH,
+        "max_position_embeddings": 64,
+        "bos_token_id": tokenizer.cls_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+        "eos_token_id": tokenizer.sep_token_id,
+        "sep_token_id": tokenizer.sep_token_id,
+    }
     config = BlipConfig(text_config=text, vision_config=_vision(), projection_dim=_WIDTH, image_text_hidden_size=_WIDTH)
     return BlipForConditionalGeneration(config), tokenizer, "BlipImageProcessor"
 
@@ -114,24 +131,35 @@ def _blip2(words: list[str]) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, 
         vision_config=_vision(),
         qformer_config={**_LAYERS, "vocab_size": len(tokenizer), "encoder_hidden_size": _WIDTH},
         text_config={
-            "model_type": "opt", "vocab_size": len(tokenizer), "hidden_size": _WIDTH, "ffn_dim": 32,
-            "num_hidden_layers": 2, "num_attention_heads": 2, "word_embed_proj_dim": _WIDTH,
-            "max_position_embeddings": 64, "bos_token_id": tokenizer.bos_token_id,
-            "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id,
+            "model_type": "opt",
+            "vocab_size": len(tokenizer),
+            "hidden_size": _WIDTH,
+            "ffn_dim": 32,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "word_embed_proj_dim": _WIDTH,
+            "max_position_embeddings": 64,
+            "bos_token_id": tokenizer.bos_token_id,
+            "eos_token_id": tokenizer.eos_token_id,
+            "pad_token_id": tokenizer.pad_token_id,
         },
         num_query_tokens=4,
         image_token_index=len(tokenizer) - 1,
-    )  # fmt: skip
+    )
     return Blip2ForConditionalGeneration(config), tokenizer, "BlipImageProcessor"
 
 
 def _git(words: list[str]) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, str]:
     tokenizer = _bert_tokenizer(words)
     config = GitConfig(
-        vision_config=_vision(), vocab_size=len(tokenizer), max_position_embeddings=64,
-        bos_token_id=tokenizer.cls_token_id, eos_token_id=tokenizer.sep_token_id,
-        pad_token_id=tokenizer.pad_token_id, **_LAYERS,
-    )  # fmt: skip
+        vision_config=_vision(),
+        vocab_size=len(tokenizer),
+        max_position_embeddings=64,
+        bos_token_id=tokenizer.cls_token_id,
+        eos_token_id=tokenizer.sep_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        **_LAYERS,
+    )
     return GitForCausalLM(config), tokenizer, "CLIPImageProcessor"
 
 
@@ -139,9 +167,15 @@ def _encoder_decoder(words: list[str]) -> tuple[PreTrainedModel, PreTrainedToken
     tokenizer = _word_tokenizer(words, "<|end|>", bos_token="<|end|>", eos_token="<|end|>", pad_token="<|end|>")
     end = tokenizer.eos_token_id
     decoder = GPT2Config(
-        vocab_size=len(tokenizer), n_embd=_WIDTH, n_layer=2, n_head=2, n_positions=64, add_cross_attention=True,
-        bos_token_id=end, eos_token_id=end,
-    )  # fmt: skip
+        vocab_size=len(tokenizer),
+        n_embd=_WIDTH,
+        n_layer=2,
+        n_head=2,
+        n_positions=64,
+        add_cross_attention=True,
+        bos_token_id=end,
+        eos_token_id=end,
+    )
     config = VisionEncoderDecoderConfig.from_encoder_decoder_configs(
         ViTConfig(**_vision()), decoder, decoder_start_token_id=end, pad_token_id=end, eos_token_id=end
     )
@@ -162,13 +196,18 @@ def _llava(words: list[str]) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, 
     config = LlavaConfig(
         vision_config={"model_type": "clip_vision_model", **_vision()},
         text_config={
-            "model_type": "llama", "vocab_size": len(tokenizer), "max_position_embeddings": 128,
-            "num_key_value_heads": 2, "bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id,
-            "pad_token_id": tokenizer.pad_token_id, **_LAYERS,
+            "model_type": "llama",
+            "vocab_size": len(tokenizer),
+            "max_position_embeddings": 128,
+            "num_key_value_heads": 2,
+            "bos_token_id": tokenizer.bos_token_id,
+            "eos_token_id": tokenizer.eos_token_id,
+            "pad_token_id": tokenizer.pad_token_id,
+            **_LAYERS,
         },
         image_token_index=len(tokenizer) - 1,
         vision_feature_layer=-1,
-    )  # fmt: skip
+    )
     return LlavaForConditionalGeneration(config), tokenizer, "CLIPImageProcessor"
 
 

@@ -159,21 +159,29 @@ class Hub:
     def downloads(self, path: str = "") -> list[Request]:
         """Answers that brought (a part of) a file whose path ends so; by way of the other port they count once."""
         return [
-            one for one in self.log
+            one
+            for one in self.log
             if one.method == "GET" and one.status in (200, 206) and "/api/" not in one.path and one.path.endswith(path)
-        ]  # fmt: skip
+        ]
 
     def env(self, home: Path, **more: str) -> dict[str, str]:
         """Environment for a process whose client talks to this server and keeps its cache below `home`, without a
         token and without Xet, which this server does not speak."""
         left = {
-            key: value for key, value in os.environ.items()
+            key: value
+            for key, value in os.environ.items()
             if not key.startswith(("HF_", "HUGGING", "TRANSFORMERS_", "XDG_CACHE"))
-        }  # fmt: skip
+        }
         return {
-            **left, "HF_ENDPOINT": self.url, "HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1",
-            "HF_HUB_DISABLE_TELEMETRY": "1", "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1", **more,
-        }  # fmt: skip
+            **left,
+            "HF_ENDPOINT": self.url,
+            "HF_HOME": str(home),
+            "HF_HUB_DISABLE_XET": "1",
+            "HF_HUB_DISABLE_TELEMETRY": "1",
+            "NO_PROXY": "127.0.0.1",
+            "no_proxy": "127.0.0.1",
+            **more,
+        }
 
     def _address(self, name: str) -> str:
         return f"http://127.0.0.1:{self._servers[name].server_port}"
@@ -271,7 +279,7 @@ class _Handler(BaseHTTPRequestHandler):
                 {"rfilename": entry["path"], "size": entry["size"], "blobId": entry["oid"]}
                 | ({"lfs": entry["lfs"]} if "lfs" in entry else {})
                 for entry in entries
-            ]  # fmt: skip
+            ]
             if "blobs" not in self.query:
                 siblings = [{"rfilename": one["rfilename"]} for one in siblings]
             body = {"id": repository.id, "sha": commit, "siblings": siblings}
@@ -323,9 +331,10 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_response(status)
             endless = self.fault.endless if self.command == "GET" and status != 302 else ""
             length = {
-                "": {"Content-Length": str(len(body))}, "chunked": {"Transfer-Encoding": "chunked"},
+                "": {"Content-Length": str(len(body))},
+                "chunked": {"Transfer-Encoding": "chunked"},
                 "close": {"Connection": "close"},
-            }[endless]  # fmt: skip
+            }[endless]
             for key, value in {**headers, **length}.items():
                 self.send_header(key, value)
             self.end_headers()

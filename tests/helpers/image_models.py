@@ -27,8 +27,11 @@ DIMENSIONS: dict[Kind, int] = {"dinov2": 16, "clip": 12, "resnet": 24, "vit": 16
 """Pooled features of each kind."""
 
 _LAYERS: dict[str, Any] = {
-    "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2,
-}  # fmt: skip
+    "hidden_size": 16,
+    "intermediate_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+}
 _VISION: dict[str, Any] = {**_LAYERS, "image_size": SIDE, "patch_size": 8}
 
 
@@ -44,10 +47,19 @@ def save_image_model(folder: Path, kind: Kind = "dinov2", *, seed: int = 0, pool
     model.save_pretrained(folder)
     processor = "CLIPImageProcessor" if kind == "clip" else "BitImageProcessor"
     prepare = {
-        "image_processor_type": processor, "do_resize": True, "size": {"shortest_edge": SIDE}, "do_center_crop": True,
-        "crop_size": {"height": SIDE, "width": SIDE}, "do_rescale": True, "rescale_factor": 1 / 255, "resample": 3,
-        "do_normalize": True, "image_mean": [0.5, 0.4, 0.3], "image_std": [0.2, 0.2, 0.3], "do_convert_rgb": True,
-    }  # fmt: skip
+        "image_processor_type": processor,
+        "do_resize": True,
+        "size": {"shortest_edge": SIDE},
+        "do_center_crop": True,
+        "crop_size": {"height": SIDE, "width": SIDE},
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "resample": 3,
+        "do_normalize": True,
+        "image_mean": [0.5, 0.4, 0.3],
+        "image_std": [0.2, 0.2, 0.3],
+        "do_convert_rgb": True,
+    }
     (folder / "preprocessor_config.json").write_text(json.dumps(prepare))
     return folder
 

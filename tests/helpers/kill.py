@@ -33,9 +33,12 @@ class Killer:
 
     def __enter__(self) -> Killer:
         self.process = subprocess.Popen(
-            [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            [sys.executable, __file__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
             env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-        )  # fmt: skip
+        )
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -45,8 +48,13 @@ class Killer:
 
     def run(self, out: Path, **how: Any) -> Ended:
         self.jobs += 1
-        job = {"config": dict(self.config), "out": str(out), "result": str(self.folder / f"result-{self.jobs}.json"),
-               "log": str(self.folder / f"{out.name}.log"), **how}  # fmt: skip
+        job = {
+            "config": dict(self.config),
+            "out": str(out),
+            "result": str(self.folder / f"result-{self.jobs}.json"),
+            "log": str(self.folder / f"{out.name}.log"),
+            **how,
+        }
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.process.stdin.write(json.dumps(job) + "\n")

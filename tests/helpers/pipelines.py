@@ -66,9 +66,15 @@ def save_pipeline(
         unet = _unet(WIDTH, time_cond_proj_dim=time_cond_proj_dim)
     noise = _scheduler(scheduler, prediction_type=prediction_type, **scheduler_options)
     StableDiffusionPipeline(
-        vae=autoencoder, text_encoder=encoder, tokenizer=tokenizer, unet=unet, scheduler=noise, safety_checker=None,
-        feature_extractor=None, requires_safety_checker=False,
-    ).save_pretrained(folder, safe_serialization=True)  # fmt: skip
+        vae=autoencoder,
+        text_encoder=encoder,
+        tokenizer=tokenizer,
+        unet=unet,
+        scheduler=noise,
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    ).save_pretrained(folder, safe_serialization=True)
     return folder
 
 
@@ -95,17 +101,26 @@ def save_xl_pipeline(
         encoder = CLIPTextModel(_text_config(tokenizer, WIDTH))
         other = CLIPTextModelWithProjection(_text_config(tokenizer, XL_WIDTH, POOLED))
         unet = _unet(
-            WIDTH + XL_WIDTH, time_cond_proj_dim=time_cond_proj_dim, addition_embed_type="text_time",
-            addition_time_embed_dim=8, projection_class_embeddings_input_dim=POOLED + 6 * 8,
-        )  # fmt: skip
+            WIDTH + XL_WIDTH,
+            time_cond_proj_dim=time_cond_proj_dim,
+            addition_embed_type="text_time",
+            addition_time_embed_dim=8,
+            projection_class_embeddings_input_dim=POOLED + 6 * 8,
+        )
         autoencoder = _autoencoder(vae)
     if latents_mean is not None:
         autoencoder.register_to_config(latents_mean=list(latents_mean), latents_std=[0.5] * len(latents_mean))
     StableDiffusionXLPipeline(
-        vae=autoencoder, text_encoder=encoder, text_encoder_2=other, tokenizer=tokenizer, tokenizer_2=tokenizer,
-        unet=unet, scheduler=_scheduler(scheduler, **scheduler_options), force_zeros_for_empty_prompt=zeros,
+        vae=autoencoder,
+        text_encoder=encoder,
+        text_encoder_2=other,
+        tokenizer=tokenizer,
+        tokenizer_2=tokenizer,
+        unet=unet,
+        scheduler=_scheduler(scheduler, **scheduler_options),
+        force_zeros_for_empty_prompt=zeros,
         add_watermarker=False,
-    ).save_pretrained(folder, safe_serialization=True)  # fmt: skip
+    ).save_pretrained(folder, safe_serialization=True)
     return folder
 
 
@@ -133,8 +148,14 @@ def save_safety_checker(folder: Path, *, strictness: float = 0.0, seed: int = 0)
     """Write a StableDiffusionSafetyChecker with random weights and its image processor to `folder`.
 
     strictness: an image is blanked where its features' cosine with one random concept exceeds this, -1 to 1."""
-    vision = {"hidden_size": 8, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 1,
-              "image_size": SIDE, "patch_size": 8}  # fmt: skip
+    vision = {
+        "hidden_size": 8,
+        "intermediate_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 1,
+        "image_size": SIDE,
+        "patch_size": 8,
+    }
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         checker = StableDiffusionSafetyChecker(CLIPConfig(projection_dim=8, vision_config=vision, text_config={}))
@@ -150,18 +171,33 @@ def save_safety_checker(folder: Path, *, strictness: float = 0.0, seed: int = 0)
 
 def _text_config(tokenizer: CLIPTokenizer, width: int, pooled: int | None = None) -> CLIPTextConfig:
     return CLIPTextConfig(
-        vocab_size=len(tokenizer), hidden_size=width, intermediate_size=2 * width, num_hidden_layers=2,
-        num_attention_heads=2, max_position_embeddings=TOKENS, projection_dim=pooled or width,
-        bos_token_id=tokenizer.bos_token_id, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id,
-    )  # fmt: skip
+        vocab_size=len(tokenizer),
+        hidden_size=width,
+        intermediate_size=2 * width,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=TOKENS,
+        projection_dim=pooled or width,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
 
 
 def _unet(width: int, **options: Any) -> UNet2DConditionModel:
     return UNet2DConditionModel(
-        sample_size=8, in_channels=4, out_channels=4, block_out_channels=(16, 32), layers_per_block=1,
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"), attention_head_dim=8, norm_num_groups=8,
-        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"), cross_attention_dim=width, **options,
-    )  # fmt: skip
+        sample_size=8,
+        in_channels=4,
+        out_channels=4,
+        block_out_channels=(16, 32),
+        layers_per_block=1,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        attention_head_dim=8,
+        norm_num_groups=8,
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        cross_attention_dim=width,
+        **options,
+    )
 
 
 def _scheduler(name: str, **options: Any) -> Any:
@@ -183,10 +219,17 @@ def byte_tokenizer() -> CLIPTokenizer:
 def _autoencoder(kind: Literal["kl", "tiny"]) -> AutoencoderKL | AutoencoderTiny:
     if kind == "kl":
         return AutoencoderKL(
-            block_out_channels=(8, 16), down_block_types=("DownEncoderBlock2D",) * 2,
-            up_block_types=("UpDecoderBlock2D",) * 2, latent_channels=4, norm_num_groups=4, sample_size=SIDE,
-        )  # fmt: skip
+            block_out_channels=(8, 16),
+            down_block_types=("DownEncoderBlock2D",) * 2,
+            up_block_types=("UpDecoderBlock2D",) * 2,
+            latent_channels=4,
+            norm_num_groups=4,
+            sample_size=SIDE,
+        )
     return AutoencoderTiny(
-        encoder_block_out_channels=(8, 8), decoder_block_out_channels=(8, 8), num_encoder_blocks=(1, 1),
-        num_decoder_blocks=(1, 1), latent_channels=4,
-    )  # fmt: skip
+        encoder_block_out_channels=(8, 8),
+        decoder_block_out_channels=(8, 8),
+        num_encoder_blocks=(1, 1),
+        num_decoder_blocks=(1, 1),
+        latent_channels=4,
+    )

@@ -17,13 +17,16 @@ def small(data: Path, pipeline: Path, **changes: Any) -> dict[str, Any]:
         "dataset": str(data),
         "partition": {"name": "iid", "clients": 2},
         "generator": {
-            "name": "stable-diffusion", "model": str(pipeline), "num_inference_steps": 1, "dtype": "fp32",
+            "name": "stable-diffusion",
+            "model": str(pipeline),
+            "num_inference_steps": 1,
+            "dtype": "fp32",
             "guidance_scale": 1.0,
         },
         "synthesis": {"images_per_class": 3, "shard_size": 9},
         "classifier": {"name": "small", "epochs": 1, "image_size": 16, "batch_size": 8},
         "controls": "none",
-    }  # fmt: skip
+    }
     return changed(base, changes)
 
 

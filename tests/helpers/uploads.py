@@ -192,8 +192,17 @@ def _header(data: bytes, draw: random.Random, _: Sequence[bytes]) -> bytes:
 
 
 _MUTATIONS: tuple[Callable[[bytes, random.Random, Sequence[bytes]], bytes], ...] = (
-    _flip, _flip, _flip, _overwrite, _cut, _insert, _splice, _length, _header, _header,
-)  # fmt: skip
+    _flip,
+    _flip,
+    _flip,
+    _overwrite,
+    _cut,
+    _insert,
+    _splice,
+    _length,
+    _header,
+    _header,
+)
 _VALUES: tuple[Any, ...] = (
     0, 1, -1, 2, 3, 2**31, 2**63, 2**64, 1e308, float("nan"), True, None, "", "F16", "F32", "F64", "I32", "BF16",
     "x" * 300, "0.000000e+00", "fp16", "fp32", "int8", "text", [], [0, 0], [1], [0, 2**62], [2**32, 2**32], {},

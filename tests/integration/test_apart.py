@@ -33,14 +33,18 @@ def config(images: Callable[..., Path], pipeline: Path, tmp_path: Path) -> Path:
         # the small encoder takes 14 characters: what differs comes first
         "prompt_strategy": {"name": "attributes", "max_prompts": 3, "template": "{attributes}, {label}"},
         "generator": {
-            "name": "stable-diffusion", "model": str(pipeline), "num_inference_steps": 2, "dtype": "fp32",
-            "guidance_scale": 2.0, "batch_size": 4,
+            "name": "stable-diffusion",
+            "model": str(pipeline),
+            "num_inference_steps": 2,
+            "dtype": "fp32",
+            "guidance_scale": 2.0,
+            "batch_size": 4,
         },
         "synthesis": {"images_per_class": 12, "shard_size": 5},
         "classifier": {"name": "small", "epochs": 1, "image_size": 16},
         "controls": "none",
         "upload": {"run_id": "trial-7"},
-    }  # fmt: skip
+    }
     path = tmp_path / "shared.yaml"
     path.write_text(yaml.safe_dump(settings))
     return path
@@ -68,8 +72,18 @@ def prepare(command: Command, config: Path, folder: Path, clients: tuple[str, ..
     files = {}
     for name in clients:
         files[name] = folder / f"{name}.safetensors"
-        command("client", "prepare", config, "--simulate", "--client", name, "--out", files[name], "--private",
-                folder / "p" / name)  # fmt: skip
+        command(
+            "client",
+            "prepare",
+            config,
+            "--simulate",
+            "--client",
+            name,
+            "--out",
+            files[name],
+            "--private",
+            folder / "p" / name,
+        )
     return files
 
 
@@ -151,9 +165,17 @@ def test_a_changed_encoder_encodes_texts_again_and_a_changed_codec_takes_them_no
     assert "this run takes embeddings alone" in said
     small = tmp_path / "small"
     said = command(
-        "server", "ingest", small, files["client-00"], "--config", chosen, "--set", "upload.max_megabytes=0.002",
-        "--json", fails=UploadError.exit_code,
-    )  # fmt: skip
+        "server",
+        "ingest",
+        small,
+        files["client-00"],
+        "--config",
+        chosen,
+        "--set",
+        "upload.max_megabytes=0.002",
+        "--json",
+        fails=UploadError.exit_code,
+    )
     (refused,) = said["files"].values()
     assert refused["rule"] == "size"
     assert not list((small / "server").rglob("client*"))
@@ -162,8 +184,18 @@ def test_a_changed_encoder_encodes_texts_again_and_a_changed_codec_takes_them_no
 @pytest.mark.parametrize("codec", ["fp16", "fp32", "int8", "text"])
 def test_what_a_client_is_told_of_its_codec(command: Command, config: Path, tmp_path: Path, codec: str) -> None:
     path = tmp_path / "one.safetensors"
-    asked = ("client", "prepare", with_codec(config, codec), "--simulate", "--client", "client-00", "--out", path,
-             "--private", tmp_path / "private")  # fmt: skip
+    asked = (
+        "client",
+        "prepare",
+        with_codec(config, codec),
+        "--simulate",
+        "--client",
+        "client-00",
+        "--out",
+        path,
+        "--private",
+        tmp_path / "private",
+    )
     said, told = command(*asked), command(*asked, "--json")
     assert told["codec"] == codec
     assert told["bytes_by_codec"][codec] == told["bytes"] == path.stat().st_size
@@ -247,8 +279,12 @@ def test_a_client_that_is_taken_out_might_never_have_been_there(command: Command
     for path in run.rglob("*"):
         # the log and the report say that it was taken out, and the simulation's own division is of all
         if path.is_file() and path.name not in (
-            "metrics.jsonl", "forgotten.json", "partition.json", "report.json", "report.md"
-        ):  # fmt: skip
+            "metrics.jsonl",
+            "forgotten.json",
+            "partition.json",
+            "report.json",
+            "report.md",
+        ):
             assert b"client-01" not in path.read_bytes().replace(b'"forgotten": [\n      "client-01"', b""), path
     said = command("server", "ingest", run, files["client-01"], fails=UploadError.exit_code)
     assert "taken out" in said
@@ -278,9 +314,18 @@ def test_what_is_refused_is_said_everywhere_and_stops_nobody(command: Command, c
     big.write_bytes(bytes(3_000_000))
     run = tmp_path / "run"
     said = command(
-        "server", "ingest", run, *files.values(), big, "--config", config, "--set", "upload.max_megabytes=2", "--json",
+        "server",
+        "ingest",
+        run,
+        *files.values(),
+        big,
+        "--config",
+        config,
+        "--set",
+        "upload.max_megabytes=2",
+        "--json",
         fails=UploadError.exit_code,
-    )  # fmt: skip
+    )
     rules = [one["rule"] for one in said["files"].values()]
     assert rules == ["", "", "checksum", "size"]
     assert said["missing"] == ["client-02"]
@@ -330,9 +375,15 @@ def test_files_for_another_run_are_refused(
     path = tmp_path / "one.safetensors"
     command("client", "prepare", config, "--simulate", "--client", "client-00", "--out", path, "--set", change)
     said = command(
-        "server", "ingest", tmp_path / "run", path, "--config", config, "--json",
+        "server",
+        "ingest",
+        tmp_path / "run",
+        path,
+        "--config",
+        config,
+        "--json",
         fails=UploadError.exit_code if rule else 0,
-    )  # fmt: skip
+    )
     assert [one["rule"] for one in said["files"].values()] == [rule]
 
 
@@ -476,10 +527,15 @@ def test_too_few_left_leaves_nothing_of_the_client_behind(command: Command, conf
     assert "client-00 is out, and all that was made of its upload is removed" in said
     left = {path.name for path in run.rglob("*") if path.is_file()}
     assert left == {
-        ".lock", ".fgl-files", "config.yaml", "environment.json", "metrics.jsonl", "remote-clients.json",
+        ".lock",
+        ".fgl-files",
+        "config.yaml",
+        "environment.json",
+        "metrics.jsonl",
+        "remote-clients.json",
         "forgotten.json",
         "partition.json",
-    }  # fmt: skip
+    }
 
 
 def test_shards_of_a_plan_that_was_given_up_are_not_trained_on(
@@ -523,9 +579,7 @@ def test_files_that_cannot_be_read_do_not_stop_the_others(command: Command, conf
     files = prepare(command, config, tmp_path / "clients", ("client-00",))
     folder = tmp_path / "a folder"
     folder.mkdir()
-    said = command(
-        "server", "ingest", tmp_path / "run", folder, *files.values(), "--config", config, "--json", fails=5
-    )  # fmt: skip
+    said = command("server", "ingest", tmp_path / "run", folder, *files.values(), "--config", config, "--json", fails=5)
     assert [one["outcome"] for one in said["files"].values()] == ["unreadable", "accepted"]
 
 

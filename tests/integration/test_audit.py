@@ -45,10 +45,15 @@ def settings(images: Callable[..., Path], pipeline: Path) -> Settings:
 
     def make(**changes: Any) -> dict[str, Any]:
         base = small(
-            folder, pipeline, prompt_strategy={"name": "class-name"}, synthesis={"images_per_class": 6},
-            classifier={"dtype": "fp32"}, features={"name": "pixels", "size": 2},
-            audit={"shadows": 4, "rounds": 1, "closest": 3, "candidates": 600}, rounds={"local_epochs": 1},
-        )  # fmt: skip
+            folder,
+            pipeline,
+            prompt_strategy={"name": "class-name"},
+            synthesis={"images_per_class": 6},
+            classifier={"dtype": "fp32"},
+            features={"name": "pixels", "size": 2},
+            audit={"shadows": 4, "rounds": 1, "closest": 3, "candidates": 600},
+            rounds={"local_epochs": 1},
+        )
         return changed(base, changes)
 
     return make
@@ -108,8 +113,14 @@ def test_an_audit_of_all_parts_is_in_its_folder_and_in_the_report(
     assert not list(out.glob("audit/shadows/*/clients"))
     assert not list(out.glob("audit/shadows/*/server"))
     text = (out / "report.md").read_text()
-    for said in ("### Membership inference", "### Memorisation", "### What the uploads say",
-                 "4 shadows ask for 1 distinct", "pairs-with-client-images.png", "not to be passed on"):  # fmt: skip
+    for said in (
+        "### Membership inference",
+        "### Memorisation",
+        "### What the uploads say",
+        "4 shadows ask for 1 distinct",
+        "pairs-with-client-images.png",
+        "not to be passed on",
+    ):
         assert said in text, said
     assert "### Membership inference" in text
     assert "## Membership inference" in (out / "audit" / "audit.md").read_text()
@@ -404,9 +415,12 @@ def test_a_server_whose_clients_are_elsewhere_audits_the_uploads_alone(settings:
     assert "elsewhere" in why["membership"]
     assert "no public" in why["memorisation"]
     named = open_session(
-        load_config({**asked, "audit": {"parts": ["uploads", "membership"]}}, manager), manager,
-        RunDir(tmp_path / "run"), NullProgress(), remote_clients=True,
-    )  # fmt: skip
+        load_config({**asked, "audit": {"parts": ["uploads", "membership"]}}, manager),
+        manager,
+        RunDir(tmp_path / "run"),
+        NullProgress(),
+        remote_clients=True,
+    )
     with pytest.raises(ConfigError, match=r"audit\.parts: got 'membership'; shadow models .* elsewhere"):
         audit.parts(named)
 

@@ -30,17 +30,25 @@ def settings(images: Callable[..., Path], pipeline: Path, captioner: Path) -> di
         "partition": {"name": "iid", "clients": 2},
         # the small encoder takes 14 characters: what differs comes first
         "prompt_strategy": {
-            "name": "caption", "model": str(captioner), "max_new_tokens": 4, "batch_size": 4,
-            "template": "{caption}, {label}", "max_per_class": 3, "choose": "clustered",
+            "name": "caption",
+            "model": str(captioner),
+            "max_new_tokens": 4,
+            "batch_size": 4,
+            "template": "{caption}, {label}",
+            "max_per_class": 3,
+            "choose": "clustered",
         },
         "generator": {
-            "name": "stable-diffusion", "model": str(pipeline), "num_inference_steps": 2, "dtype": "fp32",
+            "name": "stable-diffusion",
+            "model": str(pipeline),
+            "num_inference_steps": 2,
+            "dtype": "fp32",
             "guidance_scale": 2.0,
         },
         "synthesis": {"images_per_class": 3, "shard_size": 9},
         "classifier": {"name": "small", "epochs": 1, "image_size": 16},
         "controls": "none",
-    }  # fmt: skip
+    }
 
 
 @pytest.fixture
@@ -87,9 +95,12 @@ def test_a_run_with_captions_keeps_them_at_the_clients(
 
 
 def test_a_client_apart_prepares_its_captions_and_is_told_what_was_scrubbed(
-    settings: dict[str, Any], captioned: list[int], tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+    settings: dict[str, Any],
+    captioned: list[int],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     config = tmp_path / "shared.yaml"
     config.write_text(yaml.safe_dump({**settings, "upload": {"run_id": "trial"}}))
 
@@ -175,9 +186,13 @@ def test_a_run_notices_that_the_lock_of_its_captioning_model_has_moved(
 
     def call(*arguments: str, given: Any = None) -> str:
         done = subprocess.run(
-            [sys.executable, "-c", *arguments], input=json.dumps(given), capture_output=True, text=True, check=False,
+            [sys.executable, "-c", *arguments],
+            input=json.dumps(given),
+            capture_output=True,
+            text=True,
+            check=False,
             env={**environment, "PYTHONPATH": os.pathsep.join(sys.path)},
-        )  # fmt: skip
+        )
         assert done.returncode == 0, done.stderr
         return done.stdout
 

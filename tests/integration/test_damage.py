@@ -39,10 +39,15 @@ NAMED = (
 @pytest.fixture(scope="module")
 def settings(pipeline: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return small(
-        write_noise(tmp_path_factory.mktemp("images")), pipeline, partition={"clients": 3},
-        prompt_strategy="attributes", synthesis={"images_per_class": 4, "shard_size": 6},
-        rounds={"count": 2, "local_epochs": 1}, algorithm="scaffold", controls=["class-list", "fedavg"],
-    )  # fmt: skip
+        write_noise(tmp_path_factory.mktemp("images")),
+        pipeline,
+        partition={"clients": 3},
+        prompt_strategy="attributes",
+        synthesis={"images_per_class": 4, "shard_size": 6},
+        rounds={"count": 2, "local_epochs": 1},
+        algorithm="scaffold",
+        controls=["class-list", "fedavg"],
+    )
 
 
 Command = Callable[..., str]
@@ -82,9 +87,12 @@ def cut(path: Path) -> None:
 
 
 DAMAGE: dict[str, Callable[[Path], None]] = {
-    "flip": flip, "cut": cut, "empty": lambda path: path.write_bytes(b""), "gone": Path.unlink,
+    "flip": flip,
+    "cut": cut,
+    "empty": lambda path: path.write_bytes(b""),
+    "gone": Path.unlink,
     "junk": lambda path: path.write_bytes(b"\0junk"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("kind", DAMAGE)
@@ -103,8 +111,10 @@ def test_each_damaged_file_is_made_again_or_named(finished: Path, tmp_path: Path
     assert result["result"] == told["result"]
     assert result["synthetic"]["digest"] == told["synthetic"]["digest"]
     assert sorted(result["damaged"]) == [
-        "clients/client-00/private/rounds/own", "metrics.jsonl", "rounds/fedavg-1/state.safetensors",
-    ]  # fmt: skip
+        "clients/client-00/private/rounds/own",
+        "metrics.jsonl",
+        "rounds/fedavg-1/state.safetensors",
+    ]
     report = (out / "report.md").read_text()
     assert all(name in report.replace("\\_", "_") for name in result["damaged"])
     assert set(result["upload"]["bytes_per_client"]) == {"client-00", "client-01"}
@@ -145,8 +155,18 @@ def test_a_run_whose_clients_are_elsewhere_never_simulates_them(
     shared, run = tmp_path / "shared.yaml", tmp_path / "run"
     shared.write_text(yaml.safe_dump({**settings, "rounds": {"count": 0}, "controls": "none"}))
     for name in ("client-00", "client-01"):
-        command("client", "prepare", shared, "--client", name, "--out", tmp_path / f"{name}.safetensors",
-                "--private", tmp_path / name, "--simulate")  # fmt: skip
+        command(
+            "client",
+            "prepare",
+            shared,
+            "--client",
+            name,
+            "--out",
+            tmp_path / f"{name}.safetensors",
+            "--private",
+            tmp_path / name,
+            "--simulate",
+        )
     files = [tmp_path / f"client-0{number}.safetensors" for number in (0, 1)]
     command("server", "ingest", run, *files, "--config", shared)
     command("server", "run", run, "--quiet")

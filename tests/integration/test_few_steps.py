@@ -62,15 +62,21 @@ def test_lora_weights_are_fused_as_diffusers_fuses_them(tmp_path: Path, kind: st
         pipeline.fuse_lora(lora_scale=0.5)
         pipeline.scheduler = diffusers.LCMScheduler.from_config(pipeline.scheduler.config)
         pipeline.set_progress_bar_config(disable=True)
-        encoded = [pipeline.encode_prompt(prompt=[one.text], device="cpu", do_classifier_free_guidance=False,
-                                          num_images_per_prompt=1) for one in ALL]  # fmt: skip
+        encoded = [
+            pipeline.encode_prompt(
+                prompt=[one.text], device="cpu", do_classifier_free_guidance=False, num_images_per_prompt=1
+            )
+            for one in ALL
+        ]
         arrays = {"prompt_embeds": torch.cat([one[0] for one in encoded])}
         if kind == "xl":
             arrays["pooled_prompt_embeds"] = torch.cat([one[2] for one in encoded])
         images = pipeline(
-            **arrays, guidance_scale=1.0, num_inference_steps=3,
+            **arrays,
+            guidance_scale=1.0,
+            num_inference_steps=3,
             generator=[torch.Generator("cpu").manual_seed(seed) for seed in SEEDS],
-        ).images  # fmt: skip
+        ).images
     found = paint(subject, ALL)
     np.testing.assert_array_equal(found, np.stack([np.asarray(image) for image in images]))
     others = [make(kind, folder, lora=str(lora), lora_scale=1.0, **few), make(kind, folder, guidance_scale=1.0)]
@@ -227,9 +233,10 @@ def test_blanked_images_are_those_of_the_pipelines_checker(tmp_path: Path) -> No
             theirs = pipeline(
                 prompt_embeds=torch.from_numpy(np.stack([arrays["prompt_embeds"][item.conditioning] for item in part])),
                 negative_prompt_embeds=torch.from_numpy(np.repeat(arrays["negative_prompt_embeds"], 4, axis=0)),
-                guidance_scale=2.0, num_inference_steps=3,
+                guidance_scale=2.0,
+                num_inference_steps=3,
                 generator=[torch.Generator("cpu").manual_seed(item.seed) for item in part],
-            ).nsfw_content_detected  # fmt: skip
+            ).nsfw_content_detected
         assert theirs == found[start : start + 4]
 
 
@@ -336,14 +343,20 @@ def test_the_report_tells_of_smaller_batches_in_an_earlier_process(
     images: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = {
-        "dataset": str(images(4)), "partition": {"name": "iid", "clients": 1}, "controls": "none",
+        "dataset": str(images(4)),
+        "partition": {"name": "iid", "clients": 1},
+        "controls": "none",
         "generator": {
-            "name": "stable-diffusion", "model": str(save_pipeline(tmp_path / "sd")), "num_inference_steps": 1,
-            "dtype": "fp32", "batch_size": "auto", "guidance_scale": 1.0,
+            "name": "stable-diffusion",
+            "model": str(save_pipeline(tmp_path / "sd")),
+            "num_inference_steps": 1,
+            "dtype": "fp32",
+            "batch_size": "auto",
+            "guidance_scale": 1.0,
         },
         "synthesis": {"images_per_class": 4, "shard_size": 4},
         "classifier": {"name": "small", "epochs": 1, "image_size": 32},
-    }  # fmt: skip
+    }
     monkeypatch.setattr(batching, "_CPU_MOST", 4)
     whole = {"batch_size": 2, "batch_sizes": [4, 2]}
     with monkeypatch.context() as patch:

@@ -32,14 +32,21 @@ def config(images: Callable[..., Path], tmp_path: Path) -> Path:
         "dataset": str(images()),
         "partition": {"name": "iid", "clients": 2},
         "generator": {
-            "name": "sdxl", "model": "gone/xl", "revision": None, "mirrors": ["mirror/xl"], "lora": "who/lora",
-            "scheduler": "LCMScheduler", "num_inference_steps": 2, "guidance_scale": 1.5, "dtype": "fp32",
+            "name": "sdxl",
+            "model": "gone/xl",
+            "revision": None,
+            "mirrors": ["mirror/xl"],
+            "lora": "who/lora",
+            "scheduler": "LCMScheduler",
+            "num_inference_steps": 2,
+            "guidance_scale": 1.5,
+            "dtype": "fp32",
             "safety_checker": "who/checker",
         },
         "synthesis": {"images_per_class": 4},
         "classifier": {"name": "small", "epochs": 1, "image_size": 32},
         "controls": "none",
-    }  # fmt: skip
+    }
     path.write_text(json.dumps(settings), encoding="utf-8")
     return path
 
@@ -47,8 +54,11 @@ def config(images: Callable[..., Path], tmp_path: Path) -> Path:
 def fgl(hub: Hub, home: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-c", "from fgl.cli import main; main()", *arguments],
-        env={**hub.env(home), **environment}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        env={**hub.env(home), **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 def test_a_run_pulls_what_each_side_needs_says_what_it_used_and_runs_again_without_the_hub(
@@ -97,9 +107,16 @@ def test_a_run_pulls_what_each_side_needs_says_what_it_used_and_runs_again_witho
 
 def test_a_model_for_the_other_backend_is_refused_with_its_name(hub: Hub, tmp_path: Path) -> None:
     said = fgl(
-        hub, tmp_path / "home", "run", "--generator", "stable-diffusion", "--set", "generator.model=mirror/xl",
-        "--out", str(tmp_path / "run"),
-    )  # fmt: skip
+        hub,
+        tmp_path / "home",
+        "run",
+        "--generator",
+        "stable-diffusion",
+        "--set",
+        "generator.model=mirror/xl",
+        "--out",
+        str(tmp_path / "run"),
+    )
     assert said.returncode == 6
     assert "expected a StableDiffusionPipeline: use generator stable-diffusion-xl" in said.stderr
     assert "Traceback" not in said.stderr

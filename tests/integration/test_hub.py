@@ -73,9 +73,13 @@ def call(model: str = "who/model", patterns: list[str] | None = None, **more: An
 
 def start(environment: dict[str, str], calls: list[dict[str, Any]]) -> subprocess.Popen[str]:
     process = subprocess.Popen(
-        [sys.executable, "-c", RESOLVE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        text=True, env={**environment, "PYTHONPATH": os.pathsep.join(sys.path)},
-    )  # fmt: skip
+        [sys.executable, "-c", RESOLVE],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**environment, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
     assert process.stdin is not None
     process.stdin.write(json.dumps(calls))
     process.stdin.close()
@@ -91,9 +95,13 @@ def resolve(environment: dict[str, str], *calls: dict[str, Any]) -> list[Answer]
 
 def fgl(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-c", "from fgl.cli import main; main()", *arguments], capture_output=True, text=True,
-        env={**environment, "PYTHONPATH": os.pathsep.join(sys.path)}, check=False, timeout=120,
-    )  # fmt: skip
+        [sys.executable, "-c", "from fgl.cli import main; main()", *arguments],
+        capture_output=True,
+        text=True,
+        env={**environment, "PYTHONPATH": os.pathsep.join(sys.path)},
+        check=False,
+        timeout=120,
+    )
 
 
 def parts(home: Path) -> list[Path]:
@@ -516,9 +524,13 @@ print(json.dumps(answers))
 
 def generators(environment: dict[str, str], *what: tuple[str, dict[str, Any], str]) -> list[str]:
     done = subprocess.run(
-        [sys.executable, "-c", GENERATORS], input=json.dumps(what), capture_output=True, text=True, check=False,
+        [sys.executable, "-c", GENERATORS],
+        input=json.dumps(what),
+        capture_output=True,
+        text=True,
+        check=False,
         env={**environment, "PYTHONPATH": os.pathsep.join(sys.path)},
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stderr
     return list(json.loads(done.stdout))
 
@@ -537,9 +549,16 @@ def options(hub: Hub, pipeline: Path, tmp_path: Path) -> dict[str, Any]:
     hub.push("who/lora", save_lora(tmp_path / "lora", pipeline), branch="two")
     hub.push("who/checker", checker)
     return {
-        "model": "gone/model", "revision": "v$1", "mirrors": ["copy/gone", "copy/model"], "num_inference_steps": 2,
-        "dtype": "fp32", "batch_size": 1, "lora": "who/lora", "lora_revision": "two", "safety_checker": "who/checker",
-    }  # fmt: skip
+        "model": "gone/model",
+        "revision": "v$1",
+        "mirrors": ["copy/gone", "copy/model"],
+        "num_inference_steps": 2,
+        "dtype": "fp32",
+        "batch_size": 1,
+        "lora": "who/lora",
+        "lora_revision": "two",
+        "safety_checker": "who/checker",
+    }
 
 
 def test_the_commands_in_messages_pull_what_was_asked_for(hub: Hub, options: dict[str, Any], tmp_path: Path) -> None:
@@ -594,9 +613,10 @@ def test_what_is_no_model_is_said_under_its_own_key(hub: Hub, tmp_path: Path) ->
     )
     assert pipeline.startswith("model: no where does not exist; expected the folder of a diffusers pipeline")
     assert [said.partition(";")[0].partition(" (")[0] for said in others] == [
-        "lora: no where does not exist", "lora: who/lora is not in the local cache",
+        "lora: no where does not exist",
+        "lora: who/lora is not in the local cache",
         "safety_checker: no where does not exist",
-    ]  # fmt: skip
+    ]
     assert not [said for said in others if "pipeline" in said]
 
 
@@ -722,9 +742,12 @@ fgl.hub.remote._ATTEMPTS = 2
 def bounded(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-c", f"{BOUNDED}from fgl.cli import main; main()", *arguments],
-        capture_output=True, text=True, check=False, timeout=120,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
         env={**environment, "PYTHONPATH": os.pathsep.join(sys.path)},
-    )  # fmt: skip
+    )
 
 
 def test_a_listing_without_an_end_is_cut_off(hub: Hub, tmp_path: Path) -> None:
@@ -832,8 +855,12 @@ def test_the_token_goes_to_the_hub_and_to_no_other_host(hub: Hub, tmp_path: Path
     hub.protect("who/model", "hf_right")
     (answer,) = resolve(hub.env(tmp_path, HF_TOKEN="hf_right"), call())
     assert holds(answer.path, FILES)
-    given = {one.server: {one.headers.get("authorization") for one in hub.log if one.server == one_server}
-             for one_server in ("hub", "cdn") for one in hub.log if one.server == one_server}  # fmt: skip
+    given = {
+        one.server: {one.headers.get("authorization") for one in hub.log if one.server == one_server}
+        for one_server in ("hub", "cdn")
+        for one in hub.log
+        if one.server == one_server
+    }
     assert given == {"hub": {"Bearer hf_right"}, "cdn": {None}}
 
 
@@ -845,8 +872,9 @@ def small_disk(folder: Path, megabytes: float) -> Iterator[Path]:
     folder.mkdir()
     made = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", f"size={int(megabytes * 1024)}k", "tmpfs", str(folder)],
-        capture_output=True, check=False,
-    )  # fmt: skip
+        capture_output=True,
+        check=False,
+    )
     if made.returncode != 0:
         pytest.skip("a file system of its own size can be mounted by root alone")
     try:
@@ -888,9 +916,12 @@ def test_a_disk_that_is_too_small_is_said_before_the_first_byte(hub: Hub, tmp_pa
         "from fgl.cli import main; main()"
     )
     said = subprocess.run(
-        [sys.executable, "-c", code, "models", "pull", "who/model"], capture_output=True, text=True, check=False,
+        [sys.executable, "-c", code, "models", "pull", "who/model"],
+        capture_output=True,
+        text=True,
+        check=False,
         env={**hub.env(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)},
-    )  # fmt: skip
+    )
     assert said.returncode == 6
     assert "460.9 kB to download, 1.0 kB free at" in said.stderr
     assert "HF_HOME" in said.stderr

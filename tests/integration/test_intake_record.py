@@ -33,14 +33,17 @@ def base(pipeline: Path) -> dict[str, Any]:
     return {
         "prompt_strategy": "class-name",
         "generator": {
-            "name": "stable-diffusion", "model": str(pipeline), "num_inference_steps": 1, "dtype": "fp32",
+            "name": "stable-diffusion",
+            "model": str(pipeline),
+            "num_inference_steps": 1,
+            "dtype": "fp32",
             "guidance_scale": 1.0,
         },
         "synthesis": {"images_per_class": 4, "shard_size": 12},
         "classifier": {"name": "small", "epochs": 1, "image_size": 16},
         "controls": "none",
         "upload": {"run_id": "skin-7", "clients": list(CLIENTS)},
-    }  # fmt: skip
+    }
 
 
 @pytest.fixture
@@ -51,7 +54,7 @@ def sites(base: dict[str, Any], images: Callable[..., Path], tmp_path: Path) -> 
         "shared": base,
         "site": {"dataset": {**data, "holds": "train"}, "site": {"paths": [base["generator"]["model"]]}},
         "server": {**base, "dataset": {**data, "holds": "test"}},
-    }  # fmt: skip
+    }
     for name, content in contents.items():
         (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(content, allow_unicode=True))
     return tmp_path / "site.yaml", tmp_path / "server.yaml"
@@ -66,8 +69,18 @@ def prepare(command: Command, config: Path, folder: Path, *clients: str) -> list
     files = []
     for name in clients:
         files.append(folder / f"{name}.safetensors")
-        command("client", "prepare", config.with_name("shared.yaml"), config, "--client", name, "--out", files[-1],
-                "--private", folder / f"{name}.p")  # fmt: skip
+        command(
+            "client",
+            "prepare",
+            config.with_name("shared.yaml"),
+            config,
+            "--client",
+            name,
+            "--out",
+            files[-1],
+            "--private",
+            folder / f"{name}.p",
+        )
     return files
 
 
@@ -180,17 +193,22 @@ def test_refusals_are_listed_up_to_a_number_and_counted_beyond_it(
     (run / "server" / "refused.json").unlink()
     assert integrity.named(session) == {
         "server/refused.json": "lost: what was refused before is no longer in the report"
-    }  # fmt: skip
+    }
 
 
 def test_rounds_from_a_useless_one_shot_model_come_with_a_warning(
-    base: dict[str, Any], images: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    base: dict[str, Any],
+    images: Callable[..., Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
-) -> None:  # fmt: skip
+) -> None:
     rounds = {
-        "dataset": str(images(12)), "upload": {"clients": None}, "partition": {"name": "iid", "clients": 2},
+        "dataset": str(images(12)),
+        "upload": {"clients": None},
+        "partition": {"name": "iid", "clients": 2},
         "rounds": {"count": 1, "local_epochs": 1},
-    }  # fmt: skip
+    }
     monkeypatch.setattr(guess, "best_guess", lambda test_set: 1.0)  # nothing is better than this
     result = fgl.run(changed(base, rounds), out=tmp_path / "run")
     assert "no better than a guess" in caplog.text

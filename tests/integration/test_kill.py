@@ -30,15 +30,22 @@ def config(pipeline: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str
         "partition": {"name": "iid", "clients": 2},
         "prompt_strategy": "attributes",
         "generator": {
-            "name": "stable-diffusion", "model": str(pipeline), "num_inference_steps": 2, "dtype": "fp32",
-            "guidance_scale": 2.0, "batch_size": BATCH,
+            "name": "stable-diffusion",
+            "model": str(pipeline),
+            "num_inference_steps": 2,
+            "dtype": "fp32",
+            "guidance_scale": 2.0,
+            "batch_size": BATCH,
         },
         "synthesis": {"images_per_class": 4, "shard_size": SHARD},
         "classifier": {
-            "name": "small", "epochs": EPOCHS, "image_size": 16, "batch_size": 8,
+            "name": "small",
+            "epochs": EPOCHS,
+            "image_size": 16,
+            "batch_size": 8,
         },
         "controls": ["class-list"],
-    }  # fmt: skip
+    }
 
 
 @pytest.fixture(scope="module")

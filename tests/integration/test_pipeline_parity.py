@@ -133,8 +133,10 @@ def test_from_words_to_pixels_one_image_is_the_pipelines(tmp_path: Path, mask: b
             image = pipeline(
                 [prompt.text],
                 negative_prompt=None if prompt.negative is None else [prompt.negative],
-                guidance_scale=2.0, num_inference_steps=3, generator=[noise],
-            ).images[0]  # fmt: skip
+                guidance_scale=2.0,
+                num_inference_steps=3,
+                generator=[noise],
+            ).images[0]
         assert (paint(generator(folder), [prompt])[0] == np.asarray(image)).all(), position
 
 
@@ -161,9 +163,12 @@ def test_strings_and_their_uploaded_embeddings_give_the_same_pictures(tmp_path: 
     )
     with quiet():
         images = diffusers_pipeline(folder)(
-            texts, negative_prompt=negatives, guidance_scale=2.0, num_inference_steps=3,
+            texts,
+            negative_prompt=negatives,
+            guidance_scale=2.0,
+            num_inference_steps=3,
             generator=[torch.Generator("cpu").manual_seed(item.seed) for item in shard.items],
-        ).images  # fmt: skip
+        ).images
     np.testing.assert_array_equal(ours, np.stack([np.asarray(image) for image in images]))
 
 

@@ -44,14 +44,17 @@ def settings(images: Callable[..., Path], pipeline: Path) -> Settings:
             "dataset": str(images(**changes.pop("data", {}))),
             "partition": {"name": "iid", "clients": 2},
             "generator": {
-                "name": "stable-diffusion", "model": str(pipeline), "num_inference_steps": 1, "dtype": "fp32",
+                "name": "stable-diffusion",
+                "model": str(pipeline),
+                "num_inference_steps": 1,
+                "dtype": "fp32",
                 "guidance_scale": 1.0,
             },
             "synthesis": {"images_per_class": 6, "shard_size": 9},
             "classifier": {"name": "small", "epochs": 1, "image_size": 32},
             "features": {"name": "pixels", "size": 2},
             "controls": "none",
-        }  # fmt: skip
+        }
         return changed(base, changes)
 
     return make
@@ -78,9 +81,7 @@ def test_a_run_that_is_asked_measures_its_set_and_tests_at_the_clients(settings:
     # 24 images a class, 20 of them for training: 6 held out, as many as there are synthetic ones, 14 for reference
     train = result["partition"]["samples"]
     held = [sum(counts) for counts in zip(*train.values(), strict=True)]
-    assert found["counts"] == {
-        "synthetic": 18, "compared": 18, "held_out": 18, "reference": sum(held) - 18
-    }  # fmt: skip
+    assert found["counts"] == {"synthetic": 18, "compared": 18, "held_out": 18, "reference": sum(held) - 18}
     assert set(found["per_class"]) == set(CLASSES)
     assert found["space"]["name"] == "pixels"
     assert found["real"] == "train"
@@ -378,9 +379,12 @@ def test_a_probe_tells_a_domain_that_the_generator_knows_from_one_that_it_does_n
     ratios = {}
     for name, dataset in (("known", "bundled:eurosat"), ("noise", str(noise))):
         asked = {
-            "dataset": dataset, "partition": {"name": "iid", "clients": 1}, "features": {"name": "pixels", "size": 4},
-            "generator": {"name": "tiny", "num_inference_steps": 4}, "controls": "none",
-        }  # fmt: skip
+            "dataset": dataset,
+            "partition": {"name": "iid", "clients": 1},
+            "features": {"name": "pixels", "size": 4},
+            "generator": {"name": "tiny", "num_inference_steps": 4},
+            "controls": "none",
+        }
         found = probe(opened(asked, tmp_path / "run"), 5)["all"]
         ratios[name] = found["made"]["nearest"] / found["real"]["nearest"]
     assert ratios["known"] < 1.5

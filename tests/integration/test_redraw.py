@@ -22,13 +22,16 @@ def settings(images: Callable[..., Path], pipeline: Path) -> dict[str, Any]:
         "dataset": str(images()),
         "partition": {"name": "iid", "clients": 2},
         "generator": {
-            "name": "stable-diffusion", "model": str(pipeline), "num_inference_steps": 2, "dtype": "fp32",
+            "name": "stable-diffusion",
+            "model": str(pipeline),
+            "num_inference_steps": 2,
+            "dtype": "fp32",
             "batch_size": 4,
         },
         "synthesis": {"images_per_class": 6, "shard_size": 5},
         "classifier": {"name": "small", "epochs": 1, "image_size": 32},
         "controls": "none",
-    }  # fmt: skip
+    }
 
 
 def with_checker(settings: dict[str, Any], folder: Path, strictness: float) -> dict[str, Any]:
@@ -73,8 +76,10 @@ def test_blanked_images_are_drawn_again_in_their_slot_and_counted(settings: dict
     settings["synthesis"]["shard_size"] = 4
     moved = fgl.run(with_checker(settings, tmp_path / "safe", middle), out=out)["synthetic"]
     assert (moved["digest"], moved["redrawn"], moved["reused"]) == (
-        result["synthetic"]["digest"], len(again), result["synthetic"]["images"],
-    )  # fmt: skip
+        result["synthetic"]["digest"],
+        len(again),
+        result["synthetic"]["images"],
+    )
     # more of them are those of a fresh run
     settings["synthesis"]["images_per_class"] = 7
     more = fgl.run(with_checker(settings, tmp_path / "safe", middle), out=out)["synthetic"]

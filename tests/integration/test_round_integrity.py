@@ -204,8 +204,6 @@ def test_a_client_that_says_again_and_again_that_it_lost_something_is_one_that_f
     result = fgl.run(settings(), out=tmp_path / "run")
     assert caplog.text.count("trained anew, from the first round") == 1
     for entry in result["rounds"]["rounds"]:
-        assert entry["failed"] == {
-            "client-00": "rule kept: it no longer has what it kept in an earlier round"
-        }  # fmt: skip
+        assert entry["failed"] == {"client-00": "rule kept: it no longer has what it kept in an earlier round"}
         assert entry["clients"] == ["client-01", "client-02", "client-03"]
     json.dumps(result, allow_nan=False)

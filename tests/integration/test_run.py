@@ -43,13 +43,16 @@ def settings(images: Callable[..., Path], pipeline: Path) -> Callable[..., dict[
             "dataset": str(images(**changes.pop("data", {}))),
             "partition": {"name": "iid", "clients": 2},
             "generator": {
-                "name": "stable-diffusion", "model": str(pipeline), "num_inference_steps": 2, "dtype": "fp32",
+                "name": "stable-diffusion",
+                "model": str(pipeline),
+                "num_inference_steps": 2,
+                "dtype": "fp32",
                 "guidance_scale": 2.0,
             },
             "synthesis": {"images_per_class": 5, "shard_size": 4},
             "classifier": {"name": "small", "epochs": 1, "image_size": 32},
             "controls": "none",
-        }  # fmt: skip
+        }
         for key, value in changes.items():
             base[key] = {**base[key], **value} if isinstance(value, dict) and isinstance(base.get(key), dict) else value
         return base
@@ -205,8 +208,10 @@ def test_the_server_folder_holds_text_of_a_prompt_only_where_text_was_chosen(
     up = result["upload"]
     assert up["codec"] == codec
     assert up["bytes_by_codec"][codec] == {
-        "total": up["bytes_total"], "per_client": up["bytes_per_client"], "how": "measured",
-    }  # fmt: skip
+        "total": up["bytes_total"],
+        "per_client": up["bytes_per_client"],
+        "how": "measured",
+    }
     sizes = [up["bytes_by_codec"][name]["total"] for name in ("fp32", "fp16", "int8", "text")]
     assert sizes == sorted(sizes, reverse=True)
     errors = up["codec_error"][codec]

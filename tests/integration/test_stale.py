@@ -42,10 +42,16 @@ def settings(images: Callable[..., Path], pipeline: Path) -> Settings:
 @pytest.fixture
 def network(tmp_path: Path) -> Path:
     options = ClassifierOptions(
-        architecture="vit", image_size=16,
-        config={"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16,
-                "patch_size": 8},
-    )  # fmt: skip
+        architecture="vit",
+        image_size=16,
+        config={
+            "hidden_size": 16,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 2,
+            "intermediate_size": 16,
+            "patch_size": 8,
+        },
+    )
     built = TransformersClassifier(options).initial(FitContext(class_names=("a", "b"), seed=0, device="cpu"))
     built.save(tmp_path / "vit", "last")
     return tmp_path / "vit"
@@ -68,9 +74,12 @@ def test_weights_that_were_replaced_in_place_are_trained_from_again(
 ) -> None:
     out, own = tmp_path / "run", {"name": "transformers", "pretrained": str(network), "image_size": 16, "epochs": 1}
     config = settings(
-        classifier=own, controls=["pooled", "fedavg"], rounds={"count": 1, "local_epochs": 1},
-        features={"name": "image-model", "model": str(network)}, evaluation={"quality": True, "real": "test"},
-    )  # fmt: skip
+        classifier=own,
+        controls=["pooled", "fedavg"],
+        rounds={"count": 1, "local_epochs": 1},
+        features={"name": "image-model", "model": str(network)},
+        evaluation={"quality": True, "real": "test"},
+    )
     fgl.run(config, out=out)
     assert {state.partition(":")[0] for state in states(out).values()} == {"done"}
     first = (out / "classifier" / "model.safetensors").read_bytes()

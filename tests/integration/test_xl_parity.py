@@ -69,17 +69,24 @@ def theirs(pipeline: Any, prompts: Sequence[Prompt], guidance: float, **more: An
     with quiet(), torch.no_grad():
         rows = [
             pipeline.encode_prompt(
-                prompt=[one.text], device="cpu", do_classifier_free_guidance=True,
+                prompt=[one.text],
+                device="cpu",
+                do_classifier_free_guidance=True,
                 negative_prompt=None if one.negative is None else [one.negative],
             )
             for one in prompts
-        ]  # fmt: skip
+        ]
         embeds, negatives, pooled, against = (torch.cat(parts) for parts in zip(*rows, strict=True))
         images = pipeline(
-            prompt_embeds=embeds, negative_prompt_embeds=negatives, pooled_prompt_embeds=pooled,
-            negative_pooled_prompt_embeds=against, guidance_scale=guidance, num_inference_steps=3,
-            generator=[torch.Generator("cpu").manual_seed(seed) for seed in SEEDS[: len(prompts)]], **more,
-        ).images  # fmt: skip
+            prompt_embeds=embeds,
+            negative_prompt_embeds=negatives,
+            pooled_prompt_embeds=pooled,
+            negative_pooled_prompt_embeds=against,
+            guidance_scale=guidance,
+            num_inference_steps=3,
+            generator=[torch.Generator("cpu").manual_seed(seed) for seed in SEEDS[: len(prompts)]],
+            **more,
+        ).images
     return np.stack([np.asarray(image) for image in images])
 
 
@@ -142,9 +149,12 @@ def test_from_words_to_pixels_one_image_is_the_pipelines(tmp_path: Path) -> None
     for prompt in ALL:
         with quiet():
             image = pipeline(
-                [prompt.text], negative_prompt=None if prompt.negative is None else [prompt.negative],
-                guidance_scale=2.0, num_inference_steps=3, generator=[torch.Generator("cpu").manual_seed(SEEDS[0])],
-            ).images[0]  # fmt: skip
+                [prompt.text],
+                negative_prompt=None if prompt.negative is None else [prompt.negative],
+                guidance_scale=2.0,
+                num_inference_steps=3,
+                generator=[torch.Generator("cpu").manual_seed(SEEDS[0])],
+            ).images[0]
         np.testing.assert_array_equal(paint(generator(folder), [prompt])[0], np.asarray(image))
 
 
@@ -155,9 +165,11 @@ def test_strings_and_their_uploaded_embeddings_give_the_same_pictures(tmp_path: 
     declared = {spec.name: (spec.shape, spec.shared) for spec in subject.declare().arrays}
     joined = (TOKENS, WIDTH + XL_WIDTH)
     assert declared == {
-        "prompt_embeds": (joined, False), "pooled_prompt_embeds": ((POOLED,), False),
-        "negative_prompt_embeds": (joined, True), "negative_pooled_prompt_embeds": ((POOLED,), True),
-    }  # fmt: skip
+        "prompt_embeds": (joined, False),
+        "pooled_prompt_embeds": ((POOLED,), False),
+        "negative_prompt_embeds": (joined, True),
+        "negative_pooled_prompt_embeds": ((POOLED,), True),
+    }
     texts, negatives = ["forest", "a sandal", "river, dark"], ["low quality, low resolution", "blurry", ""]
     prompts = [Prompt(k, text, negative) for k, (text, negative) in enumerate(zip(texts, negatives, strict=True))]
     arrays, indices = subject.encoder("cpu").encode(prompts)
@@ -170,9 +182,12 @@ def test_strings_and_their_uploaded_embeddings_give_the_same_pictures(tmp_path: 
     ours = np.concatenate([batch.pixels for batch in painted])
     with quiet():
         images = diffusers_pipeline(folder)(
-            texts, negative_prompt=negatives, guidance_scale=2.0, num_inference_steps=3,
+            texts,
+            negative_prompt=negatives,
+            guidance_scale=2.0,
+            num_inference_steps=3,
             generator=[torch.Generator("cpu").manual_seed(item.seed) for item in shard.items],
-        ).images  # fmt: skip
+        ).images
     np.testing.assert_array_equal(ours, np.stack([np.asarray(image) for image in images]))
 
 

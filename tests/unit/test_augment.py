@@ -94,9 +94,15 @@ def test_all_eight_symmetries_occur_with_flip_and_turns_and_only_four_without_fl
 def test_draws_follow_the_seed_and_leave_the_global_generator_alone():
     before = torch.get_rng_state()
     options = {
-        "crop_scale": (0.4, 1.0), "flip": True, "brightness": 0.3, "contrast": 0.3, "saturation": 0.3, "blur": 1.0,
-        "noise": 0.1, "cutout": 0.3,
-    }  # fmt: skip
+        "crop_scale": (0.4, 1.0),
+        "flip": True,
+        "brightness": 0.3,
+        "contrast": 0.3,
+        "saturation": 0.3,
+        "blur": 1.0,
+        "noise": 0.1,
+        "cutout": 0.3,
+    }
     first, again, other = (augmenter(seed=seed, **options).train(pictures()) for seed in (3, 3, 4))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)

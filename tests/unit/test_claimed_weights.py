@@ -15,10 +15,16 @@ from fgl.plugins.aggregators.union import Union
 def upload(client_id: str, weight: float, value: float = 0.0) -> ClientUpload:
     """Two rows, of classes 0 and 1."""
     return ClientUpload(
-        client_id=client_id, round=0, encoder="e", arrays={"prompt_embeds": np.full((2, 2, 3), value, np.float32)},
-        indices={}, class_id=np.array([0, 1]), weight=np.array([weight, weight]), domain=("", ""),
+        client_id=client_id,
+        round=0,
+        encoder="e",
+        arrays={"prompt_embeds": np.full((2, 2, 3), value, np.float32)},
+        indices={},
+        class_id=np.array([0, 1]),
+        weight=np.array([weight, weight]),
+        domain=("", ""),
         guidance_scale=np.full(2, np.nan),
-    )  # fmt: skip
+    )
 
 
 def test_a_claim_of_1e12_counts_as_some_times_the_median() -> None:

@@ -96,8 +96,12 @@ def test_names_that_differ_in_case_and_signs_alone_are_near(tmp_path: Path) -> N
 
 def test_other_labels_are_left_out_where_that_is_asked_for_and_not_opened(tmp_path: Path) -> None:
     root = tmp_path / "a"
-    dataset = folder(root, {"n01440764": 5, "n02102040": 5, "n03028079": 5, "n09999999": 5}, labels=WNIDS,
-                     unlisted_labels="leave out")  # fmt: skip
+    dataset = folder(
+        root,
+        {"n01440764": 5, "n02102040": 5, "n03028079": 5, "n09999999": 5},
+        labels=WNIDS,
+        unlisted_labels="leave out",
+    )
     (root / "n09999999" / "bad.png").write_bytes(b"no image")
     assert len(split(dataset)) + len(split(dataset, "test")) == 15
     with pytest.raises(ClassListError, match=r"not in the list: 'n09999999'"):
@@ -105,8 +109,12 @@ def test_other_labels_are_left_out_where_that_is_asked_for_and_not_opened(tmp_pa
 
 
 def test_leaving_out_does_not_hide_a_class_that_is_missing(tmp_path: Path) -> None:
-    dataset = folder(tmp_path / "a", {"n01440764": 2, "n02102040": 2, "chuch": 2},
-                     labels={**WNIDS, "n03028079": "church"}, unlisted_labels="leave out")  # fmt: skip
+    dataset = folder(
+        tmp_path / "a",
+        {"n01440764": 2, "n02102040": 2, "chuch": 2},
+        labels={**WNIDS, "n03028079": "church"},
+        unlisted_labels="leave out",
+    )
     with pytest.raises(ClassListError, match=r"no images of 'church' \(n03028079\) - did you mean 'chuch'"):
         dataset.info()
 
@@ -119,9 +127,11 @@ def test_a_part_may_lack_classes_of_the_mapping(tmp_path: Path) -> None:
 
 def test_domain_folders_are_mapped_too(tmp_path: Path) -> None:
     dataset = folder(
-        tmp_path / "a", {f"{domain}/{name}": 5 for domain in ("real", "sketch") for name in ("n1", "n2", "other")},
-        labels={"n2": "axe", "n1": "bird"}, unlisted_labels="leave out",
-    )  # fmt: skip
+        tmp_path / "a",
+        {f"{domain}/{name}": 5 for domain in ("real", "sketch") for name in ("n1", "n2", "other")},
+        labels={"n2": "axe", "n1": "bird"},
+        unlisted_labels="leave out",
+    )
     assert dataset.info().class_names == ("axe", "bird")
     assert dataset.info().domains == ("real", "sketch")
     assert len(split(dataset)) + len(split(dataset, "test")) == 20
@@ -164,9 +174,11 @@ def test_class_labels_of_a_hub_dataset_are_mapped_and_chosen(tmp_path: Path) -> 
     ]
     datasets.Dataset.from_list(rows, features=features).save_to_disk(str(tmp_path / "saved"))
     options = HuggingFaceOptions(
-        path=str(tmp_path / "saved"), labels={"cra": "crab", "aquarium_fish": "aquarium fish"},
-        unlisted_labels="leave out", test_fraction=0.5,
-    )  # fmt: skip
+        path=str(tmp_path / "saved"),
+        labels={"cra": "crab", "aquarium_fish": "aquarium fish"},
+        unlisted_labels="leave out",
+        test_fraction=0.5,
+    )
     dataset = HuggingFace(options)
     assert dataset.info().class_names == ("crab", "aquarium fish")
     assert dataset.info().domains == ("clipart", "real")

@@ -84,9 +84,13 @@ def test_learns_what_can_be_told_apart():
 def test_equal_seeds_give_equal_weights_and_global_random_numbers_are_untouched(extra: dict[str, Any]):
     if extra.pop("dropout", False):
         extra["config"] = {
-            "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16,
-            "patch_size": 4, "hidden_dropout_prob": 0.3,
-        }  # fmt: skip
+            "hidden_size": 16,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 2,
+            "intermediate_size": 16,
+            "patch_size": 4,
+            "hidden_dropout_prob": 0.3,
+        }
     before = torch.get_rng_state()
     torch.rand(1)
     states = [classifier(**extra, epochs=2).fit(toy(), None, replace(CONTEXT, seed=seed)).state() for seed in (1, 1, 2)]
@@ -319,12 +323,16 @@ class Kept:
         {
             "architecture": "vit",
             "config": {
-                "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16,
-                "hidden_dropout_prob": 0.3, "patch_size": 8,
+                "hidden_size": 16,
+                "num_hidden_layers": 1,
+                "num_attention_heads": 2,
+                "intermediate_size": 16,
+                "hidden_dropout_prob": 0.3,
+                "patch_size": 8,
             },
         },
     ],
-)  # fmt: skip
+)
 @pytest.mark.parametrize("validation", [None, toy(30, seed=2)])
 def test_training_goes_on_from_any_epoch_to_the_same_weights(
     options: dict[str, Any], validation: LabelledPixels | None

@@ -29,9 +29,12 @@ def test_names_of_methods(manager: PluginManager) -> None:
     config = resolve([{"algorithm": "scaffold"}], manager.registry)
     found = parse(["fgl", "fgl-5round", "fgl-10round-tuned", "fedprox", "local", "fgl"], 200, manager, config)
     assert found == [
-        Method("fgl"), Method("fgl-5round", 5, "scaffold"), Method("fgl-10round-tuned", 10, "scaffold", True),
-        Method("fedprox", 200, "fedprox"), Method("local"),
-    ]  # fmt: skip
+        Method("fgl"),
+        Method("fgl-5round", 5, "scaffold"),
+        Method("fgl-10round-tuned", 10, "scaffold", True),
+        Method("fedprox", 200, "fedprox"),
+        Method("local"),
+    ]
     with pytest.raises(ConfigError) as caught:
         parse(["fedprxo", "fgl-0round", "centralised"], 5, manager, config)
     assert "'fedprox'" in str(caught.value)
@@ -52,11 +55,17 @@ def test_means_deviations_and_paired_intervals_by_hand() -> None:
 def test_a_row_says_what_the_seeds_say() -> None:
     methods = [Method("fgl"), Method("fedavg", 3, "fedavg"), Method("fgl-3round", 3, "fedavg")]
     seeds = {
-        0: {"fgl": result(0.6, [[1, 0.6, 5]]), "fedavg": result(0.5, [[1, 0.2, 1], [2, 0.6, 2], [3, 0.5, 3]]),
-            "fgl-3round": result(0.7, [[1, 0.6, 5], [4, 0.7, 9]])},
-        1: {"fgl": result(0.7, [[1, 0.7, 5]]), "fedavg": result(0.5, [[1, 0.3, 1], [2, 0.4, 2], [3, 0.5, 3]]),
-            "fgl-3round": result(0.9, [[1, 0.7, 5], [4, 0.9, 9]])},
-    }  # fmt: skip
+        0: {
+            "fgl": result(0.6, [[1, 0.6, 5]]),
+            "fedavg": result(0.5, [[1, 0.2, 1], [2, 0.6, 2], [3, 0.5, 3]]),
+            "fgl-3round": result(0.7, [[1, 0.6, 5], [4, 0.7, 9]]),
+        },
+        1: {
+            "fgl": result(0.7, [[1, 0.7, 5]]),
+            "fedavg": result(0.5, [[1, 0.3, 1], [2, 0.4, 2], [3, 0.5, 3]]),
+            "fgl-3round": result(0.9, [[1, 0.7, 5], [4, 0.9, 9]]),
+        },
+    }
     fgl, fedavg, rounds = summarise(methods, seeds)
     assert fgl["top1"]["mean"] == pytest.approx(0.65)
     assert fgl["top1"]["std"] == pytest.approx(0.1 / 2**0.5)
@@ -75,9 +84,11 @@ def test_a_row_says_what_the_seeds_say() -> None:
 def test_a_grid_has_every_pair_and_folders_of_its_own() -> None:
     found = sweep.cells(None, ["partition.beta=0.01,0.5", "synthesis.images_per_class=10,20"])
     assert [one.name for one in found] == [
-        "beta 0.01, images_per_class 10", "beta 0.01, images_per_class 20", "beta 0.5, images_per_class 10",
+        "beta 0.01, images_per_class 10",
+        "beta 0.01, images_per_class 20",
+        "beta 0.5, images_per_class 10",
         "beta 0.5, images_per_class 20",
-    ]  # fmt: skip
+    ]
     assert found[1].assignments == ("partition.beta=0.01", "synthesis.images_per_class=20")
     assert len({one.folder for one in found}) == 4
     # values with commas of their own

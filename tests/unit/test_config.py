@@ -69,9 +69,16 @@ def test_every_problem_is_reported_at_once_with_its_key(registry: Registry) -> N
         },
     )
     assert set(found) == {
-        "generator", "seeds", "seed", "partition.beta", "synthesis.images_per_class", "synthesis.shards",
-        "classifier.epochs", "upload.codec", "controls",
-    }  # fmt: skip
+        "generator",
+        "seeds",
+        "seed",
+        "partition.beta",
+        "synthesis.images_per_class",
+        "synthesis.shards",
+        "classifier.epochs",
+        "upload.codec",
+        "controls",
+    }
     assert "did you mean 'tiny'" in found["generator"]
     assert "did you mean 'seed'" in found["seeds"]
     assert "0.5" in found["partition.beta"]

@@ -71,11 +71,15 @@ def test_a_duration_is_said_roughly(seconds: float, said: str) -> None:
 def test_a_difference_is_fgls_less_the_methods_and_no_interval_goes_beyond_a_hundred_points() -> None:
     methods = [Method("fgl"), Method("local")]
     seeds = {
-        0: {"fgl": {"top1": 0.9, "bytes": 1, "seconds": 1.0, "curve": []},
-            "local": {"top1": 0.1, "bytes": 0, "seconds": 1.0, "curve": []}},
-        1: {"fgl": {"top1": 0.2, "bytes": 1, "seconds": 1.0, "curve": []},
-            "local": {"top1": 0.3, "bytes": 0, "seconds": 1.0, "curve": []}},
-    }  # fmt: skip
+        0: {
+            "fgl": {"top1": 0.9, "bytes": 1, "seconds": 1.0, "curve": []},
+            "local": {"top1": 0.1, "bytes": 0, "seconds": 1.0, "curve": []},
+        },
+        1: {
+            "fgl": {"top1": 0.2, "bytes": 1, "seconds": 1.0, "curve": []},
+            "local": {"top1": 0.3, "bytes": 0, "seconds": 1.0, "curve": []},
+        },
+    }
     local = cells_of(summarise(methods, seeds)[1])
     assert local[3] == "+35.0 (-100.0 to +100.0)"
     assert "1 degree of freedom" in few_seeds(2)

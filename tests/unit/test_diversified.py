@@ -61,9 +61,15 @@ def test_the_phrases_of_a_list_are_used_about_equally_often():
 
 def test_lists_can_be_replaced_left_out_and_added():
     prompts = write(
-        client([0]), views=["from a satellite"], light=[], settings=[], composition=[], prompts_per_class=2,
-        more={"sensor": ["in infrared", "in radar"]}, template="{a label} {details}",
-    )  # fmt: skip
+        client([0]),
+        views=["from a satellite"],
+        light=[],
+        settings=[],
+        composition=[],
+        prompts_per_class=2,
+        more={"sensor": ["in infrared", "in radar"]},
+        template="{a label} {details}",
+    )
     assert {p.text for p in prompts} == {"a river from a satellite, in infrared", "a river from a satellite, in radar"}
 
 

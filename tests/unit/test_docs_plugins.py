@@ -58,10 +58,15 @@ def test_every_field_of_a_component_is_documented():
 @pytest.mark.parametrize(
     "options",
     [
-        ClassNameOptions, DomainOptions, AttributesOptions, BudgetOptions, CaptionOptions, PromptsFileOptions,
+        ClassNameOptions,
+        DomainOptions,
+        AttributesOptions,
+        BudgetOptions,
+        CaptionOptions,
+        PromptsFileOptions,
         DiversifiedOptions,
     ],
-)  # fmt: skip
+)
 def test_every_option_and_preset_of_the_prompt_strategies_is_documented(options):
     for name, field in options.model_fields.items():
         assert re.search(rf"^\| (`\w+`, )*`{name}`(, `\w+`)* \|", PROMPTS, flags=re.MULTILINE), name

@@ -145,8 +145,12 @@ def test_a_client_claims_no_more_samples_than_it_is_known_to_hold() -> None:
 
 def test_the_digest_of_what_is_kept_follows_from_names_types_shapes_and_bytes() -> None:
     kept = {"a": np.arange(4, dtype=np.float32)}
-    others = [{"b": kept["a"]}, {"a": kept["a"].reshape(2, 2)}, {"a": kept["a"].astype(np.float64)},
-              {"a": kept["a"] + 1}]  # fmt: skip
+    others = [
+        {"b": kept["a"]},
+        {"a": kept["a"].reshape(2, 2)},
+        {"a": kept["a"].astype(np.float64)},
+        {"a": kept["a"] + 1},
+    ]
     digests = [updates.digest_of_kept(one) for one in (kept, *others)]
     assert len(set(digests)) == 5
     assert updates.digest_of_kept({"a": np.array(kept["a"])}) == digests[0]

@@ -112,9 +112,9 @@ def test_a_model_of_words_is_refused(writer: Path) -> None:
 
 
 def test_another_model_has_another_digest(tmp_path: Path) -> None:
-    digests = {
-        extractor(save_image_model(tmp_path / str(seed), seed=seed)).describe()["digest"] for seed in (0, 1)
-    } | {extractor(save_image_model(tmp_path / "again", seed=0)).describe()["digest"]}  # fmt: skip
+    digests = {extractor(save_image_model(tmp_path / str(seed), seed=seed)).describe()["digest"] for seed in (0, 1)} | {
+        extractor(save_image_model(tmp_path / "again", seed=0)).describe()["digest"]
+    }
     assert len(digests) == 2
 
 
@@ -145,10 +145,13 @@ def test_penultimate_features_are_what_the_last_layer_reads() -> None:
     networks: dict[str, dict[str, Any]] = {
         "regnet": {"embedding_size": 8, "hidden_sizes": [8, 12], "depths": [1, 1], "groups_width": 4},
         "vit": {
-            "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16,
+            "hidden_size": 16,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 2,
+            "intermediate_size": 16,
             "patch_size": 16,
         },
-    }  # fmt: skip
+    }
     for architecture, config in networks.items():
         options = {"architecture": architecture, "config": config, "image_size": 32, "epochs": 1, "dtype": "fp32"}
         model: Any = registry.create("classifier", "transformers", options).fit(data, None, fit_context())

@@ -112,11 +112,18 @@ def test_registering_and_options_stay_light() -> None:
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"guidance_scale": [3.0, 2.0]}, {"guidance_scale": -1.0}, {"guidance_scale": "2.0"},
-        {"guidance_scale": [1.0, float("inf")]}, {"guidance_scale": ["1", "2"]}, {"num_inference_steps": 0},
-        {"height": 500}, {"dtype": "int8"}, {"batch_size": "8"}, {"steps": 3},
+        {"guidance_scale": [3.0, 2.0]},
+        {"guidance_scale": -1.0},
+        {"guidance_scale": "2.0"},
+        {"guidance_scale": [1.0, float("inf")]},
+        {"guidance_scale": ["1", "2"]},
+        {"num_inference_steps": 0},
+        {"height": 500},
+        {"dtype": "int8"},
+        {"batch_size": "8"},
+        {"steps": 3},
     ],
-)  # fmt: skip
+)
 def test_wrong_options_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         StableDiffusionOptions(**wrong)
@@ -155,14 +162,21 @@ def test_fingerprints_follow_the_files_and_not_their_place(shared: Path, own: Pa
 def test_fingerprints_follow_what_changes_a_picture_and_nothing_else(shared: Path) -> None:
     base = make(shared).fingerprint()
     same: list[dict[str, Any]] = [
-        {"batch_size": 3}, {"encode_batch_size": 9}, {"channels_last": True}, {"height": SIDE},
+        {"batch_size": 3},
+        {"encode_batch_size": 9},
+        {"channels_last": True},
+        {"height": SIDE},
         {"scheduler": "DDIMScheduler"},
-    ]  # fmt: skip
+    ]
     assert {make(shared, **options).fingerprint() for options in same} == {base}
     other: list[dict[str, Any]] = [
-        {"num_inference_steps": 3}, {"guidance_scale": 3.0}, {"guidance_scale": [1.0, 3.0]}, {"height": 32},
-        {"scheduler": "EulerDiscreteScheduler"}, {"dtype": "bf16"},
-    ]  # fmt: skip
+        {"num_inference_steps": 3},
+        {"guidance_scale": 3.0},
+        {"guidance_scale": [1.0, 3.0]},
+        {"height": 32},
+        {"scheduler": "EulerDiscreteScheduler"},
+        {"dtype": "bf16"},
+    ]
     assert len({make(shared, **options).fingerprint() for options in other} | {base}) == len(other) + 1
 
 

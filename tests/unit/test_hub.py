@@ -110,8 +110,10 @@ def test_patterns_choose_files_small_ones_first_and_may_exclude() -> None:
     names = {"unet/big.safetensors": 9, "unet/big.bin": 8, "config.json": 1, "vae/config.json": 2}
     listing = Listing("who/model", COMMIT, tuple(File(name, size) for name, size in names.items()))
     assert [file.path for file in listing.select(["*", "!*.bin"])] == [
-        "config.json", "vae/config.json", "unet/big.safetensors",
-    ]  # fmt: skip
+        "config.json",
+        "vae/config.json",
+        "unet/big.safetensors",
+    ]
     assert [file.path for file in listing.select(["unet/*"])] == ["unet/big.bin", "unet/big.safetensors"]
 
 

@@ -70,8 +70,13 @@ def test_of_a_client_that_is_taken_out_nothing_remains_in_the_log(log: Path) -> 
     (log / event_log.NAME).write_bytes(event_log.redacted(log, "client-01"))
     text = (log / event_log.NAME).read_text()
     assert "client-01" not in text.replace("client-011", "")
-    assert [event["event"] for event in event_log.events(log)] == ["accepted", "redacted", "accepted", "accepted",
-                                                                 "redacted"]  # fmt: skip
+    assert [event["event"] for event in event_log.events(log)] == [
+        "accepted",
+        "redacted",
+        "accepted",
+        "accepted",
+        "redacted",
+    ]
     assert "client-00" in text
     assert event_log.damage(log, before) == ""
 

@@ -10,9 +10,23 @@ import pytest
 
 # pydantic is not among them: typer imports it by itself where it is installed.
 HEAVY = (
-    "torch", "diffusers", "transformers", "datasets", "huggingface_hub", "numpy", "pyarrow", "PIL", "skimage", "scipy",
-    "yaml", "safetensors", "torchmetrics", "accelerate", "rich.progress", "matplotlib",
-)  # fmt: skip
+    "torch",
+    "diffusers",
+    "transformers",
+    "datasets",
+    "huggingface_hub",
+    "numpy",
+    "pyarrow",
+    "PIL",
+    "skimage",
+    "scipy",
+    "yaml",
+    "safetensors",
+    "torchmetrics",
+    "accelerate",
+    "rich.progress",
+    "matplotlib",
+)
 
 
 @pytest.mark.parametrize(

@@ -161,8 +161,13 @@ def test_intervals() -> None:
     found = student([1.0, 2.0, 3.0])
     assert (found["low"], found["high"]) == pytest.approx((2 - 4.302653 / math.sqrt(3), 2 + 4.302653 / math.sqrt(3)))
     # Newcombe 1998, Statistics in Medicine 17, table I, method 3
-    for count, total, low, high in ((81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611),
-                                    (1, 29, 0.0061, 0.1718), (29, 29, 0.8830, 1.0)):  # fmt: skip
+    for count, total, low, high in (
+        (81, 263, 0.2553, 0.3662),
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0.0, 0.1611),
+        (1, 29, 0.0061, 0.1718),
+        (29, 29, 0.8830, 1.0),
+    ):
         found = wilson(count, total)
         assert (found["low"], found["high"]) == pytest.approx((low, high), abs=5e-5)
     assert wilson(0, 0)["share"] is None

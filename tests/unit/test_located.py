@@ -45,5 +45,6 @@ def test_what_lies_here_gets_its_absolute_path_and_other_names_stay(
     assert located(resolve([found], manager.registry), manager.options).to_dict() == found
     monkeypatch.chdir(tmp_path / "home")
     assert located(config, manager.options).to_dict() == {
-        **config.to_dict(), "generator": {**config.to_dict()["generator"], "lora": str(tmp_path / "home" / "lora")},
-    }  # fmt: skip
+        **config.to_dict(),
+        "generator": {**config.to_dict()["generator"], "lora": str(tmp_path / "home" / "lora")},
+    }

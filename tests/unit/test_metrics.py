@@ -26,8 +26,10 @@ def test_balanced_accuracy_and_f1_are_means_over_the_classes_that_were_tested() 
 def test_the_confusion_matrix_counts_every_image_once() -> None:
     score = measure(PREDICTED, LABELS, NAMES, None)
     assert score["confusion"] == {
-        "cat": {"cat": 4, "dog": 1, "unseen": 1}, "dog": {"cat": 1, "dog": 1}, "a|b": {"cat": 2},
-    }  # fmt: skip
+        "cat": {"cat": 4, "dog": 1, "unseen": 1},
+        "dog": {"cat": 1, "dog": 1},
+        "a|b": {"cat": 2},
+    }
     assert sum(sum(said.values()) for said in score["confusion"].values()) == score["images"] == 10
 
 

@@ -95,9 +95,16 @@ def test_training_on_mixtures_learns_and_differs_from_training_on_images():
     data = LabelledPixels(pixels, labels)
     shape = {"hidden_sizes": [32], "depths": [1], "embedding_size": 32, "layer_type": "basic"}
     options = ClassifierOptions(
-        architecture="resnet", config=shape, preset="none", image_size=16, epochs=8, batch_size=10, lr=0.01,
-        optimizer="adamw", dtype="fp32",
-    )  # fmt: skip
+        architecture="resnet",
+        config=shape,
+        preset="none",
+        image_size=16,
+        epochs=8,
+        batch_size=10,
+        lr=0.01,
+        optimizer="adamw",
+        dtype="fp32",
+    )
     context = FitContext(class_names=("left", "right"), seed=1, device="cpu")
     weights = []
     for more in ({}, {"mixup": 0.3}, {"cutmix": 1.0}):

@@ -47,8 +47,13 @@ def test_files_of_others_in_the_same_folders_survive_all_that_fgl_removes(tmp_pa
         run.remove_below(run.path("sheets"))
         run.remove(run.path("server", "shards", "mine.txt"))
         run.remove_all()
-    mine = ["checkpoints/train/epoch1.pt", "clients/a/private/mine.txt", "server/shards/mine.txt", "sheets/.mine.part",
-            "sheets/mine.txt"]  # fmt: skip
+    mine = [
+        "checkpoints/train/epoch1.pt",
+        "clients/a/private/mine.txt",
+        "server/shards/mine.txt",
+        "sheets/.mine.part",
+        "sheets/mine.txt",
+    ]
     assert there(run.root) == mine
 
 

@@ -198,8 +198,13 @@ def test_more_clients_divide_each_domain_evenly() -> None:
     parts = DomainPartitioner(DomainOptions(clients=6)).partition(DOMAIN_LABELS, DOMAINS, seed=0)
     assert [len(part) for part in parts.values()] == [50] * 6
     assert [{DOMAINS[index] for index in part} for part in parts.values()] == [
-        {"fluent"}, {"fluent"}, {"noto"}, {"noto"}, {"twemoji"}, {"twemoji"},
-    ]  # fmt: skip
+        {"fluent"},
+        {"fluent"},
+        {"noto"},
+        {"noto"},
+        {"twemoji"},
+        {"twemoji"},
+    ]
 
 
 @pytest.mark.parametrize("clients", [2, 4])
@@ -222,9 +227,12 @@ def test_clients_are_called_after_their_domains() -> None:
     names = ["Hospital E", "hospital-e", "Klinik Süd", "病院", "../up"]
     parts = DomainPartitioner(DomainOptions()).partition(LABELS[:5], names, seed=0)
     assert {names[rows[0]]: client for client, rows in parts.items()} == {
-        "Hospital E": "hospital-e", "hospital-e": "hospital-e-2", "Klinik Süd": "klinik-sud", "病院": "client-04",
+        "Hospital E": "hospital-e",
+        "hospital-e": "hospital-e-2",
+        "Klinik Süd": "klinik-sud",
+        "病院": "client-04",
         "../up": "up",
-    }  # fmt: skip
+    }
 
 
 def test_clients_that_share_a_domain_are_numbered() -> None:

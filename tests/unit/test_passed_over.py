@@ -75,11 +75,13 @@ def test_pictures_that_are_not_read_are_counted_with_what_to_do(tmp_path: Path) 
     (tmp_path / "dog" / "notes.txt").write_text("x")
     (tmp_path / "labels.csv").write_text("x")
     notes = folder(tmp_path).info().notes
-    for said in ("1 file (cat/a.heic): HEIC is not read: convert it to JPEG or PNG",
-                 "2 files (cat/b.dcm, dog/scan): DICOM is not read: export it as PNG",
-                 "1 file (dog/nameless): PNG by content, but with no ending: rename to end in .png",
-                 "1 file (dog/x.png_large): PNG by content, but with the ending '.png_large'",
-                 "2 files that are not images (.csv 1, .txt 1)"):  # fmt: skip
+    for said in (
+        "1 file (cat/a.heic): HEIC is not read: convert it to JPEG or PNG",
+        "2 files (cat/b.dcm, dog/scan): DICOM is not read: export it as PNG",
+        "1 file (dog/nameless): PNG by content, but with no ending: rename to end in .png",
+        "1 file (dog/x.png_large): PNG by content, but with the ending '.png_large'",
+        "2 files that are not images (.csv 1, .txt 1)",
+    ):
         assert any(said in note for note in notes), (said, notes)
 
 

@@ -17,9 +17,16 @@ def conditioning(classes: list[int], weights: list[float]) -> Conditioning:
     rows = np.arange(n)
     upload = ClientUpload("c", 0, "e", {}, {}, np.array(classes), np.array(weights), ("",) * n, np.full(n, np.nan))
     return Conditioning(
-        tuple(f"{index:064x}" for index in rows), np.array(classes), np.array(weights), ("",) * n, np.full(n, np.nan),
-        np.zeros(n, dtype=np.int64), rows, np.ones(n, dtype=np.int64), [upload],
-    )  # fmt: skip
+        tuple(f"{index:064x}" for index in rows),
+        np.array(classes),
+        np.array(weights),
+        ("",) * n,
+        np.full(n, np.nan),
+        np.zeros(n, dtype=np.int64),
+        rows,
+        np.ones(n, dtype=np.int64),
+        [upload],
+    )
 
 
 @given(st.lists(st.floats(1e-6, 1e6), min_size=1, max_size=50), st.integers(0, 5000))

@@ -35,8 +35,18 @@ def draw(path: Path, counts: np.ndarray, names: list[str] | None = None) -> str:
 def test_names_and_counts_are_in_the_drawing(tmp_path: Path) -> None:
     counts = np.array([[3, 0, 417], [0, 28, 5]])
     svg = draw(tmp_path / "a.svg", counts, ["river", "sea & lake", "cost $1$ or $2$"])
-    for text in ("client-00", "client-01", "river", "sea &amp; lake", "cost $1$ or $2$", "What is drawn",
-                 ">417<", ">28<", ">3<", ">5<"):  # fmt: skip
+    for text in (
+        "client-00",
+        "client-01",
+        "river",
+        "sea &amp; lake",
+        "cost $1$ or $2$",
+        "What is drawn",
+        ">417<",
+        ">28<",
+        ">3<",
+        ">5<",
+    ):
         assert text in svg, text
     assert ">0<" not in svg
 

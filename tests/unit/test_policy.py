@@ -184,8 +184,14 @@ def test_a_task_that_is_allowed_is_done_on_the_sites_own_images_and_in_its_own_f
 def test_a_site_names_its_dataset_itself_and_takes_from_others_what_classes_are_called(
     ward: Path, manager: PluginManager
 ) -> None:
-    theirs = {"name": "imagefolder", "path": "/srv/test", "holds": "all", "class_names": ["a", "benign", "malignant"],
-              "max_per_class": 1, "test_path": "/etc"}  # fmt: skip
+    theirs = {
+        "name": "imagefolder",
+        "path": "/srv/test",
+        "holds": "all",
+        "class_names": ["a", "benign", "malignant"],
+        "max_per_class": 1,
+        "test_path": "/etc",
+    }
     config = of(ward).configure(shared(dataset=theirs), manager)
     options = config.dataset.options
     assert (options["path"], options["holds"]) == (str(ward), "train")
@@ -220,9 +226,10 @@ def test_everything_that_may_not_be_asked_is_named_at_once_with_the_rule_and_wha
 ) -> None:
     rules = {"prompt_strategies": ["class-name"], "codecs": ["fp32"], "hub_models": ["stabilityai/*"]}
     asked = shared(
-        prompt_strategy={"name": "caption", "model": "else/where"}, generator={"name": "sd15", "model": "~/model"},
+        prompt_strategy={"name": "caption", "model": "else/where"},
+        generator={"name": "sd15", "model": "~/model"},
         upload={"codec": "int8"},
-    )  # fmt: skip
+    )
     with pytest.raises(PolicyError) as caught:
         of(ward, rules).configure(asked, manager)
     said = str(caught.value)
@@ -257,9 +264,17 @@ def test_the_sites_data_is_not_to_be_read_as_something_else(ward: Path, manager:
 
 @pytest.mark.parametrize(
     "asked",
-    ["{root}/../patients.csv", "{root}/link.csv", "{root}/links/patients.csv", "{home}/patients.csv", "/etc/hostname",
-     "~/.ssh/id_ed25519", "../../etc/hostname", "not-there.csv"],
-)  # fmt: skip
+    [
+        "{root}/../patients.csv",
+        "{root}/link.csv",
+        "{root}/links/patients.csv",
+        "{home}/patients.csv",
+        "/etc/hostname",
+        "~/.ssh/id_ed25519",
+        "../../etc/hostname",
+        "not-there.csv",
+    ],
+)
 def test_neither_dots_nor_links_lead_out_of_what_may_be_read(
     ward: Path, tmp_path: Path, manager: PluginManager, asked: str
 ) -> None:

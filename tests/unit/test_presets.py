@@ -17,9 +17,19 @@ from fgl.plugins.prompts.options import CLASS_TEMPLATE, DOMAINNET_NEGATIVES, DOM
 
 MANAGER = PluginManager.load()
 NAMES = (
-    "bloodmnist", "cifar10", "cifar100", "domainnet-10", "eurosat", "fashion-mnist", "imagefruit", "imagenet100",
-    "imagenette", "imagesquawk", "imageyellow", "pathmnist",
-)  # fmt: skip
+    "bloodmnist",
+    "cifar10",
+    "cifar100",
+    "domainnet-10",
+    "eurosat",
+    "fashion-mnist",
+    "imagefruit",
+    "imagenet100",
+    "imagenette",
+    "imagesquawk",
+    "imageyellow",
+    "pathmnist",
+)
 # As the authors' code lists them.
 IMAGENET = {
     "imagenette": "0 217 482 491 497 566 569 571 574 701",
@@ -119,9 +129,9 @@ def test_a_smoke_run_is_small_and_otherwise_the_preset(name: str) -> None:
     assert small.synthesis.images_per_class * len(presets.load(name).classes) <= 400
     assert (small.classifier.name, small.classifier.options["epochs"]) == ("resnet18", 2)
     assert small.dataset.name == "bundled"
-    assert small.dataset.options["subset"] == {
-        "domainnet-10": "emoji", "fashion-mnist": "fashion_mnist"
-    }.get(name, "eurosat")  # fmt: skip
+    assert small.dataset.options["subset"] == {"domainnet-10": "emoji", "fashion-mnist": "fashion_mnist"}.get(
+        name, "eurosat"
+    )
     assert small.dataset.options["max_per_class"] is not None
     for same in ("partition", "prompt_strategy", "aggregator", "upload", "controls", "seed"):
         assert getattr(small, same) == getattr(whole, same), same

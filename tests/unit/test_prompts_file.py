@@ -45,11 +45,18 @@ def test_every_column_of_csv_and_jsonl_means_the_same(ask):
         "river,one,ugly,photo,2,1.5,client-0\nriver,two,,sketch,1,,\n\n1,three,,,,,\n"
     )
     rows = [
-        {"label": "river", "text": "one", "negative": "ugly", "domain": "photo", "weight": 2, "guidance_scale": 1.5,
-         "client": "client-0"},
+        {
+            "label": "river",
+            "text": "one",
+            "negative": "ugly",
+            "domain": "photo",
+            "weight": 2,
+            "guidance_scale": 1.5,
+            "client": "client-0",
+        },
         {"label": "river", "text": "two", "domain": "sketch", "weight": 1, "client": None},
         {"class": 1, "prompt": "three"},
-    ]  # fmt: skip
+    ]
     prompts = ask(csv, context)
     assert prompts == ask("\n".join(map(json.dumps, rows)), context, "prompts.jsonl")
     assert prompts == ask("\n".join(map(json.dumps, rows)), context, "prompts.txt", format="jsonl")
@@ -131,7 +138,7 @@ def test_a_budget_keeps_the_heaviest(ask):
         ("class,prompt\nriver,caf\u00e9\n".encode("latin-1"), r"line 2: not UTF-8 .*save the file in the enc"),
         ("class,prompt\nriver,a\n".encode("utf-16"), "line 1: not UTF-8"),
     ],
-)  # fmt: skip
+)
 def test_a_wrong_csv_says_where_and_what_to_do(ask, text, message):
     with pytest.raises(DataError, match=message):
         ask(text, client([0]))

@@ -129,9 +129,24 @@ def test_a_point_after_a_title_or_an_initial_ends_no_sentence():
 
 
 HARD = [
-    "a", "a.", "a-", "-.", "zorg ", "Zorg ", "a Zorg ", "the ", "a@", "@a", "1(", "mr and ", "named ", "x. Yorg ",
-    "http:", "a,", "a\u0301\u0336",
-]  # fmt: skip
+    "a",
+    "a.",
+    "a-",
+    "-.",
+    "zorg ",
+    "Zorg ",
+    "a Zorg ",
+    "the ",
+    "a@",
+    "@a",
+    "1(",
+    "mr and ",
+    "named ",
+    "x. Yorg ",
+    "http:",
+    "a,",
+    "a\u0301\u0336",
+]
 _CHILD = """
 import json, sys
 from fgl.plugins.prompts.scrub import KINDS, scrub

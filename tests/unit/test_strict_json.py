@@ -63,12 +63,23 @@ def test_what_is_not_json_is_not_read(text: str) -> None:
 
 def test_numbers_of_numpy_and_paths_are_written_as_what_they_stand_for() -> None:
     value = {
-        "flag": np.bool_(True), "count": np.int64(3), "loss": np.float32(0.5), "rows": np.arange(3), "at": Path("a/b"),
-        "kinds": {"b", "a"}, np.int64(7): (1, 2),
-    }  # fmt: skip
+        "flag": np.bool_(True),
+        "count": np.int64(3),
+        "loss": np.float32(0.5),
+        "rows": np.arange(3),
+        "at": Path("a/b"),
+        "kinds": {"b", "a"},
+        np.int64(7): (1, 2),
+    }
     assert loads(dumps(value)) == {
-        "flag": True, "count": 3, "loss": 0.5, "rows": [0, 1, 2], "at": "a/b", "kinds": ["a", "b"], "7": [1, 2],
-    }  # fmt: skip
+        "flag": True,
+        "count": 3,
+        "loss": 0.5,
+        "rows": [0, 1, 2],
+        "at": "a/b",
+        "kinds": ["a", "b"],
+        "7": [1, 2],
+    }
 
 
 def test_a_plugins_numbers_that_are_not_finite_become_null() -> None:

@@ -58,10 +58,14 @@ def shards(count: int) -> list[Shard]:
 def run(painter: Painter, kept: ShardStore, wanted: list[Shard]) -> int:
     one_by_one = SimpleNamespace(run=lambda left, work: [work(shard) for shard in left])
     session: Any = SimpleNamespace(
-        progress=NullProgress(), generator=painter, device="cpu", executor=one_by_one,
+        progress=NullProgress(),
+        generator=painter,
+        device="cpu",
+        executor=one_by_one,
         config=SimpleNamespace(seed=0, generator=SimpleNamespace(name="painter")),
-        info=SimpleNamespace(class_names=NAMES), image_size=(8, 8),
-    )  # fmt: skip
+        info=SimpleNamespace(class_names=NAMES),
+        image_size=(8, 8),
+    )
     done, _ = fill(session, kept, wanted, lambda: None, "synthesize")  # type: ignore[arg-type,return-value]
     return done
 

@@ -66,14 +66,22 @@ def test_counts_that_cannot_be_true_are_refused(lie: str) -> None:
 @pytest.mark.parametrize(
     "data",
     [
-        b"", b"null", b"[]", b"{", b"\xff\xfe", b'{"client_id": "k"}', b" " * 2_000_000, reply() + b"x",
+        b"",
+        b"null",
+        b"[]",
+        b"{",
+        b"\xff\xfe",
+        b'{"client_id": "k"}',
+        b" " * 2_000_000,
+        reply() + b"x",
         b'{"client_id": "k", "right": 1, "right": 2, "total": 3, "per_class": {}}',
-        b'{"client_id": "k", "right": NaN, "total": 3, "per_class": {}}', b"[" * 100_000,
+        b'{"client_id": "k", "right": NaN, "total": 3, "per_class": {}}',
+        b"[" * 100_000,
         b'{"client_id":' + b"[" * 100_000,
         b'{"client_id": "k", "total": 3, "per_class": {}, "right": ' + b"9" * 100_000 + b"}",
     ],
     ids=range(13),
-)  # fmt: skip
+)
 def test_bytes_that_are_no_reply_are_refused(data: bytes) -> None:
     for judged in (judge, lambda data: replies.validate_scores(data, "k", CLASSES, 20)):
         with pytest.raises(UploadError):
@@ -109,16 +117,24 @@ def test_counts_of_clients_add_up() -> None:
     found = federated_evaluation.added_up(counts, CLASSES)
     assert (found["right"], found["total"], found["top1"]) == (9, 15, 0.6)
     assert found["per_class"] == {
-        "river": {"right": 3, "total": 5, "top1": 0.6}, "forest": {"right": 1, "total": 5, "top1": 0.2}
-    }  # fmt: skip
+        "river": {"right": 3, "total": 5, "top1": 0.6},
+        "forest": {"right": 1, "total": 5, "top1": 0.2},
+    }
 
 
 ONE = {"density": 0.5, "coverage": 0.75, "agreement": None, "nearest": 12.5}
 
 
 def scores(**changes: Any) -> bytes:
-    said = {"client_id": "k", "reference": 20, "compared": 18, "made": ONE, "real": ONE, "recognised": 0.5,
-            "per_class": {"river": {"made": ONE, "real": ONE}}}  # fmt: skip
+    said = {
+        "client_id": "k",
+        "reference": 20,
+        "compared": 18,
+        "made": ONE,
+        "real": ONE,
+        "recognised": 0.5,
+        "per_class": {"river": {"made": ONE, "real": ONE}},
+    }
     return json.dumps({**said, **changes}).encode()
 
 
@@ -131,14 +147,26 @@ def test_scores_that_can_be_true_are_taken() -> None:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"reference": 0}, {"reference": 61}, {"reference": 2.0}, {"compared": -1}, {"recognised": 1.01},
-        {"recognised": math.inf}, {"recognised": True}, {"made": {**ONE, "coverage": 1.5}}, {"made": None},
-        {"made": {**ONE, "density": -0.1}}, {"made": {**ONE, "nearest": 10**4000}}, {"real": {"coverage": 1}},
-        {"made": {**ONE, "name": "ward 7"}}, {"per_class": {"sea": {"made": ONE, "real": ONE}}},
-        {"per_class": {"river": ONE}}, {"client_id": "other"}, {"more": 1},
+        {"reference": 0},
+        {"reference": 61},
+        {"reference": 2.0},
+        {"compared": -1},
+        {"recognised": 1.01},
+        {"recognised": math.inf},
+        {"recognised": True},
+        {"made": {**ONE, "coverage": 1.5}},
+        {"made": None},
+        {"made": {**ONE, "density": -0.1}},
+        {"made": {**ONE, "nearest": 10**4000}},
+        {"real": {"coverage": 1}},
+        {"made": {**ONE, "name": "ward 7"}},
+        {"per_class": {"sea": {"made": ONE, "real": ONE}}},
+        {"per_class": {"river": ONE}},
+        {"client_id": "other"},
+        {"more": 1},
     ],
     ids=str,
-)  # fmt: skip
+)
 def test_scores_that_cannot_be_true_are_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(UploadError):
         replies.validate_scores(scores(**changes), "k", CLASSES, 20)

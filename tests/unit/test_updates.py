@@ -12,9 +12,7 @@ STATE = GlobalState({"w": np.ones(100, np.float32), "mean": np.zeros(4, np.float
 
 
 def update(name: str, moved: float = 0.5, samples: int = 10, buffers: float = 0.1, extra: float = 0.0) -> LocalUpdate:
-    model = {
-        "w": np.full(100, 1 + moved, np.float32), "mean": np.full(4, buffers, np.float32), "n": np.array(5)
-    }  # fmt: skip
+    model = {"w": np.full(100, 1 + moved, np.float32), "mean": np.full(4, buffers, np.float32), "n": np.array(5)}
     return LocalUpdate(name, samples, model, {"c": np.full(100, extra, np.float32)})
 
 

@@ -150,9 +150,11 @@ def test_equal_rows_of_two_clients_are_one_conditioning_in_every_codec(tmp_path:
 
 
 @given(
-    rows=st.integers(1, 4), shape=st.sampled_from([(5,), (4, 3), (1, 1), (2, 3, 4), (4, 0)]), data=st.data(),
+    rows=st.integers(1, 4),
+    shape=st.sampled_from([(5,), (4, 3), (1, 1), (2, 3, 4), (4, 0)]),
+    data=st.data(),
     exponent=st.integers(-44, 38),
-)  # fmt: skip
+)
 @settings(max_examples=150, deadline=None)
 def test_any_floats_are_off_by_half_a_scale_at_most(
     rows: int, shape: tuple[int, ...], data: st.DataObject, exponent: int
@@ -197,14 +199,14 @@ def test_what_an_upload_weighs_in_its_own_codec_is_what_it_has(codec: str) -> No
 
 @given(
     st.dictionaries(
-        st.text("ab._é\"", min_size=1, max_size=5),
+        st.text('ab._é"', min_size=1, max_size=5),
         st.tuples(
             st.sampled_from(["f2", "f4", "f8", "i4", "i1", "u1"]), st.lists(st.integers(0, 12), min_size=1, max_size=3)
         ),
         max_size=6,
     ),
-    st.text("abé\"{}", max_size=20),
-)  # fmt: skip
+    st.text('abé"{}', max_size=20),
+)
 @settings(deadline=None)
 def test_the_size_of_a_file_follows_from_its_shapes(tensors: dict[str, tuple[str, list[int]]], said: str) -> None:
     data = save({name: np.zeros(shape, dtype) for name, (dtype, shape) in tensors.items()}, {"fgl": said})
@@ -346,10 +348,13 @@ def _scale(value: float) -> Callable[[dict[str, np.ndarray], dict[str, Any]], No
         (_set("prompt_embeds.scale", np.ones((2, 3), np.float64)), errors.UploadShapeError, "is float64"),
         (lambda tensors, _: tensors.pop("prompt_embeds.scale"), errors.UploadShapeError, "prompt_embeds.scale is miss"),
         (lambda tensors, _: tensors.pop("prompt_embeds"), errors.UploadShapeError, "array prompt_embeds is missing"),
-        (lambda tensors, _: (tensors.pop("negative_prompt_embeds"), tensors.pop("negative_prompt_embeds.index")),
-         errors.UploadShapeError, "undeclared arrays: 'negative_prompt_embeds.scale'"),
+        (
+            lambda tensors, _: (tensors.pop("negative_prompt_embeds"), tensors.pop("negative_prompt_embeds.index")),
+            errors.UploadShapeError,
+            "undeclared arrays: 'negative_prompt_embeds.scale'",
+        ),
     ],
-)  # fmt: skip
+)
 def test_eight_bits_that_are_off_are_refused(change: Callable[..., None], error: type[UploadError], rule: str) -> None:
     with pytest.raises(error, match=rule) as caught:
         decode(changed(change, codec="int8"), EXPECTED, "client-00")
@@ -526,9 +531,16 @@ def test_an_upload_that_is_kept_reads_as_it_was_accepted(tmp_path: Path) -> None
         again = stored(path, DECLARATION)
         assert same_upload(again, decode(packed(codec), EXPECTED))
         rows = Conditioning(
-            ("a", "b"), again.class_id, again.weight, again.domain, again.guidance_scale, np.zeros(2, np.int64),
-            np.arange(2), np.ones(2, np.int64), [again],
-        )  # fmt: skip
+            ("a", "b"),
+            again.class_id,
+            again.weight,
+            again.domain,
+            again.guidance_scale,
+            np.zeros(2, np.int64),
+            np.arange(2),
+            np.ones(2, np.int64),
+            [again],
+        )
         first, second = rows.gather("negative_prompt_embeds", [0, 1])
         assert first is None
         assert np.array_equal(second, np.ones((4, 3)))

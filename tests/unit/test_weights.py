@@ -23,9 +23,11 @@ from tests.helpers.pipelines import save_pipeline, save_xl_pipeline
 Weights = dict[str, torch.Tensor]
 
 STEMS = {
-    "text_encoder": "model", "text_encoder_2": "model", "unet": "diffusion_pytorch_model",
+    "text_encoder": "model",
+    "text_encoder_2": "model",
+    "unet": "diffusion_pytorch_model",
     "vae": "diffusion_pytorch_model",
-}  # fmt: skip
+}
 PARTS = [("sd", "text_encoder"), ("sd", "unet"), ("sd", "vae"), ("xl", "text_encoder"), ("xl", "text_encoder_2")]
 
 
@@ -204,11 +206,14 @@ def test_each_number_format_is_searched_for_infinity_and_nan(tmp_path: Path, kin
     largest = torch.tensor([torch.finfo(kind).max, torch.finfo(kind).min, 0.0], dtype=torch.float64).to(kind)
     save_file(
         {
-            "fine": largest, "whole": torch.tensor([2**31 - 1, -1]), "none": torch.zeros(0, dtype=kind),
-            "nan": torch.tensor([0.0, torch.nan]).to(kind), "infinite": torch.tensor([-torch.inf]).to(kind),
+            "fine": largest,
+            "whole": torch.tensor([2**31 - 1, -1]),
+            "none": torch.zeros(0, dtype=kind),
+            "nan": torch.tensor([0.0, torch.nan]).to(kind),
+            "infinite": torch.tensor([-torch.inf]).to(kind),
         },
         tmp_path / "a.safetensors",
-    )  # fmt: skip
+    )
     assert sorted(not_finite(tmp_path / "a.safetensors")) == ["infinite", "nan"]
     assert tensors(tmp_path / "a.safetensors")["fine"].shape == (3,)
 

@@ -39,8 +39,7 @@ def test_words_and_numbers_are_what_they_look_like(text: str, value: Any) -> Non
 def _nested(first: str, line: str) -> str:
     """Nine names, each of which stands nine times for the one before it."""
     names = "abcdefghij"
-    return "\n".join([first, *(line.format(name, ", ".join([f"*{before}"] * 9))
-                               for before, name in pairwise(names))])  # fmt: skip
+    return "\n".join([first, *(line.format(name, ", ".join([f"*{before}"] * 9)) for before, name in pairwise(names))])
 
 
 @pytest.mark.parametrize(

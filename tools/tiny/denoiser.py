@@ -21,11 +21,19 @@ def unet(widths: list[int], layers: int, latent_channels: int, text_width: int) 
     trained without it mean the same with it (see `adopt`).
     """
     model = UNet2DConditionModel(
-        sample_size=8, in_channels=latent_channels, out_channels=latent_channels, block_out_channels=tuple(widths),
-        layers_per_block=layers, down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"), cross_attention_dim=text_width, attention_head_dim=8,
-        norm_num_groups=16, addition_embed_type="text", addition_embed_type_num_heads=text_width // 32,
-    )  # fmt: skip
+        sample_size=8,
+        in_channels=latent_channels,
+        out_channels=latent_channels,
+        block_out_channels=tuple(widths),
+        layers_per_block=layers,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        cross_attention_dim=text_width,
+        attention_head_dim=8,
+        norm_num_groups=16,
+        addition_embed_type="text",
+        addition_embed_type_num_heads=text_width // 32,
+    )
     nn.init.zeros_(model.add_embedding.norm2.weight)
     # Plain matrix products: over 16 tokens, torch's fused attention spends a third of a training step in its backward.
     model.set_attn_processor(AttnProcessor())
@@ -94,17 +102,25 @@ def flatten(weight: Tensor) -> Tensor:
 
 def scheduler() -> DPMSolverMultistepScheduler:
     return DPMSolverMultistepScheduler(
-        num_train_timesteps=1000, beta_schedule="squaredcos_cap_v2", prediction_type="v_prediction",
-        timestep_spacing="trailing", solver_order=2, final_sigmas_type="zero",
-    )  # fmt: skip
+        num_train_timesteps=1000,
+        beta_schedule="squaredcos_cap_v2",
+        prediction_type="v_prediction",
+        timestep_spacing="trailing",
+        solver_order=2,
+        final_sigmas_type="zero",
+    )
 
 
 def few_step_scheduler() -> DDIMScheduler:
     """Of a distilled denoiser, each of whose steps is a whole DDIM step."""
     return DDIMScheduler(
-        num_train_timesteps=1000, beta_schedule="squaredcos_cap_v2", prediction_type="v_prediction",
-        timestep_spacing="trailing", clip_sample=False, set_alpha_to_one=True,
-    )  # fmt: skip
+        num_train_timesteps=1000,
+        beta_schedule="squaredcos_cap_v2",
+        prediction_type="v_prediction",
+        timestep_spacing="trailing",
+        clip_sample=False,
+        set_alpha_to_one=True,
+    )
 
 
 @torch.no_grad()

@@ -100,9 +100,14 @@ def keep(private: Path, made: Draft) -> None:
     private_folder.keep(
         private,
         made.prompts,
-        {"prompts": len(made.prompts), "upload_bytes": len(made.data), "notes": dict(sorted(made.notes.items())),
-         "class_names": list(made.class_names), **upload_reader.account(made.data)},
-    )  # fmt: skip
+        {
+            "prompts": len(made.prompts),
+            "upload_bytes": len(made.data),
+            "notes": dict(sorted(made.notes.items())),
+            "class_names": list(made.class_names),
+            **upload_reader.account(made.data),
+        },
+    )
     private_folder.private_files(private).remove(private / ERROR)
 
 

@@ -52,10 +52,12 @@ def probe(payload: bytes) -> bytes:
     pictures = _taken(made, _as_many(made[1], tested[1]))
     seed = seeds.client_seed(config.seed, client_id, 0)
     said: dict[str, Any] = {
-        "client_id": client_id, "reference": len(reference), "compared": len(pictures[1]),
+        "client_id": client_id,
+        "reference": len(reference),
+        "compared": len(pictures[1]),
         "made": _scores(extractor, real_ones, pictures, pictures, tested, seed),
         "real": _scores(extractor, real_ones, tested, real_ones, tested, seed),
-    }  # fmt: skip
+    }
     said["recognised"] = _recognised(extractor, made, tested)
     per_class: dict[str, Any] = {}
     for class_id in np.unique(tested[1]).tolist():
@@ -70,9 +72,13 @@ def probe(payload: bytes) -> bytes:
 
 # An answer and no error: of an error the server learns no more than its class.
 _NOTHING: dict[str, Any] = {
-    "reference": 0, "compared": 0, "made": dict.fromkeys(SCORES), "real": dict.fromkeys(SCORES), "recognised": None,
+    "reference": 0,
+    "compared": 0,
+    "made": dict.fromkeys(SCORES),
+    "real": dict.fromkeys(SCORES),
+    "recognised": None,
     "per_class": {},
-}  # fmt: skip
+}
 
 
 def _few(site: client_site.Site, client_id: str, learnt: bool, most: int) -> dict[int, tuple[list[int], list[int]]]:
@@ -110,10 +116,11 @@ def _scores(
     figures = strict_json.finite(dict(extractor.compare(real[0], images[0], seed)))
     distances, _ = extractor.nearest(images[0], real[0])
     return {
-        "density": _rounded(figures["density"]), "coverage": _rounded(figures["coverage"]),
+        "density": _rounded(figures["density"]),
+        "coverage": _rounded(figures["coverage"]),
         "agreement": _agreement(extractor, means, tested, np.intersect1d(tested[1], means[1])),
         "nearest": _rounded(float(np.median(distances))),
-    }  # fmt: skip
+    }
 
 
 def _recognised(extractor: Extractor, made: Points, tested: Points) -> float | None:

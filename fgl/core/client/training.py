@@ -40,8 +40,13 @@ def train(asked: Mapping[str, Any], message: memoryview) -> bytes:
     asked = policy.allowed(asked, "rounds")
     site = client_site.site_of(asked)
     client_id, number = asked["client_id"], asked["round"]
-    data = _pixels(asked["data"], strict_json.dumps(asked["config"], sort_keys=True), asked["device"], client_id,
-                   Preparation(**asked["prepare"]))  # fmt: skip
+    data = _pixels(
+        asked["data"],
+        strict_json.dumps(asked["config"], sort_keys=True),
+        asked["device"],
+        client_id,
+        Preparation(**asked["prepare"]),
+    )
     model, extra, kept = updates.received(message)
     algorithm: Algorithm = site.manager.create("algorithm", Selected(**asked["algorithm"]))
     classifier: Classifier = site.manager.create("classifier", Selected(**asked["classifier"]))
@@ -61,8 +66,9 @@ def train(asked: Mapping[str, Any], message: memoryview) -> bytes:
     header = updates.Header(site.config.upload.run_id, client_id, number, len(data))
     before = shelf.before(number, kept)
     if before is None:
-        log.warning("%s, round %d: what it kept in an earlier round is gone, damaged or of another round", client_id,
-                    number)  # fmt: skip
+        log.warning(
+            "%s, round %d: what it kept in an earlier round is gone, damaged or of another round", client_id, number
+        )
         return updates.encode(header, {}, {}, updates.LOST)
     try:
         update = algorithm.local(LocalJob(client_id, number, model, extra, before, len(data), fit))

@@ -48,9 +48,12 @@ DEFAULTS: dict[str, Any] = {
     "controls": ["class-list"],
 }
 _PLAIN: dict[str, type[Options]] = {
-    "upload": UploadOptions, "synthesis": SynthesisOptions, "rounds": RoundsOptions, "evaluation": EvaluationOptions,
+    "upload": UploadOptions,
+    "synthesis": SynthesisOptions,
+    "rounds": RoundsOptions,
+    "evaluation": EvaluationOptions,
     "audit": AuditOptions,
-}  # fmt: skip
+}
 
 
 def resolve(layers: Sequence[Mapping[str, Any]], registry: Registry, source: str = "the configuration") -> RunConfig:

@@ -11,9 +11,22 @@ from fgl.contracts.options import Options
 from fgl.io import yaml_text
 
 ORDER = (
-    "dataset", "partition", "prompt_strategy", "upload", "aggregator", "generator", "synthesis", "classifier",
-    "rounds", "features", "evaluation", "audit", "algorithm", "federation", "executor",
-)  # fmt: skip
+    "dataset",
+    "partition",
+    "prompt_strategy",
+    "upload",
+    "aggregator",
+    "generator",
+    "synthesis",
+    "classifier",
+    "rounds",
+    "features",
+    "evaluation",
+    "audit",
+    "algorithm",
+    "federation",
+    "executor",
+)
 """The configuration's components and sections, as a YAML file has them."""
 CONTROLS = ("class-list", "fedavg", "local", "public", "pooled")
 PROMPTS_CONTROL = "prompts:"
@@ -78,10 +91,11 @@ class SynthesisOptions(Options):
         0.1, ge=0, lt=1, description="share of each class's synthetic images kept aside to select the checkpoint"
     )
     validation_per_class: int = Field(
-        10, ge=1,
+        10,
+        ge=1,
         description="validation images that a class must have on average: with fewer, nothing is kept aside or "
         "selected, and the last epoch counts",
-    )  # fmt: skip
+    )
 
 
 class RoundsOptions(Options):

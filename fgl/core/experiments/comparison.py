@@ -107,15 +107,24 @@ class _Base:
             stages = ("partition", "clients", "plan", "synthesize", "train", "evaluate")
             scores = evaluate.evaluate(session, digest)
             seconds = sum(session.seconds[stage] for stage in stages)
-            self._shot = {"planned": planned, "digest": digest, "scores": scores, "seconds": seconds,
-                          "bytes": uploads["bytes_total"]}  # fmt: skip
+            self._shot = {
+                "planned": planned,
+                "digest": digest,
+                "scores": scores,
+                "seconds": seconds,
+                "bytes": uploads["bytes_total"],
+            }
         return self._shot
 
 
 def run_seed(
-    config: RunConfig, methods: Sequence[Method], manager: PluginManager, run: RunDir, progress: Progress,
+    config: RunConfig,
+    methods: Sequence[Method],
+    manager: PluginManager,
+    run: RunDir,
+    progress: Progress,
     announce: Callable[[Method], None],
-) -> dict[str, dict[str, Any]]:  # fmt: skip
+) -> dict[str, dict[str, Any]]:
     """Method → its result for the configuration's seed, computed or reused, in a run directory of its own. Raises
     FGLError."""
     plain = config.model_copy(update={"controls": (), "all_controls": False})
@@ -167,8 +176,12 @@ def _result(base: _Base, method: Method) -> dict[str, Any]:
         sent += entry["bytes_up"] + entry["bytes_down"]
         if entry["top1"] is not None:
             curve.append([entry["round"] + shift, entry["top1"], sent])
-    return {"top1": value["score"]["top1"], "bytes": sent, "seconds": seconds + session.seconds[track.stage],
-            "curve": curve}  # fmt: skip
+    return {
+        "top1": value["score"]["top1"],
+        "bytes": sent,
+        "seconds": seconds + session.seconds[track.stage],
+        "curve": curve,
+    }
 
 
 def _track(base: _Base, method: Method) -> tuple[rounds_spec.RoundsSpec, rounds_spec.Start, tuple[int, float, int]]:
@@ -212,11 +225,16 @@ def summarise(methods: Sequence[Method], seeds: Mapping[int, Mapping[str, Any]])
         best = [max((point[1] for point in one["curve"]), default=one["top1"]) for one in each]
         reference = [seeds[seed].get("fgl", {}).get("top1") for seed in seeds]
         row: dict[str, Any] = {
-            "method": method.name, "title": method.title, "seeds": len(each), "top1": _spread(top1),
+            "method": method.name,
+            "title": method.title,
+            "seeds": len(each),
+            "top1": _spread(top1),
             "best": _spread(best) if method.rounds else None,
             "bytes": round(float(np.mean([one["bytes"] for one in each]))),
-            "seconds": round(float(np.mean([one["seconds"] for one in each])), 1), "difference": None, "reached": None,
-        }  # fmt: skip
+            "seconds": round(float(np.mean([one["seconds"] for one in each])), 1),
+            "difference": None,
+            "reached": None,
+        }
         if all(value is not None for value in reference) and method.name != "fgl":
             row["difference"] = student([a - b for a, b in zip(top1, reference, strict=True)])
             if method.name == method.algorithm:  # the others start from what is to be reached
@@ -246,10 +264,15 @@ def write(
     name = f"{config.dataset.name} {options.get('subset') or options.get('path') or ''}".strip()
     rows = summarise(methods, seeds)
     summary = {
-        "schema_version": 1, "folder": str(store.root), "dataset": name, "test_set": guesses,
-        "seeds": len(seeds), "methods": rows,
-        "each": {str(seed): found for seed, found in seeds.items()}, "config": config.to_dict(),
-    }  # fmt: skip
+        "schema_version": 1,
+        "folder": str(store.root),
+        "dataset": name,
+        "test_set": guesses,
+        "seeds": len(seeds),
+        "methods": rows,
+        "each": {str(seed): found for seed, found in seeds.items()},
+        "config": config.to_dict(),
+    }
     store.write_json(store.path("compare.json"), summary)
     store.write(store.path("compare.md"), _markdown(summary).encode())
     return summary
@@ -279,8 +302,15 @@ def _markdown(summary: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-COLUMNS = ("", "top-1", "best round", "fgl minus this, points (95 % interval)", "bytes", "seconds",
-           "rounds to reach fgl")  # fmt: skip
+COLUMNS = (
+    "",
+    "top-1",
+    "best round",
+    "fgl minus this, points (95 % interval)",
+    "bytes",
+    "seconds",
+    "rounds to reach fgl",
+)
 """Of `cells_of`."""
 
 

@@ -42,24 +42,34 @@ def probe(session: Session, per_class: int, learn_images: int = LEARN_IMAGES) ->
     learnt = features.learning(session, "train") if space.learns() else None
     if learnt is not None:
         learnt = learnt.bounded(session.split(learnt.split).labels, learn_images, config.seed)
-        _say(session, f"the feature space {config.features.name!r} is trained on {learnt.said}; dinov2 and pixels need "
-                      "no training")  # fmt: skip
+        _say(
+            session,
+            f"the feature space {config.features.name!r} is trained on {learnt.said}; dinov2 and pixels need "
+            "no training",
+        )
     state = {} if learnt is None else features.learn(session, space, learnt)
     extractor = features.extractor_of(session, space, state)
     labels, pixels = pictures(session, per_class)
     arrays = {
         **{f"state/{name}": array for name, array in state.items()},
-        "features": extractor.features(pixels, session.progress), "labels": labels,
-    }  # fmt: skip
+        "features": extractor.features(pixels, session.progress),
+        "labels": labels,
+    }
     sent = {"down": 0, "up": 0}
     found: dict[str, Any] = {}
     refused: dict[str, dict[str, str]] = {}
 
     def payload(client_id: str) -> bytes:
         data = requests.task_request(
-            config, client_id, session.device, session.info.digest, arrays,
-            size=list(session.image_size), per_class=per_class, learnt=learnt is not None and learnt.left is not None,
-        )  # fmt: skip
+            config,
+            client_id,
+            session.device,
+            session.info.digest,
+            arrays,
+            size=list(session.image_size),
+            per_class=per_class,
+            learnt=learnt is not None and learnt.left is not None,
+        )
         sent["down"] += len(data)
         return data
 
@@ -80,9 +90,14 @@ def probe(session: Session, per_class: int, learn_images: int = LEARN_IMAGES) ->
         "space": features.described(session, extractor, learnt),
         "generator": {key: generator.get(key) for key in ("model", "revision", "commit", "image_size")},
         "pictures": {"per_class": per_class, "classes": len(names), "images": len(labels)},
-        "clients": found, "all": added_up(found), "refused": refused, "chance": round(1 / len(names), 6),
-        "min_images": config.evaluation.min_images, "bytes": sent, "seconds": round(time.monotonic() - start, 1),
-    }  # fmt: skip
+        "clients": found,
+        "all": added_up(found),
+        "refused": refused,
+        "chance": round(1 / len(names), 6),
+        "min_images": config.evaluation.min_images,
+        "bytes": sent,
+        "seconds": round(time.monotonic() - start, 1),
+    }
 
 
 def _say(session: Session, text: str) -> None:
@@ -111,14 +126,19 @@ def added_up(clients: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     result["per_class"] = {
         class_name: {
             key: {
-                name: _mean([(one["per_class"][class_name][key][name], 1) for one in clients.values()
-                             if class_name in one["per_class"]])
+                name: _mean(
+                    [
+                        (one["per_class"][class_name][key][name], 1)
+                        for one in clients.values()
+                        if class_name in one["per_class"]
+                    ]
+                )
                 for name in replies.SCORES
             }
             for key in ("made", "real")
         }
         for class_name in classes
-    }  # fmt: skip
+    }
     return result
 
 

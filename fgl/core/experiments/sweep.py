@@ -106,10 +106,14 @@ def _axis(text: str) -> tuple[str, list[str]]:
 
 def write(store: RunDir, cells_: Sequence[Cell], rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """sweep.json and sweep.md; returns what the first holds."""
-    summary = {"schema_version": 1, "folder": str(store.root), "settings": [
-        {**row, "folder": cell.folder, "seeds": {str(seed): one for seed, one in row["seeds"].items()}}
-        for cell, row in zip(cells_, rows, strict=True)
-    ]}  # fmt: skip
+    summary = {
+        "schema_version": 1,
+        "folder": str(store.root),
+        "settings": [
+            {**row, "folder": cell.folder, "seeds": {str(seed): one for seed, one in row["seeds"].items()}}
+            for cell, row in zip(cells_, rows, strict=True)
+        ],
+    }
     store.write_json(store.path("sweep.json"), summary)
     titles = [md(one["title"]) for one in rows[0]["methods"]]
     lines = ["# Sweep", "", f"| setting | {' | '.join(titles)} |", "|---" * (len(titles) + 1) + "|"]

@@ -95,9 +95,11 @@ def _measuring(session: Session, quality_too: bool = False) -> Session:
     elsewhere = session.remote_clients and session.config.upload.clients is not None
     options = session.config.evaluation
     chosen = EvaluationOptions(
-        real="public" if elsewhere else "train", quality=quality_too, max_images=options.max_images,
+        real="public" if elsewhere else "train",
+        quality=quality_too,
+        max_images=options.max_images,
         min_images=options.min_images,
-    )  # fmt: skip
+    )
     return replace(session, config=session.config.model_copy(update={"evaluation": chosen}))
 
 
@@ -116,20 +118,27 @@ def membership(session: Session) -> dict[str, Any]:
             "title": shadows.title(session, name),
             **{attack: lira.summarise(each, others) for attack, each in figures[name].items()},
             "top1": {part: student([one[part] for one in models]) for part in ("members", "others", "test")},
-            "gap": student(gaps), **_sameness(session, models),
-        }  # fmt: skip
+            "gap": student(gaps),
+            **_sameness(session, models),
+        }
     for name in names:
         paired, fgl = name != shadows.ONE_SHOT and shadows.ONE_SHOT in names, figures.get(shadows.ONE_SHOT, {})
-        found[name]["difference"] = {
-            attack: lira.difference(each, fgl[attack]) for attack, each in figures[name].items()
-        } if paired else None  # fmt: skip
+        found[name]["difference"] = (
+            {attack: lira.difference(each, fgl[attack]) for attack, each in figures[name].items()} if paired else None
+        )
     shadows.tidy(session)
     options = session.config.audit
     return {
-        "methods": found, "shadows": options.shadows, "flip": options.flip, "rounds": options.rounds,
-        "samples": len(field.pool), "members": [int(count) for count in _ends(field.members)], "non_members": others,
-        "own_variance": options.shadows // 2 - 1 >= lira.OWN_VARIANCE, "grid": np.round(lira.GRID, 6).tolist(),
-    }  # fmt: skip
+        "methods": found,
+        "shadows": options.shadows,
+        "flip": options.flip,
+        "rounds": options.rounds,
+        "samples": len(field.pool),
+        "members": [int(count) for count in _ends(field.members)],
+        "non_members": others,
+        "own_variance": options.shadows // 2 - 1 >= lira.OWN_VARIANCE,
+        "grid": np.round(lira.GRID, 6).tolist(),
+    }
 
 
 def _sameness(session: Session, models: list[dict[str, Any]]) -> dict[str, Any]:

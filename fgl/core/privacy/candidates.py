@@ -48,9 +48,12 @@ class CandidateTexts:
 
     def said(self) -> dict[str, Any]:
         return {
-            "source": self.source, "texts": len(self.texts), "classes": self.own, "decoys": len(self.names) - self.own,
+            "source": self.source,
+            "texts": len(self.texts),
+            "classes": self.own,
+            "decoys": len(self.names) - self.own,
             "searched": [prod(len(place) for place in grammar) for grammar in self.grammars],
-        }  # fmt: skip
+        }
 
 
 def candidate_texts(session: Session) -> CandidateTexts:

@@ -60,9 +60,11 @@ def measure(session: Session) -> dict[str, Any]:
             for one in opened
         }
         value = {
-            "clients": clients, "all": _together(clients), "dictionary": tried.said(),
+            "clients": clients,
+            "all": _together(clients),
+            "dictionary": tried.said(),
             "table": str(table.relative_to(session.run.root)),
-        }  # fmt: skip
+        }
         return value, [table]
 
     value, _ = session.stage(STAGE, inputs_of(session, uploads["uploads"]), work)
@@ -73,13 +75,17 @@ def inputs_of(session: Session, uploads: str) -> dict[str, Any]:
     """uploads: digest of who sent what."""
     config, file = session.config, session.config.audit.dictionary
     return {
-        "uploads": uploads, "encoding": dict(session.generator.encoding()), "candidates": config.audit.candidates,
+        "uploads": uploads,
+        "encoding": dict(session.generator.encoding()),
+        "candidates": config.audit.candidates,
         "dictionary": None if file is None else file_digest(Path(file).expanduser()),
-        "prompt_strategy": config.prompt_strategy.model_dump(), "classes": list(session.info.class_names),
-        "domains": list(session.info.domains), "strategies": session.manager.registry.names("prompt_strategy"),
+        "prompt_strategy": config.prompt_strategy.model_dump(),
+        "classes": list(session.info.class_names),
+        "domains": list(session.info.domains),
+        "strategies": session.manager.registry.names("prompt_strategy"),
         "partition": None if session.remote_clients else partition.partition_inputs(session),
         "device": session.device.split(":")[0],
-    }  # fmt: skip
+    }
 
 
 def _codec(session: Session, client_id: str) -> str:
@@ -119,24 +125,37 @@ def _inverted(
     base: dict[str, Any] = {"rows": count, "texts": None if texts is None else len(set(texts))}
     if found is None:  # nothing to invert: the prompts are what was sent
         everything = wilson(count, count)
-        return {**base, "recovered": everything, "classes": everything, "findable": count, "found": base["texts"],
-                "cosine": None, "margin": None}  # fmt: skip
+        return {
+            **base,
+            "recovered": everything,
+            "classes": everything,
+            "findable": count,
+            "found": base["texts"],
+            "cosine": None,
+            "margin": None,
+        }
     names = session.info.class_names
     told = sum(
         tried.class_of(text) == names[class_id]
         for text, class_id in zip(found.texts, upload.class_id.tolist(), strict=True)
     )
     figures = {
-        **base, "classes": wilson(told, count), "recovered": None, "findable": None, "found": None,
-        "cosine": round(float(np.median(found.cosine)), 6), "margin": round(float(np.median(found.margin)), 6),
-    }  # fmt: skip
+        **base,
+        "classes": wilson(told, count),
+        "recovered": None,
+        "findable": None,
+        "found": None,
+        "cosine": round(float(np.median(found.cosine)), 6),
+        "margin": round(float(np.median(found.margin)), 6),
+    }
     if texts is not None:
         right = [own for own, other in zip(texts, found.texts, strict=True) if own == other]
         known = {text: tried.has(text) for text in set(texts)}
         figures |= {
-            "recovered": wilson(len(right), count), "findable": sum(known[text] for text in texts),
+            "recovered": wilson(len(right), count),
+            "findable": sum(known[text] for text in texts),
             "found": len(set(right)),
-        }  # fmt: skip
+        }
     return figures
 
 
@@ -147,16 +166,21 @@ def histogram(upload: ClientUpload, held: Sequence[int] | None, classes: int) ->
     whether the counts themselves are sent. alone: rows that stand for one sample, each of which describes that one."""
     sent = np.bincount(upload.class_id, upload.weight, minlength=classes)
     found: dict[str, Any] = {
-        "sent": sent.round(6).tolist(), "named": int((sent > 0).sum()), "held": None, "distance": None, "exact": None,
+        "sent": sent.round(6).tolist(),
+        "named": int((sent > 0).sum()),
+        "held": None,
+        "distance": None,
+        "exact": None,
         "alone": int((upload.weight <= 1 + 1e-9).sum()),
-    }  # fmt: skip
+    }
     if held is not None:
         true = np.asarray(held, dtype=np.float64)
         both = sent / sent.sum(), true / max(1.0, true.sum())
         found |= {
-            "held": [int(one) for one in true], "distance": round(float(np.abs(both[0] - both[1]).sum() / 2), 6),
+            "held": [int(one) for one in true],
+            "distance": round(float(np.abs(both[0] - both[1]).sum() / 2), 6),
             "exact": bool(np.abs(sent - true).max() < 1e-6 * max(1.0, true.max())),
-        }  # fmt: skip
+        }
     return found
 
 
@@ -171,10 +195,12 @@ def _together(clients: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
 
     findable = [one["findable"] for one in clients.values()]
     return {
-        "rows": sum(one["rows"] for one in clients.values()), "recovered": summed("recovered"),
-        "classes": summed("classes"), "findable": None if None in findable else sum(findable),
+        "rows": sum(one["rows"] for one in clients.values()),
+        "recovered": summed("recovered"),
+        "classes": summed("classes"),
+        "findable": None if None in findable else sum(findable),
         "alone": sum(one["histogram"]["alone"] for one in clients.values()),
-    }  # fmt: skip
+    }
 
 
 def _table(
@@ -187,8 +213,10 @@ def _table(
         own, other = texts[one.client_id], found.get(one.client_id)
         for row, weight in enumerate(one.weight.tolist()):
             true = "" if own is None else own[row]
-            guess = (true, "", "") if other is None else (
-                other.texts[row], f"{other.cosine[row]:.6f}", f"{other.margin[row]:.6f}"
-            )  # fmt: skip
+            guess = (
+                (true, "", "")
+                if other is None
+                else (other.texts[row], f"{other.cosine[row]:.6f}", f"{other.margin[row]:.6f}")
+            )
             writer.writerow((one.client_id, row, f"{weight:g}", true, *guess))
     return out.getvalue().encode()

@@ -158,9 +158,11 @@ def attack(odds: Floats, members: Mask, target: int) -> dict[str, dict[str, Any]
     for name, scores, threshold in (("lira", ratios(odds, members, target), 0.0), ("loss", -own, -usual)):
         line = curve(scores, inside)
         found[name] = {
-            "tpr": rate_at(line, RATES).tolist(), "auc": area(scores, inside),
-            "balanced": balanced(scores, inside, threshold), "curve": rate_at(line, GRID),
-        }  # fmt: skip
+            "tpr": rate_at(line, RATES).tolist(),
+            "auc": area(scores, inside),
+            "balanced": balanced(scores, inside, threshold),
+            "curve": rate_at(line, GRID),
+        }
     return found
 
 
@@ -174,13 +176,14 @@ def summarise(each: Sequence[Mapping[str, Any]], non_members: int) -> dict[str, 
     """Means over targets, each with its interval (`student`); tpr by rate, None where the non-members are too few to
     have one false positive; curve: means at the rates of GRID. non_members: fewest of any target."""
     return {
-        "auc": student([one["auc"] for one in each]), "balanced": student([one["balanced"] for one in each]),
+        "auc": student([one["auc"] for one in each]),
+        "balanced": student([one["balanced"] for one in each]),
         "tpr": {
             f"{rate:g}": student([one["tpr"][place] for one in each]) if rate * non_members >= 1 else None
             for place, rate in enumerate(RATES)
         },
         "curve": np.mean([one["curve"] for one in each], axis=0).round(6).tolist(),
-    }  # fmt: skip
+    }
 
 
 def difference(each: Sequence[Mapping[str, Any]], other: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -193,6 +196,7 @@ def difference(each: Sequence[Mapping[str, Any]], other: Sequence[Mapping[str, A
         return student([one[pick][place] - two[pick][place] for one, two in pairs])
 
     return {
-        "auc": less("auc"), "balanced": less("balanced"),
+        "auc": less("auc"),
+        "balanced": less("balanced"),
         "tpr": {f"{rate:g}": less("tpr", place) for place, rate in enumerate(RATES)},
-    }  # fmt: skip
+    }

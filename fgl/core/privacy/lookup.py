@@ -162,9 +162,12 @@ class Search:
                 return
 
     def _step(
-        self, wanted: Mapping[str, Sequence[tuple[int, int]]], rows: NDArray[np.int64], chosen: NDArray[np.int64],
+        self,
+        wanted: Mapping[str, Sequence[tuple[int, int]]],
+        rows: NDArray[np.int64],
+        chosen: NDArray[np.int64],
         advance: Any,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Set what is chosen for each row that was asked for to the phrase whose text is nearest. wanted: text →
         (position in `rows`, phrase) for which it is the text."""
         highest: dict[int, float] = {}

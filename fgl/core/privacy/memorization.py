@@ -69,13 +69,19 @@ def paths(session: Session) -> tuple[Path, Path]:
 def inputs_of(session: Session, learnt: FeatureTrainingSplit | None) -> dict[str, Any]:
     config, record = session.config, session.run.recorded("synthesize")
     return {
-        "synthetic": None if record is None else record["value"]["digest"], "dataset": session.info.digest,
-        "space": None if learnt is None else features.space_made(session, learnt), "real": config.evaluation.real,
-        "features": config.features.model_dump(), "seed": config.seed, "size": list(session.image_size),
-        "partition": config.partition.model_dump(), "closest": config.audit.closest,
-        "forgotten": removed.removed_clients(session.run), "device": session.device.split(":")[0],
+        "synthetic": None if record is None else record["value"]["digest"],
+        "dataset": session.info.digest,
+        "space": None if learnt is None else features.space_made(session, learnt),
+        "real": config.evaluation.real,
+        "features": config.features.model_dump(),
+        "seed": config.seed,
+        "size": list(session.image_size),
+        "partition": config.partition.model_dump(),
+        "closest": config.audit.closest,
+        "forgotten": removed.removed_clients(session.run),
+        "device": session.device.split(":")[0],
         **session.weights("features"),
-    }  # fmt: skip
+    }
 
 
 class NearestNeighbors:
@@ -119,19 +125,25 @@ def compare(
     of_class = real.labels[near.made[1]] == labels
     same = (pixels == real.pixels[near.made[1]]).reshape(len(pixels), -1).all(axis=1)
     found = {
-        "space": features.described(session, space, learnt), "real": name, "real_is": features.TITLES[name],
+        "space": features.described(session, space, learnt),
+        "real": name,
+        "real_is": features.TITLES[name],
         "counts": {"synthetic": len(labels), "compared": len(compared), "test": len(rows), "real": len(reference)},
         "distance": {"synthetic": _said(made[0][compared]), "test": _said(held_out[0])},
         "closer": {key: wilson(int((made[0][compared] < limit).sum()), len(compared)) for key, limit in limits.items()},
         "closer_test": {key: float((held_out[0] < limit).mean()) for key, limit in limits.items()},
-        "identical": int(same.sum()), "same_class": wilson(int(of_class.sum()), len(of_class)),
-    }  # fmt: skip
+        "identical": int(same.sum()),
+        "same_class": wilson(int(of_class.sum()), len(of_class)),
+    }
     return found, near
 
 
 def _said(distances: Array) -> dict[str, float]:
-    found = {"min": distances.min(), **{key: np.quantile(distances, at) for key, at in _QUANTILES.items()},
-             "median": np.median(distances)}  # fmt: skip
+    found = {
+        "min": distances.min(),
+        **{key: np.quantile(distances, at) for key, at in _QUANTILES.items()},
+        "median": np.median(distances),
+    }
     return {key: round(float(value), 6) for key, value in found.items()}
 
 
@@ -154,8 +166,9 @@ def _table(session: Session, ids: Sequence[str], near: NearestNeighbors) -> byte
     real, test = session.split(name), session.split("test")
     writer.writerow(("kind", "image", "class", "distance", f"nearest_in_{name}", "its_class"))
     kinds = (
-        ("synthetic", ids, near.labels, near.made), ("test", near.rows.tolist(), test.labels[near.rows], near.test),
-    )  # fmt: skip
+        ("synthetic", ids, near.labels, near.made),
+        ("test", near.rows.tolist(), test.labels[near.rows], near.test),
+    )
     for kind, images, labels, (distances, positions) in kinds:
         for place in np.argsort(distances, kind="stable").tolist():
             row = int(positions[place])

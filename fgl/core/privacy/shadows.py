@@ -152,18 +152,25 @@ class ShadowTrainer:
         asked = {"pool": digest_of(self.field.pool.tolist()), "flip": config.audit.flip}
         if self.method == POOLED:
             return {
-                **asked, "dataset": session.info.digest, "members": held, "classifier": config.classifier.model_dump(),
-                "seed": config.seed, "preparation": session.preparation.inputs(),
-                "device": session.device.split(":")[0], **session.weights("classifier"),
-            }  # fmt: skip
+                **asked,
+                "dataset": session.info.digest,
+                "members": held,
+                "classifier": config.classifier.model_dump(),
+                "seed": config.seed,
+                "preparation": session.preparation.inputs(),
+                "device": session.device.split(":")[0],
+                **session.weights("classifier"),
+            }
         if self.method not in (ONE_SHOT, AFTER_ROUNDS):
             return {**asked, **rounds.inputs_of(session, self._track(session), held, "")}
         one_shot = {
-            **asked, "uploads": clients_stage.request_inputs(session, held),
+            **asked,
+            "uploads": clients_stage.request_inputs(session, held),
             "aggregator": config.aggregator.model_dump(),
-            "images_per_class": config.synthesis.images_per_class, "recipe": synthesize.recipe(session),
+            "images_per_class": config.synthesis.images_per_class,
+            "recipe": synthesize.recipe(session),
             "train": train.train_inputs(session, ""),
-        }  # fmt: skip
+        }
         if self.method == ONE_SHOT:
             return one_shot
         return {**asked, **rounds.inputs_of(session, self._track(session), held, digest_of(one_shot))}
@@ -261,9 +268,11 @@ class ShadowTrainer:
         config = self.session.config.model_copy(
             update={
                 "partition": Selected(name="listed", options={"path": str(listed.absolute())}),
-                "controls": (), "all_controls": False, "evaluation": EvaluationOptions(),
+                "controls": (),
+                "all_controls": False,
+                "evaluation": EvaluationOptions(),
             }
-        )  # fmt: skip
+        )
         return open_session(config, self.session.manager, folder, self.session.progress, beside=self.session)
 
     def _context(self, shadow: int, digest: str) -> Any:

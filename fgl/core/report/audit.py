@@ -45,15 +45,29 @@ def membership_rows(found: Mapping[str, Any]) -> list[Row]:
     """A method and attack a row, each figure with its interval; a header first."""
     first = next(iter(found["methods"].values()))["lira"]
     rates = list(first["tpr"])
-    rows = [["classifier of", "attack", *(f"TPR at FPR {_rate(rate)}" for rate in rates), "AUC", "balanced accuracy",
-             "AUC less fgl's"]]  # fmt: skip
+    rows = [
+        [
+            "classifier of",
+            "attack",
+            *(f"TPR at FPR {_rate(rate)}" for rate in rates),
+            "AUC",
+            "balanced accuracy",
+            "AUC less fgl's",
+        ]
+    ]
     for one in found["methods"].values():
         for attack, name in ATTACKS.items():
             figures, less = one[attack], one["difference"]
-            rows.append([
-                one["title"], name, *(share(figures["tpr"][rate]) for rate in rates), number(figures["auc"]),
-                number(figures["balanced"]), "" if less is None else number(less[attack]["auc"], sign=True),
-            ])  # fmt: skip
+            rows.append(
+                [
+                    one["title"],
+                    name,
+                    *(share(figures["tpr"][rate]) for rate in rates),
+                    number(figures["auc"]),
+                    number(figures["balanced"]),
+                    "" if less is None else number(less[attack]["auc"], sign=True),
+                ]
+            )
     return rows
 
 
@@ -63,8 +77,16 @@ def gap_rows(found: Mapping[str, Any]) -> list[Row]:
     for one in found["methods"].values():
         top1 = one["top1"]
         distinct = f"{one['distinct']} of {found['shadows']}"
-        rows.append([one["title"], share(top1["members"]), share(top1["others"]), share(one["gap"], sign=True),
-                     share(top1["test"]), distinct])  # fmt: skip
+        rows.append(
+            [
+                one["title"],
+                share(top1["members"]),
+                share(top1["others"]),
+                share(one["gap"], sign=True),
+                share(top1["test"]),
+                distinct,
+            ]
+        )
     return rows
 
 
@@ -144,11 +166,22 @@ def upload_rows(found: Mapping[str, Any]) -> list[Row]:
     """What looking embeddings up gave, a client a row, all of them last; a header first."""
     rows = [["client", "codec", "rows", "text recovered", "could be", "class recovered", "cosine", "margin"]]
     for name, one in found["clients"].items():
-        rows.append([name, one["codec"], f"{one['rows']:,}", share(one["recovered"]), _count(one["findable"]),
-                     share(one["classes"]), _short(one["cosine"]), _short(one["margin"])])  # fmt: skip
+        rows.append(
+            [
+                name,
+                one["codec"],
+                f"{one['rows']:,}",
+                share(one["recovered"]),
+                _count(one["findable"]),
+                share(one["classes"]),
+                _short(one["cosine"]),
+                _short(one["margin"]),
+            ]
+        )
     one = found["all"]
-    rows.append(["all", "", f"{one['rows']:,}", share(one["recovered"]), _count(one["findable"]),
-                 share(one["classes"]), "", ""])  # fmt: skip
+    rows.append(
+        ["all", "", f"{one['rows']:,}", share(one["recovered"]), _count(one["findable"]), share(one["classes"]), "", ""]
+    )
     return rows
 
 

@@ -31,11 +31,13 @@ def measure(
     recall = hits[tested] / held[tested]
     f1 = 2 * hits[tested] / (held[tested] + said[tested])
     result: dict[str, Any] = {
-        "top1": round(float(right.mean()), 6), "images": len(labels),
-        "balanced_accuracy": round(float(recall.mean()), 6), "macro_f1": round(float(f1.mean()), 6),
+        "top1": round(float(right.mean()), 6),
+        "images": len(labels),
+        "balanced_accuracy": round(float(recall.mean()), 6),
+        "macro_f1": round(float(f1.mean()), 6),
         "per_class": {class_names[index]: round(float(recall[at]), 6) for at, index in enumerate(tested.tolist())},
         "confusion": {class_names[index]: _counts(counts[index], class_names) for index in tested.tolist()},
-    }  # fmt: skip
+    }
     if domains is not None:
         names = np.asarray(domains)
         result["per_domain"] = {str(name): round(float(right[names == name].mean()), 6) for name in np.unique(names)}
@@ -64,9 +66,10 @@ def about(labels: Labels, class_names: Sequence[str]) -> dict[str, Any]:
     held = np.bincount(labels, minlength=len(class_names))
     largest = int(held.argmax())
     return {
-        "images": len(labels), "chance": round(1 / len(class_names), 6),
+        "images": len(labels),
+        "chance": round(1 / len(class_names), 6),
         "majority": {"class": class_names[largest], "share": round(float(held[largest] / max(1, len(labels))), 6)},
-    }  # fmt: skip
+    }
 
 
 def scale(about_it: Mapping[str, Any]) -> str:
@@ -87,9 +90,10 @@ def mean_of(scores: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     shares = {name: mean([one[name] for one in scores]) for name in ("top1", "balanced_accuracy", "macro_f1")}
     classes = scores[0]["per_class"]
     return {
-        **shares, "images": scores[0]["images"],
+        **shares,
+        "images": scores[0]["images"],
         "per_class": {name: mean([one["per_class"][name] for one in scores]) for name in classes},
-    }  # fmt: skip
+    }
 
 
 def reference_rows(result: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -27,8 +27,15 @@ def probe_rows(found: Mapping[str, Any]) -> list[Row]:
 def probe_class_rows(found: Mapping[str, Any]) -> list[Row]:
     rows = [["class", "coverage", "density", "distance"]]
     for name, one in found["all"]["per_class"].items():
-        rows.append([name, *(f"{number(one['made'][score])} / {number(one['real'][score])}"
-                             for score in ("coverage", "density", "nearest"))])  # fmt: skip
+        rows.append(
+            [
+                name,
+                *(
+                    f"{number(one['made'][score])} / {number(one['real'][score])}"
+                    for score in ("coverage", "density", "nearest")
+                ),
+            ]
+        )
     return rows
 
 

@@ -16,8 +16,9 @@ def quality_rows(found: Mapping[str, Any]) -> list[Row]:
     """Figure, of the synthetic images, of as many held-out real ones; a header first."""
     both = found["overall"]["synthetic"], found["overall"]["held_out"]
     rows = [["", "synthetic", "held-out real"]]
-    rows += [[name.upper() if name in ("kid", "fid") else name, *(figure(one, name) for one in both)]
-             for name, _ in FIGURES]  # fmt: skip
+    rows += [
+        [name.upper() if name in ("kid", "fid") else name, *(figure(one, name) for one in both)] for name, _ in FIGURES
+    ]
     near = found["nearest"]
     for name, said in (("median", "median"), ("p05", "nearest 5 %"), ("p01", "nearest 1 %")):
         rows.append([f"distance to nearest real, {said}", *(f"{near[one][name]:.4g}" for one in _SIDES)])

@@ -46,19 +46,24 @@ def rows(result: dict[str, Any]) -> list[dict[str, Any]]:
     seconds = {stage: value for stage, value in result["seconds"].items() if not stage.startswith(_BESIDE)}
     scores = own if after is None else own["one_shot"]
     one_shot = {
-        "title": f"fgl one-shot, {prompts}", "top1": scores["selected"]["top1"], "last": scores["last"]["top1"],
+        "title": f"fgl one-shot, {prompts}",
+        "top1": scores["selected"]["top1"],
+        "last": scores["last"]["top1"],
         "bytes": result["upload"]["bytes_total"],
-        "seconds": sum(value for stage, value in seconds.items() if stage != "rounds"), "note": "this run",
-    }  # fmt: skip
+        "seconds": sum(value for stage, value in seconds.items() if stage != "rounds"),
+        "note": "this run",
+    }
     if after is None:
         return [one_shot, *result["controls"], *metrics.reference_rows(result)]
     count, fine = len(after["rounds"]), result["config"]["rounds"]["server_epochs"]
     with_rounds = {
         "title": f"fgl, {count} round{'s' * (count > 1)} after it{', fine-tuned' if fine else ''}",
-        "top1": own["last"]["top1"], "last": own["last"]["top1"],
-        "bytes": one_shot["bytes"] + after["bytes_up"] + after["bytes_down"], "seconds": sum(seconds.values()),
+        "top1": own["last"]["top1"],
+        "last": own["last"]["top1"],
+        "bytes": one_shot["bytes"] + after["bytes_up"] + after["bytes_down"],
+        "seconds": sum(seconds.values()),
         "note": f"{result['config']['algorithm']['name']}, model both ways",
-    }  # fmt: skip
+    }
     own_rows = [{**one_shot, "note": "this run, before its rounds"}, with_rounds]
     return [*own_rows, *result["controls"], *metrics.reference_rows(result)]
 

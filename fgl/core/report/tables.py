@@ -10,9 +10,13 @@ from fgl import text
 from fgl.text import markdown as md
 
 FIGURES = (
-    ("coverage", "{:.3f}"), ("density", "{:.3f}"), ("precision", "{:.3f}"), ("recall", "{:.3f}"), ("kid", "{:.4g}"),
+    ("coverage", "{:.3f}"),
+    ("density", "{:.3f}"),
+    ("precision", "{:.3f}"),
+    ("recall", "{:.3f}"),
+    ("kid", "{:.4g}"),
     ("fid", "{:.4g}"),
-)  # fmt: skip
+)
 Row = list[str]
 
 

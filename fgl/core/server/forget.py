@@ -48,11 +48,19 @@ def clear(run: RunDir) -> None:
     """Remove all that was made of uploads, where too few are left to make it again."""
     for one in (run, *run.nested_below("controls")):
         names = (
-            "config.yaml", "environment.json", "partition.json", "metrics.jsonl", "stages/partition.json", "clients",
-            "server/uploads", "server/remote-clients.json", "server/refused.json", "server/forgotten.json",
+            "config.yaml",
+            "environment.json",
+            "partition.json",
+            "metrics.jsonl",
+            "stages/partition.json",
+            "clients",
+            "server/uploads",
+            "server/remote-clients.json",
+            "server/refused.json",
+            "server/forgotten.json",
             "forgotten.json",
             *(f"controls/{nested.root.name}" for nested in one.nested_below("controls")),
-        )  # fmt: skip
+        )
         one.remove_all(*map(one.path, names))
 
 

@@ -21,10 +21,16 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 _READ, _INVERTED = "texts are read by the server", "embeddings can be inverted to text"
 _COLUMNS = (
-    "class ids", "weights (how many samples a row stands for, by the client's own account)", "domain names",
-    "guidance scales", "the client's id", "the run's id and the round", "the digest of the class list",
-    "the number and length of the distinct texts", "a checksum",
-)  # fmt: skip
+    "class ids",
+    "weights (how many samples a row stands for, by the client's own account)",
+    "domain names",
+    "guidance scales",
+    "the client's id",
+    "the run's id and the round",
+    "the digest of the class list",
+    "the number and length of the distinct texts",
+    "a checksum",
+)
 
 
 def record(session: Session, clients: Sequence[str], uploads: Mapping[str, Any]) -> dict[str, Any]:
@@ -39,20 +45,29 @@ def record(session: Session, clients: Sequence[str], uploads: Mapping[str, Any])
     claims, ratio = uploads["weight_per_class"], session.config.upload.max_weight_ratio
     limited = claimed_weights.factors({name: sum(each) for name, each in claims.items()}, ratio)
     for name, factor in limited.items():
-        log.warning("%s says that it has %.6g samples; they count as %.6g (upload.max_weight_ratio)", plain(name),
-                    sum(claims[name]), sum(claims[name]) * factor)  # fmt: skip
+        log.warning(
+            "%s says that it has %.6g samples; they count as %.6g (upload.max_weight_ratio)",
+            plain(name),
+            sum(claims[name]),
+            sum(claims[name]) * factor,
+        )
     return {
-        "run_id": session.config.upload.run_id, "fgl": _version(), "date": _said(time.time()),
-        "seed": session.config.seed, "expected": list(clients),
+        "run_id": session.config.upload.run_id,
+        "fgl": _version(),
+        "date": _said(time.time()),
+        "seed": session.config.seed,
+        "expected": list(clients),
         "accepted": {
             name: {"sha256": digests.get(name, ""), "bytes": size, "time": _said(times.get((name, digests.get(name))))}
             for name, size in accepted.items()
         },
         "missing": [name for name in clients if name not in accepted and name not in out],
-        "forgotten": out, "refused": len(uploads["refused"]), "fields": fields(session, uploads),
+        "forgotten": out,
+        "refused": len(uploads["refused"]),
+        "fields": fields(session, uploads),
         "limited": limited,
         "dominant": [asdict(one) for one in claimed_weights.dominant(claims, session.info.class_names)],
-    }  # fmt: skip
+    }
 
 
 def fields(session: Session, uploads: Mapping[str, Any]) -> list[str]:
@@ -61,8 +76,11 @@ def fields(session: Session, uploads: Mapping[str, Any]) -> list[str]:
     used = uploads["codec_error"]  # codec → array → its error
     if any(codec != TEXT for codec in used):
         arrays = ", ".join(dict.fromkeys(name for errors in used.values() for name in errors))
-        found += [f"embeddings of the prompts ({arrays})", "the fingerprint of the text encoder",
-                  "the error of the codec"]  # fmt: skip
+        found += [
+            f"embeddings of the prompts ({arrays})",
+            "the fingerprint of the text encoder",
+            "the error of the codec",
+        ]
     if TEXT in used:
         found.append("the prompts as text")
     found += _COLUMNS
@@ -103,11 +121,10 @@ def section(intake: Mapping[str, Any], up: Mapping[str, Any], fedavg: int | None
         "client's labels: neither is a privacy guarantee",
         f"- fields: {'; '.join(intake['fields'])}",
         f"- expected: {len(intake['expected'])} clients; missing: {_names(intake['missing'])}",
-        *(f"- taken out: {markdown(name)}, {_moment(when)}" for name, when in
-          intake["forgotten"].items()),
+        *(f"- taken out: {markdown(name)}, {_moment(when)}" for name, when in intake["forgotten"].items()),
         f"- run id {markdown(intake['run_id']) or 'none'}, seed {intake['seed']}, fgl {intake['fgl']}, reported "
         f"{intake['date']}; versions, device and threads are in environment.json",
-    ]  # fmt: skip
+    ]
     for name, factor in intake["limited"].items():
         total = sum(up["weight_per_class"][name])
         lines.append(

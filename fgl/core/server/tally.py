@@ -30,15 +30,18 @@ def summary(session: Session, manifests: Mapping[str, Any], refused: Mapping[str
         how = "measured" if used == [codec] else f"measured and {computed}" if codec in used else computed
         by_codec[codec] = {"total": sum(each.values()), "per_client": each, "how": how}
     return {
-        "bytes_total": sum(sizes.values()), "bytes_per_client": sizes, "codec": ", ".join(used),
-        "bytes_by_codec": by_codec, "codec_error": {codec: _worst(ordered.values(), codec) for codec in used},
+        "bytes_total": sum(sizes.values()),
+        "bytes_per_client": sizes,
+        "codec": ", ".join(used),
+        "bytes_by_codec": by_codec,
+        "codec_error": {codec: _worst(ordered.values(), codec) for codec in used},
         "text_bytes_total": by_codec[TEXT]["total"],
         "prompts": {name: one["rows"] for name, one in ordered.items()},
         "weight_per_class": {name: one["weight_per_class"] for name, one in ordered.items()},
         "uploads": digest_of(encoding.identities(session, manifests)),
         "sha256": {name: one["sha256"] for name, one in ordered.items()},
         "refused": dict(refused),
-    }  # fmt: skip
+    }
 
 
 def _worst(manifests: Iterable[Mapping[str, Any]], codec: str) -> dict[str, dict[str, float]]:

@@ -50,12 +50,18 @@ def accept(
     session.run.write_sealed(
         path.with_suffix(".json"),
         {
-            "client_id": accepted.client_id, "round": accepted.round, "request": request, "bytes": len(data),
-            "rows": len(accepted), "weight_per_class": held.round(6).tolist(), "sha256": digest,
-            "codec": accepted.codec, "bytes_by_codec": sizes,
+            "client_id": accepted.client_id,
+            "round": accepted.round,
+            "request": request,
+            "bytes": len(data),
+            "rows": len(accepted),
+            "weight_per_class": held.round(6).tolist(),
+            "sha256": digest,
+            "codec": accepted.codec,
+            "bytes_by_codec": sizes,
             "codec_error": {name: list(error) for name, error in accepted.codec_error.items()},
         },
-    )  # fmt: skip
+    )
     session.manager.upload_accepted(context, accepted.client_id, digest, len(data))
     if embeddings:
         keep_encoded(session.run, accepted.client_id, embeddings, digest, encoding)

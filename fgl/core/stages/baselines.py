@@ -54,19 +54,28 @@ def inputs_of(session: Session, name: str, partition_digest: str, train_digest: 
     elif name == "class-list":
         options = config.prompt_strategy.options if config.prompt_strategy.name == "class-name" else {}
         own = {
-            "main": train_digest, "prompts": dict(options), "aggregator": config.aggregator.model_dump(),
-            "codec": config.upload.codec, "encoding": dict(session.generator.encoding()),
-            "images_per_class": config.synthesis.images_per_class, "shard_size": config.synthesis.shard_size,
+            "main": train_digest,
+            "prompts": dict(options),
+            "aggregator": config.aggregator.model_dump(),
+            "codec": config.upload.codec,
+            "encoding": dict(session.generator.encoding()),
+            "images_per_class": config.synthesis.images_per_class,
+            "shard_size": config.synthesis.shard_size,
             "validation_fraction": config.synthesis.validation_fraction,
-            "validation_per_class": config.synthesis.validation_per_class, **synthesize.recipe(session),
-        }  # fmt: skip
+            "validation_per_class": config.synthesis.validation_per_class,
+            **synthesize.recipe(session),
+        }
     else:
         return rounds.inputs_of(session, one_round(session), partition_digest, "")
     return {
-        "dataset": session.info.digest, "classifier": config.classifier.model_dump(), "seed": config.seed,
-        "preparation": session.preparation.inputs(), "device": session.device.split(":")[0],
-        **session.weights("classifier"), **own,
-    }  # fmt: skip
+        "dataset": session.info.digest,
+        "classifier": config.classifier.model_dump(),
+        "seed": config.seed,
+        "preparation": session.preparation.inputs(),
+        "device": session.device.split(":")[0],
+        **session.weights("classifier"),
+        **own,
+    }
 
 
 def stage_of(name: str) -> str:
@@ -168,8 +177,13 @@ def from_class_list(session: Session) -> Any:
     options = config.prompt_strategy.options if config.prompt_strategy.name == "class-name" else {}
     strategy = session.manager.registry.create("prompt_strategy", "class-name", dict(options))
     encoder = session.generator.encoder(session.device)
-    context = ClientContext("server", _ClassList(len(session.info.class_names)), session.info.class_names,
-                            lambda prompts: encoder.encode(prompts)[0], seed=config.seed)  # fmt: skip
+    context = ClientContext(
+        "server",
+        _ClassList(len(session.info.class_names)),
+        session.info.class_names,
+        lambda prompts: encoder.encode(prompts)[0],
+        seed=config.seed,
+    )
     prompts = strategy.prompts(context)
     arrays, indices = encoder.encode(prompts)
     declaration = session.generator.declare()
@@ -205,10 +219,17 @@ def entry(
 ) -> dict[str, Any]:
     """One control in the result. top1 and last: fractions of the test set; bytes: sent by and to all clients."""
     return {
-        "name": name, "title": title(name), "top1": score["top1"], "last": score["top1"], "bytes": bytes_,
-        "balanced_accuracy": score["balanced_accuracy"], "macro_f1": score["macro_f1"], "images": images,
-        "per_class": score["per_class"], "note": note,
-    }  # fmt: skip
+        "name": name,
+        "title": title(name),
+        "top1": score["top1"],
+        "last": score["top1"],
+        "bytes": bytes_,
+        "balanced_accuracy": score["balanced_accuracy"],
+        "macro_f1": score["macro_f1"],
+        "images": images,
+        "per_class": score["per_class"],
+        "note": note,
+    }
 
 
 def _stage(

@@ -28,13 +28,18 @@ def request_inputs(session: Session, partition_digest: str) -> dict[str, Any]:
     config = session.config
     files = session.manager.options("prompt_strategy", config.prompt_strategy).files()
     return {
-        "partition": partition_digest, "prompt_strategy": config.prompt_strategy.model_dump(),
+        "partition": partition_digest,
+        "prompt_strategy": config.prompt_strategy.model_dump(),
         **({"prompt_files": {name: _digest(name) for name in files}} if files else {}),
         **({"prompt_models": models} if (models := _prompt_models(session)) else {}),
-        "generator": dict(session.generator.encoding()), "codec": config.upload.codec, "format": upload.VERSION,
-        "run_id": config.upload.run_id, "seed": config.seed, "round": requests.ROUND,
+        "generator": dict(session.generator.encoding()),
+        "codec": config.upload.codec,
+        "format": upload.VERSION,
+        "run_id": config.upload.run_id,
+        "seed": config.seed,
+        "round": requests.ROUND,
         "device": session.device.split(":")[0],
-    }  # fmt: skip
+    }
 
 
 def _prompt_models(session: Session) -> dict[str, str | None]:
@@ -110,8 +115,9 @@ def _ask_again(session: Session, clients: Sequence[str]) -> None:
     for name in clients:
         names = private_folder.damaged(session.run.path("clients", name, "private"))
         if names:
-            log.warning("%s: %s in its private folder is damaged or lost: the client is asked again", name,
-                        " and ".join(names))  # fmt: skip
+            log.warning(
+                "%s: %s in its private folder is damaged or lost: the client is asked again", name, " and ".join(names)
+            )
             session.run.remove(upload_store.upload_path(session.run, name).with_suffix(".json"))
 
 
@@ -120,12 +126,15 @@ def gather_inputs(session: Session, clients: Sequence[str]) -> dict[str, Any]:
     out = set(removed.removed_clients(session.run))
     there = {name: upload_store.kept(session.run, name) for name in clients if name not in out}
     return {
-        "clients": digest_of(sorted(clients)), "upload": session.config.upload.model_dump(),
-        "generator": dict(session.generator.encoding()), "round": requests.ROUND, "format": upload.VERSION,
+        "clients": digest_of(sorted(clients)),
+        "upload": session.config.upload.model_dump(),
+        "generator": dict(session.generator.encoding()),
+        "round": requests.ROUND,
+        "format": upload.VERSION,
         "classes": list(session.info.class_names),
         "files": {**dict.fromkeys(sorted(there)), **server_encoding.identities(session, there)},
         "refused": sorted(refusals.listed(session.run)),
-    }  # fmt: skip
+    }
 
 
 def collect_from_files(session: Session, clients: Sequence[str]) -> dict[str, Any]:

@@ -20,9 +20,11 @@ if TYPE_CHECKING:
 
 def export_inputs(session: Session, made_by: str) -> dict[str, Any]:
     return {
-        "model": made_by, "classes": list(session.info.class_names), "dataset": session.info.digest,
+        "model": made_by,
+        "classes": list(session.info.class_names),
+        "dataset": session.info.digest,
         "preparation": session.preparation.inputs(),
-    }  # fmt: skip
+    }
 
 
 def export(session: Session, state: Path, made_by: str, score: Mapping[str, Any]) -> None:

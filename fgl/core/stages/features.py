@@ -92,11 +92,17 @@ def space_inputs(session: Session, learnt: FeatureTrainingSplit) -> dict[str, An
     config, out = session.config, removed.removed_clients(session.run)
     return {
         **({"forgotten": out} if out and learnt.split == "train" else {}),
-        "features": config.features.model_dump(), "classifier": config.classifier.model_dump(), "seed": config.seed,
-        "dataset": session.info.digest, "split": learnt.split, "half": learnt.left is not None,
-        "size": list(session.image_size), "device": session.device.split(":")[0],
-        **session.weights("features"), **session.weights("classifier"),
-    }  # fmt: skip
+        "features": config.features.model_dump(),
+        "classifier": config.classifier.model_dump(),
+        "seed": config.seed,
+        "dataset": session.info.digest,
+        "split": learnt.split,
+        "half": learnt.left is not None,
+        "size": list(session.image_size),
+        "device": session.device.split(":")[0],
+        **session.weights("features"),
+        **session.weights("classifier"),
+    }
 
 
 def space_made(session: Session, learnt: FeatureTrainingSplit) -> dict[str, Any]:

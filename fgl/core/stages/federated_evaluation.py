@@ -26,10 +26,15 @@ def inputs_of(session: Session, clients: Sequence[str], uploads: str, train_dige
     """uploads: digest of who sent what."""
     options = session.config.evaluation
     return {
-        "train": train_digest, "dataset": session.info.digest, "clients": list(clients), "uploads": uploads,
-        "per_class": options.per_class, "min_images": options.min_images if options.per_class else None,
-        "preparation": session.preparation.inputs(), "device": session.device.split(":")[0],
-    }  # fmt: skip
+        "train": train_digest,
+        "dataset": session.info.digest,
+        "clients": list(clients),
+        "uploads": uploads,
+        "per_class": options.per_class,
+        "min_images": options.min_images if options.per_class else None,
+        "preparation": session.preparation.inputs(),
+        "device": session.device.split(":")[0],
+    }
 
 
 def check(session: Session) -> None:
@@ -72,9 +77,14 @@ def test(
 
     def payload(client_id: str) -> bytes:
         data = requests.task_request(
-            config, client_id, session.device, session.info.digest, weights, prepare=session.preparation.inputs(),
+            config,
+            client_id,
+            session.device,
+            session.info.digest,
+            weights,
+            prepare=session.preparation.inputs(),
             private=str(upload_store.private_folder(session.run, client_id)),
-        )  # fmt: skip
+        )
         sent["down"] += len(data)
         return data
 
@@ -90,8 +100,13 @@ def test(
     site.release()
     if not counts:
         raise UploadError(f"no client has tested the classifier: {strict_json.dumps(refused)[:500]}")
-    return {**added_up(counts, names), "per_client": counts, "refused": refused, "bytes": sent,
-            "stands_for": round(sum(sum(claimed[name]) for name in counts), 6)}  # fmt: skip
+    return {
+        **added_up(counts, names),
+        "per_client": counts,
+        "refused": refused,
+        "bytes": sent,
+        "stands_for": round(sum(sum(claimed[name]) for name in counts), 6),
+    }
 
 
 def added_up(counts: Mapping[str, Mapping[str, Any]], class_names: Sequence[str]) -> dict[str, Any]:

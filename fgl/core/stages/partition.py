@@ -21,9 +21,11 @@ def partition_inputs(session: Session) -> dict[str, Any]:
     config = session.config
     files = session.manager.options("partition", config.partition).files()
     return {
-        "dataset": session.info.digest, "partition": config.partition.model_dump(), "seed": config.seed,
+        "dataset": session.info.digest,
+        "partition": config.partition.model_dump(),
+        "seed": config.seed,
         **({"files": {name: _digest(name) for name in files}} if files else {}),
-    }  # fmt: skip
+    }
 
 
 def partition(session: Session) -> tuple[dict[str, list[int]], str]:

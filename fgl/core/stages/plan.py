@@ -51,10 +51,14 @@ def plan_inputs(session: Session, uploads: str) -> dict[str, Any]:
     """uploads: digest of who sent what."""
     config = session.config
     return {
-        "uploads": uploads, "aggregator": config.aggregator.model_dump(), "seed": config.seed,
-        "generator": session.generator.fingerprint(), "images_per_class": config.synthesis.images_per_class,
-        "shard_size": config.synthesis.shard_size, "max_weight_ratio": config.upload.max_weight_ratio,
-    }  # fmt: skip
+        "uploads": uploads,
+        "aggregator": config.aggregator.model_dump(),
+        "seed": config.seed,
+        "generator": session.generator.fingerprint(),
+        "images_per_class": config.synthesis.images_per_class,
+        "shard_size": config.synthesis.shard_size,
+        "max_weight_ratio": config.upload.max_weight_ratio,
+    }
 
 
 def make_plan(session: Session, uploads: Mapping[str, Any]) -> Plan:
@@ -71,10 +75,12 @@ def make_plan(session: Session, uploads: Mapping[str, Any]) -> Plan:
         shards = divide(session, made.conditioning)
         write_plan(session.run, path, shards)
         return {
-            "rows": sum(uploads["prompts"].values()), "conditionings": len(made.conditioning),
-            "images": sum(len(shard.items) for shard in shards), "shards": len(shards),
+            "rows": sum(uploads["prompts"].values()),
+            "conditionings": len(made.conditioning),
+            "images": sum(len(shard.items) for shard in shards),
+            "shards": len(shards),
             "missing_classes": missing_classes(session, made.conditioning),
-        }, [path]  # fmt: skip
+        }, [path]
 
     made.value, made.digest = session.stage("plan", plan_inputs(session, uploads["uploads"]), work)
     made.shards = read_plan(path)

@@ -90,13 +90,18 @@ def inputs_of(session: Session, synthetic_digest: str) -> dict[str, Any]:
     learnt = space_made(session, learning(session, config.evaluation.real)) if space.learns() else {}
     out = removed.removed_clients(session.run)
     return {
-        **learnt, **session.weights("features"),
+        **learnt,
+        **session.weights("features"),
         **({"forgotten": out} if out and config.evaluation.real == "train" else {}),
-        "synthetic": synthetic_digest, "dataset": session.info.digest,
-        "features": config.features.model_dump(), "real": config.evaluation.real, "seed": config.seed,
-        "max_images": config.evaluation.max_images, "size": list(session.image_size),
+        "synthetic": synthetic_digest,
+        "dataset": session.info.digest,
+        "features": config.features.model_dump(),
+        "real": config.evaluation.real,
+        "seed": config.seed,
+        "max_images": config.evaluation.max_images,
+        "size": list(session.image_size),
         "device": session.device.split(":")[0],
-    }  # fmt: skip
+    }
 
 
 def stages_of(session: Session, synthetic_digest: str) -> list[tuple[str, dict[str, Any], bool]]:
@@ -226,11 +231,18 @@ def compare(
         }
     found = {
         "space": described(session, space, learnt),
-        "real": options.real, "real_is": TITLES[options.real],
-        "counts": {"synthetic": len(made), "compared": len(images), "held_out": len(held_out),
-                   "reference": len(reference)},
-        "overall": overall, "nearest": nearest_of(distances, expected), "per_class": per_class,
-    }  # fmt: skip
+        "real": options.real,
+        "real_is": TITLES[options.real],
+        "counts": {
+            "synthetic": len(made),
+            "compared": len(images),
+            "held_out": len(held_out),
+            "reference": len(reference),
+        },
+        "overall": overall,
+        "nearest": nearest_of(distances, expected),
+        "per_class": per_class,
+    }
     return found, (distances, reference[positions])
 
 
@@ -245,10 +257,11 @@ def nearest_of(made: Array, held_out: Array) -> dict[str, Any]:
 
     limit = np.quantile(held_out, _QUANTILES["p01"])
     return {
-        "synthetic": said(made), "held_out": said(held_out),
+        "synthetic": said(made),
+        "held_out": said(held_out),
         "closer": round(float((made < limit).mean()), 6),
         "closer_held_out": round(float((held_out < limit).mean()), 6),
-    }  # fmt: skip
+    }
 
 
 def synthetic_set(session: Session, shards: Sequence[Shard]) -> tuple[list[str], Labels, Array]:

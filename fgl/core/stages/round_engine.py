@@ -61,10 +61,16 @@ class RoundEngine:
         self.digest = digest_of(identity(session, track, partition_digest, start.digest))
         self.store = round_state.place(session.run, track.name, self.digest)
         self.training = requests.Training(
-            config=config, name=track.name, algorithm=track.algorithm, classifier=local_classifier(session, track),
-            epochs=track.epochs, prepare=session.preparation, device=session.device, data=session.info.digest,
+            config=config,
+            name=track.name,
+            algorithm=track.algorithm,
+            classifier=local_classifier(session, track),
+            epochs=track.epochs,
+            prepare=session.preparation,
+            device=session.device,
+            data=session.info.digest,
             digest=self.digest,
-        )  # fmt: skip
+        )
         self.samples = {client: len(divided[client]) for client in self.holders}
         self.stage_context = StageContext(str(session.run.root), track.stage)
         self._synthetic: SyntheticSet | None = None
@@ -108,8 +114,12 @@ class RoundEngine:
             there, count = len(found.history), self.track.options.count
             if there <= count:
                 return found
-            log.warning("%s: %d rounds are there and %d are asked for: trained anew, from the first", self.track.name,
-                        there, count)  # fmt: skip
+            log.warning(
+                "%s: %d rounds are there and %d are asked for: trained anew, from the first",
+                self.track.name,
+                there,
+                count,
+            )
         return self._first()
 
     def _first(self) -> Committed:
@@ -125,8 +135,11 @@ class RoundEngine:
         log.warning(
             "%s, round %d: %s no longer has what it kept in an earlier round (its private folder was removed, damaged "
             "or put back from a backup, or only the server's part of the run was copied): trained anew, from the first "
-            "round", self.track.name, number, client_id,
-        )  # fmt: skip
+            "round",
+            self.track.name,
+            number,
+            client_id,
+        )
         return self._first()
 
     def _round(self, number: int, before: Committed) -> tuple[GlobalState, dict[str, str], dict[str, Any]]:
@@ -135,11 +148,23 @@ class RoundEngine:
         absent = self._absent(number, chosen)
         asked = [client for client in chosen if client not in absent]
         entry: dict[str, Any] = {
-            "round": number, "clients": [], "dropped": absent, "failed": {}, "samples": 0, "loss": None,
-            "bytes_down": 0, "bytes_up": 0,
-        }  # fmt: skip
-        ask = round_updates.Ask(self.training, self.federation, self.samples, before.kept,
-                          self.track.options.max_update_ratio, lost=not self._anew)  # fmt: skip
+            "round": number,
+            "clients": [],
+            "dropped": absent,
+            "failed": {},
+            "samples": 0,
+            "loss": None,
+            "bytes_down": 0,
+            "bytes_up": 0,
+        }
+        ask = round_updates.Ask(
+            self.training,
+            self.federation,
+            self.samples,
+            before.kept,
+            self.track.options.max_update_ratio,
+            lost=not self._anew,
+        )
         extra, wanted = self.algorithm.broadcast(state), self.algorithm.reply(state)
         answers = round_updates.collect(self.session, ask, number, state, extra, wanted, asked, entry)
         if not answers:

@@ -74,9 +74,18 @@ def identity(session: Session, track: RoundsSpec, partition_digest: str, start_d
     fine = {"epochs": options.server_epochs, "classifier": config.server_classifier().model_dump()}
     clients = local_classifier(session, track).model_dump()
     return {
-        "dataset": session.info.digest, "partition": partition_digest, "start": start_digest, "seed": config.seed,
-        "classifier": clients, "epochs": track.epochs, "preparation": session.preparation.inputs(),
-        "algorithm": track.algorithm.model_dump(), "server": fine if options.server_epochs else None, "rounds": how,
-        "device": session.device.split(":")[0], "forgotten": removed.removed_clients(session.run),
-        "test_clients": track.test_clients, **session.weights("classifier"),
-    }  # fmt: skip
+        "dataset": session.info.digest,
+        "partition": partition_digest,
+        "start": start_digest,
+        "seed": config.seed,
+        "classifier": clients,
+        "epochs": track.epochs,
+        "preparation": session.preparation.inputs(),
+        "algorithm": track.algorithm.model_dump(),
+        "server": fine if options.server_epochs else None,
+        "rounds": how,
+        "device": session.device.split(":")[0],
+        "forgotten": removed.removed_clients(session.run),
+        "test_clients": track.test_clients,
+        **session.weights("classifier"),
+    }

@@ -56,9 +56,12 @@ def synthesize(session: Session, planned: Plan) -> dict[str, Any]:
         digest = plan.set_digest(images())
         total = sum(len(shard.items) for shard in planned.shards)
         value = {
-            "images": total, "images_reused": total - made, "images_redrawn": redrawn, "digest": digest,
+            "images": total,
+            "images_reused": total - made,
+            "images_redrawn": redrawn,
+            "digest": digest,
             "notes": dict(notes),
-        }  # fmt: skip
+        }
         return value, shard_files(folder, planned)
 
     value, _ = session.stage("synthesize", synthesize_inputs(session, planned.digest), work)

@@ -38,11 +38,15 @@ def context(session: Session, label: str, checkpoint: Checkpoint | None = None) 
 def train_inputs(session: Session, synthetic_digest: str) -> dict[str, Any]:
     config = session.config
     return {
-        "synthetic": synthetic_digest, "classifier": config.classifier.model_dump(), "seed": config.seed,
+        "synthetic": synthetic_digest,
+        "classifier": config.classifier.model_dump(),
+        "seed": config.seed,
         "validation_fraction": config.synthesis.validation_fraction,
-        "validation_per_class": config.synthesis.validation_per_class, "classes": list(session.info.class_names),
-        "device": session.device.split(":")[0], **session.weights("classifier"),
-    }  # fmt: skip
+        "validation_per_class": config.synthesis.validation_per_class,
+        "classes": list(session.info.class_names),
+        "device": session.device.split(":")[0],
+        **session.weights("classifier"),
+    }
 
 
 def train(session: Session, synthetic_digest: str, planned: Plan) -> tuple[dict[str, Any], str]:
@@ -62,9 +66,12 @@ def train(session: Session, synthetic_digest: str, planned: Plan) -> tuple[dict[
             session.run.write(path, save({name: np.array(a, order="C") for name, a in model.state(which).items()}))
             outputs.append(path)
         return {
-            "images": len(train_set), "validation_images": 0 if validation is None else len(validation),
-            "unselected": why, "model_bytes": model.size_bytes(), "history": [dict(entry) for entry in model.history()],
-        }, outputs  # fmt: skip
+            "images": len(train_set),
+            "validation_images": 0 if validation is None else len(validation),
+            "unselected": why,
+            "model_bytes": model.size_bytes(),
+            "history": [dict(entry) for entry in model.history()],
+        }, outputs
 
     value, digest = session.stage("train", train_inputs(session, synthetic_digest), work)
     return dict(value), session.made("train", digest)

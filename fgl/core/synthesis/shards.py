@@ -34,8 +34,16 @@ if TYPE_CHECKING:
 
 
 _COLUMNS = (
-    "shard", "image_id", "conditioning", "conditioning_id", "class_id", "domain", "guidance_scale", "seed", "draw",
-)  # fmt: skip
+    "shard",
+    "image_id",
+    "conditioning",
+    "conditioning_id",
+    "class_id",
+    "domain",
+    "guidance_scale",
+    "seed",
+    "draw",
+)
 _Key = tuple[str, int, int]
 
 
@@ -141,10 +149,13 @@ class ShardStore:
         self.run.write_sealed(
             path.with_suffix(".json"),
             {
-                "recipe": self.recipe, "items": items_digest(shard), "images": len(shard.items),
-                "sha256": hashlib.sha256(data).hexdigest(), "notes": joined([*earlier, notes or {}]),
+                "recipe": self.recipe,
+                "items": items_digest(shard),
+                "images": len(shard.items),
+                "sha256": hashlib.sha256(data).hexdigest(),
+                "notes": joined([*earlier, notes or {}]),
             },
-        )  # fmt: skip
+        )
 
     def notes(self, shards: Sequence[Shard]) -> dict[str, Any]:
         """The generator's notes on all of the shards, in whatever processes they were made."""
@@ -283,7 +294,11 @@ def _features(class_names: Sequence[str]) -> Mapping[str, Any]:
             "features": {
                 "image": {"_type": "Image"},
                 "label": {"names": list(class_names), "_type": "ClassLabel"},
-                "image_id": value, "conditioning_id": value, "domain": value, "seed": number, "draw": number,
+                "image_id": value,
+                "conditioning_id": value,
+                "domain": value,
+                "seed": number,
+                "draw": number,
             }
         }
-    }  # fmt: skip
+    }

@@ -29,8 +29,10 @@ if TYPE_CHECKING:
 
 TEXT = "text"
 NUMBERS: dict[str, np.dtype[Any]] = {
-    "fp16": np.dtype("float16"), "fp32": np.dtype("float32"), "int8": np.dtype("int8"),
-}  # fmt: skip
+    "fp16": np.dtype("float16"),
+    "fp32": np.dtype("float32"),
+    "int8": np.dtype("int8"),
+}
 """Codecs of numbers, and the dtype of the tensors that they write."""
 CODECS = (*NUMBERS, TEXT)
 SCALE, INDEX = ".scale", ".index"
@@ -233,9 +235,11 @@ def _one_axis(tensors: dict[str, Array], name: str, dtype: str) -> Array:
 
 def _by_channel(array: Array) -> Array:
     """[n, s, d] of an array whose scales are [n, d]."""
-    return array.reshape(len(array), math.prod(array.shape[1:-1]), array.shape[-1]) if array.ndim > 2 else (
-        array.reshape(len(array), math.prod(array.shape[1:]), 1)
-    )  # fmt: skip
+    return (
+        array.reshape(len(array), math.prod(array.shape[1:-1]), array.shape[-1])
+        if array.ndim > 2
+        else (array.reshape(len(array), math.prod(array.shape[1:]), 1))
+    )
 
 
 def _floats(values: Array, scale: Array) -> NDArray[np.float32]:

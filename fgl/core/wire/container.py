@@ -30,9 +30,13 @@ if TYPE_CHECKING:
 
 
 DTYPES: dict[str, np.dtype[Any]] = {
-    "F16": np.dtype("<f2"), "F32": np.dtype("<f4"), "F64": np.dtype("<f8"), "I32": np.dtype("<i4"),
-    "I8": np.dtype("i1"), "U8": np.dtype("u1"),
-}  # fmt: skip
+    "F16": np.dtype("<f2"),
+    "F32": np.dtype("<f4"),
+    "F64": np.dtype("<f8"),
+    "I32": np.dtype("<i4"),
+    "I8": np.dtype("i1"),
+    "U8": np.dtype("u1"),
+}
 """What an upload may hold. safetensors knows more; nothing here needs them."""
 MODEL_DTYPES = {**DTYPES, "I64": np.dtype("<i8")}
 """What a model may hold: BatchNorm counts its batches in 64 bits."""

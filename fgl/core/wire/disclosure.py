@@ -51,17 +51,29 @@ def disclosed(data: bytes, class_names: Sequence[str] | None = None) -> dict[str
     texts = list(dict.fromkeys(prompt.text for prompt in found.prompts))
     negatives = list(dict.fromkeys(prompt.negative for prompt in found.prompts if prompt.negative))
     return {
-        "client_id": found.client_id, "run_id": metadata["run"], "round": found.round, "codec": found.codec,
-        "encoder": found.encoder, "class_list": metadata["classes"], "format_version": metadata["version"],
-        "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest(), "rows": len(found.class_id),
-        "classes": classes, "small_counts": [one for one in classes if one["samples"] < FEW],
+        "client_id": found.client_id,
+        "run_id": metadata["run"],
+        "round": found.round,
+        "codec": found.codec,
+        "encoder": found.encoder,
+        "class_list": metadata["classes"],
+        "format_version": metadata["version"],
+        "bytes": len(data),
+        "sha256": hashlib.sha256(data).hexdigest(),
+        "rows": len(found.class_id),
+        "classes": classes,
+        "small_counts": [one for one in classes if one["samples"] < FEW],
         "class_names_known": names is not None,
         "domains": _weights(found.domain, found) if any(found.domain) else {},
-        "distinct_texts": metadata["texts"][0], "text_bytes": metadata["texts"][1],
-        "texts": texts, "negative_texts": negatives, "codec_error": found.codec_error,
-        "bytes_by_codec": found.bytes_by_codec, "fields": _fields(metadata, slots),
+        "distinct_texts": metadata["texts"][0],
+        "text_bytes": metadata["texts"][1],
+        "texts": texts,
+        "negative_texts": negatives,
+        "codec_error": found.codec_error,
+        "bytes_by_codec": found.bytes_by_codec,
+        "fields": _fields(metadata, slots),
         "exposes": _exposes(found),
-    }  # fmt: skip
+    }
 
 
 def _check_identity(metadata: Mapping[str, Any]) -> None:

@@ -30,9 +30,15 @@ def prepare_request(
     """What the server asks of a client. private: the folder for what the client keeps. data: digest of the simulated
     dataset, so that clients of one process share what they loaded only while it is the same data."""
     return strict_json.dumps(
-        {"config": config.to_dict(), "client_id": client_id, "round": round_number, "private": str(private),
-         "device": device, "data": data}
-    ).encode()  # fmt: skip
+        {
+            "config": config.to_dict(),
+            "client_id": client_id,
+            "round": round_number,
+            "private": str(private),
+            "device": device,
+            "data": data,
+        }
+    ).encode()
 
 
 TRAIN = "fgl.core.client.tasks:answer_train"
@@ -63,13 +69,20 @@ def train_request(training: Training, client_id: str, number: int, private: Path
     that is elsewhere would know beforehand."""
     head = strict_json.dumps(
         {
-            "config": training.config.to_dict(), "name": training.name, "algorithm": training.algorithm.model_dump(),
-            "classifier": training.classifier.model_dump(), "epochs": training.epochs,
+            "config": training.config.to_dict(),
+            "name": training.name,
+            "algorithm": training.algorithm.model_dump(),
+            "classifier": training.classifier.model_dump(),
+            "epochs": training.epochs,
             "prepare": training.prepare.inputs(),
-            "device": training.device, "data": training.data, "digest": training.digest, "client_id": client_id,
-            "round": number, "private": str(private),
+            "device": training.device,
+            "data": training.data,
+            "digest": training.digest,
+            "client_id": client_id,
+            "round": number,
+            "private": str(private),
         }
-    ).encode()  # fmt: skip
+    ).encode()
     return len(head).to_bytes(8, "little") + head + message
 
 

@@ -95,11 +95,16 @@ def encode(header: Header, model: Mapping[str, Array], extra: Mapping[str, Array
     tensors = {f"{_MODEL}{name}": np.array(array, order="C") for name, array in model.items()}
     tensors |= {f"{_EXTRA}{name}": np.array(array, dtype=np.float32, order="C") for name, array in extra.items()}
     metadata: dict[str, Any] = {
-        "format": FORMAT, "version": VERSION, "run": header.run, "client_id": header.client_id,
-        "round": header.round, "status": status, "samples": header.samples,
+        "format": FORMAT,
+        "version": VERSION,
+        "run": header.run,
+        "client_id": header.client_id,
+        "round": header.round,
+        "status": status,
+        "samples": header.samples,
         "loss": float(header.loss).hex(),  # loses nothing
         "kept": header.kept,
-    }  # fmt: skip
+    }
     metadata["checksum"] = checksum(metadata, tensors)
     return save(tensors, {METADATA: json.dumps(metadata, sort_keys=True, allow_nan=False)})
 

@@ -119,9 +119,13 @@ def encode_texts(sender: UploadHeader, prompts: Sequence[Prompt]) -> bytes:
 
 
 def _written(
-    sender: UploadHeader, encoder: str, codec: str, prompts: Sequence[Prompt], tensors: dict[str, Array],
+    sender: UploadHeader,
+    encoder: str,
+    codec: str,
+    prompts: Sequence[Prompt],
+    tensors: dict[str, Array],
     error: Mapping[str, list[str]],
-) -> bytes:  # fmt: skip
+) -> bytes:
     domains = sorted({prompt.domain for prompt in prompts if prompt.domain})
     guidance = [np.nan if prompt.guidance_scale is None else prompt.guidance_scale for prompt in prompts]
     tensors["class_id"] = np.array([prompt.class_id for prompt in prompts], dtype=np.int32)
@@ -130,10 +134,18 @@ def _written(
     tensors["guidance_scale"] = np.array(guidance, dtype=np.float64)
     texts = codecs.distinct_texts(prompts)
     metadata = {
-        "format": FORMAT, "version": VERSION, "run": sender.run, "client_id": sender.client_id,
-        "round": str(sender.round), "encoder": encoder, "classes": classes_digest(sender.class_names),
-        "codec": codec, "domains": domains, "error": dict(error), "texts": [len(texts), sum(map(len, texts))],
-    }  # fmt: skip
+        "format": FORMAT,
+        "version": VERSION,
+        "run": sender.run,
+        "client_id": sender.client_id,
+        "round": str(sender.round),
+        "encoder": encoder,
+        "classes": classes_digest(sender.class_names),
+        "codec": codec,
+        "domains": domains,
+        "error": dict(error),
+        "texts": [len(texts), sum(map(len, texts))],
+    }
     metadata["checksum"] = checksum(metadata, tensors)
     return save(tensors, {METADATA: json.dumps(metadata, sort_keys=True, allow_nan=False)})
 

@@ -92,9 +92,14 @@ def sizes_of(metadata: Mapping[str, Any], slots: Mapping[str, container.Slot], l
     texts, text_bytes = metadata["texts"]
     byte, number = np.dtype("u1"), np.dtype("<i4")
     tensors: dict[str, dict[str, tuple[np.dtype[Any], tuple[int, ...]]]] = {
-        TEXT: {**columns, codecs.TEXTS: (byte, (text_bytes,)), codecs.OFFSETS: (number, (texts + 1,)),
-               codecs.PROMPTS: (number, row), codecs.NEGATIVES: (number, row)}
-    }  # fmt: skip
+        TEXT: {
+            **columns,
+            codecs.TEXTS: (byte, (text_bytes,)),
+            codecs.OFFSETS: (number, (texts + 1,)),
+            codecs.PROMPTS: (number, row),
+            codecs.NEGATIVES: (number, row),
+        }
+    }
     for codec, dtype in NUMBERS.items() if metadata["codec"] != TEXT else ():
         there = {name: (dtype.newbyteorder("<"), slots[name].shape) for name in metadata["error"]}
         if codec == "int8":
@@ -193,10 +198,16 @@ def _upload(
     domain = tuple("" if index < 0 else metadata["domains"][index] for index in columns["domain"].tolist())
     classes, weights, scales = (columns[name].tolist() for name in ("class_id", "weight", "guidance_scale"))
     prompts = tuple(
-        Prompt(classes[row], text, negative, domain[row] or None, weights[row],
-               None if math.isnan(scales[row]) else scales[row])
+        Prompt(
+            classes[row],
+            text,
+            negative,
+            domain[row] or None,
+            weights[row],
+            None if math.isnan(scales[row]) else scales[row],
+        )
         for row, (text, negative) in enumerate(texts)
-    )  # fmt: skip
+    )
     return ClientUpload(
         client_id=metadata["client_id"],
         round=int(metadata["round"]),
@@ -279,9 +290,7 @@ def _identity(metadata: Mapping[str, Any], expected: UploadPolicy, client_id: st
 
 
 def _check_columns(columns: Mapping[str, Array], classes: int, domains: int) -> None:
-    class_id, weight, guidance, domain = (
-        columns[name] for name in ("class_id", "weight", "guidance_scale", "domain")
-    )  # fmt: skip
+    class_id, weight, guidance, domain = (columns[name] for name in ("class_id", "weight", "guidance_scale", "domain"))
     inside = bool(((class_id >= 0) & (class_id < classes)).all())
     require(inside, UploadClassesError, f"class ids outside 0..{classes - 1}")
     counted = bool(((weight >= MIN_WEIGHT) & (weight <= MAX_WEIGHT)).all())  # NaN is neither
@@ -307,8 +316,10 @@ def _texts(
         require(grown <= expected.max_bytes, UploadSizeError, said)
 
     count(0)
-    counted = [tensors[codecs.OFFSETS].size - 1 if codecs.OFFSETS in tensors else 0,
-               tensors[codecs.TEXTS].size if codecs.TEXTS in tensors else 0]  # fmt: skip
+    counted = [
+        tensors[codecs.OFFSETS].size - 1 if codecs.OFFSETS in tensors else 0,
+        tensors[codecs.TEXTS].size if codecs.TEXTS in tensors else 0,
+    ]
     texts = codecs.unpack_texts(tensors, rows)
     require(metadata["texts"] == counted, UploadFormatError, f"texts is {metadata['texts']}, expected {counted}")
     require(not metadata["error"], UploadFormatError, "errors of a codec that has none")

@@ -18,12 +18,18 @@ _RESNETS = {
 # width switches grouped convolutions off, which are slow on CPUs, and widths are multiples of 32, which their bf16
 # kernels want: 24 and 40 channels are slower than 32 and 64. docs/classifiers.md has what it was measured against.
 _SMALL = {
-    "architecture": "regnet", "preset": "small", "image_size": 32,
+    "architecture": "regnet",
+    "preset": "small",
+    "image_size": 32,
     "config": {
-        "layer_type": "y", "embedding_size": 32, "hidden_sizes": [32, 64, 128], "depths": [1, 2, 1],
-        "groups_width": 128, "downsample_in_first_stage": False,
+        "layer_type": "y",
+        "embedding_size": 32,
+        "hidden_sizes": [32, 64, 128],
+        "depths": [1, 2, 1],
+        "groups_width": 128,
+        "downsample_in_first_stage": False,
     },
-}  # fmt: skip
+}
 # Chosen on EuroSAT's public split, see benchmarks/evidence/tune.py.
 _CONTINUED = {"lr": 3e-4}
 

@@ -164,12 +164,19 @@ def image_processor(options: ClassifierOptions) -> dict[str, object]:
     """The configuration of a transformers image processor that does what `Augmenter.prepare` and `evaluate` do."""
     side = options.image_size
     return {
-        "image_processor_type": "CLIPImageProcessor", "do_convert_rgb": True,
-        "do_resize": True, "resample": int(RESAMPLING), "size": {"shortest_edge": options.eval_resize or side},
-        "do_center_crop": True, "crop_size": {"height": side, "width": side},
-        "do_rescale": True, "rescale_factor": 1 / 255,
-        "do_normalize": True, "image_mean": list(options.mean), "image_std": list(options.std),
-    }  # fmt: skip
+        "image_processor_type": "CLIPImageProcessor",
+        "do_convert_rgb": True,
+        "do_resize": True,
+        "resample": int(RESAMPLING),
+        "size": {"shortest_edge": options.eval_resize or side},
+        "do_center_crop": True,
+        "crop_size": {"height": side, "width": side},
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
+        "image_mean": list(options.mean),
+        "image_std": list(options.std),
+    }
 
 
 @contextmanager

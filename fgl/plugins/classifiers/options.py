@@ -10,8 +10,12 @@ from pydantic import Field, model_validator
 from fgl.contracts.options import ModelRef, Options, Revision
 
 PRETRAINED_FILES = (
-    "config.json", "README.md", "model.safetensors", "model.safetensors.index.json", "model-*-of-*.safetensors",
-)  # fmt: skip
+    "config.json",
+    "README.md",
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "model-*-of-*.safetensors",
+)
 """What is pulled of a pretrained model of the Hub: no pickles, no code."""
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -129,15 +133,18 @@ class ClassifierOptions(AugmentationOptions):
         0.0, ge=0, description="blend each image and its label with another's, by a share drawn from Beta(mixup, mixup)"
     )
     cutmix: float = Field(
-        0.0, ge=0,
+        0.0,
+        ge=0,
         description="paste a rectangle of another image, its area and label by a share from Beta(cutmix, cutmix); with "
         "mixup too, batches take either in turn, by chance",
-    )  # fmt: skip
+    )
     selection_slack: float = Field(
-        0.0, ge=0, le=10,
+        0.0,
+        ge=0,
+        le=10,
         description="standard errors by which an epoch's validation top-1 may be below the best one before it and be "
         "selected, because it is later; 0: the best",
-    )  # fmt: skip
+    )
     ema: float = Field(
         0.0,
         ge=0,

@@ -127,8 +127,15 @@ def _listed(
             name: [*(label for label, other in listed.labels.items() if other == name and label != name), name]
             for name in lacking
         }
-        example = next((naming(split, index) for split, labels in texts.items()
-                        for index, label in enumerate(labels) if label not in known), "")  # fmt: skip
+        example = next(
+            (
+                naming(split, index)
+                for split, labels in texts.items()
+                for index, label in enumerate(labels)
+                if label not in known
+            ),
+            "",
+        )
         raise ClassListError(_mismatch(where, missing, surplus, class_names, "" if listed.leave_out else example))
     numbers = {
         split: np.array([known.get(label, -1) for label in labels], dtype=np.int64) for split, labels in texts.items()

@@ -17,13 +17,15 @@ _CONVERT = "{kind} is not read: convert it to JPEG or PNG"
 _VOLUME = "{kind} holds volumes, which are not read: export the slices that matter as PNG"
 _ADVICE = {
     "DICOM": _DICOM,
-    "NIfTI": _VOLUME, "NRRD": _VOLUME, "MetaImage": _VOLUME,
+    "NIfTI": _VOLUME,
+    "NRRD": _VOLUME,
+    "MetaImage": _VOLUME,
     "whole-slide image": "{kind}s are not read: cut it into tiles and save those as PNG or JPEG",
     "NumPy array": "{kind}s are not read from folders: save each as PNG, or all in one .npz (docs/datasets.md)",
     "HDF5": _VOLUME,
     "Git LFS pointer": "the image itself was not downloaded: run git lfs pull",
     "HTML page": "a download was answered with a page instead of the image: download it again",
-}  # fmt: skip
+}
 ENDINGS: Mapping[str, str] = {
     ".heic": "HEIC", ".heif": "HEIC", ".hif": "HEIC", ".jxl": "JPEG XL", ".svg": "SVG", ".psd": "PSD", ".eps": "EPS",
     ".dcm": "DICOM", ".dicom": "DICOM", ".ima": "DICOM", ".nii": "NIfTI", ".nrrd": "NRRD", ".mha": "MetaImage",

@@ -51,9 +51,14 @@ class LocalExecutor:
                 packages[name] = "not installed"
         gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
         return {
-            "python": platform.python_version(), "system": platform.system(), "machine": platform.machine(),
-            "cpus": os.cpu_count(), "threads": torch.get_num_threads(), "gpu": gpu, "packages": packages,
-        }  # fmt: skip
+            "python": platform.python_version(),
+            "system": platform.system(),
+            "machine": platform.machine(),
+            "cpus": os.cpu_count(),
+            "threads": torch.get_num_threads(),
+            "gpu": gpu,
+            "packages": packages,
+        }
 
     def run(self, shards: Sequence[Shard], work: Callable[[Shard], None]) -> None:
         for shard in shards:

@@ -56,10 +56,13 @@ class Penultimate(Comparing):
         if self._dimensions is None:
             self.features(np.zeros((2, 32, 32, 3), dtype=np.uint8), NullProgress())
         return {
-            "space": "trained", "model": "penultimate features of the run's classifier",
-            "commit": None, "digest": self._weights, "licence": "that of the images it learnt on",
+            "space": "trained",
+            "model": "penultimate features of the run's classifier",
+            "commit": None,
+            "digest": self._weights,
+            "licence": "that of the images it learnt on",
             "dimensions": self._dimensions,
-        }  # fmt: skip
+        }
 
     def features(self, pixels: Pixels, progress: Progress) -> Array:
         found = self._model.features(pixels, "last", progress)

@@ -67,11 +67,17 @@ class Pooled(Comparing):
         use = self._options.models()[0]
         size = getattr(self._images, "crop_size", None) or getattr(self._images, "size", None)
         return {
-            "space": "image-model", "model": hub.repository_of(self._folder) or self._options.model,
-            "kind": str(self._model.config.model_type), "commit": hub.commit_of(self._folder), "digest": self._digest,
-            "licence": use.licence, "dimensions": self._dimensions, "pooling": self._options.pooling,
-            "dtype": str(self._model.dtype).removeprefix("torch."), "image_size": _plain(size),
-        }  # fmt: skip
+            "space": "image-model",
+            "model": hub.repository_of(self._folder) or self._options.model,
+            "kind": str(self._model.config.model_type),
+            "commit": hub.commit_of(self._folder),
+            "digest": self._digest,
+            "licence": use.licence,
+            "dimensions": self._dimensions,
+            "pooling": self._options.pooling,
+            "dtype": str(self._model.dtype).removeprefix("torch."),
+            "image_size": _plain(size),
+        }
 
     def features(self, pixels: Pixels, progress: Progress) -> Array:
         found = [np.empty((0, self._dimensions), dtype=np.float32)]

@@ -9,9 +9,14 @@ from pydantic import Field
 from fgl.contracts.options import ModelRef, Options, Revision
 
 MODEL_FILES = (
-    "config.json", "preprocessor_config.json", "processor_config.json", "README.md", "model.safetensors",
-    "model.safetensors.index.json", "model-*-of-*.safetensors",
-)  # fmt: skip
+    "config.json",
+    "preprocessor_config.json",
+    "processor_config.json",
+    "README.md",
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "model-*-of-*.safetensors",
+)
 """What is pulled of a transformers image model: weights without pickle, and configurations; no code."""
 
 LICENCES = {"facebook/dinov2-small": "Apache-2.0"}

@@ -46,9 +46,13 @@ class Grid(Comparing):
 
     def describe(self) -> Mapping[str, object]:
         return {
-            "space": "pixels", "model": f"mean colours on a grid of {self.size}x{self.size}", "commit": None,
-            "digest": None, "licence": "none needed", "dimensions": 3 * self.size**2,
-        }  # fmt: skip
+            "space": "pixels",
+            "model": f"mean colours on a grid of {self.size}x{self.size}",
+            "commit": None,
+            "digest": None,
+            "licence": "none needed",
+            "dimensions": 3 * self.size**2,
+        }
 
     def features(self, pixels: Pixels, progress: Progress) -> Array:
         found = [np.empty((0, 3 * self.size**2), dtype=np.float32)]

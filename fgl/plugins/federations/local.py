@@ -77,9 +77,13 @@ class LocalFederation:
         theirs, ours = os.pipe()
         try:
             done = subprocess.run(
-                [sys.executable, "-c", _CHILD, task, str(theirs)], input=payload, capture_output=True,
-                timeout=self.options.timeout, check=False, pass_fds=(theirs,),
-            )  # fmt: skip
+                [sys.executable, "-c", _CHILD, task, str(theirs)],
+                input=payload,
+                capture_output=True,
+                timeout=self.options.timeout,
+                check=False,
+                pass_fds=(theirs,),
+            )
         except subprocess.TimeoutExpired as error:
             _show(error.stderr)
             return ClientFailure(client_id, f"no answer within {self.options.timeout:g} s")

@@ -27,9 +27,14 @@ def _component(name: str, backend: tuple[str, str], summary: str, defaults: dict
 def fgl_generators() -> list[Component]:
     return [
         _component(
-            "tiny", _SD, "Stable Diffusion in miniature, shipped with fgl: 32x32 pixels, made for CPUs",
+            "tiny",
+            _SD,
+            "Stable Diffusion in miniature, shipped with fgl: 32x32 pixels, made for CPUs",
             {
-                "model": "embedded:tiny", "num_inference_steps": 16, "guidance_scale": 1.0, "batch_size": 100,
+                "model": "embedded:tiny",
+                "num_inference_steps": 16,
+                "guidance_scale": 1.0,
+                "batch_size": 100,
                 "dtype": "bf16",
             },
         ),
@@ -38,8 +43,6 @@ def fgl_generators() -> list[Component]:
         _component("sdxl", _XL, "Stable Diffusion XL 1.0: 1024x1024, 50 steps, guidance 2; lora: lcm for 4", SDXL),
         _component("sd-turbo", _SD, "SD 2.1 distilled to 4 steps (1 works) without guidance: 512x512", SD_TURBO),
         _component("sdxl-turbo", _XL, "SDXL distilled to 4 steps (1 works) without guidance: 512x512", SDXL_TURBO),
-        _component(
-            "stable-diffusion", _SD, "any Stable Diffusion 1.x or 2.x pipeline: a folder or a Hub id", {}
-        ),
+        _component("stable-diffusion", _SD, "any Stable Diffusion 1.x or 2.x pipeline: a folder or a Hub id", {}),
         _component("stable-diffusion-xl", _XL, "any Stable Diffusion XL pipeline: a folder or a Hub id", {}),
-    ]  # fmt: skip
+    ]

@@ -90,9 +90,11 @@ class PromptEncoder:
             for start in range(0, len(there), self._batch_size):
                 rows = there[start : start + self._batch_size]
                 given = self._pipeline.encode_prompt(
-                    prompt=[texts[row] for row in rows], device=self._device, num_images_per_prompt=1,
+                    prompt=[texts[row] for row in rows],
+                    device=self._device,
+                    num_images_per_prompt=1,
                     do_classifier_free_guidance=False,
-                )  # fmt: skip
+                )
                 # (prompt_embeds, negative) or (prompt_embeds, negative, pooled, negative pooled)
                 for name, embeds in zip(self._shapes, given[::2], strict=True):
                     found[name][rows] = embeds.cpu().numpy()
@@ -126,5 +128,8 @@ class PromptEncoder:
             log.warning(
                 "%d of %d texts are longer than the %d tokens that the text encoder takes (longest: %d); their ends "
                 "are cut: put what matters first, or shorten the prompts",
-                cut, len(texts), self._limit, max(lengths),
-            )  # fmt: skip
+                cut,
+                len(texts),
+                self._limit,
+                max(lengths),
+            )

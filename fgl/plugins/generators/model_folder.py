@@ -17,8 +17,9 @@ from fgl.plugins.generators.pipeline_parts import WEIGHTS, Layout
 from fgl.text import plain
 
 GENERATORS = {  # pipeline class → name of the generator that runs any of it
-    "StableDiffusionPipeline": "stable-diffusion", "StableDiffusionXLPipeline": "stable-diffusion-xl",
-}  # fmt: skip
+    "StableDiffusionPipeline": "stable-diffusion",
+    "StableDiffusionXLPipeline": "stable-diffusion-xl",
+}
 
 
 @dataclass(frozen=True, slots=True)

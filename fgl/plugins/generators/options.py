@@ -182,8 +182,9 @@ class StableDiffusionXLOptions(StableDiffusionOptions):
 
     _pipeline: ClassVar[str] = "StableDiffusionXLPipeline"
     _lcm_lora: ClassVar[dict[str, str]] = {
-        "lora": "latent-consistency/lcm-lora-sdxl", "lora_revision": "a18548dd4956b174ec5b0d78d340c8dae0a129cd",
-    }  # fmt: skip
+        "lora": "latent-consistency/lcm-lora-sdxl",
+        "lora_revision": "a18548dd4956b174ec5b0d78d340c8dae0a129cd",
+    }
 
     model: str = Field(
         "stabilityai/stable-diffusion-xl-base-1.0",

@@ -6,9 +6,12 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 WEIGHTS = {
-    "text_encoder": "model", "text_encoder_2": "model", "unet": "diffusion_pytorch_model",
-    "vae": "diffusion_pytorch_model", "safety_checker": "model",
-}  # fmt: skip
+    "text_encoder": "model",
+    "text_encoder_2": "model",
+    "unet": "diffusion_pytorch_model",
+    "vae": "diffusion_pytorch_model",
+    "safety_checker": "model",
+}
 """File name of each part's weights, without `.safetensors`."""
 
 CHECKER_FILES = ("config.json", "preprocessor_config.json", "model.safetensors", "README.md")

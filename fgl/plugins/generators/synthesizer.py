@@ -185,8 +185,10 @@ class DiffusionSynthesizer:
         pooled = self._rows("pooled_prompt_embeds", batch, conditioning, scales, guided)
         own = self._size
         stated = (
-            self._micro["original_size"] or own, self._micro["crops_coords_top_left"], self._micro["target_size"] or own
-        )  # fmt: skip
+            self._micro["original_size"] or own,
+            self._micro["crops_coords_top_left"],
+            self._micro["target_size"] or own,
+        )
         ids = torch.tensor([[number for pair in stated for number in pair]], dtype=torch.float32)
         time_ids = ids.to(self._device).repeat(len(pooled), 1)
         return _Conditions(embeds, {"text_embeds": pooled, "time_ids": time_ids}, scales, guided)
@@ -243,9 +245,13 @@ class DiffusionSynthesizer:
             sample = scheduler.scale_model_input(torch.cat([latents] * 2) if guided else latents, step)
             sample = sample.to(self._dtype).contiguous(memory_format=self._layout)
             guess = self._unet(
-                sample, step, encoder_hidden_states=conditions.embeds, timestep_cond=timestep_cond,
-                added_cond_kwargs=conditions.added or None, return_dict=False,
-            )[0].float()  # fmt: skip
+                sample,
+                step,
+                encoder_hidden_states=conditions.embeds,
+                timestep_cond=timestep_cond,
+                added_cond_kwargs=conditions.added or None,
+                return_dict=False,
+            )[0].float()
             if guided:
                 without, guess = guess.chunk(2)
                 pushed = without + scale * (guess - without)

@@ -70,10 +70,14 @@ def medoids(points: Floats, weights: Floats, count: int, random: np.random.Gener
     centres = points[chosen]
     nearest = _nearest(points, centres)
     for _ in range(_ROUNDS):
-        centres = np.stack([
-            np.average(points[nearest == k], axis=0, weights=weights[nearest == k]) if (nearest == k).any() else centre
-            for k, centre in enumerate(centres)
-        ])  # fmt: skip
+        centres = np.stack(
+            [
+                np.average(points[nearest == k], axis=0, weights=weights[nearest == k])
+                if (nearest == k).any()
+                else centre
+                for k, centre in enumerate(centres)
+            ]
+        )
         again = _nearest(points, centres)
         if (again == nearest).all():
             break

@@ -89,8 +89,11 @@ class Caption:
                 context.note(kind, count)
                 log.warning(
                     "%s: no caption for %d of %d images (%s); they have the class-level prompt",
-                    context.client_id, count, len(texts), reason,
-                )  # fmt: skip
+                    context.client_id,
+                    count,
+                    len(texts),
+                    reason,
+                )
         if removed:
             counts = ", ".join(f"{count} {kind}" for kind, count in sorted(removed.items()))
             log.info("%s: scrubbed from %d captions: %s", context.client_id, len(texts), counts)

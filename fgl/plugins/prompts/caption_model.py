@@ -47,9 +47,11 @@ class Captioner:
             with quiet(), torch.inference_mode():
                 inputs = self._inputs(batch)
                 written = self._model.generate(
-                    **inputs, max_new_tokens=self._options.max_new_tokens, num_beams=self._options.num_beams,
+                    **inputs,
+                    max_new_tokens=self._options.max_new_tokens,
+                    num_beams=self._options.num_beams,
                     do_sample=False,
-                )  # fmt: skip
+                )
         except torch.cuda.OutOfMemoryError as error:
             raise ModelError(
                 f"batch_size: {len(batch)} images at once do not fit into the memory of {self._device}; expected a "
@@ -147,10 +149,14 @@ def _processors(options: CaptionOptions, folder: Path, config: Any) -> tuple[Any
 def identity(options: CaptionOptions, folder: Path, device: str) -> str:
     """sha256 over what determines a caption from an image: the model's files, and how it writes."""
     what = {
-        "model": model_loading.digest(folder), "dtype": str(model_loading.precision(options.dtype, device)),
-        "device": device.partition(":")[0], "batch_size": options.batch_size, "num_beams": options.num_beams,
-        "max_new_tokens": options.max_new_tokens, "prefix": options.prefix,
-    }  # fmt: skip
+        "model": model_loading.digest(folder),
+        "dtype": str(model_loading.precision(options.dtype, device)),
+        "device": device.partition(":")[0],
+        "batch_size": options.batch_size,
+        "num_beams": options.num_beams,
+        "max_new_tokens": options.max_new_tokens,
+        "prefix": options.prefix,
+    }
     return sha256(json.dumps(what, sort_keys=True, allow_nan=False).encode()).hexdigest()
 
 

@@ -100,8 +100,11 @@ class Diversified:
             log.warning(
                 "%s wrote %d distinct prompts of the %d wanted for a class; the grammar wrote %d more; a higher "
                 "temperature or another instruction may help",
-                options.model, by_model, wanted, len(texts) - by_model,
-            )  # fmt: skip
+                options.model,
+                by_model,
+                wanted,
+                len(texts) - by_model,
+            )
         elif len(texts) < wanted:
             log.warning("the grammar has %d prompts a class, and %d were asked for; add phrases", len(texts), wanted)
         return list(texts.values()), 0 if options.model is None else len(texts) - by_model

@@ -41,9 +41,11 @@ LAYOUT = (
 )
 
 VOCABULARY: dict[str, tuple[tuple[str, ...], ...]] = {
-    "colours": (COLOURS, ("", *(f" and {name}" for name in COLOURS))), "brightness": (BRIGHTNESS,),
-    "texture": (TEXTURE,), "layout": (LAYOUT,),
-}  # fmt: skip
+    "colours": (COLOURS, ("", *(f" and {name}" for name in COLOURS))),
+    "brightness": (BRIGHTNESS,),
+    "texture": (TEXTURE,),
+    "layout": (LAYOUT,),
+}
 """Attribute → what can stand at each place of its phrase."""
 
 # Bin edges: mean L* (0..100), mean local gradient of L* (L* units a pixel), chosen so that the words spread over

@@ -31,10 +31,23 @@ ScrubKind = Literal["emails", "links", "handles", "numbers", "names", "rare"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
 MODEL_FILES = (
-    "*.safetensors", "*.safetensors.index.json", "config.json", "generation_config.json", "preprocessor_config.json",
-    "processor_config.json", "chat_template.*", "tokenizer*.json", "tokenizer.model", "special_tokens_map.json",
-    "added_tokens.json", "vocab.*", "merges.txt", "spiece.model", "sentencepiece.bpe.model", "README.md",
-)  # fmt: skip
+    "*.safetensors",
+    "*.safetensors.index.json",
+    "config.json",
+    "generation_config.json",
+    "preprocessor_config.json",
+    "processor_config.json",
+    "chat_template.*",
+    "tokenizer*.json",
+    "tokenizer.model",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.*",
+    "merges.txt",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+    "README.md",
+)
 """What is pulled of a transformers model: weights without pickle, configurations, tokenizer; no code."""
 
 # The main branch of this one has pickle weights alone. The revision is where the `mindone` library, which reads
@@ -43,21 +56,49 @@ SAFE_REVISIONS = {"Salesforce/blip-image-captioning-base": "refs/pr/50"}
 LICENCES = {"Salesforce/blip-image-captioning-base": "BSD-3-Clause", "Salesforce/blip2-opt-2.7b": "MIT"}
 
 VIEWS = [
-    "seen from the front", "seen from the side", "seen from behind", "seen from above", "seen from below",
-    "seen from far away", "close-up", "at eye level", "at an angle",
-]  # fmt: skip
+    "seen from the front",
+    "seen from the side",
+    "seen from behind",
+    "seen from above",
+    "seen from below",
+    "seen from far away",
+    "close-up",
+    "at eye level",
+    "at an angle",
+]
 LIGHT = [
-    "in bright sunlight", "on an overcast day", "in soft morning light", "at sunset", "at dusk",
-    "under artificial light", "lit from the side", "against the light", "in deep shadow",
-]  # fmt: skip
+    "in bright sunlight",
+    "on an overcast day",
+    "in soft morning light",
+    "at sunset",
+    "at dusk",
+    "under artificial light",
+    "lit from the side",
+    "against the light",
+    "in deep shadow",
+]
 SETTINGS = [
-    "in spring", "in summer", "in autumn", "in winter", "after rain", "in fog", "on a plain background",
-    "on a cluttered background", "outdoors", "indoors",
-]  # fmt: skip
+    "in spring",
+    "in summer",
+    "in autumn",
+    "in winter",
+    "after rain",
+    "in fog",
+    "on a plain background",
+    "on a cluttered background",
+    "outdoors",
+    "indoors",
+]
 COMPOSITION = [
-    "in the center of the picture", "at the edge of the picture", "filling the picture", "small in the picture",
-    "partly hidden", "cut off by the edge", "in sharp focus", "with a blurred background",
-]  # fmt: skip
+    "in the center of the picture",
+    "at the edge of the picture",
+    "filling the picture",
+    "small in the picture",
+    "partly hidden",
+    "cut off by the edge",
+    "in sharp focus",
+    "with a blurred background",
+]
 
 
 def _class_template(template: str) -> str:

@@ -30,9 +30,16 @@ from fgl.plugins.prompts.template import LABEL, fill
 log = logging.getLogger(__name__)
 
 COLUMNS = {
-    "class": "class", "label": "class", "prompt": "prompt", "text": "prompt", "negative": "negative",
-    "domain": "domain", "weight": "weight", "guidance_scale": "guidance_scale", "client": "client",
-}  # fmt: skip
+    "class": "class",
+    "label": "class",
+    "prompt": "prompt",
+    "text": "prompt",
+    "negative": "negative",
+    "domain": "domain",
+    "weight": "weight",
+    "guidance_scale": "guidance_scale",
+    "client": "client",
+}
 """What a column may be called, and what it is."""
 
 _LIMIT = 20  # problems that are listed
@@ -117,11 +124,15 @@ class PromptsFile:
             total = sum(row.share for row in own)
             prompts += [
                 Prompt(
-                    class_id, row.text, negative=row.negative, domain=row.domain, weight=count * row.share / total,
+                    class_id,
+                    row.text,
+                    negative=row.negative,
+                    domain=row.domain,
+                    weight=count * row.share / total,
                     guidance_scale=row.guidance_scale,
                 )
                 for row in own
-            ] or [self._class_level(class_id, count, context)]  # fmt: skip
+            ] or [self._class_level(class_id, count, context)]
         return fit_budget(prompts, self.options, context)
 
     def _tell_of_strangers(self, rows: Sequence[Row], context: ClientContext) -> None:
@@ -132,9 +143,12 @@ class PromptsFile:
             names = ", ".join(f"{_short(name)} ({count})" for name, count in sorted(strange.items())[:5])
             log.warning(
                 "%s: %d prompts are of domains that it holds no image of, and are not used: %s%s; it holds %s",
-                context.client_id, strange.total(), names, ", …" if len(strange) > 5 else "",
+                context.client_id,
+                strange.total(),
+                names,
+                ", …" if len(strange) > 5 else "",
                 ", ".join(map(_short, sorted(known)[:8])) + (", …" if len(known) > 8 else ""),
-            )  # fmt: skip
+            )
 
     def _tell_of_clients(self, rows: Sequence[Row], context: ClientContext) -> None:
         """A client does not know the others' ids: of a misspelt one it can notice that its own is nowhere."""
@@ -144,8 +158,11 @@ class PromptsFile:
             near = difflib.get_close_matches(context.client_id, named, 1)
             log.warning(
                 "%s: all %d prompts of %s that name a client name others%s; it takes those that name none",
-                context.client_id, named.total(), self.options.path, f", such as {_short(near[0])}" if near else "",
-            )  # fmt: skip
+                context.client_id,
+                named.total(),
+                self.options.path,
+                f", such as {_short(near[0])}" if near else "",
+            )
 
     def _class_level(self, class_id: int, count: int, context: ClientContext) -> Prompt:
         text = fill(self.options.template, {LABEL: context.class_names[class_id]})

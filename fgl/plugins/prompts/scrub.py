@@ -30,7 +30,7 @@ _PATTERNS = {
     "numbers": re.compile(
         r"[+(]?\d[\d\s()./:+-]{4,}\d|(?:[#№$€£]\s?)?(?<![\w.,'/-])[\w.,'/-]*\d[\w'/%-]*(?:[.,:]\d+)*"
     ),
-}  # fmt: skip
+}
 _WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
 _NAMED = re.compile(r"\b(?:named|called|nicknamed|name is|names are)[\s\"'“‘]*$", re.I)
 # A title that is a word of its own says little ("a captain standing on a ship"); what follows an abbreviated one is a

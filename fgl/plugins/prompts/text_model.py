@@ -64,11 +64,14 @@ class Writer:
                 ids = inputs["input_ids"].to(self._device)
                 pad = self._tokenizer.pad_token_id
                 written = self._model.generate(
-                    input_ids=ids, attention_mask=torch.ones_like(ids), do_sample=True,
-                    temperature=self._options.temperature, num_return_sequences=self._options.batch_size,
+                    input_ids=ids,
+                    attention_mask=torch.ones_like(ids),
+                    do_sample=True,
+                    temperature=self._options.temperature,
+                    num_return_sequences=self._options.batch_size,
                     max_new_tokens=self._options.max_new_tokens,
                     pad_token_id=self._tokenizer.eos_token_id if pad is None else pad,
-                )  # fmt: skip
+                )
         except torch.cuda.OutOfMemoryError as error:
             raise ModelError(
                 f"batch_size: {self._options.batch_size} texts at once do not fit into the memory of {self._device}; "

@@ -35,10 +35,22 @@ def _stems(word: str) -> set[str]:
     word = word.removesuffix("'s").removesuffix("'")
     found = {word}
     for ending, others in (
-        ("ies", ("y",)), ("es", ("",)), ("s", ("",)), ("ied", ("y",)), ("ed", ("", "e")), ("ing", ("", "e")),
-        ("ier", ("y",)), ("er", ("", "e")), ("iest", ("y",)), ("est", ("", "e")), ("ily", ("y",)), ("ly", ("", "le")),
-        ("y", ("", "e")), ("ish", ("", "e")), ("less", ("",)),
-    ):  # fmt: skip
+        ("ies", ("y",)),
+        ("es", ("",)),
+        ("s", ("",)),
+        ("ied", ("y",)),
+        ("ed", ("", "e")),
+        ("ing", ("", "e")),
+        ("ier", ("y",)),
+        ("er", ("", "e")),
+        ("iest", ("y",)),
+        ("est", ("", "e")),
+        ("ily", ("y",)),
+        ("ly", ("", "le")),
+        ("y", ("", "e")),
+        ("ish", ("", "e")),
+        ("less", ("",)),
+    ):
         stem = word.removesuffix(ending)
         if stem == word or len(stem) < 3:
             continue
