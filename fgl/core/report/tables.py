@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
 
 from fgl import text
 from fgl.text import markdown as md
+
+if TYPE_CHECKING:
+    from rich.table import Table as RichTable
 
 FIGURES = (
     ("coverage", "{:.3f}"),
@@ -20,21 +24,82 @@ FIGURES = (
 Row = list[str]
 
 
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Columns and rows, shown in Markdown or on a terminal. A cell may be any text: it is made safe where it is shown.
+
+    Example:
+        >>> print("\\n".join(Table(("class", "images"), [("cat", "12"), ("horse", "7")]).lines()))
+        class  images
+        cat        12
+        horse       7
+    """
+
+    columns: Sequence[str]
+    """Headings; an empty one where a column needs none."""
+    rows: Sequence[Sequence[object]]
+    """Each with a cell a column."""
+    alignment: str = ""
+    """"l" or "r" a column. Empty: the first column to the left, the others to the right."""
+    title: str = ""
+    """Shown above the table on a terminal."""
+
+    def __post_init__(self) -> None:
+        widths = {len(row) for row in self.rows} | {len(self.columns)} | ({len(self.alignment)} - {0})
+        if len(widths) > 1:
+            raise ValueError(f"a table of {len(self.columns)} columns has rows or an alignment of {sorted(widths)}")
+
+    def markdown(self) -> list[str]:
+        """Lines of Markdown."""
+        rules = "|".join("---:" if side == "right" else "---" for side in self._sides())
+        return [_row(self.columns), f"|{rules}|", *map(_row, self.rows)]
+
+    def lines(self, indent: int = 0) -> list[str]:
+        """Lines of text whose columns are two spaces apart, without rules, as wide as they have to be: for a terminal
+        or a pipe. A table without any heading shows its rows alone."""
+        from rich.console import Console
+
+        bare = self.rich(title=False)
+        bare.box, bare.show_edge, bare.pad_edge, bare.padding = None, False, False, (0, 2, 0, 0)
+        bare.show_header = any(self.columns)
+        console = Console(width=_UNBOUNDED, color_system=None, no_color=True, legacy_windows=False, _environ={})
+        with console.capture() as shown:
+            console.print(bare, soft_wrap=True)
+        return [" " * indent + line.rstrip() for line in shown.get().splitlines()]
+
+    def rich(self, title: bool = True) -> RichTable:
+        """For `rich.console.Console.print`. title: whether to show it."""
+        from rich.table import Table as RichTable
+        from rich.text import Text
+
+        made = RichTable(title=Text(text.plain(self.title)) if title and self.title else None, title_justify="left")
+        for name, side in zip(self.columns, self._sides(), strict=True):
+            made.add_column(Text(text.plain(name)), justify=side)
+        for row in self.rows:
+            made.add_row(*(Text(text.plain(cell)) for cell in row))
+        return made
+
+    def _sides(self) -> list[Literal["left", "right"]]:
+        sides = self.alignment or "l" + "r" * (len(self.columns) - 1)
+        return ["right" if side == "r" else "left" for side in sides]
+
+
+_UNBOUNDED = 100_000
+"""Columns of a terminal that cuts nothing."""
+
+
+def _row(cells: Sequence[object]) -> str:
+    return f"| {' | '.join(map(md, cells))} |"
+
+
 def table(rows: Sequence[Row]) -> list[str]:
     """Markdown; the first row is the header."""
-    lines = ["| " + " | ".join(md(cell) for cell in row) + " |" for row in rows]
-    return [lines[0], "|---" * len(rows[0]) + "|", *lines[1:]]
+    return Table(rows[0], rows[1:]).markdown()
 
 
 def plain(rows: Sequence[Row]) -> list[str]:
-    """Columns for a terminal; the first one is left-aligned."""
-    rows = [[text.plain(cell) for cell in row] for row in rows]
-    widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
-    lines = []
-    for row in rows:
-        first, *others = (cell.rjust(width) for cell, width in zip(row, widths, strict=True))
-        lines.append("  ".join([first.strip().ljust(widths[0]), *others]).rstrip())
-    return lines
+    """Columns for a terminal; the first row is the header."""
+    return Table(rows[0], rows[1:]).lines()
 
 
 def figure(one: Mapping[str, Any], name: str) -> str:
