@@ -12,7 +12,7 @@ import pytest
 from fgl.core.experiments import comparison
 from fgl.core.plugin_manager import PluginManager
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="module")

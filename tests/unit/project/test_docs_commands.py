@@ -18,7 +18,7 @@ from fgl.commands._options import NO_FLAGS
 from fgl.core.config.schema import CONTROLS
 from fgl.core.plugin_manager import PluginManager
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 # Words of a command that are not passed on: where a shell would take over.
 _ENDS = {"|", ">"}

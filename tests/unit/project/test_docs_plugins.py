@@ -20,7 +20,7 @@ from fgl.plugins.prompts.options import (
     PromptsFileOptions,
 )
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 PLUGINS = (ROOT / "docs" / "plugins.md").read_text(encoding="utf-8")
 PROMPTS = (ROOT / "docs" / "prompts.md").read_text(encoding="utf-8")
 QUOTED = re.findall(r"<!-- file: (\S+) -->\n```\w*\n(.*?)\n```", PLUGINS, flags=re.DOTALL)

@@ -164,7 +164,7 @@ def test_a_model_is_checked_by_its_configuration_and_the_names_of_its_weights(wr
 
 
 def test_the_documented_setting_fits_the_built_in_generator():
-    page = (Path(__file__).parents[2] / "docs" / "prompts.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[4] / "docs" / "prompts.md").read_text(encoding="utf-8")
     command = next(line for line in page.splitlines() if line.startswith("fgl run --prompt-strategy diversified"))
     words = shlex.split(command)
     layer = {"prompt_strategy": {"name": "diversified"}, "generator": {"name": "tiny"}}
