@@ -161,7 +161,7 @@ PARTS = HEAD + "@hookimpl\ndef fgl_prompt_strategies():\n    return [Component({
         ("name='a', target='bad:S', summary=None", "summary is NoneType"),
         ("name='a', target='bad:S', api_version='2'", "api_version is '2'"),
         ("name='a', target='bad:S', api_version=None", "api_version is None"),
-        ("name='a', target='bad:S', requires='domains'\", \"requires is 'domains', expected a tuple"),
+        ("name='a', target='bad:S', requires='domains'", "requires is 'domains', expected a tuple"),
         ("name='a', target='bad:S', defaults=[1]", "defaults is"),
     ],
 )
