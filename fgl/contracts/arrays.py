@@ -1,4 +1,4 @@
-"""Names for the arrays that pass between the parts. Shapes stand where they are used."""
+"""Type names for the arrays that components pass to each other. Each use states the shape."""
 
 from __future__ import annotations
 
@@ -11,5 +11,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Array = NDArray[Any]
+    """Numbers of any dtype."""
+
     Pixels = NDArray[np.uint8]
+    """Images in RGB, 0 to 255."""
+
     Labels = NDArray[np.int64]
+    """Class ids, or other integers such as positions and counts."""

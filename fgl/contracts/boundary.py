@@ -1,6 +1,6 @@
-"""Where a client's work begins and ends: whose interrupt it was, and whether the client is simulated.
+"""The boundary around a client's work: who interrupted it, and whether the client is simulated.
 
-A transport, which is a plugin, imports this.
+Federation plugins, which transport messages, import this.
 """
 
 from __future__ import annotations
@@ -18,9 +18,11 @@ _SIMULATED: ContextVar[bool] = ContextVar("simulated", default=False)
 
 @contextmanager
 def simulated() -> Iterator[None]:
-    """The clients' work in this block is a simulation on the machine of whoever asks: there is no site whose owner
-    could want something else, and no policy is asked (`fgl.core.client.policy`). A transport to other machines never
-    says so."""
+    """Within this block, clients' work is simulated on the machine of the user who started it.
+
+    No site with another owner is involved, so no site policy is consulted (`fgl.core.client.policy`). A federation that
+    reaches other machines must never use this.
+    """
     token = _SIMULATED.set(True)
     try:
         yield
@@ -29,12 +31,16 @@ def simulated() -> Iterator[None]:
 
 
 def is_simulated() -> bool:
+    """Whether the caller runs inside `simulated()`."""
     return _SIMULATED.get()
 
 
 def contained(work: Callable[[], _T], failed: Callable[[BaseException], _T]) -> _T:
-    """`work()`, or where it raises anything at all, `failed(error)`: a plugin's SystemExit or KeyboardInterrupt is a
-    failure like another. The user's own interrupt ends `work`, and is raised, whatever a plugin made of it."""
+    """Return `work()`, or `failed(error)` if it raises anything at all.
+
+    A SystemExit or KeyboardInterrupt that a plugin raises counts as a failure like any other. An interrupt by the user
+    ends `work` and is raised again as KeyboardInterrupt, even if a plugin swallowed it.
+    """
     with _interrupts() as interrupted:
         try:
             result = work()
@@ -49,8 +55,11 @@ def contained(work: Callable[[], _T], failed: Callable[[BaseException], _T]) -> 
 
 @contextmanager
 def _interrupts() -> Iterator[Callable[[], bool]]:
-    """Yields whether the user has interrupted since. Signals reach the main thread alone: in another one, and where
-    somebody else handles them, KeyboardInterrupt is not the user's."""
+    """Yield a function that tells whether the user has interrupted since.
+
+    Signals reach only the main thread. In any other thread, and where other code handles SIGINT without a Python
+    handler, no KeyboardInterrupt is attributed to the user.
+    """
     before = signal.getsignal(signal.SIGINT)
     if threading.current_thread() is not threading.main_thread() or not callable(before):
         yield lambda: False

@@ -1,4 +1,4 @@
-"""Classifiers: what is trained on the synthetic set, and what a federated algorithm may do to its training."""
+"""Classifiers: what is trained on the synthetic set, and how a federated algorithm can change its training."""
 
 from __future__ import annotations
 
@@ -17,99 +17,138 @@ if TYPE_CHECKING:
 
 
 CheckpointName = Literal["selected", "last"]
+"""Which state of a trained model to use: the one selected by validation, or that of the last epoch."""
 
 
 class TrainedClassifier(Protocol):
-    """What `Classifier.fit` returns."""
+    """A model that can classify: what `Classifier.fit` returns."""
 
     def predict(self, pixels: Pixels, which: CheckpointName, progress: Progress) -> Labels:
-        """uint8 [n, h, w, 3] → class ids, int64 [n]."""
+        """Classify images: uint8 [n, h, w, 3] → class ids, int64 [n]."""
 
     def logits(self, pixels: Pixels, which: CheckpointName, progress: Progress) -> Array:
-        """uint8 [n, h, w, 3] → what softmax makes probabilities of, float32 [n, classes]: `fgl audit` reads it."""
+        """The inputs of softmax: uint8 [n, h, w, 3] → float32 [n, classes]. `fgl audit` uses them."""
 
     def state(self, which: CheckpointName) -> Mapping[str, Array]:
-        """Parameters and buffers by name, for averaging and for starting again."""
+        """Parameters and buffers by name, for averaging and for continuing training."""
 
     def trained(self) -> Sequence[str]:
         """Names in `state` of the arrays that an optimizer changes; the others are buffers."""
 
     def history(self) -> Sequence[Mapping[str, float]]:
-        """One entry an epoch: epoch, loss, and validation top-1 where there was a validation set."""
+        """One entry for each epoch: epoch, loss, and, given a validation set, top-1 accuracy on it."""
 
     def features(self, pixels: Pixels, which: CheckpointName, progress: Progress) -> Array:
-        """uint8 [n, h, w, 3] → what the last layer reads, float32 [n, d]: where `trained` features compare images."""
+        """The inputs of the last layer: uint8 [n, h, w, 3] → float32 [n, d]. The feature space `trained` uses
+        them."""
 
     def size_bytes(self) -> int:
-        """What FedAvg would send one way: parameters and buffers in their own dtype."""
+        """Size of parameters and buffers in their own dtype, in bytes: what FedAvg sends in one direction."""
 
     def save(self, folder: Path, which: CheckpointName) -> None:
-        """Hugging Face format, labels named."""
+        """Write the model in Hugging Face format, with the class names as labels."""
 
 
 class TrainingHook(Protocol):
-    """What a federated algorithm adds to each optimizer step of `Classifier.fit`. Tensors and modules are those of the
-    classifier's own library (torch for the built-in ones). An object of its own for each fit."""
+    """What a federated algorithm adds to each optimizer step of `Classifier.fit`.
+
+    Tensors and modules are those of the classifier's library (torch for the built-in classifiers). Each fit gets a hook
+    object of its own.
+    """
 
     def loss(self, model: Any, images: Any, logits: Any, labels: Any) -> Any:
-        """A scalar tensor to add to the loss, or None. images: as the model takes them, [n, 3, side, side]; logits
-        [n, classes]; labels int64 [n]."""
+        """A term to add to the loss.
+
+        Args:
+            model: The module in training.
+            images: The model's inputs, [n, 3, side, side].
+            logits: [n, classes].
+            labels: Class ids, int64 [n].
+
+        Returns: A scalar tensor, or None to add nothing.
+        """
 
     def gradients(self, model: Any, lr: float) -> None:
-        """After the backward pass and before the optimizer's step: `parameter.grad` may be changed in place. lr: of
-        this step."""
+        """Called after the backward pass and before the optimizer's step; may change `parameter.grad` in place.
+
+        Args:
+            model: The module in training.
+            lr: Learning rate of this step.
+        """
 
 
 class Checkpoint(Protocol):
-    """Where unfinished training is kept, so that a killed run goes on from its last epoch."""
+    """Where unfinished training is stored; a killed run resumes from its last epoch."""
 
     def load(self) -> Mapping[str, Array] | None:
-        """What was saved last, None where nothing was, or where it is of other inputs or damaged."""
+        """The arrays saved last. None if nothing was saved, or if it is damaged or belongs to other inputs."""
 
     def save(self, arrays: Mapping[str, Array]) -> None:
-        """Replace what was saved, at once or not at all."""
+        """Replace the saved arrays, atomically."""
 
     def child(self, name: str) -> Checkpoint:
-        """A place of its own for a part of this work."""
+        """A separate checkpoint for a part of this work."""
 
 
 @dataclass(frozen=True, slots=True)
 class FitContext:
-    """How to train. start: a state to go on from (see `TrainedClassifier.state`), None to start as the options say.
-    epochs: overrides the options'. on_step: called after each optimizer step with (step, loss). hook: what a federated
-    algorithm adds to a step (see `TrainingHook`). checkpoint: where to keep unfinished work; None keeps none. What was
-    saved there is of the same data, options and context: a fit that finds something goes on from it and gives the same
-    result."""
+    """How to train."""
 
     class_names: tuple[str, ...]
+    """Names of the classes, in label order."""
+
     seed: int
+    """Seed of everything that is drawn at random."""
+
     device: str
+    """Device to train on, such as "cpu" or "cuda:0"."""
+
     progress: Progress = field(default_factory=NullProgress)
+    """Where training reports its progress."""
+
     start: Mapping[str, Array] | None = None
+    """A state to continue from (see `TrainedClassifier.state`). None: start as the options say."""
+
     epochs: int | None = None
+    """Overrides the number of epochs in the options."""
+
     on_step: Callable[[int, float], None] | None = None
+    """Called after each optimizer step with (step, loss)."""
+
     label: str = "train"
+    """Name of this training in progress displays."""
+
     checkpoint: Checkpoint | None = None
+    """Where to store unfinished training. None: nowhere. What is saved there always belongs to the same data, options
+    and context: a fit that loads it resumes from it, and gives the same result as an uninterrupted one."""
+
     hook: TrainingHook | None = None
+    """What a federated algorithm adds to each step."""
 
 
 class Classifier(Protocol):
     """Trains an image classifier."""
 
     def check(self, context: FitContext) -> None:
-        """Raise ModelError where no such classifier can be built. Called before anything else is computed."""
+        """Raise ModelError if the classifier cannot be built. Called before anything else is computed."""
 
     def preparation(self, made: tuple[int, int]) -> Preparation:
-        """What real images are to become before they are handed to `fit` and `predict`. made: (height, width) of
-        synthetic images. What `TrainedClassifier.save` exports must do the same to an image that is tested. Classifiers
-        without this method get the middle square of real images, at the smaller side of `made`."""
+        """How to resize and crop real images before they are passed to `fit` and `predict`.
+
+        Optional: without this method, a classifier gets the middle square of real images, resized to the smaller side
+        of `made`. What `TrainedClassifier.save` exports must do the same to an image that is tested. made: (height,
+        width) of synthetic images, in pixels.
+        """
 
     def fit(self, train: LabelledPixels, validation: LabelledPixels | None, context: FitContext) -> TrainedClassifier:
-        """Train on `train`; select the checkpoint by top-1 on `validation` (the last one where it is None). Calls
-        `context.hook` at each step. Raises DivergedError where the loss is no number any more."""
+        """Train on `train`, and call `context.hook` at each step.
+
+        The selected checkpoint is the best by top-1 accuracy on `validation`, or the last one if `validation` is None.
+        Raises DivergedError if the loss becomes NaN or infinite.
+        """
 
     def initial(self, context: FitContext) -> TrainedClassifier:
-        """The model that `fit` would start from without `context.start`: random by `context.seed`, or pretrained."""
+        """The model that `fit` starts from without `context.start`: pretrained, or initialized from `context.seed`."""
 
     def restore(self, state: Mapping[str, Array], context: FitContext) -> TrainedClassifier:
-        """A model with this state, untrained."""
+        """A model with this state, without training."""

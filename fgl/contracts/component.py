@@ -17,13 +17,13 @@ API_CHANGES: Mapping[int, Mapping[str, str]] = {
         "classifier": "Classifier has check() and initial(), fit keeps to FitContext.checkpoint and calls "
         "FitContext.hook, TrainedClassifier has trained(), features() and logits()",
         "algorithm": "Algorithm has start(), broadcast(), local(), reply() and aggregate() in place of run()",
-        "aggregator": "arrays of an upload are Rows: numpy.asarray(array) makes all rows of one",
-        "federation": "the reason of a Failure crosses to the server: no message of an error that a client has not "
-        "cleared belongs in it",
+        "aggregator": "arrays of an upload are Rows: numpy.asarray(array) decodes all rows of one",
+        "federation": "the reason of a ClientFailure crosses to the server: it must not hold the message of an error "
+        "that the client has not cleared",
     }
 }
-"""Version of the interface → family → what plugins of that family have to do otherwise. Families that are not named
-take plugins of the version before."""
+"""Interface version → family → what plugins of that family must change. A family that is not named still accepts
+plugins of the previous version."""
 
 FAMILIES = {
     "dataset": "fgl_datasets",
@@ -37,35 +37,49 @@ FAMILIES = {
     "federation": "fgl_federations",
     "executor": "fgl_executors",
 }
-"""Configuration key of each plugin family, and the hook that registers its members."""
+"""Configuration key of each plugin family → the hook that registers its members."""
 
 
 @dataclass(frozen=True, slots=True)
 class Component:
-    """What a plugin registers: light, so that listing plugins imports none of them.
-
-    name: what the configuration selects. target: "module:Class", imported when selected and called with its options.
-    options: "module:Class", a subclass of `fgl.Options`, imported when the configuration is checked; None where there
-    are none. defaults: values that replace those of the options class, so that one class can ship under several names
-    (`tiny` is `stable-diffusion` with another folder). summary: one line. extras: pip extras that must be installed.
-    modules: top-level modules that the extras bring, to tell whether they are there. tied_defaults: option → options
-    whose defaults hold for its own default alone (a model's commit is no other model's). requires: what the dataset
-    must have, of "domains", "public"; checked before anything runs. continuation_defaults: of a classifier, options
-    that are others where clients train a model that is trained already (the rounds after the one-shot model), unless
-    `rounds.local` names them; a rate that is right from scratch undoes such a model.
-    """
+    """What a plugin registers. It is light: listing plugins imports none of their modules."""
 
     name: str
+    """The name that selects it in the configuration: lower-case letters, digits, "-", "_" and ".", at most 64."""
+
     target: str
+    """The class as "module:Class": imported when the component is selected, and called with its options."""
+
     options: str | None = None
+    """Its subclass of `fgl.Options` as "module:Class", imported when the configuration is checked. None: no options."""
+
     summary: str = ""
+    """One line for `fgl plugins list`."""
+
     defaults: Mapping[str, Any] = field(default_factory=dict)
+    """Values that replace the defaults of the options class, so that one class can ship under several names (`tiny` is
+    `stable-diffusion` with another folder)."""
+
     extras: tuple[str, ...] = ()
+    """pip extras that must be installed."""
+
     modules: tuple[str, ...] = ()
+    """Top-level modules that the extras bring, to tell whether they are installed."""
+
     tied_defaults: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Option → options whose defaults apply only while it keeps its own default (the commit of one model is not a
+    commit of another)."""
+
     requires: tuple[str, ...] = ()
+    """What the dataset must have, of "domains" and "public". Checked before anything runs."""
+
     continuation_defaults: Mapping[str, Any] = field(default_factory=dict)
+    """For classifiers: option values to use where clients continue training a model that is already trained (the
+    rounds after the one-shot model), unless `rounds.local` sets them. A learning rate that suits training from scratch
+    would undo such a model."""
+
     api_version: int = API_VERSION
+    """Interface version that the plugin was written for."""
 
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}\Z")
@@ -73,12 +87,12 @@ _TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*\Z")
 
 
 def problem_of(component: Any, hook: str) -> str:
-    """What is wrong with what a hook returned, "" where nothing is."""
+    """What is wrong with a value that a hook returned; "" if it is valid."""
     if not isinstance(component, Component):
         return f"{hook} returned {type(component).__name__}, expected fgl.Component"
     where = f"{hook}: component {plain(repr(component.name), 80)}"
     if not isinstance(component.name, str) or not NAME.match(component.name):
-        return f"{where}: expected a name of small letters, digits, '-', '_' and '.', at most 64 of them"
+        return f"{where}: expected a name of lower-case letters, digits, '-', '_' and '.', at most 64 of them"
     for name, optional in (("target", False), ("options", True)):
         value = getattr(component, name)
         if not (optional and value is None) and not (isinstance(value, str) and _TARGET.match(value)):

@@ -1,4 +1,4 @@
-"""Datasets and partitioners: labelled images, and who holds which of them."""
+"""Datasets and partitioners: labelled images, and which client holds which of them."""
 
 from __future__ import annotations
 
@@ -13,31 +13,34 @@ if TYPE_CHECKING:
 
 
 class ImageSet(Protocol):
-    """Labelled images that are decoded when asked for."""
+    """Labelled images that are decoded on demand."""
 
     @property
     def labels(self) -> Labels:
-        """int64 [n], each an index into the dataset's class names."""
+        """Class ids, int64 [n]: indices into the dataset's class names."""
 
     @property
     def domains(self) -> Sequence[str] | None:
-        """The domain of each sample, or None where the dataset has none."""
+        """The domain of each sample, or None if the dataset has no domains."""
 
     def __len__(self) -> int: ...
 
     def image(self, index: int) -> Image.Image:
-        """Decode one sample to RGB. Raises BadImageError, which names it."""
+        """Decode one sample to RGB. Raises BadImageError, which names the sample."""
 
     def name(self, index: int) -> str:
-        """What a person would call this sample: a path, or a file and row."""
+        """A name for this sample that a person can look up: a path, or a file and row."""
 
 
 @dataclass(frozen=True, slots=True)
 class Subset:
-    """Some samples of an ImageSet, by position."""
+    """Some samples of an ImageSet."""
 
     base: ImageSet
+    """The set that the samples are taken from."""
+
     indices: Sequence[int]
+    """Their positions in `base`."""
 
     @property
     def labels(self) -> Labels:
@@ -60,54 +63,81 @@ class Subset:
 
 @dataclass(frozen=True, slots=True)
 class DatasetInfo:
-    """What a dataset says of itself.
-
-    class_names: in label order. domains: sorted, empty where there are none. digest: sha256 over everything that
-    determines its samples. skipped: unreadable images left out, by name (only with skip_bad_images). notes: what a
-    person should know of how it was read, in a sentence each: files that were passed over, images that come out dark.
-    """
+    """A dataset's description of itself."""
 
     name: str
+    """Name for reports."""
+
     class_names: tuple[str, ...]
+    """Names of the classes, in label order."""
+
     domains: tuple[str, ...]
+    """Names of the domains, sorted; empty if the dataset has none."""
+
     digest: str
+    """sha256 over everything that determines its samples."""
+
     licence: str = "not stated"
+    """The licence, as the source of the data states it."""
+
     attribution: str = ""
+    """Whom to credit."""
+
     source: str = ""
+    """Where the data comes from: an address, a Hub id or a path."""
+
     skipped: tuple[str, ...] = ()
+    """Names of unreadable images that were left out (only with the option skip_bad_images)."""
+
     notes: tuple[str, ...] = ()
+    """What a person should know about how the data was read, one sentence each: for example files that were passed
+    over, or images that come out dark."""
 
 
 @dataclass(frozen=True, slots=True)
 class LabelledPixels:
-    """Decoded images of one size: uint8 [n, h, w, 3] and int64 [n]."""
+    """Decoded images of one size, with their labels."""
 
     pixels: Pixels
+    """uint8 [n, h, w, 3]."""
+
     labels: Labels
+    """Class ids, int64 [n]."""
 
     def __len__(self) -> int:
         return len(self.labels)
 
 
 class Dataset(Protocol):
-    """Labelled images in up to three splits: `train` (what clients hold), `test` (real, touched once), and `public`
-    (what a generator was trained on, where the dataset knows it)."""
+    """Labelled images in up to three splits.
+
+    `train`: what clients hold. `test`: real images, used once, for the final evaluation. `public`: what the generator
+    was trained on, if the dataset knows.
+    """
 
     def info(self) -> DatasetInfo:
-        """Raises DataError where there is nothing to read."""
+        """Describe the dataset. Raises DataError if nothing can be read."""
 
     def split(self, name: str) -> ImageSet | None:
-        """The split `name`, or None where the dataset has no such split."""
+        """The split `name`, or None if the dataset has no such split."""
 
 
 class Partitioner(Protocol):
     """Divides the training samples among clients."""
 
     def partition(self, labels: Labels, domains: Sequence[str] | None, seed: int) -> Mapping[str, list[int]]:
-        """Client id → sample positions, disjoint, each list sorted. labels: int64 [n]; domains: n names or None.
+        """Assign samples to clients.
 
-        Raises PartitionError, which says which option to change."""
+        Args:
+            labels: Class ids of all training samples, int64 [n].
+            domains: The domain of each sample, or None if the dataset has no domains.
+            seed: Seed of everything that is drawn at random.
+
+        Returns: Client id → sample positions, disjoint, each list sorted.
+
+        Raises PartitionError, which says which option to change.
+        """
 
 
-# An id becomes a file name, at the server as at the client.
 CLIENT_ID = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
+"""Pattern of a client id. Ids become file names, at the server and at the client."""

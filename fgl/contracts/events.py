@@ -1,4 +1,4 @@
-"""What a lifecycle hook is told of the stage that it is called for."""
+"""What lifecycle hooks receive."""
 
 from __future__ import annotations
 
@@ -9,10 +9,19 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class StageContext:
-    """What lifecycle hooks are told. seconds and outputs are filled when the stage has finished."""
+    """The stage that a lifecycle hook is called for. `seconds` and `outputs` are filled in once it has finished."""
 
     run_dir: str
+    """Path of the run directory."""
+
     stage: str
+    """Name of the stage."""
+
     seconds: float = 0.0
+    """How long the stage took."""
+
     reused: bool = False
+    """Whether the result of an earlier execution was used instead of running the stage."""
+
     outputs: Mapping[str, Any] = field(default_factory=dict)
+    """The numbers of the stage's result, by name."""

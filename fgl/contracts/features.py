@@ -1,4 +1,4 @@
-"""Feature spaces: where images are compared."""
+"""Feature spaces: the spaces in which images are compared."""
 
 from __future__ import annotations
 
@@ -13,34 +13,56 @@ if TYPE_CHECKING:
 
 
 class Extractor(Protocol):
-    """A feature space that is ready: images to points, and how two sets of points compare. m images, n points, d."""
+    """A feature space that is ready to use: it maps images to points, and compares two sets of points.
+
+    Shapes: m images, n points, d dimensions.
+    """
 
     def describe(self) -> Mapping[str, object]:
-        """JSON for the report: whose features these are. `space`, `model`, `licence`, `dimensions`, and `commit` or
-        `digest` of the weights must be there (both None where there are no weights)."""
+        """JSON for the report that identifies the features.
+
+        It must hold `space`, `model`, `licence`, `dimensions`, and `commit` or `digest` of the weights (both None if
+        the space has no weights).
+        """
 
     def features(self, pixels: Pixels, progress: Progress) -> Array:
-        """uint8 [m, h, w, 3] → float32 [m, d]. An image's features do not depend on what stands beside it."""
+        """uint8 [m, h, w, 3] → float32 [m, d]. An image's features must not depend on the other images."""
 
     def nearest(self, points: Array, others: Array) -> tuple[Array, Labels]:
-        """(distance to the nearest of `others`, its position) for each of `points`: float64 [n], int64 [n]."""
+        """For each of `points`, the distance to the nearest of `others` and its position: float64 [n], int64 [n]."""
 
     def compare(self, reference: Array, images: Array, seed: int) -> Mapping[str, object]:
-        """JSON: how the points `images` compare with real points, `reference`. `density`, `coverage`, `precision`,
-        `recall`, `kid`, `kid_se`, `fid`, `k`, and `why`: name → reason for those that are None. seed: of what is
-        drawn at random."""
+        """Compare the points of synthetic images with those of real images.
+
+        Args:
+            reference: Points of real images, [n, d].
+            images: Points of the images to judge, [n, d].
+            seed: Seed of everything that is drawn at random.
+
+        Returns: JSON: `density`, `coverage`, `precision`, `recall`, `kid`, `kid_se`, `fid`, `k`, and `why`: name →
+            reason, for each of them that is None.
+        """
 
 
 class FeatureSpace(Protocol):
-    """A stated model whose features say how near two images are."""
+    """A stated model whose features measure how near two images are."""
 
     def learns(self) -> bool:
         """Whether `learn` must be called with real images first."""
 
     def learn(self, data: LabelledPixels, classifier: Classifier, context: FitContext) -> Mapping[str, Array]:
-        """What the space consists of where no model of it exists yet, as named arrays for `extractor`: they may cross
-        to clients. Not called where the space does not learn."""
+        """Learn the space from real images, and return it as named arrays for `extractor`.
+
+        The arrays may cross to clients. Called only if `learns()` is true.
+        """
 
     def extractor(self, state: Mapping[str, Array], classifier: Classifier, context: FitContext) -> Extractor:
-        """state: what `learn` returned, empty where the space does not learn. classifier: the run's, for spaces that
-        are made of it. Raises ModelError where there is no such model."""
+        """Load the space.
+
+        Args:
+            state: What `learn` returned; empty if the space does not learn.
+            classifier: The run's classifier, for spaces that are derived from it.
+            context: Class names, device and seed of the run.
+
+        Raises ModelError if the model does not exist.
+        """

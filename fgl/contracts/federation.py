@@ -1,4 +1,4 @@
-"""Federations and executors: who carries a task to the clients, and who fills the shards."""
+"""Federations and executors: what carries tasks to the clients, and what runs the synthesis of shards."""
 
 from __future__ import annotations
 
@@ -13,37 +13,48 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ClientFailure:
-    """A client that did not answer a federation's call, and why, as far as the server may know: the message of an
-    FGLError of the task, which has been cleared for that, or words of the federation's own."""
+    """A client that did not answer a federation's call."""
 
     client_id: str
+    """The client."""
+
     reason: str
+    """Why, as far as the server may know: the message of an FGLError of the task, which the task has cleared for that,
+    or the federation's own words."""
 
 
 class Federation(Protocol):
-    """Transport and nothing else: bytes go to clients, bytes or failures come back."""
+    """Transport and nothing else: it carries bytes to clients, and bytes or failures back."""
 
     def call(
         self, client_ids: Sequence[str], task: str, payload: Callable[[str], bytes], progress: Progress
     ) -> Iterator[tuple[str, bytes | ClientFailure]]:
-        """Run `task` at each client. payload: what to send to a client. Replies come in the order of the ids.
+        """Run a task at each client, and yield (client id, reply) in the order of the ids.
 
-        Of what a client's task raises, only the message of an FGLError may cross, as the reason of a Failure: the task
-        has cleared it. Everything else, its output included, stays in the client's own log.
+        If a task raises an FGLError, only its message may cross to the server, as the reason of a ClientFailure: the
+        task has cleared it. Everything else, including the task's output, stays in the client's own log.
 
-        Where the clients are simulated, their tasks run inside `fgl.contracts.boundary.simulated()`; on the machine
-        of a site, inside `fgl.core.client.policy.at_site(policy)`, with what its owner allows. Outside of both no task
-        answers."""
+        Simulated clients run their tasks inside `fgl.contracts.boundary.simulated()`. On the machine of a site, tasks
+        run inside `fgl.core.client.policy.at_site(policy)`, with what the site's owner allows. Outside of both, every
+        task refuses to answer.
+
+        Args:
+            client_ids: The clients to call.
+            task: The function to run at the client, as "module:function": bytes → bytes.
+            payload: Client id → the bytes to send to that client.
+            progress: Where to report each client that has answered or failed.
+        """
 
 
 class Executor(Protocol):
-    """Fills shards. A shard is handed to `work` whole; `work` paints it, and its commit may end after that."""
+    """Runs the synthesis of shards. `work` gets a whole shard; its commit may end after `work` has returned."""
 
     def device(self, asked: str) -> str:
-        """The device that `asked` means here ("auto": the best there is). Raises ModelError where it is not there."""
+        """The device that `asked` means on this machine ("auto": the best available). Raises ModelError if it is not
+        available."""
 
     def environment(self) -> Mapping[str, object]:
-        """Versions, threads and hardware: what a figure depends on beside the configuration."""
+        """Versions, threads and hardware: what figures depend on besides the configuration."""
 
     def run(self, shards: Sequence[Shard], work: Callable[[Shard], None]) -> None:
-        """Call `work` on every shard, in any order, and return when all are done."""
+        """Call `work` on every shard, in any order, and return once all calls have returned."""

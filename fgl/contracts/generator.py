@@ -1,8 +1,8 @@
-"""Generators: an encoder for the clients and a synthesizer for the server, which agree on a declaration.
+"""Generators: an encoder for the clients and a synthesizer for the server, which agree on an upload schema.
 
-Randomness, device and dtype are arguments, never module state: two runs in one process do not disturb each other.
+Randomness, device and dtype are arguments, never module state: two runs in one process do not affect each other.
 
-Shape legend: n rows of an upload, s tokens, d width, h height, w width of an image.
+Shapes: b images of a batch, n rows of an upload, h height and w width of an image.
 """
 
 from __future__ import annotations
@@ -19,68 +19,103 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ArraySpec:
-    """One array of an upload. shape: without the row axis. shared: rows point into it by an index array, so that a
-    row used by many (a negative prompt) crosses the wire once. max_abs: bound on any element's magnitude."""
+    """One array of an upload."""
 
     name: str
+    """Name of the array in the upload."""
+
     shape: tuple[int, ...]
+    """Shape of one row."""
+
     dtypes: tuple[str, ...] = ("float16", "float32")
+    """Accepted dtypes."""
+
     shared: bool = False
+    """Whether rows point into it by an index array, so that a row used by many (a negative prompt) is sent once."""
+
     optional: bool = False
+    """Whether an upload may lack it."""
+
     max_abs: float = 1e4
+    """Largest magnitude that an element may have."""
 
 
 @dataclass(frozen=True, slots=True)
 class UploadSchema:
-    """What a generator accepts, and so what an upload for it must hold. encoder: fingerprint of the model that must
-    have produced the arrays. guided: arrays that a row must have where it is painted with a guidance scale above 1.
-    guidance_scale: the highest for rows that state none of their own."""
+    """What a generator accepts, and therefore what an upload for it must hold."""
 
     arrays: tuple[ArraySpec, ...]
+    """The arrays of an upload."""
+
     encoder: str
+    """Fingerprint of the model that must have produced the arrays."""
+
     guided: tuple[str, ...] = ()
+    """Names of arrays that a row must have if it is synthesized with a guidance scale above 1."""
+
     guidance_scale: float = 1.0
+    """The highest guidance scale for rows that state none of their own."""
 
 
 @dataclass(frozen=True, slots=True)
 class PlanItem:
-    """One image to synthesize. conditioning: position in the Conditioning. draw: 0, and one more for each re-draw."""
+    """One image to synthesize."""
 
     image_id: str
+    """Identity of the image: independent of batch, shard and order."""
+
     conditioning: int
+    """Position of its row in the Conditioning."""
+
     conditioning_id: str
+    """Id of that row (see `Conditioning.ids`)."""
+
     class_id: int
+    """Its class."""
+
     domain: str
+    """Its domain; "": none."""
+
     guidance_scale: float | None
+    """None: the generator's own."""
+
     seed: int
+    """Seed of the image's noise."""
+
     draw: int = 0
+    """How often the image has been drawn again, after it was rejected."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """The unit of batching, work and commit. Batches never cross shards."""
+    """The unit of batching, work and commit. A batch never spans two shards."""
 
     index: int
+    """Number of the shard, from 0."""
+
     items: tuple[PlanItem, ...]
+    """Its images, in order."""
 
 
 @dataclass(frozen=True, slots=True)
 class ImageBatch:
-    """A batch of images. pixels: uint8 [b, h, w, 3]. rejected: positions of images that must not be kept; they are
-    asked for again with the next draw of their item."""
+    """A batch of images."""
 
     pixels: Pixels
+    """uint8 [b, h, w, 3]."""
+
     rejected: tuple[int, ...] = ()
+    """Positions of images that must not be kept; they are requested again, with the next draw of their item."""
 
 
 class Encoder(Protocol):
     """The client side of a generator: tokenizer and text encoder, never the denoiser."""
 
     def encode(self, prompts: Sequence[Prompt]) -> tuple[Mapping[str, Array], Mapping[str, Array]]:
-        """(arrays, indices) as in ClientUpload, float32, in the order of the prompts."""
+        """(arrays, indices) as in ClientUpload, float32, with rows in the order of the prompts."""
 
     def truncated(self, prompts: Sequence[Prompt]) -> int:
-        """How many of the prompts have a text, or a negative one, that is longer than the encoder takes."""
+        """How many of the prompts have a text or a negative text that is longer than the encoder accepts."""
 
 
 class Synthesizer(Protocol):
@@ -89,35 +124,44 @@ class Synthesizer(Protocol):
     def synthesize(
         self, shard: Shard, conditioning: Conditioning, progress: Callable[[int], None]
     ) -> Iterator[ImageBatch]:
-        """Yield batches whose rows follow `shard.items`. progress: called with images done.
+        """Yield batches whose images follow the order of `shard.items`.
 
-        An image must not depend on what else is in the shard, to the last bit: images move between shards when clients
-        come or go."""
+        An image must not depend, to the last bit, on the rest of its shard: images move between shards when clients
+        join or leave.
+
+        Args:
+            shard: What to synthesize.
+            conditioning: The rows that its items point to.
+            progress: Called with the number of images that have been finished since the last call.
+        """
 
     def notes(self) -> Mapping[str, object]:
-        """JSON for the report: what was found out on the way, such as the size of batches that memory had room for.
-        Each shard keeps them as they are then; of the notes of many, lists are joined, and else the last count."""
+        """JSON for the report: what was learned along the way, such as the batch size that fits in memory.
+
+        Each shard stores the notes of its time. In the report, lists of all shards are joined; of other values the
+        last one counts.
+        """
 
 
 class Generator(Protocol):
-    """A foundation model in two halves that agree on a declaration."""
+    """A foundation model in two halves that agree on an upload schema."""
 
     def declare(self) -> UploadSchema:
-        """Read from the model's configuration files; loads no weights."""
+        """The upload schema, read from the model's configuration files. Loads no weights."""
 
     def fingerprint(self) -> str:
-        """sha256 over everything that determines a picture from a row: weights, scheduler, size, steps, guidance."""
+        """sha256 over everything that determines an image from a row: weights, scheduler, size, steps, guidance."""
 
     def encoding(self) -> Mapping[str, object]:
-        """JSON: what determines the arrays of an upload from its prompts. Loads no weights."""
+        """JSON: everything that determines the arrays of an upload from its prompts. Loads no weights."""
 
     def rounding(self, device: str) -> Mapping[str, object]:
-        """JSON: what changes no picture but how its numbers are rounded: sizes of batches, number format, layout. A
-        set is of one such value throughout."""
+        """JSON: what affects only how an image's numbers are rounded: batch sizes, number format, memory layout. One
+        synthetic set has the same value throughout."""
 
     def describe(self) -> Mapping[str, object]:
-        """For the report: model, revision, licence, number of parameters. `image_size` must be there: (height, width)
-        of the pictures, pixels."""
+        """JSON for the report: model, revision, licence, number of parameters. It must hold `image_size`: (height,
+        width) of the images, in pixels."""
 
     def encoder(self, device: str) -> Encoder:
         """Load the client side."""

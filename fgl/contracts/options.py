@@ -1,4 +1,4 @@
-"""Base class of every plugin's options."""
+"""The base class of every plugin's options, and how options name models and files."""
 
 from __future__ import annotations
 
@@ -13,29 +13,35 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 @dataclass(frozen=True, slots=True)
 class ModelRef:
-    """A model that a component's options name (see `Options.models`).
-
-    model: Hub id, or a folder. revision: branch, tag or commit, None where it is locked on the first pull. mirrors: Hub
-    ids that hold the same files, for when the Hub no longer has `model`. files: patterns of all files that are needed.
-    client_files: of those that a client needs. licence: as its source states it.
-    """
+    """A model that a component's options name (see `Options.models`)."""
 
     model: str
+    """Hub id, or a folder."""
+
     revision: str | None = None
+    """Branch, tag or commit. None: locked to the commit of the first pull."""
+
     mirrors: tuple[str, ...] = ()
+    """Hub ids that hold the same files, to use when the Hub no longer has `model`."""
+
     files: tuple[str, ...] = ("*",)
+    """Patterns of all files that are needed."""
+
     client_files: tuple[str, ...] = ()
+    """Patterns of the files that a client needs."""
+
     licence: str = "not stated"
+    """The licence, as the model's source states it."""
 
 
 _REVISION = "expected a branch, tag or commit, as git names them"
-# What git refuses in the name of a branch or tag: among it all that a file system would follow out of a folder.
+# What git rejects in the name of a branch or tag, which includes everything that could lead out of a folder.
 _NO_REF = re.compile(r"[\s~^:?*\[\\]|\.\.|//|@\{|^[-/.]|/\.|[/.]$|\.lock(?:/|$)|^@$")
 _LONGEST_REF = 200
 
 
 def is_revision(text: str) -> bool:
-    """Whether git could call a branch, tag or commit so. Names of files are made of it."""
+    """Whether git accepts `text` as the name of a branch, tag or commit. File names are derived from it."""
     return 0 < len(text) <= _LONGEST_REF and text.isprintable() and _NO_REF.search(text) is None
 
 
@@ -46,14 +52,14 @@ def _check_revision(text: str) -> str:
 
 
 Revision = Annotated[str, AfterValidator(_check_revision)]
-"""Of a model or dataset on the Hub."""
+"""The revision of a model or dataset on the Hub."""
 
 
 class Options(BaseModel):
     """Typed, documented, immutable options of one plugin.
 
-    Declare fields with `pydantic.Field(default, description=...)`: the description, with its unit, is what
-    `fgl plugins show` prints. Unknown keys and wrong types are refused: a number in quotes is not a number.
+    Declare fields with `pydantic.Field(default, description=...)`: `fgl plugins show` prints the description, so state
+    the unit there. Unknown keys and wrong types are rejected: a number in quotes is not a number.
     """
 
     model_config = ConfigDict(
@@ -61,35 +67,40 @@ class Options(BaseModel):
     )
 
     fixed_in_rounds: ClassVar[Mapping[str, str]] = {}
-    """Of a classifier: options that `rounds.local` and `rounds.server` cannot change, and why or what to set instead;
-    {part} in the text stands for local or server."""
+    """For classifiers: option that `rounds.local` and `rounds.server` cannot override → the reason, or what to set
+    instead. "{part}" in the text stands for local or server."""
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Self:
-        """From values as YAML and records hold them: where a field is a path, a date or an enumeration, a text is one;
-        where it is a set or a tuple, a list is. Raises pydantic.ValidationError."""
+        """Build from values as YAML and records hold them.
+
+        A string is accepted for a path, date or enumeration, and a list for a set or tuple. Raises
+        pydantic.ValidationError.
+        """
         try:
             return cls(**given)
         except ValidationError as error:
             try:
                 return cls.model_validate_json(
                     json.dumps(dict(given), allow_nan=True)
-                )  # pydantic refuses NaN, and names it
+                )  # pydantic rejects NaN, and names it
             except (TypeError, ValueError, RecursionError):
-                raise error from None  # in the words that name what was given
+                raise error from None  # its messages name the values as they were given
 
     def models(self) -> tuple[ModelRef, ...]:
-        """Models that a run with these options pulls, for `fgl models`; none unless a subclass says otherwise."""
+        """Models that a run with these options pulls, for `fgl models`. None unless a subclass overrides this."""
         return ()
 
     def files(self) -> tuple[str, ...]:
-        """Files and folders that these options name and whose contents count as part of them: where one changes, what
-        was made with it is made anew."""
+        """Files and folders that these options name and whose contents count as part of them: when one changes,
+        everything that depends on it is recomputed."""
         return ()
 
     def local_paths(self) -> tuple[str, ...]:
-        """Names of options that may be a path on this machine. Where something lies there, a run takes its absolute
-        path, so that it finds it from any working directory."""
+        """Names of options that may hold a path on this machine.
+
+        If the path exists, the run records it as an absolute path, so that it can be found from any working directory.
+        """
         known = {*self.files(), *(use.model for use in self.models())}
         values = {name: getattr(self, name) for name in type(self).model_fields}
         return tuple(name for name, value in values.items() if isinstance(value, str) and value in known)

@@ -1,4 +1,4 @@
-"""Prompt strategies: what a client says of its images, and what it has at hand to say it."""
+"""Prompt strategies: how a client describes its images, and what it can use to do so."""
 
 from __future__ import annotations
 
@@ -15,64 +15,95 @@ if TYPE_CHECKING:
     from fgl.contracts.progress import Progress
 
     Grammar = Sequence[Sequence[str]]
+    """For each place of a text, the phrases that can stand there. A text is one phrase of each place, joined."""
 
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """One prompt of one client. weight: how many samples it stands for. guidance: overrides the generator's scale."""
+    """One prompt of one client."""
 
     class_id: int
+    """Class of the images that it describes."""
+
     text: str
+    """What the images should show."""
+
     negative: str | None = None
+    """What they should not show. None: no negative prompt."""
+
     domain: str | None = None
+    """Domain of the images, or None if the prompt states none."""
+
     weight: float = 1.0
+    """How many samples it stands for. Positive."""
+
     guidance_scale: float | None = None
+    """Overrides the generator's guidance scale. None: the generator's own."""
 
 
 def _unheard(kind: str, count: int) -> None:
-    """What a ClientContext without a listener does with notes."""
+    """Discard a note: the default of `ClientContext.note`."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClientContext:
-    """What a prompt strategy sees. encode: the generator's client side, prompts → arrays (see `Encoder.encode`).
-    seed: of this client and round, for strategies that sample. device: where a strategy's own models run. private: the
-    folder for what the client keeps and nobody else sees, None where there is none; it may not exist yet. note: called
-    with a kind and a count of what the client should know of, such as ("scrubbed_names", 3); totals lie in the private
-    summary.json and may be shown, so a kind says nothing of the data itself. domains: all that any client may have,
-    None where this one knows its own alone."""
+    """What a prompt strategy receives."""
 
     client_id: str
+    """The client that it runs at."""
+
     images: ImageSet
+    """The client's images."""
+
     class_names: tuple[str, ...]
+    """Names of all classes of the dataset, in label order."""
+
     encode: Callable[[Sequence[Prompt]], Mapping[str, Array]]
+    """The client side of the generator: prompts → arrays (see `Encoder.encode`)."""
+
     seed: int
+    """Seed of this client and round, for strategies that draw at random."""
+
     progress: Progress = field(default_factory=NullProgress)
+    """Where long-running work reports its progress."""
+
     device: str = "cpu"
+    """Device for the strategy's own models."""
+
     private: Path | None = None
+    """Folder for what the client keeps and nobody else sees; it may not exist yet. None: nothing can be kept."""
+
     note: Callable[[str, int], None] = _unheard
+    """Call it with a kind and a count of what the client should know, such as ("scrubbed_names", 3). Totals are stored
+    in the client's private summary.json and may be shown, so a kind must not reveal anything about the data."""
+
     domains: tuple[str, ...] | None = None
+    """All domains that any client may have. None: this client knows only its own."""
 
 
 class PromptStrategy(Protocol):
-    """Turns a client's images into prompts. Runs at the client: it may look at the images.
+    """Turns a client's images into prompts. Runs at the client, so it may look at the images.
 
-    One that has a method `check(info: DatasetInfo) -> None` too is asked by it before a run begins. It raises FGLError
-    where its options cannot work with the dataset's classes and domains; it opens no image and loads no weights. One
-    that knows its texts without an image may have `texts(info: DatasetInfo) -> Iterable[tuple[str, str]]` (where a text
-    stands, the text): they are held to the rules of the codec text before a run begins.
+    Optional methods:
 
-    One that has a method `grammar(class_names: Sequence[str], domains: Sequence[str]) -> Sequence[Grammar]` lets
-    `fgl audit` look its embeddings up: each grammar has for each place of a text the phrases that can stand there
-    (`Grammar` is Sequence[Sequence[str]]); a text is one phrase of each place, joined. It knows no client's data."""
+    `check(info: DatasetInfo) -> None` is called before a run starts. It raises FGLError if the options cannot work with
+    the dataset's classes and domains. It opens no image and loads no weights.
+
+    `texts(info: DatasetInfo) -> Iterable[tuple[str, str]]` yields (where a text stands, the text), for a strategy that
+    knows its texts without an image. They are checked against the rules of the codec text before a run starts.
+
+    `grammar(class_names: Sequence[str], domains: Sequence[str]) -> Sequence[Grammar]` lets `fgl audit` look embeddings
+    up. A `Grammar` (Sequence[Sequence[str]]) has, for each place of a text, the phrases that can stand there; a text is
+    one phrase of each place, joined. It must not depend on any client's data.
+    """
 
     def prompts(self, context: ClientContext) -> list[Prompt]:
-        """At least one prompt for each class that the client holds."""
+        """Return at least one prompt for each class that the client holds."""
 
 
 def spells(grammar: Grammar, text: str) -> bool:
-    """Whether one phrase of each place, joined, is the text."""
+    """Whether `text` is one phrase of each place of the grammar, joined."""
     reached = {0}
     for place in grammar:
-        reached = {at + len(one) for at in reached for one in place if text.startswith(one, at)}
+        reached = {start + len(phrase) for start in reached for phrase in place if text.startswith(phrase, start)}
     return len(text) in reached
