@@ -1,0 +1,1 @@
+"""The configuration: its schema, how YAML files and `--set` are merged, validation, and the presets."""

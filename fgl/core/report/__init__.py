@@ -1,0 +1,1 @@
+"""Reports as tables and Markdown, and the confidence intervals beside their figures."""
