@@ -9,16 +9,23 @@ from typing import TYPE_CHECKING, Any
 from fgl.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
+    from fgl.commands._options import ConfigFlags
     from fgl.core.config.schema import RunConfig
     from fgl.core.plugin_manager import PluginManager
 
+COMMAND_LINE = "the command line"
+"""The source of a configuration's problems that no file has."""
+_OPTIONS = {
+    "clients": "partition",
+    "beta": "partition",
+    "images_per_class": "synthesis",
+    "skip_bad_images": "dataset",
+}
+"""Flag → the section of which it is an option, under the flag's name."""
+
 
 def resolve(
-    manager: PluginManager,
-    config: str | None,
-    flags: dict[str, Any],
-    below: Sequence[dict[str, Any]] = (),
-    source: str = "",
+    manager: PluginManager, flags: ConfigFlags, below: Sequence[dict[str, Any]] = (), source: str = ""
 ) -> tuple[RunConfig, set[str]]:
     """`below` and a preset, then YAML, then flags, then --set, over the defaults; and the top-level keys that any gave.
     source: where the layers below are from, for messages.
@@ -29,40 +36,39 @@ def resolve(
     from fgl.core.config.loader import read_yaml
 
     problems: list[Problem] = []
-    layers = [*below, *([read_yaml(Path(config))] if config is not None else []), flag_layer(flags, problems)]
+    files = [read_yaml(Path(flags.config))] if flags.config is not None else []
+    layers = [*below, *files, flag_layer(flags, problems)]
     layers = [*_preset.layers(manager, flags, layers), *layers]
-    source = source or config or "the configuration"
+    source = source or flags.config or "the configuration"
     try:
         resolved = config_resolve.resolve(layers, manager.registry, source)
     except ConfigError as error:
         raise ConfigError([*problems, *error.problems], source) from None
     if problems:
-        raise ConfigError(problems, "the command line")
+        raise ConfigError(problems, COMMAND_LINE)
     return resolved, {str(key) for layer in layers for key in layer}
 
 
-def flag_layer(flags: dict[str, Any], problems: list[Problem]) -> dict[str, Any]:
+def flag_layer(flags: ConfigFlags, problems: list[Problem]) -> dict[str, Any]:
     """What the flags say, and --set over them. What is wrong with an assignment is added to `problems`.
 
     One layer: `--set partition.name=iid --clients 2` selects and sets, in whatever order."""
     from fgl.core.config.loader import expand, set_option
 
-    layer: dict[str, Any] = {}
+    given, layer = flags.given(), dict[str, Any]()
     for key in ("generator", "prompt_strategy", "aggregator", "classifier", "partition", "dataset"):
-        if flags[key] is not None:
-            layer[key] = expand(key, flags[key])
-    for key, place in (("clients", "partition"), ("beta", "partition"), ("images_per_class", "synthesis")):
-        if flags[key] is not None:
-            layer.setdefault(place, {})[key] = flags[key]
-    if flags["rounds"] is not None:
-        layer["rounds"] = {"count": flags["rounds"]}
-    if flags.get("controls") is not None:
-        layer["controls"] = control_names(flags["controls"])
-    if flags["skip_bad_images"]:
-        layer.setdefault("dataset", {})["skip_bad_images"] = True
-    layer |= {key: flags[key] for key in ("seed", "device") if flags[key] is not None}
+        if key in given:
+            layer[key] = expand(key, given[key])
+    for key, section in _OPTIONS.items():
+        if key in given:
+            layer.setdefault(section, {})[key] = given[key]
+    if flags.rounds is not None:
+        layer["rounds"] = {"count": flags.rounds}
+    if flags.controls is not None:
+        layer["controls"] = control_names(flags.controls)
+    layer |= {key: given[key] for key in ("seed", "device") if key in given}
     extra: dict[str, Any] = {}
-    for assignment in flags["set_"] or ():
+    for assignment in flags.set_ or ():
         try:
             set_option(extra, assignment)
         except ConfigError as error:

@@ -11,6 +11,7 @@ from fgl.core.plugin_manager import PluginManager
 from fgl.errors import ClassListError, ConfigError, DataError, Problem
 
 if TYPE_CHECKING:
+    from fgl.commands._options import ConfigFlags
     from fgl.core.config.presets import Data, Preset
     from fgl.core.config.schema import RunConfig
 
@@ -52,15 +53,15 @@ class Chosen:
         }
 
 
-def choose(manager: PluginManager, config: RunConfig, flags: Mapping[str, Any], command: str) -> Chosen | None:
+def choose(manager: PluginManager, config: RunConfig, flags: ConfigFlags, command: str) -> Chosen | None:
     """The preset that the flags name, None where they name none. Raises DataError where its data is not here.
 
     command: such as "fgl run", for what to do then."""
     from fgl.core.config import presets
 
-    if flags.get("preset") is None:
+    if flags.preset is None:
         return None
-    preset, smoke = presets.load(flags["preset"]), bool(flags.get("smoke"))
+    preset, smoke = presets.load(flags.preset), flags.smoke
     data = presets.data_of(preset, config)
     if data.own and not preset.of_the_hub and not presets.is_here({"name": config.dataset.name, **preset.dataset}):
         raise presets.absent(preset, command)
@@ -92,15 +93,13 @@ def explained(chosen: Chosen | None, command: str) -> Iterator[None]:
         raise presets.absent(chosen.preset, command, str(error)) from error
 
 
-def layers(
-    manager: PluginManager, flags: Mapping[str, Any], given: Sequence[Mapping[str, Any]]
-) -> list[dict[str, Any]]:
+def layers(manager: PluginManager, flags: ConfigFlags, given: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """What the preset that the flags name puts under the layers that the user gave; nothing without one."""
-    if flags.get("preset") is None:
-        if flags.get("smoke"):
+    if flags.preset is None:
+        if flags.smoke:
             expected = "--preset NAME beside it: it is a preset that it makes small"
             raise ConfigError([Problem("--smoke", "no preset", expected)], "the command line")
         return []
     from fgl.core.config import presets
 
-    return presets.layers(presets.load(flags["preset"]), bool(flags.get("smoke")), given, manager.registry)
+    return presets.layers(presets.load(flags.preset), flags.smoke, given, manager.registry)

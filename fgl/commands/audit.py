@@ -10,7 +10,7 @@ import typer
 
 from fgl.commands._config import resolve
 from fgl.commands._console import interruptible, shown, stdout_to_stderr
-from fgl.commands._options import NO_FLAGS, Device, Features, Json, Quiet, Run, Set
+from fgl.commands._options import ConfigFlags, Features, Json, Quiet, Run, config_flags
 from fgl.commands._output import say, say_json, say_text
 from fgl.commands._threads import Threads
 from fgl.core.plugin_manager import PluginManager
@@ -20,8 +20,10 @@ if TYPE_CHECKING:
     from fgl.core.config.schema import RunConfig
 
 
+@config_flags("set_", "device")
 def audit_command(
     run: Run,
+    *,
     parts: Annotated[
         str | None, typer.Option(metavar="A,B,…", help="membership, memorisation, uploads; all that the run allows.")
     ] = None,
@@ -39,8 +41,7 @@ def audit_command(
     closest: Annotated[
         int | None, typer.Option(metavar="N", help="Pairs of synthetic and nearest real image that are shown.")
     ] = None,
-    set_: Set = None,
-    device: Device = None,
+    flags: ConfigFlags,
     as_json: Json = False,
     quiet: Quiet = False,
     threads: Threads = None,
@@ -63,7 +64,7 @@ def audit_command(
         "closest": closest,
         "dictionary": dictionary,
     }
-    resolved = _measuring(manager, saved, given, features, set_, device)
+    resolved = _measuring(manager, saved, given, features, flags)
     with stdout_to_stderr(), interruptible(run, f"fgl audit {run}"), shown(quiet) as progress, folder.lock():
         session = open_session(resolved, manager, folder, progress, remote_clients=has_remote_clients(folder))
         audit.check_finished(session)
@@ -90,8 +91,7 @@ def _measuring(
     saved: RunConfig,
     given: Mapping[str, Any],
     features: str | None,
-    set_: list[str] | None,
-    device: str | None,
+    flags: ConfigFlags,
 ) -> RunConfig:
     """The run's own configuration with what says how to measure; anything else would be of another run."""
     from fgl.core.config.loader import expand
@@ -99,7 +99,7 @@ def _measuring(
     layer: dict[str, Any] = {"audit": {name: value for name, value in given.items() if value is not None}}
     if features is not None:
         layer["features"] = expand("features", features)
-    resolved, _ = resolve(manager, None, {**NO_FLAGS, "set_": set_, "device": device}, [saved.to_dict(), layer])
+    resolved, _ = resolve(manager, flags, [saved.to_dict(), layer])
     same = resolved.model_copy(update={"features": saved.features, "audit": saved.audit, "device": saved.device})
     if same != saved:
         keys = [key for key, value in same.to_dict().items() if value != saved.to_dict()[key]]

@@ -14,7 +14,7 @@ import typer
 
 from fgl.commands._config import flag_layer
 from fgl.commands._console import check_folder, shown, stdout_to_stderr
-from fgl.commands._options import NO_FLAGS, Dataset, Device, Json, Set, home
+from fgl.commands._options import ConfigFlags, Json, config_flags, home
 from fgl.commands._output import say, say_json
 from fgl.commands._threads import Threads
 from fgl.core.plugin_manager import PluginManager
@@ -32,13 +32,15 @@ Client = Annotated[str, typer.Option("--client", metavar="K", help="The client's
 _ROWS = 100  # classes, domains or texts that are listed on a terminal
 
 
+@config_flags("dataset", "set_", "device")
 def prepare_command(
     client: Client,
     config: Annotated[
         list[Path] | None,
         typer.Argument(metavar="SHARED.yaml SITE.yaml", help="First what all share, then what is this site's own."),
     ] = None,
-    dataset: Dataset = None,
+    *,
+    flags: ConfigFlags,
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", callback=home, help="Upload to write; default K.safetensors.")
     ] = None,
@@ -54,8 +56,6 @@ def prepare_command(
         bool,
         typer.Option("--simulate", help="Play client K of the partition of a dataset that the configuration names."),
     ] = False,
-    set_: Set = None,
-    device: Device = None,
     as_json: Json = False,
     threads: Threads = None,
 ) -> None:
@@ -64,7 +64,6 @@ def prepare_command(
     from fgl.core.wire import requests
 
     manager = PluginManager.load()
-    flags = {**NO_FLAGS, "dataset": dataset, "set_": set_, "device": device}
     policy, resolved = _configured(manager, config or [], flags, simulate)
     file = out if out is not None else Path(f"{client}.safetensors")
     own = policy.rules.private if policy is not None else None
@@ -128,7 +127,7 @@ def show_command(
 
 
 def _configured(
-    manager: PluginManager, files: list[Path], flags: dict[str, Any], simulate: bool
+    manager: PluginManager, files: list[Path], flags: ConfigFlags, simulate: bool
 ) -> tuple[Policy | None, RunConfig]:
     """The site's policy, None for a simulated client, and the configuration. Raises ConfigError."""
     from fgl.core.client import policy as client_policy

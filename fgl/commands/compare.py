@@ -11,27 +11,7 @@ import typer
 from fgl.commands import _preset
 from fgl.commands._config import resolve
 from fgl.commands._console import check_folder, interruptible, shown, stdout_to_stderr
-from fgl.commands._options import (
-    Aggregator,
-    Beta,
-    Classifier,
-    Clients,
-    ConfigFile,
-    Dataset,
-    Device,
-    Generator,
-    Images,
-    Json,
-    Partition,
-    PresetName,
-    Quiet,
-    Replace,
-    Set,
-    Skip,
-    Smoke,
-    Strategy,
-    home,
-)
+from fgl.commands._options import ConfigFlags, Json, Quiet, Replace, config_flags, home
 from fgl.commands._output import note, say, say_json, say_table
 from fgl.commands._threads import Threads
 from fgl.core.plugin_manager import PluginManager
@@ -63,26 +43,14 @@ Folder = Annotated[
 ]
 
 
+@config_flags(without=("rounds", "controls", "seed"))
 def compare_command(
-    config: ConfigFile = None,
-    preset: PresetName = None,
-    smoke: Smoke = False,
+    *,
     methods: Methods = METHODS,
     seeds: Seeds = 3,
     first_seed: FirstSeed = 0,
     rounds: FederatedRounds = 200,
-    generator: Generator = None,
-    prompt_strategy: Strategy = None,
-    aggregator: Aggregator = None,
-    classifier: Classifier = None,
-    dataset: Dataset = None,
-    clients: Clients = None,
-    partition: Partition = None,
-    beta: Beta = None,
-    images_per_class: Images = None,
-    device: Device = None,
-    skip_bad_images: Skip = False,
-    set_: Set = None,
+    flags: ConfigFlags,
     out: Folder = Path("runs/compare"),
     replace: Replace = False,
     as_json: Json = False,
@@ -90,7 +58,6 @@ def compare_command(
     threads: Threads = None,
 ) -> None:
     """Compare methods on the same split, model, seeds and test images: a table and two figures."""
-    given = {**locals(), "rounds": None, "seed": None}
     from fgl import plots
     from fgl.core.config.paths import located
     from fgl.core.experiments import comparison
@@ -101,8 +68,8 @@ def compare_command(
     from fgl.plots.comparisons import save_comparison
 
     manager = PluginManager.load()
-    resolved, _ = resolve(manager, config, given)
-    chosen = _preset.choose(manager, resolved, given, "fgl compare")
+    resolved, _ = resolve(manager, flags)
+    chosen = _preset.choose(manager, resolved, flags, "fgl compare")
     if chosen is not None:
         resolved = chosen.config
     wanted = comparison.parse(methods.replace(" ", "").split(","), rounds, manager, resolved)

@@ -7,7 +7,7 @@ from typing import Any
 from fgl.commands import _preset
 from fgl.commands._config import resolve
 from fgl.commands._console import shown, stdout_to_stderr
-from fgl.commands._options import NO_FLAGS, ConfigFile, Dataset, Json, PresetName, Quiet, Set
+from fgl.commands._options import ConfigFlags, Json, Quiet, config_flags
 from fgl.commands._output import say, say_json
 from fgl.core.plugin_manager import PluginManager
 from fgl.errors import DataError
@@ -17,21 +17,14 @@ _COMMAND = "fgl datasets check"
 _SIZES = 5  # sizes of images that are listed
 
 
-def check_command(
-    config: ConfigFile = None,
-    preset: PresetName = None,
-    dataset: Dataset = None,
-    set_: Set = None,
-    as_json: Json = False,
-    quiet: Quiet = False,
-) -> None:
+@config_flags("config", "preset", "dataset", "set_")
+def check_command(flags: ConfigFlags, *, as_json: Json = False, quiet: Quiet = False) -> None:
     """Open the data and count it: splits, classes, domains, sizes; name broken images, duplicates and files that are
     passed over. Exit code 0 only where it fits."""
     from fgl.core.experiments.dataset_check import survey
 
-    flags = {**NO_FLAGS, "preset": preset, "dataset": dataset, "set_": set_}
     manager = PluginManager.load()
-    resolved, keys = resolve(manager, config, flags)
+    resolved, keys = resolve(manager, flags)
     chosen = _preset.choose(manager, resolved, flags, _COMMAND)
     with stdout_to_stderr(), shown(quiet or as_json) as progress, _preset.explained(chosen, _COMMAND):
         divided = "partition" in keys or chosen is not None
@@ -41,13 +34,13 @@ def check_command(
     elif not quiet:
         _print(found)
     if not found["fits"]:
-        what = f"the preset {preset}" if preset else "a run"
+        what = f"the preset {flags.preset}" if flags.preset else "a run"
         raise DataError("\n".join([f"the data does not fit {what}:", *(f"  {text}" for text in found["problems"])]))
     if not quiet and not as_json:
         count = len(found["warnings"])
         but = f"; look at the {'warning' if count == 1 else f'{count} warnings'} above" if count else ""
         both = ", and every class is in both splits" if {"train", "test"} <= set(found["splits"]) else ""
-        say((f"it fits the preset {preset}" if preset else f"it can be read{both}") + but)
+        say((f"it fits the preset {flags.preset}" if flags.preset else f"it can be read{both}") + but)
 
 
 def _print(found: dict[str, Any]) -> None:

@@ -12,7 +12,7 @@ import typer
 
 from fgl.commands._config import resolve
 from fgl.commands._console import interruptible, shown, stdout_to_stderr
-from fgl.commands._options import NO_FLAGS, Json, Quiet
+from fgl.commands._options import ConfigFlags, Json, Quiet
 from fgl.commands._output import note, say, say_json
 from fgl.core.plugin_manager import PluginManager
 from fgl.errors import ConfigError, FGLError, ModelError, Problem
@@ -274,7 +274,7 @@ def uses(given: Given, *, ask: bool = False, update: bool = False) -> list[Model
         raise refused("NAME", repr(name), f"{expected}; or a Hub id: owner/name")
     uses: list[ModelRef] = []
     for family in sorted(families):
-        config, _ = resolve(manager, None, {**NO_FLAGS, "set_": list(given.settings)}, [{family: {"name": name}}])
+        config, _ = resolve(manager, ConfigFlags(set_=list(given.settings)), [{family: {"name": name}}])
         selected = getattr(config, family)
         if selected.name != name:
             raise refused("--set", f"{family}.name={selected.name}", f"expected {name}, which NAME selects")

@@ -11,38 +11,28 @@ import typer
 from fgl.commands import _preset
 from fgl.commands._config import resolve
 from fgl.commands._console import shown, stdout_to_stderr
-from fgl.commands._options import (
-    NO_FLAGS,
-    Beta,
-    Clients,
-    ConfigFile,
-    Dataset,
-    Json,
-    Partition,
-    PresetName,
-    Quiet,
-    Seed,
-    Set,
-    Skip,
-    Smoke,
-)
+from fgl.commands._options import ConfigFlags, Json, Quiet, config_flags
 from fgl.commands._output import note, say, say_json
 from fgl.core.plugin_manager import PluginManager
 
 _NOTHING = "·"
 
 
+@config_flags(
+    "config",
+    "preset",
+    "smoke",
+    "dataset",
+    "clients",
+    "partition",
+    "beta",
+    "seed",
+    "skip_bad_images",
+    "set_",
+)
 def partition_command(
-    config: ConfigFile = None,
-    preset: PresetName = None,
-    smoke: Smoke = False,
-    dataset: Dataset = None,
-    clients: Clients = None,
-    partition: Partition = None,
-    beta: Beta = None,
-    seed: Seed = None,
-    skip_bad_images: Skip = False,
-    set_: Set = None,
+    flags: ConfigFlags,
+    *,
     plot: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Draw it as a heat map: a .png or a .svg (extra: plots).")
     ] = None,
@@ -53,7 +43,6 @@ def partition_command(
     quiet: Quiet = False,
 ) -> None:
     """Print how many samples of each class every client would hold; nothing is run."""
-    flags = {**NO_FLAGS, **{key: value for key, value in locals().items() if key not in ("config", "plot", "replace")}}
     from fgl.core.experiments.dataset_check import divide
 
     if plot is not None:
@@ -61,7 +50,7 @@ def partition_command(
 
         plots.check(plot, "--plot", replace)
     manager = PluginManager.load()
-    resolved, _ = resolve(manager, config, flags)
+    resolved, _ = resolve(manager, flags)
     chosen = _preset.choose(manager, resolved, flags, "fgl partition")
     if chosen is not None:
         resolved = chosen.config

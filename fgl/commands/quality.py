@@ -9,7 +9,7 @@ import typer
 
 from fgl.commands._config import resolve
 from fgl.commands._console import interruptible, shown, stdout_to_stderr
-from fgl.commands._options import NO_FLAGS, Device, Features, Json, Quiet, Run, Set
+from fgl.commands._options import ConfigFlags, Features, Json, Quiet, Run, config_flags
 from fgl.commands._output import say, say_json
 from fgl.commands._threads import Threads
 from fgl.core.plugin_manager import PluginManager
@@ -22,14 +22,15 @@ if TYPE_CHECKING:
 REAL = ("train", "public", "test")
 
 
+@config_flags("set_", "device")
 def quality_command(
     run: Run,
+    *,
     features: Features = None,
     real: Annotated[
         str | None, typer.Option("--real", metavar="|".join(REAL), help="The real images to compare with.")
     ] = None,
-    set_: Set = None,
-    device: Device = None,
+    flags: ConfigFlags,
     as_json: Json = False,
     quiet: Quiet = False,
     threads: Threads = None,
@@ -44,7 +45,7 @@ def quality_command(
 
     manager, folder = PluginManager.load(), RunDir(run)
     saved = saved_config(folder, manager)
-    resolved = _measuring(manager, saved, features, real, set_, device)
+    resolved = _measuring(manager, saved, features, real, flags)
     with stdout_to_stderr(), interruptible(run, f"fgl quality {run}"), shown(quiet) as progress, folder.lock():
         session = open_session(resolved, manager, folder, progress, remote_clients=has_remote_clients(folder))
         found = measured.quality_of(session, saved)
@@ -63,8 +64,7 @@ def _measuring(
     saved: RunConfig,
     features: str | None,
     real: str | None,
-    set_: list[str] | None,
-    device: str | None,
+    flags: ConfigFlags,
 ) -> RunConfig:
     """The run's own configuration with what says how to measure; anything else would be of another run."""
     from fgl.core.config.loader import expand
@@ -72,8 +72,7 @@ def _measuring(
     layer: dict[str, Any] = {"evaluation": {"quality": True, **({"real": real} if real is not None else {})}}
     if features is not None:
         layer["features"] = expand("features", features)
-    flags = {**NO_FLAGS, "set_": set_, "device": device}
-    resolved, _ = resolve(manager, None, flags, [saved.to_dict(), layer])
+    resolved, _ = resolve(manager, flags, [saved.to_dict(), layer])
     same = resolved.model_copy(
         update={"features": saved.features, "evaluation": saved.evaluation, "device": saved.device}
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,31 +11,7 @@ import typer
 from fgl.commands import _preset
 from fgl.commands._config import resolve
 from fgl.commands._console import check_folder, interruptible, shown, stdout_to_stderr
-from fgl.commands._options import (
-    Aggregator,
-    Beta,
-    Classifier,
-    Clients,
-    ConfigFile,
-    Controls,
-    Dataset,
-    Device,
-    Generator,
-    Images,
-    Json,
-    Out,
-    Partition,
-    PresetName,
-    Quiet,
-    Replace,
-    Rounds,
-    Seed,
-    Set,
-    Skip,
-    Smoke,
-    Strategy,
-    home,
-)
+from fgl.commands._options import ConfigFlags, Json, Out, Quiet, Replace, config_flags, home, option_name
 from fgl.commands._output import note, say, say_json, say_table
 from fgl.commands._threads import Threads
 from fgl.core.plugin_manager import PluginManager
@@ -45,25 +22,10 @@ if TYPE_CHECKING:
     from fgl.core.session import Session
 
 
+@config_flags()
 def run_command(
-    config: ConfigFile = None,
-    preset: PresetName = None,
-    smoke: Smoke = False,
-    generator: Generator = None,
-    prompt_strategy: Strategy = None,
-    aggregator: Aggregator = None,
-    classifier: Classifier = None,
-    dataset: Dataset = None,
-    clients: Clients = None,
-    partition: Partition = None,
-    beta: Beta = None,
-    images_per_class: Images = None,
-    rounds: Rounds = None,
-    controls: Controls = None,
-    seed: Seed = None,
-    device: Device = None,
-    skip_bad_images: Skip = False,
-    set_: Set = None,
+    flags: ConfigFlags,
+    *,
     out: Out = None,
     replace: Replace = False,
     resume: Annotated[
@@ -76,22 +38,19 @@ def run_command(
     threads: Threads = None,
 ) -> None:
     """Clients to classifier: in one communication round, or with more of them after it."""
-    given = dict(locals())  # before anything else gets a name here
     from fgl.core import outputs
-    from fgl.core.orchestrator import reopen, run_session
+    from fgl.core.orchestrator import run_session
     from fgl.core.preflight import open_session
     from fgl.core.store.run_dir import RunDir, default_run_dir
 
     if resume is not None:
-        _check_alone(given)
-        with stdout_to_stderr(), interruptible(resume), shown(quiet) as progress:
-            session = reopen(resume, progress)
-            result = run_session(session)
-        show_result(result, session.config, as_json, quiet)
+        others = [("--out", out is not None), ("--replace", replace), ("--dry-run", dry_run)]
+        _check_alone([*map(option_name, flags.given()), *(name for name, given in others if given)])
+        _resume(resume, as_json, quiet)
         return
     manager = PluginManager.load()
-    resolved, keys = resolve(manager, config, given)
-    chosen = _preset.choose(manager, resolved, given, "fgl run")
+    resolved, keys = resolve(manager, flags)
+    chosen = _preset.choose(manager, resolved, flags, "fgl run")
     if chosen is not None:
         resolved = chosen.config
     folder = out if out is not None else default_run_dir()
@@ -161,14 +120,20 @@ def _beside(result: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _check_alone(given: dict[str, Any]) -> None:
+def _resume(run: Path, as_json: bool, quiet: bool) -> None:
+    from fgl.core.orchestrator import reopen, run_session
+
+    with stdout_to_stderr(), interruptible(run), shown(quiet) as progress:
+        session = reopen(run, progress)
+        result = run_session(session)
+    show_result(result, session.config, as_json, quiet)
+
+
+def _check_alone(others: Sequence[str]) -> None:
     """--resume takes the run's own configuration: every other option would be lost without a word."""
-    beside = ("resume", "as_json", "quiet", "threads")
-    others = [key for key, value in given.items() if key not in beside and value is not None and value is not False]
     if others:
-        names = ["CONFIG.yaml" if key == "config" else f"--{key.strip('_').replace('_', '-')}" for key in others]
         expected = "nothing beside --resume; to go on with other options, name the run by --out instead"
-        raise ConfigError([Problem(", ".join(names), "given", expected)], "the command line")
+        raise ConfigError([Problem(", ".join(others), "given", expected)], "the command line")
 
 
 def _announce(config: RunConfig, bundled: bool, folder: Path, chosen: _preset.Chosen | None) -> None:

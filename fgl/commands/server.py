@@ -10,7 +10,7 @@ import typer
 
 from fgl.commands._config import flag_layer, resolve
 from fgl.commands._console import interruptible, shown, stdout_to_stderr
-from fgl.commands._options import NO_FLAGS, Device, Json, Quiet, Run, Set, Wait
+from fgl.commands._options import ConfigFlags, Json, Quiet, Run, Wait, config_flags
 from fgl.commands._output import note, say, say_json
 from fgl.commands._threads import Threads
 from fgl.commands.client import Client
@@ -21,9 +21,11 @@ if TYPE_CHECKING:
     from fgl.core.config.schema import RunConfig
 
 
+@config_flags("set_")
 def ingest_command(
     run: Run,
     files: Annotated[list[Path], typer.Argument(metavar="FILES…", help="Uploads that clients have written.")],
+    *,
     config: Annotated[
         list[str] | None,
         typer.Option(metavar="FILE", help="Configuration of a run that is begun by this; repeatable, later ones win."),
@@ -32,7 +34,7 @@ def ingest_command(
         False
     ),
     wait: Wait = 0.0,
-    set_: Set = None,
+    flags: ConfigFlags,
     as_json: Json = False,
 ) -> None:
     """Validate uploads and keep those that are accepted. The run is begun if it is not there."""
@@ -50,7 +52,7 @@ def ingest_command(
 
     manager, folder = PluginManager.load(), RunDir(run)
     new = outputs.begins(folder)
-    given = bool(config) or bool(set_)
+    given = bool(config) or bool(flags.set_)
     # A link to nowhere is refused with its name, as other files are: in an inbox it must not keep the rest out.
     problems = [Problem("FILES", str(path), "no such file") for path in files if not os.path.lexists(path)]
     if new and not given:
@@ -61,9 +63,9 @@ def ingest_command(
     if not new and not folder_kind.has_remote_clients(folder):
         raise UploadError(f"{run} simulates its clients (fgl run): it takes no files; choose another folder")
     if given:
-        layers = [*(read_yaml(Path(one)) for one in config or ()), flag_layer({**NO_FLAGS, "set_": set_}, [])]
+        layers = [*(read_yaml(Path(one)) for one in config or ()), flag_layer(flags, [])]
         layers = at_server(layers, manager.registry)
-        resolved, _ = resolve(manager, None, {**NO_FLAGS, "set_": set_}, layers, ", ".join(config or ()))
+        resolved, _ = resolve(manager, flags, layers, ", ".join(config or ()))
         resolved = located(resolved, manager.options)
     if not new:
         saved = saved_config(folder, manager)
@@ -94,10 +96,11 @@ def ingest_command(
         raise typer.Exit(UploadError.exit_code)
 
 
+@config_flags("set_", "device")
 def run_command(
     run: Run,
-    set_: Set = None,
-    device: Device = None,
+    flags: ConfigFlags,
+    *,
     wait: Wait = 0.0,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -112,7 +115,7 @@ def run_command(
 
     manager, folder = PluginManager.load(), RunDir(run)
     layer = saved_config(folder, manager).to_dict()
-    resolved, _ = resolve(manager, None, {**NO_FLAGS, "set_": set_, "device": device}, [layer])
+    resolved, _ = resolve(manager, flags, [layer])
     with stdout_to_stderr(), interruptible(run, f"fgl server run {run}"), shown(quiet) as progress:
         session = open_session(resolved, manager, folder, progress, remote_clients=True)
         result = run_session(session, wait=wait)

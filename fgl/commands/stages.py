@@ -9,17 +9,19 @@ import typer
 
 from fgl.commands._config import resolve
 from fgl.commands._console import stdout_to_stderr
-from fgl.commands._options import NO_FLAGS, Json, Run, Set
+from fgl.commands._options import ConfigFlags, Json, Run, config_flags
 from fgl.commands._output import say, say_json
 from fgl.core.plugin_manager import PluginManager
 
 
+@config_flags("set_")
 def stages_command(
     run: Run,
+    *,
     config: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Judge by this configuration instead of the run's own.")
     ] = None,
-    set_: Set = None,
+    flags: ConfigFlags,
     as_json: Json = False,
 ) -> None:
     """Print what of a run is done, what would be done again, and why."""
@@ -35,7 +37,7 @@ def stages_command(
 
     manager, folder = PluginManager.load(), RunDir(run)
     layer = read_yaml(config) if config is not None else saved_config(folder, manager).to_dict()
-    resolved, _ = resolve(manager, None, {**NO_FLAGS, "set_": set_}, [layer])
+    resolved, _ = resolve(manager, flags, [layer])
     with stdout_to_stderr():
         session = open_session(resolved, manager, folder, NullProgress(), remote_clients=has_remote_clients(folder))
         found = list(stages(session))

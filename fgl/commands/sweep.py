@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace as replace_fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,26 +12,7 @@ import typer
 from fgl.commands import _preset
 from fgl.commands._config import resolve
 from fgl.commands._console import check_folder, interruptible, shown, stdout_to_stderr
-from fgl.commands._options import (
-    Aggregator,
-    Beta,
-    Classifier,
-    Clients,
-    ConfigFile,
-    Dataset,
-    Device,
-    Generator,
-    Images,
-    Json,
-    Partition,
-    PresetName,
-    Quiet,
-    Replace,
-    Set,
-    Skip,
-    Smoke,
-    Strategy,
-)
+from fgl.commands._options import ConfigFlags, Json, Quiet, Replace, config_flags
 from fgl.commands._output import say, say_json
 from fgl.commands._threads import Threads
 from fgl.commands.compare import (
@@ -50,10 +32,9 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
+@config_flags(without=("rounds", "controls", "seed"))
 def sweep_command(
-    config: ConfigFile = None,
-    preset: PresetName = None,
-    smoke: Smoke = False,
+    *,
     ablation: Annotated[
         str | None, typer.Option(metavar="NAME", help="One of the paper's ablations; --ablation list shows them.")
     ] = None,
@@ -67,18 +48,7 @@ def sweep_command(
     seeds: Seeds = 3,
     first_seed: FirstSeed = 0,
     rounds: FederatedRounds = 200,
-    generator: Generator = None,
-    prompt_strategy: Strategy = None,
-    aggregator: Aggregator = None,
-    classifier: Classifier = None,
-    dataset: Dataset = None,
-    clients: Clients = None,
-    partition: Partition = None,
-    beta: Beta = None,
-    images_per_class: Images = None,
-    device: Device = None,
-    skip_bad_images: Skip = False,
-    set_: Set = None,
+    flags: ConfigFlags,
     out: Folder = Path("runs/sweep"),
     replace: Replace = False,
     as_json: Json = False,
@@ -86,7 +56,6 @@ def sweep_command(
     threads: Threads = None,
 ) -> None:
     """Run methods over the values of one or more options: a table and a figure."""
-    given = {**locals(), "rounds": None, "seed": None}
     from fgl import plots
     from fgl.core.config.paths import located
     from fgl.core.experiments import comparison, folder, sweep
@@ -104,9 +73,9 @@ def sweep_command(
     # every cell is checked before the first is run
     ready = []
     for cell in cells:
-        flags = {**given, "set_": [*(set_ or ()), *cell.assignments]}
-        resolved, _ = resolve(manager, config, flags, [dict(cell.layer)] if cell.layer else [])
-        chosen = _preset.choose(manager, resolved, flags, "fgl sweep")
+        of_cell = replace_fields(flags, set_=[*(flags.set_ or ()), *cell.assignments])
+        resolved, _ = resolve(manager, of_cell, [dict(cell.layer)] if cell.layer else [])
+        chosen = _preset.choose(manager, resolved, of_cell, "fgl sweep")
         ready.append((cell, resolved if chosen is None else chosen.config))
     sweep.check_different(ready)
     wanted = comparison.parse(methods.replace(" ", "").split(","), rounds, manager, ready[0][1])

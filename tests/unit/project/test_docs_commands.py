@@ -6,6 +6,7 @@ import re
 import shlex
 import tomllib
 from collections.abc import Iterator
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from typer.main import get_command
 
 from fgl.cli import build
 from fgl.commands._config import resolve
-from fgl.commands._options import NO_FLAGS
+from fgl.commands._options import ConfigFlags
 from fgl.core.config.schema import CONTROLS
 from fgl.core.plugin_manager import PluginManager
 
@@ -97,10 +98,12 @@ def test_commands_of_the_pages_are_understood(line: str, words: list[str], whole
     if not whole or name not in ("run", "probe", "compare", "partition", "config show"):
         return
     # files and folders of the reader's own are not here; what is said beside them must be right all the same
-    flags = {**NO_FLAGS, **given, "rounds": None} if name == "compare" else {**NO_FLAGS, **given}
-    if flags["dataset"] and not flags["dataset"].startswith(("bundled:", "hf:")):
-        flags["dataset"] = str(ROOT)
-    resolve(PluginManager.load(), None, flags)
+    apart = ("config", "rounds") if name == "compare" else ("config",)
+    taken = {field.name: given[field.name] for field in fields(ConfigFlags) if field.name in given}
+    flags = ConfigFlags(**{name: value for name, value in taken.items() if name not in apart})
+    if flags.dataset and not flags.dataset.startswith(("bundled:", "hf:")):
+        flags = replace(flags, dataset=str(ROOT))
+    resolve(PluginManager.load(), flags)
 
 
 def test_links_between_pages_lead_somewhere() -> None:
