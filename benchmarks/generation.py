@@ -45,8 +45,8 @@ from fgl.core.plugin_manager import PluginManager  # noqa: E402
 from fgl.core.preflight import open_session  # noqa: E402
 from fgl.core.stages import clients, partition, plan, synthesize  # noqa: E402
 from fgl.core.store.run_dir import RunDir  # noqa: E402
+from fgl.plugins._logging import quiet_diffusers  # noqa: E402
 from fgl.plugins.generators.loading import DTYPES  # noqa: E402
-from fgl.plugins.generators.quiet import quiet  # noqa: E402
 
 TINY = Path(fgl.plugins.generators.__file__).parent / "tiny"
 
@@ -129,7 +129,7 @@ def compare(folder: Path, model: Path, generator: dict[str, Any], args: argparse
         session.generator.synthesizer(args.device)
         wait(args.device)
 
-    with quiet():
+    with quiet_diffusers():
         pipeline = diffusers.DiffusionPipeline.from_pretrained(model, safety_checker=None)
     pipeline.to(args.device, DTYPES[generator["dtype"]])
     pipeline.set_progress_bar_config(disable=True)
@@ -142,7 +142,7 @@ def compare(folder: Path, model: Path, generator: dict[str, Any], args: argparse
             prompts = [
                 f"{names[item.class_id]}, real world images, high resolution" for item in items[start : start + 10]
             ]
-            with quiet():
+            with quiet_diffusers():
                 made = pipeline(
                     prompts,
                     negative_prompt=["low quality, low resolution"] * len(prompts),

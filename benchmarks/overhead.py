@@ -37,12 +37,12 @@ from fgl.core.plugin_manager import PluginManager
 from fgl.core.preflight import open_session
 from fgl.core.stages import clients, partition, plan, synthesize
 from fgl.core.store.run_dir import RunDir
+from fgl.plugins._logging import quiet_diffusers
 from fgl.plugins.classifiers.architectures import build
 from fgl.plugins.classifiers.augment import Augmenter
 from fgl.plugins.classifiers.classifier import TransformersClassifier, batches, make_optimizer, rate
 from fgl.plugins.classifiers.model import Network
 from fgl.plugins.classifiers.options import ClassifierOptions
-from fgl.plugins.generators.quiet import quiet
 
 _EMBEDDED = Path(fgl.plugins.generators.__file__).parent / "tiny"
 
@@ -89,7 +89,7 @@ def synthesis(images: int, repeats: int, folder: Path) -> dict[str, Any]:
 
     from diffusers import StableDiffusionPipeline
 
-    with quiet():
+    with quiet_diffusers():
         whole = StableDiffusionPipeline.from_pretrained(_EMBEDDED, safety_checker=None)
     whole.to(painter._dtype)
     whole.set_progress_bar_config(disable=True)
@@ -100,7 +100,7 @@ def synthesis(images: int, repeats: int, folder: Path) -> dict[str, Any]:
         out.mkdir(exist_ok=True)
         for start in range(0, len(items), 10):
             prompts = [f"a centered satellite photo of {names[item.class_id]}" for item in items[start : start + 10]]
-            with quiet():
+            with quiet_diffusers():
                 made = whole(
                     prompts, num_inference_steps=options.num_inference_steps, guidance_scale=options.guidance_range[1]
                 ).images

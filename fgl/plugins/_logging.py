@@ -1,10 +1,10 @@
-"""What all families that load models share: silence while the libraries work."""
+"""Silence while the libraries that load models work."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from transformers.utils import logging
@@ -12,9 +12,10 @@ from transformers.utils import logging
 
 @contextmanager
 def quiet(*more: Any) -> Iterator[None]:
-    """Without the libraries' progress bars and notices, which would run into ours, or quote prompts in the log.
+    """Turn off the libraries' progress bars and notices, which would mix with ours, or quote prompts in the log.
 
-    more: the logging modules of libraries beside transformers."""
+    more: the logging modules of libraries other than transformers.
+    """
     libraries: tuple[Any, ...] = (logging, *more)
     before = [(library.get_verbosity(), library.is_progress_bar_enabled()) for library in libraries]
     for library in libraries:
@@ -22,7 +23,7 @@ def quiet(*more: Any) -> Iterator[None]:
         library.disable_progress_bar()
     try:
         with warnings.catch_warnings():
-            # such as that a model's author should be sent a patch of its configuration
+            # such as advice to send a model's author a patch of its configuration
             warnings.simplefilter("ignore")
             yield
     finally:
@@ -30,3 +31,10 @@ def quiet(*more: Any) -> Iterator[None]:
             library.set_verbosity(verbosity)
             if bars:
                 library.enable_progress_bar()
+
+
+def quiet_diffusers() -> AbstractContextManager[None]:
+    """As `quiet`, for diffusers too, which is imported if it has not been."""
+    from diffusers.utils import logging as diffusers_logging
+
+    return quiet(diffusers_logging)

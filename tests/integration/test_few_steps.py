@@ -20,10 +20,10 @@ import fgl
 from fgl.contracts.generator import ImageBatch, PlanItem, Shard
 from fgl.contracts.prompts import Prompt
 from fgl.errors import ModelError
+from fgl.plugins._logging import quiet_diffusers
 from fgl.plugins.generators import batching, loading, stable_diffusion
 from fgl.plugins.generators import lora as generators_lora
 from fgl.plugins.generators.options import StableDiffusionOptions, StableDiffusionXLOptions
-from fgl.plugins.generators.quiet import quiet
 from fgl.plugins.generators.stable_diffusion import StableDiffusion, StableDiffusionXL
 from tests.helpers.images import SEEDS, conditioning_of, paint, shard_of
 from tests.helpers.pipelines import SIDE, save_lora, save_pipeline, save_safety_checker, save_xl_pipeline
@@ -56,7 +56,7 @@ def test_lora_weights_are_fused_as_diffusers_fuses_them(tmp_path: Path, kind: st
     lora = save_lora(tmp_path / "lora", folder)
     few = {"scheduler": "LCMScheduler", "guidance_scale": 1.0}
     subject = make(kind, folder, lora=str(lora), lora_scale=0.5, **few)
-    with quiet():
+    with quiet_diffusers():
         pipeline = pipeline_class.from_pretrained(folder).to(torch.float32)
         pipeline.load_lora_weights(lora)
         pipeline.fuse_lora(lora_scale=0.5)
@@ -222,14 +222,14 @@ def test_blanked_images_are_those_of_the_pipelines_checker(tmp_path: Path) -> No
         found = verdict(middle)
         low, high = (middle, high) if found[0] else (low, middle)
     checker, extractor = loading.load_safety_checker(tmp_path / "safe", "safe")
-    with quiet():
+    with quiet_diffusers():
         pipeline = StableDiffusionPipeline.from_pretrained(
             folder, safety_checker=checker, feature_extractor=extractor
         ).to(torch.float32)
         pipeline.set_progress_bar_config(disable=True)
     for start in range(0, len(items), 4):
         part = items[start : start + 4]
-        with quiet():
+        with quiet_diffusers():
             theirs = pipeline(
                 prompt_embeds=torch.from_numpy(np.stack([arrays["prompt_embeds"][item.conditioning] for item in part])),
                 negative_prompt_embeds=torch.from_numpy(np.repeat(arrays["negative_prompt_embeds"], 4, axis=0)),

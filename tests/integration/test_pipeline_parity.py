@@ -19,10 +19,10 @@ from fgl.contracts.generator import PlanItem, Shard
 from fgl.contracts.prompts import Prompt
 from fgl.core.synthesis.plan import make_plan
 from fgl.core.wire import upload, upload_reader
+from fgl.plugins._logging import quiet_diffusers
 from fgl.plugins.aggregators.options import UnionOptions
 from fgl.plugins.aggregators.union import Union
 from fgl.plugins.generators.options import StableDiffusionOptions
-from fgl.plugins.generators.quiet import quiet
 from fgl.plugins.generators.stable_diffusion import StableDiffusion
 from tests.helpers.images import SEEDS, conditioning_of, paint
 from tests.helpers.pipelines import save_pipeline
@@ -55,7 +55,7 @@ def generator(folder: Path, **options: Any) -> StableDiffusion:
 
 
 def diffusers_pipeline(folder: Path, scheduler: str | None = None) -> Any:
-    with quiet():
+    with quiet_diffusers():
         pipeline = StableDiffusionPipeline.from_pretrained(folder, safety_checker=None)
     pipeline.to(torch.float32)
     if scheduler:
@@ -66,7 +66,7 @@ def diffusers_pipeline(folder: Path, scheduler: str | None = None) -> Any:
 
 def theirs(pipeline: Any, prompts: Sequence[Prompt], guidance: float, **more: Any) -> NDArray[np.uint8]:
     """Encoded one by one, as fgl does, and painted together."""
-    with quiet():
+    with quiet_diffusers():
         pairs = [pipeline.encode_prompt([p.text], "cpu", 1, True, [p.negative or ""]) for p in prompts]
         images = pipeline(
             prompt_embeds=torch.cat([pair[0] for pair in pairs]),
@@ -129,7 +129,7 @@ def test_from_words_to_pixels_one_image_is_the_pipelines(tmp_path: Path, mask: b
     pipeline = diffusers_pipeline(folder)
     for position, prompt in enumerate([ALL[0], Prompt(0, "a dog")]):
         noise = torch.Generator("cpu").manual_seed(SEEDS[0])
-        with quiet():
+        with quiet_diffusers():
             image = pipeline(
                 [prompt.text],
                 negative_prompt=None if prompt.negative is None else [prompt.negative],
@@ -161,7 +161,7 @@ def test_strings_and_their_uploaded_embeddings_give_the_same_pictures(tmp_path: 
     ours = np.concatenate(
         [b.pixels for b in subject.synthesizer("cpu").synthesize(shard, conditioning, lambda count: None)]
     )
-    with quiet():
+    with quiet_diffusers():
         images = diffusers_pipeline(folder)(
             texts,
             negative_prompt=negatives,
@@ -178,11 +178,11 @@ def test_embeddings_are_those_of_encode_prompt(tmp_path: Path, mask: bool) -> No
     pipeline = diffusers_pipeline(folder)
     for size in (1, 4):
         arrays, indices = generator(folder, encode_batch_size=size).encoder("cpu").encode(ALL)
-        with quiet(), torch.no_grad():
+        with quiet_diffusers(), torch.no_grad():
             batches = [PROMPTS[start : start + size] for start in range(0, 4, size)]
             wanted = torch.cat([pipeline.encode_prompt(batch, "cpu", 1, False)[0] for batch in batches])
         np.testing.assert_array_equal(arrays["prompt_embeds"], wanted.numpy())
-    with quiet(), torch.no_grad():
+    with quiet_diffusers(), torch.no_grad():
         _, negative = pipeline.encode_prompt(["x"], "cpu", 1, True, ["low quality"])
     row = indices["negative_prompt_embeds"][3]
     np.testing.assert_allclose(arrays["negative_prompt_embeds"][row], negative[0].numpy(), atol=1e-6)

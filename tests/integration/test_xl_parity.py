@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from fgl.contracts.prompts import Prompt
 from fgl.core.synthesis.plan import make_plan
 from fgl.core.wire import upload, upload_reader
+from fgl.plugins._logging import quiet_diffusers
 from fgl.plugins.aggregators.options import UnionOptions
 from fgl.plugins.aggregators.union import Union
 from fgl.plugins.generators.options import StableDiffusionXLOptions
-from fgl.plugins.generators.quiet import quiet
 from fgl.plugins.generators.stable_diffusion import StableDiffusionXL
 from tests.helpers.images import SEEDS, paint
 from tests.helpers.pipelines import POOLED, TOKENS, WIDTH, XL_WIDTH, save_xl_pipeline
@@ -55,7 +55,7 @@ def generator(folder: Path, **options: Any) -> StableDiffusionXL:
 
 
 def diffusers_pipeline(folder: Path, scheduler: str | None = None) -> Any:
-    with quiet():
+    with quiet_diffusers():
         pipeline = StableDiffusionXLPipeline.from_pretrained(folder, add_watermarker=False)
     pipeline.to(torch.float32)
     if scheduler:
@@ -66,7 +66,7 @@ def diffusers_pipeline(folder: Path, scheduler: str | None = None) -> Any:
 
 def theirs(pipeline: Any, prompts: Sequence[Prompt], guidance: float, **more: Any) -> NDArray[np.uint8]:
     """Encoded one by one, as fgl does, and painted together."""
-    with quiet(), torch.no_grad():
+    with quiet_diffusers(), torch.no_grad():
         rows = [
             pipeline.encode_prompt(
                 prompt=[one.text],
@@ -147,7 +147,7 @@ def test_from_words_to_pixels_one_image_is_the_pipelines(tmp_path: Path) -> None
     folder = save_xl_pipeline(tmp_path)
     pipeline = diffusers_pipeline(folder)
     for prompt in ALL:
-        with quiet():
+        with quiet_diffusers():
             image = pipeline(
                 [prompt.text],
                 negative_prompt=None if prompt.negative is None else [prompt.negative],
@@ -180,7 +180,7 @@ def test_strings_and_their_uploaded_embeddings_give_the_same_pictures(tmp_path: 
     (shard,) = make_plan(conditioning, 1, run_seed=7, shard_size=10)
     painted = subject.synthesizer("cpu").synthesize(shard, conditioning, lambda count: None)
     ours = np.concatenate([batch.pixels for batch in painted])
-    with quiet():
+    with quiet_diffusers():
         images = diffusers_pipeline(folder)(
             texts,
             negative_prompt=negatives,

@@ -6,13 +6,13 @@ from collections.abc import Collection
 from typing import Any
 
 from fgl.errors import ModelError
+from fgl.plugins._logging import quiet_diffusers
 from fgl.plugins._weights import check_content, check_files, check_names
 from fgl.plugins.generators.model_folder import ModelFolder
 from fgl.plugins.generators.pipeline_parts import WEIGHTS
-from fgl.plugins.generators.quiet import quiet
 from fgl.text import first_line
 
-with quiet():
+with quiet_diffusers():
     import diffusers
     import transformers
 

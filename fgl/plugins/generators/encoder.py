@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from fgl.plugins.generators.quiet import quiet
+from fgl.plugins._logging import quiet_diffusers
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -86,7 +86,7 @@ class PromptEncoder:
         """Each array of each text; zeros for None."""
         found = {name: np.zeros((len(texts), *shape), dtype=np.float32) for name, shape in self._shapes.items()}
         there = [row for row, text in enumerate(texts) if text is not None]
-        with quiet(), torch.no_grad():
+        with quiet_diffusers(), torch.no_grad():
             for start in range(0, len(there), self._batch_size):
                 rows = there[start : start + self._batch_size]
                 given = self._pipeline.encode_prompt(
@@ -115,7 +115,7 @@ class PromptEncoder:
         """Tokens of each text, by the tokenizer that makes the most of it."""
         if not texts:
             return {}
-        with quiet():
+        with quiet_diffusers():
             counts = [getattr(self._pipeline, name)(list(texts)).input_ids for name in self._layout.tokenizers]
         return {
             text: max(len(ids) for ids in each) for text, each in zip(texts, zip(*counts, strict=True), strict=True)

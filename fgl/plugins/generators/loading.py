@@ -9,13 +9,13 @@ from typing import Any
 import torch
 
 from fgl.errors import ModelError
+from fgl.plugins._logging import quiet_diffusers
 from fgl.plugins._weights import check_numbers, complain
 from fgl.plugins.generators.model_folder import ModelFolder
 from fgl.plugins.generators.pipeline_parts import STABLE_DIFFUSION
-from fgl.plugins.generators.quiet import quiet
 from fgl.text import first_line
 
-with quiet():  # the import tells of image libraries that are not installed, and not needed
+with quiet_diffusers():  # the import tells of image libraries that are not installed, and not needed
     import diffusers
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -31,7 +31,7 @@ def load_parts(folder: ModelFolder, parts: Collection[str], **given: Any) -> Any
     absent = {name: None for name, entry in index.items() if isinstance(entry, list) and name not in parts}
     own = {"requires_safety_checker": False} if folder.layout is STABLE_DIFFUSION else {"add_watermarker": False}
     try:
-        with quiet():
+        with quiet_diffusers():
             pipeline = getattr(diffusers, folder.layout.pipeline).from_pretrained(
                 folder.path, use_safetensors=True, local_files_only=True, **absent | given, **own
             )
@@ -57,7 +57,7 @@ def load_safety_checker(folder: Path, name: str) -> tuple[Any, Any]:
     inside = (folder / "safety_checker").is_dir()
     checker, extractor = (folder / "safety_checker", folder / "feature_extractor") if inside else (folder, folder)
     try:
-        with quiet():
+        with quiet_diffusers():
             from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
             from transformers import CLIPImageProcessor
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from fgl.errors import ModelError
 from fgl.hub.weights import WeightsError, tensors
+from fgl.plugins._logging import quiet_diffusers
 from fgl.plugins._weights import check_content
-from fgl.plugins.generators.quiet import quiet
 from fgl.text import first_line, plain
 
 _OF_TEXT = ("text_encoder", "lora_te", "te_", "te1_", "te2_")
@@ -57,7 +57,7 @@ def fuse_lora(pipeline: Any, file: Path, name: str, scale: float) -> None:
     # the pipeline of XL renames the blocks of some files by this, and so must the count
     renamed = {"unet_config": pipeline.unet.config} if hasattr(pipeline, "text_encoder_2") else {}
     try:
-        with quiet():
+        with quiet_diffusers():
             state = pipeline.lora_state_dict(file.parent, **given, **renamed)
             wanted = _layers(state[0] if isinstance(state, tuple) else state)
             pipeline.load_lora_weights(file.parent, **given)

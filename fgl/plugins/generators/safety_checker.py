@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from PIL import Image
 
-from fgl.plugins.generators.quiet import quiet
+from fgl.plugins._logging import quiet_diffusers
 
 if TYPE_CHECKING:
     from fgl.contracts.arrays import Pixels
@@ -22,7 +22,7 @@ class SafetyCheck:
 
     def blanked(self, pixels: Pixels) -> tuple[int, ...]:
         """Positions of the images, uint8 [b, h, w, 3], that the checker would blank."""
-        with quiet(), torch.no_grad():
+        with quiet_diffusers(), torch.no_grad():
             views = self._extractor([Image.fromarray(image) for image in pixels], return_tensors="pt").pixel_values
             blank = [torch.zeros(1) for _ in pixels]  # what it would black out; only its verdict is wanted
             _, found = self._checker(images=blank, clip_input=views.to(self._device, self._dtype))

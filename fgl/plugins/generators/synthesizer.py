@@ -20,10 +20,10 @@ from torch import Tensor
 
 from fgl.contracts.generator import ImageBatch
 from fgl.errors import ModelError
+from fgl.plugins._logging import quiet_diffusers
 from fgl.plugins.generators.batching import batch_size, is_out_of_memory, release
 from fgl.plugins.generators.encoder import NEGATIVE
 from fgl.plugins.generators.pipeline_parts import STABLE_DIFFUSION_XL
-from fgl.plugins.generators.quiet import quiet
 from fgl.text import first_line
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class DiffusionSynthesizer:
         upcast = dtype == torch.float16 and bool(pipeline.vae.config.get("force_upcast", False))
         self._vae_dtype = torch.float32 if upcast else dtype
         self._away = torch.device("cpu") if options.offload == "model" else device
-        with quiet():  # diffusers warns of modules that it wants in float32 even where there are none
+        with quiet_diffusers():  # diffusers warns of modules that it wants in float32 even where there are none
             pipeline.unet.to(self._away, dtype=dtype, memory_format=self._layout)
             pipeline.vae.to(self._away, dtype=self._vae_dtype, memory_format=self._layout)
         if options.attention == "plain":

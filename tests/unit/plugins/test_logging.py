@@ -8,8 +8,7 @@ import pytest
 from diffusers.utils import logging as diffusers_logging
 from transformers.utils import logging as transformers_logging
 
-from fgl.plugins._logging import quiet
-from fgl.plugins.generators.quiet import quiet as both
+from fgl.plugins._logging import quiet, quiet_diffusers
 
 
 def test_libraries_are_silent_inside_and_as_before_outside() -> None:
@@ -19,7 +18,7 @@ def test_libraries_are_silent_inside_and_as_before_outside() -> None:
     before = [(one.get_verbosity(), one.is_progress_bar_enabled()) for one in libraries]
 
     def fail() -> None:
-        with both():
+        with quiet_diffusers():
             warnings.warn("send the author a patch", FutureWarning, stacklevel=1)
             assert [one.get_verbosity() for one in libraries] == [transformers_logging.ERROR] * 2
             assert not any(one.is_progress_bar_enabled() for one in libraries)
