@@ -9,6 +9,7 @@ from __future__ import annotations
 import html as _html
 import re
 import unicodedata
+from collections.abc import Sequence
 
 _QUERY = re.compile(r"(\b[a-zA-Z][a-zA-Z0-9+.-]{0,20}://[^\s?#'\"<>]*)[?#][^\s'\"<>]*")
 _USER = re.compile(r"(\b[a-zA-Z][a-zA-Z0-9+.-]{0,20}://)[^\s/?#@'\"<>]+@")
@@ -44,6 +45,13 @@ def plain(value: object, most: int | None = None) -> str:
 def counted(number: int, what: str) -> str:
     """A number with its noun: 1 seed, 1,000 seeds."""
     return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def some(names: Sequence[str], most: int = 3, *, total: bool = False) -> str:
+    """The first names, at most `most` of them: "a, b, c, …". total: also say how many there are: "(12 in all)"."""
+    if len(names) <= most:
+        return ", ".join(names)
+    return ", ".join(names[:most]) + ", …" + (f" ({len(names):,} in all)" if total else "")
 
 
 def line(value: object) -> str:

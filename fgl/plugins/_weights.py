@@ -18,9 +18,8 @@ from fgl.errors import ModelError
 from fgl.hub.weights import WeightsError, flaw, not_finite
 from fgl.io.files import digest
 from fgl.plugins._logging import quiet
-from fgl.text import plain
+from fgl.text import plain, some
 
-_SHOWN = 3  # names in a message
 # Layers that published models lack because nothing that fgl does reads them.
 _UNUSED = ("pooler", "pooling_layer")
 
@@ -130,8 +129,7 @@ def _not_finite(names: Sequence[str], whose: str) -> ModelError:
 
 
 def _some(names: Sequence[str]) -> str:
-    shown = ", ".join(plain(name, 120) for name in names[:_SHOWN])
-    return f"{shown} and {len(names) - _SHOWN} more" if len(names) > _SHOWN else shown
+    return some([plain(name, 120) for name in names])
 
 
 def _renamed(missing: Sequence[str], unknown: Sequence[str]) -> str:

@@ -14,6 +14,7 @@ from fgl.core.config.presets import Preset
 from fgl.core.config.schema import RunConfig, Selected
 from fgl.core.experiments.cautions import Twins, cautions, suggest_domains
 from fgl.errors import DataError, FGLError
+from fgl.text import some
 
 if TYPE_CHECKING:
     from fgl.core.plugin_manager import PluginManager
@@ -152,7 +153,7 @@ def _problems(info: DatasetInfo, counts: Mapping[str, Any], preset: Preset | Non
             continue
         empty = [name for name, count in counts[split]["by_class"].items() if not count]
         if empty:
-            found.append(f"the {split} split has no images of {_some(empty)}")
+            found.append(f"the {split} split has no images of {some(empty, 10, total=True)}")
     if preset is None:
         return found
     found += _differences("class", info.class_names, list(preset.classes))
@@ -176,9 +177,9 @@ def _differences(what: str, got: Sequence[str], expected: Sequence[str]) -> list
         for name in missing:
             close = difflib.get_close_matches(name, surplus, n=1)
             near.append(f"'{name}'{f' - is it {close[0]!r}?' if close else ''}")
-        found.append(f"{many} missing: {_some(near)}")
+        found.append(f"{many} missing: {some(near, 10, total=True)}")
     if surplus:
-        found.append(f"{many} that the preset does not have: {_some([repr(name) for name in surplus])}")
+        found.append(f"{many} that the preset does not have: {some([repr(name) for name in surplus], 10, total=True)}")
     if not missing and not surplus and list(got) != list(expected) and what == "class":
         found.append("the classes are in another order than the preset's")
     return found
@@ -186,7 +187,3 @@ def _differences(what: str, got: Sequence[str], expected: Sequence[str]) -> list
 
 def _splits(images: Mapping[str, int]) -> str:
     return ", ".join(f"{split} {count:,}" for split, count in images.items())
-
-
-def _some(names: Sequence[str]) -> str:
-    return ", ".join(names[:10]) + (f", ... ({len(names)} in all)" if len(names) > 10 else "")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +12,7 @@ import torch
 from transformers import AutoConfig, AutoModelForImageClassification, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES
 
-from fgl.errors import ModelError
+from fgl.errors import ModelError, suggestion
 from fgl.hub import is_local, resolve
 from fgl.hub.cache import is_hub_id
 from fgl.plugins._logging import quiet
@@ -81,7 +80,7 @@ def _from_scratch(options: ClassifierOptions, labels: dict[str, Any]) -> PreTrai
     if architecture not in MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES or architecture == "timm_wrapper":
         known = sorted(MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES.keys() - {"timm_wrapper"})
         raise ModelError(
-            f"unknown architecture {architecture!r}{_meant(architecture, known)}; "
+            f"unknown architecture {architecture!r}{suggestion(architecture, known)}; "
             f"expected a transformers model_type that classifies images: {', '.join(known)}"
         )
     default = AutoConfig.for_model(architecture)
@@ -89,7 +88,7 @@ def _from_scratch(options: ClassifierOptions, labels: dict[str, Any]) -> PreTrai
     for key in options.config:
         if key not in known:
             raise ModelError(
-                f"{architecture} has no configuration key {key!r}{_meant(key, known)}; "
+                f"{architecture} has no configuration key {key!r}{suggestion(key, known)}; "
                 f"expected one of those at https://huggingface.co/docs/transformers/model_doc/{architecture}"
             )
     config = dict(options.config)
@@ -156,8 +155,3 @@ def _probe(model: PreTrainedModel, options: ClassifierOptions) -> None:
         raise ModelError(
             f"{model.config.model_type} gives logits of shape {tuple(logits.shape)}; expected one per class"
         )
-
-
-def _meant(name: str, known: Sequence[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=1)
-    return f": did you mean {close[0]!r}?" if close else ""

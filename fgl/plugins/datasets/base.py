@@ -23,7 +23,7 @@ from fgl.plugins.datasets.holdout import hold_out
 from fgl.plugins.datasets.images import LazyImages
 from fgl.plugins.datasets.notes import Seen
 from fgl.plugins.datasets.options import SplitOptions
-from fgl.text import quoted
+from fgl.text import quoted, some
 
 MAX_DOMAIN = 200
 """Characters of a domain's name, as an upload has them."""
@@ -114,7 +114,7 @@ def assemble(origin: Origin, class_names: tuple[str, ...], found: Mapping[str, L
         skipped += [images.name(index) for index in range(len(images)) if index not in good]
         bad += errors
     if bad and not checks.skip_bad_images:
-        others = f" ({len(bad) - 1} more could not be read: {_some(skipped[1:])})" if len(bad) > 1 else ""
+        others = f" ({len(bad) - 1} more could not be read: {some(skipped[1:])})" if len(bad) > 1 else ""
         raise BadImageError(f"{bad[0]}{others}")
 
     sources = {split: split for split in found}  # a held-out test split takes its samples from train
@@ -223,7 +223,3 @@ def _digest_split(digest: hashlib._Hash, split: str, images: ImageSet, rows: lis
         digest.update(
             json.dumps([int(labels[index]), None if domains is None else domains[index]], allow_nan=False).encode()
         )
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 from pathlib import Path
 
-from fgl.errors import DataError
+from fgl.errors import DataError, suggestion
 from fgl.plugins.datasets.base import Checks, Loaded, LoadedOnce, Origin, assemble
 from fgl.plugins.datasets.images import LazyImages
 from fgl.plugins.datasets.options import BundledOptions
@@ -67,7 +66,6 @@ def _of_domains(images: LazyImages, wanted: list[str], known: list[str], name: s
         raise DataError(f"{name} has no domains, got domains={wanted}; leave `domains` empty")
     for domain in wanted:
         if domain not in known:
-            close = difflib.get_close_matches(domain, known, n=1)
-            hint = f"did you mean '{close[0]}'? " if close else ""
-            raise DataError(f"{name} has no domain '{domain}'; {hint}(domains: {', '.join(known)})")
+            hint = suggestion(domain, known)
+            raise DataError(f"{name} has no domain '{domain}'{hint} (domains: {', '.join(known)})")
     return images.select([index for index, domain in enumerate(images.domains) if domain in wanted])

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fgl.errors import ClassListError, DataError
+from fgl.text import some
 
 if TYPE_CHECKING:
     from fgl.contracts.arrays import Labels
@@ -160,13 +161,13 @@ def _mismatch(
         for name, labels in missing.items():
             others = f" ({', '.join(labels[:-1])})" if len(labels) > 1 else ""
             said.append(f"'{name}'{others}{_nearest(labels, surplus)}")
-        parts.append(f"no images of {_some(said)}")
+        parts.append(f"no images of {some(said, 10, total=True)}")
     if surplus:
         # A near miss is told once: beside what is missing, where anything is.
         said = [f"'{label}'{'' if missing else _nearest([label], known)}" for label in surplus]
-        parts.append(f"not in the list: {_some(said)}{f' (such as {example})' if example else ''}")
+        parts.append(f"not in the list: {some(said, 10, total=True)}{f' (such as {example})' if example else ''}")
     if len(missing) < len(known):  # else it has just been told
-        parts.append(f"the list: {_some(known)}")
+        parts.append(f"the list: {some(known, 10, total=True)}")
     return f"{where}: its labels do not match the class list: {'; '.join(parts)}"
 
 
@@ -182,10 +183,6 @@ def _nearest(names: Sequence[str], candidates: Sequence[str]) -> str:
 
 def _plain(name: str) -> str:
     return " ".join("".join(sign if sign.isalnum() else " " for sign in name).casefold().split())
-
-
-def _some(said: Sequence[str]) -> str:
-    return ", ".join(said[:10]) + (f", ... ({len(said)} in all)" if len(said) > 10 else "")
 
 
 def _outside(label: object, class_names: Sequence[str]) -> str:

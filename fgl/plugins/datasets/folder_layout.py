@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fgl.errors import DataError
-from fgl.plugins.datasets.notes import counted, is_folder, passed_over, some
+from fgl.plugins.datasets.notes import is_folder, passed_over
 from fgl.plugins.datasets.splits import TEST, TRAIN
+from fgl.text import counted, some
 
 SUFFIXES = frozenset(
     (

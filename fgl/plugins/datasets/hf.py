@@ -13,11 +13,10 @@ from fgl.errors import BadImageError, DataError
 from fgl.plugins.datasets.base import Checks, Loaded, LoadedOnce, Origin, assemble
 from fgl.plugins.datasets.class_list import ListedClasses, RawLabels, resolve
 from fgl.plugins.datasets.images import LazyImages
-from fgl.plugins.datasets.notes import some
 from fgl.plugins.datasets.options import HuggingFaceOptions
 from fgl.plugins.datasets.paths import existing
 from fgl.plugins.datasets.splits import TEST
-from fgl.text import first_line, kind_and_line
+from fgl.text import first_line, kind_and_line, some
 
 HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?")
 LABEL_COLUMNS = ("label", "labels", "class", "target", "fine_label")

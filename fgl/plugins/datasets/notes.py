@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from fgl.plugins.datasets import kinds
 from fgl.plugins.datasets.decode import Traits
-from fgl.text import escaped
+from fgl.text import counted, escaped, some
 
-_SHOWN = 3  # names a sentence
 _DARK = 63
 """A whole dataset of 16 bits that is no brighter than this, of 255, has values of 14 bits or fewer."""
-
-
-def counted(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
-
-
-def some(names: Sequence[str], most: int = _SHOWN) -> str:
-    return ", ".join(names[:most]) + (", …" if len(names) > most else "")
 
 
 @dataclass

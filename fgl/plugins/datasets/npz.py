@@ -15,11 +15,10 @@ from fgl.errors import DataError
 from fgl.plugins.datasets.base import Checks, Loaded, LoadedOnce, Origin, assemble
 from fgl.plugins.datasets.class_list import ListedClasses, resolve
 from fgl.plugins.datasets.images import LazyImages
-from fgl.plugins.datasets.notes import some
 from fgl.plugins.datasets.options import NpzOptions
 from fgl.plugins.datasets.paths import existing
 from fgl.plugins.datasets.splits import TEST
-from fgl.text import escaped, first_line
+from fgl.text import escaped, first_line, some
 
 _FREE, _GROWTH = 1 << 30, 200
 """Bytes that an array may become in memory whatever it weighs in the file, and how many times what it weighs."""

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fgl.errors import DataError
-from fgl.plugins.datasets.notes import counted, some
 from fgl.plugins.datasets.splits import TEST, TRAIN
-from fgl.text import escaped
+from fgl.text import counted, escaped, some
 
 PUBLIC = "public"
 _SHARD = re.compile(r"(.*)-(\d+)-of-(\d+)")

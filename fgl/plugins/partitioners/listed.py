@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fgl.contracts.dataset import CLIENT_ID
 from fgl.errors import PartitionError
 from fgl.io import strict_json
 from fgl.io.files import read_text
@@ -14,9 +15,6 @@ from fgl.plugins.partitioners.options import ListedOptions
 
 if TYPE_CHECKING:
     from fgl.contracts.arrays import Labels
-
-
-_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")  # an id becomes a file name
 
 
 class ListedPartitioner:
@@ -36,7 +34,7 @@ class ListedPartitioner:
         except (OSError, ValueError, RecursionError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is no JSON"
             raise PartitionError(f"partition.path: cannot read {path}: {reason}; {_EXPECTED}") from error
-        if not isinstance(found, dict) or not found or not all(map(_ID.fullmatch, found)):
+        if not isinstance(found, dict) or not found or not all(re.fullmatch(CLIENT_ID, client) for client in found):
             raise PartitionError(f"partition.path: {path} holds no client ids; {_EXPECTED}")
         holder: dict[int, str] = {}
         for client, rows in found.items():

@@ -122,7 +122,7 @@ def test_domains_can_be_chosen() -> None:
 
 
 def test_an_unknown_domain_is_corrected() -> None:
-    with pytest.raises(DataError, match=r"no domain 'not'; did you mean 'noto'\? \(domains: fluent, noto, twemoji\)"):
+    with pytest.raises(DataError, match=r"no domain 'not': did you mean 'noto'\? \(domains: fluent, noto, twemoji\)"):
         Bundled(BundledOptions(subset="emoji", domains=["not"])).info()
     with pytest.raises(DataError, match="eurosat has no domains"):
         Bundled(BundledOptions(domains=["noto"])).info()
