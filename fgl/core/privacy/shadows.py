@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from safetensors.numpy import load_file, save
 
+from fgl.contracts.arrays import contiguous
 from fgl.core import orchestrator
 from fgl.core.config.schema import EvaluationOptions, Selected
 from fgl.core.preflight import open_session
@@ -239,7 +240,7 @@ class ShadowTrainer:
             if not same:
                 data, validation = images.of(shadow)
                 model = session.classifier.fit(data, validation, self._context(shadow, digest))
-                packed = {name: np.array(array, order="C") for name, array in model.state("selected").items()}
+                packed = contiguous(model.state("selected"))
                 session.run.write(state, save(packed))
                 known["trained"] = True
         model = session.classifier.restore(load_file(state), train.context(session, "query"))

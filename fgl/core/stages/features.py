@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from safetensors.numpy import save
 
+from fgl.contracts.arrays import contiguous
 from fgl.contracts.dataset import LabelledPixels
 from fgl.core.data import halves
 from fgl.core.server import removed
@@ -135,7 +136,7 @@ def keep_learnt(session: Session, space: Any, learnt: FeatureTrainingSplit) -> P
 
     def work(digest: str) -> tuple[Any, list[Path]]:
         state = learn(session, space, learnt, session.run.checkpoints(space_stage_of(session), digest))
-        session.run.write(path, save({name: np.array(array, order="C") for name, array in state.items()}))
+        session.run.write(path, save(contiguous(state)))
         return {"images": len(learnt.rows), "split": learnt.split}, [path]
 
     session.stage(space_stage_of(session), space_inputs(session, learnt), work)

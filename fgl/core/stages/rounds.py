@@ -13,9 +13,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from safetensors.numpy import save
 
+from fgl.contracts.arrays import contiguous
 from fgl.core.stages import evaluate, round_state, train
 from fgl.core.stages.round_engine import RoundEngine
 from fgl.core.stages.rounds_spec import identity
@@ -52,7 +52,7 @@ def run(
         state, history = RoundEngine(session, track, divided, partition_digest, start).train()
         model = session.classifier.restore(state.model, train.context(session, track.name))
         path = model_path(session, track)
-        session.run.write(path, save({name: np.array(array, order="C") for name, array in state.model.items()}))
+        session.run.write(path, save(contiguous(state.model)))
         return {
             "score": evaluate.score(session, model, "last"),
             "rounds": history,

@@ -7,9 +7,9 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from safetensors.numpy import save
 
+from fgl.contracts.arrays import contiguous
 from fgl.contracts.classifier import FitContext
 from fgl.core.stages import synthesize
 
@@ -63,7 +63,7 @@ def train(session: Session, synthetic_digest: str, planned: Plan) -> tuple[dict[
         outputs = []
         for which in WHICH:
             path = state_path(session, which)
-            session.run.write(path, save({name: np.array(a, order="C") for name, a in model.state(which).items()}))
+            session.run.write(path, save(contiguous(model.state(which))))
             outputs.append(path)
         return {
             "images": len(train_set),

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from fgl.contracts.arrays import contiguous
 from fgl.core.store.owned import OwnedFolder
 from fgl.io import files
 
@@ -34,7 +34,7 @@ class Checkpoints:
         return Checkpoints(self.run, self.folder, self.inputs, part)
 
     def save(self, arrays: Mapping[str, Array]) -> None:
-        body = save({name: np.array(array, order="C") for name, array in arrays.items()}, {"inputs": self.inputs})
+        body = save(contiguous(arrays), {"inputs": self.inputs})
         self.run.write(self._path(), hashlib.sha256(self.inputs.encode() + body).digest() + body)
 
     def load(self) -> Mapping[str, Array] | None:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from fgl.contracts.arrays import contiguous
 from fgl.contracts.preparation import Preparation
 from fgl.core.config.schema import RunConfig, Selected
 from fgl.errors import UploadFormatError
@@ -97,8 +97,7 @@ def task_request(
 ) -> bytes:
     """arrays: the weights of a model, features of images. said: JSON that the task needs beside."""
     asked = {"config": config.to_dict(), "client_id": client_id, "device": device, "data": data, **said}
-    packed = {name: np.array(array, order="C") for name, array in arrays.items()}
-    return save(packed, {"request": strict_json.dumps(asked)})
+    return save(contiguous(arrays), {"request": strict_json.dumps(asked)})
 
 
 def opened(payload: bytes) -> tuple[dict[str, Any], dict[str, Array]]:

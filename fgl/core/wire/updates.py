@@ -25,6 +25,7 @@ import numpy as np
 from safetensors.numpy import save
 
 from fgl.contracts.algorithm import LocalUpdate
+from fgl.contracts.arrays import contiguous
 from fgl.core.wire import container
 from fgl.core.wire.upload import METADATA, checksum
 from fgl.errors import (
@@ -92,8 +93,8 @@ class UpdatePolicy:
 
 def encode(header: Header, model: Mapping[str, Array], extra: Mapping[str, Array], status: str = DONE) -> bytes:
     """Bytes of a message, down or up. Arrays of `extra` are sent as float32."""
-    tensors = {f"{_MODEL}{name}": np.array(array, order="C") for name, array in model.items()}
-    tensors |= {f"{_EXTRA}{name}": np.array(array, dtype=np.float32, order="C") for name, array in extra.items()}
+    tensors = {f"{_MODEL}{name}": array for name, array in contiguous(model).items()}
+    tensors |= {f"{_EXTRA}{name}": array for name, array in contiguous(extra, np.float32).items()}
     metadata: dict[str, Any] = {
         "format": FORMAT,
         "version": VERSION,
