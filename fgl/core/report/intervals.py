@@ -4,10 +4,39 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 LEVEL = 0.95
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interval:
+    """A mean over models or seeds and its confidence interval by Student's t."""
+
+    mean: float
+    """The mean."""
+    low: float | None
+    """Lower bound; null where there is a single value."""
+    high: float | None
+    """Upper bound; null where there is a single value."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Share:
+    """A share of a count and its score interval (Wilson 1927, J. Am. Stat. Assoc. 22, p. 209)."""
+
+    count: int
+    """How many."""
+    total: int
+    """Of how many."""
+    share: float | None
+    """count / total; null where there is nothing to count."""
+    low: float | None
+    """Lower bound; null where `share` is."""
+    high: float | None
+    """Upper bound; null where `share` is."""
 
 
 def student(values: Sequence[float]) -> dict[str, float | None]:
@@ -27,12 +56,13 @@ def wilson(count: int, total: int) -> dict[str, float | int | None]:
     all three None of nothing."""
     if not total:
         return {"count": count, "total": 0, "share": None, "low": None, "high": None}
-    from scipy.stats import norm
+    from scipy.stats import binomtest
 
-    z = float(norm.ppf((1 + LEVEL) / 2))
-    share = count / total
-    middle = (share + z * z / (2 * total)) / (1 + z * z / total)
-    half = z / (1 + z * z / total) * math.sqrt(share * (1 - share) / total + z * z / (4 * total * total))
-    # at the ends the bound is 0 or 1 exactly, which the difference of two roundings is not
-    low, high = 0.0 if not count else max(0.0, middle - half), 1.0 if count == total else min(1.0, middle + half)
-    return {"count": count, "total": total, "share": share, "low": low, "high": high}
+    bounds = binomtest(count, total).proportion_ci(LEVEL, method="wilson")
+    return {
+        "count": count,
+        "total": total,
+        "share": count / total,
+        "low": float(bounds.low),
+        "high": float(bounds.high),
+    }
