@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import fgl
+from fgl.core.report.schema import RunReport
 
 SMALL: dict[str, Any] = {
     "generator": {"name": "tiny", "num_inference_steps": 1},
@@ -124,10 +125,13 @@ def test_progress_of_ones_own_is_used(made: Any, tmp_path: Path) -> None:
     assert mine.tasks == ["read the dataset"]
 
 
-def test_the_page_on_json_names_every_field_of_a_report(made: Any) -> None:
-    page = (Path(__file__).parents[2] / "docs" / "json.md").read_text(encoding="utf-8")
-    about = page.partition("### report.json")[2].partition("\n## ")[0]
+def test_a_report_is_of_its_schema_key_by_key(made: Any) -> None:
+    """docs/report.md is made from the schema, see tests/unit/core/report/test_schema.py."""
     report = json.loads((made.folder / "report.json").read_text(encoding="utf-8"))
-    whole = [*report, *(name for part in ("upload", "intake", "test_set", "synthetic") for name in report[part])]
-    scores = report["result"]["selected"]
-    assert [name for name in (*whole, *scores) if f"`{name}`" not in about and name != "schema_version"] == []
+    typed = RunReport.from_dict(report)
+    assert typed.to_dict() == report
+    assert typed.result.selected.top1 == report["result"]["selected"]["top1"]
+    with pytest.raises(ValueError, match="surplus: no such key"):
+        RunReport.from_dict({**report, "surplus": 1})
+    with pytest.raises(KeyError, match="upload"):
+        RunReport.from_dict({key: value for key, value in report.items() if key != "upload"})

@@ -1,0 +1,278 @@
+"""report.json as types: every number of a run. docs/report.md is made from this module.
+
+python tools/report_page.py
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from fgl.core.report.audit_figures import Audit
+from fgl.core.report.figures import Quality
+from fgl.core.report.scores import BaselineResult, ChanceLevels, ClientTest, Refusal, Result, Rounds
+from fgl.core.store.typed import JsonObject, from_json, json_field, to_json
+from fgl.io import strict_json
+
+SCHEMA_VERSION = 1
+
+
+# --- who sent what --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AcceptedUpload:
+    """An upload that the run uses."""
+
+    sha256: str
+    """Of the file."""
+    bytes: int
+    """Of the file."""
+    time: str
+    """When it was accepted, UTC; empty where unknown."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DominantClient:
+    """A client that by its own account gives nearly all of a class, though others have it too."""
+
+    client_id: str
+    """The client."""
+    class_name: str
+    """The class."""
+    claimed: float
+    """Samples of the class that this client claims."""
+    total: float
+    """Samples of the class that all clients claim."""
+    others: int
+    """Other clients that have the class."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Intake:
+    """Who was expected, who sent something, and what crossed the boundary."""
+
+    run_id: str
+    """`upload.run_id`; empty where there is none."""
+    fgl: str
+    """Version of fgl that wrote the report."""
+    date: str
+    """When the report was written, UTC."""
+    seed: int
+    """Of the run."""
+    expected: list[str]
+    """Clients that may answer."""
+    accepted: dict[str, AcceptedUpload]
+    """Client → its upload."""
+    missing: list[str]
+    """Clients of which there is no upload."""
+    forgotten: dict[str, str]
+    """Client that was taken out → when, UTC."""
+    refused: int
+    """How many uploads were refused."""
+    fields: list[str]
+    """What clients sent, in words."""
+    limited: dict[str, float]
+    """Client whose weights were cut → the factor on them."""
+    dominant: list[DominantClient]
+    """Clients that decide what a class looks like."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CodecBytes:
+    """What the same rows take in a codec."""
+
+    total: int
+    """Bytes of all clients' files, headers included."""
+    per_client: dict[str, int]
+    """Client → bytes of its file."""
+    how: str
+    """Whether that was measured or computed, in words."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CodecError:
+    """What a codec did to an array, by the clients' own account; the largest of any client."""
+
+    max_abs: float
+    """Largest absolute error."""
+    relative_rms: float
+    """‖x − q‖ / ‖x‖ over the array."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Uploads:
+    """What the accepted uploads amount to."""
+
+    bytes_total: int
+    """Bytes of all accepted files."""
+    bytes_per_client: dict[str, int]
+    """Client → bytes of its file; the clients whose uploads were accepted."""
+    codec: str
+    """Codecs that were used, separated by commas."""
+    bytes_by_codec: dict[str, CodecBytes]
+    """Codec → what the same rows take in it."""
+    codec_error: dict[str, dict[str, CodecError]]
+    """Codec that was used → array → its error."""
+    text_bytes_total: int
+    """Bytes that the same rows take as texts."""
+    prompts: dict[str, int]
+    """Client → rows of its upload."""
+    weight_per_class: dict[str, list[float]]
+    """Client → samples of each class that it says its rows stand for."""
+    uploads: str
+    """Digest of who sent what, and of what encodes it."""
+    sha256: dict[str, str]
+    """Client → digest of its file."""
+    refused: dict[str, Refusal]
+    """Client, or file of an unknown sender → why it was refused."""
+    fedavg_bytes_per_round: int
+    """Bytes of parameters that FedAvg with this classifier sends in one round: model × 2 ways × clients."""
+
+
+# --- what was made --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SyntheticSet:
+    """The synthetic images."""
+
+    images: int
+    """How many there are."""
+    digest: str
+    """Of the set: equal digests are equal images."""
+    training: int
+    """Images that the classifier was trained on."""
+    validation: int
+    """Images that the epoch was selected by."""
+    unselected: str | None
+    """Why no epoch was selected; null where one was."""
+    conditionings: int
+    """Different rows that images were made of."""
+    reused: int
+    """Images that an earlier plan of this run had made already."""
+    redrawn: int
+    """Images that the safety checker blanked and that were drawn again."""
+    notes: JsonObject
+    """What the generator says of making them."""
+    missing_classes: list[str]
+    """Classes that no client holds; there is no image of them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartitionSummary:
+    """Who holds what."""
+
+    samples: dict[str, list[float]]
+    """Client → samples of each class: those of a simulation, or those that uploads stand for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatasetSummary:
+    """The real images."""
+
+    name: str
+    """Of the dataset."""
+    licence: str
+    """Of the images."""
+    digest: str
+    """Of the images."""
+    skipped: list[str]
+    """Images that cannot be read and were left out."""
+    notes: list[str]
+    """What else is to be known of them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptModel:
+    """A model that the prompt strategy uses."""
+
+    model: str
+    """Name on the Hub, or folder."""
+    licence: str
+    """Of the model."""
+    repository: str | None
+    """Repository that it came from; null where this machine does not know."""
+    commit: str | None
+    """Of the repository; null where this machine does not know."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogMark:
+    """The state of metrics.jsonl when the report was written."""
+
+    lines: int
+    """How many lines it had."""
+    last: str
+    """Digest of the last line."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunReport:
+    """A run, in figures."""
+
+    schema_version: int
+    """Changes when a field is taken away or comes to mean something else."""
+    run_dir: str
+    """The run directory."""
+    result: Result
+    """Scores of the run's classifier on the real test images."""
+    test_set: ChanceLevels
+    """What top-1 is held against."""
+    rounds: Rounds | None
+    """Federated training after the one-shot model; null without rounds."""
+    warnings: list[str]
+    """What whoever reads the result must know, in words."""
+    intake: Intake
+    """Who was expected, who sent something, and what crossed the boundary."""
+    upload: Uploads
+    """What the accepted uploads amount to."""
+    synthetic: SyntheticSet
+    """The synthetic images."""
+    at_clients: ClientTest | None
+    """The classifier, tested at the clients; null unless `evaluation.at_clients` is set."""
+    quality: Quality | None
+    """The synthetic set beside real images; null unless `evaluation.quality` is set."""
+    quality_beside: dict[str, Quality]
+    """Feature space → what `fgl quality` measured on the finished run."""
+    audit: Audit | None
+    """What `fgl audit` measured; null where there was no audit of this run as it is."""
+    seconds: dict[str, float]
+    """Stage → how long it took when it was done, seconds."""
+    controls: list[BaselineResult]
+    """What the run has to be read beside, in the order of the configuration."""
+    partition: PartitionSummary
+    """Who holds what."""
+    dataset: DatasetSummary
+    """The real images."""
+    generator: JsonObject
+    """What the generator says of itself: model, options, and the rounding of its images."""
+    prompt_models: list[PromptModel]
+    """Models that the prompt strategy uses."""
+    history: list[JsonObject]
+    """What the classifier says of each epoch of training on the synthetic set, such as its loss."""
+    device: str
+    """What the run was computed on."""
+    threads: int | None
+    """Processor threads of torch; null where the executor does not say."""
+    reused_stages: list[str]
+    """Stages that were taken from an earlier call."""
+    config: JsonObject
+    """The configuration, with every default."""
+    damaged: dict[str, str]
+    """File that no stage reads again → what is wrong with it; empty where all are sound."""
+    log: LogMark
+    """The log of the run."""
+    preset: JsonObject | None = json_field(omit_none=True)
+    """The preset that the run was started from. Only in what `fgl run --preset --json` prints."""
+
+    def to_dict(self) -> JsonObject:
+        """As report.json holds it. Raises ValueError for a number that is not finite."""
+        found: JsonObject = strict_json.loads(strict_json.dumps(to_json(self)))
+        return found
+
+    @staticmethod
+    def from_dict(value: Mapping[str, object]) -> RunReport:
+        """Read what `to_dict` returned. Raises KeyError for a key that is missing, ValueError for one that is unknown
+        or has a value of another type."""
+        return from_json(RunReport, value, strict=True, where="report")
