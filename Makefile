@@ -13,7 +13,7 @@ WHEEL := .venv-wheel
 .PHONY: run test lint test-lowest package sbom advisories clean
 
 run: $(STAMP)
-	$(BIN)/fgl run --controls all $(ARGS)
+	$(BIN)/fgl run --baselines all $(ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -42,7 +42,7 @@ def main() -> None:
         {
             "seed": args.seed,
             "dataset": f"bundled:{args.dataset}",
-            "controls": "none",
+            "baselines": "none",
             "synthesis": {"images_per_class": args.images_per_class},
         },
         manager,

@@ -106,7 +106,7 @@ def compare(folder: Path, model: Path, generator: dict[str, Any], args: argparse
         {
             "device": args.device,
             "generator": generator,
-            "controls": "none",
+            "baselines": "none",
             "synthesis": {"images_per_class": args.images // 10},
             "upload": {"codec": "fp32"},
         },

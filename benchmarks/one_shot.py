@@ -4,7 +4,7 @@
     python benchmarks/one_shot.py --images-per-class 640 --set generator.num_inference_steps=32 --work DIR
 
 Each seed is a whole run (`fgl.run`): its own partition, synthetic images and classifier. Top-1 is of the selected
-checkpoint on the bundled real test images. With --pooled, the ceiling is measured in the same runs. With --work they
+checkpoint on the bundled real test images. With --centralized, the ceiling is measured too. With --work they
 are kept, and gone on with where they stopped.
 """
 
@@ -36,7 +36,7 @@ def main() -> None:
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--set", dest="sets", action="append", default=[], metavar="KEY=VALUE", help="as of fgl run")
     parser.add_argument("--work", type=Path, help="where to keep the runs")
-    parser.add_argument("--pooled", action="store_true", help="also train on the pooled real data of all clients")
+    parser.add_argument("--centralized", action="store_true", help="also train on the pooled real data of all clients")
     parser.add_argument("--out", type=Path, help="result file (JSON)")
     args = parser.parse_args()
     runs = []
@@ -48,7 +48,7 @@ def main() -> None:
             "generator": {"name": "tiny"},
             "classifier": args.classifier,
             "synthesis": {"images_per_class": args.images_per_class},
-            "controls": ["pooled"] if args.pooled else [],
+            "baselines": ["centralized"] if args.centralized else [],
         }
         for assignment in args.sets:
             set_option(config, assignment)
@@ -62,10 +62,12 @@ def main() -> None:
             "bytes": result["upload"]["bytes_total"],
             "seconds": result["seconds"],
             "digest": result["synthetic"]["digest"],
-            "pooled": [control["top1"] for control in result["controls"]],
+            "centralized": [baseline["top1"] for baseline in result["baselines"]],
         }
         runs.append(one)
-        Console().print(f"seed {seed}: selected {one['selected']:.1%}, last {one['last']:.1%}, pooled {one['pooled']}")
+        Console().print(
+            f"seed {seed}: selected {one['selected']:.1%}, last {one['last']:.1%}, centralized {one['centralized']}"
+        )
     selected = [one["selected"] for one in runs]
     said = ["DIR" if before == "--work" else word for before, word in zip(sys.argv, sys.argv[1:], strict=False)]
     summary = {

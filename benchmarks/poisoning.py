@@ -45,7 +45,7 @@ def settings(args: argparse.Namespace, aggregator: str, ratio: float | None) -> 
         "generator": {"name": "tiny", "num_inference_steps": args.steps},
         "synthesis": {"images_per_class": args.images},
         "classifier": {"name": "small", "epochs": args.epochs},
-        "controls": "none",
+        "baselines": "none",
         "upload": {} if ratio is None else {"max_weight_ratio": ratio},
     }
 

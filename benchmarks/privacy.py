@@ -53,7 +53,7 @@ def main() -> None:
             "run", "--dataset", f"bundled:{args.dataset}", "--prompt-strategy", strategy, "--beta", str(args.beta),
             "--seed", str(args.seed), "--images-per-class", str(args.images_per_class),
             "--set", f"dataset.max_per_class={args.per_class}", "--set", f"rounds.local_epochs={args.local_epochs}",
-            "--set", "controls=none", "--out", str(run),
+            "--set", "baselines=none", "--out", str(run),
         )  # fmt: skip
         audit = fgl(
             "audit",

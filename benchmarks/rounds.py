@@ -45,7 +45,7 @@ def main() -> None:
     parser.add_argument("--algorithm", default="fedavg")
     parser.add_argument("--out", type=Path, help="result file (JSON)")
     args = parser.parse_args()
-    config = load_config({"controls": "none"}, PluginManager.load())
+    config = load_config({"baselines": "none"}, PluginManager.load())
     ours, bare, busy = [], [], []
     with tempfile.TemporaryDirectory() as folder:
         for turn in range(args.repeats + 1):

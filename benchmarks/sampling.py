@@ -72,7 +72,7 @@ def configure(text: str, data: Path, model: str | None) -> dict[str, Any]:
         "generator": generator,
         "synthesis": {"images_per_class": int(values.pop("images", 160))},
         "classifier": {"name": "small", **{key: json.loads(value) for key, value in values.items()}},
-        "controls": "none",
+        "baselines": "none",
     }
 
 

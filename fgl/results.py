@@ -6,6 +6,7 @@ Each has the figures that one asks for first as attributes, and `to_dict()` with
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,9 +42,15 @@ class RunResult(dict[str, Any]):
         return {client: one["reason"] for client, one in self["upload"]["refused"].items()}
 
     @property
+    def baselines(self) -> dict[str, float]:
+        """Baseline → top-1 accuracy of its row."""
+        return {one["name"]: one["top1"] for one in self["baselines"]}
+
+    @property
     def controls(self) -> dict[str, float]:
-        """Control → top-1 accuracy of its row."""
-        return {one["name"]: one["top1"] for one in self["controls"]}
+        """The old name of `baselines`."""
+        warnings.warn("RunResult.controls is called baselines now", DeprecationWarning, stacklevel=2)
+        return self.baselines
 
     @property
     def digest(self) -> str:

@@ -97,7 +97,7 @@ def run(name: str, piece: Mapping[str, Any], args: argparse.Namespace) -> None:
         for seed in seeds:
             place = folder / f"seed-{seed}"
             if before is not None and not place.exists() and (before / place.name).exists():
-                shutil.copytree(before / place.name, place, ignore=shutil.ignore_patterns("rounds", "controls"))
+                shutil.copytree(before / place.name, place, ignore=shutil.ignore_patterns("rounds", "baselines"))
             found[seed] = seed_of(name, setting, config, methods, manager, place, seed)
         if setting:
             before = folder

@@ -53,6 +53,7 @@ def flag_layer(flags: ConfigFlags, problems: list[Problem]) -> dict[str, Any]:
     """What the flags say, and --set over them. What is wrong with an assignment is added to `problems`.
 
     One layer: `--set partition.name=iid --clients 2` selects and sets, in whatever order."""
+    from fgl.core.config import deprecated
     from fgl.core.config.loader import expand, set_option
 
     given, layer = flags.given(), dict[str, Any]()
@@ -65,7 +66,13 @@ def flag_layer(flags: ConfigFlags, problems: list[Problem]) -> dict[str, Any]:
     if flags.rounds is not None:
         layer["rounds"] = {"count": flags.rounds}
     if flags.controls is not None:
-        layer["controls"] = control_names(flags.controls)
+        if flags.baselines is not None:
+            expected = "expected --baselines alone: --controls is its old name"
+            problems.append(Problem("--controls, --baselines", "both", expected))
+        deprecated.warn("--controls", "--baselines", COMMAND_LINE)
+    baselines = flags.controls if flags.baselines is None else flags.baselines
+    if baselines is not None:
+        layer["baselines"] = baseline_names(baselines)
     layer |= {key: given[key] for key in ("seed", "device") if key in given}
     extra: dict[str, Any] = {}
     for assignment in flags.set_ or ():
@@ -73,11 +80,11 @@ def flag_layer(flags: ConfigFlags, problems: list[Problem]) -> dict[str, Any]:
             set_option(extra, assignment)
         except ConfigError as error:
             problems += error.problems
-    return merged(layer, extra)
+    return merged(layer, deprecated.current(extra, problems, COMMAND_LINE))
 
 
-def control_names(text: str) -> str | list[str]:
-    """What --controls says, as a configuration has it: all, none, or a list of names."""
+def baseline_names(text: str) -> str | list[str]:
+    """What --baselines says, as a configuration has it: all, none, or a list of names."""
     names = [name for part in text.strip().strip("[]").split(",") if (name := part.strip())]
     return names[0] if names in (["all"], ["none"]) else names
 

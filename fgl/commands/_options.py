@@ -56,14 +56,15 @@ class ConfigFlags:
     rounds: Annotated[
         int | None, typer.Option(metavar="N", help="Rounds of federated training after the one-shot model.")
     ] = None
-    controls: Annotated[
+    baselines: Annotated[
         str | None,
         typer.Option(
             metavar="all|none|A,B,…",
-            help="Rows beside the run's own: class-list, fedavg, local, public, pooled, prompts:STRATEGY. "
+            help="Rows beside the run's own: class-list, fedavg, local, public, centralized, prompts:STRATEGY. "
             "Default: class-list.",
         ),
     ] = None
+    controls: Annotated[str | None, typer.Option(hidden=True, help="The old name of --baselines.")] = None
     seed: Annotated[int | None, typer.Option(metavar="S", help="Everything random follows from it.")] = None
     device: Annotated[str | None, typer.Option(metavar="NAME", help="auto, cpu, cuda, cuda:N or mps.")] = None
     skip_bad_images: Annotated[

@@ -43,7 +43,7 @@ Folder = Annotated[
 ]
 
 
-@config_flags(without=("rounds", "controls", "seed"))
+@config_flags(without=("rounds", "baselines", "controls", "seed"))
 def compare_command(
     *,
     methods: Methods = METHODS,

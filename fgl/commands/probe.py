@@ -18,7 +18,7 @@ from fgl.commands.quality import _print
 from fgl.core.plugin_manager import PluginManager
 
 
-@config_flags(without=("aggregator", "rounds", "controls"))
+@config_flags(without=("aggregator", "rounds", "baselines", "controls"))
 def probe_command(
     flags: ConfigFlags,
     *,

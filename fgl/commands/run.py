@@ -165,9 +165,9 @@ def _warn(result: dict[str, Any], config: RunConfig) -> None:
         lines.append(f"no client holds {', '.join(missing)}: there is no synthetic image of it")
     if skipped:
         lines.append(f"left out {len(skipped)} unreadable image{'s' * (len(skipped) > 1)}, named in the report")
-    left_out = set(config.controls) - {control["name"] for control in result["controls"]}
+    left_out = set(config.baselines) - {baseline["name"] for baseline in result["baselines"]}
     if left_out:
-        lines.append(f"no control {', '.join(sorted(left_out))}: the dataset has nothing for it")
+        lines.append(f"no baseline {', '.join(sorted(left_out))}: the dataset has nothing for it")
     for line in lines:
         note(f"note: {line}", "yellow")
 
@@ -200,7 +200,7 @@ def _dry_run(manager: PluginManager, config: RunConfig, folder: Path, replace: b
         "device": session.device,
         "synthetic_images": config.synthesis.images_per_class * len(session.info.class_names),
         "arrays": {spec.name: list(spec.shape) for spec in session.generator.declare().arrays},
-        "controls": list(session.config.controls),
+        "baselines": list(session.config.baselines),
         "models_to_pull": models_to_pull(config, manager),
     }
     return {"dry_run": plan, "config": config.to_dict()}

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
-@config_flags(without=("rounds", "controls", "seed"))
+@config_flags(without=("rounds", "baselines", "controls", "seed"))
 def sweep_command(
     *,
     ablation: Annotated[

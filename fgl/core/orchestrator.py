@@ -12,12 +12,12 @@ from safetensors.numpy import load_file
 from fgl.contracts.progress import NullProgress, Progress
 from fgl.core import outputs
 from fgl.core.config.saved import load_config, save_config, saved_config
-from fgl.core.config.schema import PROMPTS_CONTROL, RunConfig
+from fgl.core.config.schema import PROMPTS_BASELINE, RunConfig
 from fgl.core.plugin_manager import PluginManager
 from fgl.core.preflight import open_session, other_prompts
 from fgl.core.report import contact_sheet, guess, metrics
 from fgl.core.report import run as report_run
-from fgl.core.report.headings import AT_CLIENTS, ONE_SHOT, QUALITY, ROUNDS, Headings, control_part
+from fgl.core.report.headings import AT_CLIENTS, ONE_SHOT, QUALITY, ROUNDS, Headings, baseline_part
 from fgl.core.server import intake_record, removed
 from fgl.core.session import Session, check_clients
 from fgl.core.stages import (
@@ -97,7 +97,7 @@ def run_session(session: Session, replace: bool = False, option: str = "--out", 
 
 def execute(session: Session, part_of_another: bool = False) -> dict[str, Any]:
     """All stages; those already committed from the same inputs are reused. part_of_another: whether the run is a
-    control of another one, which has said so."""
+    baseline of another one, which has said so."""
     config, headings = session.config, Headings(session, part_of_another)
     headings.begin(ONE_SHOT)
     save_config(session.run, config, session.remote_clients)
@@ -133,7 +133,7 @@ def execute(session: Session, part_of_another: bool = False) -> dict[str, Any]:
     tested = federated_evaluation.run_stage(session, uploads, made_by, state)
     headings.begin(QUALITY)
     measured_here = quality.run_stage(session, planned.shards, synthetic["digest"])
-    found = _controls(session, divided, partition_digest, planned.items, scores, train_digest, headings)
+    found = _baselines(session, divided, partition_digest, planned.items, scores, train_digest, headings)
     result = {
         "schema_version": report_run.SCHEMA_VERSION,
         "run_dir": str(session.run.root),
@@ -152,7 +152,7 @@ def execute(session: Session, part_of_another: bool = False) -> dict[str, Any]:
         "quality_beside": measured.qualities(session, synthetic["digest"]),
         "audit": report_run.kept_audit(session, report_run.audited(session)),
         "seconds": session.seconds,
-        "controls": found,
+        "baselines": found,
         "partition": {"samples": _samples(session, divided) if divided else uploads["weight_per_class"]},
         "dataset": {"name": session.info.name, "licence": session.info.licence, "digest": session.info.digest,
                     "skipped": list(session.info.skipped), "notes": list(session.info.notes)},
@@ -247,7 +247,7 @@ def _samples(session: Session, divided: Mapping[str, list[int]]) -> dict[str, li
     return {name: [int((labels[rows] == index).sum()) for index in classes] for name, rows in divided.items()}
 
 
-def _controls(
+def _baselines(
     session: Session,
     divided: Mapping[str, list[int]],
     partition_digest: str,
@@ -256,11 +256,11 @@ def _controls(
     train_digest: str,
     headings: Headings,
 ) -> list[dict[str, Any]]:
-    wanted = session.config.controls
+    wanted = session.config.baselines
     found: dict[str, dict[str, Any]] = {}
     for name in wanted:
-        headings.begin(control_part(name))
-        if name.startswith(PROMPTS_CONTROL):
+        headings.begin(baseline_part(name))
+        if name.startswith(PROMPTS_BASELINE):
             found[name] = _other_prompts(session, name)
         elif name == "class-list":
             found[name] = baselines.class_list(session, items, scores, train_digest)
@@ -280,10 +280,10 @@ def _other_prompts(session: Session, name: str) -> dict[str, Any]:
         result = execute(nested, part_of_another=True)
     selected = result["result"]["selected"]
     rows = result["synthetic"]["conditionings"]
-    note = f"{rows} conditionings; controls/{nested.run.root.name}"
+    note = f"{rows} conditionings; baselines/{nested.run.root.name}"
     found = baselines.entry(name, selected, result["upload"]["bytes_total"], result["synthetic"]["images"], note)
     seconds = round(sum(result["seconds"].values()), 2)
-    session.seconds[f"control:{name}"] = seconds
+    session.seconds[f"baseline:{name}"] = seconds
     return {**found, "last": result["result"]["last"]["top1"], "seconds": seconds}
 
 

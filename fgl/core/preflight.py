@@ -9,7 +9,7 @@ from fgl.contracts.dataset import DatasetInfo
 from fgl.contracts.generator import UploadSchema
 from fgl.contracts.progress import Progress
 from fgl.core.config.paths import located
-from fgl.core.config.schema import PROMPTS_CONTROL, EvaluationOptions, RunConfig, Selected
+from fgl.core.config.schema import PROMPTS_BASELINE, EvaluationOptions, RunConfig, Selected
 from fgl.core.plugin_manager import PluginManager
 from fgl.core.session import Session, check_fit
 from fgl.core.stages import federated_evaluation, quality, train
@@ -19,8 +19,8 @@ from fgl.errors import BrokenPluginError, ConfigError, DataError, FGLError, Prob
 
 log = logging.getLogger(__name__)
 
-# Controls that need what the clients hold, or the clients themselves.
-_NEED_CLIENTS = ("fedavg", "local", "pooled")
+# Baselines that need what the clients hold, or the clients themselves.
+_NEED_CLIENTS = ("fedavg", "local", "centralized")
 
 
 def _check_files(config: RunConfig, manager: PluginManager) -> None:
@@ -111,8 +111,8 @@ def open_session(
         dataset, info = beside.dataset, beside.info
     has_public = dataset.split("public") is not None
     check_fit(config, manager, info, has_public)
-    if config.all_controls and not has_public:
-        config = config.model_copy(update={"controls": tuple(name for name in config.controls if name != "public")})
+    if config.all_baselines and not has_public:
+        config = config.model_copy(update={"baselines": tuple(name for name in config.baselines if name != "public")})
     if remote_clients:
         config = _without_clients(config)
     if remote_clients and config.rounds.count:
@@ -148,29 +148,31 @@ def open_session(
 
 
 def other_prompts(session: Session, name: str) -> Session:
-    """The same run with another prompt strategy, whole, in a folder of its own below this one. name: of the control."""
-    strategy = name.removeprefix(PROMPTS_CONTROL)
+    """The same run with another prompt strategy, whole, in a folder below this one. name: of the baseline."""
+    strategy = name.removeprefix(PROMPTS_BASELINE)
     registry = session.manager.registry
     entry = registry.find("prompt_strategy", strategy)
     options = registry.options_class(entry)(**entry.component.defaults).model_dump(mode="json")
     config = session.config.model_copy(
         update={
             "prompt_strategy": Selected(name=strategy, options=options),
-            "controls": (),
-            "all_controls": False,
+            "baselines": (),
+            "all_baselines": False,
             "evaluation": EvaluationOptions(),
         }
     )
-    folder = session.run.nested("controls", name.replace(":", "-"))
+    folder = session.run.nested("baselines", name.replace(":", "-"))
     return open_session(config, session.manager, folder, session.progress, beside=session)
 
 
 def _without_clients(config: RunConfig) -> RunConfig:
-    """Leave out, or refuse where they were asked for by name, the controls that a server alone cannot make."""
+    """Leave out, or refuse where they were asked for by name, the baselines that a server alone cannot make."""
     own = config.upload.clients is not None
-    missing = [name for name in config.controls if name.startswith(PROMPTS_CONTROL) or (own and name in _NEED_CLIENTS)]
-    if missing and not config.all_controls:
-        rest = ", ".join(name for name in config.controls if name not in missing)
-        expected = f"these need the clients, which are elsewhere; use controls=[{rest}]"
-        raise ConfigError([Problem("controls", ", ".join(missing), expected)])
-    return config.model_copy(update={"controls": tuple(name for name in config.controls if name not in missing)})
+    missing = [
+        name for name in config.baselines if name.startswith(PROMPTS_BASELINE) or (own and name in _NEED_CLIENTS)
+    ]
+    if missing and not config.all_baselines:
+        rest = ", ".join(name for name in config.baselines if name not in missing)
+        expected = f"these need the clients, which are elsewhere; use baselines=[{rest}]"
+        raise ConfigError([Problem("baselines", ", ".join(missing), expected)])
+    return config.model_copy(update={"baselines": tuple(name for name in config.baselines if name not in missing)})

@@ -150,7 +150,7 @@ def check_fit(config: RunConfig, manager: PluginManager, info: DatasetInfo, has_
     problems = []
     families = ("partition", "prompt_strategy", "aggregator", "generator", "classifier")
     chosen = [(family, family, getattr(config, family).name) for family in families]
-    chosen += [("controls", "prompt_strategy", name) for name in config.control_strategies()]
+    chosen += [("baselines", "prompt_strategy", name) for name in config.baseline_strategies()]
     for key, family, name in chosen:
         needs = manager.registry.find(family, name).component.requires
         problems += [
@@ -158,10 +158,10 @@ def check_fit(config: RunConfig, manager: PluginManager, info: DatasetInfo, has_
             for need in needs
             if not has.get(need, False)
         ]
-    if "public" in config.controls and not has_public and not config.all_controls:
-        others = ", ".join(name for name in config.controls if name != "public")
+    if "public" in config.baselines and not has_public and not config.all_baselines:
+        others = ", ".join(name for name in config.baselines if name != "public")
         problems.append(
-            Problem("controls", "'public'", f"dataset {info.name!r} has no public split; use controls=[{others}]")
+            Problem("baselines", "'public'", f"dataset {info.name!r} has no public split; use baselines=[{others}]")
         )
     if problems:
         raise ConfigError(problems, "the configuration together with the dataset")

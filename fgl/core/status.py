@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from fgl.core.config.schema import PROMPTS_CONTROL
+from fgl.core.config.schema import PROMPTS_BASELINE
 from fgl.core.config.validation import shown
 from fgl.core.preflight import other_prompts
 from fgl.core.session import Session
@@ -125,10 +125,10 @@ def stages(session: Session, prefix: str = "") -> Iterator[StageState]:
         yield state(name, inputs, waits if needs_images else "")
     if damaged := integrity.named(session):
         yield StageState(f"{prefix}files", "damaged", "; ".join(f"{name}: {why}" for name, why in damaged.items()), 0.0)
-    for name in config.controls:
-        if name.startswith(PROMPTS_CONTROL):
+    for name in config.baselines:
+        if name.startswith(PROMPTS_BASELINE):
             yield from stages(other_prompts(session, name), f"{prefix}{name}/")
-        elif not (name == "local" and "fedavg" in config.controls):
+        elif not (name == "local" and "fedavg" in config.baselines):
             needs = after if name == "class-list" else ""
             inputs = baselines.inputs_of(session, name, partition_digest, train_digest)
             yield state(baselines.stage_of(name), inputs, needs)

@@ -35,7 +35,7 @@ def run(fgl: Callable[..., Said], images: Callable[..., Path], pipeline: Path) -
         "generator.dtype=fp32",
         "classifier.epochs=1",
         "classifier.image_size=16",
-        "controls=none",
+        "baselines=none",
     ):
         given += ["--set", one]
     assert fgl("run", *given).code == 0

@@ -50,7 +50,7 @@ def test_all_wrong_flags_are_reported_together(fgl: Callable[..., Said]) -> None
         (["--clients", "0"], "partition.clients"),
         (["--beta", "-1"], "partition.beta"),
         (["--seed", "-1"], "seed"),
-        (["--set", "controls=everything"], "controls"),
+        (["--set", "baselines=everything"], "baselines"),
     ],
 )
 def test_each_wrong_value_names_its_key(fgl: Callable[..., Said], arguments: list[str], word: str) -> None:
@@ -78,7 +78,7 @@ def test_a_malformed_set_does_not_hide_other_problems(fgl: Callable[..., Said]) 
 def test_a_control_that_does_not_fit_the_data_is_said_before_anything_runs(
     fgl: Callable[..., Said], tmp_path: Path
 ) -> None:
-    said = fgl("run", "--set", "controls=[prompts:domain]", "--out", "run")
+    said = fgl("run", "--set", "baselines=[prompts:domain]", "--out", "run")
     assert said.code == 2
     assert "needs domains" in said.err
     assert not (tmp_path / "run").exists()
@@ -209,7 +209,7 @@ def test_the_main_job_prints_its_table_and_where_the_report_is(fgl: Callable[...
         "--images-per-class",
         "2",
         "--set",
-        "controls=all",
+        "baselines=all",
         "--set",
         "classifier.epochs=1",
         "--set",
@@ -243,7 +243,7 @@ def test_unreadable_images_left_out_are_counted(
     arguments = (
         "run", "--dataset", str(folder), "--partition", "iid", "--clients", "2", "--generator", "stable-diffusion",
         "--set", f"generator.model={pipeline}", "--set", "generator.num_inference_steps=1", "--images-per-class", "2",
-        "--set", "classifier.epochs=1", "--set", "controls=none", "--out", "run",
+        "--set", "classifier.epochs=1", "--set", "baselines=none", "--out", "run",
     )  # fmt: skip
     assert fgl(*arguments).code == 4
     said = fgl(*arguments, "--skip-bad-images")
@@ -273,7 +273,7 @@ def test_json_is_one_object_and_nothing_else(
     )  # fmt: skip
     assert said.code == 0, said.err
     result = json.loads(said.out)
-    assert {"schema_version", "run_dir", "result", "upload", "synthetic", "seconds", "controls"} <= set(result)
+    assert {"schema_version", "run_dir", "result", "upload", "synthetic", "seconds", "baselines"} <= set(result)
     assert 0 <= result["result"]["selected"]["top1"] <= 1
     assert fgl("digest", "run").out.strip() == result["synthetic"]["digest"]
     again = fgl("run", "run/config.yaml", "--quiet", "--out", "run")

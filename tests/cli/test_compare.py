@@ -156,7 +156,7 @@ def test_a_sweep_runs_every_setting(fgl: Callable[..., Said], tmp_path: Path) ->
     [
         (("compare", "--methods", "fgl,fedavgg"), "did you mean 'fedavg'"),
         (("compare", "--methods", ""), "known: fgl"),
-        (("compare", "--set", "baselines.fedprox.mu=-1"), "baselines.fedprox.mu"),
+        (("compare", "--set", "baseline_options.fedprox.mu=-1"), "baseline_options.fedprox.mu"),
         (("sweep", "--over", "synthesis.images_per_class=2,none"), "synthesis.images_per_class"),
         (("sweep", "--over", "synthesis.imags=2,3"), "images_per_class"),
         (("sweep",), "either --ablation"),

@@ -74,29 +74,34 @@ def test_options_name_what_is_installed(fgl: Fgl) -> None:
         assert all(name in said for name in names), family
 
 
-def test_controls_are_a_flag_with_their_names_in_its_help(fgl: Fgl) -> None:
+def test_baselines_are_a_flag_with_their_names_in_its_help(fgl: Fgl) -> None:
     said = _plain(fgl("run", "--help").out)
-    assert "--controls" in said
-    for name in ("class-list", "fedavg", "local", "public", "pooled", "prompts:STRATEGY"):
+    assert "--baselines" in said
+    for name in ("class-list", "fedavg", "local", "public", "centralized", "prompts:STRATEGY"):
         assert name in said
 
 
 @pytest.mark.parametrize(
-    ("given", "controls"),
-    [("all", "all"), ("none", []), ("pooled,fedavg", ["pooled", "fedavg"]), ("[pooled, local]", ["pooled", "local"])],
+    ("given", "baselines"),
+    [
+        ("all", "all"),
+        ("none", []),
+        ("centralized,fedavg", ["centralized", "fedavg"]),
+        ("[centralized, local]", ["centralized", "local"]),
+    ],
 )
-def test_controls_are_taken_as_a_list_with_commas(fgl: Fgl, given: str, controls: object) -> None:
-    said = fgl("config", "show", "--json", "--controls", given)
-    assert json.loads(said.out)["config"]["controls"] == controls
+def test_baselines_are_taken_as_a_list_with_commas(fgl: Fgl, given: str, baselines: object) -> None:
+    said = fgl("config", "show", "--json", "--baselines", given)
+    assert json.loads(said.out)["config"]["baselines"] == baselines
 
 
 def test_a_wrong_control_is_an_error_that_names_all(fgl: Fgl) -> None:
-    said = fgl("run", "--controls", "pooled,fedavgg", "--dry-run")
+    said = fgl("run", "--baselines", "centralized,fedavgg", "--dry-run")
     assert said.code == 2
     assert "did you mean 'fedavg'" in said.err
 
 
-@pytest.mark.parametrize("words", [["stages", "nothing"], ["run", "--dry-run", "--controls", "none"]], ids=" ".join)
+@pytest.mark.parametrize("words", [["stages", "nothing"], ["run", "--dry-run", "--baselines", "none"]], ids=" ".join)
 def test_a_line_comes_before_the_seconds_that_libraries_take(words: list[str], tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-m", "fgl", *words], capture_output=True, text=True, cwd=tmp_path)
     assert TEXT in done.stderr.splitlines()[:2]  # the number of threads is said before, for it has to be set before
@@ -104,7 +109,7 @@ def test_a_line_comes_before_the_seconds_that_libraries_take(words: list[str], t
 
 
 def test_quiet_says_nothing_of_loading(tmp_path: Path) -> None:
-    words = ["run", "--dry-run", "--quiet", "--controls", "none"]
+    words = ["run", "--dry-run", "--quiet", "--baselines", "none"]
     done = subprocess.run([sys.executable, "-m", "fgl", *words], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0
     assert done.stderr == ""
@@ -127,15 +132,25 @@ SMALL = (
 
 
 def test_every_part_of_a_run_has_a_heading_so_that_a_second_synthesis_is_no_restart(fgl: Fgl) -> None:
-    said = fgl("run", "--controls", "prompts:attributes,class-list,fedavg,local,pooled", "--out", "run", *SMALL)
+    said = fgl("run", "--baselines", "prompts:attributes,class-list,fedavg,local,centralized", "--out", "run", *SMALL)
     assert said.code == 0, said.err
     headings = [line for line in said.err.splitlines() if line.startswith("part ")]
     assert [line.partition(": ")[2].partition(":")[0] for line in headings] == [
         "one-shot run with class-name prompts",
-        "control prompts",
-        "control class-list",
-        "control fedavg",
-        "control pooled",
+        "baseline prompts",
+        "baseline class-list",
+        "baseline fedavg",
+        "baseline centralized",
     ]
     assert headings[0].startswith("part 1 of 5: ")
-    assert headings[1].startswith("part 2 of 5: control prompts:attributes: a second run, with attributes prompts")
+    assert headings[1].startswith("part 2 of 5: baseline prompts:attributes: a second run, with attributes prompts")
+
+
+def test_the_old_flag_for_baselines_is_still_taken_with_a_warning(fgl: Fgl, caplog: pytest.LogCaptureFixture) -> None:
+    said = fgl("config", "show", "--json", "--controls", "pooled,fedavg")
+    assert json.loads(said.out)["config"]["baselines"] == ["centralized", "fedavg"]
+    assert "--controls is called --baselines now" in caplog.text
+    assert "--controls" not in fgl("run", "--help").out
+    both = fgl("config", "show", "--controls", "none", "--baselines", "none")
+    assert both.code == 2
+    assert "--controls, --baselines" in both.err

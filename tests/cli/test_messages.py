@@ -42,10 +42,10 @@ def test_more_uploads_than_clients_are_refused_before_anything_runs(fgl: Fgl) ->
 
 
 def test_both_figures_of_fedavgs_bytes_are_in_one_sentence_that_tells_them_apart(fgl: Fgl, tmp_path: Path) -> None:
-    assert fgl("run", *SMALL, "--controls", "fedavg", "--out", "run", "--quiet").code == 0
+    assert fgl("run", *SMALL, "--baselines", "fedavg", "--out", "run", "--quiet").code == 0
     result = json.loads((tmp_path / "run" / "report.json").read_text())
     text = (tmp_path / "run" / "report.md").read_text(encoding="utf-8")
-    parameters, files = result["upload"]["fedavg_bytes_per_round"], result["controls"][0]["bytes"]
+    parameters, files = result["upload"]["fedavg_bytes_per_round"], result["baselines"][0]["bytes"]
     assert parameters < files
     line = next(line for line in text.splitlines() if "FedAvg with this classifier" in line)
     assert f"{parameters:,} bytes of parameters a round" in line
@@ -53,7 +53,7 @@ def test_both_figures_of_fedavgs_bytes_are_in_one_sentence_that_tells_them_apart
 
 
 def test_stages_say_what_share_of_the_images_is_there(fgl: Fgl, tmp_path: Path) -> None:
-    given = (*SMALL, "--set", "synthesis.shard_size=8", "--controls", "none", "--out", "run", "--quiet")
+    given = (*SMALL, "--set", "synthesis.shard_size=8", "--baselines", "none", "--out", "run", "--quiet")
     assert fgl("run", *given).code == 0
     (tmp_path / "run" / "stages" / "synthesize.json").unlink()
     last = sorted((tmp_path / "run" / "server" / "shards").glob("shard-*.json"))[-1]
@@ -80,7 +80,7 @@ def test_a_cut_upload_is_called_cut(keep: int) -> None:
 
 
 def test_the_report_shows_its_pictures_first_and_its_configuration_last(fgl: Fgl, tmp_path: Path) -> None:
-    assert fgl("run", *SMALL, "--controls", "none", "--out", "run", "--quiet").code == 0
+    assert fgl("run", *SMALL, "--baselines", "none", "--out", "run", "--quiet").code == 0
     text = (tmp_path / "run" / "report.md").read_text(encoding="utf-8")
     headings = [line for line in text.splitlines() if line.startswith("## ")]
     assert headings[0].startswith("## Synthetic images")
@@ -98,14 +98,14 @@ def test_a_dry_run_fails_where_a_model_is_not_here_and_may_not_be_pulled(
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     given = ("--prompt-strategy", "caption", "--set", "prompt_strategy.model=nobody/captioner", "--dry-run")
-    said = fgl("run", *SMALL, *given, "--controls", "none")
+    said = fgl("run", *SMALL, *given, "--baselines", "none")
     assert said.code == 6, said.err
     assert "nobody/captioner" in said.err
     assert "everything fits" not in said.out
 
 
 def test_a_report_of_few_images_says_that_its_scores_are_of_the_last_epoch(fgl: Fgl, tmp_path: Path) -> None:
-    said = fgl("run", *SMALL, "--controls", "none", "--out", str(tmp_path / "few"), "--threads", "1")
+    said = fgl("run", *SMALL, "--baselines", "none", "--out", str(tmp_path / "few"), "--threads", "1")
     assert said.code == 0, said.err
     text = (tmp_path / "few" / "report.md").read_text(encoding="utf-8")
     assert "No epoch is selected" in text

@@ -91,7 +91,7 @@ def test_letters_that_stdout_does_not_have_are_escapes_and_a_result_stays_whole(
         *SMALL,
         "--json",
         "--quiet",
-        "--controls",
+        "--baselines",
         "none",
         "--out",
         "run",

@@ -24,7 +24,7 @@ def small(images: Callable[..., Path], pipeline: Path) -> list[str]:
         "--dataset", str(images(6)), "--partition", "iid", "--clients", "2", "--generator", "stable-diffusion",
         "--set", f"generator.model={pipeline}", "--set", "generator.num_inference_steps=1",
         "--set", "generator.guidance_scale=1.0", "--images-per-class", "2", "--set", "classifier.epochs=1",
-        "--set", "classifier.image_size=16", "--controls", "none", "--quiet",
+        "--set", "classifier.image_size=16", "--baselines", "none", "--quiet",
     ]  # fmt: skip
 
 
@@ -86,7 +86,7 @@ def test_a_run_leaves_the_users_files_in_it_alone_whatever_becomes_of_it(
         "server/shards/shard-00099.parquet",
         "clients/client-00/private/mine.txt",
         "clients/alice/contract.txt",
-        "controls/prompts-mine/x",
+        "baselines/prompts-mine/x",
         "checkpoints/train/mine.pt",
         "docs/.notes.part",
         "stages/audit-mine.json",

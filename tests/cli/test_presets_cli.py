@@ -42,7 +42,7 @@ SMALL = (
     "--set",
     "classifier.epochs=1",
     "--set",
-    "controls=none",
+    "baselines=none",
 )
 
 

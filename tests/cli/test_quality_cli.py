@@ -35,7 +35,7 @@ def flags(images: Callable[..., Path], pipeline: Path) -> Callable[..., list[str
 
 @pytest.fixture
 def run(fgl: Callable[..., Said], flags: Callable[..., list[str]]) -> str:
-    small = ["--images-per-class", "6", "--set", "classifier.epochs=1", "--set", "controls=none"]
+    small = ["--images-per-class", "6", "--set", "classifier.epochs=1", "--set", "baselines=none"]
     assert fgl("run", *flags(), *small, "--out", "run", "--quiet").code == 0
     return "run"
 

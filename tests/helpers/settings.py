@@ -25,7 +25,7 @@ def small(data: Path, pipeline: Path, **changes: Any) -> dict[str, Any]:
         },
         "synthesis": {"images_per_class": 3, "shard_size": 9},
         "classifier": {"name": "small", "epochs": 1, "image_size": 16, "batch_size": 8},
-        "controls": "none",
+        "baselines": "none",
     }
     return changed(base, changes)
 

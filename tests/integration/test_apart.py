@@ -42,7 +42,7 @@ def config(images: Callable[..., Path], pipeline: Path, tmp_path: Path) -> Path:
         },
         "synthesis": {"images_per_class": 12, "shard_size": 5},
         "classifier": {"name": "small", "epochs": 1, "image_size": 16},
-        "controls": "none",
+        "baselines": "none",
         "upload": {"run_id": "trial-7"},
     }
     path = tmp_path / "shared.yaml"
@@ -429,7 +429,7 @@ def test_clients_with_data_of_their_own(
     names = sorted(CLASSES)
     del shared["partition"]
     shared["upload"]["clients"] = ["north", "south"]
-    shared |= {"dataset": {"class_names": names[::-1]}, "controls": "all"}  # in an order that no folder has
+    shared |= {"dataset": {"class_names": names[::-1]}, "baselines": "all"}  # in an order that no folder has
     config.write_text(yaml.safe_dump(shared))
     model = shared["generator"]["model"]
     folders = {}
@@ -456,7 +456,7 @@ def test_clients_with_data_of_their_own(
     result = command("server", "run", run, "--json", "--quiet")
     assert result["partition"]["samples"]["north"] == [0.0, 0.0, 12.0]
     assert result["partition"]["samples"]["south"] == [12.0, 12.0, 12.0]
-    assert [control["name"] for control in result["controls"]] == ["class-list"]
+    assert [baseline["name"] for baseline in result["baselines"]] == ["class-list"]
     assert result["result"]["selected"]["images"] == 36, "all that the server has, which trains on none of them"
     with pytest.raises(ConfigError, match="simulates its clients"):
         fgl.run({**shared, **yaml.safe_load(server.read_text())}, out=tmp_path / "other")
@@ -504,15 +504,18 @@ def test_a_kept_upload_that_is_gone_is_an_error(command: Command, config: Path, 
 
 def test_taking_a_client_out_reaches_runs_with_other_prompts(config: Path, command: Command, tmp_path: Path) -> None:
     settings = yaml.safe_load(config.read_text())
-    settings["controls"] = ["prompts:class-name", "pooled", "fedavg"]
+    settings["baselines"] = ["prompts:class-name", "centralized", "fedavg"]
     config.write_text(yaml.safe_dump(settings))
     run = tmp_path / "run"
     whole = fgl.run(config, out=run)
     result = command("server", "forget", run, "--client", "client-01", "--json", "--quiet")
     assert not list(run.rglob("client-01*"))
-    nested = json.loads((run / "controls" / "prompts-class-name" / "report.json").read_text())
+    nested = json.loads((run / "baselines" / "prompts-class-name" / "report.json").read_text())
     assert set(nested["upload"]["bytes_per_client"]) == {"client-00", "client-02"}
-    notes = [[control["note"] for control in one["controls"] if control["name"] == "pooled"] for one in (whole, result)]
+    notes = [
+        [baseline["note"] for baseline in one["baselines"] if baseline["name"] == "centralized"]
+        for one in (whole, result)
+    ]
     assert notes[0] != notes[1]
     held = whole["partition"]["samples"]
     assert result["partition"]["samples"] == {name: held[name] for name in ("client-00", "client-02")}
@@ -608,27 +611,27 @@ def states(command: Command, *arguments: object) -> dict[str, tuple[str, str]]:
 def test_stages_says_what_would_be_done_again_and_it_is(command: Command, config: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     settings = yaml.safe_load(config.read_text())
-    settings["controls"] = ["class-list", "pooled", "prompts:class-name"]
+    settings["baselines"] = ["class-list", "centralized", "prompts:class-name"]
     config.write_text(yaml.safe_dump(settings))
     order = ["partition", "clients", "plan", "synthesize", "train", "evaluate", "export"]
     fgl.run(config, out=run)
     found = states(command, run)
     assert {state for state, _ in found.values()} == {"done"}
-    assert [name for name in found if "control" not in name and "/" not in name] == order
+    assert [name for name in found if "baseline" not in name and "/" not in name] == order
     changes = {
-        "classifier.epochs=2": ("train", "evaluate", "export", "control:class-list", "control:pooled"),
-        "synthesis.images_per_class=13": ("plan", "synthesize", "train", "evaluate", "export", "control:class-list"),
-        "generator.num_inference_steps=3": ("plan", "synthesize", "train", "evaluate", "export", "control:class-list"),
-        "generator.batch_size=5": ("synthesize", "train", "evaluate", "export", "control:class-list"),
+        "classifier.epochs=2": ("train", "evaluate", "export", "baseline:class-list", "baseline:centralized"),
+        "synthesis.images_per_class=13": ("plan", "synthesize", "train", "evaluate", "export", "baseline:class-list"),
+        "generator.num_inference_steps=3": ("plan", "synthesize", "train", "evaluate", "export", "baseline:class-list"),
+        "generator.batch_size=5": ("synthesize", "train", "evaluate", "export", "baseline:class-list"),
         "generator.guidance_scale=1.0": ("clients", "plan", "synthesize", "train", "evaluate", "export"),
-        "synthesis.validation_fraction=0.5": ("train", "evaluate", "export", "control:class-list"),
+        "synthesis.validation_fraction=0.5": ("train", "evaluate", "export", "baseline:class-list"),
         "prompt_strategy.max_prompts=2": ("clients", "plan", "synthesize", "train", "evaluate", "export"),
-        "upload.codec=text": ("clients", "plan", "synthesize", "train", "evaluate", "export", "control:class-list"),
+        "upload.codec=text": ("clients", "plan", "synthesize", "train", "evaluate", "export", "baseline:class-list"),
     }
     for change, stale in changes.items():
         said = states(command, run, "--set", change)
         own = {name for name, (state, _) in said.items() if state == "stale" and "/" not in name}
-        assert own - {"control:class-list"} == set(stale) - {"control:class-list"}, change
+        assert own - {"baseline:class-list"} == set(stale) - {"baseline:class-list"}, change
         option, _, value = change.partition("=")
         first = next(name for name in said if name in own)
         assert f"{option.split('.')[-1]}: " in said[first][1] or option.startswith("generator."), said[first]
@@ -639,7 +642,7 @@ def test_stages_says_what_would_be_done_again_and_it_is(command: Command, config
         changed.setdefault(family, {})[name] = yaml.safe_load(value)
         result = fgl.run(changed, out=copy)
         assert set(order) - set(result["reused_stages"]) <= own, change
-        assert set(result["reused_stages"]) & own <= {"train", "evaluate", "export", "control:class-list"}, change
+        assert set(result["reused_stages"]) & own <= {"train", "evaluate", "export", "baseline:class-list"}, change
         shutil.rmtree(copy)
     shutil.rmtree(run / "train")
     (run / "stages" / "plan.json").write_text("{}")

@@ -47,7 +47,7 @@ def settings(images: Callable[..., Path], pipeline: Path, captioner: Path) -> di
         },
         "synthesis": {"images_per_class": 3, "shard_size": 9},
         "classifier": {"name": "small", "epochs": 1, "image_size": 16},
-        "controls": "none",
+        "baselines": "none",
     }
 
 

@@ -25,8 +25,8 @@ from tests.helpers.settings import small, write_noise
 MADE_AGAIN = (
     "clients/client-00/private/prompts.jsonl",
     "clients/client-01/private/summary.json",
-    "controls/class-list/shards/shard-00000.parquet",
-    "controls/class-list/shards/shard-00001.json",
+    "baselines/class-list/shards/shard-00000.parquet",
+    "baselines/class-list/shards/shard-00001.json",
     "forgotten.json",
 )
 NAMED = (
@@ -46,7 +46,7 @@ def settings(pipeline: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[s
         synthesis={"images_per_class": 4, "shard_size": 6},
         rounds={"count": 2, "local_epochs": 1},
         algorithm="scaffold",
-        controls=["class-list", "fedavg"],
+        baselines=["class-list", "fedavg"],
     )
 
 
@@ -62,7 +62,7 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
 def finished(settings: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run with a client that was taken out."""
     out = tmp_path_factory.mktemp("runs") / "finished"
-    fgl.run({**settings, "controls": "none", "rounds": {"count": 0}}, out=out)
+    fgl.run({**settings, "baselines": "none", "rounds": {"count": 0}}, out=out)
     argv = sys.argv
     try:
         sys.argv = ["fgl", "server", "forget", str(out), "--client", "client-02", "--later", "--quiet"]
@@ -125,7 +125,7 @@ def test_a_finished_run_is_not_extended_from_damage(
     finished: Path, settings: dict[str, Any], tmp_path: Path, name: str
 ) -> None:
     """The model after four rounds is that of four rounds at once, whatever of the first two was damaged."""
-    longer = {**settings, "rounds": {"count": 3, "local_epochs": 1}, "controls": "none"}
+    longer = {**settings, "rounds": {"count": 3, "local_epochs": 1}, "baselines": "none"}
     models = []
     for kind in (None, flip, Path.unlink):
         out = tmp_path / "run"
@@ -153,7 +153,7 @@ def test_a_run_whose_clients_are_elsewhere_never_simulates_them(
     settings: dict[str, Any], tmp_path: Path, command: Command
 ) -> None:
     shared, run = tmp_path / "shared.yaml", tmp_path / "run"
-    shared.write_text(yaml.safe_dump({**settings, "rounds": {"count": 0}, "controls": "none"}))
+    shared.write_text(yaml.safe_dump({**settings, "rounds": {"count": 0}, "baselines": "none"}))
     for name in ("client-00", "client-01"):
         command(
             "client",

@@ -345,7 +345,7 @@ def test_the_report_tells_of_smaller_batches_in_an_earlier_process(
     settings = {
         "dataset": str(images(4)),
         "partition": {"name": "iid", "clients": 1},
-        "controls": "none",
+        "baselines": "none",
         "generator": {
             "name": "stable-diffusion",
             "model": str(save_pipeline(tmp_path / "sd")),

@@ -45,7 +45,7 @@ def config(images: Callable[..., Path], tmp_path: Path) -> Path:
         },
         "synthesis": {"images_per_class": 4},
         "classifier": {"name": "small", "epochs": 1, "image_size": 32},
-        "controls": "none",
+        "baselines": "none",
     }
     path.write_text(json.dumps(settings), encoding="utf-8")
     return path

@@ -41,7 +41,7 @@ def base(pipeline: Path) -> dict[str, Any]:
         },
         "synthesis": {"images_per_class": 4, "shard_size": 12},
         "classifier": {"name": "small", "epochs": 1, "image_size": 16},
-        "controls": "none",
+        "baselines": "none",
         "upload": {"run_id": "skin-7", "clients": list(CLIENTS)},
     }
 

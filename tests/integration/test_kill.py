@@ -44,7 +44,7 @@ def config(pipeline: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str
             "image_size": 16,
             "batch_size": 8,
         },
-        "controls": ["class-list"],
+        "baselines": ["class-list"],
     }
 
 
@@ -69,8 +69,8 @@ def same(killer: Killer, ended: Ended, out: Path, undisturbed: tuple[Ended, Path
     for key in ("result", "history"):
         assert ended.result[key] == whole.result[key]
     assert ended.result["synthetic"]["digest"] == whole.result["synthetic"]["digest"] == digest(out)
-    tops = [[control["name"], control["top1"], control["last"]] for control in ended.result["controls"]]
-    assert tops == [[control["name"], control["top1"], control["last"]] for control in whole.result["controls"]]
+    tops = [[baseline["name"], baseline["top1"], baseline["last"]] for baseline in ended.result["baselines"]]
+    assert tops == [[baseline["name"], baseline["top1"], baseline["last"]] for baseline in whole.result["baselines"]]
     # a finished shard whose commit is under way, and the batch after it
     assert len(killer.log(out, "image")) <= len(killer.log(first, "image")) + kills * (SHARD + BATCH)
     assert len(killer.log(out, "epoch")) <= len(killer.log(first, "epoch")) + kills
@@ -100,7 +100,7 @@ def test_killed_while_texts_are_kept_and_encoded_a_run_ends_the_same(
     config: dict[str, Any], tmp_path_factory: pytest.TempPathFactory, tmp_path: Path
 ) -> None:
     """At each write between the first upload and the plan: the texts, their manifest, what they are encoded to."""
-    short = {**config, "upload": {"codec": "text"}, "controls": "none"}
+    short = {**config, "upload": {"codec": "text"}, "baselines": "none"}
     with Killer(short, tmp_path_factory.mktemp("text-logs")) as killer:
         first = tmp_path / "first"
         undisturbed = killer.run(first), first
@@ -285,4 +285,4 @@ def test_a_lock_of_a_dead_process_holds_nobody_up(config: dict[str, Any], tmp_pa
     out = tmp_path / "run"
     out.mkdir()
     (out / ".lock").write_text(json.dumps({"pid": 2**22 - 1, "host": os.uname().nodename, "since": "long ago"}))
-    assert fgl.run({**config, "controls": "none"}, out=out)["synthetic"]["images"] == 12
+    assert fgl.run({**config, "baselines": "none"}, out=out)["synthetic"]["images"] == 12

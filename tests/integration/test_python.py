@@ -18,7 +18,7 @@ SMALL: dict[str, Any] = {
     "partition": {"name": "iid", "clients": 2},
     "synthesis": {"images_per_class": 3},
     "classifier": {"name": "small", "epochs": 1},
-    "controls": ["class-list"],
+    "baselines": ["class-list"],
 }
 
 
@@ -32,7 +32,7 @@ def test_a_run_is_the_dict_it_was_with_its_first_figures_as_attributes(made: Any
     assert made == json.loads((made.folder / "report.json").read_text(encoding="utf-8"))
     assert made.top1 == made["result"]["selected"]["top1"]
     assert made.bytes_sent == made["upload"]["bytes_total"] > 0
-    assert made.controls == {"class-list": made.top1}
+    assert made.baselines == {"class-list": made.top1}
     assert made.digest == made["synthetic"]["digest"]
     assert made.refused == {}
     assert len(made.per_class) == 10

@@ -53,7 +53,7 @@ def settings(images: Callable[..., Path], pipeline: Path) -> Settings:
             "synthesis": {"images_per_class": 6, "shard_size": 9},
             "classifier": {"name": "small", "epochs": 1, "image_size": 32},
             "features": {"name": "pixels", "size": 2},
-            "controls": "none",
+            "baselines": "none",
         }
         return changed(base, changes)
 
@@ -383,7 +383,7 @@ def test_a_probe_tells_a_domain_that_the_generator_knows_from_one_that_it_does_n
             "partition": {"name": "iid", "clients": 1},
             "features": {"name": "pixels", "size": 4},
             "generator": {"name": "tiny", "num_inference_steps": 4},
-            "controls": "none",
+            "baselines": "none",
         }
         found = probe(opened(asked, tmp_path / "run"), 5)["all"]
         ratios[name] = found["made"]["nearest"] / found["real"]["nearest"]

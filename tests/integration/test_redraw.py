@@ -30,7 +30,7 @@ def settings(images: Callable[..., Path], pipeline: Path) -> dict[str, Any]:
         },
         "synthesis": {"images_per_class": 6, "shard_size": 5},
         "classifier": {"name": "small", "epochs": 1, "image_size": 32},
-        "controls": "none",
+        "baselines": "none",
     }
 
 

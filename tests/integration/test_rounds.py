@@ -133,7 +133,7 @@ def test_clients_train_a_trained_model_on_at_a_rate_for_that_unless_told(setting
     rate = {"lr": 0.0003}
     runs: dict[str, Any] = {"own": {}, "named": {"local": rate}, "other": {"local": {"lr": 0.004}}}
     for name, more in runs.items():
-        changes = {"rounds": {"count": 1, **more}, "controls": ["fedavg"]}
+        changes = {"rounds": {"count": 1, **more}, "baselines": ["fedavg"]}
         runs[name] = fgl.run(settings(**changes), out=tmp_path / name)
     assert same(tmp_path / "own", tmp_path / "named")
     assert not same(tmp_path / "own", tmp_path / "other")
@@ -270,10 +270,10 @@ def test_rounds_that_cannot_be_held_are_refused(
 
 
 def test_options_of_baselines_are_checked(settings: Settings, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"baselines\.fedprox\.mu"):
-        fgl.run(settings(baselines={"fedprox": {"mu": -1}}), out=tmp_path / "run")
-    with pytest.raises(ConfigError, match=r"baselines\.fedprx.*fedprox"):
-        fgl.run(settings(baselines={"fedprx": {}}), out=tmp_path / "run")
+    with pytest.raises(ConfigError, match=r"baseline_options\.fedprox\.mu"):
+        fgl.run(settings(baseline_options={"fedprox": {"mu": -1}}), out=tmp_path / "run")
+    with pytest.raises(ConfigError, match=r"baseline_options\.fedprx.*fedprox"):
+        fgl.run(settings(baseline_options={"fedprx": {}}), out=tmp_path / "run")
 
 
 @pytest.fixture

@@ -51,7 +51,7 @@ def settings(images: Callable[..., Path], pipeline: Path) -> Callable[..., dict[
             },
             "synthesis": {"images_per_class": 5, "shard_size": 4},
             "classifier": {"name": "small", "epochs": 1, "image_size": 32},
-            "controls": "none",
+            "baselines": "none",
         }
         for key, value in changes.items():
             base[key] = {**base[key], **value} if isinstance(value, dict) and isinstance(base.get(key), dict) else value
@@ -63,20 +63,20 @@ def settings(images: Callable[..., Path], pipeline: Path) -> Callable[..., dict[
 def test_samples_that_a_listed_partition_leaves_out_are_nobodys(settings: Any, tmp_path: Path) -> None:
     who = tmp_path / "who.json"
     who.write_text(json.dumps({"north": [0, 1, 2, 20, 21], "south": [3, 22]}))
-    asked = settings(controls=["pooled"])
+    asked = settings(baselines=["centralized"])
     asked["partition"] = {"name": "listed", "path": str(who)}
     result = fgl.run(asked, out=tmp_path / "run")
     assert sum(sum(counts) for counts in result["partition"]["samples"].values()) == 7
-    assert result["controls"][0]["images"] == 7, "pooled is what clients hold"
+    assert result["baselines"][0]["images"] == 7, "pooled is what clients hold"
     who.write_text(json.dumps({"north": [0, 1, 2, 20, 21], "south": [3, 22, 23]}))
     again = fgl.run(asked, out=tmp_path / "run")
     assert "partition" not in again["reused_stages"], "the file is another"
-    assert again["controls"][0]["images"] == 8
+    assert again["baselines"][0]["images"] == 8
 
 
 def test_a_run_leaves_a_folder_that_explains_every_number(settings: Run, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    result = fgl.run(settings(controls=["class-list", "pooled", "fedavg", "local"]), out=out)
+    result = fgl.run(settings(baselines=["class-list", "centralized", "fedavg", "local"]), out=out)
     assert result["schema_version"] == 1
     assert result["synthetic"]["images"] == 15
     assert 0 <= result["result"]["selected"]["top1"] <= 1
@@ -86,7 +86,7 @@ def test_a_run_leaves_a_folder_that_explains_every_number(settings: Run, tmp_pat
     assert result["upload"]["bytes_per_client"] == sizes
     assert result["upload"]["bytes_total"] == sum(sizes.values())
     assert 0 < result["upload"]["text_bytes_total"] < result["upload"]["bytes_total"]
-    assert [control["name"] for control in result["controls"]] == ["class-list", "pooled", "fedavg", "local"]
+    assert [baseline["name"] for baseline in result["baselines"]] == ["class-list", "centralized", "fedavg", "local"]
     assert json.loads((out / "report.json").read_text()) == json.loads(json.dumps(result))
     text = (out / "report.md").read_text()
     for name in CLASSES:
@@ -105,19 +105,19 @@ def test_a_run_leaves_a_folder_that_explains_every_number(settings: Run, tmp_pat
 
 
 def test_class_name_prompts_and_the_class_list_alone_ask_for_the_same_images(settings: Run, tmp_path: Path) -> None:
-    result = fgl.run(settings(controls=["class-list"]), out=tmp_path / "run")
-    (control,) = result["controls"]
-    assert "same set of images" in control["note"]
-    assert control["top1"] == result["result"]["selected"]["top1"]
+    result = fgl.run(settings(baselines=["class-list"]), out=tmp_path / "run")
+    (baseline,) = result["baselines"]
+    assert "same set of images" in baseline["note"]
+    assert baseline["top1"] == result["result"]["selected"]["top1"]
     other = fgl.run(settings_again(settings, tmp_path, prompt_strategy="attributes"), out=tmp_path / "other")
-    assert "same set of images" not in other["controls"][0]["note"]
-    assert other["controls"][0]["images"] == 15
+    assert "same set of images" not in other["baselines"][0]["note"]
+    assert other["baselines"][0]["images"] == 15
 
 
 def settings_again(settings: Run, tmp_path: Path, **changes: Any) -> dict[str, Any]:
     """Settings over freshly written images: the fixture writes them where the earlier ones lie."""
     shutil.rmtree(tmp_path / "images")
-    return settings(controls=["class-list"], **changes)
+    return settings(baselines=["class-list"], **changes)
 
 
 def test_the_same_command_again_reuses_everything(settings: Run, tmp_path: Path) -> None:
@@ -240,7 +240,7 @@ def test_what_other_codecs_would_cost_is_what_they_do_cost(settings: Run, tmp_pa
 
 def test_texts_give_what_their_embeddings_give(settings: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same set as fp32, with no text encoder at the clients; and again after losses."""
-    config = settings(prompt_strategy="attributes", controls=["class-list"])
+    config = settings(prompt_strategy="attributes", baselines=["class-list"])
     exact = fgl.run({**config, "upload": {"codec": "fp32"}}, out=tmp_path / "fp32")
 
     def nothing(*_: object) -> None:
@@ -252,7 +252,7 @@ def test_texts_give_what_their_embeddings_give(settings: Run, tmp_path: Path, mo
         texts = fgl.run({**config, "upload": {"codec": "text"}}, out=tmp_path / "text")
     assert texts["synthetic"]["digest"] == exact["synthetic"]["digest"]
     assert texts["result"] == exact["result"]
-    assert texts["controls"][0]["images"] == exact["controls"][0]["images"]
+    assert texts["baselines"][0]["images"] == exact["baselines"][0]["images"]
     uploads, encoded = tmp_path / "fp32" / "server" / "uploads", tmp_path / "text" / "server" / "encoded"
     assert sorted(path.name for path in encoded.iterdir()) == sorted(path.name for path in uploads.iterdir())
     for path in encoded.glob("*.safetensors"):
@@ -306,11 +306,11 @@ def test_domains_reach_the_pictures_and_the_score(settings: Run, tmp_path: Path)
 
 
 def test_what_needs_domains_is_refused_before_anything_runs(settings: Run, tmp_path: Path) -> None:
-    config = settings(prompt_strategy="domain", partition={"name": "domain"}, controls=["public"])
+    config = settings(prompt_strategy="domain", partition={"name": "domain"}, baselines=["public"])
     del config["partition"]["clients"]
     with pytest.raises(ConfigError) as caught:
         fgl.run(config, out=tmp_path / "run")
-    assert {problem.key for problem in caught.value.problems} == {"partition", "prompt_strategy", "controls"}
+    assert {problem.key for problem in caught.value.problems} == {"partition", "prompt_strategy", "baselines"}
     assert not (tmp_path / "run").exists()
 
 
@@ -385,7 +385,7 @@ def test_a_prompt_strategy_that_raises_is_named_to_the_client(
     private = tmp_path / "run" / "clients" / "client-00" / "private"
     assert 'raise KeyError("colour")' in (private / private_folder.ERROR).read_text()
     monkeypatch.setattr(ClassName, "prompts", prompts)
-    fgl.run({**settings_again(settings, tmp_path), "controls": "none"}, out=tmp_path / "run")
+    fgl.run({**settings_again(settings, tmp_path), "baselines": "none"}, out=tmp_path / "run")
     assert not (private / private_folder.ERROR).exists()
 
 
@@ -461,7 +461,7 @@ def test_texts_that_are_cut_are_said_once_for_each_client_with_an_example(
         private = tmp_path / "run" / "clients" / f"client-0{number}" / "private"
         assert json.loads((private / "summary.json").read_text())["notes"]["prompts_truncated"] == 3
     caplog.clear()
-    texts = {**settings_again(settings, tmp_path, prompt_strategy=strategy, **classes), "controls": "none"}
+    texts = {**settings_again(settings, tmp_path, prompt_strategy=strategy, **classes), "baselines": "none"}
     fgl.run({**texts, "upload": {"codec": "text"}}, out=tmp_path / "text")
     said = [record.getMessage() for record in caplog.records if "longer than" in record.getMessage()]
     assert len(said) == 2, "where the server encodes, it says so for each client"
@@ -486,10 +486,10 @@ def test_what_an_earlier_run_left_does_not_pass_for_this_run(settings: Run, tmp_
 
 
 def test_all_controls_leave_out_what_the_data_cannot_serve(settings: Run, tmp_path: Path) -> None:
-    result = fgl.run(settings(controls="all", rounds={"local_epochs": 1}), out=tmp_path / "run")
-    names = [control["name"] for control in result["controls"]]
-    assert names == ["prompts:attributes", "class-list", "fedavg", "local", "pooled"]
-    assert result["config"]["controls"] == "all"
+    result = fgl.run(settings(baselines="all", rounds={"local_epochs": 1}), out=tmp_path / "run")
+    names = [baseline["name"] for baseline in result["baselines"]]
+    assert names == ["prompts:attributes", "class-list", "fedavg", "local", "centralized"]
+    assert result["config"]["baselines"] == "all"
 
 
 def test_a_digest_of_half_a_set_is_an_error(settings: Run, tmp_path: Path) -> None:

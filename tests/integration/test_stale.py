@@ -75,7 +75,7 @@ def test_weights_that_were_replaced_in_place_are_trained_from_again(
     out, own = tmp_path / "run", {"name": "transformers", "pretrained": str(network), "image_size": 16, "epochs": 1}
     config = settings(
         classifier=own,
-        controls=["pooled", "fedavg"],
+        baselines=["centralized", "fedavg"],
         rounds={"count": 1, "local_epochs": 1},
         features={"name": "image-model", "model": str(network)},
         evaluation={"quality": True, "real": "test"},
@@ -86,7 +86,7 @@ def test_weights_that_were_replaced_in_place_are_trained_from_again(
     replace(network)
     found = states(out)
     stale = {stage for stage, state in found.items() if state.startswith("stale")}
-    assert {"train", "evaluate", "rounds", "export", "control:pooled", "control:fedavg"} <= stale
+    assert {"train", "evaluate", "rounds", "export", "baseline:centralized", "baseline:fedavg"} <= stale
     assert any(stage.startswith("quality:") for stage in stale)
     assert "classifier_weights" in found["train"]
     assert "synthesize" not in stale

@@ -9,11 +9,12 @@ from typing import Any, get_args
 
 from fgl.contracts.component import FAMILIES, Component
 from fgl.contracts.options import Options
+from fgl.core.config import deprecated
 from fgl.core.config.loader import expand
 from fgl.core.config.schema import (
-    CONTROLS,
+    BASELINES,
     ORDER,
-    PROMPTS_CONTROL,
+    PROMPTS_BASELINE,
     AuditOptions,
     EvaluationOptions,
     RoundsOptions,
@@ -44,8 +45,8 @@ DEFAULTS: dict[str, Any] = {
     "algorithm": {"name": "fedavg"},
     "federation": {"name": "local"},
     "executor": {"name": "local"},
-    "baselines": {},
-    "controls": ["class-list"],
+    "baseline_options": {},
+    "baselines": ["class-list"],
 }
 _PLAIN: dict[str, type[Options]] = {
     "upload": UploadOptions,
@@ -65,16 +66,16 @@ def resolve(layers: Sequence[Mapping[str, Any]], registry: Registry, source: str
     merged = copy.deepcopy(DEFAULTS)
     unknown: dict[str, Any] = {}
     for layer in layers:
-        for key, value in layer.items():
-            if str(key) in DEFAULTS:
-                _merge(merged, str(key), copy.deepcopy(value), problems)
+        for key, value in deprecated.current(layer, problems, source).items():
+            if key in DEFAULTS:
+                _merge(merged, key, copy.deepcopy(value), problems)
             else:
-                unknown[str(key)] = value
+                unknown[key] = value
     problems += [_unknown(key, value, merged, registry) for key, value in unknown.items()]
     values: dict[str, Any] = {
         "seed": _integer(merged["seed"], problems),
         "device": _device(merged["device"], problems),
-        "all_controls": merged["controls"] == "all",
+        "all_baselines": merged["baselines"] == "all",
     }
     for family in ORDER:
         given = merged[family]
@@ -82,13 +83,13 @@ def resolve(layers: Sequence[Mapping[str, Any]], registry: Registry, source: str
             _plain(family, given, problems) if family in _PLAIN else _component(family, given, registry, problems)
         )
     _overrides(values["rounds"], values["classifier"], registry, problems)
-    values["baselines"] = _baselines(merged["baselines"], registry, problems)
+    values["baseline_options"] = _baseline_options(merged["baseline_options"], registry, problems)
     upload = values["upload"]
     if upload is not None and upload.clients is not None and upload.min_clients > len(upload.clients):
         expected = f"at most {len(upload.clients)}: upload.clients lists no more"
         problems.append(Problem("upload.min_clients", str(upload.min_clients), expected))
     strategy = values["prompt_strategy"].name if values["prompt_strategy"] is not None else ""
-    values["controls"] = _controls(merged["controls"], strategy, registry, problems)
+    values["baselines"] = _baselines(merged["baselines"], strategy, registry, problems)
     if problems:
         raise ConfigError(problems, source)
     return RunConfig(**values)
@@ -113,7 +114,7 @@ def _merge(merged: dict[str, Any], key: str, value: Any, problems: list[Problem]
             problems.append(Problem(key, shown(value), expected))
             return
         merged[key] = {**merged[key], **value}
-    elif key == "baselines" and isinstance(value, dict):
+    elif key == "baseline_options" and isinstance(value, dict):
         both = {
             name: {**merged[key].get(name, {}), **given} for name, given in value.items() if isinstance(given, dict)
         }
@@ -239,17 +240,17 @@ def _overrides(rounds: Any, classifier: Any, registry: Registry, problems: list[
         problems.append(Problem("rounds.drop", numbers, f"expected rounds from 1 to {rounds.count} (rounds.count)"))
 
 
-def _baselines(value: Any, registry: Registry, problems: list[Problem]) -> dict[str, Selected]:
+def _baseline_options(value: Any, registry: Registry, problems: list[Problem]) -> dict[str, Selected]:
     if not isinstance(value, dict) or not all(isinstance(given, dict) for given in value.values()):
         expected = "expected algorithms with their options, such as {fedprox: {mu: 0.1}}"
-        problems.append(Problem("baselines", shown(value), expected))
+        problems.append(Problem("baseline_options", shown(value), expected))
         return {}
     found = {}
     for name, given in value.items():
         before = len(problems)
         selected = _component("algorithm", {**given, "name": str(name)}, registry, problems)
         problems[before:] = [
-            Problem(one.key.replace("algorithm", f"baselines.{name}", 1), one.got, one.expected)
+            Problem(one.key.replace("algorithm", f"baseline_options.{name}", 1), one.got, one.expected)
             for one in problems[before:]
         ]
         if selected is not None:
@@ -257,23 +258,23 @@ def _baselines(value: Any, registry: Registry, problems: list[Problem]) -> dict[
     return found
 
 
-def _controls(value: Any, strategy: str, registry: Registry, problems: list[Problem]) -> tuple[str, ...]:
+def _baselines(value: Any, strategy: str, registry: Registry, problems: list[Problem]) -> tuple[str, ...]:
     """strategy: the run's own prompt strategy. "all" has the other one of class-name and attributes beside it."""
     if value == "none":
         return ()
     if value == "all":
         others = [name for name in ("class-name", "attributes") if name != strategy]
-        return (*(PROMPTS_CONTROL + name for name in others), *CONTROLS)
+        return (*(PROMPTS_BASELINE + name for name in others), *BASELINES)
     if isinstance(value, str):
         value = [value]
-    known = [*CONTROLS, *(PROMPTS_CONTROL + name for name in registry.names("prompt_strategy"))]
+    known = [*BASELINES, *(PROMPTS_BASELINE + name for name in registry.names("prompt_strategy"))]
     if not isinstance(value, list | tuple):
-        problems.append(Problem("controls", shown(value), f"expected all, none, or a list of {', '.join(known)}"))
+        problems.append(Problem("baselines", shown(value), f"expected all, none, or a list of {', '.join(known)}"))
         return ()
     for item in value:
         if item not in known:
             hint = suggestion(str(item), known)
-            problems.append(Problem("controls", shown(item), f"unknown control{hint} (known: {', '.join(known)})"))
-        elif item.startswith(PROMPTS_CONTROL):
-            _component("prompt_strategy", {"name": item.removeprefix(PROMPTS_CONTROL)}, registry, problems)
+            problems.append(Problem("baselines", shown(item), f"unknown baseline{hint} (known: {', '.join(known)})"))
+        elif item.startswith(PROMPTS_BASELINE):
+            _component("prompt_strategy", {"name": item.removeprefix(PROMPTS_BASELINE)}, registry, problems)
     return tuple(dict.fromkeys(item for item in value if isinstance(item, str)))

@@ -28,8 +28,8 @@ ORDER = (
     "executor",
 )
 """The configuration's components and sections, as a YAML file has them."""
-CONTROLS = ("class-list", "fedavg", "local", "public", "pooled")
-PROMPTS_CONTROL = "prompts:"
+BASELINES = ("class-list", "fedavg", "local", "public", "centralized")
+PROMPTS_BASELINE = "prompts:"
 
 
 class Selected(BaseModel):
@@ -226,15 +226,15 @@ class RunConfig(BaseModel):
     algorithm: Selected
     federation: Selected
     executor: Selected
-    baselines: dict[str, Selected]
-    """Options of the algorithms that `fgl compare` and the controls run, those that are not the defaults."""
-    controls: tuple[str, ...]
-    all_controls: bool = False
-    """Whether `controls: all` was asked for: then those that the dataset cannot serve are left out, not refused."""
+    baseline_options: dict[str, Selected]
+    """Options of the algorithms that `fgl compare` and the baselines run, those that are not the defaults."""
+    baselines: tuple[str, ...]
+    all_baselines: bool = False
+    """Whether `baselines: all` was asked for: then those that the dataset cannot serve are left out, not refused."""
 
-    def control_strategies(self) -> list[str]:
-        """Prompt strategies that are run as controls."""
-        return [name.removeprefix(PROMPTS_CONTROL) for name in self.controls if name.startswith(PROMPTS_CONTROL)]
+    def baseline_strategies(self) -> list[str]:
+        """Prompt strategies that are run as baselines."""
+        return [name.removeprefix(PROMPTS_BASELINE) for name in self.baselines if name.startswith(PROMPTS_BASELINE)]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values in the form that a YAML file has; `resolve` turns it into an equal RunConfig."""
@@ -244,8 +244,8 @@ class RunConfig(BaseModel):
             result[family] = (
                 {"name": value.name, **value.options} if isinstance(value, Selected) else value.model_dump(mode="json")
             )
-        result["baselines"] = {name: dict(one.options) for name, one in self.baselines.items()}
-        result["controls"] = "all" if self.all_controls else list(self.controls)
+        result["baseline_options"] = {name: dict(one.options) for name, one in self.baseline_options.items()}
+        result["baselines"] = "all" if self.all_baselines else list(self.baselines)
         return result
 
     def server_classifier(self) -> Selected:

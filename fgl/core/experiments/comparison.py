@@ -127,7 +127,7 @@ def run_seed(
 ) -> dict[str, dict[str, Any]]:
     """Method → its result for the configuration's seed, computed or reused, in a run directory of its own. Raises
     FGLError."""
-    plain = config.model_copy(update={"controls": (), "all_controls": False})
+    plain = config.model_copy(update={"baselines": (), "all_baselines": False})
     outputs.check(run)
     session = open_session(plain, manager, run, progress)
     with session.run.lock():
@@ -156,7 +156,7 @@ def _result(base: _Base, method: Method) -> dict[str, Any]:
         one = baselines.class_list(session, shot["planned"].items, shot["scores"], shot["digest"])
         return {"top1": one["top1"], "bytes": 0, "seconds": shot["seconds"] + one["seconds"], "curve": []}
     if method.name == "centralized":
-        one = baselines.real(session, "pooled", base.divided, base.partition)
+        one = baselines.real(session, "centralized", base.divided, base.partition)
         return {"top1": one["top1"], "bytes": 0, "seconds": one["seconds"], "curve": []}
     track, start, before = _track(base, method)
     lost = rounds.discarded(session, track, rounds.inputs_of(session, track, base.partition, start.digest))

@@ -269,8 +269,8 @@ class ShadowTrainer:
         config = self.session.config.model_copy(
             update={
                 "partition": Selected(name="listed", options={"path": str(listed.absolute())}),
-                "controls": (),
-                "all_controls": False,
+                "baselines": (),
+                "all_baselines": False,
                 "evaluation": EvaluationOptions(),
             }
         )

@@ -1,6 +1,6 @@
 """What a run says that it is doing: its parts in order, and why each is there.
 
-Stages of a control look like those of the run itself: without a heading, a second `synthesize` is taken for a restart.
+Stages of a baseline look like those of the run itself: without a heading, a second `synthesize` is taken for a restart.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from fgl.contracts.progress import Announcing
-from fgl.core.config.schema import PROMPTS_CONTROL
+from fgl.core.config.schema import PROMPTS_BASELINE
 from fgl.text import counted
 
 if TYPE_CHECKING:
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 
 ONE_SHOT, ROUNDS, AT_CLIENTS, QUALITY = "one-shot", "rounds", "at clients", "quality"
-CONTROLS = {
+BASELINES = {
     "class-list": "what the server could have made alone, from the class names",
     "fedavg": "one round of FedAvg on the same split, and each client's model before averaging",
     "public": "the classifier trained on real images of the kind that the generator was trained on",
-    "pooled": "the classifier trained on all clients' real images together, as a ceiling",
+    "centralized": "the classifier trained on all clients' real images together, as a ceiling",
 }
-"""What each control answers. `local` comes with `fedavg`: the same models."""
+"""What each baseline answers. `local` comes with `fedavg`: the same models."""
 
 
 def parts(config: RunConfig) -> dict[str, str]:
@@ -36,18 +36,18 @@ def parts(config: RunConfig) -> dict[str, str]:
         found[AT_CLIENTS] = "the classifier tested at the clients"
     if config.evaluation.quality:
         found[QUALITY] = "the synthetic set measured beside real images"
-    for name in config.controls:
-        if name.startswith(PROMPTS_CONTROL):
-            strategy = name.removeprefix(PROMPTS_CONTROL)
-            found[name] = f"control {name}: a second run, with {strategy} prompts, for a row beside this one's"
+    for name in config.baselines:
+        if name.startswith(PROMPTS_BASELINE):
+            strategy = name.removeprefix(PROMPTS_BASELINE)
+            found[name] = f"baseline {name}: a second run, with {strategy} prompts, for a row beside this one's"
         else:
-            stage = control_part(name)
-            found[stage] = f"control {stage}: {CONTROLS[stage]}"
+            stage = baseline_part(name)
+            found[stage] = f"baseline {stage}: {BASELINES[stage]}"
     return found
 
 
-def control_part(name: str) -> str:
-    """The part in which a control is made: local models come with FedAvg."""
+def baseline_part(name: str) -> str:
+    """The part in which a baseline is made: local models come with FedAvg."""
     return "fedavg" if name == "local" else name
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = 1
 # Stages that measure: a run is not slower for what was asked of it beside.
-_BESIDE = ("control:", "features:", "quality:", "evaluate:clients")
+_BESIDE = ("baseline:", "features:", "quality:", "evaluate:clients")
 
 
 def audited(session: Session) -> dict[str, Any]:
@@ -40,7 +40,7 @@ def kept_audit(session: Session, of: Mapping[str, Any]) -> dict[str, Any] | None
 
 
 def rows(result: dict[str, Any]) -> list[dict[str, Any]]:
-    """The table: this run first, then its controls."""
+    """The table: this run first, then its baselines."""
     own, after = result["result"], result["rounds"]
     prompts = f"{result['config']['prompt_strategy']['name']} prompts"
     seconds = {stage: value for stage, value in result["seconds"].items() if not stage.startswith(_BESIDE)}
@@ -54,7 +54,7 @@ def rows(result: dict[str, Any]) -> list[dict[str, Any]]:
         "note": "this run",
     }
     if after is None:
-        return [one_shot, *result["controls"], *metrics.reference_rows(result)]
+        return [one_shot, *result["baselines"], *metrics.reference_rows(result)]
     count, fine = len(after["rounds"]), result["config"]["rounds"]["server_epochs"]
     with_rounds = {
         "title": f"fgl, {count} round{'s' * (count > 1)} after it{', fine-tuned' if fine else ''}",
@@ -65,7 +65,7 @@ def rows(result: dict[str, Any]) -> list[dict[str, Any]]:
         "note": f"{result['config']['algorithm']['name']}, model both ways",
     }
     own_rows = [{**one_shot, "note": "this run, before its rounds"}, with_rounds]
-    return [*own_rows, *result["controls"], *metrics.reference_rows(result)]
+    return [*own_rows, *result["baselines"], *metrics.reference_rows(result)]
 
 
 def markdown(session: Session, result: dict[str, Any], sheets: Sequence[Path]) -> str:
@@ -97,7 +97,7 @@ def markdown(session: Session, result: dict[str, Any], sheets: Sequence[Path]) -
         *([f"**{md(nothing)}**", ""] if (nothing := metrics.verdict(result["result"]["selected"])) else []),
         *_pictures(session, result, sheets)[:-1],
     ]
-    fedavg = next((one["bytes"] for one in result["controls"] if one["name"] == "fedavg"), None)
+    fedavg = next((one["bytes"] for one in result["baselines"] if one["name"] == "fedavg"), None)
     lines += intake_record.section(result["intake"], up, fedavg)
     lines += ["", "The same rows, by codec; whole files, their headers included:", ""]
     lines += ["| codec | bytes | known | largest absolute error | relative RMS error |", "|---|---|---|---|---|"]

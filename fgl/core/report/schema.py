@@ -239,7 +239,7 @@ class RunReport:
     """What `fgl audit` measured; null where there was no audit of this run as it is."""
     seconds: dict[str, float]
     """Stage → how long it took when it was done, seconds."""
-    controls: list[BaselineResult]
+    baselines: list[BaselineResult]
     """What the run has to be read beside, in the order of the configuration."""
     partition: PartitionSummary
     """Who holds what."""

@@ -27,8 +27,8 @@ def forget(session: Session, clients: Sequence[str], client_id: str) -> None:
     if client_id not in clients:
         raise UploadError(f"there is no client {client_id!r} in this run; there are {', '.join(sorted(clients)[:20])}")
     # First the note, then the files: killed in between, the client is out, and the rest is removed by the next call.
-    # Runs with other prompts, which are controls of this one, hold uploads of the same clients.
-    for run in (session.run, *session.run.nested_below("controls")):
+    # Runs with other prompts, which are baselines of this one, hold uploads of the same clients.
+    for run in (session.run, *session.run.nested_below("baselines")):
         removed.add(run, client_id)
         drop(run, [client_id])
         drop_audit(run)
@@ -46,7 +46,7 @@ def forget(session: Session, clients: Sequence[str], client_id: str) -> None:
 
 def clear(run: RunDir) -> None:
     """Remove all that was made of uploads, where too few are left to make it again."""
-    for one in (run, *run.nested_below("controls")):
+    for one in (run, *run.nested_below("baselines")):
         names = (
             "config.yaml",
             "environment.json",
@@ -59,7 +59,7 @@ def clear(run: RunDir) -> None:
             "server/refused.json",
             "server/forgotten.json",
             "forgotten.json",
-            *(f"controls/{nested.root.name}" for nested in one.nested_below("controls")),
+            *(f"baselines/{nested.root.name}" for nested in one.nested_below("baselines")),
         )
         one.remove_all(*map(one.path, names))
 

@@ -1,4 +1,4 @@
-"""What the result has to be read beside: each control is a number from the same test images in the same run."""
+"""What the result has to be read beside: each baseline is a number from the same test images in the same run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from fgl.contracts.dataset import LabelledPixels
 from fgl.contracts.prompts import ClientContext
-from fgl.core.config.schema import PROMPTS_CONTROL, RoundsOptions
+from fgl.core.config.schema import PROMPTS_BASELINE, RoundsOptions
 from fgl.core.report import metrics
 from fgl.core.server import encoding, removed
 from fgl.core.stages import evaluate, partition, plan, rounds, rounds_spec, synthesize
@@ -31,25 +31,25 @@ TITLES = {
     "fedavg": "FedAvg, one round",
     "local": "local only (mean over clients)",
     "public": "real images that trained the generator (a sample)",
-    "pooled": "pooled real data of all clients (ceiling)",
+    "centralized": "pooled real data of all clients (ceiling)",
 }
 
 
 def title(name: str) -> str:
-    return TITLES.get(name, f"fgl one-shot, {name.removeprefix(PROMPTS_CONTROL)} prompts")
+    return TITLES.get(name, f"fgl one-shot, {name.removeprefix(PROMPTS_BASELINE)} prompts")
 
 
-SPLITS = {"pooled": "train", "public": "public"}
+SPLITS = {"centralized": "train", "public": "public"}
 
 
 def inputs_of(session: Session, name: str, partition_digest: str, train_digest: str) -> dict[str, Any]:
-    """What determines a control, beside what all of them share."""
+    """What determines a baseline, beside what all of them share."""
     config = session.config
     out = removed.removed_clients(session.run)
     if name in SPLITS:
         own: dict[str, Any] = {"split": SPLITS[name]}
         # where clients hold all of the split, as they mostly do, it does not matter who holds what
-        if name == "pooled" and (out or _in_part(session)):
+        if name == "centralized" and (out or _in_part(session)):
             own |= {"partition": partition_digest, "forgotten": out}
     elif name == "class-list":
         options = config.prompt_strategy.options if config.prompt_strategy.name == "class-name" else {}
@@ -79,17 +79,17 @@ def inputs_of(session: Session, name: str, partition_digest: str, train_digest: 
 
 
 def stage_of(name: str) -> str:
-    """The stage that yields a control; one yields two."""
-    return f"control:{'fedavg' if name == 'local' else name}"
+    """The stage that yields a baseline; one yields two."""
+    return f"baseline:{'fedavg' if name == 'local' else name}"
 
 
 def real(session: Session, name: str, divided: Mapping[str, list[int]], partition_digest: str) -> dict[str, Any]:
-    """Train the same classifier on real images: `pooled` on what the clients hold, `public` on the public split."""
+    """Train the same classifier on real images: `centralized` on those of the clients, `public` on the public ones."""
     split = SPLITS[name]
 
     def work(digest: str) -> tuple[Any, list[Path]]:
         data = session.inputs(split)
-        if name == "pooled":
+        if name == "centralized":
             data = pooled(session, divided)
         kept = session.run.checkpoints(stage_of(name), digest)
         model = session.classifier.fit(data, None, train_stage.context(session, f"train on {name} data", kept))
@@ -114,7 +114,7 @@ def _in_part(session: Session) -> bool:
 def federated(
     session: Session, divided: Mapping[str, list[int]], partition_digest: str, names: list[str]
 ) -> list[dict[str, Any]]:
-    """One round of FedAvg from the same split. Its local models, before they are averaged, are the local-only control:
+    """One round of FedAvg from the same split. Its local models, before they are averaged, are the local-only baseline:
     each is tested by itself."""
     track = one_round(session)
     value, _ = rounds.run(session, track, divided, partition_digest, rounds_spec.Start())
@@ -129,7 +129,7 @@ def federated(
     found = {"fedavg": fedavg, "local": local}
     for name, one in found.items():
         one["seconds"] = session.seconds[track.stage]
-        session.run.write_json(session.run.path("controls", f"{name}.json"), one)
+        session.run.write_json(session.run.path("baselines", f"{name}.json"), one)
     return [found[name] for name in ("fedavg", "local") if name in names]
 
 
@@ -158,7 +158,7 @@ def class_list(session: Session, own: list[PlanItem], main: dict[str, Any], trai
         if same:
             note = "the same set of images as this run's, by construction: reused"
             return {**entry("class-list", main["selected"], note=note), "last": main["last"]["top1"]}, []
-        folder = session.run.path("controls", "class-list", "shards")
+        folder = session.run.path("baselines", "class-list", "shards")
         synthesize.fill(session, folder, planned, "synthesize (class list)")
         train, validation = synthesize.load_set(session, folder, planned.shards)
         kept = session.run.checkpoints(stage_of("class-list"), stage_digest)
@@ -217,7 +217,7 @@ class _ClassList:
 def entry(
     name: str, score: Mapping[str, Any], bytes_: int = 0, images: int | None = None, note: str = ""
 ) -> dict[str, Any]:
-    """One control in the result. top1 and last: fractions of the test set; bytes: sent by and to all clients."""
+    """One baseline in the result. top1 and last: fractions of the test set; bytes: sent by and to all clients."""
     return {
         "name": name,
         "title": title(name),
@@ -236,7 +236,7 @@ def _stage(
     session: Session, name: str, inputs: Mapping[str, Any], work: Callable[[str], tuple[Any, list[Path]]]
 ) -> dict[str, Any]:
     value, _ = session.stage(stage_of(name), inputs, work)
-    path = session.run.path("controls", f"{name}.json")
+    path = session.run.path("baselines", f"{name}.json")
     session.run.write_json(path, value)
     found: dict[str, Any] = strict_json.loads(strict_json.dumps(value))
     found["seconds"] = session.seconds[stage_of(name)]

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 # Folder of a training by rounds → the stage that it is of.
-_TRACKS = {"own": "rounds", "fedavg-1": "control:fedavg"}
+_TRACKS = {"own": "rounds", "fedavg-1": "baseline:fedavg"}
 
 
 def named(session: Session) -> dict[str, str]:

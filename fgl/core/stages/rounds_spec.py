@@ -59,8 +59,8 @@ def local_classifier(session: Session, track: RoundsSpec) -> Selected:
 
 def baseline(session: Session, name: str) -> Selected:
     """An algorithm as the configuration's baselines have it, or with its defaults."""
-    if name in session.config.baselines:
-        return session.config.baselines[name]
+    if name in session.config.baseline_options:
+        return session.config.baseline_options[name]
     entry = session.manager.registry.find("algorithm", name)
     options = session.manager.registry.options_class(entry)(**entry.component.defaults)
     return Selected(name=name, options=options.model_dump(mode="json"))

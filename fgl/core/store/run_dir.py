@@ -15,8 +15,8 @@ RUN/server/shards/*.parquet, *.json  the synthetic set, and a manifest a shard
 RUN/server/shards.previous/          shards of an earlier plan, until those of this one are all there
 RUN/train/{selected,last}.safetensors  the classifier's two checkpoints, as evaluation reads them
 RUN/classifier/                      the selected one, Hugging Face format
-RUN/controls/<name>.json             the baselines
-RUN/controls/prompts-<name>/         a whole run with another prompt strategy
+RUN/baselines/<name>.json             the baselines
+RUN/baselines/prompts-<name>/         a whole run with another prompt strategy
 RUN/quality/<space>.{json,csv}       how the set compares with real images; .safetensors: a space that is learnt
 RUN/audit/audit.{json,md}            what `fgl audit` found; roc.{png,svg}; scores/: what shadow models say
 RUN/audit/private/                   closest pairs with clients' images, distances, prompts that were found
@@ -104,7 +104,7 @@ class RunDir(OwnedFolder):
         sound = {path: record for path in records if (record := self.read_sealed(path)) and "outputs" in record}
         nested = {
             path.parents[sign.count("/")]
-            for folder in ("clients/*/private", "controls/*", "audit/shadows/*")
+            for folder in ("clients/*/private", "baselines/*", "audit/shadows/*")
             for sign in _SIGNS
             for path in self.root.glob(f"{folder}/{sign}")
         }

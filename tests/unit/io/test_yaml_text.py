@@ -47,7 +47,7 @@ def _nested(first: str, line: str) -> str:
     [
         (_nested("a: &a [1, 1, 1, 1, 1, 1, 1, 1, 1]", "{0}: &{0} [{1}]"), "aliases of aliases beyond measure"),
         (_nested("a: &a {k: 1}", "{0}: &{0}\n  <<: [{1}]"), "aliases of aliases beyond measure"),
-        (_nested("controls: &a [fedavg, local]", "{0}: &{0} {{x: [{1}]}}"), "aliases of aliases beyond measure"),
+        (_nested("baselines: &a [fedavg, local]", "{0}: &{0} {{x: [{1}]}}"), "aliases of aliases beyond measure"),
         ("a: &a [*a]", "an alias within what it names"),
         ("seed: 0x" + "f" * 500_000, "a number of 500,002 digits"),
         ("seed: " + "9" * 500_000, "a number of 500,000 digits"),

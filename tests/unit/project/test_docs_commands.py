@@ -16,7 +16,7 @@ from typer.main import get_command
 from fgl.cli import build
 from fgl.commands._config import resolve
 from fgl.commands._options import ConfigFlags
-from fgl.core.config.schema import CONTROLS
+from fgl.core.config.schema import BASELINES
 from fgl.core.plugin_manager import PluginManager
 
 ROOT = Path(__file__).parents[3]
@@ -132,9 +132,9 @@ def test_the_index_names_every_page_and_anchors_are_there() -> None:
 
 
 def test_every_control_is_on_its_page() -> None:
-    page = (ROOT / "docs" / "controls.md").read_text(encoding="utf-8")
-    assert all(f"| `{name}` |" in page for name in (*CONTROLS, "prompts:NAME"))
-    assert "docs/controls.md" in (ROOT / "README.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "baselines.md").read_text(encoding="utf-8")
+    assert all(f"| `{name}` |" in page for name in (*BASELINES, "prompts:NAME"))
+    assert "docs/baselines.md" in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 def test_the_layers_in_the_docs_are_those_that_the_linter_holds() -> None:

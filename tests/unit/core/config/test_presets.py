@@ -133,7 +133,7 @@ def test_a_smoke_run_is_small_and_otherwise_the_preset(name: str) -> None:
         name, "eurosat"
     )
     assert small.dataset.options["max_per_class"] is not None
-    for same in ("partition", "prompt_strategy", "aggregator", "upload", "controls", "seed"):
+    for same in ("partition", "prompt_strategy", "aggregator", "upload", "baselines", "seed"):
         assert getattr(small, same) == getattr(whole, same), same
 
 

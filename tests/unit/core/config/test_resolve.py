@@ -34,7 +34,7 @@ def test_nothing_given_is_the_embedded_default(registry: Registry) -> None:
 
 
 def test_what_is_shown_resolves_to_the_same_again(registry: Registry, tmp_path: Path) -> None:
-    config = resolve([{"partition": {"beta": 0.5}, "controls": "all", "seed": 3}], registry)
+    config = resolve([{"partition": {"beta": 0.5}, "baselines": "all", "seed": 3}], registry)
     path = tmp_path / "shown.yaml"
     path.write_text(config.to_yaml())
     assert resolve([read_yaml(path)], registry) == config
@@ -65,7 +65,7 @@ def test_every_problem_is_reported_at_once_with_its_key(registry: Registry) -> N
             "synthesis": {"images_per_class": 0, "shards": 2},
             "classifier": {"epochs": "ten"},
             "upload": {"codec": "fp8"},
-            "controls": ["poled"],
+            "baselines": ["centralised"],
         },
     )
     assert set(found) == {
@@ -77,7 +77,7 @@ def test_every_problem_is_reported_at_once_with_its_key(registry: Registry) -> N
         "synthesis.shards",
         "classifier.epochs",
         "upload.codec",
-        "controls",
+        "baselines",
     }
     assert "did you mean 'tiny'" in found["generator"]
     assert "did you mean 'seed'" in found["seeds"]
@@ -85,7 +85,7 @@ def test_every_problem_is_reported_at_once_with_its_key(registry: Registry) -> N
     assert "clients" in found["partition.beta"]
     assert "did you mean 'shard_size'" in found["synthesis.shards"]
     assert "'fp16', 'fp32', 'int8' or 'text'" in found["upload.codec"]
-    assert "did you mean 'pooled'" in found["controls"]
+    assert "did you mean 'centralized'" in found["baselines"]
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_every_problem_is_reported_at_once_with_its_key(registry: Registry) -> N
         ("upload.max_megabytes=.nan", "upload.max_megabytes: got .nan; expected"),
         ("upload.run_id={a: true}", "upload.run_id: got {a: true}; expected text"),
         ('upload.run_id="a\\0b"', r"upload.run_id: got 'a\x00b'; expected text without NUL characters"),
-        ("controls={a: 1}", "controls: got {a: 1}; expected all, none, or a list of class-list"),
+        ("baselines={a: 1}", "baselines: got {a: 1}; expected all, none, or a list of class-list"),
     ],
 )
 def test_what_is_wrong_is_said_in_the_words_of_yaml(registry: Registry, assignment: str, said: str) -> None:

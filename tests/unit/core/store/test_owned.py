@@ -71,13 +71,13 @@ def test_folders_that_are_empty_then_go_and_others_stay(tmp_path: Path) -> None:
 def test_what_a_killed_process_left_half_written_goes_with_the_next_lock(tmp_path: Path) -> None:
     run = RunDir(tmp_path)
     run.write(run.path("server", "x"), b"whole")
-    inner = run.nested("controls", "prompts-b")
+    inner = run.nested("baselines", "prompts-b")
     inner.write(inner.path("server", "y"), b"whole")
     for path in (run.path("server", "x"), inner.path("server", "y")):
         files.part_of(path).write_bytes(b"hal")
     run.path("server", ".mine.part").write_bytes(b"mine")
     with run.lock():
-        assert there(tmp_path) == ["controls/prompts-b/server/y", "server/.mine.part", "server/x"]
+        assert there(tmp_path) == ["baselines/prompts-b/server/y", "server/.mine.part", "server/x"]
 
 
 def test_a_scratch_folder_of_a_killed_process_goes_with_the_next_lock(tmp_path: Path) -> None:
@@ -170,7 +170,7 @@ def test_without_a_ledger_the_records_say_what_is_fgls(tmp_path: Path) -> None:
     for name in ("a", "b"):
         run.write(run.path("server", name), b"x")
     run.record("plan", {}, [run.path("server", "a")], 0.0, None)
-    inner = run.nested("controls", "prompts-x")
+    inner = run.nested("baselines", "prompts-x")
     inner.write(inner.path("y"), b"x")
     private = run.claim("clients", "a", "private")
     for name in ("prompts.jsonl", "summary.json"):
@@ -243,7 +243,7 @@ def test_a_process_whose_lock_was_removed_writes_nothing_more(tmp_path: Path, re
         run.path(".lock").write_text("")
     for work in (
         lambda: run.write(run.path("b"), b"x"),
-        lambda: run.nested("controls", "x").write(run.path("controls", "x", "b"), b"x"),
+        lambda: run.nested("baselines", "x").write(run.path("baselines", "x", "b"), b"x"),
         lambda: run.remove(run.path("a")),
         lambda: holding.__exit__(None, None, None),
     ):

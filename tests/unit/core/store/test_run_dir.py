@@ -230,24 +230,24 @@ def test_datasets_opens_shards_with_decoded_images_and_named_labels(tmp_path: Pa
 
 def test_checkpoints_are_found_by_the_same_inputs_and_undamaged_only(tmp_path: Path) -> None:
     run = RunDir(tmp_path)
-    kept = run.checkpoints("control:pooled", "inputs")
+    kept = run.checkpoints("baseline:centralized", "inputs")
     assert kept.load() is None
     arrays = {"weights": np.arange(6, dtype=np.float32).reshape(2, 3), "step": np.array(7)}
     kept.save(arrays)
     kept.child("1/client-0").save({"weights": np.zeros(2)})
-    found = run.checkpoints("control:pooled", "inputs").load()
+    found = run.checkpoints("baseline:centralized", "inputs").load()
     assert found is not None
     assert all(np.array_equal(found[name], arrays[name]) for name in arrays)
     assert found["step"].shape == ()
-    assert run.checkpoints("control:pooled", "other inputs").load() is None
-    (path,) = tmp_path.glob("checkpoints/control-pooled/fit.safetensors")
+    assert run.checkpoints("baseline:centralized", "other inputs").load() is None
+    (path,) = tmp_path.glob("checkpoints/baseline-centralized/fit.safetensors")
     data = bytearray(path.read_bytes())
     data[-1] ^= 1
     path.write_bytes(data)
     assert kept.load() is None
     assert kept.child("1/client-0").load() is not None
     assert kept.child("1/client-1").load() is None
-    run.record("control:pooled", {}, [], 0.0, None)
+    run.record("baseline:centralized", {}, [], 0.0, None)
     assert not list(tmp_path.glob("checkpoints/*"))
 
 

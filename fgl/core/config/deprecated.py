@@ -1,0 +1,92 @@
+"""Keys and values of the release before, which this one still takes: what each is called now."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeGuard
+
+from fgl.errors import Problem
+
+log = logging.getLogger(__name__)
+
+
+def _anything(_: Any) -> bool:
+    return True
+
+
+def _options_by_name(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(isinstance(inner, Mapping) for inner in value.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Renamed:
+    """A key of a configuration that has another name now."""
+
+    old: str
+    new: str
+    applies: Callable[[Any], bool] = _anything
+    """Whether a value is of the old kind, where the key still exists and means something else."""
+
+
+KEYS = (
+    Renamed("baselines", "baseline_options", _options_by_name),
+    Renamed("controls", "baselines"),
+)
+"""Old key → new key, at the top of a configuration, in the order in which they are replaced."""
+VALUES: Mapping[tuple[str, ...], Mapping[str, str]] = {
+    ("baselines",): {"pooled": "centralized"},
+}
+"""Key, with the section that it is in → old value → new value, in a list or by itself."""
+
+
+def current(layer: Mapping[str, Any], problems: list[Problem], source: str = "the configuration") -> dict[str, Any]:
+    """A layer by its present keys and values, with one warning for each that is old.
+
+    An old key beside the new one is added to `problems`: which of the two counts would be a guess."""
+    found = {str(key): value for key, value in layer.items()}
+    for key in KEYS:
+        if key.old not in found or not key.applies(found[key.old]):
+            continue
+        if key.new in found and not _is_old(key.new, found[key.new]):
+            expected = f"expected {key.new} alone: {key.old} is its old name, and both are given"
+            problems.append(Problem(f"{key.old}, {key.new}", "both", expected))
+            del found[key.old]
+            continue
+        warn(key.old, key.new, source)
+        found[key.new] = found.pop(key.old)
+    for path, values in VALUES.items():
+        _replace(found, path, values, source)
+    return found
+
+
+def warn(old: str, new: str, source: str) -> None:
+    """Say once, for this use, what a name is called now."""
+    log.warning("%s: %s is called %s now; the old name is still taken, until the next release", source, old, new)
+
+
+def _is_old(name: str, value: Any) -> bool:
+    return any(key.old == name and key.applies(value) for key in KEYS)
+
+
+def _replace(layer: dict[str, Any], path: tuple[str, ...], values: Mapping[str, str], source: str) -> None:
+    *sections, key = path
+    place = layer
+    for section in sections:
+        inner = place.get(section)
+        if not isinstance(inner, dict):
+            return
+        place[section] = place = dict(inner)
+    given = place.get(key)
+    old = [item for item in (given if isinstance(given, list | tuple) else [given]) if _known(item, values)]
+    for item in dict.fromkeys(old):
+        warn(f"{'.'.join(path)}: {item}", values[item], source)
+    if isinstance(given, list | tuple):
+        place[key] = [values[item] if _known(item, values) else item for item in given]
+    elif _known(given, values):
+        place[key] = values[given]
+
+
+def _known(item: Any, values: Mapping[str, str]) -> TypeGuard[str]:
+    return isinstance(item, str) and item in values
