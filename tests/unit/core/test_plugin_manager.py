@@ -122,7 +122,7 @@ def test_a_plugin_of_the_version_before_is_told_what_has_changed_for_it(plugin: 
         registry.find(family, "x")
     assert API_CHANGES[2][family] in str(caught.value)
     if family == "generator":
-        assert all(word in str(caught.value) for word in ("Painted", "notes()", "truncated()"))
+        assert all(word in str(caught.value) for word in ("ImageBatch", "notes()", "truncated()"))
 
 
 def test_an_unknown_name_says_what_was_probably_meant_and_what_there_is() -> None:
