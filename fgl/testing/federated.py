@@ -1,18 +1,13 @@
-"""Federated algorithms at sizes that can be looked at: a model to follow with pencil and paper, and the contract.
+"""Rounds of a federated algorithm at sizes that can be looked at: a model to follow with pencil and paper (`Point`),
+and a small network of torch's own layers, with batch normalization, on pictures of 2x2 pixels (`Pictures`).
 
-    from fgl.testing.federated import AlgorithmContract
-
-    class TestMoon(AlgorithmContract):
-        make = staticmethod(lambda: Moon(MoonOptions()))
-
-The contract trains a small network of torch's own layers, with batch normalization, on pictures of 2x2 pixels. What
-crosses between server and clients does so as bytes, through the same format and the same checks as in a run.
+What crosses between server and clients does so as bytes, through the same format and the same checks as in a run.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -106,7 +101,7 @@ class Pictures:
             if hook is not None:
                 hook.gradients(model, self.lr)
             optimizer.step()
-        return Fitted(_state(model), tuple(name for name, _ in model.named_parameters()), loss)
+        return Fitted(state_of(model), tuple(name for name, _ in model.named_parameters()), loss)
 
     def loss(self, model: Mapping[str, Array]) -> float:
         """Mean cross-entropy of a model on this client's pictures."""
@@ -142,14 +137,14 @@ def network(state: Mapping[str, Array] | None = None) -> Any:
             else np.zeros_like(array)
             if name.endswith("bias")
             else array
-            for name, array in _state(model).items()
+            for name, array in state_of(model).items()
         }
     # asarray: of arrays without axes, numpy makes scalars
     model.load_state_dict({name: torch.tensor(np.asarray(array)) for name, array in state.items()})
     return model.train()
 
 
-def _state(model: Any) -> dict[str, Array]:
+def state_of(model: Any) -> dict[str, Array]:
     return {name: np.asarray(tensor.detach().numpy().copy()) for name, tensor in model.state_dict().items()}
 
 
@@ -197,7 +192,7 @@ class Federation:
     def start(self, model: Mapping[str, Array] | None = None) -> GlobalState:
         if any(isinstance(client, Pictures) for client in self.clients.values()):
             net = network(model)
-            return self.make().start(_state(net), tuple(name for name, _ in net.named_parameters()))
+            return self.make().start(state_of(net), tuple(name for name, _ in net.named_parameters()))
         return self.make().start(first_model() if model is None else model, ("w",))
 
     def round(self, state: GlobalState, number: int = 1, present: Sequence[str] | None = None) -> GlobalState:
@@ -231,73 +226,14 @@ class Federation:
         return updates.accept(reply, updates.UpdatePolicy(header, state.model, self.make().reply(state)))[0]
 
 
-class AlgorithmContract:
-    """What every federated algorithm must hold to. `make` builds one with options under which it learns."""
+if not TYPE_CHECKING:  # else mypy takes any name for one that is there
 
-    make: Callable[[], Algorithm]
+    def __getattr__(name: str) -> Any:
+        if name == "AlgorithmContract":  # where it was before there was a contract for every family
+            import warnings
 
-    def federation(self) -> Federation:
-        return Federation(
-            type(self).make,
-            {"a": Pictures(18, seed=1), "b": Pictures(6, shift=0.3, seed=2), "c": Pictures(9, shift=-0.2, seed=3)},
-        )
+            from fgl.testing.contracts import AlgorithmContract
 
-    def test_it_starts_from_the_model_that_it_is_given(self) -> None:
-        model = {name: np.asarray(array + 1) for name, array in _state(network()).items()}
-        state = self.federation().start(model)
-        assert state.trained == tuple(name for name, _ in network().named_parameters())
-        for name, array in model.items():
-            np.testing.assert_array_equal(state.model[name], array)
-
-    def test_models_and_the_servers_arrays_keep_names_shapes_and_dtypes(self) -> None:
-        federation = self.federation()
-        before = federation.start()
-        after = federation.round(before)
-        for old, new in ((before.model, after.model), (before.algorithm_state, after.algorithm_state)):
-            assert {n: (a.dtype, a.shape) for n, a in old.items()} == {n: (a.dtype, a.shape) for n, a in new.items()}
-        assert all(np.isfinite(array).all() for array in [*after.model.values(), *after.algorithm_state.values()])
-
-    def test_what_clients_send_is_what_was_declared(self) -> None:
-        federation = self.federation()
-        state = federation.start()
-        federation.round(state)  # refuses anything else
-        assert {n: a.shape for n, a in federation.updates[0].extra.items()} == dict(type(self).make().reply(state))
-
-    def test_nothing_that_is_handed_in_is_changed(self) -> None:
-        federation = self.federation()
-        first = federation.round(federation.start())
-        copies = [{name: array.copy() for name, array in part.items()} for part in (first.model, first.algorithm_state)]
-        kept = {name: {n: a.copy() for n, a in one.items()} for name, one in federation.kept.items()}
-        before = dict(federation.kept)
-        federation.round(first, 2)
-        for part, copy in zip((first.model, first.algorithm_state), copies, strict=True):
-            for name, array in part.items():
-                np.testing.assert_array_equal(array, copy[name])
-        for client_id, one in before.items():
-            for name, array in one.items():
-                np.testing.assert_array_equal(array, kept[client_id][name])
-
-    def test_equal_rounds_are_equal_whoever_computes_them(self) -> None:
-        """No state hides in the object: the others here build one for each step."""
-        algorithm = type(self).make()
-        one, other = self.federation().run(3), replace_make(self.federation(), lambda: algorithm).run(3)
-        for name, array in one.model.items():
-            np.testing.assert_array_equal(array, other.model[name])
-
-    def test_a_client_may_be_absent_and_come_back(self) -> None:
-        federation = self.federation()
-        state = federation.start()
-        for number, present in enumerate((("a", "b"), ("c",), ("a", "c"), ("a", "b", "c")), start=1):
-            state = federation.round(state, number, present)
-        assert all(np.isfinite(array).all() for array in state.model.values())
-
-    def test_it_learns(self) -> None:
-        """On clients that have pictures of one kind, the global model's loss falls to less than half."""
-        same = {name: Pictures(seed=number) for number, name in enumerate("abc")}
-        federation = Federation(type(self).make, same)
-        before, after = federation.start(), federation.run(30)
-        assert same["a"].loss(after.model) < 0.5 * same["a"].loss(before.model)
-
-
-def replace_make(federation: Federation, make: Callable[[], Algorithm]) -> Federation:
-    return replace(federation, make=make)
+            warnings.warn("import AlgorithmContract from fgl.testing.contracts", DeprecationWarning, stacklevel=2)
+            return AlgorithmContract
+        raise AttributeError(f"module 'fgl.testing.federated' has no attribute {name!r}")

@@ -3,7 +3,7 @@ from fgl.plugins.algorithms.fedadam import FedAdam
 from fgl.plugins.algorithms.fedavg import FedAvg
 from fgl.plugins.algorithms.fedprox import FedProx
 from fgl.plugins.algorithms.scaffold import Scaffold
-from fgl.testing.federated import AlgorithmContract
+from fgl.testing.contracts import AlgorithmContract
 
 
 class TestFedAvg(AlgorithmContract):

@@ -16,7 +16,7 @@ import torch
 from torch.nn.functional import cosine_similarity, cross_entropy
 
 from fgl.contracts.algorithm import GlobalState, LocalJob, LocalUpdate
-from fgl.testing.federated import AlgorithmContract
+from fgl.testing.contracts import AlgorithmContract
 
 Arrays = Mapping[str, Any]
 

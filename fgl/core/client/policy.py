@@ -285,6 +285,11 @@ def at_site(policy: Policy, private: Path | None = None) -> Iterator[None]:
         _HERE.reset(token)
 
 
+def is_at_site() -> bool:
+    """Whether requests are answered by the policy of a site's owner here."""
+    return _HERE.get()[0] is not _NOBODY
+
+
 def private_folder(asked: Mapping[str, Any]) -> Path | None:
     """Where what a client keeps lies. Only in a simulation may the one who asks say so."""
     if is_simulated():

@@ -1,0 +1,57 @@
+"""What every plugin of a family must hold to, as tests to inherit. Built-ins run the same ones.
+
+    from fgl.testing.contracts import PromptStrategyContract
+
+    class TestMine(PromptStrategyContract):
+        make = staticmethod(lambda: Mine(MineOptions()))
+
+Each test builds its plugin with `make()`. Override a fixture to test on data of your own.
+"""
+
+from __future__ import annotations
+
+from fgl.testing.contracts.aggregators import AggregatorContract
+from fgl.testing.contracts.algorithms import AlgorithmContract
+from fgl.testing.contracts.classifiers import ClassifierContract
+from fgl.testing.contracts.datasets import DatasetContract
+from fgl.testing.contracts.executors import ExecutorContract
+from fgl.testing.contracts.features import FeatureSpaceContract
+from fgl.testing.contracts.federations import FederationContract
+from fgl.testing.contracts.generators import GeneratorContract
+from fgl.testing.contracts.partitioners import PartitionerContract
+from fgl.testing.contracts.prompts import PromptStrategyContract
+from fgl.testing.data import DrawnImages, client_context, client_upload, encode_by_digest, fit_context, labelled_pixels
+
+CONTRACTS = {
+    "dataset": DatasetContract,
+    "partition": PartitionerContract,
+    "prompt_strategy": PromptStrategyContract,
+    "aggregator": AggregatorContract,
+    "generator": GeneratorContract,
+    "classifier": ClassifierContract,
+    "features": FeatureSpaceContract,
+    "algorithm": AlgorithmContract,
+    "federation": FederationContract,
+    "executor": ExecutorContract,
+}
+"""Configuration key of each plugin family, and the tests that its members must pass."""
+
+__all__ = [
+    "CONTRACTS",
+    "AggregatorContract",
+    "AlgorithmContract",
+    "ClassifierContract",
+    "DatasetContract",
+    "DrawnImages",
+    "ExecutorContract",
+    "FeatureSpaceContract",
+    "FederationContract",
+    "GeneratorContract",
+    "PartitionerContract",
+    "PromptStrategyContract",
+    "client_context",
+    "client_upload",
+    "encode_by_digest",
+    "fit_context",
+    "labelled_pixels",
+]
