@@ -2,7 +2,10 @@
 
 Clients turn labelled images into prompt embeddings and upload only those; a server synthesizes a labelled training
 set from them with a diffusion model and trains a classifier on it. `fgl.run(config)` is the whole method, and there are
-functions for the other commands (`fgl.api`); plugins add to it through `fgl.hookimpl` and `fgl.Component`.
+functions for the other commands (`fgl.api`).
+
+A plugin's author imports everything from here: `from fgl import hookimpl, Component, Options, Prompt, ClientContext`.
+Names are loaded when they are first used, so that `import fgl` stays light; docs/plugins.md has what they are for.
 """
 
 from __future__ import annotations
@@ -20,14 +23,116 @@ from fgl.errors import FGLError
 
 if TYPE_CHECKING:
     from fgl.api import audit, compare, partition, probe, quality, resume, run
-    from fgl.contracts.options import Options
+    from fgl.contracts.aggregator import Aggregator, ClientUpload, Conditioning, Rows
+    from fgl.contracts.algorithm import Algorithm, GlobalState, LocalJob, LocalUpdate
+    from fgl.contracts.arrays import Array, Labels, Pixels
+    from fgl.contracts.classifier import (
+        Checkpoint,
+        CheckpointName,
+        Classifier,
+        FitContext,
+        TrainedClassifier,
+        TrainingHook,
+    )
+    from fgl.contracts.dataset import Dataset, DatasetInfo, ImageSet, LabelledPixels, Partitioner, Subset
+    from fgl.contracts.events import StageContext
+    from fgl.contracts.features import Extractor, FeatureSpace
+    from fgl.contracts.federation import ClientFailure, Executor, Federation
+    from fgl.contracts.generator import (
+        ArraySpec,
+        Encoder,
+        Generator,
+        ImageBatch,
+        PlanItem,
+        Shard,
+        Synthesizer,
+        UploadSchema,
+    )
+    from fgl.contracts.options import ModelRef, Options
+    from fgl.contracts.preparation import Preparation
+    from fgl.contracts.progress import NullProgress, Progress, ProgressTask
+    from fgl.contracts.prompts import ClientContext, Grammar, Prompt, PromptStrategy
+    from fgl.errors import (
+        BadImageError,
+        BrokenPluginError,
+        ClassListError,
+        ConfigError,
+        DataError,
+        DivergedError,
+        ModelError,
+        PartitionError,
+        PluginError,
+        PolicyError,
+        Problem,
+        StoreError,
+        UploadError,
+    )
     from fgl.plugins.datasets.decode import load_image
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = [
+    "Aggregator",
+    "Algorithm",
+    "Array",
+    "ArraySpec",
+    "BadImageError",
+    "BrokenPluginError",
+    "Checkpoint",
+    "CheckpointName",
+    "ClassListError",
+    "Classifier",
+    "ClientContext",
+    "ClientFailure",
+    "ClientUpload",
     "Component",
+    "Conditioning",
+    "ConfigError",
+    "DataError",
+    "Dataset",
+    "DatasetInfo",
+    "DivergedError",
+    "Encoder",
+    "Executor",
+    "Extractor",
     "FGLError",
+    "FeatureSpace",
+    "Federation",
+    "FitContext",
+    "Generator",
+    "GlobalState",
+    "Grammar",
+    "ImageBatch",
+    "ImageSet",
+    "LabelledPixels",
+    "Labels",
+    "LocalJob",
+    "LocalUpdate",
+    "ModelError",
+    "ModelRef",
+    "NullProgress",
     "Options",
+    "PartitionError",
+    "Partitioner",
+    "Pixels",
+    "PlanItem",
+    "PluginError",
+    "PolicyError",
+    "Preparation",
+    "Problem",
+    "Progress",
+    "ProgressTask",
+    "Prompt",
+    "PromptStrategy",
+    "Rows",
+    "Shard",
+    "StageContext",
+    "StoreError",
+    "Subset",
+    "Synthesizer",
+    "TrainedClassifier",
+    "TrainingHook",
+    "UploadError",
+    "UploadSchema",
     "__version__",
     "audit",
     "compare",
@@ -42,13 +147,56 @@ __all__ = [
 
 _environment.mend()
 
-# What costs time to import is imported when it is asked for, so that `import fgl` stays light.
-_API = ("audit", "compare", "partition", "probe", "quality", "resume", "run")
-_LAZY = {
-    "Options": "fgl.contracts.options",
-    "load_image": "fgl.plugins.datasets.decode",
-    **dict.fromkeys(_API, "fgl.api"),
+_HOMES = {
+    "fgl.api": ("audit", "compare", "partition", "probe", "quality", "resume", "run"),
+    "fgl.contracts.aggregator": ("Aggregator", "ClientUpload", "Conditioning", "Rows"),
+    "fgl.contracts.algorithm": ("Algorithm", "GlobalState", "LocalJob", "LocalUpdate"),
+    "fgl.contracts.arrays": ("Array", "Labels", "Pixels"),
+    "fgl.contracts.classifier": (
+        "Checkpoint",
+        "CheckpointName",
+        "Classifier",
+        "FitContext",
+        "TrainedClassifier",
+        "TrainingHook",
+    ),
+    "fgl.contracts.dataset": ("Dataset", "DatasetInfo", "ImageSet", "LabelledPixels", "Partitioner", "Subset"),
+    "fgl.contracts.events": ("StageContext",),
+    "fgl.contracts.features": ("Extractor", "FeatureSpace"),
+    "fgl.contracts.federation": ("ClientFailure", "Executor", "Federation"),
+    "fgl.contracts.generator": (
+        "ArraySpec",
+        "Encoder",
+        "Generator",
+        "ImageBatch",
+        "PlanItem",
+        "Shard",
+        "Synthesizer",
+        "UploadSchema",
+    ),
+    "fgl.contracts.options": ("ModelRef", "Options"),
+    "fgl.contracts.preparation": ("Preparation",),
+    "fgl.contracts.progress": ("NullProgress", "Progress", "ProgressTask"),
+    "fgl.contracts.prompts": ("ClientContext", "Grammar", "Prompt", "PromptStrategy"),
+    "fgl.errors": (
+        "BadImageError",
+        "BrokenPluginError",
+        "ClassListError",
+        "ConfigError",
+        "DataError",
+        "DivergedError",
+        "ModelError",
+        "PartitionError",
+        "PluginError",
+        "PolicyError",
+        "Problem",
+        "StoreError",
+        "UploadError",
+    ),
+    "fgl.plugins.datasets.decode": ("load_image",),
 }
+"""Module → the public names that are imported from it when they are first used."""
+_LAZY = {name: module for module, names in _HOMES.items() for name in names}
 
 
 if not TYPE_CHECKING:  # else mypy takes any name for one that is there
@@ -57,5 +205,9 @@ if not TYPE_CHECKING:  # else mypy takes any name for one that is there
         if name in _LAZY:
             from importlib import import_module
 
-            return getattr(import_module(_LAZY[name]), name)
+            value = globals()[name] = getattr(import_module(_LAZY[name]), name)
+            return value
         raise AttributeError(f"module 'fgl' has no attribute {name!r}")
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from fgl.contracts.dataset import ImageSet
     from fgl.contracts.progress import Progress
 
-    Grammar = Sequence[Sequence[str]]
-    """For each place of a text, the phrases that can stand there. A text is one phrase of each place, joined."""
+Grammar = Sequence[Sequence[str]]
+"""For each place of a text, the phrases that can stand there. A text is one phrase of each place, joined."""
 
 
 @dataclass(frozen=True, slots=True)

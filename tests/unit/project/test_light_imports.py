@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
 import json
+import pkgutil
 import subprocess
 import sys
+import typing
+from pathlib import Path
 
+import numpy as np
 import pytest
+
+import fgl
+import fgl.contracts.arrays
 
 # pydantic is not among them: typer imports it by itself where it is installed.
 HEAVY = (
@@ -71,6 +80,35 @@ print(json.dumps([heavy, [name for name in fgl.__all__ if not hasattr(fgl, name)
 """
     done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == [[], []]
+
+
+def test_the_public_names_are_the_same_to_mypy_to_python_and_to_a_star() -> None:
+    tree = ast.parse(Path(fgl.__file__).read_text(encoding="utf-8"))
+    block = next(node for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING")
+    typed = {
+        (alias.name, node.module) for node in block.body if isinstance(node, ast.ImportFrom) for alias in node.names
+    }
+    assert typed == set(fgl._LAZY.items())
+    assert {*fgl._LAZY, "Component", "FGLError", "__version__", "hookimpl"} == set(fgl.__all__)
+    assert set(fgl.__all__) <= set(dir(fgl))
+
+
+def test_all_that_a_contract_or_an_author_names_comes_from_the_top() -> None:
+    for module in pkgutil.iter_modules(fgl.contracts.__path__):
+        found = vars(importlib.import_module(f"fgl.contracts.{module.name}"))
+        classes = {name for name, value in found.items() if isinstance(value, type) and name[0].isupper()}
+        own = {name for name in classes if found[name].__module__ == f"fgl.contracts.{module.name}"}
+        assert own <= {*fgl.__all__, "Announcing"}, module.name  # the last is for progress of the command line
+
+
+def test_arrays_have_names_at_run_time() -> None:
+    from fgl import Array, Labels, Pixels, Prompt
+
+    assert np.uint8 in typing.get_args(Pixels)[1].__args__
+    assert typing.get_origin(Array) is typing.get_origin(Labels) is np.ndarray
+    assert typing.get_type_hints(Prompt)["class_id"] is int
+    with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
+        fgl.contracts.arrays.Nothing  # noqa: B018
 
 
 def test_config_show_does_without_torch() -> None:
