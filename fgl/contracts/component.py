@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import InitVar, dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from fgl.text import plain
 
-API_VERSION = 2
+if TYPE_CHECKING:
+    from fgl.contracts.options import Options
+
+API_VERSION = 3
 API_CHANGES: Mapping[int, Mapping[str, str]] = {
     2: {
         "generator": "Synthesizer.synthesize yields ImageBatch and no arrays, Synthesizer has notes(), Encoder has "
@@ -20,7 +24,8 @@ API_CHANGES: Mapping[int, Mapping[str, str]] = {
         "aggregator": "arrays of an upload are Rows: numpy.asarray(array) decodes all rows of one",
         "federation": "the reason of a ClientFailure crosses to the server: it must not hold the message of an error "
         "that the client has not cleared",
-    }
+    },
+    3: {"algorithm": "GlobalState.own is called algorithm_state"},
 }
 """Interface version → family → what plugins of that family must change. A family that is not named still accepts
 plugins of the previous version."""
@@ -47,11 +52,12 @@ class Component:
     name: str
     """The name that selects it in the configuration: lower-case letters, digits, "-", "_" and ".", at most 64."""
 
-    target: str
-    """The class as "module:Class": imported when the component is selected, and called with its options."""
+    target: str | Callable[..., Any]
+    """The class, called with its options when the component is selected. As "module:Class" it is imported only then,
+    and the plugin stays light."""
 
-    options: str | None = None
-    """Its subclass of `fgl.Options` as "module:Class", imported when the configuration is checked. None: no options."""
+    options: str | type[Options] | None = None
+    """Its subclass of `fgl.Options`, or "module:Class", imported when the configuration is checked. None: no options."""
 
     summary: str = ""
     """One line for `fgl plugins list`."""
@@ -81,6 +87,20 @@ class Component:
     api_version: int = API_VERSION
     """Interface version that the plugin was written for."""
 
+    bound: InitVar[Mapping[str, tuple[str, ...]] | None] = None
+    needs: InitVar[tuple[str, ...] | None] = None
+    continued: InitVar[Mapping[str, Any] | None] = None
+
+    def __post_init__(self, bound: Any, needs: Any, continued: Any) -> None:
+        old = {"bound": bound, "needs": needs, "continued": continued}
+        for name, value in old.items():
+            if value is not None:
+                said = f"Component({name}=…) is called {_RENAMED[name]} since fgl 0.2; the old name goes with fgl 0.3"
+                warnings.warn(said, DeprecationWarning, stacklevel=3)
+                object.__setattr__(self, _RENAMED[name], value)
+
+
+_RENAMED = {"bound": "tied_defaults", "needs": "requires", "continued": "continuation_defaults"}
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}\Z")
 _TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*\Z")
@@ -93,10 +113,8 @@ def problem_of(component: Any, hook: str) -> str:
     where = f"{hook}: component {plain(repr(component.name), 80)}"
     if not isinstance(component.name, str) or not NAME.match(component.name):
         return f"{where}: expected a name of lower-case letters, digits, '-', '_' and '.', at most 64 of them"
-    for name, optional in (("target", False), ("options", True)):
-        value = getattr(component, name)
-        if not (optional and value is None) and not (isinstance(value, str) and _TARGET.match(value)):
-            return f"{where}: {name} is {plain(repr(value), 80)}, expected 'module:attribute'"
+    if problem := _target_problem(component.target) or _options_problem(component.options):
+        return f"{where}: {problem}"
     if not isinstance(component.summary, str):
         return f"{where}: summary is {type(component.summary).__name__}, expected text"
     version = component.api_version
@@ -111,3 +129,27 @@ def problem_of(component: Any, hook: str) -> str:
         if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
             return f"{where}: {name} is {plain(repr(value), 80)}, expected a mapping with names of options as keys"
     return ""
+
+
+def _target_problem(target: Any) -> str:
+    if callable(target) or (isinstance(target, str) and _TARGET.match(target)):
+        return ""
+    return f"target is {plain(repr(target), 80)}, expected 'module:attribute' or a class"
+
+
+def _options_problem(options: Any) -> str:
+    if options is None or (isinstance(options, str) and _TARGET.match(options)):
+        return ""
+    if isinstance(options, type):  # where somebody has derived a class, its base is imported already
+        from fgl.contracts.options import Options
+
+        if issubclass(options, Options):
+            return ""
+    return f"options is {plain(repr(options), 80)}, expected 'module:attribute' or a subclass of fgl.Options"
+
+
+def name_of(target: Any) -> str:
+    """A target or options class as a person writes it, "module:attribute"."""
+    if isinstance(target, str):
+        return target
+    return f"{getattr(target, '__module__', '')}:{getattr(target, '__qualname__', repr(target))}"

@@ -9,7 +9,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from fgl.contracts.component import API_CHANGES, API_VERSION, Component
+from fgl.contracts.component import API_CHANGES, API_VERSION, Component, name_of
 from fgl.errors import BrokenPluginError, MissingExtraError, PluginClashError, UnknownPluginError, suggestion
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class Registry:
         loaded = load(entry.component.options, entry)
         if not (isinstance(loaded, type) and issubclass(loaded, Options)):
             raise BrokenPluginError(
-                f"{entry.component.options} of {entry.distribution} is not a subclass of fgl.Options"
+                f"{name_of(entry.component.options)} of {entry.distribution} is not a subclass of fgl.Options"
             )
         return loaded
 
@@ -108,8 +108,10 @@ def changed(family: str, version: int) -> str:
     return f"since plugin API {API_VERSION}, {'; '.join(news)} (docs/plugins.md, Versions)" if news else ""
 
 
-def load(target: str, entry: Entry) -> Any:
-    """Import "module:attribute". Raises BrokenPluginError that names the distribution."""
+def load(target: Any, entry: Entry) -> Any:
+    """A class as it is; "module:attribute" imported. Raises BrokenPluginError that names the distribution."""
+    if not isinstance(target, str):
+        return target
     module, _, attribute = target.partition(":")
     try:
         with redirect_stdout(sys.stderr):  # what is printed while it is imported is no part of a result

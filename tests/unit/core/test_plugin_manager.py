@@ -55,6 +55,20 @@ def test_an_outsider_is_registered_like_a_built_in(plugin: object) -> None:
     assert type(manager.registry.create("aggregator", "mine", {})).__name__ == "Mine"
 
 
+def test_a_component_of_classes_is_created_like_one_of_names(plugin: object) -> None:
+    source = HEAD + (
+        "from fgl import Options\nclass Chosen(Options):\n    size: int = 3\n"
+        "class Mine:\n    def __init__(self, options): self.size = options.size\n"
+        "@hookimpl\ndef fgl_aggregators():\n    return [Component(name='mine', target=Mine, options=Chosen)]\n"
+    )
+    registry = PluginManager.load([plugin("of_classes", source)]).registry  # type: ignore[operator]
+    assert registry.create("aggregator", "mine", {"size": 4}).size == 4
+    config = resolve([{"aggregator": {"name": "mine", "size": 5}}], registry)
+    assert config.aggregator.options == {"size": 5}
+    with pytest.raises(ConfigError, match=r"aggregator.size: got 'x'; expected a whole number"):
+        resolve([{"aggregator": {"name": "mine", "size": "x"}}], registry)
+
+
 @pytest.mark.parametrize(
     ("source", "said"),
     [
@@ -106,7 +120,7 @@ def test_another_api_version_is_refused(plugin: object) -> None:
         HEAD + '@hookimpl\ndef fgl_aggregators():\n    return [Component(name="x", target="m:X", api_version=99)]\n'
     )
     manager = PluginManager.load([plugin("future_plugin", source)])  # type: ignore[operator]
-    with pytest.raises(BrokenPluginError, match=r"written for plugin API 99; this fgl has 2; install a version of fgl"):
+    with pytest.raises(BrokenPluginError, match=r"written for plugin API 99; this fgl has 3; install a version of fgl"):
         manager.registry.find("aggregator", "x")
 
 
@@ -118,8 +132,9 @@ def test_a_plugin_of_the_version_before_is_told_what_has_changed_for_it(plugin: 
     if family not in API_CHANGES[2]:  # a prompt strategy of version 1 still is what it has to be
         assert registry.find(family, "x").component.name == "x"
         return
-    with pytest.raises(BrokenPluginError, match="is written for plugin API 1; since plugin API 2, ") as caught:
+    with pytest.raises(BrokenPluginError, match="is written for plugin API 1; since plugin API 3, ") as caught:
         registry.find(family, "x")
+    assert all(news[family] in str(caught.value) for news in API_CHANGES.values() if family in news)
     assert API_CHANGES[2][family] in str(caught.value)
     if family == "generator":
         assert all(word in str(caught.value) for word in ("ImageBatch", "notes()", "truncated()"))
@@ -158,6 +173,8 @@ PARTS = HEAD + "@hookimpl\ndef fgl_prompt_strategies():\n    return [Component({
         ("name='a\\x1b[31m', target='bad:S'", "expected a name"),
         ("name='a', target='bad'", "target is 'bad', expected 'module:attribute'"),
         ("name='a', target='bad:S', options=3", "options is 3"),
+        ("name='a', target='bad:S', options=int", "expected 'module:attribute' or a subclass of fgl.Options"),
+        ("name='a', target=3", "target is 3, expected 'module:attribute' or a class"),
         ("name='a', target='bad:S', summary=None", "summary is NoneType"),
         ("name='a', target='bad:S', api_version='2'", "api_version is '2'"),
         ("name='a', target='bad:S', api_version=None", "api_version is None"),

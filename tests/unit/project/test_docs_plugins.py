@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import re
+import sys
+import tomllib
 from dataclasses import fields
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+import fgl
 from fgl.contracts.component import FAMILIES, Component
 from fgl.core import hookspecs
+from fgl.core.plugin_manager import PluginManager
 from fgl.plugins.prompts.options import (
     AttributesOptions,
     BudgetOptions,
@@ -19,12 +24,68 @@ from fgl.plugins.prompts.options import (
     DomainOptions,
     PromptsFileOptions,
 )
+from fgl.testing.contracts import DrawnImages, client_context
 
 ROOT = Path(__file__).parents[3]
 PLUGINS = (ROOT / "docs" / "plugins.md").read_text(encoding="utf-8")
 PROMPTS = (ROOT / "docs" / "prompts.md").read_text(encoding="utf-8")
 QUOTED = re.findall(r"<!-- file: (\S+) -->\n```\w*\n(.*?)\n```", PLUGINS, flags=re.DOTALL)
 HOOKS = sorted(name for name, value in vars(hookspecs).items() if hasattr(value, f"{hookspecs.PROJECT}_spec"))
+
+
+def first_plugin(part):
+    """What the page has of its first plugin: its module, or its distribution."""
+    return re.search(rf"<!-- first plugin: {part} -->\n```\w+\n(.*?)```", PLUGINS, flags=re.DOTALL)[1]
+
+
+@pytest.fixture
+def mood(tmp_path, monkeypatch):
+    """The first plugin of the page, installed as pip would: a module, and the metadata of its distribution."""
+    project = tomllib.loads(first_plugin("distribution"))["project"]
+    (tmp_path / "fgl_mood.py").write_text(first_plugin("module"))
+    info = tmp_path / f"fgl_mood-{project['version']}.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n")
+    points = "".join(f"{name} = {value}\n" for name, value in project["entry-points"]["fgl"].items())
+    (info / "entry_points.txt").write_text(f"[fgl]\n{points}")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "fgl_mood", raising=False)
+    yield PluginManager.load()
+    sys.modules.pop("fgl_mood", None)
+
+
+def test_the_first_plugin_is_one_short_file(mood):
+    assert len([line for line in first_plugin("module").splitlines() if line.strip()]) <= 12
+    entry = mood.registry.find("prompt_strategy", "mood")
+    assert (entry.plugin, entry.distribution) == ("mood", "fgl-mood")
+    assert mood.registry.create("prompt_strategy", "mood", {"mood": "at noon"}).mood == "at noon"
+
+
+def test_the_first_plugin_keeps_the_contract_of_its_family(mood):
+    labels = np.array([0] * 3 + [2] * 2)
+    prompts = mood.registry.create("prompt_strategy", "mood", {}).prompts(client_context(DrawnImages(labels, None)))
+    assert [prompt.text for prompt in prompts] == ["river at sunset"] * 3 + ["forest at sunset"] * 2
+    assert sum(prompt.weight for prompt in prompts) == 5
+
+
+def test_the_first_plugin_runs_when_it_is_selected(mood, tmp_path):
+    config = {
+        "prompt_strategy": {"name": "mood", "mood": "in the fog"},
+        "dataset": {"name": "bundled", "max_per_class": 8},
+        "partition": {"name": "iid", "clients": 2},
+        "synthesis": {"images_per_class": 1},
+        "classifier": {"name": "small", "epochs": 1},
+        "controls": "none",
+    }
+    result = fgl.run(config, out=tmp_path / "run")
+    assert result["synthetic"]["conditionings"] == len(result["result"]["per_class"])
+
+
+def test_a_page_for_authors_imports_from_the_top_alone():
+    lines = re.findall(r"^from fgl import (.+)$", PLUGINS, flags=re.MULTILINE)
+    named = {name.strip() for line in lines for name in line.split(",")}
+    assert named
+    assert named <= set(fgl.__all__)
 
 
 @pytest.mark.parametrize(("path", "code"), QUOTED, ids=[path for path, _ in QUOTED])

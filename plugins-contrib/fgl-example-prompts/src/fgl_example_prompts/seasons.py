@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from fgl.contracts.prompts import ClientContext, Prompt
+from fgl import ClientContext, Prompt
 
 from fgl_example_prompts.options import SeasonsOptions
 
