@@ -7,8 +7,9 @@ Shapes: b images of a batch, n rows of an upload, h height and w width of an ima
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import InitVar, dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -106,6 +107,14 @@ class ImageBatch:
 
     rejected: tuple[int, ...] = ()
     """Positions of images that must not be kept; they are requested again, with the next draw of their item."""
+
+    blanked: InitVar[tuple[int, ...] | None] = None
+
+    def __post_init__(self, blanked: tuple[int, ...] | None) -> None:
+        if blanked is not None:
+            said = "ImageBatch(blanked=…) is called rejected since fgl 0.2; the old name goes with fgl 0.3"
+            warnings.warn(said, DeprecationWarning, stacklevel=3)
+            object.__setattr__(self, "rejected", blanked)
 
 
 class Encoder(Protocol):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Self
@@ -69,6 +70,15 @@ class Options(BaseModel):
     fixed_in_rounds: ClassVar[Mapping[str, str]] = {}
     """For classifiers: option that `rounds.local` and `rounds.server` cannot override → the reason, or what to set
     instead. "{part}" in the text stands for local or server."""
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **_: Any) -> None:
+        if "not_in_rounds" in vars(cls):
+            said = (
+                f"{cls.__name__}.not_in_rounds is called fixed_in_rounds since fgl 0.2; the old name goes with fgl 0.3"
+            )
+            warnings.warn(said, DeprecationWarning, stacklevel=2)
+            cls.fixed_in_rounds = vars(cls)["not_in_rounds"]
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Self:
