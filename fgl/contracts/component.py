@@ -57,7 +57,7 @@ class Component:
     and the plugin stays light."""
 
     options: str | type[Options] | None = None
-    """Its subclass of `fgl.Options`, or "module:Class", imported to check the configuration. None: it has no options."""
+    """Its subclass of `fgl.Options`, or "module:Class", imported to check the configuration. None: no options."""
 
     summary: str = ""
     """One line for `fgl plugins list`."""
