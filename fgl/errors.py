@@ -213,9 +213,9 @@ def public_message(error: BaseException) -> str:
     """All that a server learns of a client's error: its class, and what holds for every error of that class. The
     message may name files, paths or samples of the client."""
     kinds = type(error).__mro__
-    own = next((kind for kind in kinds if kind.__module__ == __name__), None)
-    if own is not None and issubclass(own, FGLError):
-        return f"{own.__name__} at the client: {own.public_reason}"
+    known_class = next((kind for kind in kinds if kind.__module__ == __name__), None)
+    if known_class is not None and issubclass(known_class, FGLError):
+        return f"{known_class.__name__} at the client: {known_class.public_reason}"
     name = next(kind.__name__ for kind in kinds if kind.__module__ == "builtins")
     return f"{name} at the client: an error that fgl does not expect"
 

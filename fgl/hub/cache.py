@@ -84,10 +84,10 @@ class Listing:
 
         wanted = [pattern for pattern in patterns if not pattern.startswith("!")]
         unwanted = [pattern[1:] for pattern in patterns if pattern.startswith("!")]
-        found = filter_repo_objects(
+        matching = filter_repo_objects(
             self.files, allow_patterns=wanted, ignore_patterns=unwanted or None, key=lambda file: file.path
         )
-        return sorted(found, key=lambda file: (file.size, file.path))
+        return sorted(matching, key=lambda file: (file.size, file.path))
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,12 +125,12 @@ class Repository:
 
     def listing(self, commit: str) -> Listing | None:
         """What was recorded when the commit was first pulled."""
-        found = _read_json(self._record(commit, ""))
+        record = _read_json(self._record(commit, ""))
         try:
-            files = tuple(File(**file) for file in found["files"])
+            files = tuple(File(**file) for file in record["files"])
             for file in files:
                 check_path(file.path, self.model)
-            return Listing(found["id"], commit, files)
+            return Listing(record["id"], commit, files)
         except (KeyError, TypeError, ModelError):
             return None
 
@@ -288,10 +288,10 @@ def _read_commit(path: Path) -> str | None:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        found = strict_json.loads(path.read_text(encoding="utf-8"))
+        value = strict_json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return value if isinstance(value, dict) else {}
 
 
 def _write(path: Path, text: str) -> None:

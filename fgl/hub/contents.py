@@ -19,11 +19,15 @@ _SHOWN = 3
 def check_weights(model: str, listing: Listing, patterns: Sequence[str], files: Sequence[File]) -> None:
     """Raises ModelError where patterns ask for weights and none of the files that they select are such: configurations
     alone are no model. files: what the patterns select."""
-    asked = [pattern for pattern in patterns if pattern.endswith(_SAFE) and not pattern.startswith("!")]
-    missing = [place for place in dict.fromkeys(map(dirname, asked)) if not _has(place, asked, files)]
+    weight_patterns = [pattern for pattern in patterns if pattern.endswith(_SAFE) and not pattern.startswith("!")]
+    missing = [
+        place for place in dict.fromkeys(map(dirname, weight_patterns)) if not _has(place, weight_patterns, files)
+    ]
     others = [file.path for file in listing.files if _is_weights(file.path)]
     # Whoever asks for whatever weights there are may be asking for a tokenizer.
-    lacking = [place for place in missing if not _is_open(place, asked) or any(_in(path, place) for path in others)]
+    lacking = [
+        place for place in missing if not _is_open(place, weight_patterns) or any(_in(path, place) for path in others)
+    ]
     if not lacking:
         return
     beside = [path for path in others if any(_in(path, place) for place in lacking)]
@@ -35,14 +39,18 @@ def check_weights(model: str, listing: Listing, patterns: Sequence[str], files: 
     )
 
 
-def _has(place: str, asked: Sequence[str], files: Sequence[File]) -> bool:
+def _has(place: str, weight_patterns: Sequence[str], files: Sequence[File]) -> bool:
     weights = [file.path for file in files if file.path.endswith(_SAFE)]
-    return any(_in(path, place) for path in weights) or (_is_open(place, asked) and not place and bool(weights))
+    return any(_in(path, place) for path in weights) or (
+        _is_open(place, weight_patterns) and not place and bool(weights)
+    )
 
 
-def _is_open(place: str, asked: Sequence[str]) -> bool:
+def _is_open(place: str, weight_patterns: Sequence[str]) -> bool:
     """Whether any weights in the folder are asked for, and not those of a certain name."""
-    return "*" in place or any(dirname(pattern) == place and basename(pattern) == f"*{_SAFE}" for pattern in asked)
+    return "*" in place or any(
+        dirname(pattern) == place and basename(pattern) == f"*{_SAFE}" for pattern in weight_patterns
+    )
 
 
 def _in(path: str, place: str) -> bool:
@@ -53,14 +61,14 @@ def _is_weights(path: str) -> bool:
     return path.endswith((_SAFE, *_PICKLES, *_OTHERS))
 
 
-def _advice(there: Sequence[str]) -> str:
-    if any(path.endswith(_SAFE) for path in there):
+def _advice(weight_paths: Sequence[str]) -> str:
+    if any(path.endswith(_SAFE) for path in weight_paths):
         return (
             "fgl takes safetensors under their plain names and no variant such as fp16; name another revision or "
             "repository, or load it once with diffusers (variant='fp16'), save_pretrained it to a folder, and give "
             "that folder as model"
         )
-    if any(path.endswith(_PICKLES) for path in there):
+    if any(path.endswith(_PICKLES) for path in weight_paths):
         return (
             "it has no safetensors weights, and fgl opens no others, since pickle can run code; name a revision that "
             "has them (the Hub keeps conversions as pull requests: see the model's Community page), or load it once "

@@ -32,14 +32,14 @@ def parse_object(data: bytes) -> dict[str, Any]:
         raise ValueError(f"it is larger than {_MOST >> 20} MiB")
     try:
         # NaN and infinity are taken: diffusers itself writes -Infinity into the configuration of some schedulers
-        found = json.loads(data.decode("utf-8"))
+        value = json.loads(data.decode("utf-8"))
     except RecursionError:
         raise ValueError("it is nested too deep") from None
     except UnicodeDecodeError:
         raise ValueError("it is not UTF-8 text") from None
-    if not isinstance(found, dict):
-        raise ValueError(f"it holds a {type(found).__name__}; expected an object")
-    return found
+    if not isinstance(value, dict):
+        raise ValueError(f"it holds a {type(value).__name__}; expected an object")
+    return value
 
 
 def licence(card: Path) -> str:
@@ -60,7 +60,7 @@ def licence(card: Path) -> str:
 
 def _scalars(text: str) -> dict[str, str]:
     """The keys of a mapping whose values are scalars, as they are written."""
-    found: dict[str, str] = {}
+    scalars: dict[str, str] = {}
     key, depth = "", 0
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
         if isinstance(event, yaml.CollectionStartEvent):
@@ -73,8 +73,8 @@ def _scalars(text: str) -> dict[str, str]:
             key = ""
         elif isinstance(event, yaml.ScalarEvent) and depth == 1:
             if key:
-                found.setdefault(key, event.value)
+                scalars.setdefault(key, event.value)
                 key = ""
             else:
                 key = event.value or " "
-    return found
+    return scalars

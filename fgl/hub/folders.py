@@ -34,9 +34,9 @@ def verify_folder(folder: Path, progress: Progress | None = None) -> FolderVerdi
     total = sum(path.stat().st_size for path in weights)
     with meter(progress or NullProgress(), f"verify {folder.name}", total) as advance:
         for path in paths:
-            said = flaw(path) or (_numbers(path) if path in weights else "")
-            if said:
-                damaged.append((path.relative_to(folder).as_posix(), said))
+            problem = flaw(path) or (_numbers(path) if path in weights else "")
+            if problem:
+                damaged.append((path.relative_to(folder).as_posix(), problem))
             if path in weights:
                 advance(path.stat().st_size)
     return FolderVerdict(folder, len(paths) - len(damaged), total, tuple(damaged))

@@ -28,11 +28,11 @@ def answer(url: str, headers: Mapping[str, str], timeout: float | None = None) -
     from huggingface_hub import constants
     from huggingface_hub.utils import hf_raise_for_status
 
-    asked = {**headers, "Accept-Encoding": "identity"}
+    all_headers = {**headers, "Accept-Encoding": "identity"}
     for _ in range(_REDIRECTS):
         trusted = _origin(url) == _origin(constants.ENDPOINT)
-        given = {key: value for key, value in asked.items() if trusted or key.lower() != "authorization"}
-        with _open(url, given, timeout) as (response, blocks):
+        sent_headers = {key: value for key, value in all_headers.items() if trusted or key.lower() != "authorization"}
+        with _open(url, sent_headers, timeout) as (response, blocks):
             if response.status_code in (301, 302, 303, 307, 308):
                 url = urljoin(url, response.headers["Location"])
                 continue
@@ -47,15 +47,15 @@ def answer(url: str, headers: Mapping[str, str], timeout: float | None = None) -
 
 def whole(url: str, headers: Mapping[str, str], most: int, timeout: float, seconds: float) -> bytes | None:
     """All that is sent, None where that is more than `most` bytes. seconds: for all of it. Raises as `answer` does."""
-    found, began = bytearray(), time.monotonic()
+    content, began = bytearray(), time.monotonic()
     with answer(url, headers, timeout) as (_, blocks):
         for block in blocks:
-            found += block
-            if len(found) > most:
+            content += block
+            if len(content) > most:
                 return None
             if time.monotonic() - began > seconds:
-                raise SlowError(f"{len(found)} bytes of a list in {seconds:.0f} s, and no end")
-    return bytes(found)
+                raise SlowError(f"{len(content)} bytes of a list in {seconds:.0f} s, and no end")
+    return bytes(content)
 
 
 def _paced(blocks: Iterable[bytes]) -> Iterator[bytes]:

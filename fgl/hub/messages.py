@@ -51,20 +51,20 @@ def explain(model: str, revision: str | None, error: BaseException, command: str
         RevisionNotFoundError,
     )
 
-    found = list(causes(error))
+    chain = list(causes(error))
     login = "log in with `hf auth login` (or set HF_TOKEN)"
-    if any(isinstance(cause, GatedRepoError) for cause in found):  # a RepositoryNotFoundError too: asked first
+    if any(isinstance(cause, GatedRepoError) for cause in chain):  # a RepositoryNotFoundError too: asked first
         return f"{model} is gated; accept its licence at https://huggingface.co/{model} and {login}, then `{command}`"
-    if any(isinstance(cause, RevisionNotFoundError) for cause in found):
+    if any(isinstance(cause, RevisionNotFoundError) for cause in chain):
         if revision is None:
             return f"{model} has no files yet: the Hub knows no default branch of it"
         return f"{model} has no revision {revision}; expected a branch, tag or commit of its repository"
-    if any(isinstance(cause, RepositoryNotFoundError) for cause in found):
+    if any(isinstance(cause, RepositoryNotFoundError) for cause in chain):
         return (
             f"the Hub has no model {model}, or it is private; check the name at https://huggingface.co/{model}, or "
             f"{login}, then `{command}`"
         )
-    if any(isinstance(cause, OfflineModeIsEnabled) for cause in found):
+    if any(isinstance(cause, OfflineModeIsEnabled) for cause in chain):
         return not_cached(model, command)
     code = status(error)
     if code == 401:
@@ -78,12 +78,12 @@ def explain(model: str, revision: str | None, error: BaseException, command: str
             f"the Hub asks for fewer requests (429){f' and a pause of {wait:.0f} s' if wait else ''}; run `{command}` "
             "later: it resumes where it stopped; being logged in (`hf auth login`) allows more requests"
         )
-    reason = kind_and_line(found[-1])
+    reason = kind_and_line(chain[-1])
     if code is not None and code >= 500:
         return (
             f"the Hub at {constants.ENDPOINT} has failed ({code}); run `{command}` later: it resumes where it stopped"
         )
-    if code is None and (is_network(error) or any(isinstance(cause, LocalEntryNotFoundError) for cause in found)):
+    if code is None and (is_network(error) or any(isinstance(cause, LocalEntryNotFoundError) for cause in chain)):
         return (
             f"the Hub at {constants.ENDPOINT} cannot be reached ({reason}); check the network, or set HF_ENDPOINT to a "
             f"mirror of the Hub, then `{command}`: it resumes where it stopped. What {constants.HF_HUB_CACHE} holds "
@@ -145,12 +145,12 @@ def retry_after(error: BaseException) -> float | None:
         headers = getattr(getattr(cause, "response", None), "headers", None)
         if headers is None:
             continue
-        asked = str(headers.get("Retry-After", "")).strip()
-        if re.fullmatch("[0-9]{1,9}", asked):
-            return float(asked)
-        if asked:
+        header = str(headers.get("Retry-After", "")).strip()
+        if re.fullmatch("[0-9]{1,9}", header):
+            return float(header)
+        if header:
             try:
-                return max(0.0, parsedate_to_datetime(asked).timestamp() - time.time())
+                return max(0.0, parsedate_to_datetime(header).timestamp() - time.time())
             except ValueError:
                 return None
         limit = re.search(r"r=0\s*;\s*t=(\d+)", str(headers.get("ratelimit", "")))

@@ -79,11 +79,11 @@ def pull(
         raise ModelError(f"model: {model} is pinned to {revision}: there is nothing to update; change its revision")
     if update and constants.HF_HUB_OFFLINE:
         raise ModelError(f"model: cannot update {model} while HF_HUB_OFFLINE is set; unset it")
-    asked = sources(model, revision, mirrors)
-    if not update and (found := in_cache(asked, patterns, command, not constants.HF_HUB_OFFLINE)) is not None:
-        return found
+    candidates = sources(model, revision, mirrors)
+    if not update and (snapshot := in_cache(candidates, patterns, command, not constants.HF_HUB_OFFLINE)) is not None:
+        return snapshot
     if constants.HF_HUB_OFFLINE:
-        return as_the_client_has_it(asked, patterns, command)
+        return as_the_client_has_it(candidates, patterns, command)
 
     def work(source: Source) -> Path:
         folder = _pull_from(source, patterns, update, progress, announce or _log_plan, command)
@@ -98,11 +98,11 @@ def pull(
         return folder
 
     def otherwise(reason: str) -> Path:
-        folder = as_the_client_has_it(asked, patterns, command)
+        folder = as_the_client_has_it(candidates, patterns, command)
         log.warning("%s: using what is in the cache, %s", reason, folder)
         return folder
 
-    return _from_first(asked, work, None if update else otherwise, command)
+    return _from_first(candidates, work, None if update else otherwise, command)
 
 
 def check_available(
@@ -113,11 +113,11 @@ def check_available(
     from huggingface_hub import constants
 
     command = command or pull_command(model, revision, mirrors)
-    asked = sources(model, revision, mirrors)
-    if in_cache(asked, patterns, command, not constants.HF_HUB_OFFLINE) is not None:
+    candidates = sources(model, revision, mirrors)
+    if in_cache(candidates, patterns, command, not constants.HF_HUB_OFFLINE) is not None:
         return
     if constants.HF_HUB_OFFLINE:
-        as_the_client_has_it(asked, patterns, command)
+        as_the_client_has_it(candidates, patterns, command)
         return
 
     def work(source: Source) -> None:
@@ -125,30 +125,30 @@ def check_available(
         _selected(source, listing, patterns)
 
     def otherwise(reason: str) -> None:
-        as_the_client_has_it(asked, patterns, command)
+        as_the_client_has_it(candidates, patterns, command)
 
-    _from_first(asked, work, otherwise, command)
+    _from_first(candidates, work, otherwise, command)
 
 
 def _from_first(
-    asked: Sequence[Source], work: Callable[[Source], T], otherwise: Callable[[str], T] | None, command: str
+    candidates: Sequence[Source], work: Callable[[Source], T], otherwise: Callable[[str], T] | None, command: str
 ) -> T:
     """The work's result for the first source that exists. otherwise: is told why where the Hub cannot be reached, and
     may raise ModelError itself. Raises ModelError, which says what to do."""
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
-    model, revision = asked[0].model, asked[0].revision
+    model, revision = candidates[0].model, candidates[0].revision
     absent: Exception | None = None
-    for source in asked:
+    for source in candidates:
         try:
             return work(source)
         except ModelError:
             raise
         except Exception as error:  # of whichever HTTP library the client uses
-            found = list(causes(error))
-            gated = any(isinstance(cause, GatedRepoError) for cause in found)
-            missing = any(isinstance(cause, RepositoryNotFoundError) for cause in found) and not gated
-            if missing or (source.mirror and any(isinstance(cause, RevisionNotFoundError) for cause in found)):
+            chain = list(causes(error))
+            gated = any(isinstance(cause, GatedRepoError) for cause in chain)
+            missing = any(isinstance(cause, RepositoryNotFoundError) for cause in chain) and not gated
+            if missing or (source.mirror and any(isinstance(cause, RevisionNotFoundError) for cause in chain)):
                 absent = absent or error
                 continue
             reason = explain(source.model, source.revision, error, command)
@@ -157,7 +157,7 @@ def _from_first(
                     return otherwise(reason)
             raise ModelError(f"model: {reason}") from error
     assert absent is not None
-    mirrors = ", ".join(source.model for source in asked[1:])
+    mirrors = ", ".join(source.model for source in candidates[1:])
     tried = f". Its mirrors are not there either: {mirrors}" if mirrors else ""
     raise ModelError(f"model: {explain(model, revision, absent, command)}{tried}") from absent
 
@@ -165,18 +165,18 @@ def _from_first(
 def sources(model: str, revision: str | None, mirrors: Sequence[str]) -> list[Source]:
     """The model, then its mirrors: a Hub id each, with @revision where it is pinned there to another one. Raises
     ModelError for a revision that git could not have, since names of files are made of it."""
-    found = [Source(model, revision)]
+    candidates = [Source(model, revision)]
     for mirror in mirrors:
-        name, _, own = mirror.partition("@")
-        found.append(Source(name, own or revision, mirror=True))
-    for source in found:
+        name, _, pinned = mirror.partition("@")
+        candidates.append(Source(name, pinned or revision, mirror=True))
+    for source in candidates:
         if source.revision is not None and not is_revision(source.revision):
             raise ModelError(
                 f"revision: got {quoted(source.revision)} for {quoted(source.model)}; expected a branch, tag or commit"
             )
         if not is_hub_id(source.model):
             raise ModelError(f"model: got {quoted(source.model)}; expected a Hub id, owner/name")
-    return found
+    return candidates
 
 
 def held(repository: Repository, revision: str | None) -> str:
@@ -186,13 +186,13 @@ def held(repository: Repository, revision: str | None) -> str:
     return "none" if repository.locked(revision) is None else "locked"
 
 
-def in_cache(asked: Sequence[Source], patterns: Sequence[str], command: str, pulls: bool) -> Path | None:
+def in_cache(candidates: Sequence[Source], patterns: Sequence[str], command: str, pulls: bool) -> Path | None:
     """The snapshot of the first source whose commit is known and whose files are all there and right. Of the mirrors,
     only those that were taken for this model before: another model may be gated, and not gone. pulls: whether what is
     not right is pulled next."""
-    for source in asked:
+    for source in candidates:
         repository = source.repository
-        if source.mirror and not repository.stands_in_for(asked[0].model):
+        if source.mirror and not repository.stands_in_for(candidates[0].model):
             continue
         commit = repository.commit(source.revision)
         listing = None if commit is None else repository.listing(commit)
@@ -319,13 +319,13 @@ def _listing(source: Source, known: str | None, command: str) -> Listing:
     return listing
 
 
-def as_the_client_has_it(asked: Sequence[Source], patterns: Sequence[str], command: str) -> Path:
+def as_the_client_has_it(candidates: Sequence[Source], patterns: Sequence[str], command: str) -> Path:
     """A snapshot in the cache that some other program has pulled, by the client's own judgement, or that of a mirror;
     nothing is asked."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
-    for source in asked:
+    for source in candidates:
         repository = source.repository
         commit = repository.commit(source.revision) or repository.seen(source.revision)
         if commit is None:
@@ -337,15 +337,15 @@ def as_the_client_has_it(asked: Sequence[Source], patterns: Sequence[str], comma
             if not whole or _wrong(repository, commit, files, command, False):
                 continue
             if source.mirror:
-                log.warning("%s is not in the cache: its mirror %s is used", asked[0].model, source.model)
+                log.warning("%s is not in the cache: its mirror %s is used", candidates[0].model, source.model)
             return repository.snapshot(commit)
         try:
             wanted = [pattern for pattern in patterns if not pattern.startswith("!")]
-            found = snapshot_download(source.model, revision=commit, allow_patterns=wanted, local_files_only=True)
+            snapshot = snapshot_download(source.model, revision=commit, allow_patterns=wanted, local_files_only=True)
         except LocalEntryNotFoundError:
             continue
-        return Path(found)
-    raise ModelError(f"model: {not_cached(asked[0].model, command)}")
+        return Path(snapshot)
+    raise ModelError(f"model: {not_cached(candidates[0].model, command)}")
 
 
 def _left(repository: Repository, commit: str, files: Sequence[File]) -> int:

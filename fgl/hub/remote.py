@@ -41,8 +41,8 @@ def fetch_listing(
     from huggingface_hub import constants
 
     wait = constants.HF_HUB_ETAG_TIMEOUT if timeout is None else timeout
-    found = with_retries(lambda: _asked_for(model, revision, wait, 2 * patience), patience=patience)
-    commit, listed = found.get("sha"), found.get("siblings") or []
+    answered = with_retries(lambda: _asked_for(model, revision, wait, 2 * patience), patience=patience)
+    commit, listed = answered.get("sha"), answered.get("siblings") or []
     if not isinstance(commit, str) or not re.fullmatch("[0-9a-f]{40}", commit):
         raise ModelError(f"model: {constants.ENDPOINT} names no commit of {model}; is HF_ENDPOINT a mirror of the Hub?")
     if not isinstance(listed, list) or len(listed) > _MOST_FILES:
@@ -50,7 +50,7 @@ def fetch_listing(
         raise ModelError(f"model: {constants.ENDPOINT} lists {many} files of {model}; fgl takes {_MOST_FILES} at most")
     files = tuple(_listed(entry, model) for entry in listed)
     # what it is called is printed, and users are told to take it up
-    return Listing(str(found.get("id")) if is_hub_id(str(found.get("id"))) else model, commit, files)
+    return Listing(str(answered.get("id")) if is_hub_id(str(answered.get("id"))) else model, commit, files)
 
 
 def _asked_for(model: str, revision: str | None, timeout: float, seconds: float) -> dict[str, Any]:
@@ -213,18 +213,18 @@ def _blob_name(metadata: HfFileMetadata, repository: Repository, file: File) -> 
     that is no name, or another checksum than that of the listing."""
     from huggingface_hub import constants
 
-    found = str(metadata.etag or file.blob_id)
-    if file.sha256 and found != file.sha256:
+    name = str(metadata.etag or file.blob_id)
+    if file.sha256 and name != file.sha256:
         raise ModelError(
             f"model: the Hub at {constants.ENDPOINT} states two checksums for {file.path} of {repository.model}: "
             f"{file.sha256} and {shown(metadata.etag)}; nothing is pulled from it"
         )
-    if not is_blob_name(found):
+    if not is_blob_name(name):
         raise ModelError(
-            f"model: the Hub at {constants.ENDPOINT} calls {file.path} of {repository.model} {shown(found)}, which "
+            f"model: the Hub at {constants.ENDPOINT} calls {file.path} of {repository.model} {shown(name)}, which "
             "cannot be the name of a file (ETag); set HF_ENDPOINT to a mirror that speaks the Hub's protocol"
         )
-    return found
+    return name
 
 
 def _head(repository: Repository, commit: str, file: File) -> HfFileMetadata:
@@ -326,8 +326,8 @@ def _fill(part: _Part, url: str, headers: Mapping[str, str], size: int) -> None:
 
 def _attempt(part: _Part, url: str, headers: Mapping[str, str], size: int) -> None:
     """One answer, as far as it comes."""
-    asked = {**headers, "Range": f"bytes={part.size}-"} if part.size else headers
-    with answer(url, asked) as (response, blocks):
+    sent_headers = {**headers, "Range": f"bytes={part.size}-"} if part.size else headers
+    with answer(url, sent_headers) as (response, blocks):
         if response.status_code == 416:  # what is there is longer than the file
             part.restart()
             return

@@ -65,8 +65,8 @@ def state(use: ModelRef, *, ask: bool = True, command: str | None = None) -> Sta
     from huggingface_hub import constants
 
     command = command or pull_command(use.model, use.revision, use.mirrors)
-    asked = sources(use.model, use.revision, use.mirrors)
-    source = _present(asked) or asked[0]
+    candidates = sources(use.model, use.revision, use.mirrors)
+    source = _present(candidates) or candidates[0]
     repository = source.repository
     commit = repository.commit(source.revision) or repository.seen(source.revision)
     listing = None if commit is None else repository.listing(commit)
@@ -96,49 +96,51 @@ def verify(use: ModelRef, progress: Progress | None = None, command: str | None 
     from huggingface_hub import constants
 
     command = command or pull_command(use.model, use.revision, use.mirrors)
-    asked = sources(use.model, use.revision, use.mirrors)
-    source = _present(asked)
+    candidates = sources(use.model, use.revision, use.mirrors)
+    source = _present(candidates)
     if source is None:
         raise ModelError(f"model: {use.model} is not in the cache: `{command}`")
     repository = source.repository
     commit = repository.commit(source.revision) or repository.seen(source.revision)
     assert commit is not None
     home = repository.snapshot(commit)
-    there, listing = repository.named(commit), repository.listing(commit)
+    snapshot, listing = repository.named(commit), repository.listing(commit)
     if listing is None and not constants.HF_HUB_OFFLINE:
         try:
             listing = fetch_listing(source.model, commit)
         except Exception as error:
             log.warning("%s; judging by the names that the cache gives", explain(source.model, commit, error, command))
-    known = {file.path: file for file in (listing or there).files}
+    known = {file.path: file for file in (listing or snapshot).files}
     right: list[File] = []
     wrong: list[File] = []
-    unknown = [file.path for file in there.files if not _digest(known.get(file.path))]
-    with meter(progress or NullProgress(), f"verify {source.model}", sum(file.size for file in there.files)) as advance:
-        for found in there.files:
-            file = known.get(found.path)
+    unknown = [file.path for file in snapshot.files if not _digest(known.get(file.path))]
+    with meter(
+        progress or NullProgress(), f"verify {source.model}", sum(file.size for file in snapshot.files)
+    ) as advance:
+        for cached_file in snapshot.files:
+            file = known.get(cached_file.path)
             if file is None or not _digest(file):
                 continue
-            fits = file.size in (0, found.size) and file.matches(home / file.path, advance)
+            fits = file.size in (0, cached_file.size) and file.matches(home / file.path, advance)
             (right if fits else wrong).append(file)
-    missing = sorted(repository.pulled(commit) - {file.path for file in there.files})
-    absent = None if listing is None else _absent(listing, use.files, there, missing)
+    missing = sorted(repository.pulled(commit) - {file.path for file in snapshot.files})
+    absent = None if listing is None else _absent(listing, use.files, snapshot, missing)
     if listing is not None:
         repository.save(listing)
         repository.mark(commit, right, wrong)  # a wrong one is read again, and replaced, by the next pull
     paths = tuple(file.path for file in wrong)
-    read = sum(file.size for file in there.files)
+    read = sum(file.size for file in snapshot.files)
     return Verdict(source.model, commit, home, len(right), read, paths, tuple(missing), tuple(unknown), absent)
 
 
 def folder_of(use: ModelRef, patterns: Sequence[str], command: str | None = None) -> Path | None:
     """The model's folder where all files that match are there; nothing is asked. command: see `pull`."""
     command = command or pull_command(use.model, use.revision, use.mirrors)
-    asked = sources(use.model, use.revision, use.mirrors)
-    if (found := in_cache(asked, patterns, command, False)) is not None:
-        return found
+    candidates = sources(use.model, use.revision, use.mirrors)
+    if (snapshot := in_cache(candidates, patterns, command, False)) is not None:
+        return snapshot
     try:
-        return as_the_client_has_it(asked, patterns, command)
+        return as_the_client_has_it(candidates, patterns, command)
     except ModelError:
         return None
 
@@ -149,13 +151,13 @@ def commit(use: ModelRef) -> str | None:
     from huggingface_hub import constants
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
-    asked = sources(use.model, use.revision, use.mirrors)
-    for source in asked:
+    candidates = sources(use.model, use.revision, use.mirrors)
+    for source in candidates:
         if not source.mirror or source.repository.stands_in_for(use.model):
-            found = source.repository.commit(source.revision)
-            if found is not None:
-                return found
-    for source in () if constants.HF_HUB_OFFLINE else asked:
+            known = source.repository.commit(source.revision)
+            if known is not None:
+                return known
+    for source in () if constants.HF_HUB_OFFLINE else candidates:
         try:
             return fetch_listing(source.model, source.revision, timeout=_PATIENCE, patience=_PATIENCE).commit
         except RepositoryNotFoundError as error:
@@ -163,7 +165,7 @@ def commit(use: ModelRef) -> str | None:
                 break
         except Exception:  # whatever it is, whoever pulls the model says it
             break
-    present = _present(asked)
+    present = _present(candidates)
     return None if present is None else present.repository.seen(present.revision)
 
 
@@ -173,15 +175,15 @@ def paths(use: ModelRef, *, ask: bool, update: bool = False) -> tuple[str, ...] 
     from huggingface_hub import constants
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
-    asked, commits = sources(use.model, use.revision, use.mirrors), {}
-    for source in asked:
+    candidates, commits = sources(use.model, use.revision, use.mirrors), {}
+    for source in candidates:
         repository = source.repository
         if source.mirror and not repository.stands_in_for(use.model):
             continue
         commits[source] = commit = None if update else repository.commit(source.revision)
         if commit is not None and (listing := repository.listing(commit)) is not None:
             return tuple(file.path for file in listing.files)
-    for source in asked if ask and not constants.HF_HUB_OFFLINE else ():
+    for source in candidates if ask and not constants.HF_HUB_OFFLINE else ():
         try:
             listing = fetch_listing(source.model, commits.get(source) or source.revision)
         except RepositoryNotFoundError as error:
@@ -191,7 +193,7 @@ def paths(use: ModelRef, *, ask: bool, update: bool = False) -> tuple[str, ...] 
             break
         else:
             return tuple(file.path for file in listing.files)
-    present = _present(asked)
+    present = _present(candidates)
     if present is None:
         return None
     commit = present.repository.commit(present.revision) or present.repository.seen(present.revision)
@@ -199,11 +201,11 @@ def paths(use: ModelRef, *, ask: bool, update: bool = False) -> tuple[str, ...] 
     return tuple(file.path for file in present.repository.named(commit).files)
 
 
-def _present(asked: Sequence[Source]) -> Source | None:
+def _present(candidates: Sequence[Source]) -> Source | None:
     """The first source of which the cache has a snapshot."""
-    for source in asked:
+    for source in candidates:
         repository = source.repository
-        if source.mirror and not repository.stands_in_for(asked[0].model):
+        if source.mirror and not repository.stands_in_for(candidates[0].model):
             continue
         commit = repository.commit(source.revision) or repository.seen(source.revision)
         if commit is not None and repository.snapshot(commit).is_dir():
@@ -216,11 +218,11 @@ def _extent(repository: Repository, commit: str | None, listing: Listing | None,
     if commit is None or not repository.snapshot(commit).is_dir():
         return 0, "no"
     wanted = (listing or repository.named(commit)).select(use.files)
-    there = [file for file in wanted if repository.present(commit, file)]
-    cached = sum(file.size for file in there)
-    if listing is None or not there:
-        return cached, "part" if there else "no"
-    if len(there) == len(wanted):
+    present = [file for file in wanted if repository.present(commit, file)]
+    cached = sum(file.size for file in present)
+    if listing is None or not present:
+        return cached, "part" if present else "no"
+    if len(present) == len(wanted):
         return cached, "all"
     client = listing.select(use.client_files) if use.client_files else []
     return cached, "client" if client and all(repository.present(commit, file) for file in client) else "part"
@@ -230,6 +232,6 @@ def _digest(file: File | None) -> str:
     return "" if file is None else file.digest
 
 
-def _absent(listing: Listing, patterns: Sequence[str], there: Listing, missing: Sequence[str]) -> int:
-    have = {file.path for file in there.files} | set(missing)
+def _absent(listing: Listing, patterns: Sequence[str], snapshot: Listing, missing: Sequence[str]) -> int:
+    have = {file.path for file in snapshot.files} | set(missing)
     return sum(file.path not in have for file in listing.select(patterns))

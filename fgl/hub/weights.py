@@ -79,8 +79,8 @@ def flaw(path: Path) -> str:
 
 def not_finite(path: Path) -> tuple[str, ...]:
     """Names of the tensors that hold NaN or infinity. Raises WeightsError. Reads the whole file, once a process."""
-    found, status = tensors(path), path.stat()
-    return _not_finite(path.resolve(), status.st_size, status.st_mtime_ns, tuple(found.items()))
+    header, status = tensors(path), path.stat()
+    return _not_finite(path.resolve(), status.st_size, status.st_mtime_ns, tuple(header.items()))
 
 
 def is_pointer(path: Path) -> bool:
@@ -108,13 +108,13 @@ def _tensors(path: Path, size: int, modified_ns: int) -> Mapping[str, Tensor]:
         head = file.read(length)
     if len(head) < length:
         raise WeightsError(f"is cut off within its header, after {size} bytes: copy or pull it again")
-    found = _parsed(head, 8 + length)
-    end = max((tensor.end for tensor in found.values()), default=8 + length)
+    parsed = _parsed(head, 8 + length)
+    end = max((tensor.end for tensor in parsed.values()), default=8 + length)
     if size < end:
         raise WeightsError(f"is cut off: it has {size} of {end} bytes; copy or pull it again")
     if size > end:
         raise WeightsError(f"has {size - end} bytes behind its end; copy or pull it again")
-    return found
+    return parsed
 
 
 def _parsed(head: bytes, begin: int) -> Mapping[str, Tensor]:
@@ -145,10 +145,10 @@ def _bits(dtype: str) -> int:
 
 
 @lru_cache(maxsize=256)
-def _not_finite(path: Path, size: int, modified_ns: int, found: tuple[tuple[str, Tensor], ...]) -> tuple[str, ...]:
+def _not_finite(path: Path, size: int, modified_ns: int, header: tuple[tuple[str, Tensor], ...]) -> tuple[str, ...]:
     """Time and size are in the key, so that a changed file is read again."""
     bad = []
-    for name, tensor in found:
+    for name, tensor in header:
         if tensor.dtype not in _SPECIAL or tensor.start == tensor.end:
             continue
         kind, special = _SPECIAL[tensor.dtype]

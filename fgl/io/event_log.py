@@ -60,12 +60,12 @@ def names(text: str, client_id: str) -> bool:
 
 def events(root: Path) -> list[dict[str, Any]]:
     """All events that can be read, in order."""
-    found = []
+    readable = []
     for line in _lines(root):
         event = _parsed(line)
         if event is not None:
-            found.append(event)
-    return found
+            readable.append(event)
+    return readable
 
 
 def mark(root: Path) -> dict[str, Any]:

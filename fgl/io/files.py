@@ -29,10 +29,10 @@ def _regular(path: Path, flags: int, mode: int = 0o666) -> int:
     """A descriptor of a regular file. mode: of one that is made. Raises OSError as `open_regular`."""
     handle = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC, mode)
     try:
-        found = os.fstat(handle).st_mode
-        if stat.S_ISDIR(found):
+        kind = os.fstat(handle).st_mode
+        if stat.S_ISDIR(kind):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-        if not stat.S_ISREG(found):
+        if not stat.S_ISREG(kind):
             raise NotRegularError(errno.EINVAL, _NOT_REGULAR, str(path))
     except BaseException:
         os.close(handle)

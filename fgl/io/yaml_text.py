@@ -81,10 +81,10 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
         for key, _ in node.value:
-            said = (key.tag, key.value if isinstance(key, yaml.ScalarNode) else id(key))
-            if said in seen:
+            identity = (key.tag, key.value if isinstance(key, yaml.ScalarNode) else id(key))
+            if identity in seen:
                 raise yaml.MarkedYAMLError(problem=f"the key {key.value!r} is there twice", problem_mark=key.start_mark)
-            seen.add(said)
+            seen.add(identity)
         return super().construct_mapping(node, deep)
 
     def construct_number(self, node: yaml.ScalarNode) -> int:
@@ -122,16 +122,16 @@ class _Loader(yaml.SafeLoader):
 def _count(node: yaml.Node, known: dict[int, int], depth: int) -> int:
     """Values in a node with its aliases written out. known: of nodes that were counted; 0 for one that is being
     counted, which holds itself. Raises YAMLError beyond the bounds."""
-    found = known.get(id(node))
-    if found is None:
+    count = known.get(id(node))
+    if count is None:
         known[id(node)] = 0
         children = node.value if isinstance(node, yaml.CollectionNode) else ()
         inner = [part for child in children for part in (child if isinstance(child, tuple) else (child,))]
-        found = known[id(node)] = 1 + sum(_count(part, known, depth + 1) for part in inner)
-    if not found or depth > MAX_DEPTH or found > MAX_NODES:
-        problem = "an alias within what it names" if not found else "aliases of aliases beyond measure"
+        count = known[id(node)] = 1 + sum(_count(part, known, depth + 1) for part in inner)
+    if not count or depth > MAX_DEPTH or count > MAX_NODES:
+        problem = "an alias within what it names" if not count else "aliases of aliases beyond measure"
         raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
-    return found
+    return count
 
 
 _TAG = "tag:yaml.org,2002:"

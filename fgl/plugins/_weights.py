@@ -35,8 +35,8 @@ def check_files(files: Iterable[Path], whose: str, home: Path) -> None:
 
     whose: begins the message. home: what paths are named from."""
     for path in files:
-        if said := flaw(path):
-            raise ModelError(f"{whose}: {plain(path.relative_to(home).as_posix())} in {plain(home)} {said}")
+        if problem := flaw(path):
+            raise ModelError(f"{whose}: {plain(path.relative_to(home).as_posix())} in {plain(home)} {problem}")
 
 
 def check_names(
@@ -137,11 +137,11 @@ def _renamed(missing: Sequence[str], unknown: Sequence[str]) -> str:
     if not unknown:
         return ""
     before = {name.removesuffix(wanted) for wanted in missing for name in unknown if name.endswith(f".{wanted}")}
-    said = f", and holds {len(unknown)} that it has no use for ({_some(unknown)})"
+    clause = f", and holds {len(unknown)} that it has no use for ({_some(unknown)})"
     if len(before) == 1:
         prefix = plain(before.pop(), 60)
-        return f"{said}: their names begin with {prefix!r}, as a wrapper leaves them; save the model inside it"
-    return said
+        return f"{clause}: their names begin with {prefix!r}, as a wrapper leaves them; save the model inside it"
+    return clause
 
 
 def _diffusers() -> tuple[Any, ...]:

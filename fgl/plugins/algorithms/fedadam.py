@@ -23,21 +23,21 @@ class FedAdam(FedAvg):
     options: FedAdamOptions
 
     def start(self, model: Mapping[str, Array], trained: Sequence[str]) -> GlobalState:
-        own: dict[str, Array] = {}
+        moments: dict[str, Array] = {}
         for name in trained:
-            own[f"m/{name}"] = np.zeros(model[name].shape, np.float32)
-            own[f"v/{name}"] = np.full(model[name].shape, self.options.tau**2, np.float32)
-        return GlobalState(model, tuple(trained), own)
+            moments[f"m/{name}"] = np.zeros(model[name].shape, np.float32)
+            moments[f"v/{name}"] = np.full(model[name].shape, self.options.tau**2, np.float32)
+        return GlobalState(model, tuple(trained), moments)
 
     def aggregate(self, state: GlobalState, updates: Sequence[LocalUpdate], clients: int) -> GlobalState:
         o = self.options
         model = average([update.model for update in updates], self.weights(updates))
-        own: dict[str, Array] = {}
+        moments: dict[str, Array] = {}
         for name in state.trained:
             before = state.model[name].astype(np.float64)
             change = model[name] - before
             m = o.beta1 * state.algorithm_state[f"m/{name}"] + (1 - o.beta1) * change
             v = o.beta2 * state.algorithm_state[f"v/{name}"] + (1 - o.beta2) * change**2
             model[name] = (before + o.lr * m / (np.sqrt(v) + o.tau)).astype(model[name].dtype)
-            own[f"m/{name}"], own[f"v/{name}"] = np.asarray(m, np.float32), np.asarray(v, np.float32)
-        return GlobalState(model, state.trained, own)
+            moments[f"m/{name}"], moments[f"v/{name}"] = np.asarray(m, np.float32), np.asarray(v, np.float32)
+        return GlobalState(model, state.trained, moments)

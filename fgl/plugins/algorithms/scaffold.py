@@ -66,11 +66,11 @@ class Scaffold(FedAvg):
             moved = state.model[name] + self.options.server_lr * (model[name].astype(np.float64) - state.model[name])
             model[name] = moved.astype(model[name].dtype)
         share = len(updates) / clients
-        own = {
+        control_variate = {
             name: (array + share * weighted((update.extra[name] for update in updates), weights)).astype(array.dtype)
             for name, array in state.algorithm_state.items()
         }
-        return GlobalState(model, state.trained, own)
+        return GlobalState(model, state.trained, control_variate)
 
 
 class Corrected:

@@ -68,8 +68,8 @@ class Fit:
             for name, tensor in parts["average"].items():
                 self.average[name].copy_(tensor)
         if parts["selected"]:
-            own = self.model.state_dict()
-            self.selected = {name: tensor.to(own[name].device) for name, tensor in parts["selected"].items()}
+            current = self.model.state_dict()
+            self.selected = {name: tensor.to(current[name].device) for name, tensor in parts["selected"].items()}
         weights = [weight for group in self.optimizer.param_groups for weight in group["params"]]
         values: dict[int, dict[str, torch.Tensor]] = {}
         for name, tensor in parts["optimizer"].items():

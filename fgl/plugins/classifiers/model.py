@@ -58,14 +58,14 @@ class Network:
         opens the exported folder computes them."""
         self.model.train(False)
         size = max(2 * self.options.batch_size, 64)
-        found = [torch.empty(0, int(self.model.config.num_labels or 0))]
+        logits = [torch.empty(0, int(self.model.config.num_labels or 0))]
         with torch.inference_mode(), float32(), progress.track(label, len(pixels)) as task:
             for start in range(0, len(pixels), size):
                 # a copy: pixels may be a view of a file, which torch would take as writable
                 batch = torch.tensor(pixels[start : start + size], device=self.device)
-                found.append(self.logits(augmenter.evaluate(batch), exact).cpu())
+                logits.append(self.logits(augmenter.evaluate(batch), exact).cpu())
                 task.advance(len(batch))
-        return torch.cat(found)
+        return torch.cat(logits)
 
     def features(self, pixels: Pixels, augmenter: Augmenter, progress: Progress, label: str) -> torch.Tensor:
         """uint8 [n, side, side, 3], prepared → what the last linear layer reads, float32 [n, d] on the CPU. Raises
@@ -117,18 +117,18 @@ class Trained:
     def features(self, pixels: Pixels, which: CheckpointName = "selected", progress: Progress | None = None) -> Array:
         """uint8 [n, h, w, 3] → what the last layer reads, float32 [n, d]."""
         self._network.model.load_state_dict(self._states[which])
-        found = self._network.features(
+        features = self._network.features(
             self._augmenter.prepare(pixels), self._augmenter, progress or NullProgress(), "features"
         )
-        return np.asarray(found.numpy(), dtype=np.float32)
+        return np.asarray(features.numpy(), dtype=np.float32)
 
     def logits(self, pixels: Pixels, which: CheckpointName = "selected", progress: Progress | None = None) -> Array:
         """uint8 [n, h, w, 3] → logits, float32 [n, classes]."""
         self._network.model.load_state_dict(self._states[which])
-        found = self._network.outputs(
+        logits = self._network.outputs(
             self._augmenter.prepare(pixels), self._augmenter, progress or NullProgress(), "query"
         )
-        return np.asarray(found.numpy(), dtype=np.float32)
+        return np.asarray(logits.numpy(), dtype=np.float32)
 
     def state(self, which: CheckpointName = "selected") -> Mapping[str, Array]:
         """Copies of parameters and buffers by name; floating ones as float32."""

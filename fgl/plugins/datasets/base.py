@@ -95,20 +95,22 @@ class LoadedOnce(ABC):
         return self._loaded.splits.get(name)
 
 
-def assemble(origin: Origin, class_names: tuple[str, ...], found: Mapping[str, LazyImages], checks: Checks) -> Loaded:
+def assemble(
+    origin: Origin, class_names: tuple[str, ...], by_split: Mapping[str, LazyImages], checks: Checks
+) -> Loaded:
     """Check, hold out and digest.
 
-    class_names: checked already (`labels.check_class_names`). found: split → its images, labels in range, or -1 for
+    class_names: checked already (`labels.check_class_names`). by_split: split → its images, labels in range, or -1 for
     images that are left out. Raises BadImageError for unreadable images (unless they are skipped), DataError for a
     split without images or training data of a single class.
     """
-    found = {split: _taken(images, checks) for split, images in only(found, checks.holds).items()}
+    by_split = {split: _taken(images, checks) for split, images in only(by_split, checks.holds).items()}
     kept: dict[str, list[int]] = {}
     hashes: dict[str, list[bytes]] = {}
     bad: list[BadImageError] = []
     skipped: list[str] = []
     seen = Seen()
-    for split, images in found.items():
+    for split, images in by_split.items():
         kept[split], hashes[split], errors = _survey(images, checks.decode, seen)
         good = set(kept[split])
         skipped += [images.name(index) for index in range(len(images)) if index not in good]
@@ -117,9 +119,9 @@ def assemble(origin: Origin, class_names: tuple[str, ...], found: Mapping[str, L
         others = f" ({len(bad) - 1} more could not be read: {some(skipped[1:])})" if len(bad) > 1 else ""
         raise BadImageError(f"{bad[0]}{others}")
 
-    sources = {split: split for split in found}  # a held-out test split takes its samples from train
-    if "test" not in found and checks.test_fraction is not None and checks.holds == "all":
-        train = Subset(found["train"], kept["train"])
+    sources = {split: split for split in by_split}  # a held-out test split takes its samples from train
+    if "test" not in by_split and checks.test_fraction is not None and checks.holds == "all":
+        train = Subset(by_split["train"], kept["train"])
         first, second = hold_out(train.labels, train.domains, checks.test_fraction, checks.seed)
         kept["test"] = [kept["train"][index] for index in second]
         kept["train"] = [kept["train"][index] for index in first]
@@ -133,7 +135,7 @@ def assemble(origin: Origin, class_names: tuple[str, ...], found: Mapping[str, L
 
     splits: dict[str, ImageSet] = {}
     for split, source in sources.items():
-        base = found[source]
+        base = by_split[source]
         splits[split] = base if len(kept[split]) == len(base) else Subset(base, tuple(kept[split]))
     present = np.unique(splits["train"].labels) if "train" in splits else np.arange(len(class_names))
     if len(present) < 2 and not checks.partial:
@@ -171,14 +173,14 @@ def _check_domains(domains: list[str], name: str) -> None:
             )
 
 
-def only(found: Mapping[str, LazyImages], holds: str) -> dict[str, LazyImages]:
+def only(by_split: Mapping[str, LazyImages], holds: str) -> dict[str, LazyImages]:
     """The splits that count: all, or the one that the samples are, whatever they are called where they lie."""
     if holds == "all":
-        return dict(found)
+        return dict(by_split)
     if holds == "train":
-        return {"train": found["train"]}
-    rest = {split: part for split, part in found.items() if split != "train"}
-    return {"test": found["train"], **rest} if "test" not in rest else rest
+        return {"train": by_split["train"]}
+    rest = {split: part for split, part in by_split.items() if split != "train"}
+    return {"test": by_split["train"], **rest} if "test" not in rest else rest
 
 
 def _taken(images: LazyImages, checks: Checks) -> LazyImages:

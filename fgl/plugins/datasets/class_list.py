@@ -36,9 +36,9 @@ def check_class_names(names: Sequence[object], where: str) -> tuple[str, ...]:
             raise DataError(f"{where}: the class name '{name}' is there twice; class names must differ")
         checked.append(name)
     if len(checked) < 2:
-        found = f"only one class, '{checked[0]}'" if checked else "no class"
+        held = f"only one class, '{checked[0]}'" if checked else "no class"
         hint = "a classifier needs at least two; images that lack some state them all in class_names"
-        raise DataError(f"{where}: found {found}; {hint}")
+        raise DataError(f"{where}: found {held}; {hint}")
     return tuple(checked)
 
 
@@ -97,9 +97,9 @@ def resolve(
             number = position.get(label, -1) if isinstance(label, str) else label
             if not 0 <= number < len(class_names):
                 if isinstance(label, str):
-                    there = {str(other) for labels in splits.values() for other in labels}
-                    missing = {name: [name] for name in class_names if name not in there}
-                    surplus = sorted(there - set(class_names))
+                    labels_in_data = {str(other) for labels in splits.values() for other in labels}
+                    missing = {name: [name] for name in class_names if name not in labels_in_data}
+                    surplus = sorted(labels_in_data - set(class_names))
                     raise ClassListError(_mismatch(where, missing, surplus, class_names, naming(split, index)))
                 raise DataError(f"{naming(split, index)}: {_outside(label, class_names)}")
             numbers[index] = number
@@ -118,8 +118,8 @@ def _listed(
     position = {name: number for number, name in enumerate(class_names)}
     known = {**position, **{label: position[name] for label, name in listed.labels.items()}}
     texts = {split: [_text(label, names) for label in raw] for split, raw in splits.items()}
-    there = {label for labels in texts.values() for label in labels}
-    surplus = sorted(there - set(known))
+    labels_in_data = {label for labels in texts.values() for label in labels}
+    surplus = sorted(labels_in_data - set(known))
     first = next(iter(texts.values()))
     present = {known[label] for label in set(first) if label in known}
     lacking = [name for name in class_names if position[name] not in present] if listed.complete else []
@@ -157,15 +157,15 @@ def _mismatch(
     """One message on a class list that does not match the data. missing: class → the labels that would be it."""
     parts = []
     if missing:
-        said = []
+        described = []
         for name, labels in missing.items():
             others = f" ({', '.join(labels[:-1])})" if len(labels) > 1 else ""
-            said.append(f"'{name}'{others}{_nearest(labels, surplus)}")
-        parts.append(f"no images of {some(said, 10, total=True)}")
+            described.append(f"'{name}'{others}{_nearest(labels, surplus)}")
+        parts.append(f"no images of {some(described, 10, total=True)}")
     if surplus:
         # A near miss is told once: beside what is missing, where anything is.
-        said = [f"'{label}'{'' if missing else _nearest([label], known)}" for label in surplus]
-        parts.append(f"not in the list: {some(said, 10, total=True)}{f' (such as {example})' if example else ''}")
+        described = [f"'{label}'{'' if missing else _nearest([label], known)}" for label in surplus]
+        parts.append(f"not in the list: {some(described, 10, total=True)}{f' (such as {example})' if example else ''}")
     if len(missing) < len(known):  # else it has just been told
         parts.append(f"the list: {some(known, 10, total=True)}")
     return f"{where}: its labels do not match the class list: {'; '.join(parts)}"

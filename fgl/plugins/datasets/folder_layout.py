@@ -83,9 +83,9 @@ def split_folders(root: Path, test_path: Path | None = None) -> Splits:
         )
     test = test_path or test
     left = [folder for folder in folders.values() if folder not in (train, test)]
-    said = [f"{folder.name} ({counted(_count(folder), 'image')})" for folder in sorted(left)]
+    described = [f"{folder.name} ({counted(_count(folder), 'image')})" for folder in sorted(left)]
     used = f"'{train.name}' is used" if test is None else f"'{train.name}' and '{test.name}' are used"
-    notes = [f"left out beside the splits: {some(said, 8)}; {used}"] if left else []
+    notes = [f"left out beside the splits: {some(described, 8)}; {used}"] if left else []
     return Splits(train, test, (*notes, *passed_over(root, (), 0)))
 
 
@@ -128,10 +128,10 @@ def find(root: Path) -> Files:
             "expected <class>/<image> or <domain>/<class>/<image> throughout"
         )
     if not flat and not deep:
-        there = passed_over(root, (), 2)
+        notes = passed_over(root, (), 2)
         raise DataError(
             f"'{root}' holds no images: {len(first)} folders, none with a file that ends in "
-            f"{', '.join(sorted(SUFFIXES))}{''.join(f'; {note}' for note in there[:3])}"
+            f"{', '.join(sorted(SUFFIXES))}{''.join(f'; {note}' for note in notes[:3])}"
         )
     full = flat or deep
     bare = next((folder for folder in first if folder not in full), None)

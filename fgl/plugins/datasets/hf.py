@@ -54,7 +54,7 @@ class HuggingFace(LoadedOnce):
         class_names, labels = resolve(
             raw, names, lambda split, index: namings[split](index), f"'{options.path}'", ListedClasses.of(options)
         )
-        found = {
+        images = {
             split: LazyImages(
                 _reader(rows, image, namings[split]),
                 labels[split],
@@ -72,7 +72,7 @@ class HuggingFace(LoadedOnce):
             source=f"{options.path}{revision}{f' ({options.config})' if options.config else ''}",
             notes=(f"left out beside the splits: {some(left, 8)}",) if left else (),
         )
-        return assemble(origin, class_names, found, Checks.of(options))
+        return assemble(origin, class_names, images, Checks.of(options))
 
 
 def _open(options: HuggingFaceOptions) -> Mapping[str, Any]:
@@ -111,9 +111,9 @@ def _columns(rows: Any, options: HuggingFaceOptions) -> tuple[str, str, str | No
     """Names of the image, label and domain column: as the options say, or as the features tell."""
     features = rows.features
     for option in ("image_column", "label_column", "domain_column"):
-        asked = getattr(options, option)
-        if asked is not None and asked not in features:
-            raise DataError(f"'{options.path}' has no column '{asked}'; it has {_listed(features)}; set {option}")
+        column = getattr(options, option)
+        if column is not None and column not in features:
+            raise DataError(f"'{options.path}' has no column '{column}'; it has {_listed(features)}; set {option}")
     images = [name for name, feature in features.items() if isinstance(feature, datasets.Image)]
     images = images or [name for name, feature in features.items() if isinstance(feature, dict) and "bytes" in feature]
     classes = [name for name, feature in features.items() if isinstance(feature, datasets.ClassLabel)]
@@ -140,11 +140,11 @@ def _is_encoded(feature: Any) -> bool:
     return getattr(feature, "dtype", "") in ("binary", "large_binary", "binary_view")
 
 
-def _only(found: Sequence[str], preferred: Sequence[str]) -> str | None:
+def _only(columns: Sequence[str], preferred: Sequence[str]) -> str | None:
     """The one that was found, or of several the first preferred one."""
-    if len(found) == 1:
-        return found[0]
-    return next((name for name in preferred if name in found), None)
+    if len(columns) == 1:
+        return columns[0]
+    return next((name for name in preferred if name in columns), None)
 
 
 def _listed(features: Mapping[str, Any]) -> str:

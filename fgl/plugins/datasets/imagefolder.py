@@ -41,17 +41,17 @@ class ImageFolder(LoadedOnce):
                     f"'{test_root}' {kinds[test.domains is None]}; expected the same layout in both"
                 )
         class_names, labels = resolve(
-            {split: found.classes for split, found in files.items()},
+            {split: images.classes for split, images in files.items()},
             options.own_names,
             lambda split, index: f"'{files[split].paths[index]}'",
             f"'{train_root}'",
             ListedClasses.of(options),
         )
-        found = {split: from_files(each.paths, labels[split].tolist(), each.domains) for split, each in files.items()}
+        images = {split: from_files(each.paths, labels[split].tolist(), each.domains) for split, each in files.items()}
         if test_root is not None:
             _check_apart(files["train"].paths, files["test"].paths)
         origin = Origin(escaped(root.name), source=escaped(str(root)), notes=_notes(splits, files))
-        return assemble(origin, class_names, found, Checks.of(options))
+        return assemble(origin, class_names, images, Checks.of(options))
 
 
 def _notes(splits: Splits, files: Mapping[str, Files]) -> tuple[str, ...]:

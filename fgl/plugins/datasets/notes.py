@@ -34,26 +34,26 @@ class Seen:
             self.several.append(name)
 
     def notes(self) -> list[str]:
-        found = []
+        sentences = []
         if self.sixteen and self.peak <= _DARK:
             how = "black" if self.peak == 0 else "dark"
-            found.append(
+            sentences.append(
                 f"{counted(len(self.sixteen), '16-bit image')} ({some(self.sixteen)}) with no value above "
                 f"{self.peak * 256 + 255} of 65535: the upper 8 bits are kept, so they come out {how}; multiply them "
                 "first so that they fill 16 bits, or save them in 8"
             )
         if self.stretched:
-            found.append(
+            sentences.append(
                 f"{counted(len(self.stretched), 'image')} of 32 bits ({some(self.stretched)}), each stretched from its "
                 "own minimum to its own maximum: brightness does not compare between them; save them in 8 bits to "
                 "choose the range"
             )
         if self.several:
-            found.append(
+            sentences.append(
                 f"{counted(len(self.several), 'image')} with several frames or pages ({some(self.several)}): the "
                 "first alone is used"
             )
-        return found
+        return sentences
 
 
 def passed_over(root: Path, taken: Collection[Path], depth: int) -> list[str]:
@@ -69,14 +69,14 @@ def passed_over(root: Path, taken: Collection[Path], depth: int) -> list[str]:
             groups.setdefault(reason, []).append(name)
         else:
             others.setdefault(path.suffix.lower() or "no ending", []).append(name)
-    found = [f"passed over {counted(len(names), 'file')} ({some(names)}): {why}" for why, names in groups.items()]
+    notes = [f"passed over {counted(len(names), 'file')} ({some(names)}): {why}" for why, names in groups.items()]
     if others:
         count = sum(map(len, others.values()))
         by_ending = sorted(others.items(), key=lambda item: (-len(item[1]), item[0]))
-        said = some([f"{escaped(ending)} {len(names):,}" for ending, names in by_ending], 5)
+        endings = some([f"{escaped(ending)} {len(names):,}" for ending, names in by_ending], 5)
         known = "that is not an image" if count == 1 else "that are not images"
-        found.append(f"passed over {counted(count, 'file')} {known} ({said}), such as {by_ending[0][1][0]}")
-    return found
+        notes.append(f"passed over {counted(count, 'file')} {known} ({endings}), such as {by_ending[0][1][0]}")
+    return notes
 
 
 def _files(folder: Path, depth: int) -> Iterator[Path]:

@@ -37,8 +37,8 @@ class Npz(LoadedOnce):
         path = existing(options.path, "the .npz file")
         arrays = _read(path)
         splits = {"train": "train"}
-        there = [name for name in TEST if f"{name}_images" in arrays]
-        test = there[0] if there else None
+        test_names = [name for name in TEST if f"{name}_images" in arrays]
+        test = test_names[0] if test_names else None
         if test is not None:
             splits["test"] = test
         images = {split: _images(arrays, name, path) for split, name in splits.items()}
@@ -47,14 +47,14 @@ class Npz(LoadedOnce):
         class_names, labels = resolve(
             raw, options.own_names, lambda split, index: namings[split](index), f"'{path}'", ListedClasses.of(options)
         )
-        found = {
+        lazy_images = {
             split: LazyImages(_reader(pixels), labels[split], None, namings[split]) for split, pixels in images.items()
         }
-        notes = [f"left out beside the splits: {', '.join(there[1:])}"] if there[1:] else []
+        notes = [f"left out beside the splits: {', '.join(test_names[1:])}"] if test_names[1:] else []
         return assemble(
             Origin(escaped(path.stem), source=escaped(str(path)), notes=tuple(notes)),
             class_names,
-            found,
+            lazy_images,
             Checks.of(options),
         )
 
@@ -84,18 +84,18 @@ def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path) -> NDArr
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, _, dtype = read(file)
         stated = math.prod(shape) * dtype.itemsize
-        there = info.file_size - file.tell()
-    if stated > there and not dtype.hasobject:
-        raise DataError(f"'{path}': {info.filename} states {stated:,} bytes and holds {there:,}; it is damaged")
-    if there > max(_FREE, _GROWTH * info.compress_size):
+        available = info.file_size - file.tell()
+    if stated > available and not dtype.hasobject:
+        raise DataError(f"'{path}': {info.filename} states {stated:,} bytes and holds {available:,}; it is damaged")
+    if available > max(_FREE, _GROWTH * info.compress_size):
         raise DataError(
-            f"'{path}': {info.filename} has {info.compress_size:,} bytes and becomes {there:,}: pictures do not "
+            f"'{path}': {info.filename} has {info.compress_size:,} bytes and becomes {available:,}: pictures do not "
             "compress like that; save it with numpy.savez instead if it is what it should be"
         )
     with archive.open(info) as file:
         # allow_pickle=False: a file from elsewhere must not be able to run code.
-        found: NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
-    return found
+        array: NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
+    return array
 
 
 def _images(arrays: dict[str, NDArray[Any]], split: str, path: Path) -> NDArray[np.uint8]:

@@ -24,10 +24,10 @@ class Parquet(LoadedOnce):
     def _load(self) -> Loaded:
         options = self.options
         path = existing(options.path, "the parquet dataset")
-        found = find(path, options.holds)
-        meta = read_meta(found.folder / "meta.json")
+        files = find(path, options.holds)
+        meta = read_meta(files.folder / "meta.json")
         columns = Columns(options.image_column, options.label_column, options.domain_column)
-        raw = {split: read_split(paths, columns) for split, paths in found.files.items()}
+        raw = {split: read_split(paths, columns) for split, paths in files.files.items()}
         class_names, images = to_images(
             raw, options.own_names or meta.get("class_names"), str(path), ListedClasses.of(options)
         )
@@ -36,6 +36,6 @@ class Parquet(LoadedOnce):
             licence=str(meta.get("licence") or "not stated"),
             attribution=str(meta.get("attribution") or ""),
             source=str(meta.get("source") or escaped(str(path))),
-            notes=found.notes,
+            notes=files.notes,
         )
         return assemble(origin, class_names, images, Checks.of(options))

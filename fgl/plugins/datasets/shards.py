@@ -77,12 +77,12 @@ def _groups(folder: Path) -> dict[str, list[Path]]:
 
 
 def _notes(groups: dict[str, list[Path]], used: Sequence[list[Path]]) -> list[str]:
-    found = [note for files in used for note in _missing(files)]
+    notes = [note for files in used for note in _missing(files)]
     left = {name: files for name, files in groups.items() if files not in used}
     if left:
-        said = [f"{escaped(name)} ({counted(len(files), 'file')})" for name, files in sorted(left.items())]
-        found.append(f"left out beside the splits: {some(said, 8)}")
-    return found
+        described = [f"{escaped(name)} ({counted(len(files), 'file')})" for name, files in sorted(left.items())]
+        notes.append(f"left out beside the splits: {some(described, 8)}")
+    return notes
 
 
 def _missing(files: Sequence[Path]) -> list[str]:
@@ -93,20 +93,20 @@ def _missing(files: Sequence[Path]) -> list[str]:
         if match:
             shards.setdefault(match[1], []).append((int(match[2]), int(match[3])))
     notes = []
-    for name, found in shards.items():
-        totals = sorted({total for _, total in found})
+    for name, shard_numbers in shards.items():
+        totals = sorted({total for _, total in shard_numbers})
         if len(totals) > 1:
             raise DataError(
                 f"'{files[0].parent}' mixes {name} in {' and in '.join(map(str, totals))} shards: remove those of one "
                 "of them"
             )
-        there = {number for number, _ in found}
+        present = {number for number, _ in shard_numbers}
         lacking = [
-            f"{name}-{number:05}-of-{totals[0]:05}.parquet" for number in range(totals[0]) if number not in there
+            f"{name}-{number:05}-of-{totals[0]:05}.parquet" for number in range(totals[0]) if number not in present
         ]
         if lacking:
             notes.append(
-                f"{name} is incomplete: {len(there)} of {totals[0]} shards are there; missing {some(lacking)}; "
+                f"{name} is incomplete: {len(present)} of {totals[0]} shards are there; missing {some(lacking)}; "
                 "download the rest"
             )
     return notes

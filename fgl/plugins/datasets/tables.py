@@ -124,9 +124,9 @@ def _read(file: Path, columns: Columns) -> pa.Table:
             wanted = [columns.image, columns.label, *([columns.domain] if columns.domain else [])]
             for column in wanted:
                 if column not in schema.names:
-                    found = ", ".join(quoted(name) for name in schema.names)
+                    names = ", ".join(quoted(name) for name in schema.names)
                     raise DataError(
-                        f"'{file}' has no column '{column}'; it has {found or 'none'}; set {_option(column, columns)}"
+                        f"'{file}' has no column '{column}'; it has {names or 'none'}; set {_option(column, columns)}"
                     )
             if columns.domain is None and "domain" in schema.names:
                 wanted.append("domain")

@@ -38,8 +38,8 @@ class LocalExecutor:
         if kind == "auto":
             return next(name for name in ("cuda", "mps", "cpu") if here[name])
         if not here.get(kind, False) or (kind == "cuda" and index and int(index) >= torch.cuda.device_count()):
-            there = ", ".join(name for name, found in here.items() if found)
-            raise ModelError(f"device {asked!r} is not on this machine; there is {there}")
+            present = ", ".join(name for name, found in here.items() if found)
+            raise ModelError(f"device {asked!r} is not on this machine; there is {present}")
         return asked
 
     def environment(self) -> Mapping[str, object]:

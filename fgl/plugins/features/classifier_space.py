@@ -65,15 +65,15 @@ class Penultimate(Comparing):
         }
 
     def features(self, pixels: Pixels, progress: Progress) -> Array:
-        found = self._model.features(pixels, "last", progress)
-        self._dimensions = int(found.shape[1])
-        return found
+        points = self._model.features(pixels, "last", progress)
+        self._dimensions = int(points.shape[1])
+        return points
 
 
 def digest(state: Mapping[str, Array]) -> str:
     """sha256 over names, dtypes, shapes and bytes of a state."""
-    found = hashlib.sha256()
+    total = hashlib.sha256()
     for name in sorted(state):
         array = np.ascontiguousarray(state[name])
-        found.update(f"{name}/{array.dtype.str}/{array.shape}/".encode() + array.tobytes())
-    return found.hexdigest()
+        total.update(f"{name}/{array.dtype.str}/{array.shape}/".encode() + array.tobytes())
+    return total.hexdigest()

@@ -80,13 +80,13 @@ class Pooled(Comparing):
         }
 
     def features(self, pixels: Pixels, progress: Progress) -> Array:
-        found = [np.empty((0, self._dimensions), dtype=np.float32)]
+        points = [np.empty((0, self._dimensions), dtype=np.float32)]
         with progress.track("features", len(pixels)) as task:
             for start in range(0, len(pixels), self._options.batch_size):
                 batch = pixels[start : start + self._options.batch_size]
-                found.append(self._batch(batch))
+                points.append(self._batch(batch))
                 task.advance(len(batch))
-        return np.concatenate(found)
+        return np.concatenate(points)
 
     def _batch(self, pixels: Pixels) -> Array:
         """float32 [n, d]."""
@@ -97,7 +97,7 @@ class Pooled(Comparing):
             with quiet(), torch.inference_mode():
                 images = [Image.fromarray(one) for one in filled]
                 inputs = self._images(images=images, return_tensors="pt")["pixel_values"]
-                found = self._read(inputs.to(self._device, self._model.dtype))
+                points = self._read(inputs.to(self._device, self._model.dtype))
         except torch.cuda.OutOfMemoryError as error:
             raise ModelError(
                 f"features.batch_size: {len(filled)} images at once do not fit into the memory of {self._device}; "
@@ -108,7 +108,7 @@ class Pooled(Comparing):
                 f"features.model: {self._options.model} ({self._model.config.model_type}) gives no features of "
                 f"images: {first_line(error)}; expected a model of images, such as facebook/dinov2-small"
             ) from error
-        return np.asarray(found[: len(pixels)].float().cpu().numpy(), dtype=np.float32)
+        return np.asarray(points[: len(pixels)].float().cpu().numpy(), dtype=np.float32)
 
     def _read(self, inputs: torch.Tensor) -> torch.Tensor:
         """[n, d] by the pooling that was chosen."""

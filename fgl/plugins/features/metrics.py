@@ -46,9 +46,9 @@ def nearest(points: Array, others: Array) -> tuple[Array, Labels]:
     """(distance to the nearest of `others` [r, d], its position) of each of `points` [m, d]: float64 [m], int64 [m]."""
     distances, positions = [np.empty(0)], [np.empty(0, dtype=np.int64)]
     for block in _distances(_double(points), _double(others)):
-        found = block.min(dim=1)
-        distances.append(found.values.numpy())
-        positions.append(found.indices.numpy())
+        closest = block.min(dim=1)
+        distances.append(closest.values.numpy())
+        positions.append(closest.indices.numpy())
     return np.concatenate(distances), np.concatenate(positions)
 
 
@@ -98,13 +98,13 @@ def manifolds(real: Tensor, made: Tensor, k: int) -> dict[str, float]:
 
 def radii(points: Tensor, k: int) -> Tensor:
     """Distance from each point to its k-th nearest other one, float64 [n]; a hair more, against rounding."""
-    found, start = [], 0
+    distances, start = [], 0
     for block in _distances(points, points):
         rows = torch.arange(len(block))
         block[rows, start + rows] = torch.inf  # a point is not its own neighbour
-        found.append(block.kthvalue(k, dim=1).values)
+        distances.append(block.kthvalue(k, dim=1).values)
         start += len(block)
-    return torch.cat(found) * (1 + _SLACK)
+    return torch.cat(distances) * (1 + _SLACK)
 
 
 def kid(real: Tensor, made: Tensor, seed: int) -> tuple[float | None, float | None, str]:

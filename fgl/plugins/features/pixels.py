@@ -55,10 +55,10 @@ class Grid(Comparing):
         }
 
     def features(self, pixels: Pixels, progress: Progress) -> Array:
-        found = [np.empty((0, 3 * self.size**2), dtype=np.float32)]
+        points = [np.empty((0, 3 * self.size**2), dtype=np.float32)]
         with progress.track("features", len(pixels)) as task:
             for start in range(0, len(pixels), _BATCH):
                 batch = torch.tensor(pixels[start : start + _BATCH]).permute(0, 3, 1, 2).float() / 255
-                found.append(F.adaptive_avg_pool2d(batch, self.size).flatten(1).numpy())
+                points.append(F.adaptive_avg_pool2d(batch, self.size).flatten(1).numpy())
                 task.advance(len(batch))
-        return np.concatenate(found)
+        return np.concatenate(points)

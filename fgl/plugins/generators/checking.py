@@ -41,7 +41,7 @@ def check_parts(folder: ModelFolder, parts: Collection[str], *, content: bool = 
 
 def _class(folder: ModelFolder, part: str) -> Any:
     library, name = folder.json("model_index.json")[part]
-    found = getattr({"diffusers": diffusers, "transformers": transformers}[library], name, None)
-    if not hasattr(found, "from_pretrained"):
+    model_class = getattr({"diffusers": diffusers, "transformers": transformers}[library], name, None)
+    if not hasattr(model_class, "from_pretrained"):
         raise ModelError(f"model: {folder.name} has a {part} of {library}.{name}, which the installed one lacks")
-    return found
+    return model_class

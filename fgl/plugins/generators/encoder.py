@@ -84,11 +84,11 @@ class PromptEncoder:
 
     def _encode(self, texts: Sequence[str | None]) -> dict[str, NDArray[np.float32]]:
         """Each array of each text; zeros for None."""
-        found = {name: np.zeros((len(texts), *shape), dtype=np.float32) for name, shape in self._shapes.items()}
-        there = [row for row, text in enumerate(texts) if text is not None]
+        arrays = {name: np.zeros((len(texts), *shape), dtype=np.float32) for name, shape in self._shapes.items()}
+        to_encode = [row for row, text in enumerate(texts) if text is not None]
         with quiet_diffusers(), torch.no_grad():
-            for start in range(0, len(there), self._batch_size):
-                rows = there[start : start + self._batch_size]
+            for start in range(0, len(to_encode), self._batch_size):
+                rows = to_encode[start : start + self._batch_size]
                 given = self._pipeline.encode_prompt(
                     prompt=[texts[row] for row in rows],
                     device=self._device,
@@ -97,8 +97,8 @@ class PromptEncoder:
                 )
                 # (prompt_embeds, negative) or (prompt_embeds, negative, pooled, negative pooled)
                 for name, embeds in zip(self._shapes, given[::2], strict=True):
-                    found[name][rows] = embeds.cpu().numpy()
-        return found
+                    arrays[name][rows] = embeds.cpu().numpy()
+        return arrays
 
     def truncated(self, prompts: Sequence[Prompt]) -> int:
         """How many of the prompts have a text, or a negative one where it is used, that is cut."""

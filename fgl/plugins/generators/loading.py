@@ -29,11 +29,11 @@ def load_parts(folder: ModelFolder, parts: Collection[str], **given: Any) -> Any
     """
     index = folder.json("model_index.json")
     absent = {name: None for name, entry in index.items() if isinstance(entry, list) and name not in parts}
-    own = {"requires_safety_checker": False} if folder.layout is STABLE_DIFFUSION else {"add_watermarker": False}
+    extra = {"requires_safety_checker": False} if folder.layout is STABLE_DIFFUSION else {"add_watermarker": False}
     try:
         with quiet_diffusers():
             pipeline = getattr(diffusers, folder.layout.pipeline).from_pretrained(
-                folder.path, use_safetensors=True, local_files_only=True, **absent | given, **own
+                folder.path, use_safetensors=True, local_files_only=True, **absent | given, **extra
             )
             for part in parts:
                 module = getattr(pipeline, part)

@@ -34,9 +34,9 @@ class ModelFolder:
         """Raises ModelError unless the folder holds a pipeline of the layout, made of the libraries' own classes,
         whose parts fit each other. Code that a folder brings along is never run."""
         index = self.json("model_index.json", "it is not the folder of a diffusers pipeline")
-        found = index.get("_class_name")
-        if found != self.layout.pipeline:
-            raise self._another(found)
+        class_name = index.get("_class_name")
+        if class_name != self.layout.pipeline:
+            raise self._another(class_name)
         for part, (library, classes) in self.layout.parts.items():
             entry = index.get(part)
             got = tuple(entry) if isinstance(entry, list) and len(entry) == 2 else (None, None)
@@ -110,8 +110,8 @@ class ModelFolder:
             raise ModelError(f"model: {self.name} has no {name}: {otherwise}; looked in {self.path}") from error
         except (OSError, ValueError) as error:
             pointer = (self.path / name).is_file() and is_pointer(self.path / name)
-            said = "it is a git-lfs pointer: run `git lfs pull` there, or copy the file itself" if pointer else error
-            raise ModelError(f"model: cannot read {name} of {self.name}: {plain(said)}; it is damaged") from error
+            problem = "it is a git-lfs pointer: run `git lfs pull` there, or copy the file itself" if pointer else error
+            raise ModelError(f"model: cannot read {name} of {self.name}: {plain(problem)}; it is damaged") from error
 
     def config(self, part: str) -> dict[str, Any]:
         name = "scheduler_config.json" if part == "scheduler" else "config.json"
@@ -221,9 +221,9 @@ class ModelFolder:
     def _unweighted(self, part: str) -> ModelError:
         """For a part without weights that fgl opens: what there is instead, and what to do."""
         stem = WEIGHTS[part]
-        there = sorted(path.name for path in (self.path / part).glob("*") if path.is_file())
-        variants = [name for name in there if name.startswith(f"{stem}.") and name.endswith(".safetensors")]
-        pickles = [name for name in there if name.endswith((".bin", ".pt", ".pth", ".ckpt"))]
+        files = sorted(path.name for path in (self.path / part).glob("*") if path.is_file())
+        variants = [name for name in files if name.startswith(f"{stem}.") and name.endswith(".safetensors")]
+        pickles = [name for name in files if name.endswith((".bin", ".pt", ".pth", ".ckpt"))]
         if variants:
             kind = plain(variants[0].removeprefix(f"{stem}.").removesuffix(".safetensors").partition("-")[0], 20)
             return ModelError(
@@ -244,15 +244,15 @@ class ModelFolder:
 
     def encoder_files(self) -> list[Path]:
         """Everything that determines an embedding."""
-        found: list[Path] = []
+        paths: list[Path] = []
         for name in self.layout.tokenizers:
             files = [path for path in (self.path / name).glob("*") if path.is_file() and path.name[0] != "."]
             if not files:
                 raise ModelError(f"model: {self.name} has no {name}; looked in {self.path / name}")
-            found += sorted(files)
+            paths += sorted(files)
         for name in self.layout.encoders:
-            found += [self.path / name / "config.json", *self.weights(name)]
-        return found
+            paths += [self.path / name / "config.json", *self.weights(name)]
+        return paths
 
     def encoder_digest(self) -> str:
         """sha256 over everything that determines an embedding."""

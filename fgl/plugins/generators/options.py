@@ -160,19 +160,19 @@ class StableDiffusionOptions(Options):
         layout = {"StableDiffusionPipeline": pipeline_parts.STABLE_DIFFUSION}.get(
             self._pipeline, pipeline_parts.STABLE_DIFFUSION_XL
         )
-        own = ("safety_checker",) if self.safety_checker == "own" else ()
+        extra_parts = ("safety_checker",) if self.safety_checker == "own" else ()
         licence = LICENCES.get(self.model, "not stated")
-        files = tuple(layout.files((*layout.encoders, *layout.painters, *own)))
-        found = []
+        files = tuple(layout.files((*layout.encoders, *layout.painters, *extra_parts)))
+        refs = []
         if not self.model.startswith(EMBEDDED):
             client = tuple(layout.files(layout.encoders))
-            found.append(ModelRef(self.model, self.revision, self.mirrors, files, client, licence))
+            refs.append(ModelRef(self.model, self.revision, self.mirrors, files, client, licence))
         if self.lora is not None:
             licence = LICENCES.get(self.lora, "not stated")
-            found.append(ModelRef(self.lora, self.lora_revision, (), (LORA_FILE, "README.md"), (), licence))
+            refs.append(ModelRef(self.lora, self.lora_revision, (), (LORA_FILE, "README.md"), (), licence))
         if self.safety_checker not in ("off", "own"):
-            found.append(ModelRef(self.safety_checker, None, (), pipeline_parts.CHECKER_FILES))
-        return tuple(found)
+            refs.append(ModelRef(self.safety_checker, None, (), pipeline_parts.CHECKER_FILES))
+        return tuple(refs)
 
 
 class StableDiffusionXLOptions(StableDiffusionOptions):

@@ -25,5 +25,5 @@ class SafetyCheck:
         with quiet_diffusers(), torch.no_grad():
             views = self._extractor([Image.fromarray(image) for image in pixels], return_tensors="pt").pixel_values
             blank = [torch.zeros(1) for _ in pixels]  # what it would black out; only its verdict is wanted
-            _, found = self._checker(images=blank, clip_input=views.to(self._device, self._dtype))
-        return tuple(position for position, bad in enumerate(found) if bad)
+            _, verdicts = self._checker(images=blank, clip_input=views.to(self._device, self._dtype))
+        return tuple(position for position, bad in enumerate(verdicts) if bad)

@@ -31,15 +31,17 @@ def scheduler_name(folder: ModelFolder, wanted: str | None, distilled: bool = Fa
     few-step model of it. Loads no weights.
 
     Raises ModelError where there is no such scheduler, it does not fit the model, or it cannot be reproducible."""
-    own = str(folder.json("model_index.json")["scheduler"][1])
-    name = wanted or own
+    model_scheduler = str(folder.json("model_index.json")["scheduler"][1])
+    name = wanted or model_scheduler
     if name in _REFUSED and (wanted or name == "DPMSolverSDEScheduler"):
         raise ModelError(f"scheduler: {name} is refused: {_REFUSED[name]}")
-    own_class = getattr(diffusers, own, None)
+    own_class = getattr(diffusers, model_scheduler, None)
     if own_class is None or not hasattr(own_class, "_get_compatibles"):
-        raise ModelError(f"model: {folder.name} wants the scheduler {own}, which the installed diffusers does not have")
+        raise ModelError(
+            f"model: {folder.name} wants the scheduler {model_scheduler}, which the installed diffusers does not have"
+        )
     # by class: the instance's `compatibles` is the same list
-    fitting = sorted({kind.__name__ for kind in own_class._get_compatibles()} - _REFUSED.keys() | {own})
+    fitting = sorted({kind.__name__ for kind in own_class._get_compatibles()} - _REFUSED.keys() | {model_scheduler})
     if distilled:
         fitting = sorted({*fitting, *_DISTILLED})
     if name not in fitting:
@@ -47,19 +49,21 @@ def scheduler_name(folder: ModelFolder, wanted: str | None, distilled: bool = Fa
         hint = f": did you mean {near}?" if near else ""
         if name in _DISTILLED:
             hint = ": it is for distilled models; give their LoRA as lora"
-        raise ModelError(f"scheduler: {name} cannot replace the {own} of {folder.name}{hint} ({', '.join(fitting)})")
+        raise ModelError(
+            f"scheduler: {name} cannot replace the {model_scheduler} of {folder.name}{hint} ({', '.join(fitting)})"
+        )
     return name
 
 
 def _nearest(name: str, known: Sequence[str]) -> str | None:
     """What was probably meant. A name's first letters tell most: DPM, in whatever spelling, is short for DPMSolver,
     although DDPM is closer letter by letter."""
-    asked = _stem(name)
+    stem = _stem(name)
 
     def likeness(other: str) -> tuple[int, float]:
-        same = takewhile(lambda pair: pair[0] == pair[1], zip(asked, _stem(other), strict=False))
+        same = takewhile(lambda pair: pair[0] == pair[1], zip(stem, _stem(other), strict=False))
         begins = len(list(same))
-        return begins if begins >= 3 else 0, SequenceMatcher(None, asked, _stem(other)).ratio()
+        return begins if begins >= 3 else 0, SequenceMatcher(None, stem, _stem(other)).ratio()
 
     best = max(known, key=likeness)
     begins, ratio = likeness(best)

@@ -56,15 +56,15 @@ class StableDiffusion:
         self._size(folder)
         self._check_extras(folder)
         shapes = self._shapes(folder)
-        own = tuple(ArraySpec(name, shape, max_abs=self.max_abs) for name, shape in shapes.items())
-        against = tuple(
+        positive = tuple(ArraySpec(name, shape, max_abs=self.max_abs) for name, shape in shapes.items())
+        negative = tuple(
             ArraySpec(NEGATIVE + name, shape, shared=True, optional=True, max_abs=self.max_abs)
             for name, shape in shapes.items()
         )
         return UploadSchema(
-            arrays=own + against,
+            arrays=positive + negative,
             encoder=folder.encoder_digest(),
-            guided=tuple(spec.name for spec in against) if self._guided(folder) else (),
+            guided=tuple(spec.name for spec in negative) if self._guided(folder) else (),
             guidance_scale=self.options.guidance_range[1],
         )
 
@@ -111,19 +111,19 @@ class StableDiffusion:
         the order of sums."""
         on, options = torch.device(device), self.options
         folder = self._folder(*self.layout.encoders)
-        found: dict[str, object] = {
+        settings: dict[str, object] = {
             "batch_size": batch_size(options.batch_size, on, self._size(folder)),
             "dtype": str(choose_dtype(options.dtype, on)).removeprefix("torch."),
             "channels_last": options.channels_last,
             "device": on.type,
         }
         if options.vae_slicing:
-            found["vae_slicing"] = True
+            settings["vae_slicing"] = True
         if options.compile:
-            found["compile"] = True
+            settings["compile"] = True
         if options.attention != "fused":
-            found["attention"] = options.attention
-        return found
+            settings["attention"] = options.attention
+        return settings
 
     def describe(self) -> Mapping[str, object]:
         """For the report. repository, commit: where a Hub model came from, which may be a mirror, and what it was
@@ -183,8 +183,8 @@ class StableDiffusion:
     def _shapes(self, folder: ModelFolder) -> dict[str, tuple[int, ...]]:
         """Of the arrays of a row."""
         pooled = folder.pooled_width()
-        found: dict[str, tuple[int, ...]] = {"prompt_embeds": folder.prompt_shape()}
-        return found if pooled is None else {**found, "pooled_prompt_embeds": (pooled,)}
+        shapes: dict[str, tuple[int, ...]] = {"prompt_embeds": folder.prompt_shape()}
+        return shapes if pooled is None else {**shapes, "pooled_prompt_embeds": (pooled,)}
 
     @staticmethod
     def _guided(folder: ModelFolder) -> bool:
@@ -244,8 +244,8 @@ class StableDiffusion:
             only = set(parts) <= set(self.layout.encoders)
             return messages.pull_command(options.model, options.revision, options.mirrors, encoder_only=only)
         # which repositories have one that is wanted, the component alone can tell
-        said = {"model": options.model, "revision": options.revision, "mirrors": list(options.mirrors)}
-        settings = [f"generator.{key}={strict_json.dumps(value)}" for key, value in said.items()]
+        selection = {"model": options.model, "revision": options.revision, "mirrors": list(options.mirrors)}
+        settings = [f"generator.{key}={strict_json.dumps(value)}" for key, value in selection.items()]
         return messages.pull_command(
             GENERATORS[self.layout.pipeline], settings=[*settings, "generator.safety_checker=own"]
         )
@@ -290,13 +290,13 @@ class StableDiffusion:
     def _size(self, folder: ModelFolder) -> tuple[int, int]:
         """(height, width) of an image, pixels."""
         wanted = self.options.height, self.options.width
-        own = (0, 0) if None not in wanted else folder.image_size()
+        model_size = (0, 0) if None not in wanted else folder.image_size()
         # a latent must halve evenly at every level of the denoiser but the last
         step = folder.scale_factor() * 2 ** (folder.levels() - 1)
         for name, side in zip(("height", "width"), wanted, strict=True):
             if side is not None and side % step:
                 raise ModelError(f"{name}: got {side}; {folder.name} needs a multiple of {step} pixels")
-        return wanted[0] or own[0], wanted[1] or own[1]
+        return wanted[0] or model_size[0], wanted[1] or model_size[1]
 
 
 class StableDiffusionXL(StableDiffusion):

@@ -126,8 +126,8 @@ class DiffusionSynthesizer:
 
     def notes(self) -> Mapping[str, object]:
         """batch_size: images denoised together, the last of batch_sizes where memory ran out on the way."""
-        found: dict[str, object] = {"batch_size": self._batch}
-        return found if len(self._sizes) == 1 else {**found, "batch_sizes": self._sizes}
+        notes: dict[str, object] = {"batch_size": self._batch}
+        return notes if len(self._sizes) == 1 else {**notes, "batch_sizes": self._sizes}
 
     def _guided(self, item: PlanItem, conditioning: Conditioning) -> bool:
         """Whether the item is denoised with and without its prompt: by its row's scale or, where that is a range, by
@@ -149,14 +149,14 @@ class DiffusionSynthesizer:
         # Outside of the handler, whose traceback holds on to the tensors of the attempt.
         release(self._device)
         height, width = self._size
-        said = f"out of memory with {len(batch)} images of {height}x{width} on {self._device}"
+        problem = f"out of memory with {len(batch)} images of {height}x{width} on {self._device}"
         if self._options.batch_size != "auto" or self._batch == 1:
             lower = "set the generator's offload to model, vae_tiling to true, or a smaller height and width"
             hint = lower if self._batch == 1 else "lower the generator's batch_size, or set it to auto"
-            raise ModelError(f"{said} ({reason}); {hint}")
+            raise ModelError(f"{problem} ({reason}); {hint}")
         self._batch = max(1, self._batch // 2)
         self._sizes.append(self._batch)
-        log.warning("%s: going on with %d at a time", said, self._batch)
+        log.warning("%s: going on with %d at a time", problem, self._batch)
         return None
 
     def _paint(self, batch: Sequence[PlanItem], conditioning: Conditioning, guided: bool) -> Pixels:
@@ -183,11 +183,11 @@ class DiffusionSynthesizer:
         if not self._xl:
             return _Conditions(embeds, {}, scales, guided)
         pooled = self._rows("pooled_prompt_embeds", batch, conditioning, scales, guided)
-        own = self._size
+        size = self._size
         stated = (
-            self._micro["original_size"] or own,
+            self._micro["original_size"] or size,
             self._micro["crops_coords_top_left"],
-            self._micro["target_size"] or own,
+            self._micro["target_size"] or size,
         )
         ids = torch.tensor([[number for pair in stated for number in pair]], dtype=torch.float32)
         time_ids = ids.to(self._device).repeat(len(pooled), 1)
@@ -268,17 +268,17 @@ class DiffusionSynthesizer:
         most = max(1, _DECODED_PIXELS // (height * width))
         # equal parts, for the same reason as equal batches
         at_once = next(size for size in range(min(most, len(latents)), 0, -1) if len(latents) % size == 0)
-        found: list[Pixels] = []
+        images: list[Pixels] = []
         for start in range(0, len(latents), at_once):
             part = latents[start : start + at_once].to(self._vae_dtype).contiguous(memory_format=self._layout)
             # the pipeline of XL gives its decoder no generator
-            own = {} if self._xl else {"generator": generators[start : start + at_once]}
-            image = vae.decode(part, return_dict=False, **own)[0].float()
+            extra = {} if self._xl else {"generator": generators[start : start + at_once]}
+            image = vae.decode(part, return_dict=False, **extra)[0].float()
             if not bool(torch.isfinite(image).all()):
                 raise self._overflown()
             image = (image * 0.5 + 0.5).clamp(0, 1).mul(255).round()
-            found.append(image.to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu().numpy())
-        return np.concatenate(found)
+            images.append(image.to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu().numpy())
+        return np.concatenate(images)
 
     def _overflown(self) -> ModelError:
         """For pixels that are not finite, though the weights are: that was seen when they were loaded."""

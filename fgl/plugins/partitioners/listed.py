@@ -30,19 +30,19 @@ class ListedPartitioner:
         Raises PartitionError where the file is none, or its positions are not of these samples."""
         path = self.options.path
         try:
-            found = strict_json.loads(read_text(Path(path).expanduser()))
+            listed = strict_json.loads(read_text(Path(path).expanduser()))
         except (OSError, ValueError, RecursionError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is no JSON"
             raise PartitionError(f"partition.path: cannot read {path}: {reason}; {_EXPECTED}") from error
-        if not isinstance(found, dict) or not found or not all(re.fullmatch(CLIENT_ID, client) for client in found):
+        if not isinstance(listed, dict) or not listed or not all(re.fullmatch(CLIENT_ID, client) for client in listed):
             raise PartitionError(f"partition.path: {path} holds no client ids; {_EXPECTED}")
         holder: dict[int, str] = {}
-        for client, rows in found.items():
+        for client, rows in listed.items():
             for row in _positions(path, client, rows, len(labels)):
                 if row in holder:
                     raise PartitionError(f"partition.path: {path}: sample {row} is of {holder[row]} and of {client}")
                 holder[row] = client
-        return {client: sorted(rows) for client, rows in found.items()}
+        return {client: sorted(rows) for client, rows in listed.items()}
 
 
 _EXPECTED = 'expected {"client-00": [0, 4, 7], …}, as partition.json of a run has it'

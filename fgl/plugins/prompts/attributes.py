@@ -89,9 +89,9 @@ def keep_most_frequent(counts: Counter[Words], limit: int) -> dict[Words, int]:
     kept = {words: counts[words] for words in ranked[:limit]}
     vocabulary = {words: _split(words) for words in kept}
     for dropped in ranked[limit:]:
-        own = _split(dropped)
+        words_of_dropped = _split(dropped)
         # max keeps the first of equals, and `kept` runs from the most frequent on.
-        nearest = max(kept, key=lambda words: len(own & vocabulary[words]))
+        nearest = max(kept, key=lambda words: len(words_of_dropped & vocabulary[words]))
         kept[nearest] += counts[dropped]
     return kept
 

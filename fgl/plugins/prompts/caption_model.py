@@ -67,24 +67,24 @@ class Captioner:
     def _inputs(self, batch: Sequence[Image.Image]) -> dict[str, Any]:
         if self._kind in _APART:
             pixels = self._images(images=list(batch), return_tensors="pt")["pixel_values"]
-            found = {"pixel_values": pixels, **self._words(len(batch))}
+            inputs = {"pixel_values": pixels, **self._words(len(batch))}
         else:
-            asked = self._options.prefix or QUESTION
+            question = self._options.prefix or QUESTION
             if getattr(self._images, "chat_template", None):
-                content = [{"type": "image"}, {"type": "text", "text": asked}]
-                asked = self._images.apply_chat_template(
+                content = [{"type": "image"}, {"type": "text", "text": question}]
+                question = self._images.apply_chat_template(
                     [{"role": "user", "content": content}], add_generation_prompt=True
                 )
-            found = dict(
+            inputs = dict(
                 self._images(
-                    images=[[image] for image in batch], text=[asked] * len(batch), return_tensors="pt", padding=True
+                    images=[[image] for image in batch], text=[question] * len(batch), return_tensors="pt", padding=True
                 )
             )
         # not the model's own dtype: BLIP-2 keeps a part of itself in fp32
         dtype = model_loading.precision(self._options.dtype, self._device)
         return {
             name: value.to(self._device, dtype if value.is_floating_point() else None)
-            for name, value in found.items()
+            for name, value in inputs.items()
             if isinstance(value, torch.Tensor)
         }
 

@@ -46,15 +46,15 @@ def _once(words: list[str]) -> list[str]:
     keys = [word.casefold().strip(_EDGES) or word for word in words]
     length = 1
     while length <= min(_LONGEST, len(words) // 2):
-        found = False
+        is_repeated = False
         start = 0
         while start + 2 * length <= len(words):
             if keys[start : start + length] == keys[start + length : start + 2 * length]:
                 del words[start + length : start + 2 * length], keys[start + length : start + 2 * length]
-                found = True
+                is_repeated = True
             else:
                 start += 1
-        length = 1 if found and length > 1 else length + 1  # what is left may repeat in shorter phrases
+        length = 1 if is_repeated and length > 1 else length + 1  # what is left may repeat in shorter phrases
     return words
 
 

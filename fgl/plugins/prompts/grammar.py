@@ -17,12 +17,12 @@ def describe(parts: Sequence[Sequence[str]], count: int, random: np.random.Gener
     if count >= total // 2:  # where most of them are wanted, draw from the list of all
         order = random.permutation(total)[:count]
         return [_join(parts, np.unravel_index(index, [len(part) for part in parts])) for index in order.tolist()]
-    found: dict[str, None] = {}
-    while len(found) < count:
-        wanted = count - len(found)
+    texts: dict[str, None] = {}
+    while len(texts) < count:
+        wanted = count - len(texts)
         columns = [_evenly(len(part), wanted, random) for part in parts]
-        found |= dict.fromkeys(_join(parts, row) for row in zip(*columns, strict=True))
-    return list(found)
+        texts |= dict.fromkeys(_join(parts, row) for row in zip(*columns, strict=True))
+    return list(texts)
 
 
 def _join(parts: Sequence[Sequence[str]], row: Sequence[int]) -> str:

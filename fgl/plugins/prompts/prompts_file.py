@@ -57,14 +57,14 @@ class PromptsFile:
         self._tell_of_strangers(rows, context)
         self._tell_of_clients(rows, context)
         here = None if domains is None else set(zip(context.images.labels.tolist(), domains, strict=True))
-        mine = [
+        client_rows = [
             row
             for row in rows
             if row.class_id in held
             and row.client in ("", context.client_id)
             and (row.domain is None or here is None or (row.class_id, row.domain) in here)
         ]
-        missing = [class_id for class_id in held if all(row.class_id != class_id for row in mine)]
+        missing = [class_id for class_id in held if all(row.class_id != class_id for row in client_rows)]
         if missing and self.options.missing == "refuse":
             names = ", ".join(repr(context.class_names[class_id]) for class_id in missing[:10])
             raise DataError(
@@ -73,12 +73,12 @@ class PromptsFile:
             )
         if missing:
             context.note("classes_without_prompt", len(missing))
-        if len(mine) < len(rows):
-            log.info("%s: %d of %d prompts are for what it holds", context.client_id, len(mine), len(rows))
+        if len(client_rows) < len(rows):
+            log.info("%s: %d of %d prompts are for what it holds", context.client_id, len(client_rows), len(rows))
         prompts = []
         for class_id, count in held.items():
-            own = [row for row in mine if row.class_id == class_id]
-            total = sum(row.share for row in own)
+            class_rows = [row for row in client_rows if row.class_id == class_id]
+            total = sum(row.share for row in class_rows)
             prompts += [
                 Prompt(
                     class_id,
@@ -88,7 +88,7 @@ class PromptsFile:
                     weight=count * row.share / total,
                     guidance_scale=row.guidance_scale,
                 )
-                for row in own
+                for row in class_rows
             ] or [self._class_level(class_id, count, context)]
         return fit_budget(prompts, self.options, context)
 

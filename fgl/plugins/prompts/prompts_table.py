@@ -68,10 +68,10 @@ def read(
     try:
         lines = _jsonl(path, problems) if _is_jsonl(options, path) else _csv(path, problems)
         for line, values in lines:
-            found, wrong = _row(line, values, class_names, by_name, options, has_domains, domains)
+            row, wrong = _row(line, values, class_names, by_name, options, has_domains, domains)
             problems += [f"line {line}: {reason}" for reason in wrong]
-            if found is not None:
-                rows.append(found)
+            if row is not None:
+                rows.append(row)
             if len(problems) >= _MOST:
                 break
     except UnicodeDecodeError as error:
@@ -225,9 +225,9 @@ def _class_id(value: Any, class_names: Sequence[str], by_name: Mapping[str, int]
     """By name first: a class may be called "7"."""
     if isinstance(value, str):
         name = value.strip()
-        found = by_name.get(name, by_name.get(name.casefold()))
-        if found is not None:
-            return found
+        class_id = by_name.get(name, by_name.get(name.casefold()))
+        if class_id is not None:
+            return class_id
         if name.isascii() and name.isdigit():
             if not _ID.fullmatch(name):
                 wrong.append(f"class: got {short(name)}; expected an id without leading zeros, or a name")
@@ -304,15 +304,15 @@ def _same_of_two(rows: Sequence[Row], class_names: Sequence[str]) -> list[str]:
         key = (folded(row.text), folded(row.negative or ""))
         first.setdefault(key, {}).setdefault(row.class_id, row)
         keys.setdefault(row.class_id, set()).add(key)
-    found = []
-    for class_id, own in keys.items():
-        others = set.intersection(*(set(first[key]) for key in own)) - {class_id}
+    problems = []
+    for class_id, class_keys in keys.items():
+        others = set.intersection(*(set(first[key]) for key in class_keys)) - {class_id}
         for other in sorted(others):
-            if other < class_id or keys[other] != own:  # two that are equal are said once
-                key = next(iter(sorted(own)))
+            if other < class_id or keys[other] != class_keys:  # two that are equal are said once
+                key = next(iter(sorted(class_keys)))
                 mine, its = first[key][class_id], first[key][other]
-                found.append(
+                problems.append(
                     f"line {mine.line}: prompt: class {class_names[class_id]!r} has no prompt that class "
                     f"{class_names[other]!r} does not have too (line {its.line}); expected words that tell them apart"
                 )
-    return found
+    return problems

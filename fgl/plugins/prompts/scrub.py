@@ -111,9 +111,9 @@ def _tidy(text: str) -> str:
 
 
 def _without(pattern: re.Pattern[str], text: str, kind: str, kept: Collection[str], counts: Counter[str]) -> str:
-    def replace(found: re.Match[str]) -> str:
-        if found[0].casefold().strip(" .,") in kept:
-            return found[0]
+    def replace(match: re.Match[str]) -> str:
+        if match[0].casefold().strip(" .,") in kept:
+            return match[0]
         counts[kind] += 1
         return " "
 
@@ -122,25 +122,25 @@ def _without(pattern: re.Pattern[str], text: str, kind: str, kept: Collection[st
 
 def _without_names(texts: Sequence[str], kept: Collection[str], counts: Counter[str]) -> list[str]:
     inside = [word[0] for text in texts for word, start in _words(text) if not _begins_sentence(text, start)]
-    told = not inside or sum(letter.isupper() for letter in inside) <= _TITLE_CASE * len(inside)
-    spans = [_name_spans(text, kept, told) for text in texts]
+    capitals_count = not inside or sum(letter.isupper() for letter in inside) <= _TITLE_CASE * len(inside)
+    spans = [_name_spans(text, kept, capitals_count) for text in texts]
     # What is a name in one caption is one in every other, at the beginning of a sentence or in lower case too.
     names = {
         _base(text[start:end])
-        for text, found in zip(texts, spans, strict=True)
-        for start, (_, end) in found.items()
+        for text, name_spans in zip(texts, spans, strict=True)
+        for start, (_, end) in name_spans.items()
         if end - start > 2 and not is_ordinary(text[start:end].casefold())  # an initial says nothing elsewhere
     }
     result = []
-    for text, found in zip(texts, spans, strict=True):
+    for text, name_spans in zip(texts, spans, strict=True):
         again = {start: (start, start + len(word)) for word, start in _words(text) if _base(word) in names}
-        result.append(_cut(text, sorted({**again, **found}.values()), "names", counts))
+        result.append(_cut(text, sorted({**again, **name_spans}.values()), "names", counts))
     return result
 
 
-def _name_spans(text: str, kept: Collection[str], told: bool) -> dict[int, tuple[int, int]]:
+def _name_spans(text: str, kept: Collection[str], capitals_count: bool) -> dict[int, tuple[int, int]]:
     """Where a word stands that is written as names are → what to cut, which is the word, an abbreviated title before
-    it, and the point of an initial. told: whether capitals mean anything here."""
+    it, and the point of an initial. capitals_count: whether capitals mean anything here."""
     spans: dict[int, tuple[int, int]] = {}
     last = -1  # end of the last name that something introduced, of whatever length
     for word, start in _words(text):
@@ -157,7 +157,7 @@ def _name_spans(text: str, kept: Collection[str], told: bool) -> dict[int, tuple
             # "mr john smith": what is not ordinary and follows a name belongs to it
             or (not ordinary and start == last + 1 and text[last] == " ")
         )
-        capital = told and word[0].isupper() and plain not in _CAPITALS and not _begins_sentence(text, start)
+        capital = capitals_count and word[0].isupper() and plain not in _CAPITALS and not _begins_sentence(text, start)
         if introduced or capital:
             end += len(word) == 1 and text[end : end + 1] == "."
             spans[start] = (title.start() if title else start, end)
@@ -178,10 +178,10 @@ def _begins_sentence(text: str, start: int) -> bool:
 
 
 def _without_rare(texts: Sequence[str], kept: Collection[str], below: int, counts: Counter[str]) -> list[str]:
-    said = Counter(word for text in texts for word in {_base(word) for word, _ in _words(text)})
+    frequency = Counter(word for text in texts for word in {_base(word) for word, _ in _words(text)})
 
     def rare(word: str) -> bool:
-        if said[_base(word)] >= below or _base(word) in kept:
+        if frequency[_base(word)] >= below or _base(word) in kept:
             return False
         return not is_ordinary(word.casefold()) and word.casefold() not in _CAPITALS
 

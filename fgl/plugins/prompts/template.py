@@ -64,13 +64,13 @@ def phrases(template: str, values: Mapping[str, Sequence[Sequence[str]]]) -> lis
     one place."""
     if LABEL in values:
         values = {**values, A_LABEL: [[with_article(one) for one in values[LABEL][0]]]}
-    found: list[list[str]] = []
+    places: list[list[str]] = []
     end = 0
     for token in _TOKEN.finditer(template):
-        found += [[template[end : token.start()]]] if token.start() > end else []
-        found += [[token[0][0]]] if token[1] is None else [list(place) for place in values[token[1]]]
+        places += [[template[end : token.start()]]] if token.start() > end else []
+        places += [[token[0][0]]] if token[1] is None else [list(place) for place in values[token[1]]]
         end = token.end()
-    return [*found, [template[end:]]] if end < len(template) else found
+    return [*places, [template[end:]]] if end < len(template) else places
 
 
 def names_domain(template: str) -> bool:

@@ -41,24 +41,24 @@ class Writer:
 
     def write(self, instruction: str, count: int, seed: str) -> list[str]:
         """Up to `count` distinct descriptions. seed: what is drawn follows from it."""
-        found: dict[str, str] = {}
+        descriptions: dict[str, str] = {}
         per_round = -(-count // self._options.batch_size)
         for batch in range(_ROUNDS * per_round):
             for text in self._batch(instruction, f"{seed}/{batch}"):
                 if text:
-                    found.setdefault(text.casefold(), text)
-            if len(found) >= count:
+                    descriptions.setdefault(text.casefold(), text)
+            if len(descriptions) >= count:
                 break
-        return list(found.values())[:count]
+        return list(descriptions.values())[:count]
 
     def _batch(self, instruction: str, seed: str) -> list[str]:
         try:
             with quiet(), torch.inference_mode(), _seeded(seed, torch.device(self._device)):
                 if getattr(self._tokenizer, "chat_template", None):
-                    asked = self._tokenizer.apply_chat_template(
+                    chat = self._tokenizer.apply_chat_template(
                         [{"role": "user", "content": instruction}], add_generation_prompt=True, tokenize=False
                     )
-                    inputs = self._tokenizer(asked, return_tensors="pt", add_special_tokens=False)
+                    inputs = self._tokenizer(chat, return_tensors="pt", add_special_tokens=False)
                 else:
                     inputs = self._tokenizer(instruction, return_tensors="pt")
                 ids = inputs["input_ids"].to(self._device)

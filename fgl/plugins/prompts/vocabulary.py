@@ -33,7 +33,7 @@ def _is_ordinary(word: str) -> bool:
 def _stems(word: str) -> set[str]:
     """`word` and what it may be an inflection of: "running" of "run", "bushes" of "bush"."""
     word = word.removesuffix("'s").removesuffix("'")
-    found = {word}
+    stems = {word}
     for ending, others in (
         ("ies", ("y",)),
         ("es", ("",)),
@@ -56,10 +56,10 @@ def _stems(word: str) -> set[str]:
             continue
         if ending == "es" and not stem.endswith(("s", "x", "z", "ch", "sh", "o")):  # "james" is no kind of jam
             continue
-        found |= {stem + other for other in others}
+        stems |= {stem + other for other in others}
         if stem[-1] == stem[-2]:  # "sitting", "reddish"
-            found.add(stem[:-1])
-    return found
+            stems.add(stem[:-1])
+    return stems
 
 
 __all__ = ["is_ordinary", "ordinary_words"]
