@@ -1,13 +1,16 @@
-"""From the name of a model to a local folder: the user's own, or pulled from the Hugging Face Hub.
+"""Resolves the name of a model to a local folder: the user's own, or one pulled from the Hugging Face Hub.
 
-    cache.py    what a commit holds, what is there, locks and records beside the client's own cache
-    remote.py   listings and files from the Hub: retried, resumed, checked
-    pulling.py  cache first, then the Hub, then mirrors
-    state.py, folders.py  what `fgl models list` and `verify` say
-    reasons.py  what went wrong, and what to do
-    contents.py, weights.py, documents.py  whether what is listed, or lies in a folder, can be weights; JSON; cards
+    cache.py              what a commit holds, which files are present, locks and records beside the client's
+    remote.py, http.py    listings and files from the Hub: retried, resumed, checked
+    pulling.py            the order of a pull: the cache, then the Hub, then mirrors
+    state.py, folders.py  what `fgl models list` and `fgl models verify` show
+    messages.py           what went wrong, and what to do
+    contents.py           whether a listing has weights that fgl can use
+    weights.py            whether files of weights are whole and finite
+    documents.py          JSON files and model cards
+    metering.py           progress in bytes
 
-The Hub client is imported when a Hub model is asked for and not before.
+The Hub client is imported only when a Hub model is requested.
 """
 
 from __future__ import annotations
@@ -36,13 +39,20 @@ def resolve(
     expected: str = "a folder or a Hub id (owner/name)",
     command: str | None = None,
 ) -> Path:
-    """The folder that holds `model`, with the files that match `patterns` where they had to be pulled.
+    """Return the folder that holds `model`, pulling it first if necessary.
 
-    revision: branch, tag or commit of a Hub model; None for its default branch. What is no commit is locked to one on
-    the first pull. mirrors: Hub ids that hold the same files, asked in turn where the Hub has no `model`. For messages,
-    key: the option that names the model; expected: what it may be; command: what pulls just what is asked for (see
-    `pull_command`), by default the whole of it. Raises ModelError, which says what to do, where there is no such folder
-    or the Hub does not give it.
+    Args:
+        model: A folder, or a Hub id.
+        revision: Branch, tag or commit of a Hub model; None: its default branch. A branch or tag is locked to its
+            commit on the first pull.
+        patterns: The files to pull. A folder of the user's is not checked against them.
+        mirrors: Hub ids that hold the same files, tried in turn if the Hub does not have `model`.
+        key: The option that names the model, for messages.
+        expected: What that option may be, for messages.
+        command: The command that pulls exactly these files, for messages (see `pull_command`); by default the one that
+            pulls the whole model.
+
+    Raises ModelError, which says what to do, if the folder does not exist or the Hub does not provide the model.
     """
     folder = Path(model).expanduser()
     if folder.is_dir():
@@ -66,13 +76,13 @@ def is_local(model: str) -> bool:
 
 
 def repository_of(folder: Path) -> str | None:
-    """The Hub id that a folder of the Hub cache was pulled from, which may be a mirror's; None for any other folder."""
+    """The Hub id that a folder of the Hub cache was pulled from, possibly that of a mirror; None for other folders."""
     if commit_of(folder) is None or not folder.parent.parent.name.startswith("models--"):
         return None
     return folder.parent.parent.name.removeprefix("models--").replace("--", "/")
 
 
 def commit_of(folder: Path) -> str | None:
-    """The commit that a folder of the Hub cache holds, None for any other folder."""
+    """The commit that a folder of the Hub cache holds; None for other folders."""
     inside_cache = folder.parent.name == "snapshots" and re.fullmatch("[0-9a-f]{40}", folder.name)
     return folder.name if inside_cache else None

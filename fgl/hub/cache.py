@@ -1,12 +1,12 @@
-"""The client's cache as fgl uses it: what a commit holds, which commit a model is locked to, what has been checked.
+"""The Hub client's cache as fgl uses it: what a commit holds, which commit a model is locked to, what was checked.
 
 Beside what the client keeps of a repository (`blobs/`, `snapshots/`, `refs/`), fgl keeps
-    refs/fgl-locked/HEAD          the commit that the default branch is locked to; a named branch or tag by its own name
+    refs/fgl-locked/HEAD          the commit that the default branch is locked to; a named branch or tag under its name
     .fgl/<commit>.json            names, sizes and digests of all files of the commit, as the Hub listed them
-    .fgl/<commit>.checked.json    path → [bytes, time of change] of files whose content was compared with the listing
-    .fgl/mirror-of.json           models for which this repository was taken, because the Hub did not have them
-    blobs/<etag>.fgl.incomplete   a file on its way, see remote.py; `hf cache prune` removes it
-The client takes the locks for references, so that removing a revision removes its lock, and pruning keeps it.
+    .fgl/<commit>.checked.json    path → [bytes, modification time] of files whose content matched the listing
+    .fgl/mirror-of.json           models that this repository stood in for because the Hub did not have them
+    blobs/<etag>.fgl.incomplete   an unfinished download, see remote.py; `hf cache prune` removes it
+To the client, fgl's locks are references: removing a revision removes its lock, and pruning keeps it.
 """
 
 from __future__ import annotations
@@ -31,37 +31,44 @@ if TYPE_CHECKING:
 
 _LOCKS = "fgl-locked"
 _BLOCK = 1 << 20
-# A file system takes names of 255 bytes; the client and fgl append to those of blobs.
+# A file system accepts names of 255 bytes; the client and fgl append to the names of blobs.
 _LONGEST_PART, _LONGEST_PATH, _LONGEST_BLOB = 255, 1000, 200
-_SHOWN = 80  # characters of what a server has sent, in a message
+_SHOWN = 80  # characters of a server's text in a message
 _NO_LINKS = (errno.EPERM, errno.EACCES, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
-# What a terminal acts on instead of showing it: control characters, separators of lines, changes of direction, and
-# halves of characters that no file system can store.
+# What a terminal obeys instead of showing: control characters, line separators, changes of direction; and lone
+# surrogates, which no file system can store.
 CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """One file of a commit. sha256: of an LFS file. blob_id: git's sha1 of another."""
+    """One file of a commit."""
 
     path: str
+    """Path within the repository."""
+
     size: int
+    """Size in bytes."""
+
     sha256: str = ""
+    """Digest of an LFS file."""
+
     blob_id: str = ""
+    """git's sha1 of any other file."""
 
     @property
     def digest(self) -> str:
-        """Empty where the Hub has told none."""
+        """The digest that the Hub states; "" if it states none."""
         return self.sha256 or self.blob_id
 
     def hash(self, size: int) -> _Hash:
-        """What takes the content of a file of so many bytes and gives the digest that the Hub states for it."""
+        """The hash that yields the stated digest for a file of `size` bytes."""
         return hashlib.sha256() if self.sha256 else hashlib.sha1(b"blob %d\0" % size)
 
     def matches(self, path: Path, advance: Callable[[int], None]) -> bool:
-        """Whether the content at `path` is this file's; True where the Hub has told no digest. advance: is told the
-        bytes that were read."""
+        """Whether the content at `path` has the stated digest; True if the Hub states none. advance: called with the
+        number of bytes read."""
         total = self.hash(path.stat().st_size)
         with path.open("rb") as content:
             while block := content.read(_BLOCK):
@@ -72,14 +79,19 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """All files of a commit. id: what the Hub calls the repository."""
+    """All files of a commit."""
 
     id: str
+    """The Hub's present name of the repository."""
+
     commit: str
+    """The commit, 40 hex digits."""
+
     files: tuple[File, ...]
+    """Its files."""
 
     def select(self, patterns: Sequence[str]) -> list[File]:
-        """Files that match a pattern and none of those that begin with an exclamation mark, small ones first."""
+        """Files that match a pattern, and none of the patterns that begin with "!". Small files first."""
         from huggingface_hub.utils import filter_repo_objects
 
         wanted = [pattern for pattern in patterns if not pattern.startswith("!")]
@@ -92,7 +104,7 @@ class Listing:
 
 @dataclass(frozen=True, slots=True)
 class Repository:
-    """A model's folder in the cache, there or not."""
+    """A model's folder in the cache, which may not exist."""
 
     model: str
     folder: Path
@@ -105,18 +117,18 @@ class Repository:
         return self.folder / "snapshots" / commit
 
     def commit(self, revision: str | None) -> str | None:
-        """The commit that the revision is, or is locked to; None where it is not known."""
+        """The commit that the revision is, or is locked to; None if unknown."""
         return revision if revision is not None and is_commit(revision) else self.locked(revision)
 
     def locked(self, revision: str | None) -> str | None:
         return _read_commit(self._lock(revision))
 
     def seen(self, revision: str | None) -> str | None:
-        """The commit that the client has last seen a branch or tag at, main by default."""
+        """The commit at which the client last saw a branch or tag; None: of main."""
         return _read_commit(self.folder / "refs" / (revision or "main"))
 
     def lock(self, revision: str | None, commit: str) -> None:
-        """Only for a commit that has a snapshot: the client calls a reference to another one damage."""
+        """Lock a revision to a commit with a snapshot: to the client, a reference to any other commit is damage."""
         _write(self._lock(revision), commit)
 
     def _lock(self, revision: str | None) -> Path:
@@ -124,7 +136,7 @@ class Repository:
         return self.folder / "refs" / _LOCKS / (revision or "HEAD")
 
     def listing(self, commit: str) -> Listing | None:
-        """What was recorded when the commit was first pulled."""
+        """The listing recorded when the commit was first pulled; None if there is none, or if it is unreadable."""
         record = _read_json(self._record(commit, ""))
         try:
             files = tuple(File(**file) for file in record["files"])
@@ -139,23 +151,25 @@ class Repository:
         _write(self._record(listing.commit, ""), strict_json.dumps({"id": listing.id, "files": files}, indent=0))
 
     def present(self, commit: str, file: File) -> bool:
-        """Whether the file is there in its full length."""
+        """Whether the file exists in its full length."""
         try:
             return (self.snapshot(commit) / file.path).stat().st_size == file.size
         except OSError:
             return False
 
     def checked(self, commit: str, file: File) -> bool:
-        """Whether the file is there as it was when its content was last compared with the listing."""
+        """Whether the file is unchanged since its content was last compared with the listing."""
         return self.present(commit, file) and self._marks(commit).get(file.path) == self._mark(commit, file)
 
     def pulled(self, commit: str) -> set[str]:
-        """Paths of files that were once there and right."""
+        """Paths of files that were once present and correct."""
         return set(self._marks(commit))
 
     def mark(self, commit: str, right: Sequence[File], wrong: Sequence[File] = ()) -> None:
-        """Remember which files were right, and forget the wrong ones. Two processes at once may lose a mark: then a
-        file is read once more."""
+        """Remember which files were right, and forget the wrong ones.
+
+        Two processes at once may lose a mark; then a file is read once more.
+        """
         marks = self._marks(commit) | {file.path: self._mark(commit, file) for file in right}
         for file in wrong:
             marks.pop(file.path, None)
@@ -170,8 +184,15 @@ class Repository:
             _write(self.folder / ".fgl" / "mirror-of.json", strict_json.dumps(known | {model: True}))
 
     def link(self, commit: str, file: File, blob: Path, *, new: bool) -> None:
-        """Give a blob the name under which the client looks for it. new: whether no snapshot can have it already:
-        where there are no links it is moved then, and copied otherwise, as the client does."""
+        """Give a blob the name under which the client looks for it.
+
+        Args:
+            commit: The commit whose snapshot gets the name.
+            file: The file.
+            blob: Its content.
+            new: Whether no snapshot can have the blob yet. Without support for links, a new blob is moved and any other
+                copied, as the client does.
+        """
         from huggingface_hub import constants
 
         path = self.snapshot(commit) / file.path
@@ -190,8 +211,10 @@ class Repository:
             shutil.copyfile(blob, path)
 
     def remove(self, commit: str, file: File) -> None:
-        """Link, what it points to, and so on: the client may share a file between repositories, or copy it where there
-        are no links. Nothing where there is no link."""
+        """Remove the file's link, what it points to, and so on. Does nothing if the link does not exist.
+
+        The client may share a file between repositories, or copy it where links are not supported.
+        """
         path = self.snapshot(commit) / file.path
         if not os.path.lexists(path):
             return
@@ -214,8 +237,8 @@ class Repository:
         return self.folder / ".fgl" / f"{commit}{kind}.json"
 
     def named(self, commit: str) -> Listing:
-        """A listing of what the snapshot holds, by the names of the blobs: the client calls them by the digests that
-        the server has told."""
+        """A listing of what the snapshot holds, derived from the names of the blobs, which are the digests that the
+        server stated."""
         home = self.snapshot(commit)
         files = []
         for path in sorted(path for path in home.rglob("*") if path.is_file()):
@@ -229,7 +252,7 @@ class Repository:
 
 
 def cache() -> Path:
-    """Where the client keeps its models: HF_HUB_CACHE, HF_HOME or XDG_CACHE_HOME say so."""
+    """Where the client keeps its models, set by HF_HUB_CACHE, HF_HOME or XDG_CACHE_HOME."""
     from huggingface_hub import constants
 
     return Path(constants.HF_HUB_CACHE)
@@ -240,8 +263,8 @@ def is_commit(revision: str) -> bool:
 
 
 def check_path(path: str, model: str) -> str:
-    """The path of a file in a repository. Raises ModelError where it would leave the snapshot's folder, or where no
-    file system or terminal should be given it."""
+    """Return the path of a file in a repository. Raises ModelError if it would leave the snapshot's folder, or is not
+    safe for a file system or a terminal."""
     parts = path.split("/") if isinstance(path, str) else [""]
     if (
         any(part in ("", ".", "..") or len(part.encode(errors="replace")) > _LONGEST_PART for part in parts)
@@ -256,13 +279,13 @@ def check_path(path: str, model: str) -> str:
 
 
 def shown(text: object) -> str:
-    """What a server has sent, in a form that can be printed: quoted, escaped, and cut."""
+    """A server's text in a form that can be printed: quoted, escaped and shortened."""
     whole = str(text)
     return ascii(whole) if len(whole) <= _SHOWN else f"{whole[:_SHOWN]!a}… ({len(whole)} characters)"
 
 
 def is_blob_name(name: str) -> bool:
-    """Whether a server's name for a content can be that of a file among the blobs."""
+    """Whether a server's name for some content can be the name of a blob file."""
     return (
         0 < len(name) <= _LONGEST_BLOB
         and name.isascii()
@@ -295,7 +318,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _write(path: Path, text: str) -> None:
-    """At once or not at all."""
+    """Write atomically, through a temporary name of its own: several processes may write the same file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:

@@ -1,4 +1,4 @@
-"""Whether a repository has the weights that are asked for, by its list of files alone."""
+"""Whether a repository has the requested weights, judging by its list of files alone."""
 
 from __future__ import annotations
 
@@ -17,14 +17,20 @@ _SHOWN = 3
 
 
 def check_weights(model: str, listing: Listing, patterns: Sequence[str], files: Sequence[File]) -> None:
-    """Raises ModelError where patterns ask for weights and none of the files that they select are such: configurations
-    alone are no model. files: what the patterns select."""
+    """Raise ModelError if the patterns ask for weights and select none: configurations alone are not a model.
+
+    Args:
+        model: The repository's name, for messages.
+        listing: All files of the commit.
+        patterns: What is requested.
+        files: The files that the patterns select.
+    """
     weight_patterns = [pattern for pattern in patterns if pattern.endswith(_SAFE) and not pattern.startswith("!")]
     missing = [
         place for place in dict.fromkeys(map(dirname, weight_patterns)) if not _has(place, weight_patterns, files)
     ]
     others = [file.path for file in listing.files if _is_weights(file.path)]
-    # Whoever asks for whatever weights there are may be asking for a tokenizer.
+    # A request for any weights at all may be a request for a tokenizer.
     lacking = [
         place for place in missing if not _is_open(place, weight_patterns) or any(_in(path, place) for path in others)
     ]
@@ -35,7 +41,7 @@ def check_weights(model: str, listing: Listing, patterns: Sequence[str], files: 
     shown = ", ".join(plain(path, 100) for path in beside[:_SHOWN]) + (" …" if len(beside) > _SHOWN else "")
     raise ModelError(
         f"model: {model} has no weights{f' of {what}' if what else ''} that fgl can use, at commit "
-        f"{listing.commit[:12]}{f' (there is {shown})' if shown else ''}: {_advice(beside)}"
+        f"{listing.commit[:12]}{f' (it has {shown})' if shown else ''}: {_advice(beside)}"
     )
 
 
@@ -47,7 +53,7 @@ def _has(place: str, weight_patterns: Sequence[str], files: Sequence[File]) -> b
 
 
 def _is_open(place: str, weight_patterns: Sequence[str]) -> bool:
-    """Whether any weights in the folder are asked for, and not those of a certain name."""
+    """Whether any weights in the folder are requested, rather than weights of a certain name."""
     return "*" in place or any(
         dirname(pattern) == place and basename(pattern) == f"*{_SAFE}" for pattern in weight_patterns
     )

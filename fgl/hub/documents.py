@@ -1,4 +1,4 @@
-"""JSON files and model cards of a model: whoever wrote them may have meant harm."""
+"""A model's JSON files and model cards, read as untrusted input."""
 
 from __future__ import annotations
 
@@ -11,30 +11,33 @@ import yaml
 from fgl.text import plain
 
 _MOST = 64 << 20  # bytes of a JSON file; an index of many shards has some megabytes
-_CARD = 64_000  # characters of a model card that are looked at
-_DEEP = 20  # collections within each other
+_CARD = 64_000  # characters of a model card that are read
+_DEEP = 20  # nesting depth of collections
 _LICENCE = 80  # characters of a licence's name
 
 
 def json_object(path: Path) -> dict[str, Any]:
-    """The JSON object in a file. Raises FileNotFoundError, OSError, and ValueError with the reason where it is too
-    large, nested too deep, no JSON, or another value than an object."""
+    """The JSON object in a file.
+
+    Raises FileNotFoundError, OSError, and ValueError with the reason if the file is too large, nested too deeply, not
+    JSON, or does not hold an object.
+    """
     if path.exists() and not path.is_file():
-        raise ValueError("it is no regular file")
+        raise ValueError("it is not a regular file")
     with path.open("rb") as file:
         data = file.read(_MOST + 1)
     return parse_object(data)
 
 
 def parse_object(data: bytes) -> dict[str, Any]:
-    """As `json_object`, of bytes."""
+    """As `json_object`, from bytes."""
     if len(data) > _MOST:
         raise ValueError(f"it is larger than {_MOST >> 20} MiB")
     try:
-        # NaN and infinity are taken: diffusers itself writes -Infinity into the configuration of some schedulers
+        # NaN and infinity are accepted: diffusers itself writes -Infinity into the configuration of some schedulers
         value = json.loads(data.decode("utf-8"))
     except RecursionError:
-        raise ValueError("it is nested too deep") from None
+        raise ValueError("it is nested too deeply") from None
     except UnicodeDecodeError:
         raise ValueError("it is not UTF-8 text") from None
     if not isinstance(value, dict):
@@ -43,9 +46,10 @@ def parse_object(data: bytes) -> dict[str, Any]:
 
 
 def licence(card: Path) -> str:
-    """What the front matter of a model card states, "not stated" where it states none.
+    """The licence that the front matter of a model card states, or "not stated".
 
-    Only the beginning is read, and of it only scalars without aliases: YAML can blow a few lines up to gigabytes."""
+    Only the beginning of the card is read, and only scalars without aliases: YAML can expand a few lines to gigabytes.
+    """
     try:
         if not card.is_file():
             return "not stated"
@@ -59,13 +63,13 @@ def licence(card: Path) -> str:
 
 
 def _scalars(text: str) -> dict[str, str]:
-    """The keys of a mapping whose values are scalars, as they are written."""
+    """The keys of a mapping whose values are scalars, with the values as written."""
     scalars: dict[str, str] = {}
     key, depth = "", 0
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
         if isinstance(event, yaml.CollectionStartEvent):
             depth, key = depth + 1, ""
-            if depth > _DEEP:  # the parser's time grows with the square of it
+            if depth > _DEEP:  # the parser's time grows with the square of the depth
                 break
         elif isinstance(event, yaml.CollectionEndEvent):
             depth, key = depth - 1, ""

@@ -1,4 +1,4 @@
-"""A folder of models that is the user's own: there is no list of checksums, but what is broken can be seen."""
+"""Verifies a model folder of the user's own: without a list of checksums, but broken files can still be detected."""
 
 from __future__ import annotations
 
@@ -15,17 +15,24 @@ from fgl.hub.weights import WeightsError, flaw, not_finite
 
 @dataclass(frozen=True, slots=True)
 class FolderVerdict:
-    """right: files in which nothing wrong is seen. read: bytes of weights. damaged: (path, what is wrong) of others."""
+    """What `verify_folder` found."""
 
     folder: Path
+    """The folder."""
+
     right: int
+    """Number of files without a visible problem."""
+
     read: int
+    """Size of all weights, in bytes."""
+
     damaged: tuple[tuple[str, str], ...]
+    """(path, what is wrong) of the other files."""
 
 
 def verify_folder(folder: Path, progress: Progress | None = None) -> FolderVerdict:
-    """Look at every file: whole safetensors of finite numbers, shards that are all there, JSON that can be read, and no
-    git-lfs pointer. Raises ModelError where there are no weights to look at."""
+    """Check every file: safetensors must be whole and finite, shards complete, JSON readable, and nothing a git-lfs
+    pointer. Raises ModelError if the folder has no weights."""
     paths = list(_files(folder))
     weights = [path for path in paths if path.suffix == ".safetensors"]
     if not weights:
@@ -43,7 +50,7 @@ def verify_folder(folder: Path, progress: Progress | None = None) -> FolderVerdi
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """Regular files, links to such among them; hidden folders and links to folders are not entered."""
+    """Regular files, including links to files. Hidden folders and links to folders are not entered."""
     for home, below, names in os.walk(folder):
         below[:] = sorted(name for name in below if not name.startswith("."))
         for name in sorted(names):

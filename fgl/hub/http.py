@@ -1,4 +1,4 @@
-"""Answers of the Hub, by the real client's own session: redirects, bounds of length, and of patience."""
+"""HTTP responses of the Hub, through the Hub client's session: redirects, and limits on size and time."""
 
 from __future__ import annotations
 
@@ -11,20 +11,28 @@ from urllib.parse import urljoin, urlsplit
 from fgl.errors import ModelError
 from fgl.text import plain
 
-WINDOW = 60.0  # seconds in which some bytes must come
-SLOWEST = 1_000  # bytes a second: a server that drips holds a connection for ever
+WINDOW = 60.0  # seconds within which bytes must arrive
+SLOWEST = 1_000  # bytes a second: a server that sends more slowly could hold a connection for ever
 _REDIRECTS = 10
 
 
 class SlowError(TimeoutError):
-    """A server that sends, but so slowly that nothing will come of it."""
+    """A server that sends too slowly to wait for."""
 
 
 @contextmanager
 def answer(url: str, headers: Mapping[str, str], timeout: float | None = None) -> Iterator[tuple[Any, Iterator[bytes]]]:
-    """The response and its blocks, as they are on the wire. Redirects are followed here: the token goes to the Hub and
-    nowhere else. timeout: seconds between two bytes; the client's own setting by default. Raises what the client
-    raises, SlowError, and ModelError for a circle of redirects."""
+    """Yield the response and its blocks, as they come over the wire.
+
+    Redirects are followed here, so that the token is sent to the Hub and nowhere else.
+
+    Args:
+        url: What to get.
+        headers: Request headers.
+        timeout: Longest wait between two bytes, seconds; None: the client's own setting.
+
+    Raises what the client raises, SlowError, and ModelError for too many redirects.
+    """
     from huggingface_hub import constants
     from huggingface_hub.utils import hf_raise_for_status
 
@@ -37,7 +45,7 @@ def answer(url: str, headers: Mapping[str, str], timeout: float | None = None) -
                 url = urljoin(url, response.headers["Location"])
                 continue
             if response.status_code >= 400 and response.status_code != 416:
-                response.close()  # the client would read what a server says of an error to its end, if there is one
+                response.close()  # or the client would read the body of an error to its end, however long
                 hf_raise_for_status(response)
             yield response, _paced(blocks)
             return
@@ -46,7 +54,17 @@ def answer(url: str, headers: Mapping[str, str], timeout: float | None = None) -
 
 
 def whole(url: str, headers: Mapping[str, str], most: int, timeout: float, seconds: float) -> bytes | None:
-    """All that is sent, None where that is more than `most` bytes. seconds: for all of it. Raises as `answer` does."""
+    """The whole body, or None if it is longer than `most` bytes.
+
+    Args:
+        url: What to get.
+        headers: Request headers.
+        most: Longest body, bytes.
+        timeout: Longest wait between two bytes, seconds.
+        seconds: Longest time for the whole body.
+
+    Raises as `answer` does.
+    """
     content, began = bytearray(), time.monotonic()
     with answer(url, headers, timeout) as (_, blocks):
         for block in blocks:
@@ -71,7 +89,7 @@ def _paced(blocks: Iterable[bytes]) -> Iterator[bytes]:
 
 @contextmanager
 def _open(url: str, headers: Mapping[str, str], timeout: float | None) -> Iterator[tuple[Any, Iterator[bytes]]]:
-    """The client's session is one of requests or of httpx, by its version."""
+    """Open a response. The client's session is one of requests or of httpx, depending on its version."""
     from huggingface_hub import constants
     from huggingface_hub.utils import get_session
 

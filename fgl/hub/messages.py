@@ -1,4 +1,4 @@
-"""What a failed pull means, and what to do about it."""
+"""Messages for a failed pull: what went wrong, and what to do about it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fgl.errors import ModelError
 from fgl.text import kind_and_line
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-# Top-level packages of the HTTP libraries that the client has used from version to version.
+# Top-level packages of the HTTP libraries that versions of the client have used.
 _NETWORK = ("httpx", "httpx2", "httpcore", "httpcore2", "requests", "urllib3")
 
 
@@ -27,9 +27,16 @@ def pull_command(
     update: bool = False,
     settings: Sequence[str] = (),
 ) -> str:
-    """The command that pulls what was asked for, for messages: a user copies it as it is.
+    """The command that pulls what was requested, for messages: a user can copy it as it is.
 
-    name: a Hub id, or a component's name, which takes settings ("family.option=value") in place of the next two."""
+    Args:
+        name: A Hub id, or the name of a component; the latter takes `settings` in place of `revision` and `mirrors`.
+        revision: Branch, tag or commit of a Hub id.
+        mirrors: Hub ids to try in turn.
+        encoder_only: Pull only what a client needs.
+        update: Move the lock to the present commit.
+        settings: Options of a component, each as "family.option=value".
+    """
     words = ["fgl", "models", "pull", name]
     for flag, values in (("--revision", [revision] if revision else []), ("--mirror", mirrors), ("--set", settings)):
         for value in values:
@@ -41,7 +48,13 @@ def pull_command(
 
 def explain(model: str, revision: str | None, error: BaseException, command: str) -> str:
     """One message for the user. The client hides most reasons behind LocalEntryNotFoundError; its causes have them.
-    command: see `pull_command`."""
+
+    Args:
+        model: The repository.
+        revision: The revision that was requested.
+        error: What the client raised.
+        command: The command to run again (see `pull_command`).
+    """
     from huggingface_hub import constants, get_token
     from huggingface_hub.errors import (
         GatedRepoError,
@@ -53,7 +66,9 @@ def explain(model: str, revision: str | None, error: BaseException, command: str
 
     chain = list(causes(error))
     login = "log in with `hf auth login` (or set HF_TOKEN)"
-    if any(isinstance(cause, GatedRepoError) for cause in chain):  # a RepositoryNotFoundError too: asked first
+    if any(
+        isinstance(cause, GatedRepoError) for cause in chain
+    ):  # it is a RepositoryNotFoundError too, so it comes first
         return f"{model} is gated; accept its licence at https://huggingface.co/{model} and {login}, then `{command}`"
     if any(isinstance(cause, RevisionNotFoundError) for cause in chain):
         if revision is None:
@@ -68,8 +83,8 @@ def explain(model: str, revision: str | None, error: BaseException, command: str
         return not_cached(model, command)
     code = status(error)
     if code == 401:
-        held = "the token that is set is not accepted" if get_token() else "a token is needed"
-        return f"{model}: {held} (401); {login}, then `{command}`"
+        token = "the token that is set is not accepted" if get_token() else "a token is needed"
+        return f"{model}: {token} (401); {login}, then `{command}`"
     if code == 403:
         return f"{model}: access is forbidden (403); your account or token may not read it: {login}, then `{command}`"
     if code == 429:
@@ -93,22 +108,30 @@ def explain(model: str, revision: str | None, error: BaseException, command: str
 
 
 def not_cached(model: str, command: str) -> str:
-    """For a model that is not in the cache, or not whole, while nothing may be asked."""
+    """The message for a model that is missing from the cache, or incomplete, while offline."""
     from huggingface_hub import constants
 
     return (
         f"{model} is not in the local cache ({constants.HF_HUB_CACHE}), or only a part of it, and HF_HUB_OFFLINE is "
-        f"set; run `HF_HUB_OFFLINE=0 {command}` where there is a network, or set HF_HOME to a cache that "
+        f"set; run `HF_HUB_OFFLINE=0 {command}` with a network connection, or set HF_HOME to a cache that "
         "has it"
     )
 
 
 def disk_full(model: str, folder: Path, missing: int, free: int, command: str) -> ModelError:
-    """missing, free: bytes."""
+    """The error for a disk without enough space.
+
+    Args:
+        model: The repository.
+        folder: Where it would be stored.
+        missing: Bytes to download.
+        free: Bytes free.
+        command: The command to run again.
+    """
     return ModelError(
         f"model: the disk is too full for {model}: {size(missing)} to download, {size(free)} free at {folder}; free "
-        f"some space, or set HF_HOME (or HF_HUB_CACHE) to a folder on a larger disk, then `{command}`: what is there "
-        "already is kept"
+        f"some space, or set HF_HOME (or HF_HUB_CACHE) to a folder on a larger disk, then `{command}`: what is already "
+        "there is kept"
     )
 
 
@@ -118,20 +141,20 @@ def is_full(error: BaseException) -> bool:
 
 
 def is_network(error: BaseException) -> bool:
-    """Whether no answer came, or not all of it."""
+    """Whether the response did not arrive, or was incomplete."""
     return any(type(cause).__module__.partition(".")[0] in _NETWORK for cause in causes(error)) or any(
         isinstance(cause, ConnectionError | TimeoutError) for cause in causes(error)
     )
 
 
 def is_unreachable(error: BaseException) -> bool:
-    """Whether another time the answer may be another: no answer, or the server's own failure."""
+    """Whether a later attempt may succeed: no response, or a failure of the server."""
     code = status(error)
     return code in (408, 429) or (code is not None and code >= 500) or (code is None and is_network(error))
 
 
 def status(error: BaseException) -> int | None:
-    """The status of the answer that `error` is about."""
+    """The HTTP status of the response that caused `error`."""
     for cause in causes(error):
         code = getattr(getattr(cause, "response", None), "status_code", None)
         if isinstance(code, int):
@@ -140,7 +163,7 @@ def status(error: BaseException) -> int | None:
 
 
 def retry_after(error: BaseException) -> float | None:
-    """Seconds that the server asks to wait: by Retry-After, a number or a date, or by its rate limit."""
+    """Seconds that the server asks to wait: from Retry-After (a number or a date), or from its rate limit."""
     for cause in causes(error):
         headers = getattr(getattr(cause, "response", None), "headers", None)
         if headers is None:
@@ -170,7 +193,7 @@ def causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def size(count: int) -> str:
-    """Bytes as a person reads them, in powers of ten."""
+    """A number of bytes in readable units, in powers of ten."""
     for unit, scale in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
         if count >= scale:
             return f"{count / scale:.1f} {unit}"

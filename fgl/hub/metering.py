@@ -1,4 +1,4 @@
-"""Progress of what is pulled or read, in bytes."""
+"""Progress in bytes, for pulling and verifying."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LOG_EVERY = 30.0  # seconds
 
 @contextmanager
 def meter(progress: Progress | None, what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A function that is told bytes, and shows them in a unit of which there are neither millions nor none."""
+    """Yield a function to call with bytes done; progress is shown in kB or MB, whichever suits the total."""
     scale, unit = (10**6, "MB") if total >= 10**7 else (10**3, "kB")
     task: ProgressTask = (
         _Logged(what, total // scale, unit) if progress is None else progress.track(what, total // scale, unit=unit)
@@ -34,7 +34,7 @@ def meter(progress: Progress | None, what: str, total: int) -> Iterator[Callable
 
 
 class _Logged:
-    """Progress for pulls that a run makes by itself."""
+    """Progress in the log, for pulls that a run starts by itself."""
 
     def __init__(self, what: str, total: int, unit: str) -> None:
         self.what, self.total, self.unit = what, total, unit

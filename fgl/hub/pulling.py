@@ -1,4 +1,4 @@
-"""Pulling a model: from the cache where it can be, from the Hub or a mirror where it must be."""
+"""Pulling a model: from the cache if possible, otherwise from the Hub or a mirror."""
 
 from __future__ import annotations
 
@@ -30,8 +30,13 @@ class Source:
     """A repository that may hold the model."""
 
     model: str
+    """Hub id of the repository."""
+
     revision: str | None
+    """Branch, tag or commit; None: the default branch."""
+
     mirror: bool = False
+    """Whether it is a mirror of the model that was requested."""
 
     @property
     def repository(self) -> Repository:
@@ -40,18 +45,31 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a pull is about to do. model: the repository, which is a mirror where that was needed. how: see `held`.
-    files: all that are asked for. missing: those to download. needed: bytes of them, less what a broken download has
-    left. free: bytes of the disk."""
+    """What a pull is about to do."""
 
     model: str
+    """The repository, which is a mirror's if that was needed."""
+
     commit: str
+    """The commit that is pulled."""
+
     how: str
+    """How the commit is determined; see `held`."""
+
     folder: Path
+    """Where the files will be."""
+
     files: tuple[File, ...]
+    """All files that were requested."""
+
     missing: tuple[File, ...]
+    """The files to download."""
+
     needed: int
+    """Bytes to download, less what an interrupted download has left."""
+
     free: int
+    """Bytes free on the disk."""
 
 
 def pull(
@@ -65,18 +83,27 @@ def pull(
     announce: Callable[[Plan], None] | None = None,
     command: str | None = None,
 ) -> Path:
-    """The snapshot's folder, with all files that match the patterns there and right.
+    """Return the snapshot's folder, with all files that match the patterns present and correct.
 
-    Nothing is asked of the network where the cache has them. update: move the lock to the present commit. progress,
-    announce: None logs; announce is told before the first byte, and not at all where nothing is to be pulled. command:
-    what messages tell the user to run; by default the one that pulls the whole model. Raises ModelError, which says
-    what to do.
+    If the cache has them, the network is not used.
+
+    Args:
+        model: Hub id.
+        revision: Branch, tag or commit; None: the default branch.
+        patterns: The files to pull.
+        mirrors: Hub ids that hold the same files, each with @commit if it is pinned there to another one.
+        update: Move the lock to the present commit.
+        progress: Where to report bytes; None: the log.
+        announce: Called before the first byte, and only if something must be pulled; None: the log.
+        command: The command that messages suggest; by default the one that pulls the whole model.
+
+    Raises ModelError, which says what to do.
     """
     from huggingface_hub import constants
 
     command = command or pull_command(model, revision, mirrors)
     if update and revision is not None and is_commit(revision):
-        raise ModelError(f"model: {model} is pinned to {revision}: there is nothing to update; change its revision")
+        raise ModelError(f"model: {model} is pinned to {revision}, so it cannot be updated; change its revision")
     if update and constants.HF_HUB_OFFLINE:
         raise ModelError(f"model: cannot update {model} while HF_HUB_OFFLINE is set; unset it")
     candidates = sources(model, revision, mirrors)
@@ -90,7 +117,7 @@ def pull(
         if source.mirror:
             _remember(partial(source.repository.stand_in_for, model))
             log.warning(
-                "the Hub has no model %s that can be read, or it is private: its mirror %s is used, at commit %s",
+                "the Hub has no model %s that can be read, or it is private: using its mirror %s, at commit %s",
                 model,
                 source.model,
                 folder.name,
@@ -108,8 +135,10 @@ def pull(
 def check_available(
     model: str, revision: str | None, patterns: Sequence[str], mirrors: Sequence[str] = (), command: str | None = None
 ) -> None:
-    """Raises ModelError, as `pull` would, unless all files that match are in the cache, or the Hub lists them; only
-    the list is asked for. command: see `pull`."""
+    """Raise ModelError, as `pull` would, unless all files that match are in the cache, or the Hub lists them.
+
+    Only the list is requested. For the arguments see `pull`.
+    """
     from huggingface_hub import constants
 
     command = command or pull_command(model, revision, mirrors)
@@ -133,8 +162,16 @@ def check_available(
 def _from_first(
     candidates: Sequence[Source], work: Callable[[Source], T], otherwise: Callable[[str], T] | None, command: str
 ) -> T:
-    """The work's result for the first source that exists. otherwise: is told why where the Hub cannot be reached, and
-    may raise ModelError itself. Raises ModelError, which says what to do."""
+    """The work's result for the first source that exists.
+
+    Args:
+        candidates: The sources, in order.
+        work: What to do with a source.
+        otherwise: Called with the reason if the Hub cannot be reached; it may raise ModelError itself.
+        command: The command that messages suggest.
+
+    Raises ModelError, which says what to do.
+    """
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
     model, revision = candidates[0].model, candidates[0].revision
@@ -163,8 +200,10 @@ def _from_first(
 
 
 def sources(model: str, revision: str | None, mirrors: Sequence[str]) -> list[Source]:
-    """The model, then its mirrors: a Hub id each, with @revision where it is pinned there to another one. Raises
-    ModelError for a revision that git could not have, since names of files are made of it."""
+    """The model, then its mirrors: each a Hub id, with @revision if it is pinned there to another one.
+
+    Raises ModelError for a revision that git does not accept, since file names are derived from it.
+    """
     candidates = [Source(model, revision)]
     for mirror in mirrors:
         name, _, pinned = mirror.partition("@")
@@ -180,16 +219,23 @@ def sources(model: str, revision: str | None, mirrors: Sequence[str]) -> list[So
 
 
 def held(repository: Repository, revision: str | None) -> str:
-    """ "pinned" where the revision is a commit, "locked" where this machine has locked it to one, else "none"."""
+    """How a revision is held: "pinned" if it is a commit, "locked" if this machine has locked it, else "none"."""
     if revision is not None and is_commit(revision):
         return "pinned"
     return "none" if repository.locked(revision) is None else "locked"
 
 
 def in_cache(candidates: Sequence[Source], patterns: Sequence[str], command: str, pulls: bool) -> Path | None:
-    """The snapshot of the first source whose commit is known and whose files are all there and right. Of the mirrors,
-    only those that were taken for this model before: another model may be gated, and not gone. pulls: whether what is
-    not right is pulled next."""
+    """The snapshot of the first source whose commit is known and whose files are all present and correct.
+
+    A mirror counts only if it stood in for this model before: otherwise the model may be gated, and not gone.
+
+    Args:
+        candidates: The sources, in order.
+        patterns: The files that must be present.
+        command: The command that messages suggest.
+        pulls: Whether a damaged file is pulled next.
+    """
     for source in candidates:
         repository = source.repository
         if source.mirror and not repository.stands_in_for(candidates[0].model):
@@ -207,8 +253,10 @@ def in_cache(candidates: Sequence[Source], patterns: Sequence[str], command: str
 
 
 def _wrong(repository: Repository, commit: str, files: Sequence[File], command: str, pulls: bool) -> list[File]:
-    """Which of the files that are there are not what the Hub has listed: those that were not read yet are read. They
-    are removed. pulls: see `in_cache`."""
+    """The files whose content is not what the Hub has listed. They are removed. Files not yet checked are read.
+
+    pulls: see `in_cache`.
+    """
     unread = [file for file in files if repository.present(commit, file) and not repository.checked(commit, file)]
     if not unread:
         return []
@@ -230,7 +278,7 @@ def _wrong(repository: Repository, commit: str, files: Sequence[File], command: 
 
 
 def _remember(write: Callable[[], None]) -> None:
-    """A cache that many share may be one that only some can write to: then what is there is read again next time."""
+    """Write a record, if possible: a shared cache may be read-only, and then files are read again next time."""
     try:
         write()
     except OSError as error:
@@ -263,7 +311,7 @@ def _pull_from(
         if needed > free:
             raise disk_full(source.model, cache(), needed, free, command)
     locks = known is None and not (source.revision is not None and is_commit(source.revision))
-    # An update is interrupted: the old commit must stay the one in use. A first pull: the new one must become it.
+    # After an interrupted update the old commit must stay in use; after an interrupted first pull, the new one is.
     early = locks and repository.locked(source.revision) is None
     try:
         with meter(progress, f"pull {source.model}", sum(file.size for file in missing)) as advance:
@@ -290,7 +338,7 @@ def _pull_from(
 
 
 def _selected(source: Source, listing: Listing, patterns: Sequence[str]) -> list[File]:
-    """The files that match. Raises ModelError where there are none, or no weights among them."""
+    """The files that match. Raises ModelError if none do, or if weights are missing among them."""
     files = listing.select(patterns)
     if not files:
         raise ModelError(
@@ -302,7 +350,7 @@ def _selected(source: Source, listing: Listing, patterns: Sequence[str]) -> list
 
 
 def _listing(source: Source, known: str | None, command: str) -> Listing:
-    """What the Hub has at the commit, or at the revision where none is known."""
+    """What the Hub has at the commit, or at the revision if no commit is known."""
     from huggingface_hub.errors import RevisionNotFoundError
 
     try:
@@ -311,7 +359,7 @@ def _listing(source: Source, known: str | None, command: str) -> Listing:
         if known is None or known == source.revision:
             raise
         raise ModelError(
-            f"model: {source.model} no longer has commit {known}, to which it was locked when it was pulled first; "
+            f"model: {source.model} no longer has commit {known}, to which it was locked when it was first pulled; "
             f"`{command} --update` locks it to the present one"
         ) from error
     if listing.id != source.model:
@@ -320,8 +368,8 @@ def _listing(source: Source, known: str | None, command: str) -> Listing:
 
 
 def as_the_client_has_it(candidates: Sequence[Source], patterns: Sequence[str], command: str) -> Path:
-    """A snapshot in the cache that some other program has pulled, by the client's own judgement, or that of a mirror;
-    nothing is asked."""
+    """A snapshot in the cache that another program may have pulled, of the model or a mirror, as the client judges it.
+    Does not use the network."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
@@ -337,7 +385,7 @@ def as_the_client_has_it(candidates: Sequence[Source], patterns: Sequence[str], 
             if not whole or _wrong(repository, commit, files, command, False):
                 continue
             if source.mirror:
-                log.warning("%s is not in the cache: its mirror %s is used", candidates[0].model, source.model)
+                log.warning("%s is not in the cache: using its mirror %s", candidates[0].model, source.model)
             return repository.snapshot(commit)
         try:
             wanted = [pattern for pattern in patterns if not pattern.startswith("!")]
@@ -349,7 +397,7 @@ def as_the_client_has_it(candidates: Sequence[Source], patterns: Sequence[str], 
 
 
 def _left(repository: Repository, commit: str, files: Sequence[File]) -> int:
-    """Bytes that are not there yet, neither in a blob of another commit nor in a broken download."""
+    """Bytes still to download: those in blobs of another commit or in an interrupted download do not count."""
     blobs, left = repository.folder / "blobs", 0
     for file in files:
         if repository.present(commit, file):

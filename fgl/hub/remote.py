@@ -1,4 +1,4 @@
-"""What is asked of the Hub: listings, and files that are resumed and checked, with the real client's own session."""
+"""Requests to the Hub: listings, and files that are resumed and checked, through the Hub client's session."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-PATIENCE = 60.0  # seconds that a server may ask to wait, all its pauses together
-_ATTEMPTS = 5  # in a row without a new byte
-_SYNC = 64 << 20  # bytes between two flushes to the disk: what a power cut may cost
+PATIENCE = 60.0  # seconds that a server may ask to wait, in total
+_ATTEMPTS = 5  # consecutive attempts without a new byte
+_SYNC = 64 << 20  # bytes between two flushes to the disk: the most that a power cut can cost
 _MOST_LISTED = 64 << 20  # bytes of a listing
 _MOST_FILES = 100_000
 _BROKEN = ("ReadError", "RemoteProtocolError", "ReadTimeout", "ChunkedEncodingError")
@@ -36,8 +36,16 @@ _BROKEN = ("ReadError", "RemoteProtocolError", "ReadTimeout", "ChunkedEncodingEr
 def fetch_listing(
     model: str, revision: str | None, *, timeout: float | None = None, patience: float = PATIENCE
 ) -> Listing:
-    """All files of the revision, the default branch's by default. timeout: seconds for one answer; the client's own
-    setting by default. Raises what the client raises, and ModelError where the answer makes no sense."""
+    """All files of a revision.
+
+    Args:
+        model: Hub id.
+        revision: Branch, tag or commit; None: the default branch.
+        timeout: Longest wait for one response, seconds; None: the client's own setting.
+        patience: Longest time for all pauses between retries, seconds.
+
+    Raises what the client raises, and ModelError if the response makes no sense.
+    """
     from huggingface_hub import constants
 
     wait = constants.HF_HUB_ETAG_TIMEOUT if timeout is None else timeout
@@ -47,14 +55,16 @@ def fetch_listing(
         raise ModelError(f"model: {constants.ENDPOINT} names no commit of {model}; is HF_ENDPOINT a mirror of the Hub?")
     if not isinstance(listed, list) or len(listed) > _MOST_FILES:
         many = len(listed) if isinstance(listed, list) else "no list of"
-        raise ModelError(f"model: {constants.ENDPOINT} lists {many} files of {model}; fgl takes {_MOST_FILES} at most")
+        raise ModelError(
+            f"model: {constants.ENDPOINT} lists {many} files of {model}; fgl accepts at most {_MOST_FILES}"
+        )
     files = tuple(_listed(entry, model) for entry in listed)
-    # what it is called is printed, and users are told to take it up
+    # the name is printed, and users are told to use it
     return Listing(str(answered.get("id")) if is_hub_id(str(answered.get("id"))) else model, commit, files)
 
 
 def _asked_for(model: str, revision: str | None, timeout: float, seconds: float) -> dict[str, Any]:
-    """What the Hub says of a model, as JSON: of any length and depth, if it could."""
+    """The Hub's description of a model, as JSON, with limits on its length and depth."""
     from huggingface_hub import constants
     from huggingface_hub.utils import build_hf_headers, validate_repo_id
 
@@ -71,13 +81,13 @@ def _asked_for(model: str, revision: str | None, timeout: float, seconds: float)
         return parse_object(data)
     except ValueError as error:
         raise ModelError(
-            f"model: {constants.ENDPOINT} answers with what is no list of files of {model} ({plain(error)}); is "
+            f"model: the answer of {constants.ENDPOINT} is not a list of files of {model} ({plain(error)}); is "
             "HF_ENDPOINT a mirror of the Hub?"
         ) from error
 
 
 def _listed(entry: Any, model: str) -> File:
-    """One file of a listing. Raises ModelError where it could not be checked."""
+    """One file of a listing. Raises ModelError if it could not be verified later."""
     from huggingface_hub import constants
 
     entry = entry if isinstance(entry, dict) else {}
@@ -98,8 +108,11 @@ def _listed(entry: Any, model: str) -> File:
 
 
 def with_retries(call: Callable[[], T], *, patience: float = PATIENCE) -> T:
-    """The call's result, tried again where the server asks for a pause or fails by itself, and once where it drops the
-    connection or is silent: the client does not for listings. Not where there is no connection at all."""
+    """The call's result, with retries, which the client does not make for listings.
+
+    It is retried while the server asks for a pause or fails, and once if the server drops the connection or does not
+    respond, but not without any connection. patience: longest time for all pauses, seconds.
+    """
     end, pause, drops = time.monotonic() + patience, 1.0, 0
     while True:
         try:
@@ -119,12 +132,19 @@ def with_retries(call: Callable[[], T], *, patience: float = PATIENCE) -> T:
 
 
 def download(repository: Repository, commit: str, file: File, advance: Callable[[int], None], command: str) -> None:
-    """Put one file into the cache, with the content that the listing has told, and link it where the client looks.
+    """Put one file into the cache, with the content that the listing states, and link it where the client looks.
 
-    All but what is left to Xet is fetched here: the client begins again after a kill, checks no digest over HTTP, and
-    writes whatever length comes. advance: is told the bytes that are there, those of an earlier attempt among them.
-    command: what messages tell the user to run. Raises what the client raises, and ModelError where the content is
-    wrong twice.
+    Everything but what is left to Xet is fetched here: after a kill the client would start again, and over HTTP it
+    checks no digest and accepts any length.
+
+    Args:
+        repository: The model's folder in the cache.
+        commit: The commit that the file belongs to.
+        file: The file, as listed.
+        advance: Called with the number of bytes present, including those of an earlier attempt.
+        command: The command that messages suggest.
+
+    Raises what the client raises, and ModelError if the content is wrong twice.
     """
     for _ in range(2):
         try:
@@ -160,15 +180,15 @@ def _by_the_client(repository: Repository, commit: str, file: File) -> Path:
 
 
 def _fetch(repository: Repository, commit: str, file: File, advance: Callable[[int], None]) -> bool:
-    """Bring a file into the cache; False where it is left to the client. Raises _WrongContentError, and then nothing
-    of the file is kept."""
+    """Bring a file into the cache; return False if it is left to the client. Raises _WrongContentError, after which
+    nothing of the file is kept."""
     from huggingface_hub import hf_hub_url
     from huggingface_hub.utils import WeakFileLock, build_hf_headers
 
     metadata = None if file.sha256 else _head(repository, commit, file)
     name = file.sha256 if metadata is None else _blob_name(metadata, repository, file)
     blob = repository.folder / "blobs" / name
-    # the client's own lock: whoever pulls this file waits for whoever came first
+    # the client's own lock: a second process that pulls this file waits for the first
     lock = repository.folder.parent / ".locks" / repository.folder.name / f"{name}.lock"
     for folder in (blob.parent, lock.parent):
         folder.mkdir(parents=True, exist_ok=True)
@@ -209,8 +229,8 @@ def _right(path: Path, file: File) -> bool:
 
 
 def _blob_name(metadata: HfFileMetadata, repository: Repository, file: File) -> str:
-    """What the client calls the file among the blobs: whatever the server calls its content. Raises ModelError where
-    that is no name, or another checksum than that of the listing."""
+    """The client's name for the file's blob, which is the server's name for its content. Raises ModelError if it is
+    not a valid name, or differs from the checksum in the listing."""
     from huggingface_hub import constants
 
     name = str(metadata.etag or file.blob_id)
@@ -237,17 +257,18 @@ def _head(repository: Repository, commit: str, file: File) -> HfFileMetadata:
 
 
 def _wants_xet(file: File) -> bool:
-    """Xet is faster, and takes no broken download up again: it is for who asks for speed."""
+    """Whether to use Xet, which is faster but does not resume interrupted downloads: only where speed is requested, or
+    for files too large for HTTP."""
     from huggingface_hub import constants
     from huggingface_hub.utils import is_xet_available
 
-    # without Xet no larger file is served
+    # larger files are served only through Xet
     large = file.size > getattr(constants, "MAX_HTTP_DOWNLOAD_SIZE", 50 * 10**9)
     return bool(is_xet_available()) and (large or bool(getattr(constants, "HF_XET_HIGH_PERFORMANCE", False)))
 
 
 class _Part:
-    """A file on its way. What an earlier process left is kept and counted. A context manager."""
+    """An unfinished download, as a context manager. What an earlier process left is kept and counted."""
 
     def __init__(self, path: Path, wanted: File, advance: Callable[[int], None]) -> None:
         self.path, self.wanted, self.advance = path, wanted, advance
@@ -264,7 +285,7 @@ class _Part:
     def __exit__(self, *error: object) -> None:
         try:
             self.file.close()
-        except OSError:  # a full disk, which write has told already
+        except OSError:  # a full disk, which write has reported already
             if error[0] is None:
                 raise
 
@@ -295,7 +316,7 @@ class _Part:
 
 
 def _fill(part: _Part, url: str, headers: Mapping[str, str], size: int) -> None:
-    """Ask for what is missing until all is there, with a pause after each attempt that brought nothing."""
+    """Request what is missing until the file is complete, with a pause after each failed attempt."""
     attempt, end = 0, time.monotonic() + PATIENCE
     while part.size != size:
         before = part.size
@@ -313,10 +334,10 @@ def _fill(part: _Part, url: str, headers: Mapping[str, str], size: int) -> None:
             wait = min(2.0 ** (attempt - 1), 8.0) if wait is None else wait
             if attempt >= _ATTEMPTS or time.monotonic() + wait > end:
                 raise
-            log.info("%s after %d bytes; going on in %.0f s", kind_and_line(error), part.size, wait)
+            log.info("%s after %d bytes; resuming in %.0f s", kind_and_line(error), part.size, wait)
             time.sleep(wait)
             continue
-        if part.size <= before:  # an answer without a byte of what was asked for
+        if part.size <= before:  # a response without any of the requested bytes
             attempt += 1
             if attempt >= _ATTEMPTS:
                 raise _WrongContentError
@@ -325,10 +346,10 @@ def _fill(part: _Part, url: str, headers: Mapping[str, str], size: int) -> None:
 
 
 def _attempt(part: _Part, url: str, headers: Mapping[str, str], size: int) -> None:
-    """One answer, as far as it comes."""
+    """Write one response to the part, as far as it arrives."""
     sent_headers = {**headers, "Range": f"bytes={part.size}-"} if part.size else headers
     with answer(url, sent_headers) as (response, blocks):
-        if response.status_code == 416:  # what is there is longer than the file
+        if response.status_code == 416:  # the part is longer than the file
             part.restart()
             return
         begins = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))

@@ -1,4 +1,4 @@
-"""What the cache has of a model, what the Hub would send, and whether what is there is right."""
+"""What the cache has of a model, what the Hub would send, and whether the cached files are correct."""
 
 from __future__ import annotations
 
@@ -18,50 +18,79 @@ from fgl.hub.remote import fetch_listing
 
 log = logging.getLogger(__name__)
 
-_PATIENCE = 4.0  # seconds for a list that only informs
+_PATIENCE = 4.0  # seconds for a listing that is for information only
 
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """Of one model on this machine.
-
-    model: the repository that is there, which may be a mirror. how: see `held`. commit: None where nothing is pinned,
-    locked or pulled. cache: "all", "client" (what a client needs), "part" or "no". cached: bytes. client, all: bytes
-    that a fresh pull downloads, None where they are not known; why says the reason. reachable: whether the Hub gave an
-    answer, or was not asked. folder: where it is or would be.
-    """
+    """The state of one model on this machine."""
 
     model: str
+    """The repository in the cache, which may be a mirror."""
+
     how: str
+    """How the commit is determined; see `held`."""
+
     commit: str | None
+    """None if nothing is pinned, locked or pulled."""
+
     cache: str
+    """How much of it the cache has: "all", "client" (what a client needs), "part" or "no"."""
+
     cached: int
+    """Bytes in the cache."""
+
     client: int | None = None
+    """Bytes that a fresh pull of what a client needs downloads; None if unknown."""
+
     all: int | None = None
+    """Bytes that a fresh pull downloads; None if unknown."""
+
     why: str = ""
+    """Why sizes are unknown."""
+
     reachable: bool = True
+    """Whether the Hub answered, or was not asked."""
+
     folder: Path | None = None
+    """Where the model is, or would be."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """right: files whose content is the commit's. damaged, missing: paths; missing are files that were there once.
-    unknown: paths of which no digest is known. absent: how many files were never pulled, None where that cannot be
-    told."""
+    """What `verify` found."""
 
     model: str
+    """The repository in the cache, which may be a mirror."""
+
     commit: str
+    """The commit that was verified."""
+
     folder: Path
+    """Its snapshot."""
+
     right: int
+    """Number of files whose content is the commit's."""
+
     read: int
+    """Bytes read."""
+
     damaged: tuple[str, ...] = ()
+    """Paths of files with other content."""
+
     missing: tuple[str, ...] = ()
+    """Paths of files that were once present."""
+
     unknown: tuple[str, ...] = ()
+    """Paths of files whose digest is not known."""
+
     absent: int | None = None
+    """Number of files that were never pulled; None if unknown."""
 
 
 def state(use: ModelRef, *, ask: bool = True, command: str | None = None) -> State:
-    """ask: whether the Hub may be asked for sizes that no record has, for some seconds at most. command: see `pull`."""
+    """The state of a model. ask: whether to ask the Hub for sizes that are not recorded, for a few seconds at most.
+    command: see `pull`."""
     from huggingface_hub import constants
 
     command = command or pull_command(use.model, use.revision, use.mirrors)
@@ -91,8 +120,7 @@ def state(use: ModelRef, *, ask: bool = True, command: str | None = None) -> Sta
 
 
 def verify(use: ModelRef, progress: Progress | None = None, command: str | None = None) -> Verdict:
-    """Read every file that the cache has of the model's commit. command: see `pull`. Raises ModelError where the cache
-    has none."""
+    """Read every cached file of the model's commit. command: see `pull`. Raises ModelError if the cache has none."""
     from huggingface_hub import constants
 
     command = command or pull_command(use.model, use.revision, use.mirrors)
@@ -134,7 +162,7 @@ def verify(use: ModelRef, progress: Progress | None = None, command: str | None 
 
 
 def folder_of(use: ModelRef, patterns: Sequence[str], command: str | None = None) -> Path | None:
-    """The model's folder where all files that match are there; nothing is asked. command: see `pull`."""
+    """The model's folder if all files that match are cached. Does not use the network. command: see `pull`."""
     command = command or pull_command(use.model, use.revision, use.mirrors)
     candidates = sources(use.model, use.revision, use.mirrors)
     if (snapshot := in_cache(candidates, patterns, command, False)) is not None:
@@ -146,8 +174,11 @@ def folder_of(use: ModelRef, patterns: Sequence[str], command: str | None = None
 
 
 def commit(use: ModelRef) -> str | None:
-    """The commit that a pull would give now: pinned or locked, else the Hub's present one, for which it is asked some
-    seconds at most, else what another program has left in the cache; None where nobody knows."""
+    """The commit that a pull would use now; None if unknown.
+
+    It is the pinned or locked one, else the Hub's present one (asked for a few seconds at most), else the one that
+    another program has left in the cache.
+    """
     from huggingface_hub import constants
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
@@ -163,15 +194,22 @@ def commit(use: ModelRef) -> str | None:
         except RepositoryNotFoundError as error:
             if isinstance(error, GatedRepoError):
                 break
-        except Exception:  # whatever it is, whoever pulls the model says it
+        except Exception:  # a pull will report it
             break
     present = _present(candidates)
     return None if present is None else present.repository.seen(present.revision)
 
 
 def paths(use: ModelRef, *, ask: bool, update: bool = False) -> tuple[str, ...] | None:
-    """Of all files of the model's commit: by the record of an earlier pull, else by the Hub, where it may be asked,
-    else of what the cache has; None where nobody knows. update: of the commit that the Hub has now."""
+    """Paths of all files of the model's commit; None if unknown.
+
+    They come from the record of an earlier pull, else from the Hub, else from what the cache has.
+
+    Args:
+        use: The model.
+        ask: Whether the Hub may be asked.
+        update: Take the commit that the Hub has now.
+    """
     from huggingface_hub import constants
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
@@ -189,7 +227,7 @@ def paths(use: ModelRef, *, ask: bool, update: bool = False) -> tuple[str, ...] 
         except RepositoryNotFoundError as error:
             if isinstance(error, GatedRepoError):
                 break
-        except Exception:  # whatever it is, a pull meets it too, and says it
+        except Exception:  # a pull will meet and report it
             break
         else:
             return tuple(file.path for file in listing.files)
@@ -202,7 +240,7 @@ def paths(use: ModelRef, *, ask: bool, update: bool = False) -> tuple[str, ...] 
 
 
 def _present(candidates: Sequence[Source]) -> Source | None:
-    """The first source of which the cache has a snapshot."""
+    """The first source that has a snapshot in the cache."""
     for source in candidates:
         repository = source.repository
         if source.mirror and not repository.stands_in_for(candidates[0].model):
@@ -214,7 +252,7 @@ def _present(candidates: Sequence[Source]) -> Source | None:
 
 
 def _extent(repository: Repository, commit: str | None, listing: Listing | None, use: ModelRef) -> tuple[int, str]:
-    """Bytes of the model's files in the cache, and how much of it that is."""
+    """Bytes of the model's files in the cache, and how much of the model that is (see `State.cache`)."""
     if commit is None or not repository.snapshot(commit).is_dir():
         return 0, "no"
     wanted = (listing or repository.named(commit)).select(use.files)

@@ -95,7 +95,7 @@ def test_a_run_pulls_what_each_side_needs_says_what_it_used_and_runs_again_witho
     assert len(used["commit"]) == len(used["lora_commit"]) == 40
     assert used["parameters"].keys() == {"text_encoder", "text_encoder_2", "unet", "vae", "total"}
     assert used["image_size"] == [16, 16]
-    assert "its mirror mirror/xl is used" in said.stderr
+    assert "using its mirror mirror/xl" in said.stderr
     assert result["synthetic"]["images"] == 12
 
     before = len(hub.log)

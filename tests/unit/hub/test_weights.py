@@ -128,7 +128,7 @@ DAMAGES = [
     (cut_in_the_header, "is cut off within its header"),
     (left_by_git, "is a git-lfs pointer: .*`git lfs pull`"),
     (emptied, "is empty"),
-    (of_another_kind, "is no safetensors file"),
+    (of_another_kind, "is not a safetensors file"),
 ]
 
 
@@ -174,7 +174,7 @@ def test_shards_are_taken_and_a_missing_one_is_named(folders: dict[str, Path], p
     with pytest.raises(ModelError, match=rf"lacks 1 of the 2 shards of its {part} \({part}/{shards[1].name}\)"):
         generator("sd", folders["sd"]).declare()
     ((path, said),) = verify_folder(folders["sd"]).damaged
-    assert (path, "which is not there" in said) == (f"{part}/{index.name}", True)
+    assert (path, "which does not exist" in said) == (f"{part}/{index.name}", True)
     shards[1].write_bytes(kept)
     index.write_text(json.dumps({"weight_map": {"a": 3}}))
     with pytest.raises(ModelError, match="names no shards"):
@@ -229,7 +229,7 @@ def test_a_header_that_does_not_fit_its_file_is_refused(tmp_path: Path) -> None:
     ):
         text = json.dumps(header).encode()
         path.write_bytes(struct.pack("<Q", len(text)) + text + b"0000")
-        assert "is no safetensors file: its header is damaged" in flaw(path)
+        assert "is not a safetensors file: its header is damaged" in flaw(path)
     deep = b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
     path.write_bytes(struct.pack("<Q", len(deep)) + deep)
     assert "nested too deep" in flaw(path)
@@ -256,7 +256,7 @@ def test_json_that_is_no_utf8_or_no_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_bytes(b'{"a": "\xff"}')
     with pytest.raises(ValueError, match="not UTF-8"):
         json_object(tmp_path / "a.json")
-    with pytest.raises(ValueError, match="no regular file"):
+    with pytest.raises(ValueError, match="not a regular file"):
         json_object(tmp_path)
 
 

@@ -165,7 +165,7 @@ def rename_a_weight(folder):
             break_weights,
             "no safetensors weights, and fgl opens no others, since pickle can run code; name a `revision`",
         ),
-        (break_bytes, "is no safetensors file"),
+        (break_bytes, "is not a safetensors file"),
         (break_tokenizer, r"the tokenizer of .* has 5 tokens and its weights \d+; expected the tokenizer's files"),
         (break_config, "cannot load .*expected a folder or Hub id of a model that captions images"),
         (break_tensors, r"lacks \d+ of its \d+ weights \(.*, …\); expected all of them"),
