@@ -9,12 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from fgl.contracts.boundary import contained
-from fgl.core.client import policy, private_folder
-from fgl.core.client.evaluation import evaluate
-from fgl.core.client.prepare import prepare
+from fgl.core.client import evaluation, policy, prepare, private_folder, probe, training
 from fgl.core.client.private_folder import ERROR
-from fgl.core.client.probe import probe
-from fgl.core.client.training import train
 from fgl.core.wire.requests import opened
 from fgl.errors import ClientFailedError, FGLError, UploadFormatError, public_message
 from fgl.io import strict_json
@@ -25,7 +21,7 @@ log = logging.getLogger(__name__)
 def answer_prepare(payload: bytes) -> bytes:
     """`prepare`, as a federation calls it."""
     asked = strict_json.loads(payload)
-    return guarded(lambda: prepare(payload), asked["client_id"], policy.private_folder(asked))
+    return guarded(lambda: prepare.prepare(payload), asked["client_id"], policy.private_folder(asked))
 
 
 def guarded(work: Callable[[], bytes], client_id: str, private: Path | None) -> bytes:
@@ -51,16 +47,16 @@ def answer_train(payload: bytes) -> bytes:
     if len(payload) < 8 + length:
         raise UploadFormatError("the request of a round was cut off")
     asked, message = strict_json.loads(payload[8 : 8 + length]), memoryview(payload)[8 + length :]
-    return guarded(lambda: train(asked, message), asked["client_id"], policy.private_folder(asked))
+    return guarded(lambda: training.train(asked, message), asked["client_id"], policy.private_folder(asked))
 
 
 def answer_evaluate(payload: bytes) -> bytes:
     """`evaluate`, as a federation calls it."""
     asked = opened(payload)[0]
-    return guarded(lambda: evaluate(payload), asked["client_id"], policy.private_folder(asked))
+    return guarded(lambda: evaluation.evaluate(payload), asked["client_id"], policy.private_folder(asked))
 
 
 def answer_probe(payload: bytes) -> bytes:
     """`probe`, as a federation calls it."""
     asked = opened(payload)[0]
-    return guarded(lambda: probe(payload), asked["client_id"], policy.private_folder(asked))
+    return guarded(lambda: probe.probe(payload), asked["client_id"], policy.private_folder(asked))
