@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.cli import Said, typing
+from tests.helpers.cli import CliResult, run_cli
 
 
 @pytest.fixture
-def fgl(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Callable[..., Said]:
+def fgl(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Callable[..., CliResult]:
     """`fgl`, typed in an empty folder."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
-    return typing(monkeypatch, capsys)
+    return run_cli(monkeypatch, capsys)

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.helpers.cli import Said
+from tests.helpers.cli import CliResult
 
 
 @pytest.fixture
-def run(fgl: Callable[..., Said], images: Callable[..., Path], pipeline: Path) -> str:
+def run(fgl: Callable[..., CliResult], images: Callable[..., Path], pipeline: Path) -> str:
     given = [
         "--dataset",
         str(images(per_class=12)),
@@ -42,7 +42,7 @@ def run(fgl: Callable[..., Said], images: Callable[..., Path], pipeline: Path) -
     return "run"
 
 
-def test_an_audit_prints_tables_and_draws(fgl: Callable[..., Said], run: str, tmp_path: Path) -> None:
+def test_an_audit_prints_tables_and_draws(fgl: Callable[..., CliResult], run: str, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     asked = ["--shadows", "4", "--methods", "fgl, centralized", "--features", "pixels", "--closest", "2"]
     said = fgl("audit", run, *asked, "--set", "audit.candidates=100")
@@ -100,7 +100,9 @@ WRONG: list[tuple[list[str], int, list[str]]] = [
 ]
 
 
-def test_what_is_wrong_is_said_before_anything_is_computed(fgl: Callable[..., Said], run: str, tmp_path: Path) -> None:
+def test_what_is_wrong_is_said_before_anything_is_computed(
+    fgl: Callable[..., CliResult], run: str, tmp_path: Path
+) -> None:
     (tmp_path / "empty.txt").write_text("\n\n")
     for arguments, code, words in WRONG:
         said = fgl("audit", run, *arguments)
@@ -111,7 +113,7 @@ def test_what_is_wrong_is_said_before_anything_is_computed(fgl: Callable[..., Sa
     assert not (tmp_path / "run" / "audit").exists()
 
 
-def test_an_audit_of_no_run_is_an_error(fgl: Callable[..., Said], tmp_path: Path) -> None:
+def test_an_audit_of_no_run_is_an_error(fgl: Callable[..., CliResult], tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     said = fgl("audit", "empty")
     assert said.code == 7
@@ -119,7 +121,7 @@ def test_an_audit_of_no_run_is_an_error(fgl: Callable[..., Said], tmp_path: Path
 
 
 def test_clients_that_are_elsewhere_leave_the_uploads(
-    fgl: Callable[..., Said], images: Callable[..., Path], pipeline: Path, tmp_path: Path
+    fgl: Callable[..., CliResult], images: Callable[..., Path], pipeline: Path, tmp_path: Path
 ) -> None:
     folder = images(per_class=6)
     (tmp_path / "shared.yaml").write_text(

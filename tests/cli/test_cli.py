@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.helpers.cli import Said
+from tests.helpers.cli import CliResult
 
 
-def test_a_misspelt_generator_is_one_clear_line(fgl: Callable[..., Said]) -> None:
+def test_a_misspelt_generator_is_one_clear_line(fgl: Callable[..., CliResult]) -> None:
     said = fgl("run", "--generator", "tinny")
     assert said.code == 2
     assert "did you mean 'tiny'" in said.err
@@ -20,7 +20,7 @@ def test_a_misspelt_generator_is_one_clear_line(fgl: Callable[..., Said]) -> Non
     assert said.out == ""
 
 
-def test_all_wrong_flags_are_reported_together(fgl: Callable[..., Said]) -> None:
+def test_all_wrong_flags_are_reported_together(fgl: Callable[..., CliResult]) -> None:
     said = fgl(
         "run",
         "--partition",
@@ -53,13 +53,13 @@ def test_all_wrong_flags_are_reported_together(fgl: Callable[..., Said]) -> None
         (["--set", "baselines=everything"], "baselines"),
     ],
 )
-def test_each_wrong_value_names_its_key(fgl: Callable[..., Said], arguments: list[str], word: str) -> None:
+def test_each_wrong_value_names_its_key(fgl: Callable[..., CliResult], arguments: list[str], word: str) -> None:
     said = fgl("run", *arguments)
     assert said.code == 2
     assert word in said.err
 
 
-def test_a_path_that_is_not_there_says_what_is(fgl: Callable[..., Said], tmp_path: Path) -> None:
+def test_a_path_that_is_not_there_says_what_is(fgl: Callable[..., CliResult], tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     said = fgl("run", "--dataset", "./imges")
     assert said.code == 4
@@ -68,7 +68,7 @@ def test_a_path_that_is_not_there_says_what_is(fgl: Callable[..., Said], tmp_pat
     assert str(tmp_path / "images") in said.err
 
 
-def test_a_malformed_set_does_not_hide_other_problems(fgl: Callable[..., Said]) -> None:
+def test_a_malformed_set_does_not_hide_other_problems(fgl: Callable[..., CliResult]) -> None:
     said = fgl("run", "--set", "generator", "--generator", "tinny")
     assert said.code == 2
     for word in ("family.option=value", "did you mean 'tiny'"):
@@ -76,7 +76,7 @@ def test_a_malformed_set_does_not_hide_other_problems(fgl: Callable[..., Said]) 
 
 
 def test_a_control_that_does_not_fit_the_data_is_said_before_anything_runs(
-    fgl: Callable[..., Said], tmp_path: Path
+    fgl: Callable[..., CliResult], tmp_path: Path
 ) -> None:
     said = fgl("run", "--set", "baselines=[prompts:domain]", "--out", "run")
     assert said.code == 2
@@ -84,7 +84,7 @@ def test_a_control_that_does_not_fit_the_data_is_said_before_anything_runs(
     assert not (tmp_path / "run").exists()
 
 
-def test_a_dry_run_knows_who_the_clients_are(fgl: Callable[..., Said]) -> None:
+def test_a_dry_run_knows_who_the_clients_are(fgl: Callable[..., CliResult]) -> None:
     wrong = ("--rounds", "2", "--set", "rounds.drop={1: [client-99]}", "--dry-run")
     said = fgl("run", *wrong)
     assert said.code == 2
@@ -92,7 +92,7 @@ def test_a_dry_run_knows_who_the_clients_are(fgl: Callable[..., Said]) -> None:
     assert "client-00" in said.err
 
 
-def test_a_dry_run_reads_the_whole_prompts_file(fgl: Callable[..., Said], tmp_path: Path) -> None:
+def test_a_dry_run_reads_the_whole_prompts_file(fgl: Callable[..., CliResult], tmp_path: Path) -> None:
     path = tmp_path / "prompts.csv"
     path.write_text("class,prompt\nriver,a river\nriwer,another\nriver,\n")
     arguments = ["--prompt-strategy", "prompts-file", "--set", f"prompt_strategy.path={path}"]
@@ -105,7 +105,9 @@ def test_a_dry_run_reads_the_whole_prompts_file(fgl: Callable[..., Said], tmp_pa
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_dry_run_builds_the_captioner_that_is_here(fgl: Callable[..., Said], captioner: Path, writer: Path) -> None:
+def test_a_dry_run_builds_the_captioner_that_is_here(
+    fgl: Callable[..., CliResult], captioner: Path, writer: Path
+) -> None:
     arguments = ["run", "--dry-run", "--prompt-strategy", "caption", "--set"]
     assert fgl(*arguments, f"prompt_strategy.model={captioner}").code == 0
     said = fgl(*arguments, f"prompt_strategy.model={writer}")
@@ -114,7 +116,7 @@ def test_a_dry_run_builds_the_captioner_that_is_here(fgl: Callable[..., Said], c
 
 
 def test_a_classifier_that_cannot_be_built_is_said_before_anything_runs(
-    fgl: Callable[..., Said], tmp_path: Path
+    fgl: Callable[..., CliResult], tmp_path: Path
 ) -> None:
     said = fgl("run", "--classifier", "transformers", "--set", "classifier.architecture=resnext", "--out", "run")
     assert said.code == 6
@@ -123,11 +125,11 @@ def test_a_classifier_that_cannot_be_built_is_said_before_anything_runs(
 
 
 @pytest.mark.parametrize("flag", ["--generater", "--json=yes"])
-def test_an_unknown_flag_is_a_usage_error(fgl: Callable[..., Said], flag: str) -> None:
+def test_an_unknown_flag_is_a_usage_error(fgl: Callable[..., CliResult], flag: str) -> None:
     assert fgl("run", flag).code == 2
 
 
-def test_an_empty_folder_is_an_error_about_the_data(fgl: Callable[..., Said], tmp_path: Path) -> None:
+def test_an_empty_folder_is_an_error_about_the_data(fgl: Callable[..., CliResult], tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     said = fgl("run", "--dataset", "empty")
     assert said.code == 4
@@ -135,14 +137,14 @@ def test_an_empty_folder_is_an_error_about_the_data(fgl: Callable[..., Said], tm
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_split_that_cannot_be_met_says_what_to_change(fgl: Callable[..., Said]) -> None:
+def test_a_split_that_cannot_be_met_says_what_to_change(fgl: Callable[..., CliResult]) -> None:
     said = fgl("run", "--clients", "20", "--set", "partition.max_tries=20", "--dry-run")
     assert said.code == 4
     for word in ("beta", "clients", "min_samples"):
         assert word in said.err
 
 
-def test_config_show_prints_yaml_that_run_takes(fgl: Callable[..., Said], tmp_path: Path) -> None:
+def test_config_show_prints_yaml_that_run_takes(fgl: Callable[..., CliResult], tmp_path: Path) -> None:
     flags = ["--clients", "3", "--prompt-strategy", "attributes", "--set", "generator.batch_size=7"]
     shown = fgl("config", "show", *flags)
     assert shown.code == 0
@@ -152,24 +154,24 @@ def test_config_show_prints_yaml_that_run_takes(fgl: Callable[..., Said], tmp_pa
     assert yaml.safe_load(fgl("config", "show", "shown.yaml").out) == loaded
 
 
-def test_plugins_show_lists_every_option_with_type_default_and_meaning(fgl: Callable[..., Said]) -> None:
+def test_plugins_show_lists_every_option_with_type_default_and_meaning(fgl: Callable[..., CliResult]) -> None:
     said = fgl("plugins", "show", "dirichlet")
     assert said.code == 0
     assert "partition.beta: float = 0.01" in said.out
     assert "Concentration" in said.out
 
 
-def test_plugins_show_takes_a_preset_at_its_word(fgl: Callable[..., Said]) -> None:
+def test_plugins_show_takes_a_preset_at_its_word(fgl: Callable[..., CliResult]) -> None:
     said = fgl("plugins", "show", "resnet18").out
     assert "classifier.epochs: int = 120" in said
     assert "rounds.local" not in said
 
 
-def test_plugins_show_says_what_is_otherwise_in_rounds(fgl: Callable[..., Said]) -> None:
+def test_plugins_show_says_what_is_otherwise_in_rounds(fgl: Callable[..., CliResult]) -> None:
     assert 'unless rounds.local says otherwise: {"lr": 0.0003}' in fgl("plugins", "show", "small").out
 
 
-def test_every_component_can_be_shown(fgl: Callable[..., Said]) -> None:
+def test_every_component_can_be_shown(fgl: Callable[..., CliResult]) -> None:
     listed = json.loads(fgl("plugins", "list", "--json").out)
     for entry in listed["components"]:
         said = fgl("plugins", "show", entry["name"])
@@ -179,19 +181,19 @@ def test_every_component_can_be_shown(fgl: Callable[..., Said]) -> None:
             assert leaked not in said.out, f"{entry['name']} shows {leaked}"
 
 
-def test_an_unknown_component_is_suggested(fgl: Callable[..., Said]) -> None:
+def test_an_unknown_component_is_suggested(fgl: Callable[..., CliResult]) -> None:
     said = fgl("plugins", "show", "atributes")
     assert said.code == 2
     assert "did you mean 'attributes'" in said.err
 
 
-def test_digest_of_nothing_is_an_error(fgl: Callable[..., Said], tmp_path: Path) -> None:
+def test_digest_of_nothing_is_an_error(fgl: Callable[..., CliResult], tmp_path: Path) -> None:
     said = fgl("digest", str(tmp_path))
     assert said.code == 7
     assert "no synthetic set" in said.err
 
 
-def test_a_dry_run_computes_and_writes_nothing(fgl: Callable[..., Said], tmp_path: Path, pipeline: Path) -> None:
+def test_a_dry_run_computes_and_writes_nothing(fgl: Callable[..., CliResult], tmp_path: Path, pipeline: Path) -> None:
     said = fgl("run", "--dry-run", "--json", "--generator", "stable-diffusion", "--set", f"generator.model={pipeline}")
     assert said.code == 0
     plan = json.loads(said.out)
@@ -200,7 +202,7 @@ def test_a_dry_run_computes_and_writes_nothing(fgl: Callable[..., Said], tmp_pat
 
 
 @pytest.mark.slow
-def test_the_main_job_prints_its_table_and_where_the_report_is(fgl: Callable[..., Said], tmp_path: Path) -> None:
+def test_the_main_job_prints_its_table_and_where_the_report_is(fgl: Callable[..., CliResult], tmp_path: Path) -> None:
     """What `make run` runs, on the shipped generator and data, with hardly any images and epochs."""
     said = fgl(
         "run",
@@ -236,7 +238,7 @@ def test_the_main_job_prints_its_table_and_where_the_report_is(fgl: Callable[...
 
 
 def test_unreadable_images_left_out_are_counted(
-    fgl: Callable[..., Said], pipeline: Path, images: Callable[..., Path], tmp_path: Path
+    fgl: Callable[..., CliResult], pipeline: Path, images: Callable[..., Path], tmp_path: Path
 ) -> None:
     folder = images()
     (folder / "river" / "bad.png").write_bytes(b"no picture")
@@ -252,7 +254,7 @@ def test_unreadable_images_left_out_are_counted(
 
 
 def test_an_interrupted_run_says_how_to_go_on(
-    fgl: Callable[..., Said], pipeline: Path, monkeypatch: pytest.MonkeyPatch
+    fgl: Callable[..., CliResult], pipeline: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def stop(*arguments: object) -> None:
         raise KeyboardInterrupt
@@ -264,7 +266,7 @@ def test_an_interrupted_run_says_how_to_go_on(
 
 
 def test_json_is_one_object_and_nothing_else(
-    fgl: Callable[..., Said], pipeline: Path, images: Callable[..., Path]
+    fgl: Callable[..., CliResult], pipeline: Path, images: Callable[..., Path]
 ) -> None:
     said = fgl(
         "run", "--json", "--dataset", str(images()), "--partition", "iid", "--clients", "2", "--images-per-class", "3",
@@ -332,7 +334,7 @@ def test_json_is_one_object_and_nothing_else(
     ],
 )
 def test_each_wrong_word_to_the_later_commands_is_one_clear_line(
-    fgl: Callable[..., Said], arguments: list[str], code: int, word: str, tmp_path: Path
+    fgl: Callable[..., CliResult], arguments: list[str], code: int, word: str, tmp_path: Path
 ) -> None:
     (tmp_path / "a-file").write_text("")
     (tmp_path / "a-folder").mkdir()
@@ -344,7 +346,7 @@ def test_each_wrong_word_to_the_later_commands_is_one_clear_line(
 
 
 def test_a_run_can_be_resumed_and_looked_at(
-    fgl: Callable[..., Said], pipeline: Path, images: Callable[..., Path]
+    fgl: Callable[..., CliResult], pipeline: Path, images: Callable[..., Path]
 ) -> None:
     said = fgl(
         "run", "--json", "--dataset", str(images(8)), "--partition", "iid", "--clients", "2", "--images-per-class", "3",
@@ -367,7 +369,7 @@ def test_a_run_can_be_resumed_and_looked_at(
     assert sorted(clients.split("; ")) == ["upload.codec: fp16 → int8", "upload.run_id: '' → b"]
 
 
-def test_plugins_with_hooks_and_commands_are_listed_and_shown(fgl: Callable[..., Said]) -> None:
+def test_plugins_with_hooks_and_commands_are_listed_and_shown(fgl: Callable[..., CliResult]) -> None:
     listed = fgl("plugins", "list")
     assert "hooks and commands:" in listed.out
     assert "commands: fgl example-prompts …" in listed.out
@@ -378,7 +380,7 @@ def test_plugins_with_hooks_and_commands_are_listed_and_shown(fgl: Callable[...,
     assert "prompt_strategy: seasons" in shown.out
 
 
-def test_plugins_show_can_be_read_by_a_program(fgl: Callable[..., Said]) -> None:
+def test_plugins_show_can_be_read_by_a_program(fgl: Callable[..., CliResult]) -> None:
     (one,) = json.loads(fgl("plugins", "show", "tiny", "--json").out)["components"]
     assert (one["family"], one["distribution"], one["problem"]) == ("generator", "fgl", "")
     model = next(option for option in one["options"] if option["name"] == "model")

@@ -15,9 +15,9 @@ from PIL import Image
 
 from fgl.contracts.prompts import Prompt
 from fgl.core.wire import upload
-from tests.helpers.cli import Said
+from tests.helpers.cli import CliResult
 
-Typed = Callable[..., Said]
+Typed = Callable[..., CliResult]
 CLASSES = ["benign", "malignant"]
 
 

@@ -13,7 +13,7 @@ from fgl.core.config.saved import saved_config
 from fgl.core.plugin_manager import PluginManager
 from fgl.core.store.run_dir import RunDir
 from fgl.errors import StoreError
-from tests.helpers.cli import Said, typing
+from tests.helpers.cli import CliResult, run_cli
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def fgl(
     tmp_path: Path,
     images: Callable[..., Path],
     pipeline: Path,
-) -> Callable[..., Said]:
+) -> Callable[..., CliResult]:
     monkeypatch.chdir(tmp_path)
     small = [
         "--dataset", str(images(per_class=12)), "--partition", "iid", "--clients", "2",
@@ -32,14 +32,16 @@ def fgl(
         "--set", "classifier.epochs=1", "--set", "classifier.image_size=16", "--set", "rounds.local_epochs=1",
     ]  # fmt: skip
 
-    return typing(monkeypatch, capsys, tuple(small))
+    return run_cli(monkeypatch, capsys, tuple(small))
 
 
-def methods(said: Said) -> dict[str, Any]:
+def methods(said: CliResult) -> dict[str, Any]:
     return {row["method"]: row for row in json.loads(said.out)["methods"]}
 
 
-def test_methods_are_compared_and_a_second_comparison_reuses_them(fgl: Callable[..., Said], tmp_path: Path) -> None:
+def test_methods_are_compared_and_a_second_comparison_reuses_them(
+    fgl: Callable[..., CliResult], tmp_path: Path
+) -> None:
     first = fgl("compare", "--methods", "fgl,fedavg,class-list", "--seeds", "2", "--rounds", "1", "--json")
     assert first.code == 0, first.err
     rows = methods(first)
@@ -78,7 +80,7 @@ def test_methods_are_compared_and_a_second_comparison_reuses_them(fgl: Callable[
     assert each["0"]["fedavg"]["curve"] != each["1"]["fedavg"]["curve"]
 
 
-def test_tables_say_what_a_guess_would_score(fgl: Callable[..., Said], tmp_path: Path) -> None:
+def test_tables_say_what_a_guess_would_score(fgl: Callable[..., CliResult], tmp_path: Path) -> None:
     said = fgl("compare", "--methods", "fgl", "--seeds", "1")
     assert said.code == 0, said.err
     line = "To hold top-1 against: guessing among all classes gives"
@@ -93,7 +95,7 @@ def test_tables_say_what_a_guess_would_score(fgl: Callable[..., Said], tmp_path:
     assert (tmp_path / "runs" / "sweep" / "sweep.md").read_text().count(line) == 1
 
 
-def test_the_cost_is_said_before_anything_runs_and_columns_say_what_they_are(fgl: Callable[..., Said]) -> None:
+def test_the_cost_is_said_before_anything_runs_and_columns_say_what_they_are(fgl: Callable[..., CliResult]) -> None:
     said = fgl("compare", "--methods", "fgl,fedavg", "--seeds", "1", "--rounds", "1")
     assert said.code == 0, said.err
     before = said.err.split("seed 0: ")[0]
@@ -109,7 +111,7 @@ def test_the_cost_is_said_before_anything_runs_and_columns_say_what_they_are(fgl
     assert (quiet.code, quiet.err) == (0, "")
 
 
-def test_fewer_rounds_do_not_throw_away_more(fgl: Callable[..., Said], tmp_path: Path) -> None:
+def test_fewer_rounds_do_not_throw_away_more(fgl: Callable[..., CliResult], tmp_path: Path) -> None:
     more = ("compare", "--methods", "fgl,fedavg", "--seeds", "1")
     assert fgl(*more, "--rounds", "2").code == 0
     model = tmp_path / "runs" / "compare" / "seed-0" / "rounds" / "fedavg" / "model.safetensors"
@@ -122,14 +124,14 @@ def test_fewer_rounds_do_not_throw_away_more(fgl: Callable[..., Said], tmp_path:
     assert fgl(*more, "--rounds", "2").code == 0
 
 
-def test_a_comparison_does_not_lie_in_a_run(fgl: Callable[..., Said], tmp_path: Path) -> None:
+def test_a_comparison_does_not_lie_in_a_run(fgl: Callable[..., CliResult], tmp_path: Path) -> None:
     RunDir(tmp_path / "run").write(tmp_path / "run" / "partition.json", b"{}")
     for command in (("compare",), ("sweep", "--over", "synthesis.images_per_class=2,4")):
         said = fgl(*command, "--out", "run")
         assert (said.code, "it holds a run (fgl run)" in " ".join(said.err.split())) == (2, True)
 
 
-def test_a_sweep_over_what_does_not_matter_says_so(fgl: Callable[..., Said], tmp_path: Path) -> None:
+def test_a_sweep_over_what_does_not_matter_says_so(fgl: Callable[..., CliResult], tmp_path: Path) -> None:
     said = fgl("sweep", "--over", "rounds.evaluate_every=1,2", "--seeds", "1", "--methods", "fgl")
     assert said.code == 0, said.err
     line = "the same to the last digit at every setting"
@@ -137,7 +139,7 @@ def test_a_sweep_over_what_does_not_matter_says_so(fgl: Callable[..., Said], tmp
     assert line in (tmp_path / "runs" / "sweep" / "sweep.md").read_text()
 
 
-def test_a_sweep_runs_every_setting(fgl: Callable[..., Said], tmp_path: Path) -> None:
+def test_a_sweep_runs_every_setting(fgl: Callable[..., CliResult], tmp_path: Path) -> None:
     said = fgl("sweep", "--over", "synthesis.images_per_class=2,4", "--seeds", "1")
     assert said.code == 0, said.err
     assert "images_per_class 2" in said.out
@@ -164,7 +166,7 @@ def test_a_sweep_runs_every_setting(fgl: Callable[..., Said], tmp_path: Path) ->
     ],
 )
 def test_what_is_wrong_is_said_before_anything_runs(
-    fgl: Callable[..., Said], tmp_path: Path, arguments: tuple[str, ...], said: str
+    fgl: Callable[..., CliResult], tmp_path: Path, arguments: tuple[str, ...], said: str
 ) -> None:
     found = fgl(*arguments)
     assert found.code == 2
@@ -173,14 +175,14 @@ def test_what_is_wrong_is_said_before_anything_runs(
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_sweep_over_what_a_flag_decides_is_refused(fgl: Callable[..., Said], tmp_path: Path) -> None:
+def test_a_sweep_over_what_a_flag_decides_is_refused(fgl: Callable[..., CliResult], tmp_path: Path) -> None:
     said = fgl("sweep", "--ablation", "clients", "--clients", "7", "--out", str(tmp_path / "runs"))
     assert said.code == 2
     assert "both come to the same" in said.err
     assert not (tmp_path / "runs").exists()
 
 
-def test_the_ablations_are_listed(fgl: Callable[..., Said]) -> None:
+def test_the_ablations_are_listed(fgl: Callable[..., CliResult]) -> None:
     said = fgl("sweep", "--ablation", "list")
     assert said.code == 0
     assert "guidance scale" in said.out

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.helpers.cli import Said
+from tests.helpers.cli import CliResult
 
 SUGGESTED = "this data has 2 domains (Hospital E, Hospital W): --partition domain makes each a client"
 SMALL = ("--images-per-class", "2", "--set", "generator.num_inference_steps=2", "--set", "classifier.epochs=1")
@@ -32,7 +32,7 @@ def domains(tmp_path: Path) -> Path:
     return tmp_path / "data"
 
 
-def test_the_check_says_what_to_look_at(fgl: Callable[..., Said], domains: Path) -> None:
+def test_the_check_says_what_to_look_at(fgl: Callable[..., CliResult], domains: Path) -> None:
     said = fgl("datasets", "check", "--dataset", str(domains))
     assert said.code == 0, said.err
     assert "warning: passed over 1 file (Hospital E/cat/more.heic): HEIC is not read" in said.out
@@ -45,7 +45,7 @@ def test_the_check_says_what_to_look_at(fgl: Callable[..., Said], domains: Path)
 
 
 def test_a_run_names_what_was_passed_over_and_its_clients_after_their_domains(
-    fgl: Callable[..., Said], domains: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    fgl: Callable[..., CliResult], domains: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     said = fgl("run", "--dataset", str(domains), "--partition", "domain", *SMALL, "--out", "run")
     assert said.code == 0, said.err
@@ -59,7 +59,7 @@ def test_a_run_names_what_was_passed_over_and_its_clients_after_their_domains(
     assert {path.name for path in (tmp_path / "run" / "clients").iterdir()} == {"hospital-e", "hospital-w"}
 
 
-def test_a_run_suggests_the_domains_that_nobody_chose(fgl: Callable[..., Said], domains: Path) -> None:
+def test_a_run_suggests_the_domains_that_nobody_chose(fgl: Callable[..., CliResult], domains: Path) -> None:
     said = fgl("run", "--dataset", str(domains), "--out", "run", "--dry-run")
     assert SUGGESTED in said.err
 
@@ -72,7 +72,7 @@ def test_a_run_suggests_the_domains_that_nobody_chose(fgl: Callable[..., Said], 
     ],
 )
 def test_a_dry_run_holds_a_prompts_file_to_the_rules_of_its_codec(
-    fgl: Callable[..., Said], tmp_path: Path, prompts: str, said: str
+    fgl: Callable[..., CliResult], tmp_path: Path, prompts: str, said: str
 ) -> None:
     for place, name in enumerate(("cat", "dog")):
         put(tmp_path / "data" / name, 100 * place)
@@ -98,7 +98,7 @@ def test_a_dry_run_holds_a_prompts_file_to_the_rules_of_its_codec(
     assert fgl(*run, "upload.codec=fp16").code == 0
 
 
-def test_classes_alike_end_a_run_before_it_begins(fgl: Callable[..., Said], tmp_path: Path) -> None:
+def test_classes_alike_end_a_run_before_it_begins(fgl: Callable[..., CliResult], tmp_path: Path) -> None:
     for place, name in enumerate(("Cat", "cat")):
         put(tmp_path / "data" / name, 100 * place)
     for more in ((), ("--dry-run",)):
@@ -108,7 +108,7 @@ def test_classes_alike_end_a_run_before_it_begins(fgl: Callable[..., Said], tmp_
 
 
 def test_classes_that_are_alike_once_cut_are_refused_by_their_clients(
-    fgl: Callable[..., Said], tmp_path: Path, caplog: pytest.LogCaptureFixture
+    fgl: Callable[..., CliResult], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     for place, name in enumerate(("cat", "dog")):
         put(tmp_path / "data" / name, 100 * place)
@@ -135,7 +135,7 @@ def test_classes_that_are_alike_once_cut_are_refused_by_their_clients(
     assert "ClassListError at the client: its classes, or their prompts, are not what they should be" in said.err
 
 
-def test_test_images_of_several_domains_alone_are_counted(fgl: Callable[..., Said], domains: Path) -> None:
+def test_test_images_of_several_domains_alone_are_counted(fgl: Callable[..., CliResult], domains: Path) -> None:
     said = fgl("datasets", "check", "--dataset", str(domains), "--set", "dataset.holds=test")
     assert said.code == 0, said.err
     assert "test:Hospital E" in said.out

@@ -16,9 +16,9 @@ from fgl.cli import build
 from fgl.commands._help import PANELS
 from fgl.commands._loading import TEXT
 from fgl.core.plugin_manager import PluginManager
-from tests.helpers.cli import Said
+from tests.helpers.cli import CliResult
 
-Fgl = Callable[..., Said]
+Fgl = Callable[..., CliResult]
 
 
 def _plain(text: str) -> str:

@@ -40,7 +40,7 @@ from fgl.io import yaml_text
 from fgl.io.strict_json import loads
 from fgl.plugins.trackers import fgl_upload_refused
 from fgl.text import is_unseen
-from tests.helpers.cli import Said
+from tests.helpers.cli import CliResult
 from tests.helpers.hub import Hub
 
 PAYLOADS = (
@@ -66,10 +66,10 @@ PAYLOADS = (
     "&lt;img src=x&gt;<b>",
 )
 FILES = tuple(name.replace("/", "∕") for name in PAYLOADS)  # a name of a file has none
-Fgl = Callable[..., Said]
+Fgl = Callable[..., CliResult]
 
 
-def hold(said: Said) -> None:
+def hold(said: CliResult) -> None:
     """Nothing of what was printed is obeyed by a terminal, and no line of it is forged."""
     for words in (said.out, said.err):
         unseen = {ascii(one) for one in words if is_unseen(one) and one != "\n"}
@@ -320,4 +320,4 @@ def test_what_a_hub_calls_its_files_and_its_refusals(hub: Hub, tmp_path: Path) -
             text=True,
             env=hub.env(tmp_path),
         )
-        hold(Said(done.returncode, done.stdout, done.stderr))
+        hold(CliResult(done.returncode, done.stdout, done.stderr))

@@ -12,9 +12,9 @@ import pytest
 from fgl.console import finished
 from fgl.core.wire import container
 from fgl.errors import UploadFormatError
-from tests.helpers.cli import Said
+from tests.helpers.cli import CliResult
 
-Fgl = Callable[..., Said]
+Fgl = Callable[..., CliResult]
 SMALL = (
     "--images-per-class",
     "2",

@@ -19,11 +19,11 @@ from fgl import errors
 from fgl.cli import _OWN_COMMANDS, build
 from fgl.commands import _errors, _output
 from fgl.core.plugin_manager import PluginManager
-from tests.helpers.cli import Said
+from tests.helpers.cli import CliResult
 
 ROOT = Path(__file__).parents[2]
 SMALL = ("--set", "generator.num_inference_steps=2", "--set", "classifier.epochs=1", "--images-per-class", "2")
-Fgl = Callable[..., Said]
+Fgl = Callable[..., CliResult]
 
 
 def shell(command: str, **environment: str) -> subprocess.CompletedProcess[str]:

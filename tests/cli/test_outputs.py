@@ -13,9 +13,9 @@ import fgl as package
 from fgl.core.store.ledger import NAME as LEDGER
 from fgl.core.store.run_dir import RunDir
 from fgl.errors import ConfigError
-from tests.helpers.cli import Said
+from tests.helpers.cli import CliResult
 
-Fgl = Callable[..., Said]
+Fgl = Callable[..., CliResult]
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def small(images: Callable[..., Path], pipeline: Path) -> list[str]:
     ]  # fmt: skip
 
 
-def flat(said: Said) -> str:
+def flat(said: CliResult) -> str:
     return " ".join(said.err.split())
 
 

@@ -17,7 +17,7 @@ import yaml
 from PIL import Image
 
 from fgl.core.config import presets
-from tests.helpers.cli import Said
+from tests.helpers.cli import CliResult
 from tests.helpers.hub import Hub
 
 EUROSAT = (
@@ -67,7 +67,7 @@ def wnids(name: str) -> list[str]:
 # fgl presets
 
 
-def test_presets_are_listed_with_where_their_data_is(fgl: Callable[..., Said], tmp_path: Path) -> None:
+def test_presets_are_listed_with_where_their_data_is(fgl: Callable[..., CliResult], tmp_path: Path) -> None:
     said = fgl("presets", "list")
     assert said.code == 0
     line = next(line for line in said.out.splitlines() if line.startswith("domainnet-10"))
@@ -83,7 +83,7 @@ def test_presets_are_listed_with_where_their_data_is(fgl: Callable[..., Said], t
     assert "model" in rows["imagefruit"]["missing"] or rows["imagefruit"]["runs_here"]
 
 
-def test_a_preset_is_shown_as_its_file_with_the_next_commands(fgl: Callable[..., Said]) -> None:
+def test_a_preset_is_shown_as_its_file_with_the_next_commands(fgl: Callable[..., CliResult]) -> None:
     said = fgl("presets", "show", "quickdraw")
     assert said.code == 2
     said = fgl("presets", "show", "imagefruit")
@@ -96,14 +96,14 @@ def test_a_preset_is_shown_as_its_file_with_the_next_commands(fgl: Callable[...,
 
 
 @pytest.mark.parametrize("command", [["run"], ["config", "show"], ["datasets", "check"], ["partition"]], ids=" ".join)
-def test_an_unknown_preset_is_one_clear_line(fgl: Callable[..., Said], command: list[str]) -> None:
+def test_an_unknown_preset_is_one_clear_line(fgl: Callable[..., CliResult], command: list[str]) -> None:
     said = fgl(*command, "--preset", "imagenete")
     assert said.code == 2
     assert "--preset: got 'imagenete'; unknown preset: did you mean 'imagenette'? (known: bloodmnist," in said.err
     assert "Traceback" not in said.err
 
 
-def test_config_show_has_the_preset_under_the_file_and_the_flags(fgl: Callable[..., Said], tmp_path: Path) -> None:
+def test_config_show_has_the_preset_under_the_file_and_the_flags(fgl: Callable[..., CliResult], tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text("partition: {beta: 0.5}\nsynthesis: {images_per_class: 7}\n")
     shown = yaml.safe_load(fgl("config", "show", "mine.yaml", "--preset", "imagefruit", "--images-per-class", "9").out)
     assert shown["partition"] == {**shown["partition"], "name": "dirichlet", "clients": 5, "beta": 0.5}
@@ -116,7 +116,7 @@ def test_config_show_has_the_preset_under_the_file_and_the_flags(fgl: Callable[.
 
 @pytest.mark.parametrize("command", [["run"], ["run", "--dry-run"], ["datasets", "check"], ["partition"]], ids=" ".join)
 @pytest.mark.parametrize("name", ["imagefruit", "bloodmnist"])
-def test_absent_data_says_where_to_get_it(fgl: Callable[..., Said], command: list[str], name: str) -> None:
+def test_absent_data_says_where_to_get_it(fgl: Callable[..., CliResult], command: list[str], name: str) -> None:
     said = fgl(*command, "--preset", name)
     assert said.code == 4
     for text in ("is not here", "get it:", "layout:", f"--preset {name} --dataset PATH", f"--preset {name} --smoke"):
@@ -124,14 +124,14 @@ def test_absent_data_says_where_to_get_it(fgl: Callable[..., Said], command: lis
     assert said.out == ""
 
 
-def test_a_folder_that_is_not_there_is_corrected(fgl: Callable[..., Said], tmp_path: Path) -> None:
+def test_a_folder_that_is_not_there_is_corrected(fgl: Callable[..., CliResult], tmp_path: Path) -> None:
     (tmp_path / "imagenet").mkdir()
     said = fgl("run", "--preset", "imagefruit", "--dataset", "./imagnet")
     assert said.code == 4
     assert f"did you mean '{tmp_path / 'imagenet'}'" in said.err
 
 
-def test_smoke_without_a_preset_is_refused(fgl: Callable[..., Said]) -> None:
+def test_smoke_without_a_preset_is_refused(fgl: Callable[..., CliResult]) -> None:
     for command in ("run", "partition"):
         said = fgl(command, "--smoke")
         assert said.code == 2
@@ -141,7 +141,9 @@ def test_smoke_without_a_preset_is_refused(fgl: Callable[..., Said]) -> None:
 # Smoke runs
 
 
-def test_a_smoke_run_on_stand_in_data_says_that_it_proves_nothing(fgl: Callable[..., Said], tmp_path: Path) -> None:
+def test_a_smoke_run_on_stand_in_data_says_that_it_proves_nothing(
+    fgl: Callable[..., CliResult], tmp_path: Path
+) -> None:
     said = fgl("run", "--preset", "domainnet-10", "--smoke", "--out", "run", *SMALL)
     assert said.code == 0, said.err
     note = "smoke run of the preset domainnet-10 on stand-in data (bundled:emoji): it shows that everything works"
@@ -157,7 +159,9 @@ def test_a_smoke_run_on_stand_in_data_says_that_it_proves_nothing(fgl: Callable[
     assert len(list((tmp_path / "run" / "clients").iterdir())) == 3
 
 
-def test_a_smoke_run_on_data_of_the_presets_layout_maps_its_folders(fgl: Callable[..., Said], tmp_path: Path) -> None:
+def test_a_smoke_run_on_data_of_the_presets_layout_maps_its_folders(
+    fgl: Callable[..., CliResult], tmp_path: Path
+) -> None:
     root = folders(tmp_path / "mine", [*wnids("imagefruit"), "n09999999"])
     said = fgl(
         "run",
@@ -186,7 +190,9 @@ def test_a_smoke_run_on_data_of_the_presets_layout_maps_its_folders(fgl: Callabl
     assert len(result["upload"]["bytes_per_client"]) == 5
 
 
-def test_a_smoke_run_takes_a_folder_of_other_classes_as_stand_in_data(fgl: Callable[..., Said], tmp_path: Path) -> None:
+def test_a_smoke_run_takes_a_folder_of_other_classes_as_stand_in_data(
+    fgl: Callable[..., CliResult], tmp_path: Path
+) -> None:
     root = folders(tmp_path / "mine", ["cat", "dog", "fox"], 30)
     arguments = ("run", "--preset", "imagefruit", "--dataset", str(root), "--dry-run")
     said = fgl(*arguments)
@@ -201,7 +207,7 @@ def test_a_smoke_run_takes_a_folder_of_other_classes_as_stand_in_data(fgl: Calla
 
 
 @pytest.mark.parametrize("name", presets.names())
-def test_every_smoke_run_fits_together(fgl: Callable[..., Said], name: str) -> None:
+def test_every_smoke_run_fits_together(fgl: Callable[..., CliResult], name: str) -> None:
     said = fgl("run", "--preset", name, "--smoke", "--dry-run", "--json")
     assert said.code == 0, said.err
     plan = json.loads(said.out)
@@ -210,7 +216,7 @@ def test_every_smoke_run_fits_together(fgl: Callable[..., Said], name: str) -> N
     assert plan["preset"]["stand_in"]
 
 
-def test_another_dataset_under_a_preset_is_said(fgl: Callable[..., Said]) -> None:
+def test_another_dataset_under_a_preset_is_said(fgl: Callable[..., CliResult]) -> None:
     said = fgl("run", "--preset", "imagefruit", "--dataset", "bundled:eurosat", "--generator", "tiny", "--dry-run")
     assert said.code == 0, said.err
     assert "preset imagefruit on other data than ImageFruit: bundled:eurosat" in said.out
@@ -229,7 +235,7 @@ def archive(path: Path, **changes: np.ndarray) -> Path:
     return path
 
 
-def test_data_that_fits_a_preset_is_counted(fgl: Callable[..., Said], tmp_path: Path) -> None:
+def test_data_that_fits_a_preset_is_counted(fgl: Callable[..., CliResult], tmp_path: Path) -> None:
     path = archive(tmp_path / "blood.npz")
     said = fgl("datasets", "check", "--preset", "bloodmnist", "--dataset", str(path))
     assert said.code == 0, said.err
@@ -240,7 +246,7 @@ def test_data_that_fits_a_preset_is_counted(fgl: Callable[..., Said], tmp_path: 
     assert line.split()[-2:] == ["1,495", "428"]
 
 
-def test_a_copy_that_is_not_whole_does_not_fit(fgl: Callable[..., Said], tmp_path: Path) -> None:
+def test_a_copy_that_is_not_whole_does_not_fit(fgl: Callable[..., CliResult], tmp_path: Path) -> None:
     some = {"train_images": np.zeros((80, 2, 2, 3), np.uint8), "train_labels": np.arange(80) % 8}
     said = fgl("datasets", "check", "--preset", "bloodmnist", "--dataset", str(archive(tmp_path / "blood.npz", **some)))
     assert said.code == 4
@@ -248,7 +254,7 @@ def test_a_copy_that_is_not_whole_does_not_fit(fgl: Callable[..., Said], tmp_pat
     assert "it fits" not in said.out
 
 
-def test_a_class_list_that_does_not_match_is_one_error(fgl: Callable[..., Said], tmp_path: Path) -> None:
+def test_a_class_list_that_does_not_match_is_one_error(fgl: Callable[..., CliResult], tmp_path: Path) -> None:
     names = ["forest" if name == "Forest" else name for name in EUROSAT]
     names[names.index("SeaLake")] = "Sea_Lake"
     root = folders(tmp_path / "mine", [*names, "Desert"])
@@ -259,7 +265,7 @@ def test_a_class_list_that_does_not_match_is_one_error(fgl: Callable[..., Said],
     assert "the preset eurosat expects: PATH/AnnualCrop/*.jpg" in said.err
 
 
-def test_what_is_wrong_beside_the_classes_is_listed(fgl: Callable[..., Said], tmp_path: Path) -> None:
+def test_what_is_wrong_beside_the_classes_is_listed(fgl: Callable[..., CliResult], tmp_path: Path) -> None:
     root = folders(
         tmp_path / "mine",
         [f"{domain}/{name}" for domain in ("real", "sketches") for name in presets.load("domainnet-10").classes],
@@ -288,7 +294,7 @@ def test_what_is_wrong_beside_the_classes_is_listed(fgl: Callable[..., Said], tm
     assert "broken    1" in shown.out
 
 
-def test_data_without_a_preset_is_counted_too(fgl: Callable[..., Said], tmp_path: Path) -> None:
+def test_data_without_a_preset_is_counted_too(fgl: Callable[..., CliResult], tmp_path: Path) -> None:
     said = fgl("datasets", "check", "--dataset", "bundled:emoji")
     assert said.code == 0
     assert "train 999, test 697, public 1,017" in said.out
@@ -298,7 +304,7 @@ def test_data_without_a_preset_is_counted_too(fgl: Callable[..., Said], tmp_path
     assert "the train split has no images of c" in said.err
 
 
-def test_bundled_data_is_not_the_presets(fgl: Callable[..., Said]) -> None:
+def test_bundled_data_is_not_the_presets(fgl: Callable[..., CliResult]) -> None:
     said = fgl("datasets", "check", "--preset", "eurosat", "--dataset", "bundled:eurosat")
     assert said.code == 4
     assert "train 3,500, test 2,000 images, expected train 16,200, test 5,400 or train 21,600" in said.err
@@ -328,7 +334,7 @@ def hub_table(rows: int, start: int) -> bytes:
     return buffer.getvalue()
 
 
-def outside(tmp_path: Path, environment: dict[str, str], *arguments: str) -> Said:
+def outside(tmp_path: Path, environment: dict[str, str], *arguments: str) -> CliResult:
     """In a process of its own: the Hub's client reads the environment once."""
     source = "import sys; from fgl.cli import main; main()"
     done = subprocess.run(
@@ -339,7 +345,7 @@ def outside(tmp_path: Path, environment: dict[str, str], *arguments: str) -> Sai
         cwd=tmp_path,
         check=False,
     )
-    return Said(done.returncode, done.stdout, done.stderr)
+    return CliResult(done.returncode, done.stdout, done.stderr)
 
 
 def test_a_preset_of_the_hub_is_pulled_at_its_commit_and_mapped(tmp_path: Path, hub: Hub) -> None:
@@ -390,7 +396,7 @@ def test_a_hub_that_cannot_be_reached_is_said_with_the_other_ways(tmp_path: Path
 # fgl partition
 
 
-def test_a_partition_is_a_table_of_clients_and_classes(fgl: Callable[..., Said]) -> None:
+def test_a_partition_is_a_table_of_clients_and_classes(fgl: Callable[..., CliResult]) -> None:
     said = fgl("partition", "--partition", "iid", "--clients", "4")
     assert said.code == 0
     lines = said.out.splitlines()
@@ -401,7 +407,7 @@ def test_a_partition_is_a_table_of_clients_and_classes(fgl: Callable[..., Said])
     assert sum(int(cell) for cell in river.split()[1:-1]) == 350
 
 
-def test_json_has_the_same_counts_as_a_run(fgl: Callable[..., Said]) -> None:
+def test_json_has_the_same_counts_as_a_run(fgl: Callable[..., CliResult]) -> None:
     found = json.loads(fgl("partition", "--beta", "0.1", "--seed", "3", "--json").out)
     plan = json.loads(fgl("run", "--beta", "0.1", "--seed", "3", "--dry-run", "--json").out)
     assert {client: sum(row) for client, row in found["samples"].items()} == plan["dry_run"]["clients"]
@@ -409,7 +415,7 @@ def test_json_has_the_same_counts_as_a_run(fgl: Callable[..., Said]) -> None:
     assert (found["partition"]["name"], found["seed"], found["plot"]) == ("dirichlet", 3, None)
 
 
-def test_clients_of_domains_are_shown_with_them(fgl: Callable[..., Said], tmp_path: Path) -> None:
+def test_clients_of_domains_are_shown_with_them(fgl: Callable[..., CliResult], tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     said = fgl("partition", "--dataset", "bundled:emoji", "--partition", "domain", "--plot", "a.svg")
     assert said.code == 0, said.err
@@ -421,7 +427,7 @@ def test_clients_of_domains_are_shown_with_them(fgl: Callable[..., Said], tmp_pa
     assert "drawn: a.svg" in said.out
 
 
-def test_many_clients_are_wrapped(fgl: Callable[..., Said]) -> None:
+def test_many_clients_are_wrapped(fgl: Callable[..., CliResult]) -> None:
     said = fgl("partition", "--partition", "iid", "--clients", "50")
     assert said.code == 0
     lines = said.out.splitlines()
@@ -445,7 +451,7 @@ def test_many_clients_are_wrapped(fgl: Callable[..., Said]) -> None:
     ],
 )
 def test_each_wrong_word_to_partition_is_one_clear_line(
-    fgl: Callable[..., Said], tmp_path: Path, arguments: list[str], code: int, word: str
+    fgl: Callable[..., CliResult], tmp_path: Path, arguments: list[str], code: int, word: str
 ) -> None:
     (tmp_path / "folder.png").mkdir()
     said = fgl("partition", *arguments)
@@ -455,7 +461,7 @@ def test_each_wrong_word_to_partition_is_one_clear_line(
 
 
 def test_without_matplotlib_the_table_is_there_and_the_drawing_says_what_to_install(
-    fgl: Callable[..., Said], monkeypatch: pytest.MonkeyPatch
+    fgl: Callable[..., CliResult], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)  # as it is where it is not installed
     assert fgl("partition", "--partition", "iid").code == 0
@@ -464,7 +470,7 @@ def test_without_matplotlib_the_table_is_there_and_the_drawing_says_what_to_inst
     assert "--plot needs matplotlib, not installed: pip install matplotlib (fgl's extra plots)" in said.err
 
 
-def test_letters_without_a_font_are_said(fgl: Callable[..., Said], tmp_path: Path) -> None:
+def test_letters_without_a_font_are_said(fgl: Callable[..., CliResult], tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     root = folders(tmp_path / "mine", ["\U0001325a\U0001325b", "river"], 20)  # hieroglyphs, which hardly any font has
     arguments = ("partition", "--dataset", str(root), "--partition", "iid", "--clients", "2", "--plot")

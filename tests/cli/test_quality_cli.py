@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from fgl.core.report import outlook, tables
-from tests.helpers.cli import Said
+from tests.helpers.cli import CliResult
 
 
 @pytest.fixture
@@ -34,13 +34,13 @@ def flags(images: Callable[..., Path], pipeline: Path) -> Callable[..., list[str
 
 
 @pytest.fixture
-def run(fgl: Callable[..., Said], flags: Callable[..., list[str]]) -> str:
+def run(fgl: Callable[..., CliResult], flags: Callable[..., list[str]]) -> str:
     small = ["--images-per-class", "6", "--set", "classifier.epochs=1", "--set", "baselines=none"]
     assert fgl("run", *flags(), *small, "--out", "run", "--quiet").code == 0
     return "run"
 
 
-def test_quality_of_a_run_in_a_space_of_choice(fgl: Callable[..., Said], run: str, tmp_path: Path) -> None:
+def test_quality_of_a_run_in_a_space_of_choice(fgl: Callable[..., CliResult], run: str, tmp_path: Path) -> None:
     said = fgl("quality", run, "--features", "pixels")
     assert said.code == 0
     for word in (
@@ -77,7 +77,7 @@ WRONG: list[tuple[list[str], int, list[str]]] = [
 ]
 
 
-def test_what_is_wrong_is_said(fgl: Callable[..., Said], run: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_wrong_is_said(fgl: Callable[..., CliResult], run: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     for arguments, code, words in WRONG:
         said = fgl("quality", run, *arguments)
@@ -87,7 +87,7 @@ def test_what_is_wrong_is_said(fgl: Callable[..., Said], run: str, monkeypatch: 
         assert "Traceback" not in said.err
 
 
-def test_quality_of_no_run_is_an_error(fgl: Callable[..., Said], tmp_path: Path) -> None:
+def test_quality_of_no_run_is_an_error(fgl: Callable[..., CliResult], tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     said = fgl("quality", "empty")
     assert said.code == 7
@@ -95,7 +95,7 @@ def test_quality_of_no_run_is_an_error(fgl: Callable[..., Said], tmp_path: Path)
 
 
 def test_a_probe_prints_a_table_how_to_read_it_and_what_to_do_next(
-    fgl: Callable[..., Said], flags: Callable[..., list[str]], tmp_path: Path
+    fgl: Callable[..., CliResult], flags: Callable[..., list[str]], tmp_path: Path
 ) -> None:
     given = flags()
     said = fgl("probe", *given, "--features", "pixels", "--per-class", "4", "--set", "evaluation.min_images=3")
@@ -113,7 +113,7 @@ def test_a_probe_prints_a_table_how_to_read_it_and_what_to_do_next(
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_probe_as_json(fgl: Callable[..., Said], flags: Callable[..., list[str]]) -> None:
+def test_a_probe_as_json(fgl: Callable[..., CliResult], flags: Callable[..., list[str]]) -> None:
     said = fgl("probe", *flags(), "--features", "pixels", "--per-class", "2", "--json")
     found = json.loads(said.out)
     assert found["outlook"] == outlook.level(found)
@@ -122,7 +122,7 @@ def test_a_probe_as_json(fgl: Callable[..., Said], flags: Callable[..., list[str
     assert 0 <= found["all"]["made"]["coverage"] <= 1
 
 
-def test_a_probe_takes_a_preset_and_options_of_the_run_that_it_proposes(fgl: Callable[..., Said]) -> None:
+def test_a_probe_takes_a_preset_and_options_of_the_run_that_it_proposes(fgl: Callable[..., CliResult]) -> None:
     given = ["--preset", "fashion-mnist", "--smoke", "--prompt-strategy", "attributes", "--images-per-class", "7"]
     said = fgl("probe", *given, "--per-class", "3", "--features", "pixels", "--seed", "1")
     assert said.code == 0, said.err
@@ -134,7 +134,7 @@ def test_a_probe_takes_a_preset_and_options_of_the_run_that_it_proposes(fgl: Cal
 
 
 def test_a_space_that_learns_is_trained_on_a_bounded_number_of_images(
-    fgl: Callable[..., Said], flags: Callable[..., list[str]]
+    fgl: Callable[..., CliResult], flags: Callable[..., list[str]]
 ) -> None:
     words = ["--per-class", "2", "--learn-images", "9", "--set", "features.epochs=1", "--json"]
     said = fgl("probe", *flags(), *words)
@@ -187,14 +187,14 @@ def test_only_a_probe_that_does_better_than_guessing_ends_in_go_on(
         (["--smoke"], "--preset NAME"),
     ],
 )
-def test_a_wrong_flag_of_a_probe_is_said(fgl: Callable[..., Said], arguments: list[str], word: str) -> None:
+def test_a_wrong_flag_of_a_probe_is_said(fgl: Callable[..., CliResult], arguments: list[str], word: str) -> None:
     said = fgl("probe", *arguments)
     assert said.code == 2
     assert word in said.err
 
 
 def test_what_quality_finds_enters_the_report_and_stays_until_the_set_changes(
-    fgl: Callable[..., Said], run: str, tmp_path: Path
+    fgl: Callable[..., CliResult], run: str, tmp_path: Path
 ) -> None:
     assert json.loads((tmp_path / run / "report.json").read_text())["quality_beside"] == {}
     said = fgl("quality", run, "--features", "pixels")

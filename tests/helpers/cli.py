@@ -12,18 +12,18 @@ from fgl.cli import main
 
 
 @dataclass
-class Said:
+class CliResult:
     code: int
     out: str
     err: str
 
 
-def typing(
+def run_cli(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], always: tuple[str, ...] = ()
-) -> Callable[..., Said]:
+) -> Callable[..., CliResult]:
     """A function that takes a command's words. always: words that come after the first one in each call."""
 
-    def call(command: str, *arguments: str) -> Said:
+    def call(command: str, *arguments: str) -> CliResult:
         monkeypatch.setattr(sys, "argv", ["fgl", command, *always, *arguments])
         code = 0
         try:
@@ -31,7 +31,7 @@ def typing(
         except SystemExit as stop:
             code = int(stop.code or 0)
         text = capsys.readouterr()
-        return Said(code, text.out, text.err)
+        return CliResult(code, text.out, text.err)
 
     return call
 
@@ -39,7 +39,7 @@ def typing(
 def checked(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
     """A function that takes a command's words, the exit code that they must end with (`fails`), and returns what was
     printed, errors too."""
-    call = typing(monkeypatch, capsys)
+    call = run_cli(monkeypatch, capsys)
 
     def check(*arguments: object, fails: int = 0) -> str:
         said = call(*map(str, arguments))

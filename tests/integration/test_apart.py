@@ -19,7 +19,7 @@ from fgl.core.orchestrator import digest
 from fgl.core.synthesis.shards import read_shards
 from fgl.errors import ConfigError, StoreError, TooFewUploadsError, UploadError
 from tests.conftest import CLASSES
-from tests.helpers.cli import typing
+from tests.helpers.cli import run_cli
 
 CLIENTS = ("client-00", "client-01", "client-02")
 
@@ -57,7 +57,7 @@ Command = Callable[..., Any]
 def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Command:
     """Types a command; returns what it printed as JSON, or (exit code, what it said)."""
     monkeypatch.chdir(tmp_path)
-    words = typing(monkeypatch, capsys)
+    words = run_cli(monkeypatch, capsys)
 
     def call(*arguments: object, fails: int = 0) -> Any:
         said = words(*map(str, arguments))
