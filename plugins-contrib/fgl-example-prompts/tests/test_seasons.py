@@ -43,7 +43,7 @@ def test_a_run_takes_it_by_name(tmp_path):
         "prompt_strategy": {"name": "seasons", "seasons": ["spring", "winter"]},
         "synthesis": {"images_per_class": 2},
         "classifier": {"name": "small", "epochs": 1},
-        "controls": "none",
+        "baselines": "none",
     }
     result = fgl.run(config, out=tmp_path / "run")
     assert result["synthetic"]["conditionings"] == 2 * len(result["result"]["per_class"])
