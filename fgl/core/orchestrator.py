@@ -165,7 +165,7 @@ def execute(session: Session, part_of_another: bool = False) -> dict[str, Any]:
         "config": config.to_dict(),
     }  # fmt: skip
     result |= {"damaged": integrity.warn(session), "log": event_log.mark(session.run.root)}
-    sheets = contact_sheet.contact_sheets(session, session.run.path("server", "shards"), planned.shards)
+    sheets = contact_sheet.contact_sheets(session, session.run.shards, planned.shards)
     session.run.write(session.run.path("report.md"), report_run.markdown(session, result, sheets).encode())
     session.run.write_json(session.run.path("report.json"), result)
     return result
@@ -188,7 +188,7 @@ def start_of(session: Session, planned: plan.Plan, train_digest: str) -> rounds_
     return rounds_spec.Start(
         state=lambda: load_file(train.state_path(session, "selected")),
         digest=train_digest,
-        synthetic=lambda: synthesize.load_set(session, session.run.path("server", "shards"), planned.shards),
+        synthetic=lambda: synthesize.load_set(session, session.run.shards, planned.shards),
     )
 
 
@@ -291,10 +291,10 @@ def digest(folder: str | Path) -> str:
     """Digest of a run's synthetic set, computed from its shards. Raises StoreError where there are none, or where
     some that the plan asks for are missing."""
     store = RunDir(Path(folder))
-    shards = store.path("server", "shards")
+    shards = store.shards
     if not any(shards.glob("shard-*.parquet")):
         raise StoreError(f"{folder} holds no synthetic set (expected {shards}/shard-*.parquet)")
-    path = store.path("server", "plan.parquet")
+    path = store.plan_file
     planned = read_plan(path) if path.exists() else None
     if planned is not None:
         lacking = [one for one in planned if not (shards / f"shard-{one.index:05d}.json").exists()]

@@ -181,7 +181,7 @@ def _partial(session: Session, name: str, inputs: Mapping[str, Any] | None) -> s
         return ""
     if name == "synthesize":
         try:
-            planned = read_plan(run.path("server", "plan.parquet"))
+            planned = read_plan(run.plan_file)
         except StoreError:
             return ""
         finished = [shard for shard in planned if synthesize.shard_store(session).done(shard)]

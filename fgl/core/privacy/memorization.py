@@ -45,7 +45,7 @@ def measure(session: Session) -> dict[str, Any]:
 
     def work(_: str) -> tuple[Any, list[Path]]:
         extractor = features.extractor_of(session, space, {} if state is None else load_file(state))
-        planned = read_plan(session.run.path("server", "plan.parquet"))
+        planned = read_plan(session.run.plan_file)
         ids, labels, pixels = quality.synthetic_set(session, planned)
         found, near = compare(session, extractor, learnt, labels, pixels)
         table, picture = paths(session)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 def own_set(session: Session) -> str:
     """Digest of who the images of the run's own synthetic set are, as `scores` has it of shadows."""
-    planned = read_plan(session.run.path("server", "plan.parquet"))
+    planned = read_plan(session.run.plan_file)
     return identity([item for shard in planned for item in shard.items])
 
 
@@ -35,7 +35,7 @@ class Images:
 
     def __init__(self, session: Session, plans: Mapping[int, Plan]) -> None:
         self.session, self.plans = session, plans
-        self._own = read_plan(session.run.path("server", "plan.parquet"))
+        self._own = read_plan(session.run.plan_file)
         self.own = identity([item for shard in self._own for item in shard.items])
         self._folder = session.run.path("audit", "images")
         self._others = self._fill()
@@ -53,7 +53,7 @@ class Images:
         return synthesize.divided_set(self.session, ids, classes, [pixels[one] for one in ids])
 
     def _read(self) -> Iterator[tuple[dict[str, Any], Pixels]]:
-        yield from read_shards(self.session.run.path("server", "shards"), self._own)
+        yield from read_shards(self.session.run.shards, self._own)
         yield from read_shards(self._folder, self._others)
 
     def _fill(self) -> list[Shard]:

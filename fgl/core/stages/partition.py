@@ -36,7 +36,7 @@ def partition(session: Session) -> tuple[dict[str, list[int]], str]:
         divided = partitioning.divide(session.manager, session.config, train)
         if not divided:
             raise DataError("the partition has no clients")
-        path = session.run.path("partition.json")
+        path = session.run.partition_file
         session.run.write_json(path, divided)
         counts = {
             name: np.bincount(train.labels[rows], minlength=len(session.info.class_names)).tolist()
@@ -45,7 +45,7 @@ def partition(session: Session) -> tuple[dict[str, list[int]], str]:
         return {"clients": len(divided), "samples": counts}, [path]
 
     _, digest = session.stage("partition", partition_inputs(session), work)
-    divided = session.run.read_json(session.run.path("partition.json"))
+    divided = session.run.read_json(session.run.partition_file)
     return divided, digest
 
 
@@ -56,7 +56,7 @@ def held(session: Session) -> Labels:
     if session.config.upload.clients is not None:
         return np.arange(len(train))
     if session.run.committed("partition", partition_inputs(session)) is not None:
-        divided = session.run.read_json(session.run.path("partition.json"))
+        divided = session.run.read_json(session.run.partition_file)
     else:
         divided = partitioning.divide(session.manager, session.config, train)
     return np.array(sorted(row for name, rows in divided.items() if name not in out for row in rows), dtype=np.int64)

@@ -63,7 +63,7 @@ def plan_inputs(session: Session, uploads: str) -> dict[str, Any]:
 
 def make_plan(session: Session, uploads: Mapping[str, Any]) -> Plan:
     """Uploads → conditioning → shards to fill. uploads: what `collect` or `gather` returned."""
-    path = session.run.path("server", "plan.parquet")
+    path = session.run.plan_file
 
     def conditioning() -> Conditioning:
         return aggregate(session, server_uploads.opened(session, list(uploads["bytes_per_client"])))

@@ -158,7 +158,7 @@ def measure_run(session: Session) -> dict[str, Any]:
     record = session.run.recorded("synthesize")
     if record is None:
         raise StoreError(f"{session.run.root} has no synthetic set yet: complete the run first")
-    return measure(session, read_plan(session.run.path("server", "plan.parquet")), record["value"]["digest"])
+    return measure(session, read_plan(session.run.plan_file), record["value"]["digest"])
 
 
 def measure(session: Session, shards: Sequence[Shard], synthetic_digest: str) -> dict[str, Any]:
@@ -266,7 +266,7 @@ def nearest_of(made: Array, held_out: Array) -> dict[str, Any]:
 
 def synthetic_set(session: Session, shards: Sequence[Shard]) -> tuple[list[str], Labels, Array]:
     ids, labels, pixels = [], [], []
-    for row, rgb in read_shards(session.run.path("server", "shards"), shards):
+    for row, rgb in read_shards(session.run.shards, shards):
         ids.append(str(row["image_id"]))
         labels.append(int(row["label"]))
         pixels.append(rgb)

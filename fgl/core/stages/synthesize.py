@@ -41,7 +41,7 @@ def synthesize_inputs(session: Session, plan_digest: str) -> dict[str, Any]:
 
 def synthesize(session: Session, planned: Plan) -> dict[str, Any]:
     """Fill the shards that are not there yet, then take the digest of the whole set."""
-    folder = session.run.path("server", "shards")
+    folder = session.run.shards
 
     def work(_: str) -> tuple[Any, list[Path]]:
         made, notes = fill(session, folder, planned, "synthesize")
@@ -82,7 +82,7 @@ def shard_files(folder: Path, planned: Plan) -> list[Path]:
 
 def shard_store(session: Session, folder: Path | None = None) -> ShardStore:
     """folder: None for the run's own set."""
-    place = session.run.path("server", "shards") if folder is None else folder
+    place = session.run.shards if folder is None else folder
     return ShardStore(session.run, place, digest_of(recipe(session)), session.info.class_names, session.config.seed)
 
 

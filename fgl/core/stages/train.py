@@ -54,7 +54,7 @@ def train(session: Session, synthetic_digest: str, planned: Plan) -> tuple[dict[
     and the digest of what it made."""
 
     def work(digest: str) -> tuple[Any, list[Path]]:
-        train_set, validation = synthesize.load_set(session, session.run.path("server", "shards"), planned.shards)
+        train_set, validation = synthesize.load_set(session, session.run.shards, planned.shards)
         why = None if validation is not None else unselected(session, len(train_set))
         if why is not None:
             log.warning("%s", why)

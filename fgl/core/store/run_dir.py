@@ -49,6 +49,21 @@ _SIGNS = (LEDGER, "summary.json", "stages/partition.json")
 class RunDir(OwnedFolder):
     """Paths and commits of one run."""
 
+    @property
+    def plan_file(self) -> Path:
+        """Every image that will be."""
+        return self.path("server", "plan.parquet")
+
+    @property
+    def shards(self) -> Path:
+        """Folder of the synthetic set."""
+        return self.path("server", "shards")
+
+    @property
+    def partition_file(self) -> Path:
+        """Which training samples each simulated client holds."""
+        return self.path("partition.json")
+
     def record(
         self, stage: str, inputs: Mapping[str, Any], outputs: Sequence[Path], seconds: float, value: Any
     ) -> None:
