@@ -43,7 +43,8 @@ from fgl.contracts.progress import NullProgress  # noqa: E402
 from fgl.core.config.saved import load_config  # noqa: E402
 from fgl.core.plugin_manager import PluginManager  # noqa: E402
 from fgl.core.preflight import open_session  # noqa: E402
-from fgl.core.stages import clients, partition, plan, synthesize  # noqa: E402
+from fgl.core.stages import pipeline as stages  # noqa: E402
+from fgl.core.stages import plan, synthesize  # noqa: E402
 from fgl.core.store.run_dir import RunDir  # noqa: E402
 from fgl.plugins._logging import quiet_diffusers  # noqa: E402
 from fgl.plugins.generators.loading import DTYPES  # noqa: E402
@@ -114,15 +115,15 @@ def compare(folder: Path, model: Path, generator: dict[str, Any], args: argparse
     )
     session = open_session(config, manager, RunDir(folder / "run"), NullProgress())
     session.run.root.mkdir()
-    divided, digest = partition.partition(session)
-    planned = plan.make_plan(session, clients.collect(session, list(divided), digest))
+    done = stages.run(session, "plan")
+    planned = plan.planned(session, done)
     assert len(planned.conditioning) > 0  # made before the clock runs
     items, names = planned.items, session.info.class_names
 
     def ours() -> None:
         shutil.rmtree(folder / "run/server/shards", ignore_errors=True)
         session.run.forget_stage("synthesize")
-        synthesize.synthesize(session, planned)
+        synthesize.STAGE.run(session, done)
         wait(args.device)
 
     def loading() -> None:

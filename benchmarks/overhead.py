@@ -35,7 +35,8 @@ from fgl.contracts.progress import NullProgress
 from fgl.core.config.saved import load_config
 from fgl.core.plugin_manager import PluginManager
 from fgl.core.preflight import open_session
-from fgl.core.stages import clients, partition, plan, synthesize
+from fgl.core.stages import pipeline as stages
+from fgl.core.stages import plan, synthesize
 from fgl.core.store.run_dir import RunDir
 from fgl.plugins._logging import quiet_diffusers
 from fgl.plugins.classifiers.architectures import build
@@ -51,8 +52,8 @@ def synthesis(images: int, repeats: int, folder: Path) -> dict[str, Any]:
     config = load_config({"generator": "tiny", "synthesis": {"images_per_class": images // 10}}, PluginManager.load())
     session = open_session(config, PluginManager.load(), RunDir(folder / "run"), NullProgress())
     session.run.root.mkdir()
-    divided, digest = partition.partition(session)
-    planned = plan.make_plan(session, clients.collect_from_clients(session, list(divided), digest))
+    done = stages.run(session, "plan")
+    planned = plan.planned(session, done)
     assert len(planned.conditioning) > 0  # made before the clock runs
     options: Any = session.generator.options  # type: ignore[attr-defined]
     painter: Any = session.generator.synthesizer("cpu")
@@ -65,7 +66,7 @@ def synthesis(images: int, repeats: int, folder: Path) -> dict[str, Any]:
     def ours() -> None:
         shutil.rmtree(folder / "run" / "server" / "shards", ignore_errors=True)
         session.run.forget_stage("synthesize")
-        synthesize.synthesize(session, planned)
+        synthesize.STAGE.run(session, done)
 
     def load_alone() -> None:
         session.generator.synthesizer("cpu")

@@ -24,7 +24,7 @@ from fgl.contracts.progress import NullProgress
 from fgl.contracts.prompts import Prompt
 from fgl.core.client import site
 from fgl.core.config.saved import load_config
-from fgl.core.orchestrator import clients_of, run_session
+from fgl.core.orchestrator import client_ids, run_session
 from fgl.core.plugin_manager import PluginManager
 from fgl.core.preflight import open_session
 from fgl.core.server import encoding, ingest
@@ -70,7 +70,7 @@ def run(
     config = load_config(settings(args, aggregator, ratio), manager)
     session = open_session(config, manager, RunDir(folder), NullProgress(), apart=True)
     session = replace(session, run=RunDir(folder))
-    clients, _, _ = clients_of(session)
+    clients = client_ids(session)
     expected = encoding.expectation(session, clients)
     files = []
     for name in clients:

@@ -28,7 +28,7 @@ from fgl.core.config.schema import RoundsOptions
 from fgl.core.plugin_manager import PluginManager
 from fgl.core.preflight import open_session
 from fgl.core.session import Session
-from fgl.core.stages import partition, rounds, rounds_spec
+from fgl.core.stages import partition, pipeline, rounds, rounds_spec
 from fgl.core.store.run_dir import RunDir
 from fgl.plugins.classifiers.architectures import build
 from fgl.plugins.classifiers.augment import Augmenter
@@ -51,7 +51,8 @@ def main() -> None:
         for turn in range(args.repeats + 1):
             session = open_session(config, PluginManager.load(), RunDir(Path(folder) / str(turn)), NullProgress())
             session.run.root.mkdir()
-            divided, digest = partition.partition(session)
+            done = pipeline.run(session, "partition")
+            divided, digest = partition.divided(session, done), done.made(partition.STAGE)
             clock, spent = time.perf_counter(), time.process_time()
             one = engine(session, args.algorithm, divided, digest)
             cores = (time.process_time() - spent) / (time.perf_counter() - clock)
@@ -82,8 +83,8 @@ def engine(session: Session, name: str, divided: dict[str, list[int]], digest: s
     options = RoundsOptions(count=3, local_epochs=EPOCHS, evaluate_every=100)
     track = rounds_spec.RoundsSpec("own", "rounds", rounds_spec.baseline(session, name), options, EPOCHS)
     with session.run.lock():
-        value, _ = rounds.run(session, track, divided, digest, rounds_spec.Start())
-    return float(value["rounds"][1]["seconds"])
+        result = rounds.run(session, track, divided, digest, rounds_spec.Start())
+    return float(result.rounds[1]["seconds"])
 
 
 def loop(session: Session, divided: dict[str, list[int]]) -> float:

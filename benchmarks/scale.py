@@ -132,9 +132,7 @@ def synthesize(folder: Path, images: int) -> dict[str, Any]:
     from fgl.core.plugin_manager import PluginManager
     from fgl.core.preflight import open_session
     from fgl.core.server import upload_store
-    from fgl.core.stages import clients as clients_stage
-    from fgl.core.stages import partition
-    from fgl.core.stages import plan as plan_stage
+    from fgl.core.stages import partition, pipeline
     from fgl.core.stages import synthesize as synthesize_stage
     from fgl.core.store.run_dir import RunDir
 
@@ -144,12 +142,10 @@ def synthesize(folder: Path, images: int) -> dict[str, Any]:
     )
     session = open_session(config, PluginManager.load(), RunDir(folder / f"run-{images}"), NullProgress())
     session.run.root.mkdir()
-    divided, digest = partition.partition(session)
-    uploads = clients_stage.collect_from_clients(session, list(divided), digest)
-    planned = plan_stage.make_plan(session, uploads)
-    assert upload_store.kept(session.run, next(iter(divided))) is not None
+    done = pipeline.run(session, "plan")
+    assert upload_store.kept(session.run, partition.client_ids(session, done)[0]) is not None
     peak, start = Peak(), time.perf_counter()
-    synthesize_stage.synthesize(session, planned)
+    synthesize_stage.STAGE.run(session, done)
     seconds = time.perf_counter() - start
     return {"images": images, "images_per_second": round(images / seconds, 1), **peak.end()}
 

@@ -44,7 +44,7 @@ def ingest_command(
     from fgl.core.config.loader import read_yaml
     from fgl.core.config.paths import located
     from fgl.core.config.saved import save_config, saved_config
-    from fgl.core.orchestrator import clients_of
+    from fgl.core.orchestrator import client_ids
     from fgl.core.preflight import open_session
     from fgl.core.server import ingest
     from fgl.core.store import folder_kind
@@ -82,7 +82,7 @@ def ingest_command(
             folder_kind.mark_remote(folder)
             if outputs.begins(folder):
                 save_config(folder, resolved, remote_clients=True)
-            clients, _, _ = clients_of(session)
+            clients = client_ids(session)
             found = ingest.ingest(session, clients, files, replace)
             missing = ingest.missing(folder, clients)
     if as_json:
@@ -134,19 +134,20 @@ def forget_command(
 ) -> None:
     """Take a client out: drop its rows, keep every image that others ask for, and train again without it."""
     from fgl.commands.run import show_result
-    from fgl.core.orchestrator import clients_of, execute, reopen
+    from fgl.core.orchestrator import client_ids, execute, reopen
     from fgl.core.server import forget
+    from fgl.core.stages import pipeline
 
     with stdout_to_stderr(), interruptible(run, f"fgl server forget {run} --client {client}"), shown(quiet) as progress:
         session = reopen(run, progress)
         folder = session.run
         with folder.lock(wait):
-            clients, _, _ = clients_of(session)
+            clients = client_ids(session)
             forget.forget(session, clients, client)
             try:
                 result = None if later else execute(session)
             except TooFewUploadsError as error:
-                forget.clear(folder)
+                forget.clear(folder, pipeline.given())
                 text = f"{client} is out, and all that was made of its upload is removed; no new result: {error}"
                 raise TooFewUploadsError(text) from error
     if result is not None:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fgl.core.store.owned import file_digest
 from fgl.errors import StoreError
 from fgl.io import files
 
@@ -44,3 +45,15 @@ def _digest(path: Path) -> str:
         return files.digest(path)
     except OSError as error:
         raise StoreError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def of_path(name: str) -> str:
+    """Digest of a file that a client is to read, or of what all files of a folder hold. One that is not there is the
+    client's to complain of."""
+    home = Path(name).expanduser()
+    if home.is_dir():
+        return contents(home, ("*",))
+    try:
+        return file_digest(home)
+    except StoreError:
+        return ""

@@ -7,41 +7,22 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from safetensors.numpy import load_file
-
 from fgl.contracts.progress import NullProgress, Progress
 from fgl.core import outputs
 from fgl.core.config.saved import load_config, save_config, saved_config
 from fgl.core.config.schema import PROMPTS_BASELINE, RunConfig
 from fgl.core.plugin_manager import PluginManager
 from fgl.core.preflight import open_session, other_prompts
-from fgl.core.report import contact_sheet, guess, metrics
-from fgl.core.report import run as report_run
-from fgl.core.report.headings import AT_CLIENTS, ONE_SHOT, QUALITY, ROUNDS, Headings, baseline_part
-from fgl.core.server import intake_record, removed
+from fgl.core.report.headings import Headings, baseline_heading
+from fgl.core.server import removed
 from fgl.core.session import Session, check_clients
-from fgl.core.stages import (
-    baselines,
-    evaluate,
-    export,
-    federated_evaluation,
-    integrity,
-    measured,
-    partition,
-    plan,
-    quality,
-    rounds,
-    rounds_spec,
-    synthesize,
-    train,
-)
-from fgl.core.stages import clients as clients_stage
+from fgl.core.stages import baselines, evaluate, partition, pipeline, plan, rounds, run_report, train
+from fgl.core.stages.stage import Done
 from fgl.core.store import folder_kind
 from fgl.core.store.run_dir import RunDir, default_run_dir
 from fgl.core.synthesis import plan as synthesis_plan
 from fgl.core.synthesis.shards import read_plan, read_shards
 from fgl.errors import StoreError
-from fgl.io import event_log, strict_json
 
 log = logging.getLogger(__name__)
 
@@ -98,180 +79,57 @@ def run_session(session: Session, replace: bool = False, option: str = "--out", 
 def execute(session: Session, part_of_another: bool = False) -> dict[str, Any]:
     """All stages; those already committed from the same inputs are reused. part_of_another: whether the run is a
     baseline of another one, which has said so."""
-    config, headings = session.config, Headings(session, part_of_another)
-    headings.begin(ONE_SHOT)
-    save_config(session.run, config, session.remote_clients)
+    config = session.config
+    parts = [*pipeline.headings(session), *map(baseline_heading, config.baselines)]
+    headings = Headings(session.progress, () if part_of_another else parts)
+    _begin(session)
+    done = pipeline.run(session, "partition", begin=headings.begin)
+    clients = partition.client_ids(session, done)
+    rounds.check(config.rounds, clients)
+    check_clients(config, clients)
+    pipeline.run(session, done=done, begin=headings.begin)
+    return run_report.write(session, done, _baselines(session, done, headings))
+
+
+def _begin(session: Session) -> None:
+    """What a run writes before its first stage."""
+    save_config(session.run, session.config, session.remote_clients)
     if session.remote_clients:
         folder_kind.mark_remote(session.run)
     for name in removed.restore(session.run):
         log.warning(
             "%s was lost or damaged: who was taken out is known from the other list, and was written again", name
         )
-    about = environment(session)
-    session.run.write_json(session.run.path("environment.json"), about)
-    clients, divided, partition_digest = clients_of(session)
-    rounds.check(config.rounds, clients)
-    check_clients(config, clients)
-    here = not session.remote_clients
-    uploads = (
-        clients_stage.collect_from_clients(session, clients, partition_digest)
-        if here
-        else clients_stage.collect_from_files(session, clients)
-    )
-    accepted = list(uploads["bytes_per_client"])
-    planned = plan.make_plan(session, uploads)
-    synthetic = synthesize.synthesize(session, planned)
-    trained, train_digest = train.train(session, synthetic["digest"], planned)
-    scores = evaluate.evaluate(session, train_digest)
-    headings.begin(ROUNDS)
-    test_set = metrics.about(session.split("test").labels, session.info.class_names)
-    warning = guess.useless_start(test_set, scores["selected"]["top1"]) if config.rounds.count else ""
-    federated, made_by, state = _rounds(session, divided, partition_digest, planned, train_digest)
-    final = _scores(scores, federated)
-    export.export(session, state, made_by, final["selected"])
-    headings.begin(AT_CLIENTS)
-    tested = federated_evaluation.run_stage(session, uploads, made_by, state)
-    headings.begin(QUALITY)
-    measured_here = quality.run_stage(session, planned.shards, synthetic["digest"])
-    found = _baselines(session, divided, partition_digest, planned.items, scores, train_digest, headings)
-    result = {
-        "schema_version": report_run.SCHEMA_VERSION,
-        "run_dir": str(session.run.root),
-        "result": final,
-        "test_set": test_set,
-        "rounds": federated,
-        "warnings": [warning] if warning else [],
-        "intake": intake_record.record(session, clients, uploads),
-        "upload": {**uploads, "fedavg_bytes_per_round": trained["model_bytes"] * 2 * len(accepted)},
-        "synthetic": {"images": synthetic["images"], "digest": synthetic["digest"], "training": trained["images"],
-                      "validation": trained["validation_images"], "unselected": trained["unselected"],
-                      "conditionings": planned.value["conditionings"],
-                      "reused": synthetic["images_reused"], "redrawn": synthetic["images_redrawn"],
-                      "notes": synthetic["notes"], "missing_classes": planned.value["missing_classes"]},
-        "at_clients": tested, "quality": measured_here,
-        "quality_beside": measured.qualities(session, synthetic["digest"]),
-        "audit": report_run.kept_audit(session, report_run.audited(session)),
-        "seconds": session.seconds,
-        "baselines": found,
-        "partition": {"samples": _samples(session, divided) if divided else uploads["weight_per_class"]},
-        "dataset": {"name": session.info.name, "licence": session.info.licence, "digest": session.info.digest,
-                    "skipped": list(session.info.skipped), "notes": list(session.info.notes)},
-        # "auto" is no answer to what the pictures were computed in
-        "generator": strict_json.finite({**session.generator.describe(), **session.generator.rounding(session.device)}),
-        "prompt_models": _prompt_models(session),
-        "history": trained["history"],
-        "device": session.device, "threads": about.get("threads"),
-        "reused_stages": session.reused,
-        "config": config.to_dict(),
-    }  # fmt: skip
-    result |= {"damaged": integrity.warn(session), "log": event_log.mark(session.run.root)}
-    sheets = contact_sheet.contact_sheets(session, session.run.shards, planned.shards)
-    session.run.write(session.run.path("report.md"), report_run.markdown(session, result, sheets).encode())
-    session.run.write_json(session.run.path("report.json"), result)
-    return result
+    run_report.save_environment(session)
 
 
-def _rounds(
-    session: Session, divided: Mapping[str, list[int]], partition_digest: str, planned: plan.Plan, train_digest: str
-) -> tuple[dict[str, Any] | None, str, Path]:
-    """(the run's own rounds from the selected one-shot model, None where none are asked for; digest of the stage that
-    made the final model; that model's state)."""
-    if not session.config.rounds.count:
-        return None, train_digest, train.state_path(session, "selected")
-    track = rounds_spec.own_rounds_spec(session)
-    value, digest = rounds.run(session, track, divided, partition_digest, start_of(session, planned, train_digest))
-    return value, digest, rounds.model_path(session, track)
+def client_ids(session: Session) -> Sequence[str]:
+    """All clients of the run, also those that were taken out."""
+    return partition.client_ids(session, pipeline.run(session, "partition"))
 
 
-def start_of(session: Session, planned: plan.Plan, train_digest: str) -> rounds_spec.Start:
-    """Where rounds after the one-shot model start."""
-    return rounds_spec.Start(
-        state=lambda: load_file(train.state_path(session, "selected")),
-        digest=train_digest,
-        synthetic=lambda: synthesize.load_set(session, session.run.shards, planned.shards),
-    )
-
-
-def _scores(one_shot: dict[str, Any], federated: dict[str, Any] | None) -> dict[str, Any]:
-    """Without rounds, the one-shot model's; with them, those of the model after the last round, which nothing
-    selected, and the one-shot model's beside it."""
-    if federated is None:
-        return {**one_shot, "per_class": one_shot["selected"]["per_class"]}
-    last = federated["score"]
-    return {"selected": last, "last": last, "per_class": last["per_class"], "one_shot": one_shot}
-
-
-def _prompt_models(session: Session) -> list[dict[str, Any]]:
-    """Models that the prompt strategy uses: where they came from, as far as this machine knows."""
-    from fgl import hub
-    from fgl.hub import state as hub_state
-
-    found = []
-    for use in session.manager.options("prompt_strategy", session.config.prompt_strategy).models():
-        local = hub.is_local(use.model)
-        state = None if local else hub_state.state(use, ask=False)
-        found.append(
-            {
-                "model": use.model,
-                "licence": use.licence,
-                "repository": None if state is None else state.model,
-                "commit": None if state is None else state.commit,
-            }
-        )
-    return found
-
-
-def clients_of(session: Session) -> tuple[Sequence[str], dict[str, list[int]], str]:
-    """(ids of the clients, what each that was not taken out holds of the data here, digest of that division). The
-    latter two are empty where clients have data of their own."""
-    own = session.config.upload.clients
-    if own is not None:
-        return own, {}, ""
-    divided, digest = partition.partition(session)
-    out = removed.removed_clients(session.run)
-    return list(divided), {name: rows for name, rows in divided.items() if name not in out}, digest
-
-
-def environment(session: Session) -> dict[str, Any]:
-    plugins = [
-        {"plugin": status.name, "distribution": status.distribution, "version": status.version}
-        for status in session.manager.statuses
-        if not status.problem and status.version
-    ]
-    return {"device": session.device, **session.executor.environment(), "plugins": plugins}
-
-
-def _samples(session: Session, divided: Mapping[str, list[int]]) -> dict[str, list[int]]:
-    labels = session.split("train").labels
-    classes = range(len(session.info.class_names))
-    return {name: [int((labels[rows] == index).sum()) for index in classes] for name, rows in divided.items()}
-
-
-def _baselines(
-    session: Session,
-    divided: Mapping[str, list[int]],
-    partition_digest: str,
-    items: list[Any],
-    scores: dict[str, Any],
-    train_digest: str,
-    headings: Headings,
-) -> list[dict[str, Any]]:
+def _baselines(session: Session, done: Done, headings: Headings) -> list[dict[str, Any]]:
     wanted = session.config.baselines
-    found: dict[str, dict[str, Any]] = {}
+    results: dict[str, dict[str, Any]] = {}
     for name in wanted:
-        headings.begin(baseline_part(name))
+        headings.begin(baseline_heading(name))
         if name.startswith(PROMPTS_BASELINE):
-            found[name] = _other_prompts(session, name)
+            results[name] = _other_prompts(session, name)
         elif name == "class-list":
-            found[name] = baselines.class_list(session, items, scores, train_digest)
+            items = plan.planned(session, done).items
+            results[name] = baselines.class_list(session, items, done[evaluate.STAGE], done.made(train.STAGE))
         elif name in baselines.SPLITS:
-            found[name] = baselines.real(session, name, divided, partition_digest)
-        elif name in ("fedavg", "local") and name not in found:
+            results[name] = baselines.real(session, name, *_partition(session, done))
+        elif name in ("fedavg", "local") and name not in results:
             both = baselines.federated(
-                session, divided, partition_digest, [n for n in wanted if n in ("fedavg", "local")]
+                session, *_partition(session, done), [each for each in wanted if each in ("fedavg", "local")]
             )
-            found.update({one["name"]: one for one in both})
-    return [found[name] for name in wanted]
+            results.update({each["name"]: each for each in both})
+    return [results[name] for name in wanted]
+
+
+def _partition(session: Session, done: Done) -> tuple[dict[str, list[int]], str]:
+    return partition.divided(session, done), rounds.partition_digest(session, done)
 
 
 def _other_prompts(session: Session, name: str) -> dict[str, Any]:

@@ -8,18 +8,30 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fgl.core import orchestrator, outputs
+from fgl.core import outputs
 from fgl.core.config.saved import save_config
 from fgl.core.config.schema import RoundsOptions, RunConfig
 from fgl.core.preflight import open_session
 from fgl.core.report import metrics
 from fgl.core.report.intervals import student
-from fgl.core.stages import baselines, clients, evaluate, plan, rounds, rounds_spec, synthesize, train
+from fgl.core.stages import (
+    baselines,
+    clients,
+    evaluate,
+    partition,
+    pipeline,
+    plan,
+    rounds,
+    rounds_spec,
+    run_report,
+    train,
+)
+from fgl.core.stages.stage import Done
 from fgl.core.store.run_dir import RunDir
 from fgl.errors import ConfigError, Problem, suggestion
 from fgl.text import counted
@@ -32,6 +44,8 @@ if TYPE_CHECKING:
 
 
 PLAIN = ("fgl", "local", "centralized", "class-list")
+_ONE_SHOT = "evaluate"
+"""The last stage of the one-shot model."""
 _ROUNDS = re.compile(r"fgl-([1-9][0-9]{0,4})round(-tuned)?")
 SERVER_EPOCHS = 5
 """Passes of the server in a method that ends in -tuned, where the configuration states none: the paper's."""
@@ -87,34 +101,43 @@ def parse(names: Sequence[str], count: int, manager: PluginManager, config: RunC
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class OneShot:
+    """The run up to the one-shot model."""
+
+    scores: evaluate.EvaluateResult
+    top1: float
+    """Of the selected model."""
+    bytes: int
+    """Of all uploads."""
+    seconds: float
+    """Of all stages that it took."""
+
+
 @dataclass(slots=True)
 class _Base:
     """What the methods of one seed share, computed when the first of them needs it."""
 
     session: Session
-    clients: Sequence[str]
-    divided: Mapping[str, list[int]]
-    partition: str
-    _shot: dict[str, Any] = field(default_factory=dict)
+    done: Done
 
-    def one_shot(self) -> dict[str, Any]:
-        if not self._shot:
-            session = self.session
-            uploads = clients.collect_from_clients(session, self.clients, self.partition)
-            planned = plan.make_plan(session, uploads)
-            synthetic = synthesize.synthesize(session, planned)
-            _, digest = train.train(session, synthetic["digest"], planned)
-            stages = ("partition", "clients", "plan", "synthesize", "train", "evaluate")
-            scores = evaluate.evaluate(session, digest)
-            seconds = sum(session.seconds[stage] for stage in stages)
-            self._shot = {
-                "planned": planned,
-                "digest": digest,
-                "scores": scores,
-                "seconds": seconds,
-                "bytes": uploads["bytes_total"],
-            }
-        return self._shot
+    @property
+    def divided(self) -> Mapping[str, list[int]]:
+        return partition.divided(self.session, self.done)
+
+    @property
+    def partition_digest(self) -> str:
+        return self.done.made(partition.STAGE)
+
+    def one_shot(self) -> OneShot:
+        pipeline.run(self.session, _ONE_SHOT, self.done)
+        scores = self.done[evaluate.STAGE]
+        return OneShot(
+            scores=scores,
+            top1=scores.selected["top1"],
+            bytes=self.done[clients.STAGE].bytes_total,
+            seconds=sum(self.session.seconds[stage.name] for stage in pipeline.upto(self.session, _ONE_SHOT)),
+        )
 
 
 def run_seed(
@@ -132,9 +155,9 @@ def run_seed(
     session = open_session(plain, manager, run, progress)
     with session.run.lock():
         save_config(session.run, session.config)
-        session.run.write_json(session.run.path("environment.json"), orchestrator.environment(session))
-        base = _Base(session, *orchestrator.clients_of(session))
-        rounds.check(config.rounds, base.clients)
+        run_report.save_environment(session)
+        base = _Base(session, pipeline.run(session, "partition"))
+        rounds.check(config.rounds, partition.client_ids(session, base.done))
         found = {}
         for method in methods:
             announce(method)
@@ -149,35 +172,36 @@ def _result(base: _Base, method: Method) -> dict[str, Any]:
     session = base.session
     if method.name == "fgl":
         shot = base.one_shot()
-        top1 = shot["scores"]["selected"]["top1"]
-        return {"top1": top1, "bytes": shot["bytes"], "seconds": shot["seconds"], "curve": [[1, top1, shot["bytes"]]]}
+        curve = [[1, shot.top1, shot.bytes]]
+        return {"top1": shot.top1, "bytes": shot.bytes, "seconds": shot.seconds, "curve": curve}
     if method.name == "class-list":
         shot = base.one_shot()
-        one = baselines.class_list(session, shot["planned"].items, shot["scores"], shot["digest"])
-        return {"top1": one["top1"], "bytes": 0, "seconds": shot["seconds"] + one["seconds"], "curve": []}
+        items = plan.planned(session, base.done).items
+        one = baselines.class_list(session, items, shot.scores, base.done.made(train.STAGE))
+        return {"top1": one["top1"], "bytes": 0, "seconds": shot.seconds + one["seconds"], "curve": []}
     if method.name == "centralized":
-        one = baselines.real(session, "centralized", base.divided, base.partition)
+        one = baselines.real(session, "centralized", base.divided, base.partition_digest)
         return {"top1": one["top1"], "bytes": 0, "seconds": one["seconds"], "curve": []}
     track, start, before = _track(base, method)
-    lost = rounds.discarded(session, track, rounds.inputs_of(session, track, base.partition, start.digest))
+    lost = rounds.discarded(session, track, rounds.inputs_of(session, track, base.partition_digest, start.digest))
     if lost:
         count = str(track.options.count)
         expected = f"fewer would discard the {lost} in {session.run.root}; expected {lost} or more, or another --out"
         raise ConfigError([Problem(f"rounds of {method.name}", count, expected)], "the command line")
-    value, _ = rounds.run(session, track, base.divided, base.partition, start)
+    result = rounds.run(session, track, base.divided, base.partition_digest, start)
     if method.name == "local":
-        mean = metrics.mean_of(list(value["rounds"][0]["local"].values()))
+        mean = metrics.mean_of(list(result.rounds[0]["local"].values()))
         return {"top1": mean["top1"], "bytes": 0, "seconds": session.seconds[track.stage], "curve": []}
     shot_bytes, seconds, shift = before
     curve, sent = [], shot_bytes
     if shift:
-        curve.append([1, base.one_shot()["scores"]["selected"]["top1"], sent])
-    for entry in value["rounds"]:
+        curve.append([1, base.one_shot().top1, sent])
+    for entry in result.rounds:
         sent += entry["bytes_up"] + entry["bytes_down"]
         if entry["top1"] is not None:
             curve.append([entry["round"] + shift, entry["top1"], sent])
     return {
-        "top1": value["score"]["top1"],
+        "top1": result.score["top1"],
         "bytes": sent,
         "seconds": seconds + session.seconds[track.stage],
         "curve": curve,
@@ -203,8 +227,8 @@ def _track(base: _Base, method: Method) -> tuple[rounds_spec.RoundsSpec, rounds_
         track = rounds_spec.RoundsSpec(
             method.name, stage, session.config.algorithm, own, options.local_epochs, goes_on=True
         )
-        start = orchestrator.start_of(session, shot["planned"], shot["digest"])
-        return track, start, (shot["bytes"], shot["seconds"], 1)
+        start = rounds.after_one_shot(session, base.done)
+        return track, start, (shot.bytes, shot.seconds, 1)
     own = options.model_copy(update={"count": method.rounds, "server_epochs": 0})
     track = rounds_spec.RoundsSpec(
         method.name, stage, rounds_spec.baseline(session, method.name), own, options.local_epochs

@@ -17,7 +17,7 @@ from fgl.core.privacy import candidates, inversion, lira, memorization, shadow_s
 from fgl.core.report import audit
 from fgl.core.report import run as report_run
 from fgl.core.report.intervals import student
-from fgl.core.stages import quality
+from fgl.core.stages import pipeline, quality
 from fgl.core.stages.measured import into_report
 from fgl.errors import ConfigError, DataError, Problem, StoreError
 from fgl.io import strict_json
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 
 PARTS = ("membership", "memorisation", "uploads")
-_FINISHED = ("partition", "clients", "plan", "synthesize", "train", "evaluate", "rounds", "export")
 
 
 def parts(session: Session) -> tuple[list[str], dict[str, str]]:
@@ -80,8 +79,9 @@ def run(session: Session, saved: RunConfig) -> dict[str, Any]:
 
 def check_finished(session: Session) -> None:
     """Raises StoreError where a stage of the run is missing or stale."""
+    finished = {stage.name for stage in pipeline.upto(session, "export")}
     for one in status.stages(session):
-        if one.stage in _FINISHED and one.state != "done":
+        if one.stage in finished and one.state != "done":
             why = f" ({one.why})" if one.why else ""
             again = "fgl server run" if session.remote_clients else "fgl run --resume"
             raise StoreError(

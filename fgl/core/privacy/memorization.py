@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from safetensors.numpy import load_file
 
 from fgl.core.report.contact_sheet import sheet
 from fgl.core.report.intervals import wilson
 from fgl.core.server import removed
 from fgl.core.stages import features, quality
+from fgl.core.stages.stage import Done
 from fgl.core.synthesis.shards import read_plan
 from fgl.errors import DataError
 
@@ -39,12 +39,13 @@ _QUANTILES = {"p01": 0.01, "p05": 0.05}
 def measure(session: Session) -> dict[str, Any]:
     """The stage: figures, the distances image by image, and a picture of the closest pairs. The real images are those
     of `evaluation.real`: train, what the clients hold, or public. Raises DataError where nothing can be compared."""
-    space = session.manager.create("features", session.config.features)
-    learnt = features.learning(session, session.config.evaluation.real) if space.learns() else None
-    state = None if learnt is None else features.keep_learnt(session, space, learnt)
+    space = features.chosen(session)
+    learnt = features.learnt_on(session, space)
+    if learnt is not None:
+        features.STAGE.run(session, Done())
 
     def work(_: str) -> tuple[Any, list[Path]]:
-        extractor = features.extractor_of(session, space, {} if state is None else load_file(state))
+        extractor = features.extractor_of(session, space, features.learnt_state(session))
         planned = read_plan(session.run.plan_file)
         ids, labels, pixels = quality.synthetic_set(session, planned)
         found, near = compare(session, extractor, learnt, labels, pixels)

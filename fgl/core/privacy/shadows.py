@@ -20,12 +20,11 @@ import numpy as np
 from safetensors.numpy import load_file, save
 
 from fgl.contracts.arrays import contiguous
-from fgl.core import orchestrator
 from fgl.core.config.schema import EvaluationOptions, Selected
 from fgl.core.preflight import open_session
 from fgl.core.privacy import lira
 from fgl.core.privacy.shadow_sets import Images
-from fgl.core.stages import baselines, evaluate, plan, rounds, rounds_spec, synthesize, train
+from fgl.core.stages import baselines, evaluate, pipeline, plan, rounds, rounds_spec, synthesize, train
 from fgl.core.stages import clients as clients_stage
 from fgl.core.stages import partition as partition_stage
 from fgl.core.store.owned import digest_of
@@ -90,7 +89,7 @@ class ShadowSplit:
 
 def shadow_split(session: Session) -> ShadowSplit:
     """Raises DataError where there are too few samples to divide."""
-    _, divided, _ = orchestrator.clients_of(session)
+    divided = partition_stage.divided(session, pipeline.run(session, "partition"))
     holder = {row: place for place, rows in enumerate(divided.values()) for row in rows}
     pool = np.array(sorted(holder), dtype=np.int64)
     if len(pool) < lira.FEWEST:
@@ -206,7 +205,7 @@ class ShadowTrainer:
             assert record is not None, "the one-shot models come first"
             state = self.session.run.path(record["value"]["state"])
             start = rounds_spec.Start(lambda: load_file(state), record["value"]["set"], lambda: self._images.of(shadow))
-        _, partition = partition_stage.partition(inner)
+        partition = pipeline.run(inner, "partition").made(partition_stage.STAGE)
         track = self._track(inner)
         rounds.run(inner, track, held, partition, start)
         last = load_file(rounds.model_path(inner, track))
@@ -252,8 +251,7 @@ class ShadowTrainer:
         plans = {}
         for shadow in range(len(self.field.members)):
             inner = self._inner(shadow)
-            clients, partition = partition_stage.partition(inner)
-            plans[shadow] = plan.make_plan(inner, clients_stage.collect_from_clients(inner, list(clients), partition))
+            plans[shadow] = plan.planned(inner, pipeline.run(inner, "plan"))
         return Images(self.session, plans)
 
     # --- all ---

@@ -5,19 +5,16 @@ Stages of a baseline look like those of the run itself: without a heading, a sec
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from fgl.contracts.progress import Announcing
 from fgl.core.config.schema import PROMPTS_BASELINE
-from fgl.text import counted
 
 if TYPE_CHECKING:
-    from fgl.core.config.schema import RunConfig
-    from fgl.core.session import Session
+    from fgl.contracts.progress import Progress
 
 
-ONE_SHOT, ROUNDS, AT_CLIENTS, QUALITY = "one-shot", "rounds", "at clients", "quality"
 BASELINES = {
     "class-list": "what the server could have made alone, from the class names",
     "fedavg": "one round of FedAvg on the same split, and each client's model before averaging",
@@ -27,45 +24,29 @@ BASELINES = {
 """What each baseline answers. `local` comes with `fedavg`: the same models."""
 
 
-def parts(config: RunConfig) -> dict[str, str]:
-    """Part → its heading, in the order in which a run of this configuration comes to them."""
-    found = {ONE_SHOT: f"one-shot run with {config.prompt_strategy.name} prompts"}
-    if config.rounds.count:
-        found[ROUNDS] = f"{counted(config.rounds.count, 'round')} of federated training after the one-shot model"
-    if config.evaluation.at_clients:
-        found[AT_CLIENTS] = "the classifier tested at the clients"
-    if config.evaluation.quality:
-        found[QUALITY] = "the synthetic set measured beside real images"
-    for name in config.baselines:
-        if name.startswith(PROMPTS_BASELINE):
-            strategy = name.removeprefix(PROMPTS_BASELINE)
-            found[name] = f"baseline {name}: a second run, with {strategy} prompts, for a row beside this one's"
-        else:
-            stage = baseline_part(name)
-            found[stage] = f"baseline {stage}: {BASELINES[stage]}"
-    return found
-
-
-def baseline_part(name: str) -> str:
+def baseline_heading(name: str) -> str:
     """The part in which a baseline is made: local models come with FedAvg."""
-    return "fedavg" if name == "local" else name
+    if name.startswith(PROMPTS_BASELINE):
+        strategy = name.removeprefix(PROMPTS_BASELINE)
+        return f"baseline {name}: a second run, with {strategy} prompts, for a row beside this one's"
+    name = "fedavg" if name == "local" else name
+    return f"baseline {name}: {BASELINES[name]}"
 
 
-@dataclass(slots=True)
 class Headings:
-    """Says each part's heading once, when it begins. silent: within a run that is itself a part of another."""
+    """Says each part's heading once, when it begins.
 
-    session: Session
-    silent: bool = False
-    _said: set[str] = field(default_factory=set)
+    parts: headings in the order in which the run comes to them; none where it is itself a part of another run, which
+    has said so."""
+
+    def __init__(self, progress: Progress, parts: Iterable[str]) -> None:
+        self._progress, self._parts = progress, list(dict.fromkeys(parts))
+        self._begun: set[str] = set()
 
     def begin(self, part: str) -> None:
-        """A part that this configuration does not have says nothing."""
-        all_ = parts(self.session.config)
-        if self.silent or part in self._said or part not in all_:
+        if part in self._begun or part not in self._parts:
             return
-        self._said.add(part)
-        place = list(all_).index(part) + 1
-        progress = self.session.progress
-        if isinstance(progress, Announcing):
-            progress.heading(f"part {place} of {len(all_)}: {all_[part]}")
+        self._begun.add(part)
+        if isinstance(self._progress, Announcing):
+            place = self._parts.index(part) + 1
+            self._progress.heading(f"part {place} of {len(self._parts)}: {part}")

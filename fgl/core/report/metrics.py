@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
 import numpy as np
 
@@ -14,9 +14,19 @@ if TYPE_CHECKING:
     from fgl.contracts.arrays import Labels
 
 
-def measure(
-    predicted: Labels, labels: Labels, class_names: Sequence[str], domains: Sequence[str] | None
-) -> dict[str, Any]:
+class Scores(TypedDict):
+    """Of predicted classes; see `measure`."""
+
+    top1: float
+    images: int
+    balanced_accuracy: float
+    macro_f1: float
+    per_class: dict[str, float]
+    confusion: NotRequired[dict[str, dict[str, int]]]
+    per_domain: NotRequired[dict[str, float]]
+
+
+def measure(predicted: Labels, labels: Labels, class_names: Sequence[str], domains: Sequence[str] | None) -> Scores:
     """top1, per_class and per_domain: fractions of the samples concerned; images: how many there are.
 
     balanced_accuracy: mean of `per_class`, the recall of each class. macro_f1: mean F1 of those classes, that of a
@@ -30,7 +40,7 @@ def measure(
     tested = np.flatnonzero(held)
     recall = hits[tested] / held[tested]
     f1 = 2 * hits[tested] / (held[tested] + said[tested])
-    result: dict[str, Any] = {
+    result: Scores = {
         "top1": round(float(right.mean()), 6),
         "images": len(labels),
         "balanced_accuracy": round(float(recall.mean()), 6),

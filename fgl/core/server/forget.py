@@ -44,24 +44,24 @@ def forget(session: Session, clients: Sequence[str], client_id: str) -> None:
     session.manager.client_forgotten(StageContext(str(session.run.root), "clients"), client_id)
 
 
-def clear(run: RunDir) -> None:
-    """Remove all that was made of uploads, where too few are left to make it again."""
-    for one in (run, *run.nested_below("baselines")):
-        names = (
-            "config.yaml",
-            "environment.json",
-            "partition.json",
-            "metrics.jsonl",
-            "stages/partition.json",
-            "clients",
-            "server/uploads",
-            "server/remote-clients.json",
-            "server/refused.json",
-            "server/forgotten.json",
-            "forgotten.json",
-            *(f"baselines/{nested.root.name}" for nested in one.nested_below("baselines")),
-        )
-        one.remove_all(*map(one.path, names))
+_STAYS = (
+    "config.yaml",
+    "environment.json",
+    "metrics.jsonl",
+    "server/remote-clients.json",
+    "server/forgotten.json",
+    "forgotten.json",
+)
+"""What a run is, and who was taken out of it: it is of no stage."""
+
+
+def clear(run: RunDir, given: Iterable[str]) -> None:
+    """Remove all that was made of uploads, where too few are left to make it again. given: files and folders with what
+    clients gave, which stay; whatever else is there goes, also what no stage of this version states."""
+    stays = (*_STAYS, *given)
+    for each in (run, *run.nested_below("baselines")):
+        nested = [f"baselines/{inner.root.name}" for inner in each.nested_below("baselines")]
+        each.remove_all(*map(each.path, (*stays, *nested)))
 
 
 def drop_audit(run: RunDir) -> None:

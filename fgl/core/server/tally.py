@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from fgl.core.server import encoding
@@ -14,8 +15,58 @@ if TYPE_CHECKING:
     from fgl.core.session import Session
 
 
-def summary(session: Session, manifests: Mapping[str, Any], refused: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
-    """What the report says of the uploads. uploads: digest of who sent what, and of what encodes it."""
+@dataclass(frozen=True, slots=True)
+class CodecBytes:
+    """What the same rows take in a codec."""
+
+    total: int
+    """Bytes of all clients' files, headers included."""
+    per_client: dict[str, int]
+    """Client → bytes of its file."""
+    how: str
+    """Whether that was measured or computed, in words."""
+
+
+@dataclass(frozen=True, slots=True)
+class CodecError:
+    """What a codec did to an array, by the clients' own account; the largest of any client."""
+
+    max_abs: float
+    """Largest absolute error."""
+    relative_rms: float
+    """‖x − q‖ / ‖x‖ over the array."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClientsResult:
+    """What the uploads that were accepted amount to."""
+
+    bytes_total: int
+    """Of all files that were accepted."""
+    bytes_per_client: dict[str, int]
+    """Client → bytes of its file. Its keys are the clients whose uploads were accepted."""
+    codec: str
+    """Codecs that were used, separated by commas."""
+    bytes_by_codec: dict[str, CodecBytes]
+    """Codec → what the same rows would take in it."""
+    codec_error: dict[str, dict[str, CodecError]]
+    """Codec that was used → array → its error."""
+    text_bytes_total: int
+    """What the same rows would take as texts."""
+    prompts: dict[str, int]
+    """Client → rows of its upload."""
+    weight_per_class: dict[str, list[float]]
+    """Client → samples of each class that it says its rows stand for."""
+    uploads: str
+    """Digest of who sent what, and of what encodes it."""
+    sha256: dict[str, str]
+    """Client → digest of its file."""
+    refused: dict[str, dict[str, str]]
+    """Client, or file of nobody on the list → `rule` that it broke and `reason`."""
+
+
+def summary(session: Session, manifests: Mapping[str, Any], refused: Mapping[str, Mapping[str, str]]) -> ClientsResult:
+    """What the report says of the uploads."""
     ordered = dict(sorted(manifests.items()))
     sizes = {name: one["bytes"] for name, one in ordered.items()}
     used = [codec for codec in CODECS if any(one["codec"] == codec for one in ordered.values())]
@@ -28,30 +79,30 @@ def summary(session: Session, manifests: Mapping[str, Any], refused: Mapping[str
         }
         computed = "computed from the clients' account of their texts" if codec == TEXT else "computed from shapes"
         how = "measured" if used == [codec] else f"measured and {computed}" if codec in used else computed
-        by_codec[codec] = {"total": sum(each.values()), "per_client": each, "how": how}
-    return {
-        "bytes_total": sum(sizes.values()),
-        "bytes_per_client": sizes,
-        "codec": ", ".join(used),
-        "bytes_by_codec": by_codec,
-        "codec_error": {codec: _worst(ordered.values(), codec) for codec in used},
-        "text_bytes_total": by_codec[TEXT]["total"],
-        "prompts": {name: one["rows"] for name, one in ordered.items()},
-        "weight_per_class": {name: one["weight_per_class"] for name, one in ordered.items()},
-        "uploads": digest_of(encoding.identities(session, manifests)),
-        "sha256": {name: one["sha256"] for name, one in ordered.items()},
-        "refused": dict(refused),
-    }
+        by_codec[codec] = CodecBytes(sum(each.values()), each, how)
+    return ClientsResult(
+        bytes_total=sum(sizes.values()),
+        bytes_per_client=sizes,
+        codec=", ".join(used),
+        bytes_by_codec=by_codec,
+        codec_error={codec: _worst(ordered.values(), codec) for codec in used},
+        text_bytes_total=by_codec[TEXT].total,
+        prompts={name: one["rows"] for name, one in ordered.items()},
+        weight_per_class={name: one["weight_per_class"] for name, one in ordered.items()},
+        uploads=digest_of(encoding.identities(session, manifests)),
+        sha256={name: one["sha256"] for name, one in ordered.items()},
+        refused={name: dict(one) for name, one in refused.items()},
+    )
 
 
-def _worst(manifests: Iterable[Mapping[str, Any]], codec: str) -> dict[str, dict[str, float]]:
+def _worst(manifests: Iterable[Mapping[str, Any]], codec: str) -> dict[str, CodecError]:
     """Array → the largest errors that a client with this codec states."""
-    found: dict[str, dict[str, float]] = {}
+    worst: dict[str, CodecError] = {}
     for one in manifests:
         for name, (largest, rms) in sorted(one["codec_error"].items()) if one["codec"] == codec else ():
-            known = found.setdefault(name, {"max_abs": 0.0, "relative_rms": 0.0})
-            known["max_abs"], known["relative_rms"] = max(known["max_abs"], largest), max(known["relative_rms"], rms)
-    return found
+            known = worst.get(name, CodecError(0.0, 0.0))
+            worst[name] = CodecError(max(known.max_abs, largest), max(known.relative_rms, rms))
+    return worst
 
 
 def check_enough(session: Session, accepted: int, asked: int, refused: Mapping[str, Mapping[str, str]]) -> None:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from fgl.contracts.arrays import Labels
     from fgl.contracts.generator import PlanItem
     from fgl.core.session import Session
+    from fgl.core.stages.evaluate import EvaluateResult
+    from fgl.core.stages.stage import Inputs
 
 
 TITLES = {
@@ -42,7 +44,7 @@ def title(name: str) -> str:
 SPLITS = {"centralized": "train", "public": "public"}
 
 
-def inputs_of(session: Session, name: str, partition_digest: str, train_digest: str) -> dict[str, Any]:
+def inputs_of(session: Session, name: str, partition_digest: str, train_digest: str) -> Inputs:
     """What determines a baseline, beside what all of them share."""
     config = session.config
     out = removed.removed_clients(session.run)
@@ -117,12 +119,12 @@ def federated(
     """One round of FedAvg from the same split. Its local models, before they are averaged, are the local-only baseline:
     each is tested by itself."""
     track = one_round(session)
-    value, _ = rounds.run(session, track, divided, partition_digest, rounds_spec.Start())
+    result = rounds.run(session, track, divided, partition_digest, rounds_spec.Start())
     images = sum(len(rows) for rows in divided.values())
-    alone = value["rounds"][0]["local"]
+    alone = result.rounds[0]["local"]
     epochs = f"{track.epochs} local epoch{'s' * (track.epochs != 1)}"
     note = f"{epochs}, model both ways"
-    fedavg = entry("fedavg", value["score"], value["bytes_up"] + value["bytes_down"], images, note)
+    fedavg = entry("fedavg", result.score, result.bytes_up + result.bytes_down, images, note)
     note = f"the same models, {epochs}, before averaging"
     local = entry("local", metrics.mean_of(list(alone.values())), images=images, note=note)
     local["per_client"] = {client: one["top1"] for client, one in alone.items()}
@@ -145,19 +147,19 @@ def one_round(session: Session) -> rounds_spec.RoundsSpec:
     )
 
 
-def class_list(session: Session, own: list[PlanItem], main: dict[str, Any], train_digest: str) -> dict[str, Any]:
+def class_list(session: Session, own: list[PlanItem], main: EvaluateResult, train_digest: str) -> dict[str, Any]:
     """What the server could have done alone: class-name prompts for the whole class list, no client asked.
 
     Where that asks for the very same images, the result is the run's own by construction, and nothing is done twice."""
 
     def work(stage_digest: str) -> tuple[Any, list[Path]]:
         conditioning = plan.aggregate(session, [from_class_list(session)])
-        planned = plan.Plan(plan.divide(session, conditioning), {}, "", lambda: conditioning)
+        planned = plan.Plan.of(session, conditioning)
         items = planned.items
         same = {(item.image_id, item.class_id) for item in items} == {(item.image_id, item.class_id) for item in own}
         if same:
             note = "the same set of images as this run's, by construction: reused"
-            return {**entry("class-list", main["selected"], note=note), "last": main["last"]["top1"]}, []
+            return {**entry("class-list", main.selected, note=note), "last": main.last["top1"]}, []
         folder = session.run.path("baselines", "class-list", "shards")
         synthesize.fill(session, folder, planned, "synthesize (class list)")
         train, validation = synthesize.load_set(session, folder, planned.shards)

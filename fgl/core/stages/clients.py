@@ -11,10 +11,12 @@ from fgl.core import model_digests
 from fgl.core.client import private_folder, site
 from fgl.core.server import encoding as server_encoding
 from fgl.core.server import forget, refusals, removed, tally, upload_store, uploads
-from fgl.core.stages import foundation_models
-from fgl.core.store.owned import digest_of, file_digest
+from fgl.core.server.tally import ClientsResult
+from fgl.core.stages import foundation_models, partition
+from fgl.core.stages.stage import Done, Inputs, Stage, Work
+from fgl.core.store.owned import digest_of
 from fgl.core.wire import requests, upload
-from fgl.errors import StoreError, UploadError
+from fgl.errors import UploadError
 
 if TYPE_CHECKING:
     from fgl.core.session import Session
@@ -23,14 +25,14 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def request_inputs(session: Session, partition_digest: str) -> dict[str, Any]:
+def request_inputs(session: Session, partition_digest: str) -> Inputs:
     """What determines the upload of each client."""
     config = session.config
     files = session.manager.options("prompt_strategy", config.prompt_strategy).files()
     return {
         "partition": partition_digest,
         "prompt_strategy": config.prompt_strategy.model_dump(),
-        **({"prompt_files": {name: _digest(name) for name in files}} if files else {}),
+        **({"prompt_files": {name: model_digests.of_path(name) for name in files}} if files else {}),
         **({"prompt_models": models} if (models := _prompt_models(session)) else {}),
         "generator": dict(session.generator.encoding()),
         "codec": config.upload.codec,
@@ -51,68 +53,50 @@ def _prompt_models(session: Session) -> dict[str, str | None]:
     return {use.model: state.commit(use) for use in uses if not hub.is_local(use.model)}
 
 
-def _digest(name: str) -> str:
-    """Of a file that a client is to read, or of what all files of a folder hold. One that is not there is the client's
-    to complain of."""
-    home = Path(name).expanduser()
-    if home.is_dir():
-        return model_digests.contents(home, ("*",))
-    try:
-        return file_digest(home)
-    except StoreError:
-        return ""
-
-
-def clients_inputs(session: Session, partition_digest: str) -> dict[str, Any]:
+def clients_inputs(session: Session, partition_digest: str) -> Inputs:
     inputs = {**request_inputs(session, partition_digest), "upload": session.config.upload.model_dump()}
     out = removed.removed_clients(session.run)
     return {**inputs, "forgotten": out} if out else inputs
 
 
-def collect_from_clients(session: Session, clients: Sequence[str], partition_digest: str) -> dict[str, Any]:
+def _collect(session: Session, done: Done, digest: str) -> Work[ClientsResult]:
     """Ask every client for its upload and validate what comes back. Refused uploads are listed; the others go on.
 
     An upload that an earlier, interrupted run has kept is not asked for again."""
+    clients = partition.client_ids(session, done)
+    federation = session.manager.create("federation", session.config.federation)
+    expected, encoding = server_encoding.expectation(session, clients), server_encoding.Encoding(session)
+    asked = [name for name in clients if name not in removed.removed_clients(session.run)]
+    _drop_others(session, asked)
+    request = digest_of(request_inputs(session, done.made(partition.STAGE)))
+    answered = {name: found for name in asked if (found := _answered(session, name, request)) is not None}
+    manifests, refused = uploads.validated(session, answered, expected, encoding)
 
-    _ask_again(session, clients)
+    def payload(client_id: str) -> bytes:
+        private = upload_store.private_folder(session.run, client_id)
+        return requests.prepare_request(
+            session.config, client_id, requests.ROUND, private, session.device, session.info.digest
+        )
 
-    def work(_: str) -> tuple[Any, list[Path]]:
-        federation = session.manager.create("federation", session.config.federation)
-        expected, encoding = server_encoding.expectation(session, clients), server_encoding.Encoding(session)
-        asked = [name for name in clients if name not in removed.removed_clients(session.run)]
-        _drop_others(session, asked)
-        request = digest_of(request_inputs(session, partition_digest))
-        answered = {name: found for name in asked if (found := _answered(session, name, request)) is not None}
-        manifests, refused = uploads.validated(session, answered, expected, encoding)
-
-        def payload(client_id: str) -> bytes:
-            private = upload_store.private_folder(session.run, client_id)
-            return requests.prepare_request(
-                session.config, client_id, requests.ROUND, private, session.device, session.info.digest
-            )
-
-        left = [name for name in asked if name not in answered]
-        if left:
-            foundation_models.check_content(session)
-        for client_id, reply in federation.call(left, requests.PREPARE, payload, session.progress):
-            try:
-                uploads.accept(session, uploads.reply_of(reply), expected, client_id, request, encoding)
-                manifests[client_id] = _manifest(session, client_id)
-            except UploadError as error:
-                refused[client_id] = refusals.refuse(session, client_id, error)
-        site.release()
-        for client_id in refused:  # what it sent for other inputs is not to stand in for what was refused
-            upload_store.drop_upload(session.run, client_id)
-        tally.check_enough(session, len(manifests), len(asked), refused)
-        return tally.summary(session, manifests, refused), _files(session, manifests)
-
-    value, _ = session.stage("clients", clients_inputs(session, partition_digest), work)
-    return dict(value)
+    left = [name for name in asked if name not in answered]
+    if left:
+        foundation_models.check_content(session)
+    for client_id, reply in federation.call(left, requests.PREPARE, payload, session.progress):
+        try:
+            uploads.accept(session, uploads.reply_of(reply), expected, client_id, request, encoding)
+            manifests[client_id] = _manifest(session, client_id)
+        except UploadError as error:
+            refused[client_id] = refusals.refuse(session, client_id, error)
+    site.release()
+    for client_id in refused:  # what it sent for other inputs is not to stand in for what was refused
+        upload_store.drop_upload(session.run, client_id)
+    tally.check_enough(session, len(manifests), len(asked), refused)
+    return tally.summary(session, manifests, refused), _files(session, manifests)
 
 
-def _ask_again(session: Session, clients: Sequence[str]) -> None:
+def _ask_again(session: Session, done: Done) -> None:
     """Have clients answer again whose own record of their upload is damaged: only they can write it."""
-    for name in clients:
+    for name in partition.client_ids(session, done):
         names = private_folder.damaged(session.run.path("clients", name, "private"))
         if names:
             log.warning(
@@ -121,10 +105,9 @@ def _ask_again(session: Session, clients: Sequence[str]) -> None:
             session.run.remove(upload_store.upload_path(session.run, name).with_suffix(".json"))
 
 
-def gather_inputs(session: Session, clients: Sequence[str]) -> dict[str, Any]:
+def gather_inputs(session: Session, done: Done) -> Inputs:
     """Of uploads that came as files: who may answer, and what has come."""
-    out = set(removed.removed_clients(session.run))
-    there = {name: upload_store.kept(session.run, name) for name in clients if name not in out}
+    clients = partition.client_ids(session, done)
     return {
         "clients": digest_of(sorted(clients)),
         "upload": session.config.upload.model_dump(),
@@ -132,35 +115,87 @@ def gather_inputs(session: Session, clients: Sequence[str]) -> dict[str, Any]:
         "round": requests.ROUND,
         "format": upload.VERSION,
         "classes": list(session.info.class_names),
-        "files": {**dict.fromkeys(sorted(there)), **server_encoding.identities(session, there)},
+        "files": _received(session, _known(session, clients)),
         "refused": sorted(refusals.listed(session.run)),
     }
 
 
-def collect_from_files(session: Session, clients: Sequence[str]) -> dict[str, Any]:
+def _received(session: Session, kept: Mapping[str, Mapping[str, Any] | None]) -> dict[str, str | None]:
+    """Client → digest of what its upload gives, None where that is damaged or not there."""
+    return {**dict.fromkeys(sorted(kept)), **server_encoding.identities(session, kept)}
+
+
+def _known(session: Session, clients: Sequence[str]) -> dict[str, Any]:
+    """Client → the manifest of its upload, None where there is none; without those that were taken out."""
+    out = set(removed.removed_clients(session.run))
+    return {name: upload_store.kept(session.run, name) for name in clients if name not in out}
+
+
+def _foreseen(session: Session, inputs: Inputs) -> str:
+    """All that is kept has been accepted once; whether a changed configuration still does is seen when it runs."""
+    received = inputs["files"]
+    assert isinstance(received, dict)
+    return digest_of({name: digest for name, digest in received.items() if digest is not None})
+
+
+def _gather(session: Session, done: Done, digest: str) -> Work[ClientsResult]:
     """What `fgl server ingest` has accepted, judged again by the configuration as it is now. Raises UploadError for one
     that is damaged or gone: only its client has it."""
-    forget.drop(session.run, removed.removed_clients(session.run))  # if taking one out was interrupted
-    inputs = gather_inputs(session, clients)
+    clients = partition.client_ids(session, done)
+    received = _received(session, _known(session, clients))
+    before = (session.run.recorded("clients") or {"value": {"bytes_per_client": {}}})["value"]["bytes_per_client"]
+    for name, made in received.items():
+        path = upload_store.upload_path(session.run, name)
+        if made is None and (path.exists() or path.with_suffix(".json").exists() or name in before):
+            raise UploadError(
+                f"the upload of {name} is damaged or gone from where it was kept: ingest its file again, or go on "
+                f"without it by fgl server forget --client {name}"
+            )
+    kept = {name: _manifest(session, name) for name, made in received.items() if made is not None}
+    expected, encoding = server_encoding.expectation(session, clients), server_encoding.Encoding(session)
+    manifests, refused = uploads.validated(session, kept, expected, encoding)
+    refused = {**refusals.listed(session.run), **refused}
+    tally.check_enough(session, len(manifests), len(received), refused)
+    return tally.summary(session, manifests, refused), _files(session, manifests)
 
-    def work(_: str) -> tuple[Any, list[Path]]:
-        before = (session.run.recorded("clients") or {"value": {"bytes_per_client": {}}})["value"]["bytes_per_client"]
-        for name, digest in inputs["files"].items():
-            path = upload_store.upload_path(session.run, name)
-            if digest is None and (path.exists() or path.with_suffix(".json").exists() or name in before):
-                raise UploadError(
-                    f"the upload of {name} is damaged or gone from where it was kept: ingest its file again, or go on "
-                    f"without it by fgl server forget --client {name}"
-                )
-        kept = {name: _manifest(session, name) for name, digest in inputs["files"].items() if digest is not None}
-        expected, encoding = server_encoding.expectation(session, clients), server_encoding.Encoding(session)
-        manifests, refused = uploads.validated(session, kept, expected, encoding)
-        refused = {**refusals.listed(session.run), **refused}
-        tally.check_enough(session, len(manifests), len(inputs["files"]), refused)
-        return tally.summary(session, manifests, refused), _files(session, manifests)
 
-    value, _ = session.stage("clients", inputs, work)
-    return dict(value)
+def _end_removal(session: Session, done: Done) -> None:
+    """Where taking a client out was interrupted."""
+    forget.drop(session.run, removed.removed_clients(session.run))
+
+
+_GIVEN = ("clients", "server/uploads", "server/refused.json")
+
+STAGE = Stage(
+    name="clients",
+    needs=("partition",),
+    result=ClientsResult,
+    enabled=lambda session: not session.remote_clients,
+    inputs=lambda session, done: clients_inputs(session, done.made(partition.STAGE)),
+    work=_collect,
+    made=lambda session, digest, result: result.uploads,
+    before=_ask_again,
+    outputs=("server/encoded",),
+    given=_GIVEN,
+    heading=partition.one_shot_heading,
+)
+"""Asks the clients that are simulated here."""
+
+FROM_FILES = Stage(
+    name="clients",
+    needs=("partition",),
+    result=ClientsResult,
+    enabled=lambda session: session.remote_clients,
+    inputs=gather_inputs,
+    work=_gather,
+    made=lambda session, digest, result: result.uploads,
+    foreseen=_foreseen,
+    before=_end_removal,
+    outputs=("server/encoded",),
+    given=_GIVEN,
+    heading=partition.one_shot_heading,
+)
+"""Takes what clients that are elsewhere have sent; for later stages it is the same one."""
 
 
 def _manifest(session: Session, client_id: str) -> dict[str, Any]:

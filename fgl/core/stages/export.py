@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
+from fgl.core.stages import rounds
 from fgl.core.stages.model_card import card
+from fgl.core.stages.stage import Done, Inputs, Stage, Work
 from fgl.core.stages.train import context
 from fgl.errors import StoreError
 
@@ -18,7 +20,13 @@ if TYPE_CHECKING:
     from fgl.core.session import Session
 
 
-def export_inputs(session: Session, made_by: str) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class ExportResult:
+    """Nothing but the files."""
+
+
+def export_inputs(session: Session, made_by: str) -> Inputs:
+    """made_by: digest of what the stage that wrote the final model made."""
     return {
         "model": made_by,
         "classes": list(session.info.class_names),
@@ -27,15 +35,21 @@ def export_inputs(session: Session, made_by: str) -> dict[str, Any]:
     }
 
 
-def export(session: Session, state: Path, made_by: str, score: Mapping[str, Any]) -> None:
-    """Save `classifier/`, in Hugging Face format, from a state. made_by: digest of what the stage that wrote the state
-    made. score: of the model on the test split, for the model card."""
+def _work(session: Session, done: Done, digest: str) -> Work[ExportResult]:
+    """Save `classifier/`, in Hugging Face format."""
+    model = session.classifier.restore(load_file(rounds.final_state(session)), context(session, "export"))
+    readme = card(session, rounds.final_scores(session, done), session.config.rounds.count)
+    return ExportResult(), _save(session, model, readme)
 
-    def work(_: str) -> tuple[Any, list[Path]]:
-        model = session.classifier.restore(load_file(state), context(session, "export"))
-        return {}, _save(session, model, card(session, score, session.config.rounds.count))
 
-    session.stage("export", export_inputs(session, made_by), work)
+STAGE = Stage(
+    name="export",
+    needs=("train", "evaluate", "rounds"),
+    result=ExportResult,
+    inputs=lambda session, done: export_inputs(session, rounds.final_model(session, done)),
+    work=_work,
+    outputs=("classifier",),
+)
 
 
 def _save(session: Session, model: TrainedClassifier, readme: str) -> list[Path]:

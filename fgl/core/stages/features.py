@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from safetensors.numpy import save
+from safetensors.numpy import load_file, save
 
 from fgl.contracts.arrays import contiguous
 from fgl.contracts.dataset import LabelledPixels
 from fgl.core.data import halves
 from fgl.core.server import removed
 from fgl.core.stages import partition, train
+from fgl.core.stages.stage import Done, Inputs, Stage, Work
 from fgl.core.store.owned import digest_of
 from fgl.errors import ConfigError, DataError, Problem
 from fgl.io import strict_json
@@ -26,6 +27,20 @@ if TYPE_CHECKING:
 
 
 TITLES = {"train": "what the clients hold, pooled", "public": "the public split", "test": "the test split"}
+
+
+@dataclass(frozen=True, slots=True)
+class FeaturesResult:
+    """A feature space that has learnt."""
+
+    images: int
+    """Real images that it was trained on."""
+    split: str
+    """Which of the dataset's splits they are of."""
+
+
+def quality_heading(session: Session) -> str:
+    return "the synthetic set measured beside real images"
 
 
 # --- the space ------------------------------------------------------------------------------------------------------
@@ -89,7 +104,7 @@ def measured(session: Session, real: str, learnt: FeatureTrainingSplit | None) -
     return usable(session, real) if learnt is None or learnt.left is None else learnt.left
 
 
-def space_inputs(session: Session, learnt: FeatureTrainingSplit) -> dict[str, Any]:
+def space_inputs(session: Session, learnt: FeatureTrainingSplit) -> Inputs:
     config, out = session.config, removed.removed_clients(session.run)
     return {
         **({"forgotten": out} if out and learnt.split == "train" else {}),
@@ -106,7 +121,7 @@ def space_inputs(session: Session, learnt: FeatureTrainingSplit) -> dict[str, An
     }
 
 
-def space_made(session: Session, learnt: FeatureTrainingSplit) -> dict[str, Any]:
+def space_made(session: Session, learnt: FeatureTrainingSplit) -> Inputs:
     """For the inputs of what rests on a space that has learnt."""
     inputs = space_inputs(session, learnt)
     return {**inputs, "space": session.made(space_stage_of(session), digest_of(inputs))}
@@ -130,21 +145,49 @@ def extractor_of(session: Session, space: Any, state: Mapping[str, Array]) -> Ex
     return found
 
 
-def keep_learnt(session: Session, space: Any, learnt: FeatureTrainingSplit) -> Path:
-    """The stage that trains a space; returns where its state lies."""
-    path = session.run.path("quality", f"{label_of(session)}.safetensors")
+def chosen(session: Session) -> Any:
+    """The configured space."""
+    return session.manager.create("features", session.config.features)
 
-    def work(digest: str) -> tuple[Any, list[Path]]:
-        state = learn(session, space, learnt, session.run.checkpoints(space_stage_of(session), digest))
-        session.run.write(path, save(contiguous(state)))
-        return {"images": len(learnt.rows), "split": learnt.split}, [path]
 
-    session.stage(space_stage_of(session), space_inputs(session, learnt), work)
-    return path
+def learnt_on(session: Session, space: Any) -> FeatureTrainingSplit | None:
+    """What the space learns on where it is compared with the configured real images, None where it needs none."""
+    return learning(session, session.config.evaluation.real) if space.learns() else None
+
+
+def learnt_state(session: Session) -> dict[str, Array]:
+    """What `STAGE` has left; empty where the space learns nothing."""
+    return dict(load_file(_state_path(session))) if chosen(session).learns() else {}
+
+
+def _state_path(session: Session) -> Path:
+    return session.run.path("quality", f"{label_of(session)}.safetensors")
+
+
+def _work(session: Session, done: Done, digest: str) -> Work[FeaturesResult]:
+    learnt = learning(session, session.config.evaluation.real)
+    state = learn(session, chosen(session), learnt, session.run.checkpoints(space_stage_of(session), digest))
+    path = _state_path(session)
+    session.run.write(path, save(contiguous(state)))
+    return FeaturesResult(len(learnt.rows), learnt.split), [path]
 
 
 def space_stage_of(session: Session) -> str:
     return f"features:{label_of(session)}"
+
+
+STAGE = Stage(
+    name="features",
+    needs=(),
+    result=FeaturesResult,
+    enabled=lambda session: session.config.evaluation.quality and chosen(session).learns(),
+    inputs=lambda session, done: space_inputs(session, learning(session, session.config.evaluation.real)),
+    work=_work,
+    outputs=("quality",),
+    label=space_stage_of,
+    heading=quality_heading,
+)
+"""Trains the space, where it learns."""
 
 
 def label_of(session: Session) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,9 @@ from safetensors.numpy import load_file
 from fgl.core.client import site
 from fgl.core.server import upload_store
 from fgl.core.server import uploads as server_uploads
+from fgl.core.stages import clients as clients_stage
+from fgl.core.stages import rounds
+from fgl.core.stages.stage import Done, Inputs, Stage, Work
 from fgl.core.wire import replies, requests
 from fgl.errors import ConfigError, Problem, UploadError
 from fgl.io import strict_json
@@ -19,10 +23,28 @@ if TYPE_CHECKING:
     from fgl.core.session import Session
 
 
-STAGE = "evaluate:clients"
+@dataclass(frozen=True, slots=True)
+class FederatedEvaluationResult:
+    """The final model at the clients, on images of their own."""
+
+    right: int
+    """Images of all clients that were classified rightly."""
+    total: int
+    """Images of all clients."""
+    top1: float
+    per_class: dict[str, dict[str, float]]
+    """Class → right, total and top1, of the clients that gave counts by class."""
+    per_client: dict[str, dict[str, Any]]
+    """Client → its counts, as it sent them."""
+    refused: dict[str, dict[str, str]]
+    """Client that was left out → `rule` that its reply broke and `reason`."""
+    bytes: dict[str, int]
+    """Sent `down` to all clients and `up` by them."""
+    stands_for: float
+    """Samples that the clients which answered say they have."""
 
 
-def inputs_of(session: Session, clients: Sequence[str], uploads: str, train_digest: str) -> dict[str, Any]:
+def inputs_of(session: Session, clients: Sequence[str], uploads: str, train_digest: str) -> Inputs:
     """uploads: digest of who sent what."""
     options = session.config.evaluation
     return {
@@ -46,31 +68,36 @@ def check(session: Session) -> None:
         raise ConfigError([Problem("evaluation.at_clients", "true", expected)])
 
 
-def run_stage(
-    session: Session, uploads: Mapping[str, Any], made_by: str, state: Path | None = None
-) -> dict[str, Any] | None:
-    """The stage of a run: None unless the configuration asks for it. uploads: what `server.collect` returned. made_by:
-    digest of the stage that wrote `state`, the classifier to test; the selected one-shot model's by default."""
-    if not session.config.evaluation.at_clients:
-        return None
-    check(session)
-    accepted = list(uploads["bytes_per_client"])
+def _inputs(session: Session, done: Done) -> Inputs:
+    uploads = done[clients_stage.STAGE]
+    return inputs_of(session, list(uploads.bytes_per_client), uploads.uploads, rounds.final_model(session, done))
 
-    def work(_: str) -> tuple[Any, list[Path]]:
-        return test(session, accepted, uploads["weight_per_class"], state), []
 
-    value, _ = session.stage(STAGE, inputs_of(session, accepted, uploads["uploads"], made_by), work)
-    return dict(value)
+def _work(session: Session, done: Done, digest: str) -> Work[FederatedEvaluationResult]:
+    uploads = done[clients_stage.STAGE]
+    accepted = list(uploads.bytes_per_client)
+    return test(session, accepted, uploads.weight_per_class, rounds.final_state(session)), []
+
+
+STAGE = Stage(
+    name="evaluate:clients",
+    needs=("clients", "train", "rounds"),
+    result=FederatedEvaluationResult,
+    enabled=lambda session: session.config.evaluation.at_clients,
+    inputs=_inputs,
+    work=_work,
+    heading=lambda session: "the classifier tested at the clients",
+)
 
 
 def test(
-    session: Session, clients: Sequence[str], claimed: Mapping[str, Sequence[float]], state: Path | None
-) -> dict[str, Any]:
+    session: Session, clients: Sequence[str], claimed: Mapping[str, Sequence[float]], state: Path
+) -> FederatedEvaluationResult:
     """Send the classifier to each client and add up the counts that come back. A client that fails, or whose
     counts cannot be true, is named and left out."""
     config, names = session.config, session.info.class_names
     federation = session.manager.create("federation", config.federation)
-    weights = load_file(session.run.path("train", "selected.safetensors") if state is None else state)
+    weights = load_file(state)
     sent = {"down": 0, "up": 0}
     counts: dict[str, Any] = {}
     refused: dict[str, dict[str, str]] = {}
@@ -100,13 +127,13 @@ def test(
     site.release()
     if not counts:
         raise UploadError(f"no client has tested the classifier: {strict_json.dumps(refused)[:500]}")
-    return {
+    return FederatedEvaluationResult(
         **added_up(counts, names),
-        "per_client": counts,
-        "refused": refused,
-        "bytes": sent,
-        "stands_for": round(sum(sum(claimed[name]) for name in counts), 6),
-    }
+        per_client=counts,
+        refused=refused,
+        bytes=sent,
+        stands_for=round(sum(sum(claimed[name]) for name in counts), 6),
+    )
 
 
 def added_up(counts: Mapping[str, Mapping[str, Any]], class_names: Sequence[str]) -> dict[str, Any]:

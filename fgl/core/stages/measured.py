@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from fgl.core.report import run
 from fgl.core.server import removed
 from fgl.core.stages import features, quality
+from fgl.core.store.typed import to_json
 from fgl.errors import StoreError
 
 if TYPE_CHECKING:
@@ -39,8 +40,9 @@ def quality_of(session: Session, saved: RunConfig) -> dict[str, Any]:
     found = quality.measure_run(session)
     if session.run.path("report.json").exists():  # a run that is not complete will have these figures in its report
         own = replace(session, config=saved)
-        into_report(own, {"quality_beside": qualities(own, found["synthetic_digest"])})
-    return found
+        into_report(own, {"quality_beside": qualities(own, found.synthetic_digest)})
+    result: dict[str, Any] = to_json(found)
+    return result
 
 
 def into_report(session: Session, changes: Mapping[str, Any]) -> None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fgl.core import partitioning
+from fgl.core import model_digests, partitioning
 from fgl.core.server import removed
-from fgl.core.stages.clients import _digest
+from fgl.core.stages.stage import Done, Inputs, Stage, Work
 from fgl.errors import DataError
 
 if TYPE_CHECKING:
@@ -17,36 +18,75 @@ if TYPE_CHECKING:
     from fgl.core.session import Session
 
 
-def partition_inputs(session: Session) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class PartitionResult:
+    """Who holds how much. The samples themselves are listed in partition.json."""
+
+    clients: int
+    """Number of simulated clients."""
+    samples: dict[str, list[int]]
+    """Client → its samples of each class, in the order of the class list."""
+
+
+def partition_inputs(session: Session) -> Inputs:
     config = session.config
     files = session.manager.options("partition", config.partition).files()
     return {
         "dataset": session.info.digest,
         "partition": config.partition.model_dump(),
         "seed": config.seed,
-        **({"files": {name: _digest(name) for name in files}} if files else {}),
+        **({"files": {name: model_digests.of_path(name) for name in files}} if files else {}),
     }
 
 
-def partition(session: Session) -> tuple[dict[str, list[int]], str]:
-    """Divide the training samples. Simulation only: a real deployment's clients hold what they hold."""
+def _work(session: Session, done: Done, digest: str) -> Work[PartitionResult]:
+    train = session.split("train")
+    parts = partitioning.divide(session.manager, session.config, train)
+    if not parts:
+        raise DataError("the partition has no clients")
+    session.run.write_json(session.run.partition_file, parts)
+    counts = {
+        name: np.bincount(train.labels[rows], minlength=len(session.info.class_names)).tolist()
+        for name, rows in parts.items()
+    }
+    return PartitionResult(len(parts), counts), [session.run.partition_file]
 
-    def work(_: str) -> tuple[Any, list[Path]]:
-        train = session.split("train")
-        divided = partitioning.divide(session.manager, session.config, train)
-        if not divided:
-            raise DataError("the partition has no clients")
-        path = session.run.partition_file
-        session.run.write_json(path, divided)
-        counts = {
-            name: np.bincount(train.labels[rows], minlength=len(session.info.class_names)).tolist()
-            for name, rows in divided.items()
-        }
-        return {"clients": len(divided), "samples": counts}, [path]
 
-    _, digest = session.stage("partition", partition_inputs(session), work)
-    divided = session.run.read_json(session.run.partition_file)
-    return divided, digest
+def one_shot_heading(session: Session) -> str:
+    return f"one-shot run with {session.config.prompt_strategy.name} prompts"
+
+
+STAGE = Stage(
+    name="partition",
+    needs=(),
+    result=PartitionResult,
+    enabled=lambda session: session.config.upload.clients is None,
+    inputs=lambda session, done: partition_inputs(session),
+    work=_work,
+    given=("partition.json", "stages/partition.json"),
+    heading=one_shot_heading,
+)
+"""Simulation only: a real deployment's clients hold what they hold."""
+
+
+def client_ids(session: Session, done: Done) -> Sequence[str]:
+    """All clients of the run, also those that were taken out. Raises NotDoneError."""
+    listed = session.config.upload.clients
+    return list(done[STAGE].samples) if listed is None else listed
+
+
+def divided(session: Session, done: Done) -> dict[str, list[int]]:
+    """Client → positions of its training samples, without clients that were taken out; empty where clients have data
+    of their own."""
+    return done.once(_divided, session)
+
+
+def _divided(session: Session, done: Done) -> dict[str, list[int]]:
+    if done.get(STAGE) is None:
+        return {}
+    out = removed.removed_clients(session.run)
+    parts: dict[str, list[int]] = session.run.read_json(session.run.partition_file)
+    return {name: rows for name, rows in parts.items() if name not in out}
 
 
 def held(session: Session) -> Labels:
@@ -56,7 +96,7 @@ def held(session: Session) -> Labels:
     if session.config.upload.clients is not None:
         return np.arange(len(train))
     if session.run.committed("partition", partition_inputs(session)) is not None:
-        divided = session.run.read_json(session.run.partition_file)
+        parts = session.run.read_json(session.run.partition_file)
     else:
-        divided = partitioning.divide(session.manager, session.config, train)
-    return np.array(sorted(row for name, rows in divided.items() if name not in out for row in rows), dtype=np.int64)
+        parts = partitioning.divide(session.manager, session.config, train)
+    return np.array(sorted(row for name, rows in parts.items() if name not in out for row in rows), dtype=np.int64)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 from fgl.contracts.aggregator import ClientUpload, Conditioning
 from fgl.contracts.generator import Shard
 from fgl.core.server import claimed_weights
 from fgl.core.server import uploads as server_uploads
+from fgl.core.stages import clients
+from fgl.core.stages.stage import Done, Inputs, Stage, Work
 from fgl.core.synthesis import plan
 from fgl.core.synthesis.shards import read_plan, write_plan
 from fgl.core.wire import identical_classes
@@ -25,29 +27,48 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-@dataclass(slots=True)
-class Plan:
-    """The images that a run is to have. value: the stage's. digest: of its inputs."""
+@dataclass(frozen=True, slots=True)
+class PlanResult:
+    """How much there is to synthesize. The images themselves are listed in plan.parquet."""
 
-    shards: list[Shard]
-    value: Mapping[str, Any]
-    digest: str
-    _aggregate: Callable[[], Conditioning]
-    _conditioning: list[Conditioning] = field(default_factory=list)
+    rows: int
+    """Rows of all uploads."""
+    conditionings: int
+    """Distinct rows that images are made of."""
+    images: int
+    """Images that there will be."""
+    shards: int
+    """Files that they will be in."""
+    missing_classes: list[str]
+    """Classes that nobody uploaded a row for."""
+
+
+class Plan:
+    """The images that a run is to have, and what they are made of; each is read or made when it is first asked for:
+    a run whose shards are all there does not read the uploads again."""
+
+    def __init__(self, shards: Callable[[], list[Shard]], conditioning: Callable[[], Conditioning]) -> None:
+        self._read, self._aggregate = shards, conditioning
+
+    @classmethod
+    def of(cls, session: Session, conditioning: Conditioning) -> Plan:
+        """As the configuration divides it, with nothing kept on disk."""
+        return cls(lambda: divide(session, conditioning), lambda: conditioning)
+
+    @cached_property
+    def shards(self) -> list[Shard]:
+        return self._read()
+
+    @cached_property
+    def conditioning(self) -> Conditioning:
+        return self._aggregate()
 
     @property
     def items(self) -> list[PlanItem]:
         return [item for shard in self.shards for item in shard.items]
 
-    @property
-    def conditioning(self) -> Conditioning:
-        """Made when it is first asked for: a run whose shards are all there does not read the uploads again."""
-        if not self._conditioning:
-            self._conditioning.append(self._aggregate())
-        return self._conditioning[0]
 
-
-def plan_inputs(session: Session, uploads: str) -> dict[str, Any]:
+def plan_inputs(session: Session, uploads: str) -> Inputs:
     """uploads: digest of who sent what."""
     config = session.config
     return {
@@ -61,30 +82,43 @@ def plan_inputs(session: Session, uploads: str) -> dict[str, Any]:
     }
 
 
-def make_plan(session: Session, uploads: Mapping[str, Any]) -> Plan:
-    """Uploads → conditioning → shards to fill. uploads: what `collect` or `gather` returned."""
-    path = session.run.plan_file
+def planned(session: Session, done: Done) -> Plan:
+    """The plan of a run whose uploads are there; its shards once the stage is done."""
+    return done.once(_planned, session)
 
-    def conditioning() -> Conditioning:
-        return aggregate(session, server_uploads.opened(session, list(uploads["bytes_per_client"])))
 
-    made = Plan([], {}, "", conditioning)
+def _planned(session: Session, done: Done) -> Plan:
+    accepted = list(done[clients.STAGE].bytes_per_client)
+    return Plan(
+        shards=lambda: read_plan(session.run.plan_file),
+        conditioning=lambda: aggregate(session, server_uploads.opened(session, accepted)),
+    )
 
-    def work(_: str) -> tuple[Any, list[Path]]:
-        _check_alike(session, made.conditioning)
-        shards = divide(session, made.conditioning)
-        write_plan(session.run, path, shards)
-        return {
-            "rows": sum(uploads["prompts"].values()),
-            "conditionings": len(made.conditioning),
-            "images": sum(len(shard.items) for shard in shards),
-            "shards": len(shards),
-            "missing_classes": missing_classes(session, made.conditioning),
-        }, [path]
 
-    made.value, made.digest = session.stage("plan", plan_inputs(session, uploads["uploads"]), work)
-    made.shards = read_plan(path)
-    return made
+def _work(session: Session, done: Done, digest: str) -> Work[PlanResult]:
+    """Uploads → conditioning → shards to fill."""
+    conditioning = planned(session, done).conditioning
+    _check_alike(session, conditioning)
+    shards = divide(session, conditioning)
+    write_plan(session.run, session.run.plan_file, shards)
+    result = PlanResult(
+        rows=sum(done[clients.STAGE].prompts.values()),
+        conditionings=len(conditioning),
+        images=sum(len(shard.items) for shard in shards),
+        shards=len(shards),
+        missing_classes=missing_classes(session, conditioning),
+    )
+    return result, [session.run.plan_file]
+
+
+STAGE = Stage(
+    name="plan",
+    needs=("clients",),
+    result=PlanResult,
+    inputs=lambda session, done: plan_inputs(session, done.made(clients.STAGE)),
+    work=_work,
+    outputs=("server/plan.parquet",),
+)
 
 
 def _check_alike(session: Session, conditioning: Conditioning) -> None:

@@ -10,26 +10,16 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from safetensors.numpy import load_file
 
 from fgl.contracts.dataset import LabelledPixels
 from fgl.core.server import removed
-from fgl.core.stages.features import (
-    TITLES,
-    described,
-    extractor_of,
-    keep_learnt,
-    label_of,
-    learning,
-    measured,
-    space_inputs,
-    space_made,
-    space_stage_of,
-)
+from fgl.core.stages import features, synthesize
+from fgl.core.stages.features import TITLES, described, extractor_of, label_of, learning, measured, space_made
+from fgl.core.stages.stage import Done, Inputs, Stage, Work
+from fgl.core.store.typed import to_json
 from fgl.core.synthesis.shards import read_plan, read_shards
 from fgl.errors import ConfigError, DataError, Problem, StoreError
 from fgl.io import strict_json
@@ -76,6 +66,30 @@ def divide(real: Labels, images: Labels, usable: Labels, seed: int, most: int) -
     return division
 
 
+@dataclass(frozen=True, slots=True)
+class QualityResult:
+    """How the synthetic set compares with real images in a feature space."""
+
+    space: dict[str, Any]
+    """Whose features, and what they learnt on."""
+    real: str
+    """Split of the real images."""
+    real_is: str
+    """What that split is, in words."""
+    counts: dict[str, int]
+    """Images: `synthetic`, `compared` of them, `held_out` and `reference`."""
+    overall: dict[str, dict[str, Any]]
+    """Figures of `synthetic` and of `held_out` images against the same reference."""
+    nearest: dict[str, Any]
+    """See `nearest_of`."""
+    per_class: dict[str, dict[str, Any]]
+    """Class → `counts` with `synthetic`, `held_out` and `nearest`, or `why` there are none."""
+    synthetic_digest: str
+    """Of the set that was measured."""
+    distances: str
+    """Table of distances, image by image, relative to the run directory."""
+
+
 # --- the stage ------------------------------------------------------------------------------------------------------
 
 
@@ -83,7 +97,7 @@ def stage_of(session: Session) -> str:
     return f"quality:{label_of(session)}"
 
 
-def inputs_of(session: Session, synthetic_digest: str) -> dict[str, Any]:
+def inputs_of(session: Session, synthetic_digest: str) -> Inputs:
     """What determines the figures, beside the code."""
     config = session.config
     space = session.manager.create("features", config.features)
@@ -102,17 +116,6 @@ def inputs_of(session: Session, synthetic_digest: str) -> dict[str, Any]:
         "size": list(session.image_size),
         "device": session.device.split(":")[0],
     }
-
-
-def stages_of(session: Session, synthetic_digest: str) -> list[tuple[str, dict[str, Any], bool]]:
-    """(stage, inputs, whether it waits for the synthetic set) of what the configuration asks for."""
-    if not session.config.evaluation.quality:
-        return []
-    found = [(stage_of(session), inputs_of(session, synthetic_digest), True)]
-    if session.manager.create("features", session.config.features).learns():
-        learnt = learning(session, session.config.evaluation.real)
-        found.insert(0, (space_stage_of(session), space_inputs(session, learnt), False))
-    return found
 
 
 def check(session: Session) -> None:
@@ -148,37 +151,48 @@ def elsewhere(session: Session) -> bool:
     return session.remote_clients and session.config.upload.clients is not None
 
 
-def run_stage(session: Session, shards: Sequence[Shard], synthetic_digest: str) -> dict[str, Any] | None:
-    """The stage of a run: None unless the configuration asks for it."""
-    return measure(session, shards, synthetic_digest) if session.config.evaluation.quality else None
-
-
-def measure_run(session: Session) -> dict[str, Any]:
+def measure_run(session: Session) -> QualityResult:
     """For a run that was made earlier. Raises StoreError where its synthetic set is not complete."""
     record = session.run.recorded("synthesize")
     if record is None:
         raise StoreError(f"{session.run.root} has no synthetic set yet: complete the run first")
-    return measure(session, read_plan(session.run.plan_file), record["value"]["digest"])
+    done = Done()
+    synthesize.STAGE.note(session, done, "", record["value"])
+    if features.STAGE.enabled(session):
+        features.STAGE.run(session, done)
+    return STAGE.run(session, done)
 
 
-def measure(session: Session, shards: Sequence[Shard], synthetic_digest: str) -> dict[str, Any]:
-    """Compare the synthetic set with real images; writes quality/<space>.json and the distances, image by image."""
-    folder, name = session.run.path("quality"), label_of(session)
-    chosen = session.manager.create("features", session.config.features)
-    learnt = learning(session, session.config.evaluation.real) if chosen.learns() else None
-    state = None if learnt is None else keep_learnt(session, chosen, learnt)
+def _work(session: Session, done: Done, digest: str) -> Work[QualityResult]:
+    """Compare the synthetic set with real images, and write the distances, image by image."""
+    chosen = features.chosen(session)
+    learnt = features.learnt_on(session, chosen)
+    space = extractor_of(session, chosen, features.learnt_state(session))
+    ids, labels, pixels = synthetic_set(session, read_plan(session.run.plan_file))
+    figures, distances = compare(session, space, learnt, LabelledPixels(pixels, labels))
+    table = session.run.path("quality", f"{label_of(session)}.csv")
+    session.run.write(table, _table(session, ids, labels, distances))
+    set_digest = done[synthesize.STAGE].digest
+    return QualityResult(**figures, synthetic_digest=set_digest, distances=f"quality/{table.name}"), [table]
 
-    def work(_: str) -> tuple[Any, list[Path]]:
-        space = extractor_of(session, chosen, {} if state is None else load_file(state))
-        ids, labels, pixels = synthetic_set(session, shards)
-        found, distances = compare(session, space, learnt, LabelledPixels(pixels, labels))
-        table = folder / f"{name}.csv"
-        session.run.write(table, _table(session, ids, labels, distances))
-        return {**found, "synthetic_digest": synthetic_digest, "distances": f"quality/{table.name}"}, [table]
 
-    value, _ = session.stage(stage_of(session), inputs_of(session, synthetic_digest), work)
-    session.run.write_json(folder / f"{name}.json", value)
-    return dict(value)
+def _show(session: Session, done: Done) -> None:
+    """Write quality/<space>.json, for a person."""
+    session.run.write_json(session.run.path("quality", f"{label_of(session)}.json"), to_json(done[STAGE]))
+
+
+STAGE = Stage(
+    name="quality",
+    needs=("synthesize", "features"),
+    result=QualityResult,
+    enabled=lambda session: session.config.evaluation.quality,
+    inputs=lambda session, done: inputs_of(session, done.made(synthesize.STAGE)),
+    work=_work,
+    after=_show,
+    outputs=("quality",),
+    label=stage_of,
+    heading=features.quality_heading,
+)
 
 
 def compare(

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from fgl.contracts.arrays import Array
     from fgl.contracts.classifier import Classifier
     from fgl.contracts.federation import Federation
+    from fgl.core.report.metrics import Scores
     from fgl.core.session import Session
     from fgl.core.stages.rounds_spec import RoundsSpec, Start, SyntheticSet
 
@@ -237,7 +238,7 @@ class RoundEngine:
     def _test(self, state: GlobalState) -> float:
         return float(self._score(state.model)["top1"])
 
-    def _score(self, model: Mapping[str, Array]) -> dict[str, Any]:
+    def _score(self, model: Mapping[str, Array]) -> Scores:
         restored = self.session.classifier.restore(model, train.context(self.session, "test"))
         return evaluate.score(self.session, restored, "last")
 

@@ -10,28 +10,50 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from safetensors.numpy import save
+from safetensors.numpy import load_file, save
 
 from fgl.contracts.arrays import contiguous
-from fgl.core.stages import evaluate, round_state, train
+from fgl.core.report import guess, metrics
+from fgl.core.report.metrics import Scores
+from fgl.core.stages import evaluate, partition, round_state, rounds_spec, synthesize, train
 from fgl.core.stages.round_engine import RoundEngine
-from fgl.core.stages.rounds_spec import identity
+from fgl.core.stages.rounds_spec import Start, identity
+from fgl.core.stages.stage import Done, Inputs, Stage, Work
 from fgl.core.store.owned import digest_of
+from fgl.core.store.typed import from_json, to_json
 from fgl.errors import ConfigError, Problem
+from fgl.text import counted
 
 if TYPE_CHECKING:
     from fgl.core.config.schema import RoundsOptions
     from fgl.core.session import Session
-    from fgl.core.stages.rounds_spec import RoundsSpec, Start
+    from fgl.core.stages.rounds_spec import RoundsSpec
 
 
 log = logging.getLogger(__name__)
 
 
-def inputs_of(session: Session, track: RoundsSpec, partition_digest: str, start_digest: str) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class RoundsResult:
+    """A federated training, from its start to its end."""
+
+    score: Scores
+    """Of the model after the last round, on the real test split."""
+    rounds: list[dict[str, Any]]
+    """An entry a round: who took part, loss, bytes, and top-1 where it was tested."""
+    bytes_up: int
+    """Sent by all clients in all rounds."""
+    bytes_down: int
+    """Sent to all clients in all rounds."""
+    model_bytes: int
+    """Size of the model's weights."""
+
+
+def inputs_of(session: Session, track: RoundsSpec, partition_digest: str, start_digest: str) -> Inputs:
     return {**identity(session, track, partition_digest, start_digest), "count": track.options.count}
 
 
@@ -41,31 +63,131 @@ def run(
     divided: Mapping[str, Sequence[int]],
     partition_digest: str,
     start: Start,
-) -> tuple[dict[str, Any], str]:
-    """Train, or go on with training, and test. divided: client → its samples.
+) -> RoundsResult:
+    """Train, or go on with training, and test, as a stage of its own. divided: client → its samples. Raises DataError
+    where no client has data, DivergedError where a client's or the server's training ends in NaN or infinite values:
+    the model of the last good round is kept."""
 
-    Returns the stage's value (`rounds`: one entry a round; `score`; `bytes_up`, `bytes_down`) and the digest of what it
-    made. Raises DataError where no client has data, DivergedError where a client's or the server's training ends in
-    NaN or infinite values: the model of the last good round is kept."""
+    def work(_: str) -> tuple[Any, Sequence[Path]]:
+        result, files = _train(session, track, divided, partition_digest, start)
+        return to_json(result), files
 
-    def work(_: str) -> tuple[Any, list[Path]]:
-        state, history = RoundEngine(session, track, divided, partition_digest, start).train()
-        model = session.classifier.restore(state.model, train.context(session, track.name))
-        path = model_path(session, track)
-        session.run.write(path, save(contiguous(state.model)))
-        return {
-            "score": evaluate.score(session, model, "last"),
-            "rounds": history,
-            "bytes_up": sum(entry["bytes_up"] for entry in history),
-            "bytes_down": sum(entry["bytes_down"] for entry in history),
-            "model_bytes": model.size_bytes(),
-        }, [path]
+    value, _ = session.stage(track.stage, inputs_of(session, track, partition_digest, start.digest), work)
+    result = from_json(RoundsResult, value)
+    _count_seconds(session, track.stage, result)
+    return result
 
-    value, digest = session.stage(track.stage, inputs_of(session, track, partition_digest, start.digest), work)
-    # A stage's time is that of the process that ended it; rounds that an earlier one committed have taken theirs.
-    taken = round(sum(entry["seconds"] for entry in value["rounds"]), 2)
-    session.seconds[track.stage] = max(session.seconds[track.stage], taken)
-    return dict(value), session.made(track.stage, digest)
+
+def _train(
+    session: Session, track: RoundsSpec, divided: Mapping[str, Sequence[int]], partition_digest: str, start: Start
+) -> Work[RoundsResult]:
+    state, history = RoundEngine(session, track, divided, partition_digest, start).train()
+    model = session.classifier.restore(state.model, train.context(session, track.name))
+    path = model_path(session, track)
+    session.run.write(path, save(contiguous(state.model)))
+    result = RoundsResult(
+        score=evaluate.score(session, model, "last"),
+        rounds=history,
+        bytes_up=sum(entry["bytes_up"] for entry in history),
+        bytes_down=sum(entry["bytes_down"] for entry in history),
+        model_bytes=model.size_bytes(),
+    )
+    return result, [path]
+
+
+def _count_seconds(session: Session, stage: str, result: RoundsResult) -> None:
+    """A stage's time is that of the process that ended it; rounds that an earlier one committed have taken theirs."""
+    taken = round(sum(entry["seconds"] for entry in result.rounds), 2)
+    session.seconds[stage] = max(session.seconds[stage], taken)
+
+
+# --- the run's own rounds ---
+
+
+def after_one_shot(session: Session, done: Done) -> Start:
+    """Where rounds after the one-shot model start."""
+    return Start(
+        state=lambda: load_file(train.state_path(session, "selected")),
+        digest=done.made(train.STAGE),
+        synthetic=lambda: synthesize.own_set(session, done),
+    )
+
+
+def start_warning(session: Session, done: Done) -> str:
+    """Where rounds start from a one-shot model that does not beat a guess: a warning, logged; "" elsewhere."""
+    if not STAGE.enabled(session):
+        return ""
+    test_set = metrics.about(session.split("test").labels, session.info.class_names)
+    return guess.useless_start(test_set, done[evaluate.STAGE].selected["top1"])
+
+
+def _warn_of_start(session: Session, done: Done) -> None:
+    done.once(start_warning, session)
+
+
+def _own_inputs(session: Session, done: Done) -> Inputs:
+    track = rounds_spec.own_rounds_spec(session)
+    return inputs_of(session, track, partition_digest(session, done), done.made(train.STAGE))
+
+
+def _own_work(session: Session, done: Done, digest: str) -> Work[RoundsResult]:
+    track, divided = rounds_spec.own_rounds_spec(session), partition.divided(session, done)
+    return _train(session, track, divided, partition_digest(session, done), after_one_shot(session, done))
+
+
+def _own_partial(session: Session, stage: str, inputs: Inputs) -> str:
+    reached_now = reached(session, rounds_spec.own_rounds_spec(session), inputs)
+    return f"{reached_now} of {session.config.rounds.count} rounds are there" if reached_now else ""
+
+
+def partition_digest(session: Session, done: Done) -> str:
+    """Of who holds what; "" where the clients hold data of their own."""
+    return done.made(partition.STAGE) if partition.STAGE.enabled(session) else ""
+
+
+def _count_own_seconds(session: Session, done: Done) -> None:
+    _count_seconds(session, "rounds", done[STAGE])
+
+
+STAGE: Stage[RoundsResult] = Stage(
+    name="rounds",
+    needs=("partition", "train", "evaluate"),
+    result=RoundsResult,
+    enabled=lambda session: session.config.rounds.count > 0,
+    inputs=_own_inputs,
+    work=_own_work,
+    made=lambda session, digest, result: session.made("rounds", digest),
+    before=_warn_of_start,
+    after=_count_own_seconds,
+    outputs=("rounds",),
+    heading=lambda session: (
+        f"{counted(session.config.rounds.count, 'round')} of federated training after the one-shot model"
+    ),
+    partial=_own_partial,
+    resumes=True,
+)
+
+
+def final_model(session: Session, done: Done) -> str:
+    """Digest of what the stage that ends with the run's final model made."""
+    return done.made(STAGE if STAGE.enabled(session) else train.STAGE)
+
+
+def final_state(session: Session) -> Path:
+    """Where the weights of the run's final model are."""
+    if STAGE.enabled(session):
+        return model_path(session, rounds_spec.own_rounds_spec(session))
+    return train.state_path(session, "selected")
+
+
+def final_scores(session: Session, done: Done) -> Scores:
+    """Of the run's final model: of the one-shot model, or with rounds of the one after the last, which nothing
+    selected."""
+    federated = done.get(STAGE)
+    return done[evaluate.STAGE].selected if federated is None else federated.score
+
+
+# --- of any track ---
 
 
 def model_path(session: Session, track: RoundsSpec) -> Path:

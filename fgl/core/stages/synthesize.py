@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fgl.contracts.dataset import LabelledPixels
 from fgl.contracts.generator import Shard
+from fgl.core.stages import plan as plan_stage
+from fgl.core.stages.stage import Done, Inputs, Stage, Work
 from fgl.core.store.owned import digest_of
 from fgl.core.synthesis import fill as synthesis_fill
 from fgl.core.synthesis import plan
-from fgl.core.synthesis.shards import ShardStore, read_shards
-from fgl.errors import DataError
+from fgl.core.synthesis.shards import ShardStore, read_plan, read_shards
+from fgl.errors import DataError, StoreError
 
 if TYPE_CHECKING:
     from fgl.contracts.arrays import Pixels
@@ -26,7 +29,23 @@ Set = tuple[LabelledPixels, LabelledPixels | None]
 """A synthetic set: its training part, and its validation part where there is one."""
 
 
-def recipe(session: Session) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class SynthesisResult:
+    """The synthetic set."""
+
+    images: int
+    """How many there are."""
+    images_reused: int
+    """Of these, how many were there already."""
+    images_redrawn: int
+    """Of these, how many the safety checker blanked and that were drawn again."""
+    digest: str
+    """Of the set, see `fgl digest`."""
+    notes: dict[str, object]
+    """What the generator says of making it."""
+
+
+def recipe(session: Session) -> Inputs:
     """What determines an image beside its item, to the last bit."""
     return {
         "generator": session.generator.fingerprint(),
@@ -35,38 +54,61 @@ def recipe(session: Session) -> dict[str, Any]:
     }
 
 
-def synthesize_inputs(session: Session, plan_digest: str) -> dict[str, Any]:
+def synthesize_inputs(session: Session, plan_digest: str) -> Inputs:
     return {"plan": plan_digest, **recipe(session)}
 
 
-def synthesize(session: Session, planned: Plan) -> dict[str, Any]:
+def _work(session: Session, done: Done, digest: str) -> Work[SynthesisResult]:
     """Fill the shards that are not there yet, then take the digest of the whole set."""
-    folder = session.run.shards
+    folder, planned = session.run.shards, plan_stage.planned(session, done)
+    made, notes = fill(session, folder, planned, "synthesize")
+    redrawn = 0
 
-    def work(_: str) -> tuple[Any, list[Path]]:
-        made, notes = fill(session, folder, planned, "synthesize")
-        redrawn = 0
+    def images() -> Iterator[tuple[str, int, bytes]]:
+        nonlocal redrawn
+        for row, rgb in read_shards(folder, planned.shards):
+            redrawn += row["draw"] > 0
+            yield row["image_id"], row["label"], rgb.tobytes()
 
-        def images() -> Iterator[tuple[str, int, bytes]]:
-            nonlocal redrawn
-            for row, rgb in read_shards(folder, planned.shards):
-                redrawn += row["draw"] > 0
-                yield row["image_id"], row["label"], rgb.tobytes()
+    of_set = plan.set_digest(images())
+    total = sum(len(shard.items) for shard in planned.shards)
+    return SynthesisResult(total, total - made, redrawn, of_set, dict(notes)), shard_files(folder, planned)
 
-        digest = plan.set_digest(images())
-        total = sum(len(shard.items) for shard in planned.shards)
-        value = {
-            "images": total,
-            "images_reused": total - made,
-            "images_redrawn": redrawn,
-            "digest": digest,
-            "notes": dict(notes),
-        }
-        return value, shard_files(folder, planned)
 
-    value, _ = session.stage("synthesize", synthesize_inputs(session, planned.digest), work)
-    shard_store(session, folder).end(planned.shards)  # what a plan in between has left, which was not come back from
-    return dict(value)
+def _end(session: Session, done: Done) -> None:
+    """Remove what a plan in between has left, to which nobody went back."""
+    shard_store(session).end(plan_stage.planned(session, done).shards)
+
+
+def _partial(session: Session, stage: str, inputs: Inputs) -> str:
+    try:
+        shards = read_plan(session.run.plan_file)
+    except StoreError:
+        return ""
+    store = shard_store(session)
+    finished = [shard for shard in shards if store.done(shard)]
+    images = sum(len(shard.items) for shard in shards)
+    there = sum(len(shard.items) for shard in finished)
+    share = f", {there:,} of {images:,} images ({there / images:.0%})" if finished else ""
+    return f"{len(finished)} of {len(shards)} shards are there{share}"
+
+
+STAGE = Stage(
+    name="synthesize",
+    needs=("plan",),
+    result=SynthesisResult,
+    inputs=lambda session, done: synthesize_inputs(session, done.made(plan_stage.STAGE)),
+    work=_work,
+    made=lambda session, digest, result: result.digest,
+    after=_end,
+    outputs=("server/shards", "server/shards.previous"),
+    partial=_partial,
+)
+
+
+def own_set(session: Session, done: Done) -> Set:
+    """The run's own synthetic set."""
+    return load_set(session, session.run.shards, plan_stage.planned(session, done).shards)
 
 
 def fill(session: Session, folder: Path, planned: Plan, label: str) -> tuple[int, Mapping[str, object]]:

@@ -4,23 +4,40 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from safetensors.numpy import save
 
 from fgl.contracts.arrays import contiguous
 from fgl.contracts.classifier import FitContext
 from fgl.core.stages import synthesize
+from fgl.core.stages.stage import Done, Inputs, Stage, Work
 
 if TYPE_CHECKING:
     from fgl.contracts.classifier import Checkpoint, CheckpointName
     from fgl.core.session import Session
-    from fgl.core.stages.plan import Plan
 
 
 log = logging.getLogger(__name__)
 WHICH: tuple[CheckpointName, CheckpointName] = ("selected", "last")
+
+
+@dataclass(frozen=True, slots=True)
+class TrainResult:
+    """The training on the synthetic set."""
+
+    images: int
+    """Synthetic images that were trained on."""
+    validation_images: int
+    """Synthetic images that the epoch is selected by."""
+    unselected: str | None
+    """Why no epoch is selected, None where one is."""
+    model_bytes: int
+    """Size of the model's weights."""
+    history: list[dict[str, object]]
+    """What the classifier says of each epoch."""
 
 
 def context(session: Session, label: str, checkpoint: Checkpoint | None = None) -> FitContext:
@@ -35,7 +52,7 @@ def context(session: Session, label: str, checkpoint: Checkpoint | None = None) 
     )
 
 
-def train_inputs(session: Session, synthetic_digest: str) -> dict[str, Any]:
+def train_inputs(session: Session, synthetic_digest: str) -> Inputs:
     config = session.config
     return {
         "synthetic": synthetic_digest,
@@ -49,32 +66,38 @@ def train_inputs(session: Session, synthetic_digest: str) -> dict[str, Any]:
     }
 
 
-def train(session: Session, synthetic_digest: str, planned: Plan) -> tuple[dict[str, Any], str]:
-    """Fit on the synthetic set, and save the states of the selected and of the last epoch. Returns the stage's value
-    and the digest of what it made."""
+def _work(session: Session, done: Done, digest: str) -> Work[TrainResult]:
+    """Fit on the synthetic set, and save the states of the selected and of the last epoch."""
+    train_set, validation = synthesize.own_set(session, done)
+    why = None if validation is not None else unselected(session, len(train_set))
+    if why is not None:
+        log.warning("%s", why)
+    kept = session.run.checkpoints("train", digest)
+    model = session.classifier.fit(train_set, validation, context(session, "train", kept))
+    files = []
+    for which in WHICH:
+        path = state_path(session, which)
+        session.run.write(path, save(contiguous(model.state(which))))
+        files.append(path)
+    result = TrainResult(
+        images=len(train_set),
+        validation_images=0 if validation is None else len(validation),
+        unselected=why,
+        model_bytes=model.size_bytes(),
+        history=[dict(entry) for entry in model.history()],
+    )
+    return result, files
 
-    def work(digest: str) -> tuple[Any, list[Path]]:
-        train_set, validation = synthesize.load_set(session, session.run.shards, planned.shards)
-        why = None if validation is not None else unselected(session, len(train_set))
-        if why is not None:
-            log.warning("%s", why)
-        kept = session.run.checkpoints("train", digest)
-        model = session.classifier.fit(train_set, validation, context(session, "train", kept))
-        outputs = []
-        for which in WHICH:
-            path = state_path(session, which)
-            session.run.write(path, save(contiguous(model.state(which))))
-            outputs.append(path)
-        return {
-            "images": len(train_set),
-            "validation_images": 0 if validation is None else len(validation),
-            "unselected": why,
-            "model_bytes": model.size_bytes(),
-            "history": [dict(entry) for entry in model.history()],
-        }, outputs
 
-    value, digest = session.stage("train", train_inputs(session, synthetic_digest), work)
-    return dict(value), session.made("train", digest)
+STAGE = Stage(
+    name="train",
+    needs=("synthesize",),
+    result=TrainResult,
+    inputs=lambda session, done: train_inputs(session, done.made(synthesize.STAGE)),
+    work=_work,
+    made=lambda session, digest, result: session.made("train", digest),
+    outputs=("train",),
+)
 
 
 def unselected(session: Session, images: int) -> str:

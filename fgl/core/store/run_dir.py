@@ -98,6 +98,10 @@ class RunDir(OwnedFolder):
             return None
         return record
 
+    def has_record(self, stage: str) -> bool:
+        """Whether there is one, sound or not."""
+        return self._record(stage).exists()
+
     def other_version(self, stage: str) -> bool:
         """Whether there is a sound record of the stage that another version of fgl wrote."""
         record = self.read_sealed(self._record(stage))

@@ -1,0 +1,146 @@
+"""report.json, report.md and contact sheets of a run whose stages are done."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from fgl.core.report import contact_sheet, metrics
+from fgl.core.report import run as report_run
+from fgl.core.server import intake_record, removed
+from fgl.core.stages import (
+    clients,
+    evaluate,
+    federated_evaluation,
+    integrity,
+    measured,
+    partition,
+    plan,
+    quality,
+    rounds,
+    synthesize,
+    train,
+)
+from fgl.core.store.typed import to_json
+from fgl.io import event_log, strict_json
+
+if TYPE_CHECKING:
+    from fgl.core.session import Session
+    from fgl.core.stages.stage import Done, Stage
+
+
+def write(session: Session, done: Done, baselines: list[dict[str, Any]]) -> dict[str, Any]:
+    """Write the report, and return what report.json holds."""
+    result = contents(session, done, baselines)
+    result |= {"damaged": integrity.warn(session), "log": event_log.mark(session.run.root)}
+    sheets = contact_sheet.contact_sheets(session, session.run.shards, plan.planned(session, done).shards)
+    session.run.write(session.run.path("report.md"), report_run.markdown(session, result, sheets).encode())
+    session.run.write_json(session.run.path("report.json"), result)
+    return result
+
+
+def contents(session: Session, done: Done, baselines: list[dict[str, Any]]) -> dict[str, Any]:
+    uploads, planned, synthetic = done[clients.STAGE], done[plan.STAGE], done[synthesize.STAGE]
+    trained, warning = done[train.STAGE], done.once(rounds.start_warning, session)
+    sent = to_json(uploads)
+    rounds_bytes = trained.model_bytes * 2 * len(uploads.bytes_per_client)
+    return {
+        "schema_version": report_run.SCHEMA_VERSION,
+        "run_dir": str(session.run.root),
+        "result": _scores(done),
+        "test_set": metrics.about(session.split("test").labels, session.info.class_names),
+        "rounds": _json_of(done, rounds.STAGE),
+        "warnings": [warning] if warning else [],
+        "intake": intake_record.record(session, partition.client_ids(session, done), sent),
+        "upload": {**sent, "fedavg_bytes_per_round": rounds_bytes},
+        "synthetic": {
+            "images": synthetic.images,
+            "digest": synthetic.digest,
+            "training": trained.images,
+            "validation": trained.validation_images,
+            "unselected": trained.unselected,
+            "conditionings": planned.conditionings,
+            "reused": synthetic.images_reused,
+            "redrawn": synthetic.images_redrawn,
+            "notes": synthetic.notes,
+            "missing_classes": planned.missing_classes,
+        },
+        "at_clients": _json_of(done, federated_evaluation.STAGE),
+        "quality": _json_of(done, quality.STAGE),
+        "quality_beside": measured.qualities(session, synthetic.digest),
+        "audit": report_run.kept_audit(session, report_run.audited(session)),
+        "seconds": session.seconds,
+        "baselines": baselines,
+        "partition": {"samples": _samples(session, done)},
+        "dataset": {
+            "name": session.info.name,
+            "licence": session.info.licence,
+            "digest": session.info.digest,
+            "skipped": list(session.info.skipped),
+            "notes": list(session.info.notes),
+        },
+        # "auto" is no answer to what the pictures were computed in
+        "generator": strict_json.finite({**session.generator.describe(), **session.generator.rounding(session.device)}),
+        "prompt_models": _prompt_models(session),
+        "history": trained.history,
+        "device": session.device,
+        "threads": environment(session).get("threads"),
+        "reused_stages": session.reused,
+        "config": session.config.to_dict(),
+    }
+
+
+def _json_of(done: Done, stage: Stage[Any]) -> Any:
+    """What the stage's record holds, None where the run has no such stage."""
+    return to_json(done.get(stage))
+
+
+def environment(session: Session) -> dict[str, Any]:
+    plugins = [
+        {"plugin": status.name, "distribution": status.distribution, "version": status.version}
+        for status in session.manager.statuses
+        if not status.problem and status.version
+    ]
+    return {"device": session.device, **session.executor.environment(), "plugins": plugins}
+
+
+def save_environment(session: Session) -> None:
+    session.run.write_json(session.run.path("environment.json"), environment(session))
+
+
+def _scores(done: Done) -> dict[str, Any]:
+    """Without rounds, the one-shot model's; with them, those of the model after the last round, which nothing
+    selected, and the one-shot model's beside it."""
+    one_shot, federated = to_json(done[evaluate.STAGE]), done.get(rounds.STAGE)
+    if federated is None:
+        return {**one_shot, "per_class": one_shot["selected"]["per_class"]}
+    last = federated.score
+    return {"selected": last, "last": last, "per_class": last["per_class"], "one_shot": one_shot}
+
+
+def _samples(session: Session, done: Done) -> dict[str, Any]:
+    """Client → its samples of each class, by the client's own account where it holds data of its own."""
+    parts = done.get(partition.STAGE)
+    if parts is None:
+        return dict(done[clients.STAGE].weight_per_class)
+    out = removed.removed_clients(session.run)
+    return {name: counts for name, counts in parts.samples.items() if name not in out}
+
+
+def _prompt_models(session: Session) -> list[dict[str, Any]]:
+    """Models that the prompt strategy uses: where they came from, as far as this machine knows."""
+    from fgl import hub
+    from fgl.hub import state as hub_state
+
+    found = []
+    for use in session.manager.options("prompt_strategy", session.config.prompt_strategy).models():
+        local = hub.is_local(use.model)
+        state = None if local else hub_state.state(use, ask=False)
+        found.append(
+            {
+                "model": use.model,
+                "licence": use.licence,
+                "repository": None if state is None else state.model,
+                "commit": None if state is None else state.commit,
+            }
+        )
+    return found
