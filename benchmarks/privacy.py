@@ -1,4 +1,4 @@
-"""What two runs give away: membership against FedAvg and pooled training, memorised images, inverted uploads.
+"""What two runs give away: membership against FedAvg and pooled training, memorized images, inverted uploads.
 
     python benchmarks/privacy.py --work DIR --out benchmarks/results/privacy.json --picture docs/images/privacy-roc.svg
 
@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("--local-epochs", type=int, default=3)
     parser.add_argument("--beta", type=float, default=0.5)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--parts", default="membership,memorisation,uploads")
+    parser.add_argument("--parts", default="membership,memorization,uploads")
     parser.add_argument("--out", type=Path, help="result file (JSON)")
     parser.add_argument("--picture", type=Path, help="where to copy the curves of the first run to (SVG)")
     args = parser.parse_args()

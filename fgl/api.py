@@ -85,7 +85,7 @@ def probe(
     return Probe(
         data={**found, "outlook": level},
         outlook=level,
-        recognised=whole["recognised"],
+        recognized=whole["recognized"],
         chance=found["chance"],
         coverage=pairs["coverage"],
         density=pairs["density"],
@@ -131,9 +131,9 @@ def audit(
     progress: Progress | bool | None = None,
     **options: Any,
 ) -> Audit:
-    """Attack a finished run: membership inference, memorised images, and what uploads say.
+    """Attack a finished run: membership inference, memorized images, and what uploads say.
 
-    parts: membership, memorisation, uploads; by default all that the run allows. methods: whose classifiers. options:
+    parts: membership, memorization, uploads; by default all that the run allows. methods: whose classifiers. options:
     others of the section `audit` of a configuration, such as shadows or rounds. Raises FGLError."""
     from importlib.util import find_spec
 
@@ -158,7 +158,7 @@ def audit(
         data=found,
         folder=run_dir.path("audit"),
         membership=found["membership"],
-        memorisation=found["memorisation"],
+        memorization=found["memorization"],
         uploads=found["uploads"],
         left_out=found["left_out"],
     )

@@ -83,12 +83,12 @@ class Pair:
 
 @dataclass(frozen=True)
 class Probe(_Result):
-    """How well a generator knows a domain. outlook: "unknown", "weak" or "known" (docs/quality.md). recognised: share
+    """How well a generator knows a domain. outlook: "unknown", "weak" or "known" (docs/quality.md). recognized: share
     of the clients' images that are nearest to the mean picture of their own class; chance: that of a guess. coverage,
     density, distance: over all clients."""
 
     outlook: str
-    recognised: float | None
+    recognized: float | None
     chance: float
     coverage: Pair
     density: Pair
@@ -112,12 +112,12 @@ class Quality(_Result):
 
 @dataclass(frozen=True)
 class Audit(_Result):
-    """What a run gives away. membership, memorisation, uploads: figures of each part, None where it was not measured;
+    """What a run gives away. membership, memorization, uploads: figures of each part, None where it was not measured;
     left_out: part → why. folder: where tables and pictures lie."""
 
     folder: Path
     membership: Mapping[str, Any] | None
-    memorisation: Mapping[str, Any] | None
+    memorization: Mapping[str, Any] | None
     uploads: Mapping[str, Any] | None
     left_out: Mapping[str, str]
 

@@ -38,7 +38,7 @@ class Recipe:
     """per_class: images of each class by half; None takes all that there are. grey: stored in one channel."""
 
     title: str
-    licence: str
+    license: str
     attribution: str
     source: str
     per_class: dict[str, int] | None
@@ -48,9 +48,9 @@ class Recipe:
 RECIPES = {
     "eurosat": Recipe(
         title="EuroSAT (RGB)",
-        licence="MIT",
+        license="MIT",
         attribution=(
-            "EuroSAT (Helber, Bischke, Dengel, Borth 2019), MIT licence, (c) 2023 Patrick Helber. "
+            "EuroSAT (Helber, Bischke, Dengel, Borth 2019), MIT license, (c) 2023 Patrick Helber. "
             "Contains modified Copernicus Sentinel data."
         ),
         source="https://github.com/phelber/EuroSAT",
@@ -58,17 +58,17 @@ RECIPES = {
     ),
     "fashion_mnist": Recipe(
         title="Fashion-MNIST",
-        licence="MIT",
-        attribution="Fashion-MNIST (Xiao, Rasul, Vollgraf 2017), MIT licence, (c) 2017 Zalando SE.",
+        license="MIT",
+        attribution="Fashion-MNIST (Xiao, Rasul, Vollgraf 2017), MIT license, (c) 2017 Zalando SE.",
         source="https://github.com/zalandoresearch/fashion-mnist",
         per_class={"private": 300, "public": 300, "test": 200},
         grey=True,
     ),
     "emoji": Recipe(
         title="Emoji in three drawing styles",
-        licence="fluent: MIT; noto: Apache-2.0; twemoji: CC BY 4.0",
+        license="fluent: MIT; noto: Apache-2.0; twemoji: CC BY 4.0",
         attribution=(
-            "Fluent Emoji (c) Microsoft Corporation, MIT licence. Noto Emoji (c) Google LLC, Apache License 2.0. "
+            "Fluent Emoji (c) Microsoft Corporation, MIT license. Noto Emoji (c) Google LLC, Apache License 2.0. "
             "Twemoji (c) Twitter, Inc. and other contributors, CC BY 4.0 "
             "(https://creativecommons.org/licenses/by/4.0/). All scaled to 32x32 and put on white."
         ),
@@ -188,7 +188,7 @@ def build(source: Path, name: str, recipe: Recipe) -> None:
         "name": recipe.title,
         "class_names": parts["private"].class_names,
         "domains": sorted(set(parts["private"].domains) - {""}),
-        "licence": recipe.licence,
+        "license": recipe.license,
         "attribution": recipe.attribution,
         "source": recipe.source,
         "image_size": [SIZE, SIZE],

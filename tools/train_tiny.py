@@ -107,7 +107,7 @@ class Sampler:
 
 
 def jitter(x: Tensor, rng: torch.Generator) -> Tensor:
-    """Shift by up to 4 pixels, scale brightness and contrast, mirror: enough for the judge not to memorise."""
+    """Shift by up to 4 pixels, scale brightness and contrast, mirror: enough for the judge not to memorize."""
     dx, dy, flip = (int(torch.randint(n, (1,), generator=rng)) for n in (9, 9, 2))
     x = F.pad(x, (4, 4, 4, 4), mode="reflect")[:, :, dy : dy + 32, dx : dx + 32]
     gain = 1 + 0.4 * (torch.rand(len(x), 1, 1, 1, generator=rng) - 0.5)

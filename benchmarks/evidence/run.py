@@ -109,7 +109,7 @@ def run(name: str, piece: Mapping[str, Any], args: argparse.Namespace) -> None:
                 "setting": setting,
                 "partition": config_["partition"],
                 "config": config_,
-                "methods": comparison.summarise(methods, found),
+                "methods": comparison.summarize(methods, found),
                 "each": found,
             }
         )

@@ -25,7 +25,7 @@ def audit_command(
     run: Run,
     *,
     parts: Annotated[
-        str | None, typer.Option(metavar="A,B,…", help="membership, memorisation, uploads; all that the run allows.")
+        str | None, typer.Option(metavar="A,B,…", help="membership, memorization, uploads; all that the run allows.")
     ] = None,
     methods: Annotated[
         str | None, typer.Option(metavar="A,B,…", help="Whose classifiers: fgl, centralized, fedavg, fedprox, …")
@@ -46,7 +46,7 @@ def audit_command(
     quiet: Quiet = False,
     threads: Threads = None,
 ) -> None:
-    """Measure what a run gives away: membership inference, memorised images, and what uploads say."""
+    """Measure what a run gives away: membership inference, memorized images, and what uploads say."""
     from fgl import plots
     from fgl.core.config.saved import saved_config
     from fgl.core.preflight import open_session
@@ -114,7 +114,7 @@ def _show(run: Path, found: Mapping[str, Any], drawn: bool) -> None:
 
     parts = (
         ("membership", (report_audit.membership_rows, report_audit.gap_rows), report_audit.membership_notes),
-        ("memorisation", (report_audit.memorisation_rows,), report_audit.memorisation_notes),
+        ("memorization", (report_audit.memorization_rows,), report_audit.memorization_notes),
         ("uploads", (report_audit.upload_rows, report_audit.histogram_rows), report_audit.upload_notes),
     )
     for name, tables, notes in parts:

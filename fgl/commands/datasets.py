@@ -47,8 +47,8 @@ def _print(found: dict[str, Any]) -> None:
     splits, preset = found["splits"], found["preset"]
     about = found["dataset"]
     say(f"dataset   {plain(about['name'])} ({about['kind']}), {plain(about['source'])}")
-    said = f"; of the preset: {preset['licence']}" if preset is not None else ""
-    say(f"licence   {plain(found['licence'])}{said}")
+    said = f"; of the preset: {preset['license']}" if preset is not None else ""
+    say(f"license   {plain(found['license'])}{said}")
     say("images    " + ", ".join(f"{name} {split['images']:,}" for name, split in splits.items()))
     say(f"kinds     {_listed(found['kinds'])}")
     say(f"sizes     {_listed(found['sizes'])}")

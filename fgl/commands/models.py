@@ -353,7 +353,7 @@ def _row(use: ModelRef, found: State) -> dict[str, Any]:
         "model": use.model,
         "revision": use.revision,
         "mirrors": list(use.mirrors),
-        "licence": use.licence,
+        "license": use.license,
         "repository": found.model,
         "how": found.how,
         "commit": found.commit,
@@ -367,7 +367,7 @@ def _row(use: ModelRef, found: State) -> dict[str, Any]:
 
 
 def _folder_row(use: ModelRef) -> dict[str, Any]:
-    return {"model": use.model, "how": "folder", "folder": str(Path(use.model).expanduser()), "licence": use.licence}
+    return {"model": use.model, "how": "folder", "folder": str(Path(use.model).expanduser()), "license": use.license}
 
 
 def _revision(row: dict[str, Any]) -> str:
@@ -396,4 +396,4 @@ def _said(row: dict[str, Any]) -> Iterator[tuple[str, str]]:
     else:
         client = "" if row["client_bytes"] is None else f"{size(row['client_bytes'])} for a client, "
         yield "download", f"{client}{size(row['all_bytes'])} for all"
-    yield "licence", row["licence"]
+    yield "license", row["license"]

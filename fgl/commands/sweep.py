@@ -101,7 +101,7 @@ def sweep_command(
                     "values": cell.values,
                     "seeds": found,
                     "test_set": comparison.test_set(resolved, manager),
-                    "methods": comparison.summarise(wanted, found),
+                    "methods": comparison.summarize(wanted, found),
                 }
             )
         summary = sweep.write(store, cells, rows)

@@ -77,8 +77,8 @@ class DatasetInfo:
     digest: str
     """sha256 over everything that determines its samples."""
 
-    licence: str = "not stated"
-    """The licence, as the source of the data states it."""
+    license: str = "not stated"
+    """The license, as the source of the data states it."""
 
     attribution: str = ""
     """Whom to credit."""

@@ -21,7 +21,7 @@ class Extractor(Protocol):
     def describe(self) -> Mapping[str, object]:
         """JSON for the report that identifies the features.
 
-        It must hold `space`, `model`, `licence`, `dimensions`, and `commit` or `digest` of the weights (both None if
+        It must hold `space`, `model`, `license`, `dimensions`, and `commit` or `digest` of the weights (both None if
         the space has no weights).
         """
 

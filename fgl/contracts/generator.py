@@ -169,7 +169,7 @@ class Generator(Protocol):
         synthetic set has the same value throughout."""
 
     def describe(self) -> Mapping[str, object]:
-        """JSON for the report: model, revision, licence, number of parameters. It must hold `image_size`: (height,
+        """JSON for the report: model, revision, license, number of parameters. It must hold `image_size`: (height,
         width) of the images, in pixels."""
 
     def encoder(self, device: str) -> Encoder:

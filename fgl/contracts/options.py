@@ -31,8 +31,8 @@ class ModelRef:
     client_files: tuple[str, ...] = ()
     """Patterns of the files that a client needs."""
 
-    licence: str = "not stated"
-    """The licence, as the model's source states it."""
+    license: str = "not stated"
+    """The license, as the model's source states it."""
 
 
 _REVISION = "expected a branch, tag or commit, as git names them"
@@ -70,6 +70,9 @@ class Options(BaseModel):
     fixed_in_rounds: ClassVar[Mapping[str, str]] = {}
     """For classifiers: option that `rounds.local` and `rounds.server` cannot override → the reason, or what to set
     instead. "{part}" in the text stands for local or server."""
+
+    renamed: ClassVar[Mapping[str, str]] = {}
+    """Old name of an option → its present one. The old name is still taken, with a warning."""
 
     @classmethod
     def __pydantic_init_subclass__(cls, **_: Any) -> None:

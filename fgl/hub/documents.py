@@ -13,7 +13,7 @@ from fgl.text import plain
 _MOST = 64 << 20  # bytes of a JSON file; an index of many shards has some megabytes
 _CARD = 64_000  # characters of a model card that are read
 _DEEP = 20  # nesting depth of collections
-_LICENCE = 80  # characters of a licence's name
+_LICENSE = 80  # characters of a license's name
 
 
 def json_object(path: Path) -> dict[str, Any]:
@@ -45,8 +45,8 @@ def parse_object(data: bytes) -> dict[str, Any]:
     return value
 
 
-def licence(card: Path) -> str:
-    """The licence that the front matter of a model card states, or "not stated".
+def license(card: Path) -> str:
+    """The license that the front matter of a model card states, or "not stated".
 
     Only the beginning of the card is read, and only scalars without aliases: YAML can expand a few lines to gigabytes.
     """
@@ -59,7 +59,7 @@ def licence(card: Path) -> str:
         stated = _scalars(head)
     except (OSError, IndexError, yaml.YAMLError, RecursionError):
         return "not stated"
-    return plain(stated.get("license_name") or stated.get("license") or "not stated", _LICENCE)
+    return plain(stated.get("license_name") or stated.get("license") or "not stated", _LICENSE)
 
 
 def _scalars(text: str) -> dict[str, str]:

@@ -69,7 +69,7 @@ def explain(model: str, revision: str | None, error: BaseException, command: str
     if any(
         isinstance(cause, GatedRepoError) for cause in chain
     ):  # it is a RepositoryNotFoundError too, so it comes first
-        return f"{model} is gated; accept its licence at https://huggingface.co/{model} and {login}, then `{command}`"
+        return f"{model} is gated; accept its license at https://huggingface.co/{model} and {login}, then `{command}`"
     if any(isinstance(cause, RevisionNotFoundError) for cause in chain):
         if revision is None:
             return f"{model} has no files yet: the Hub knows no default branch of it"

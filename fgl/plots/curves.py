@@ -18,8 +18,8 @@ from fgl.io import files
 from fgl.plots import MAKER
 from fgl.text import plain
 
-# Okabe and Ito (2008): eight colours that are told apart with any colour vision. Yellow is too pale for lines.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+# Okabe and Ito (2008): eight colors that are told apart with any color vision. Yellow is too pale for lines.
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _MARKERS = "osD^vP*X"
 _STYLES = ("-", "--", ":", "-.")
 DOTS = 150  # an inch
@@ -92,25 +92,25 @@ def _draw(lines: Sequence[Line], title: str, names: tuple[str, str], log: bool, 
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))  # there is no round 1.5
     for index, (line, label, rank) in enumerate(_ranked(lines)):
         style = _STYLES[rank % len(_STYLES)]
-        colour, marker = COLOURS[index % len(COLOURS)], _MARKERS[index % len(_MARKERS)]
+        color, marker = COLORS[index % len(COLORS)], _MARKERS[index % len(_MARKERS)]
         x = [point[0] for point in line.points]
         mean = np.array([float(np.mean(point[1])) for point in line.points])
         std = np.array([float(np.std(point[1], ddof=1)) if len(point[1]) > 1 else 0.0 for point in line.points])
         if line.level:
             axes.axhline(
-                mean[0], color=colour, linestyle="--", linewidth=1.2 + 2 * rank, label=label, zorder=2 - 0.1 * rank
+                mean[0], color=color, linestyle="--", linewidth=1.2 + 2 * rank, label=label, zorder=2 - 0.1 * rank
             )
-            axes.axhspan(mean[0] - std[0], mean[0] + std[0], color=colour, alpha=0.12, linewidth=0)
+            axes.axhspan(mean[0] - std[0], mean[0] + std[0], color=color, alpha=0.12, linewidth=0)
         elif len(x) == 1:
             axes.errorbar(
-                x, mean, yerr=std, color=colour, marker=marker, capsize=3, linestyle="", label=label, **_ring(rank)
+                x, mean, yerr=std, color=color, marker=marker, capsize=3, linestyle="", label=label, **_ring(rank)
             )
         else:
             every = max(1, len(x) // 12)
             axes.plot(
                 x,
                 mean,
-                color=colour,
+                color=color,
                 marker=marker,
                 markevery=every,
                 linewidth=1.4,
@@ -118,7 +118,7 @@ def _draw(lines: Sequence[Line], title: str, names: tuple[str, str], log: bool, 
                 label=label,
                 **_ring(rank),
             )
-            axes.fill_between(x, mean - std, mean + std, color=colour, alpha=0.15, linewidth=0)
+            axes.fill_between(x, mean - std, mean + std, color=color, alpha=0.15, linewidth=0)
     if ticks:
         axes.set_xticks(
             range(len(ticks)), [plain(tick) for tick in ticks], rotation=0 if max(map(len, ticks)) < 9 else 30

@@ -20,9 +20,9 @@ from fgl.io import files
 from fgl.plots.curves import rendered
 from fgl.text import plain
 
-# One hue from light to dark reads the same with any colour vision and in print. It begins where a count of one is still
+# One hue from light to dark reads the same with any color vision and in print. It begins where a count of one is still
 # seen beside none at all, which is white.
-COLOURS = ListedColormap(mpl.colormaps["Blues"](np.linspace(0.2, 1.0, 256)))
+COLORS = ListedColormap(mpl.colormaps["Blues"](np.linspace(0.2, 1.0, 256)))
 # Class names come in any script; what the first font lacks is looked for in the next.
 FONTS = ("DejaVu Sans", "Noto Sans", "Noto Sans CJK SC", "Noto Sans CJK JP", "WenQuanYi Zen Hei", "Arial Unicode MS")
 _POINTS = 72  # an inch
@@ -73,7 +73,7 @@ def _draw(
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     shown = np.ma.masked_equal(counts, 0)
-    image = axes.imshow(shown, cmap=COLOURS, vmin=1, vmax=max(largest, 2), aspect="auto")
+    image = axes.imshow(shown, cmap=COLORS, vmin=1, vmax=max(largest, 2), aspect="auto")
     axes.set_xticks(range(len(columns)), columns, rotation=90, fontsize=8)
     axes.set_yticks(range(len(rows)), rows, fontsize=8)
     axes.set_xticks(np.arange(len(columns) + 1) - 0.5, minor=True)
@@ -91,6 +91,6 @@ def _draw(
     if width * _POINTS >= digits * 4.5 + 3:
         for row, column in np.argwhere(counts > 0):
             value = int(counts[row, column])
-            colour = "white" if value > 0.55 * largest else "black"
-            axes.text(column, row, str(value), ha="center", va="center", fontsize=7, color=colour)
+            color = "white" if value > 0.55 * largest else "black"
+            axes.text(column, row, str(value), ha="center", va="center", fontsize=7, color=color)
     return figure

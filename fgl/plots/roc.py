@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from fgl.core.report.audit import ATTACKS
 from fgl.io import files
-from fgl.plots.curves import COLOURS, Write, save
+from fgl.plots.curves import COLORS, Write, save
 from fgl.text import plain
 
 
@@ -24,7 +24,7 @@ class Roc:
     label: str
     rates: Sequence[float]
     hits: Sequence[float]
-    colour: int = 0
+    color: int = 0
     dashed: bool = False
 
 
@@ -56,11 +56,11 @@ def _draw(lines: Sequence[Roc], title: str, lowest: float) -> Figure:
     axes = figure.add_subplot()
     axes.plot([lowest, 1], [lowest, 1], color="0.6", linestyle=":", linewidth=1.2, label="chance")
     for line in lines:
-        colour = COLOURS[line.colour % len(COLOURS)]
+        color = COLORS[line.color % len(COLORS)]
         axes.plot(
             line.rates,
             line.hits,
-            color=colour,
+            color=color,
             linewidth=1.4,
             label=plain(line.label),
             linestyle="--" if line.dashed else "-",

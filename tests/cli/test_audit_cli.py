@@ -55,7 +55,7 @@ def test_an_audit_prints_tables_and_draws(fgl: Callable[..., CliResult], run: st
         "balanced accuracy",
         "pooled real data",
         "4 shadows ask for 1 distinct",
-        "memorisation:",
+        "memorization:",
         "closer than the nearest 1 %",
         "mean colours",
         "uploads:",
@@ -90,7 +90,7 @@ WRONG: list[tuple[list[str], int, list[str]]] = [
     (["--shadows", "5"], 2, ["audit.shadows", "got 5", "a multiple of 2"]),
     (["--shadows", "2"], 2, ["audit.shadows", "4 or more"]),
     (["--rounds", "0"], 2, ["audit.rounds", "1 or more"]),
-    (["--parts", "memory"], 2, ["audit.parts", "'memorisation'"]),
+    (["--parts", "memory"], 2, ["audit.parts", "'memorization'"]),
     (["--closest", "0"], 2, ["audit.closest", "1 or more"]),
     (["--features", "dinov3"], 2, ["did you mean 'dinov2'"]),
     (["--dictionary", "nowhere.txt"], 2, ["audit.dictionary", "'nowhere.txt'", "a prompt a line"]),
@@ -153,7 +153,7 @@ def test_clients_that_are_elsewhere_leave_the_uploads(
     said = fgl("audit", "run")
     assert said.code == 0, said.err
     assert "membership was not measured: shadow models are made of the clients' images, which are elsewhere" in said.out
-    assert "memorisation was not measured" in said.out
+    assert "memorization was not measured" in said.out
     assert "class recovered" in said.out
     assert "whether the found texts are theirs is not known here" in said.out
     said = fgl("audit", "run", "--parts", "membership")

@@ -150,12 +150,12 @@ def test_names_of_classes_and_whoever_sent_what_in_a_run_and_its_report(
     result["upload"]["refused"] = refused
     result["at_clients"] = {**result["at_clients"], "refused": refused}
     result["prompt_models"] = [
-        {"model": name, "repository": name, "commit": name, "licence": name} for name in PAYLOADS
+        {"model": name, "repository": name, "commit": name, "license": name} for name in PAYLOADS
     ]
     result["generator"] |= {f"key {name}": name for name in PAYLOADS}
     result["audit"] = None
     session.info = replace(
-        session.info, name=PAYLOADS[7], licence=PAYLOADS[9], attribution="\n".join(PAYLOADS), skipped=FILES
+        session.info, name=PAYLOADS[7], license=PAYLOADS[9], attribution="\n".join(PAYLOADS), skipped=FILES
     )
     upload = session.config.upload.model_copy(update={"run_id": PAYLOADS[13]})
     session.config = session.config.model_copy(update={"upload": upload})
@@ -225,7 +225,7 @@ def test_titles_of_methods_and_settings_in_tables() -> None:
         assert not any(is_unseen(one) for one in line)
     found: dict[str, Any] = {
         "membership": None,
-        "memorisation": None,
+        "memorization": None,
         "uploads": None,
         "left_out": {name: name for name in PAYLOADS},
     }
@@ -246,7 +246,7 @@ def test_a_comparison_and_a_sweep_of_hostile_names(tmp_path: Path) -> None:
             "setting": cell.name,
             "values": {},
             "seeds": seeds,
-            "methods": comparison.summarise(methods, seeds),
+            "methods": comparison.summarize(methods, seeds),
             "test_set": metrics.about(np.array([place]), PAYLOADS),
         }
         for place, cell in enumerate(cells)

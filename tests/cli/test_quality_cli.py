@@ -100,7 +100,7 @@ def test_a_probe_prints_a_table_how_to_read_it_and_what_to_do_next(
     given = flags()
     said = fgl("probe", *given, "--features", "pixels", "--per-class", "4", "--set", "evaluation.min_images=3")
     assert said.code == 0, said.err
-    for word in ("client-00", "client-01", "coverage", "recognised (33%)", "another real image", "bytes went down"):
+    for word in ("client-00", "client-01", "coverage", "recognized (33%)", "another real image", "bytes went down"):
         assert word in said.out
     assert "林地" in said.out, "scores by class, where there are enough images"
     # the weights are random: it is mostly "unknown", and may by chance be better
@@ -142,9 +142,9 @@ def test_a_space_that_learns_is_trained_on_a_bounded_number_of_images(
     assert json.loads(said.out)["space"]["learnt_on"].startswith("9 real images: some of what the clients hold")
 
 
-def _found(recognised: float | None, chance: float, coverage: float = 0.9) -> dict[str, Any]:
+def _found(recognized: float | None, chance: float, coverage: float = 0.9) -> dict[str, Any]:
     both = {"made": {"coverage": coverage}, "real": {"coverage": 1.0}}
-    return {"all": {"recognised": recognised, **both}, "chance": chance}
+    return {"all": {"recognized": recognized, **both}, "chance": chance}
 
 
 def test_pictures_that_are_near_no_image_are_not_called_known_because_one_class_is_most_of_the_data() -> None:
@@ -154,7 +154,7 @@ def test_pictures_that_are_near_no_image_are_not_called_known_because_one_class_
 
 
 @pytest.mark.parametrize(
-    ("recognised", "chance", "expected"),
+    ("recognized", "chance", "expected"),
     [
         (0.16, 0.33, "unknown"),
         (0.07, 0.17, "unknown"),
@@ -167,9 +167,9 @@ def test_pictures_that_are_near_no_image_are_not_called_known_because_one_class_
     ],
 )
 def test_only_a_probe_that_does_better_than_guessing_ends_in_go_on(
-    recognised: float | None, chance: float, expected: str
+    recognized: float | None, chance: float, expected: str
 ) -> None:
-    found = _found(recognised, chance)
+    found = _found(recognized, chance)
     assert outlook.level(found) == expected
     lines = outlook.advice(found, "fgl run", "fgl compare")
     ends = lines[-1].endswith("go on with: fgl run")

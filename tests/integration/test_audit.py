@@ -115,7 +115,7 @@ def test_an_audit_of_all_parts_is_in_its_folder_and_in_the_report(
     text = (out / "report.md").read_text()
     for said in (
         "### Membership inference",
-        "### Memorisation",
+        "### Memorization",
         "### What the uploads say",
         "4 shadows ask for 1 distinct",
         "pairs-with-client-images.png",
@@ -249,7 +249,7 @@ main()
     assert found["membership"] == undisturbed["membership"]
 
 
-# --- memorisation ---------------------------------------------------------------------------------------------------
+# --- memorization ---------------------------------------------------------------------------------------------------
 
 
 def test_a_planted_copy_is_the_closest_pair(settings: Settings, tmp_path: Path) -> None:
@@ -294,7 +294,7 @@ def test_a_planted_copy_is_the_closest_pair(settings: Settings, tmp_path: Path) 
 def test_distances_are_listed_image_by_image_in_a_folder_that_says_whose(settings: Settings, tmp_path: Path) -> None:
     out = tmp_path / "run"
     fgl.run(settings(), out=out)
-    found = audited(out, parts=["memorisation"])["memorisation"]
+    found = audited(out, parts=["memorization"])["memorization"]
     assert found["table"] == "audit/private/distances.csv"
     with (out / found["table"]).open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
@@ -413,7 +413,7 @@ def test_a_server_whose_clients_are_elsewhere_audits_the_uploads_alone(settings:
     parts, why = audit.parts(session)
     assert parts == ["uploads"]
     assert "elsewhere" in why["membership"]
-    assert "no public" in why["memorisation"]
+    assert "no public" in why["memorization"]
     named = open_session(
         load_config({**asked, "audit": {"parts": ["uploads", "membership"]}}, manager),
         manager,

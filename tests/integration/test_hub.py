@@ -639,7 +639,7 @@ def test_what_the_hub_refuses_says_what_to_do(hub: Hub, tmp_path: Path) -> None:
     for answer, words in zip(
         answers,
         (
-            ("gated; accept its licence at https://huggingface.co/who/gated", "hf auth login", "models pull who/gated"),
+            ("gated; accept its license at https://huggingface.co/who/gated", "hf auth login", "models pull who/gated"),
             ("a token is needed (401)", "hf auth login"),
             ("forbidden (403)", "hf auth login"),
             ("fewer requests (429) and a pause of 3600 s", "fgl models pull who/busy"),

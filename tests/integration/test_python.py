@@ -67,7 +67,7 @@ def test_an_audit_has_a_part_or_says_why_not(made: Any) -> None:
     found = fgl.audit(made.folder, parts=("uploads",), progress=False)
     assert found.uploads is not None
     assert set(found.uploads["clients"]) == {"client-00", "client-01"}
-    assert (found.membership, found.memorisation) == (None, None)
+    assert (found.membership, found.memorization) == (None, None)
     with pytest.raises(fgl.FGLError, match="shadows"):
         fgl.audit(made.folder, shadows=3, progress=False)
 

@@ -314,7 +314,7 @@ def test_real_pictures_score_as_real_images_do(
     monkeypatch.setattr("fgl.core.experiments.probe.pictures", lambda *_: (real.labels[order], real.pixels[order]))
     found = probe(session, 4)["all"]
     assert found["made"]["nearest"] == pytest.approx(found["real"]["nearest"], rel=0.25)
-    assert found["recognised"] == 1, "the classes of these images differ in brightness"
+    assert found["recognized"] == 1, "the classes of these images differ in brightness"
     assert found["made"]["agreement"] == found["real"]["agreement"] == 1
 
 

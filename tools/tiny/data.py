@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 SIZE = 32
-# Only these emoji styles carry a licence that lets derived data ship with the package.
+# Only these emoji styles carry a license that lets derived data ship with the package.
 EMOJI_DOMAINS = ("fluent", "noto", "twemoji")
 # EuroSAT has no up or down, so all eight symmetries of the square are views of it; clothes and emoji only mirror.
 SYMMETRIES = {"eurosat": 8, "fashion_mnist": 2, "emoji": 2}

@@ -58,7 +58,7 @@ def probe(payload: bytes) -> bytes:
         "made": _scores(extractor, real_ones, pictures, pictures, tested, seed),
         "real": _scores(extractor, real_ones, tested, real_ones, tested, seed),
     }
-    said["recognised"] = _recognised(extractor, made, tested)
+    said["recognized"] = _recognized(extractor, made, tested)
     per_class: dict[str, Any] = {}
     for class_id in np.unique(tested[1]).tolist():
         inner, drawn, others = (_taken(points, points[1] == class_id) for points in (real_ones, pictures, tested))
@@ -76,7 +76,7 @@ _NOTHING: dict[str, Any] = {
     "compared": 0,
     "made": dict.fromkeys(SCORES),
     "real": dict.fromkeys(SCORES),
-    "recognised": None,
+    "recognized": None,
     "per_class": {},
 }
 
@@ -123,7 +123,7 @@ def _scores(
     }
 
 
-def _recognised(extractor: Extractor, made: Points, tested: Points) -> float | None:
+def _recognized(extractor: Extractor, made: Points, tested: Points) -> float | None:
     """As agreement, among all classes of which there are pictures."""
     return _agreement(extractor, made, tested, np.unique(made[1]))
 

@@ -37,6 +37,7 @@ KEYS = (
 """Old key → new key, at the top of a configuration, in the order in which they are replaced."""
 VALUES: Mapping[tuple[str, ...], Mapping[str, str]] = {
     ("baselines",): {"pooled": "centralized"},
+    ("audit", "parts"): {"memorisation": "memorization"},
 }
 """Key, with the section that it is in → old value → new value, in a list or by itself."""
 
@@ -58,6 +59,24 @@ def current(layer: Mapping[str, Any], problems: list[Problem], source: str = "th
         found[key.new] = found.pop(key.old)
     for path, values in VALUES.items():
         _replace(found, path, values, source)
+    return found
+
+
+def current_options(
+    options: Mapping[str, Any], renamed: Mapping[str, str], family: str, problems: list[Problem]
+) -> dict[str, Any]:
+    """A component's options by their present names; see `Options.renamed`."""
+    found = dict(options)
+    for old, new in renamed.items():
+        if old not in found:
+            continue
+        if new in found:
+            expected = f"expected {new} alone: {old} is its old name, and both are given"
+            problems.append(Problem(f"{family}.{old}, {family}.{new}", "both", expected))
+            del found[old]
+            continue
+        warn(f"{family}.{old}", f"{family}.{new}", "the configuration")
+        found[new] = found.pop(old)
     return found
 
 

@@ -36,7 +36,7 @@ class Preset(BaseModel):
 
     name: str
     title: str = Field(description="what the data set is called")
-    licence: str = Field(description="of the data, as its source states it")
+    license: str = Field(description="of the data, as its source states it")
     source: str = Field(description="where the data comes from, in a few words")
     get: str = Field(description="where to get the data by hand")
     layout: str = Field(description="what PATH in `--dataset PATH` must look like")

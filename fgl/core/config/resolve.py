@@ -171,6 +171,7 @@ def _component(family: str, given: dict[str, Any], registry: Registry, problems:
         hint = _dataset_hint(name, registry) if family == "dataset" else ""
         problems.append(Problem(family, shown(name), f"{error}{hint}"))
         return None
+    options = deprecated.current_options(options, cls.renamed, family, problems)
     checked = validate(family, cls, {**_defaults(entry.component, options), **options}, problems)
     return None if checked is None else Selected(name=name, options=checked.model_dump(mode="json"))
 

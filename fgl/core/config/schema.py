@@ -169,7 +169,7 @@ class EvaluationOptions(Options):
 class AuditOptions(Options):
     """What `fgl audit` measures; `fgl run` does none of it."""
 
-    parts: list[Literal["membership", "memorisation", "uploads"]] | None = Field(
+    parts: list[Literal["membership", "memorization", "uploads"]] | None = Field(
         None, min_length=1, description="which parts; null: all that the run allows"
     )
     methods: list[str] = Field(

@@ -236,7 +236,7 @@ def _track(base: _Base, method: Method) -> tuple[rounds_spec.RoundsSpec, rounds_
     return track, rounds_spec.Start(), (0, 0.0, 0)
 
 
-def summarise(methods: Sequence[Method], seeds: Mapping[int, Mapping[str, Any]]) -> list[dict[str, Any]]:
+def summarize(methods: Sequence[Method], seeds: Mapping[int, Mapping[str, Any]]) -> list[dict[str, Any]]:
     """One row a method, over seeds. seeds: seed → what `run_seed` returned.
 
     top1, best: mean and standard deviation (of a sample, n - 1) of the result, and of the best tested round, which no
@@ -286,7 +286,7 @@ def write(
     """compare.json and compare.md; returns what the first holds. guesses: see `test_set`."""
     options = config.dataset.options
     name = f"{config.dataset.name} {options.get('subset') or options.get('path') or ''}".strip()
-    rows = summarise(methods, seeds)
+    rows = summarize(methods, seeds)
     summary = {
         "schema_version": 1,
         "folder": str(store.root),
@@ -363,7 +363,7 @@ def _points(value: float) -> str:
 
 
 def cells_of(row: Mapping[str, Any]) -> list[str]:
-    """A row of `summarise` as text."""
+    """A row of `summarize` as text."""
     seeds, difference, reached = row["seeds"], row["difference"], row["reached"]
     shown = "" if difference is None else _minus(difference)
     when = "" if reached is None else ", ".join("never" if one is None else str(one) for one in reached)

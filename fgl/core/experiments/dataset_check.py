@@ -51,14 +51,14 @@ def survey(
     counts = {name: _counts(images, info) for name, images in splits.items()}
     found = {
         "dataset": {"name": info.name, "kind": config.dataset.name, "source": info.source, "digest": info.digest},
-        "licence": info.licence,
+        "license": info.license,
         "class_names": list(info.class_names),
         "domains": list(info.domains),
         "splits": counts,
         "kinds": _summed(kinds, lambda kind: " ".join(part for part in kind[:2] if part)),
         "sizes": _summed(kinds, lambda kind: f"{kind[2]}x{kind[3]}"),
         "unreadable": list(info.skipped),
-        "preset": None if preset is None else {"name": preset.name, "licence": preset.licence},
+        "preset": None if preset is None else {"name": preset.name, "license": preset.license},
     }
     problems = _problems(info, counts, preset, getattr(options, "holds", "all")) + _prompts(config, manager, info)
     warnings = cautions(info, splits, counts, twins)

@@ -121,7 +121,7 @@ def added_up(clients: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         result[key] = {
             name: _mean([(one[key][name], one["reference"]) for one in clients.values()]) for name in replies.SCORES
         }
-    result["recognised"] = _mean([(one["recognised"], one["reference"]) for one in clients.values()])
+    result["recognized"] = _mean([(one["recognized"], one["reference"]) for one in clients.values()])
     classes = sorted({name for one in clients.values() for name in one["per_class"]})
     result["per_class"] = {
         class_name: {

@@ -1,1 +1,1 @@
-"""What a run gives away, measured: membership inference, memorised images, and what uploads say (docs/privacy.md)."""
+"""What a run gives away, measured: membership inference, memorized images, and what uploads say (docs/privacy.md)."""

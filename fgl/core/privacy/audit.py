@@ -1,6 +1,6 @@
 """`fgl audit`: what a run gives away about the clients' images, measured on what it has made.
 
-Three parts, each by itself: `membership` (shadows and lira), `memorisation` and `uploads` (inversion). What is found
+Three parts, each by itself: `membership` (shadows and lira), `memorization` and `uploads` (inversion). What is found
 goes to RUN/audit/audit.json and audit.md, and into the run's own report.
 """
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from fgl.core.session import Session
 
 
-PARTS = ("membership", "memorisation", "uploads")
+PARTS = ("membership", "memorization", "uploads")
 
 
 def parts(session: Session) -> tuple[list[str], dict[str, str]]:
@@ -38,7 +38,7 @@ def parts(session: Session) -> tuple[list[str], dict[str, str]]:
     if session.remote_clients:
         why["membership"] = "shadow models are made of the clients' images, which are elsewhere"
         if session.config.upload.clients is not None and session.dataset.split("public") is None:
-            why["memorisation"] = "the clients' images are elsewhere, and the dataset has no public ones"
+            why["memorization"] = "the clients' images are elsewhere, and the dataset has no public ones"
     problems = [Problem("audit.parts", repr(name), f"{why[name]}; leave it out") for name in asked or () if name in why]
     if problems:
         raise ConfigError(problems, "the command line")
@@ -47,7 +47,7 @@ def parts(session: Session) -> tuple[list[str], dict[str, str]]:
         shadows.methods(session)
         if len(session.info.class_names) < 2:
             raise DataError("membership inference reads how sure a model is of one class against others: it takes two")
-    if "memorisation" in wanted:
+    if "memorization" in wanted:
         quality.check(_measuring(session, quality_too=True))
     if "uploads" in wanted and session.config.audit.dictionary is not None:
         candidates.read(session.config.audit.dictionary)
@@ -65,7 +65,7 @@ def run(session: Session, saved: RunConfig) -> dict[str, Any]:
     of = report_run.audited(session)
     earlier = report_run.kept_audit(session, of) or {}
     found: dict[str, Any] = {"schema_version": 1, "of": of, "left_out": left_out}
-    work = {"membership": membership, "memorisation": memorization.measure, "uploads": inversion.measure}
+    work = {"membership": membership, "memorization": memorization.measure, "uploads": inversion.measure}
     for name in PARTS:
         found[name] = work[name](measuring) if name in wanted else earlier.get(name)
     folder = session.run.path("audit")
@@ -91,7 +91,7 @@ def check_finished(session: Session) -> None:
 
 
 def _measuring(session: Session, quality_too: bool = False) -> Session:
-    """The session with the real images that memorisation is measured against."""
+    """The session with the real images that memorization is measured against."""
     elsewhere = session.remote_clients and session.config.upload.clients is not None
     options = session.config.evaluation
     chosen = EvaluationOptions(
@@ -116,7 +116,7 @@ def membership(session: Session) -> dict[str, Any]:
         gaps = [one["members"] - one["others"] for one in models]
         found[name] = {
             "title": shadows.title(session, name),
-            **{attack: lira.summarise(each, others) for attack, each in figures[name].items()},
+            **{attack: lira.summarize(each, others) for attack, each in figures[name].items()},
             "top1": {part: student([one[part] for one in models]) for part in ("members", "others", "test")},
             "gap": student(gaps),
             **_sameness(session, models),

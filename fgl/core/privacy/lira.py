@@ -172,7 +172,7 @@ def measure(odds: Floats, members: Mask) -> dict[str, list[dict[str, Any]]]:
     return {name: [one[name] for one in each] for name in ("lira", "loss")}
 
 
-def summarise(each: Sequence[Mapping[str, Any]], non_members: int) -> dict[str, Any]:
+def summarize(each: Sequence[Mapping[str, Any]], non_members: int) -> dict[str, Any]:
     """Means over targets, each with its interval (`student`); tpr by rate, None where the non-members are too few to
     have one false positive; curve: means at the rates of GRID. non_members: fewest of any target."""
     return {

@@ -82,7 +82,7 @@ def look_up(session: Session, uploads: Sequence[ClientUpload], tried: CandidateT
 
 def _encoder(session: Session) -> Encoder:
     """The generator's text encoder, many texts at a time where it has such an option: rounding makes other rows of
-    texts, but nothing to a nearest neighbour."""
+    texts, but nothing to a nearest neighbor."""
     chosen = session.config.generator
     if _TOGETHER not in chosen.options:
         return session.generator.encoder(session.device)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from fgl.core.stages.features import FeatureTrainingSplit
 
 
-STAGE = "audit:memorisation"
+STAGE = "audit:memorization"
 _QUANTILES = {"p01": 0.01, "p05": 0.05}
 
 
@@ -112,7 +112,7 @@ def compare(
     rows, compared = _as_many(test.labels, labels, session.config.seed)
     if not len(reference) or not len(rows):
         raise DataError(
-            f"memorisation: {len(reference)} real images to come near to, and {len(rows)} test images of the synthetic "
+            f"memorization: {len(reference)} real images to come near to, and {len(rows)} test images of the synthetic "
             "images' classes; it takes one of each"
         )
     progress = session.progress

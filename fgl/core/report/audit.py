@@ -27,9 +27,9 @@ def section(found: Mapping[str, Any], heading: str, folder: str = "") -> list[st
         lines += [*table(gap_rows(found["membership"])), ""]
         lines += paragraphs(membership_notes(found["membership"]))
         lines += [f"![true-positive against false-positive rate](<{folder}roc.png>)", ""]
-    if found["memorisation"] is not None:
-        lines += [f"{heading} Memorisation", "", *table(memorisation_rows(found["memorisation"])), ""]
-        lines += paragraphs(memorisation_notes(found["memorisation"]))
+    if found["memorization"] is not None:
+        lines += [f"{heading} Memorization", "", *table(memorization_rows(found["memorization"])), ""]
+        lines += paragraphs(memorization_notes(found["memorization"]))
     if found["uploads"] is not None:
         lines += [f"{heading} What the uploads say", "", *table(upload_rows(found["uploads"])), ""]
         lines += [*table(histogram_rows(found["uploads"])), ""]
@@ -122,10 +122,10 @@ def membership_notes(found: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-# --- memorisation ---------------------------------------------------------------------------------------------------
+# --- memorization ---------------------------------------------------------------------------------------------------
 
 
-def memorisation_rows(found: Mapping[str, Any]) -> list[Row]:
+def memorization_rows(found: Mapping[str, Any]) -> list[Row]:
     """Distances to the nearest real image, of synthetic images and of as many test images; a header first."""
     rows = [["", "synthetic", "test images"]]
     said = (("median", "median"), ("p05", "nearest 5 %"), ("p01", "nearest 1 %"), ("min", "nearest"))
@@ -142,7 +142,7 @@ def memorisation_rows(found: Mapping[str, Any]) -> list[Row]:
     return rows
 
 
-def memorisation_notes(found: Mapping[str, Any]) -> list[str]:
+def memorization_notes(found: Mapping[str, Any]) -> list[str]:
     counts = found["counts"]
     lines = [
         space_line(found["space"]),

@@ -260,7 +260,7 @@ class Audit:
     """Part → why it was not measured."""
     membership: Membership | None
     """Who was in the training set?"""
-    memorisation: Memorization | None
+    memorization: Memorization | None
     """Are synthetic images copies?"""
     uploads: UploadInversion | None
     """Can the prompts be read from the uploads?"""

@@ -10,7 +10,7 @@ from fgl.text import markdown as md
 _READ = (
     "Held-out real images are the yardstick: the same number, of the same classes, against the same reference. FID and "
     "KID are 0 for equal distributions, and FID is too large for few images; coverage is the share of reference images "
-    "that have a synthetic one as near as a real neighbour, precision the converse, density how many neighbourhoods an "
+    "that have a synthetic one as near as a real neighbor, precision the converse, density how many neighborhoods an "
     "image lies in. A distance far below the held-out one, or a share well above 1 %, points at copies of real images."
 )
 

@@ -17,7 +17,7 @@ class Space:
     """Of the model on the Hub; null where it has none."""
     digest: str | None
     """sha256 of the weights; null where there are none."""
-    licence: str
+    license: str
     """Of the model."""
     dimensions: int
     """How many features an image has."""

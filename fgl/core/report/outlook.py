@@ -15,13 +15,13 @@ def level(found: Mapping[str, Any]) -> str:
     """By the share of the clients' images whose nearest class mean of pictures is their own class's: unknown where a
     guess does as well, weak below a quarter of the way from a guess to all of them. Weak too where the pictures cover
     less than a quarter of the images that other real images cover: where one class is most of the data, pictures that
-    are alike and nearest to it recognise most of the images.
+    are alike and nearest to it recognize most of the images.
 
     found: what `fgl.core.experiments.probe.probe` returns."""
-    recognised, chance = found["all"]["recognised"], found["chance"]
-    if recognised is None or recognised <= chance:
+    recognized, chance = found["all"]["recognized"], found["chance"]
+    if recognized is None or recognized <= chance:
         return UNKNOWN
-    return WEAK if recognised < chance + _QUARTER * (1 - chance) or _apart(found) else KNOWN
+    return WEAK if recognized < chance + _QUARTER * (1 - chance) or _apart(found) else KNOWN
 
 
 def _apart(found: Mapping[str, Any]) -> bool:
@@ -31,8 +31,8 @@ def _apart(found: Mapping[str, Any]) -> bool:
 
 def advice(found: Mapping[str, Any], run: str, compare: str) -> list[str]:
     """Lines for a person, what to do last. run, compare: commands on the same data."""
-    one, chance = found["all"]["recognised"], found["chance"]
-    figures = "no image was recognised" if one is None else f"{one:.0%} recognised, where a guess gives {chance:.0%}"
+    one, chance = found["all"]["recognized"], found["chance"]
+    figures = "no image was recognized" if one is None else f"{one:.0%} recognized, where a guess gives {chance:.0%}"
     reached = level(found)
     if reached == KNOWN:
         return [f"go on with: {run}"]

@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 def probe_rows(found: Mapping[str, Any]) -> list[Row]:
     """A client a row, pictures / real images for each score; a header first, all of them together last."""
-    rows = [["", "images", "coverage", "density", "distance", "agreement", f"recognised ({found['chance']:.0%})"]]
+    rows = [["", "images", "coverage", "density", "distance", "agreement", f"recognized ({found['chance']:.0%})"]]
     for name, one in [*found["clients"].items(), ("all", found["all"])]:
         pairs = [
             f"{number(one['made'][score])} / {number(one['real'][score])}"
             for score in ("coverage", "density", "nearest", "agreement")
         ]
-        rows.append([name, f"{one['reference']:,}", *pairs, number(one["recognised"])])
+        rows.append([name, f"{one['reference']:,}", *pairs, number(one["recognized"])])
     return rows
 
 
@@ -51,7 +51,7 @@ def probe_notes(found: Mapping[str, Any]) -> list[str]:
     ]
     if made["coverage"] is not None:
         lines.append(
-            f"coverage: {made['coverage']:.2f} of the clients' images have a picture among their nearest neighbours; "
+            f"coverage: {made['coverage']:.2f} of the clients' images have a picture among their nearest neighbors; "
             f"with other real images instead it is {number(real['coverage'])}."
         )
     if made["nearest"] is not None and real["nearest"]:
@@ -59,9 +59,9 @@ def probe_notes(found: Mapping[str, Any]) -> list[str]:
             f"distance: a picture is {made['nearest'] / real['nearest']:.2f} times as far from the nearest of the "
             "clients' images as another real image is."
         )
-    if one["recognised"] is not None:
+    if one["recognized"] is not None:
         lines.append(
-            f"recognised: {one['recognised']:.0%} of the clients' images are nearest to the mean picture of their own "
+            f"recognized: {one['recognized']:.0%} of the clients' images are nearest to the mean picture of their own "
             f"class, among all classes; a guess gives {found['chance']:.0%}. agreement is the same among the classes "
             f"that a client holds, with pictures {number(made['agreement'])}, with real images "
             f"{number(real['agreement'])}."

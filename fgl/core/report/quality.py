@@ -55,7 +55,7 @@ def quality_notes(found: Mapping[str, Any]) -> list[str]:
     lines.append(
         f"Compared: {counts['compared']:,} of {counts['synthetic']:,} synthetic images, and as many held-out real ones "
         f"of the same classes, each with {counts['reference']:,} reference images; all real ones are from "
-        f"{found['real_is']} ({found['real']}). k = {found['overall']['synthetic']['k']} neighbours."
+        f"{found['real_is']} ({found['real']}). k = {found['overall']['synthetic']['k']} neighbors."
     )
     whys: dict[str, None] = {}
     for side in _SIDES:
@@ -75,7 +75,7 @@ def space_line(space: Mapping[str, Any]) -> str:
     learnt = f", trained on {space['learnt_on']}" if space.get("learnt_on") else ""
     return (
         f"Feature space {space['name']}: {space['model']}{own}{at}{weights}{learnt}; {space['dimensions']} features; "
-        f"licence: {space['licence']}."
+        f"license: {space['license']}."
     )
 
 

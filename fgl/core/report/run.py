@@ -149,8 +149,8 @@ def markdown(session: Session, result: dict[str, Any], sheets: Sequence[Path]) -
     ]
     for one in result["prompt_models"]:
         at = f", {md(one['repository'])} at commit {md(one['commit'])}" if one["commit"] else ""
-        lines += [f"- prompts by {md(one['model'])}{at}, licence {md(one['licence'])}"]
-    lines += ["", "## Data", "", f"- {md(info.name)}, licence: {md(info.licence)}"]
+        lines += [f"- prompts by {md(one['model'])}{at}, license {md(one['license'])}"]
+    lines += ["", "## Data", "", f"- {md(info.name)}, license: {md(info.license)}"]
     lines += [f"- {md(info.attribution)}"] if info.attribution else []
     lines += [f"- {counted(len(info.skipped), 'unreadable image')} left out:"] if info.skipped else []
     lines += [f"  - {md(name)}" for name in info.skipped]

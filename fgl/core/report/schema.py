@@ -173,7 +173,7 @@ class DatasetSummary:
 
     name: str
     """Of the dataset."""
-    licence: str
+    license: str
     """Of the images."""
     digest: str
     """Of the images."""
@@ -189,7 +189,7 @@ class PromptModel:
 
     model: str
     """Name on the Hub, or folder."""
-    licence: str
+    license: str
     """Of the model."""
     repository: str | None
     """Repository that it came from; null where this machine does not know."""

@@ -200,4 +200,7 @@ def described(session: Session, space: Extractor, learnt: FeatureTrainingSplit |
     """For the report: whose features, and what they learnt on."""
     config = session.config
     own = {} if learnt is None else {"classifier": config.classifier.name, "learnt_on": learnt.said}
-    return {**strict_json.finite(space.describe()), "name": config.features.name, "learnt_on": None, **own}
+    said = dict(space.describe())
+    if "licence" in said:  # of a space that was written for the release before
+        said.setdefault("license", said.pop("licence"))
+    return {**strict_json.finite(said), "name": config.features.name, "learnt_on": None, **own}

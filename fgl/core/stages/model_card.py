@@ -48,7 +48,7 @@ def card(session: Session, score: Mapping[str, Any], rounds: int) -> str:
     model = str(about.get("model")).rstrip("/")
     if model.startswith((".", "/", "~")):
         model = model.rpartition("/")[2]
-    source = f"{model} ({about.get('licence', 'licence not stated')})"
+    source = f"{model} ({about.get('license', 'license not stated')})"
     lines += [
         f"Classifier {markdown(config.classifier.name)}, {len(info.class_names)} classes, trained on synthetic images "
         f"by {markdown(source)} from {markdown(config.prompt_strategy.name)} prompts of federated clients, without "
@@ -61,7 +61,7 @@ def card(session: Session, score: Mapping[str, Any], rounds: int) -> str:
             "their own images.",
         ]
     lines += ["", "Classes: " + ", ".join(map(markdown, info.class_names)) + "."]
-    lines += ["", "## Data", "", f"- {markdown(info.name)}, licence: {markdown(info.licence)}"]
+    lines += ["", "## Data", "", f"- {markdown(info.name)}, license: {markdown(info.license)}"]
     lines += [f"- {markdown(info.attribution)}"] if info.attribution else []
     lines += [_USE.format(resize=how.resize, crop=how.crop)]
     lines += [

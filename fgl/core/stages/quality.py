@@ -135,7 +135,7 @@ def check(session: Session) -> None:
             taken = " beside those that the feature space is trained on" if learnt and learnt.left is not None else ""
             raise DataError(
                 f"no class has two real images to compare with in {TITLES[real]} ({real}){taken}; add images, choose "
-                "features that need no training, or leave out evaluation.quality, or the audit's part memorisation"
+                "features that need no training, or leave out evaluation.quality, or the audit's part memorization"
             )
         return
     others = [name for name in ("public", "test") if name != real and session.dataset.split(name) is not None]

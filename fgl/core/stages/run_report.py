@@ -73,7 +73,7 @@ def contents(session: Session, done: Done, baselines: list[dict[str, Any]]) -> d
         "partition": {"samples": _samples(session, done)},
         "dataset": {
             "name": session.info.name,
-            "licence": session.info.licence,
+            "license": session.info.license,
             "digest": session.info.digest,
             "skipped": list(session.info.skipped),
             "notes": list(session.info.notes),
@@ -138,7 +138,7 @@ def _prompt_models(session: Session) -> list[dict[str, Any]]:
         found.append(
             {
                 "model": use.model,
-                "licence": use.licence,
+                "license": use.license,
                 "repository": None if state is None else state.model,
                 "commit": None if state is None else state.commit,
             }

@@ -63,7 +63,7 @@ def _counts(pair: Any, bound: float, of_what: str) -> tuple[int, int]:
 
 def validate_scores(reply: bytes, client_id: str, class_names: Sequence[str], most: int) -> dict[str, Any]:
     """What `probe` said, if it can be true. most: images a class that were asked for. Raises UploadError."""
-    keys = {"client_id", "reference", "compared", "made", "real", "recognised", "per_class"}
+    keys = {"client_id", "reference", "compared", "made", "real", "recognized", "per_class"}
     said = _read(reply, client_id, keys)
     for key in ("reference", "compared"):
         if type(said[key]) is not int or not 0 <= said[key] <= most * len(class_names):
@@ -72,7 +72,7 @@ def validate_scores(reply: bytes, client_id: str, class_names: Sequence[str], mo
         raise ClientFailedError("it holds no class with two images: nothing to compare the pictures with")
     for key in ("made", "real"):
         _check_scores(said[key])
-    _check_score("recognised", said["recognised"])
+    _check_score("recognized", said["recognized"])
     classes = said["per_class"]
     if not isinstance(classes, dict) or not set(classes) <= set(class_names):
         raise UploadClassesError("refused: scores by class are not a mapping of class names")
@@ -93,7 +93,7 @@ def _check_scores(scores: Any) -> None:
 
 
 def _check_score(name: str, value: Any) -> None:
-    highest = 1.0 if name in ("coverage", "agreement", "recognised") else MAX_SCORE
+    highest = 1.0 if name in ("coverage", "agreement", "recognized") else MAX_SCORE
     number = isinstance(value, int | float) and not isinstance(value, bool)
     # neither NaN nor infinity is within bounds
     if value is not None and not (number and 0 <= value <= highest):

@@ -1,6 +1,6 @@
-"""Batches of images on the device: one resampling pass for crop, flip and turn, then normalisation.
+"""Batches of images on the device: one resampling pass for crop, flip and turn, then normalization.
 
-Shape legend: n images, h height, w width. Images are float32 [n, 3, h, w] on a scale of 0 to 1 until normalised.
+Shape legend: n images, h height, w width. Images are float32 [n, 3, h, w] on a scale of 0 to 1 until normalized.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Augmenter:
         self._std = torch.tensor(options.std, device=device).view(1, 3, 1, 1)
         self._luma = torch.tensor(_LUMA, device=device).view(1, 3, 1, 1)
         self._working = working_side(options, size)
-        self._table = torch.from_numpy(normalised(options)).to(device)
+        self._table = torch.from_numpy(normalized(options)).to(device)
 
     def reseed(self, seed: int) -> None:
         """Begin the variation anew."""
@@ -51,14 +51,14 @@ class Augmenter:
         self._noise.manual_seed(seed)
 
     def train(self, pixels: Tensor) -> Tensor:
-        """uint8 [n, h, w, 3] on the device → float32 [n, 3, size, size], varied and normalised. Of images that are not
+        """uint8 [n, h, w, 3] on the device → float32 [n, 3, size, size], varied and normalized. Of images that are not
         square the middle is taken, as in `evaluate`."""
         short = min(pixels.shape[1:3])
         top, left = ((side - short) // 2 for side in pixels.shape[1:3])
         images = to_float(pixels[:, top : top + short, left : left + short])
         if min(images.shape[2:]) > self._working:
             images = resize_shorter(images, self._working)
-        images = self._blurred(self._coloured(images))
+        images = self._blurred(self._colored(images))
         if self.options.noise:
             deviation = self._uniform(len(images), 0, self.options.noise)
             noise = torch.empty_like(images).normal_(generator=self._noise)
@@ -71,7 +71,7 @@ class Augmenter:
         return cropped(pixels, self.eval_resize, self.size)
 
     def evaluate(self, pixels: Tensor) -> Tensor:
-        """uint8 [n, size, size, 3] on the device → float32 [n, 3, size, size], normalised: to the bit what the image
+        """uint8 [n, size, size, 3] on the device → float32 [n, 3, size, size], normalized: to the bit what the image
         processor that is exported makes of the same pixels."""
         # Normalised values are looked up, because a GPU may round a division otherwise.
         return torch.stack([self._table[channel][pixels[..., channel].int()] for channel in range(3)], dim=1)
@@ -97,7 +97,7 @@ class Augmenter:
         drawn = low + (high - low) * torch.rand(count, 1, 1, 1, generator=self._draws)
         return drawn if on_cpu else drawn.to(self.device)
 
-    def _coloured(self, images: Tensor) -> Tensor:
+    def _colored(self, images: Tensor) -> Tensor:
         options, count = self.options, len(images)
         if options.saturation:
             grey = (images * self._luma).sum(1, keepdim=True)
@@ -141,7 +141,7 @@ def working_side(options: AugmentationOptions, size: int) -> int:
     return math.ceil(size / math.sqrt(sum(options.crop_scale) / 2))
 
 
-def normalised(options: AugmentationOptions) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
+def normalized(options: AugmentationOptions) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
     """What becomes of each value of a pixel: float32 [3, 256]. The arithmetic is that of transformers' rescale and
     normalize, in their order and precision."""
     scaled = (np.arange(256, dtype=np.uint8).astype(np.float64) * (1 / 255)).astype(np.float32)

@@ -43,7 +43,7 @@ _ONE_NETWORK = "a round's models are averaged and must be of one network; set it
 
 
 class AugmentationOptions(Options):
-    """How training images are varied and all images are normalised. Zero, false and (1, 1) switch a variation off."""
+    """How training images are varied and all images are normalized. Zero, false and (1, 1) switch a variation off."""
 
     crop_scale: tuple[float, float] = Field(
         (1.0, 1.0), strict=False, description="random crop: smallest and largest share of the image's area, 0 to 1"
@@ -66,10 +66,10 @@ class AugmentationOptions(Options):
     )
     cutout: float = Field(0.0, ge=0, lt=1, description="side of a square set to the mean, relative to the image's")
     mean: tuple[float, float, float] = Field(
-        (0.5, 0.5, 0.5), strict=False, description="normalisation: subtracted from each channel, pixels on 0 to 1"
+        (0.5, 0.5, 0.5), strict=False, description="normalization: subtracted from each channel, pixels on 0 to 1"
     )
     std: tuple[float, float, float] = Field(
-        (0.25, 0.25, 0.25), strict=False, description="normalisation: divides each channel, pixels on 0 to 1"
+        (0.25, 0.25, 0.25), strict=False, description="normalization: divides each channel, pixels on 0 to 1"
     )
 
     @model_validator(mode="after")

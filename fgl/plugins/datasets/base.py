@@ -34,7 +34,7 @@ class Origin:
     """What a dataset says about where it comes from; see DatasetInfo."""
 
     name: str
-    licence: str = "not stated"
+    license: str = "not stated"
     attribution: str = ""
     source: str = ""
     notes: tuple[str, ...] = ()
@@ -154,7 +154,7 @@ def assemble(
         class_names=class_names,
         domains=tuple(domains),
         digest=digest.hexdigest(),
-        licence=origin.licence,
+        license=origin.license,
         attribution=origin.attribution,
         source=origin.source,
         skipped=tuple(skipped),

@@ -47,7 +47,7 @@ class Bundled(LoadedOnce):
                 split: _of_domains(found, options.domains, meta["domains"], options.subset)
                 for split, found in images.items()
             }
-        origin = Origin(options.subset, meta["licence"], meta["attribution"], meta["source"])
+        origin = Origin(options.subset, meta["license"], meta["attribution"], meta["source"])
         return assemble(
             origin,
             class_names,

@@ -67,7 +67,7 @@ class HuggingFace(LoadedOnce):
         revision = f"@{options.revision}" if options.revision else ""
         origin = Origin(
             name=Path(options.path).name,
-            licence=str(train.info.license or "not stated"),
+            license=str(train.info.license or "not stated"),
             attribution=str(train.info.citation or "").strip(),
             source=f"{options.path}{revision}{f' ({options.config})' if options.config else ''}",
             notes=(f"left out beside the splits: {some(left, 8)}",) if left else (),

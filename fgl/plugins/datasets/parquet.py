@@ -33,7 +33,7 @@ class Parquet(LoadedOnce):
         )
         origin = Origin(
             name=str(meta.get("name") or escaped(path.stem)),
-            licence=str(meta.get("licence") or "not stated"),
+            license=str(meta.get("license") or meta.get("licence") or "not stated"),
             attribution=str(meta.get("attribution") or ""),
             source=str(meta.get("source") or escaped(str(path))),
             notes=files.notes,

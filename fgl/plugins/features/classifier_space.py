@@ -49,7 +49,7 @@ class Penultimate(Comparing):
 
     def __init__(self, options: TrainedOptions, model: TrainedClassifier, weights: str) -> None:
         self._model, self._weights = model, weights
-        self.neighbours = options.neighbours
+        self.neighbors = options.neighbors
         self._dimensions: int | None = None
 
     def describe(self) -> Mapping[str, object]:
@@ -60,7 +60,7 @@ class Penultimate(Comparing):
             "model": "penultimate features of the run's classifier",
             "commit": None,
             "digest": self._weights,
-            "licence": "that of the images it learnt on",
+            "license": "that of the images it learnt on",
             "dimensions": self._dimensions,
         }
 

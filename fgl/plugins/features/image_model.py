@@ -56,7 +56,7 @@ class Pooled(Comparing):
 
     def __init__(self, options: ImageModelOptions, folder: Path, device: str) -> None:
         self._options, self._folder, self._device = options, folder, device
-        self.neighbours = options.neighbours
+        self.neighbors = options.neighbors
         self._model, self._pooled = _load(options, folder, device)
         self._images = _processor(options.model, folder)
         self._digest = _digest(folder)
@@ -72,7 +72,7 @@ class Pooled(Comparing):
             "kind": str(self._model.config.model_type),
             "commit": hub.commit_of(self._folder),
             "digest": self._digest,
-            "licence": use.licence,
+            "license": use.license,
             "dimensions": self._dimensions,
             "pooling": self._options.pooling,
             "dtype": str(self._model.dtype).removeprefix("torch."),

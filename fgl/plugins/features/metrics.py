@@ -31,15 +31,15 @@ _SLACK = 1e-9  # relative: rounding must not put a point outside of a ball that 
 
 
 class Comparing:
-    """The part of an `Extractor` that is the same wherever distances are Euclidean. neighbours: the most for k."""
+    """The part of an `Extractor` that is the same wherever distances are Euclidean. neighbors: the most for k."""
 
-    neighbours: int = 5
+    neighbors: int = 5
 
     def nearest(self, points: Array, others: Array) -> tuple[Array, Labels]:
         return nearest(points, others)
 
     def compare(self, reference: Array, images: Array, seed: int) -> Mapping[str, object]:
-        return compare(reference, images, self.neighbours, seed)
+        return compare(reference, images, self.neighbors, seed)
 
 
 def nearest(points: Array, others: Array) -> tuple[Array, Labels]:
@@ -52,16 +52,16 @@ def nearest(points: Array, others: Array) -> tuple[Array, Labels]:
     return np.concatenate(distances), np.concatenate(positions)
 
 
-def compare(reference: Array, images: Array, neighbours: int, seed: int) -> dict[str, object]:
+def compare(reference: Array, images: Array, neighbors: int, seed: int) -> dict[str, object]:
     """Every figure that these numbers of points allow, rounded; None for the others, with the reason in `why`."""
     real, made = _double(reference), _double(images)
-    k = min(neighbours, len(real) - 1, len(made) - 1)
+    k = min(neighbors, len(real) - 1, len(made) - 1)
     figures: dict[str, object] = {"k": max(k, 0)}
     why: dict[str, str] = {}
     if k >= 1:
         figures |= {name: round(value, 6) for name, value in manifolds(real, made, k).items()}
     else:
-        few = f"{len(real)} real and {len(made)} compared images; a neighbour needs two of each"
+        few = f"{len(real)} real and {len(made)} compared images; a neighbor needs two of each"
         for name in ("density", "coverage", "precision", "recall"):
             figures[name], why[name] = None, few
     figures["kid"], figures["kid_se"], reason = kid(real, made, seed)
@@ -75,7 +75,7 @@ def compare(reference: Array, images: Array, neighbours: int, seed: int) -> dict
 
 
 def manifolds(real: Tensor, made: Tensor, k: int) -> dict[str, float]:
-    """Density, coverage, precision and recall with balls that reach to the k-th nearest neighbour of their centre."""
+    """Density, coverage, precision and recall with balls that reach to the k-th nearest neighbor of their centre."""
     of_real, of_made = radii(real, k), radii(made, k)
     inside, precise = 0, 0
     closest = torch.full((len(real),), torch.inf, dtype=torch.float64)
@@ -101,7 +101,7 @@ def radii(points: Tensor, k: int) -> Tensor:
     distances, start = [], 0
     for block in _distances(points, points):
         rows = torch.arange(len(block))
-        block[rows, start + rows] = torch.inf  # a point is not its own neighbour
+        block[rows, start + rows] = torch.inf  # a point is not its own neighbor
         distances.append(block.kthvalue(k, dim=1).values)
         start += len(block)
     return torch.cat(distances) * (1 + _SLACK)

@@ -19,19 +19,21 @@ MODEL_FILES = (
 )
 """What is pulled of a transformers image model: weights without pickle, and configurations; no code."""
 
-LICENCES = {"facebook/dinov2-small": "Apache-2.0"}
+LICENSES = {"facebook/dinov2-small": "Apache-2.0"}
 """As the model cards state them."""
 
 
-class NeighbourOptions(Options):
+class NeighborOptions(Options):
     """What all comparisons share."""
 
-    neighbours: int = Field(
+    renamed = {"neighbours": "neighbors"}  # noqa: RUF012
+
+    neighbors: int = Field(
         5, ge=1, le=100, description="k of density, coverage, precision and recall; fewer where there are fewer images"
     )
 
 
-class TrainedOptions(NeighbourOptions):
+class TrainedOptions(NeighborOptions):
     """The penultimate features of the run's classifier."""
 
     epochs: int | None = Field(
@@ -39,7 +41,7 @@ class TrainedOptions(NeighbourOptions):
     )
 
 
-class ImageModelOptions(NeighbourOptions):
+class ImageModelOptions(NeighborOptions):
     """Pooled features of a transformers image model."""
 
     model: str = Field(description="folder or Hub id of any transformers model of images, with safetensors weights")
@@ -55,11 +57,11 @@ class ImageModelOptions(NeighbourOptions):
     )
 
     def models(self) -> tuple[ModelRef, ...]:
-        licence = LICENCES.get(self.model, "not stated")
-        return (ModelRef(self.model, self.revision, files=MODEL_FILES, client_files=MODEL_FILES, licence=licence),)
+        license = LICENSES.get(self.model, "not stated")
+        return (ModelRef(self.model, self.revision, files=MODEL_FILES, client_files=MODEL_FILES, license=license),)
 
 
-class PixelsOptions(NeighbourOptions):
+class PixelsOptions(NeighborOptions):
     """Mean colours."""
 
     size: int = Field(8, ge=1, le=64, description="places of the grid on each side; three features a place")

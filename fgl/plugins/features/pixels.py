@@ -42,7 +42,7 @@ class Grid(Comparing):
     """Contract `Extractor`. Features are mean colours from 0 to 1, place by place."""
 
     def __init__(self, options: PixelsOptions) -> None:
-        self.size, self.neighbours = options.size, options.neighbours
+        self.size, self.neighbors = options.size, options.neighbors
 
     def describe(self) -> Mapping[str, object]:
         return {
@@ -50,7 +50,7 @@ class Grid(Comparing):
             "model": f"mean colours on a grid of {self.size}x{self.size}",
             "commit": None,
             "digest": None,
-            "licence": "none needed",
+            "license": "none needed",
             "dimensions": 3 * self.size**2,
         }
 

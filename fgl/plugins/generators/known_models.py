@@ -1,4 +1,4 @@
-"""Models of the generators that are ready by name. Facts alone: ids, commits, licences, and where they are from.
+"""Models of the generators that are ready by name. Facts alone: ids, commits, licenses, and where they are from.
 
 Commits are those that public projects pin (seen in several of them each); a model without one is locked to the commit
 that is pulled first. None of them was pulled where fgl was made.
@@ -42,7 +42,7 @@ SDXL_TURBO: dict[str, Any] = {
 LCM_WIDTHS = {"latent-consistency/lcm-lora-sdv1-5": 768, "latent-consistency/lcm-lora-sdxl": 2048}
 """Width of the text that the denoisers take which these LoRAs are for."""
 
-LICENCES: dict[str, str] = {
+LICENSES: dict[str, str] = {
     "embedded:tiny": "Apache-2.0",
     SD15["model"]: "CreativeML Open RAIL-M",
     SD21["model"]: "CreativeML Open RAIL++-M",

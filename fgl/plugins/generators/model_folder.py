@@ -1,4 +1,4 @@
-"""A pipeline's folder, read without loading it: layout, configurations, digests, sizes, licence."""
+"""A pipeline's folder, read without loading it: layout, configurations, digests, sizes, license."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fgl.errors import ModelError
-from fgl.hub.documents import json_object, licence
+from fgl.hub.documents import json_object, license
 from fgl.hub.weights import WeightsError, is_pointer, tensors
 from fgl.io.files import digest
 from fgl.plugins.generators.pipeline_parts import WEIGHTS, Layout
@@ -283,6 +283,6 @@ class ModelFolder:
         except WeightsError as error:
             raise ModelError(f"model: the weights of the {part} of {self.name}: a file {error}") from error
 
-    def licence(self) -> str:
+    def license(self) -> str:
         """What the model card's front matter states."""
-        return licence(self.path / "README.md")
+        return license(self.path / "README.md")

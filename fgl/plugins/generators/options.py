@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, field_validator, model_validator
 
 from fgl.contracts.options import ModelRef, Options, Revision
-from fgl.plugins.generators.known_models import EMBEDDED, LICENCES
+from fgl.plugins.generators.known_models import EMBEDDED, LICENSES
 
 GuidanceRange = Annotated[tuple[float, float], Field(strict=False)]
 Pair = Annotated[tuple[int, int], Field(strict=False)]
@@ -161,15 +161,15 @@ class StableDiffusionOptions(Options):
             self._pipeline, pipeline_parts.STABLE_DIFFUSION_XL
         )
         extra_parts = ("safety_checker",) if self.safety_checker == "own" else ()
-        licence = LICENCES.get(self.model, "not stated")
+        license = LICENSES.get(self.model, "not stated")
         files = tuple(layout.files((*layout.encoders, *layout.painters, *extra_parts)))
         refs = []
         if not self.model.startswith(EMBEDDED):
             client = tuple(layout.files(layout.encoders))
-            refs.append(ModelRef(self.model, self.revision, self.mirrors, files, client, licence))
+            refs.append(ModelRef(self.model, self.revision, self.mirrors, files, client, license))
         if self.lora is not None:
-            licence = LICENCES.get(self.lora, "not stated")
-            refs.append(ModelRef(self.lora, self.lora_revision, (), (LORA_FILE, "README.md"), (), licence))
+            license = LICENSES.get(self.lora, "not stated")
+            refs.append(ModelRef(self.lora, self.lora_revision, (), (LORA_FILE, "README.md"), (), license))
         if self.safety_checker not in ("off", "own"):
             refs.append(ModelRef(self.safety_checker, None, (), pipeline_parts.CHECKER_FILES))
         return tuple(refs)

@@ -138,7 +138,7 @@ class StableDiffusion:
             "revision": options.revision,
             "repository": repository_of(folder.path),
             "commit": commit_of(folder.path),
-            "licence": folder.licence(),
+            "license": folder.license(),
             "parameters": {**counts, "total": sum(counts.values())},
             "image_size": [height, width],
             "scheduler": self._scheduler(folder),

@@ -53,7 +53,7 @@ MODEL_FILES = (
 # The main branch of this one has pickle weights alone. The revision is where the `mindone` library, which reads
 # nothing but safetensors, takes them from.
 SAFE_REVISIONS = {"Salesforce/blip-image-captioning-base": "refs/pr/50"}
-LICENCES = {"Salesforce/blip-image-captioning-base": "BSD-3-Clause", "Salesforce/blip2-opt-2.7b": "MIT"}
+LICENSES = {"Salesforce/blip-image-captioning-base": "BSD-3-Clause", "Salesforce/blip2-opt-2.7b": "MIT"}
 
 VIEWS = [
     "seen from the front",
@@ -368,7 +368,7 @@ class DiversifiedOptions(BudgetOptions):
 
 def _model_use(model: str, revision: str | None) -> ModelRef:
     return ModelRef(
-        model, revision, files=MODEL_FILES, client_files=MODEL_FILES, licence=LICENCES.get(model, "not stated")
+        model, revision, files=MODEL_FILES, client_files=MODEL_FILES, license=LICENSES.get(model, "not stated")
     )
 
 

@@ -96,10 +96,10 @@ class FeatureSpaceContract:
 
     def test_it_says_whose_features_they_are(self, extractor: Extractor) -> None:
         said = json.loads(json.dumps(extractor.describe()))
-        assert {"space", "model", "licence", "dimensions", "commit", "digest"} <= said.keys()
+        assert {"space", "model", "license", "dimensions", "commit", "digest"} <= said.keys()
         assert said["space"]
         assert said["model"]
-        assert said["licence"]
+        assert said["license"]
 
     def test_a_set_beside_itself_is_covered_and_at_no_distance(
         self, extractor: Extractor, images: LabelledPixels

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from fgl.errors import ModelError
-from fgl.hub.documents import json_object, licence
+from fgl.hub.documents import json_object, license
 from fgl.hub.folders import verify_folder
 from fgl.hub.weights import POINTER, flaw, not_finite, tensors
 from fgl.plugins.generators.options import StableDiffusionOptions, StableDiffusionXLOptions
@@ -307,9 +307,9 @@ def bomb(levels: int) -> str:
         ("no card", "not stated"),
     ],
 )
-def test_a_licence_is_a_scalar_of_the_card_and_nothing_that_grows(tmp_path: Path, card: str, stated: str) -> None:
+def test_a_license_is_a_scalar_of_the_card_and_nothing_that_grows(tmp_path: Path, card: str, stated: str) -> None:
     (tmp_path / "README.md").write_text(card)
-    assert licence(tmp_path / "README.md") == stated
+    assert license(tmp_path / "README.md") == stated
 
 
 def test_numbers_of_blocks_are_all_looked_at(tmp_path: Path) -> None:

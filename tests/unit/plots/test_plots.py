@@ -73,9 +73,9 @@ def test_none_at_all_is_white_and_one_is_not(tmp_path: Path) -> None:
     counts[2] = 1
     draw(tmp_path / "a.png", counts)
     pixels = np.asarray(Image.open(tmp_path / "a.png").convert("RGB")).reshape(-1, 3)
-    colours = {tuple(int(v) for v in colour) for colour in pixels}
-    assert (255, 255, 255) in colours
-    light = [c for c in colours if c[2] > c[0] + 20 and c[0] > 180]
+    colors = {tuple(int(v) for v in color) for color in pixels}
+    assert (255, 255, 255) in colors
+    light = [c for c in colors if c[2] > c[0] + 20 and c[0] > 180]
     assert light, "a count of one must be seen beside none"
 
 

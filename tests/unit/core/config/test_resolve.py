@@ -223,7 +223,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         read_yaml(tmp_path / "none.yaml")
 
 
-def test_a_dataset_is_recognised_by_what_lies_at_its_path(tmp_path: Path) -> None:
+def test_a_dataset_is_recognized_by_what_lies_at_its_path(tmp_path: Path) -> None:
     (tmp_path / "folders" / "cat").mkdir(parents=True)
     (tmp_path / "tables").mkdir()
     (tmp_path / "tables" / "train.parquet").touch()

@@ -9,7 +9,7 @@ import pytest
 
 from fgl.core.config.resolve import resolve
 from fgl.core.experiments import sweep
-from fgl.core.experiments.comparison import Method, cells_of, parse, summarise
+from fgl.core.experiments.comparison import Method, cells_of, parse, summarize
 from fgl.core.plugin_manager import PluginManager
 from fgl.core.report.intervals import student
 from fgl.errors import ConfigError
@@ -66,7 +66,7 @@ def test_a_row_says_what_the_seeds_say() -> None:
             "fgl-3round": result(0.9, [[1, 0.7, 5], [4, 0.9, 9]]),
         },
     }
-    fgl, fedavg, rounds = summarise(methods, seeds)
+    fgl, fedavg, rounds = summarize(methods, seeds)
     assert fgl["top1"]["mean"] == pytest.approx(0.65)
     assert fgl["top1"]["std"] == pytest.approx(0.1 / 2**0.5)
     assert fgl["difference"] is None
@@ -78,7 +78,7 @@ def test_a_row_says_what_the_seeds_say() -> None:
     assert text[0] == "fedavg, 3 rounds"
     assert text[1] == "50.0 ± 0.0 %"
     assert text[-1] == "2, never"
-    assert cells_of(summarise(methods[:1], {0: seeds[0]})[0])[1] == "60.0 %"
+    assert cells_of(summarize(methods[:1], {0: seeds[0]})[0])[1] == "60.0 %"
 
 
 def test_a_grid_has_every_pair_and_folders_of_its_own() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from fgl.core.config.resolve import resolve
 from fgl.core.experiments import costs
-from fgl.core.experiments.comparison import Method, cells_of, few_seeds, parse, summarise
+from fgl.core.experiments.comparison import Method, cells_of, few_seeds, parse, summarize
 from fgl.core.plugin_manager import PluginManager
 from fgl.core.store.run_dir import RunDir
 
@@ -80,7 +80,7 @@ def test_a_difference_is_fgls_less_the_methods_and_no_interval_goes_beyond_a_hun
             "local": {"top1": 0.3, "bytes": 0, "seconds": 1.0, "curve": []},
         },
     }
-    local = cells_of(summarise(methods, seeds)[1])
+    local = cells_of(summarize(methods, seeds)[1])
     assert local[3] == "+35.0 (-100.0 to +100.0)"
     assert "1 degree of freedom" in few_seeds(2)
     assert few_seeds(5) == ""

@@ -112,7 +112,7 @@ def test_a_model_that_leaks_nothing_is_at_chance_however_few_the_shadow_models(s
     odds, members = drawn(shadows, 20_000, 0.0)
     each = lira.measure(odds, members)
     for name in ("lira", "loss"):
-        figures = lira.summarise(each[name], 10_000)
+        figures = lira.summarize(each[name], 10_000)
         assert figures["auc"]["mean"] == pytest.approx(0.5, abs=0.006)
         assert figures["balanced"]["mean"] == pytest.approx(0.5, abs=0.006)
         assert figures["tpr"]["0.1"]["mean"] == pytest.approx(0.1, abs=0.006)
@@ -140,7 +140,7 @@ def test_with_the_targets_counterpart_a_model_that_leaks_nothing_would_come_out_
 
 def test_rates_that_the_non_members_cannot_resolve_are_left_out() -> None:
     odds, members = drawn(4, 120, 1.0)
-    figures = lira.summarise(lira.measure(odds, members)["lira"], 60)
+    figures = lira.summarize(lira.measure(odds, members)["lira"], 60)
     assert figures["tpr"]["0.01"] is None
     assert figures["tpr"]["0.001"] is None
     assert figures["tpr"]["0.1"] is not None

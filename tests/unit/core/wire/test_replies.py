@@ -132,7 +132,7 @@ def scores(**changes: Any) -> bytes:
         "compared": 18,
         "made": ONE,
         "real": ONE,
-        "recognised": 0.5,
+        "recognized": 0.5,
         "per_class": {"river": {"made": ONE, "real": ONE}},
     }
     return json.dumps({**said, **changes}).encode()
@@ -151,9 +151,9 @@ def test_scores_that_can_be_true_are_taken() -> None:
         {"reference": 61},
         {"reference": 2.0},
         {"compared": -1},
-        {"recognised": 1.01},
-        {"recognised": math.inf},
-        {"recognised": True},
+        {"recognized": 1.01},
+        {"recognized": math.inf},
+        {"recognized": True},
         {"made": {**ONE, "coverage": 1.5}},
         {"made": None},
         {"made": {**ONE, "density": -0.1}},
@@ -175,11 +175,11 @@ def test_scores_that_cannot_be_true_are_refused(changes: dict[str, Any]) -> None
 def test_a_client_without_a_score_counts_for_nothing_in_the_mean() -> None:
     def one(count: int, coverage: float | None) -> dict[str, Any]:
         made = {**ONE, "coverage": coverage}
-        return {"reference": count, "compared": count, "made": made, "real": ONE, "recognised": None, "per_class": {}}
+        return {"reference": count, "compared": count, "made": made, "real": ONE, "recognized": None, "per_class": {}}
 
     found = probe.added_up({"a": one(10, 0.2), "b": one(30, 0.6), "c": one(1000, None)})
     assert found["made"]["coverage"] == pytest.approx((10 * 0.2 + 30 * 0.6) / 40)
-    assert found["recognised"] is None
+    assert found["recognized"] is None
     assert found["reference"] == 1040
 
 

@@ -62,7 +62,7 @@ def test_a_turned_crop_of_a_wide_area_stays_inside_it():
     assert cropped[:, :, 1:-1, :].min() == 1.0
 
 
-def test_without_variations_training_images_are_the_normalised_source():
+def test_without_variations_training_images_are_the_normalized_source():
     pixels = pictures()
     made = augmenter(mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25)).train(pixels)
     torch.testing.assert_close(made, (to_float(pixels) - 0.5) / 0.25, atol=1e-4, rtol=0)

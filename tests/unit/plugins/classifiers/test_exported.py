@@ -48,7 +48,7 @@ def kind_of(path: Path) -> str:
 
 
 def inputs_of(options: ClassifierOptions, files: list[Path]) -> torch.Tensor:
-    """As the network is tested on them: decoded as a dataset does, prepared, normalised."""
+    """As the network is tested on them: decoded as a dataset does, prepared, normalized."""
     side = options.eval_resize or options.image_size
     pixels = np.stack([square(decode(path.read_bytes(), path.name), side, options.image_size) for path in files])
     augmenter = Augmenter(options, options.image_size, torch.device("cpu"), 0, options.eval_resize)

@@ -76,14 +76,14 @@ def test_every_image_decodes_and_no_picture_is_there_twice(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_licence_and_attribution_are_stated(name: str) -> None:
+def test_license_and_attribution_are_stated(name: str) -> None:
     info = Bundled(BundledOptions.model_validate({"subset": name})).info()
-    assert any(licence in info.licence for licence in FREE)
-    assert "SA" not in info.licence
+    assert any(license in info.license for license in FREE)
+    assert "SA" not in info.license
     assert info.attribution
     assert info.source
-    licences = (FOLDER / "DATA_LICENCES.md").read_text(encoding="utf-8")
-    assert f"bundled:{name}" in licences
+    licenses = (FOLDER / "DATA_LICENCES.md").read_text(encoding="utf-8")
+    assert f"bundled:{name}" in licenses
 
 
 def test_only_emoji_styles_that_may_ship_are_there() -> None:

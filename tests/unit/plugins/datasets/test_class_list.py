@@ -249,7 +249,7 @@ def test_an_archive_of_arrays_is_read_to_the_pixel(tmp_path: Path) -> None:
     path = archive(tmp_path / "blood.npz")
     dataset = npz(path, labels={"2": "c", "0": "a", "1": "b"})
     info = dataset.info()
-    assert (info.name, info.class_names, info.licence) == ("blood", ("c", "a", "b"), "not stated")
+    assert (info.name, info.class_names, info.license) == ("blood", ("c", "a", "b"), "not stated")
     train, test = split(dataset), split(dataset, "test")
     assert (train.labels.tolist(), len(test)) == ([1, 2, 0] * 4, 6)
     with np.load(path) as file:

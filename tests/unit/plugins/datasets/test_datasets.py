@@ -413,10 +413,10 @@ def test_a_folder_of_parquet_files_with_its_description(tmp_path: Path) -> None:
     pq.write_table(table(30, 3), tmp_path / "train.parquet")
     pq.write_table(table(6, 3), tmp_path / "test.parquet")
     pq.write_table(table(3, 3), tmp_path / "public.parquet")
-    (tmp_path / "meta.json").write_text(json.dumps({"class_names": names, "licence": "MIT"}), encoding="utf-8")
+    (tmp_path / "meta.json").write_text(json.dumps({"class_names": names, "license": "MIT"}), encoding="utf-8")
     dataset = parquet(tmp_path)
     assert dataset.info().class_names == tuple(names)
-    assert dataset.info().licence == "MIT"
+    assert dataset.info().license == "MIT"
     assert [len(split_of(dataset, name)) for name in ("train", "test", "public")] == [30, 6, 3]
     train = split_of(dataset, "train")
     assert np.array_equal(np.asarray(train.image(4)), np.asarray(decode(picture(4), "")))

@@ -39,7 +39,7 @@ def test_density_coverage_precision_and_recall_by_hand() -> None:
     assert found["recall"] == pytest.approx(1)
 
 
-def test_density_divides_by_the_number_of_neighbours() -> None:
+def test_density_divides_by_the_number_of_neighbors() -> None:
     # With k = 2 the real balls are 0±3, 1±2, 3±3: 0.5 lies in all three.
     found = figures(line(0, 1, 3), line(0.5, 0.6, 0.7), k=2)
     assert found["density"] == pytest.approx(3 / 2)
@@ -171,7 +171,7 @@ def test_too_few_images_give_no_figure_and_say_so(real: int, made: int) -> None:
         assert found["why"][name]  # type: ignore[index]
 
 
-def test_neighbours_are_as_many_as_there_can_be() -> None:
+def test_neighbors_are_as_many_as_there_can_be() -> None:
     assert compare(cloud(3, 1), cloud(50, 2), 5, 0)["k"] == 2
     assert compare(cloud(30, 1), cloud(50, 2), 5, 0)["k"] == 5
 

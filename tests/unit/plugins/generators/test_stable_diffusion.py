@@ -187,10 +187,10 @@ def test_the_description_counts_parameters_and_quotes_the_card(own: Path) -> Non
     assert isinstance(parameters, dict)
     assert parameters["unet"] == sum(value.numel() for value in load_file(own / UNET).values())
     assert parameters["total"] == sum(count for part, count in parameters.items() if part != "total")
-    assert (found["licence"], found["image_size"], found["commit"]) == ("openrail++", [SIDE, SIDE], None)
+    assert (found["license"], found["image_size"], found["commit"]) == ("openrail++", [SIDE, SIDE], None)
     assert (found["scheduler"], found["guidance_scale"]) == ("DDIMScheduler", [1.0, 3.0])
     (own / "README.md").write_text("no front matter")
-    assert make(own).describe()["licence"] == "not stated"
+    assert make(own).describe()["license"] == "not stated"
 
 
 # --- the client side
