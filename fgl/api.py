@@ -199,7 +199,7 @@ def compare(
 
             one = resolved.model_copy(update={"seed": seed})
             found[seed] = comparison.run_seed(one, wanted, manager, store.nested(f"seed-{seed}"), display, announce)
-        summary = comparison.write(store, resolved, wanted, found, comparison.test_set(resolved, manager))
+        summary = comparison.write(store, resolved, manager, wanted, found, comparison.test_set(resolved, manager))
         if find_spec("matplotlib") is not None:
             from fgl.plots.comparisons import save_comparison
 

@@ -51,7 +51,7 @@ class PlainCommand(TyperCommand):
 
 def command_class(registry: Registry) -> type[PlainCommand]:
     """`PlainCommand`, which knows what is installed."""
-    families = {"prompt_strategy", "generator", "aggregator", "classifier", "partition", "features"}
+    families = {"dataset", "prompt_strategy", "generator", "aggregator", "classifier", "partition", "features"}
     names = {family: ", ".join(registry.names(family)) for family in families}
     return type("InstalledCommand", (PlainCommand,), {"installed": names})
 

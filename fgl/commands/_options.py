@@ -43,7 +43,7 @@ class ConfigFlags:
     classifier: Annotated[str | None, typer.Option(metavar="NAME", help="What is trained: {installed}.")] = None
     dataset: Annotated[
         str | None,
-        typer.Option(metavar="NAME|PATH", help="bundled:eurosat, bundled:fashion_mnist, a folder, a .parquet, hf:ID."),
+        typer.Option(metavar="NAME|PATH", help="A path, or NAME:WHAT (bundled:eurosat, hf:ID): {installed}."),
     ] = None
     clients: Annotated[int | None, typer.Option(metavar="N", help="Number of clients.")] = None
     partition: Annotated[

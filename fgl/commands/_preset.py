@@ -24,11 +24,14 @@ class Chosen:
     smoke: bool
     data: Data
     config: RunConfig
+    dataset: str
+    """What the configuration runs on, as a person calls it."""
+    here: bool
+    """Whether the preset's own data can be opened without a network."""
 
     def notes(self) -> list[str]:
         """What whoever reads the result must know."""
-        title, options = self.preset.title, self.config.dataset.options
-        name = f"{self.config.dataset.name}:{options.get('subset') or options.get('path') or ''}"
+        title, name = self.preset.title, self.dataset
         if self.smoke and self.data.stand_in:
             return [
                 f"smoke run of the preset {self.preset.name} on stand-in data ({name}): it shows that everything "
@@ -57,13 +60,13 @@ def choose(manager: PluginManager, config: RunConfig, flags: ConfigFlags, comman
     """The preset that the flags name, None where they name none. Raises DataError where its data is not here.
 
     command: such as "fgl run", for what to do then."""
-    from fgl.core.config import presets
+    from fgl.core.config import presets, short_forms
 
     if flags.preset is None:
         return None
     preset, smoke = presets.load(flags.preset), flags.smoke
     data = presets.data_of(preset, config)
-    if data.own and not preset.of_the_hub and not presets.is_here({"name": config.dataset.name, **preset.dataset}):
+    if data.own and not preset.of_the_hub and not presets.is_here(preset.dataset, manager.registry):
         raise presets.absent(preset, command)
     if smoke and config.dataset.options.get("labels") is not None and not data.own:
         try:
@@ -71,7 +74,8 @@ def choose(manager: PluginManager, config: RunConfig, flags: ConfigFlags, comman
         except ClassListError:  # what stands in for the layout need not have the classes
             config = presets.without_labels(config)
             data = presets.data_of(preset, config)
-    return Chosen(preset, smoke, data, config)
+    name = short_forms.shown("dataset", config.dataset, manager.registry, ":")
+    return Chosen(preset, smoke, data, config, name, presets.is_here(preset.dataset, manager.registry))
 
 
 @contextmanager
@@ -88,7 +92,7 @@ def explained(chosen: Chosen | None, command: str) -> Iterator[None]:
     except DataError as error:
         if chosen is None or not chosen.data.own or type(error) is not DataError:
             raise
-        if not chosen.preset.of_the_hub or presets.is_here(chosen.preset.dataset):
+        if not chosen.preset.of_the_hub or chosen.here:
             raise
         raise presets.absent(chosen.preset, command, str(error)) from error
 

@@ -209,8 +209,10 @@ def _kept(folder: Path, dry_run: bool) -> Iterator[Path]:
 
 def _check_left_out(made: Draft, confirmed: bool) -> None:
     """Raises DataError where images of the site are held out, and nobody has said that this is meant."""
+    from fgl.core.config.defaults import DEFAULTS
+
     count = made.left_out.get("test", 0)
-    if not count or confirmed or made.dataset["kind"] == "bundled":
+    if not count or confirmed or made.dataset["kind"] == DEFAULTS["dataset"]["name"]:
         return
     used = sum(made.held)
     raise DataError(
@@ -238,13 +240,14 @@ def _said(made: Draft, config: RunConfig, client: str, simulate: bool) -> dict[s
 
 
 def _print_draft(said: dict[str, Any], config: RunConfig, dry_run: bool) -> None:
+    from fgl.core.config.defaults import DEFAULTS
     from fgl.text import plain
 
     about = said["dataset"]
     say(f"dataset   {plain(about['name'])} ({about['kind']}), {plain(about['source'])}: {about['images']:,} images")
     if said["simulated"]:
         say(f"          simulated: a part of it, by the partition {config.partition.name}; not a site's own data")
-    elif about["kind"] == "bundled":
+    elif about["kind"] == DEFAULTS["dataset"]["name"]:
         say("          this data ships with fgl: it is not a site's own")
     for split, count in about["left_out"].items() if not said["simulated"] else ():
         say(f"          {count:,} more are of the split {split}, and are not used")

@@ -87,7 +87,7 @@ def compare_command(
         _note(note, quiet)
         _estimate([resolved], wanted, manager, seeds, out, quiet)
         found = _over_seeds(resolved, wanted, manager, store, "", chosen_seeds, progress, quiet)
-        summary = comparison.write(store, resolved, wanted, found, comparison.test_set(resolved, manager))
+        summary = comparison.write(store, resolved, manager, wanted, found, comparison.test_set(resolved, manager))
         what = f"{summary['dataset']}, {seeds} seed{'s' * (seeds > 1)}"
         save_comparison(out, {method.name: method.title for method in wanted}, found, what, write=store.write)
     _show(summary, out, as_json, quiet)

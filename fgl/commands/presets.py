@@ -64,7 +64,7 @@ def _row(manager: PluginManager, preset: Preset) -> dict[str, Any]:
 
     resolved = resolve.resolve(presets.layers(preset, False, [], manager.registry), manager.registry, preset.name)
     partition = resolved.partition.options
-    data = presets.is_here(preset.dataset)
+    data = presets.is_here(preset.dataset, manager.registry)
     uses = manager.options("generator", resolved.generator).models()
     model = all(hub.is_local(use.model) or state.state(use, ask=False).cache == "all" for use in uses)
     skew = f" {partition['beta']:g}" if "beta" in partition else ""

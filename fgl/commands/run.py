@@ -58,7 +58,7 @@ def run_command(
     outputs.check(RunDir(folder), replace)
     with stdout_to_stderr(), interruptible(folder), _preset.explained(chosen, "fgl run"):
         if not quiet:
-            _announce(resolved, "dataset" not in keys, folder, chosen)
+            _announce(manager, resolved, "dataset" not in keys, folder, chosen)
         suggest = not quiet and "partition" not in keys and chosen is None
         if dry_run:
             result = _dry_run(manager, resolved, folder, replace, suggest)
@@ -136,13 +136,18 @@ def _check_alone(others: Sequence[str]) -> None:
         raise ConfigError([Problem(", ".join(others), "given", expected)], "the command line")
 
 
-def _announce(config: RunConfig, bundled: bool, folder: Path, chosen: _preset.Chosen | None) -> None:
+def _announce(
+    manager: PluginManager, config: RunConfig, bundled: bool, folder: Path, chosen: _preset.Chosen | None
+) -> None:
+    from fgl.core.config import short_forms
+    from fgl.core.config.defaults import DEFAULTS
+
     if chosen is not None:
         for line in chosen.notes():
             note(line, "yellow" if chosen.smoke else None)
-    data = config.dataset.options.get("subset") or config.dataset.options.get("path") or ""
-    said = " (no --dataset given: the bundled one)" if bundled and config.dataset.name == "bundled" else ""
-    note(f"dataset {config.dataset.name} {data}{said}")
+    bundled = bundled and config.dataset.name == DEFAULTS["dataset"]["name"]
+    said = " (no --dataset given: the bundled one)" if bundled else ""
+    note(f"dataset {short_forms.shown('dataset', config.dataset, manager.registry)}{said}")
     note(
         f"generator {config.generator.name}, prompts {config.prompt_strategy.name}, "
         f"aggregator {config.aggregator.name}, classifier {config.classifier.name}, seed {config.seed} → {folder}"

@@ -87,6 +87,14 @@ class Component:
     api_version: int = API_VERSION
     """Interface version that the plugin was written for."""
 
+    smoke: Mapping[str, Any] = field(default_factory=dict)
+    """Option values that make it small, for `--smoke`: a few images of a dataset, two epochs of a classifier."""
+
+    opens: tuple[str, ...] = ()
+    """For datasets: patterns of what it opens when `--dataset PATH` names no component. "*.npz" is the name of a file;
+    "*/dataset_info.json" is something in a folder. A pattern without wildcards in the folder beats one with them, and a
+    built-in dataset beats another."""
+
     bound: InitVar[Mapping[str, tuple[str, ...]] | None] = None
     needs: InitVar[tuple[str, ...] | None] = None
     continued: InitVar[Mapping[str, Any] | None] = None
@@ -120,11 +128,11 @@ def problem_of(component: Any, hook: str) -> str:
     version = component.api_version
     if not isinstance(version, int) or isinstance(version, bool) or version < 1:
         return f"{where}: api_version is {plain(repr(version), 80)}, expected a whole number from 1"
-    for name in ("extras", "modules", "requires"):
+    for name in ("extras", "modules", "requires", "opens"):
         value = getattr(component, name)
         if not isinstance(value, tuple) or not all(isinstance(one, str) for one in value):
             return f"{where}: {name} is {plain(repr(value), 80)}, expected a tuple of texts"
-    for name in ("defaults", "tied_defaults", "continuation_defaults"):
+    for name in ("defaults", "tied_defaults", "continuation_defaults", "smoke"):
         value = getattr(component, name)
         if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
             return f"{where}: {name} is {plain(repr(value), 80)}, expected a mapping with names of options as keys"

@@ -7,7 +7,8 @@ import re
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Self
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, Self, get_args, get_origin
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
@@ -74,6 +75,10 @@ class Options(BaseModel):
     renamed: ClassVar[Mapping[str, str]] = {}
     """Old name of an option → its present one. The old name is still taken, with a warning."""
 
+    short_option: ClassVar[str] = ""
+    """The option that a short form sets: with "path", `parquet:FILE` selects parquet with that `path`. "": there is no
+    short form."""
+
     @classmethod
     def __pydantic_init_subclass__(cls, **_: Any) -> None:
         if "not_in_rounds" in vars(cls):
@@ -99,6 +104,29 @@ class Options(BaseModel):
                 )  # pydantic rejects NaN, and names it
             except (TypeError, ValueError, RecursionError):
                 raise error from None  # its messages name the values as they were given
+
+    @classmethod
+    def from_text(cls, text: str) -> dict[str, Any]:
+        """Options that the short form `NAME:text` stands for, on the command line and in a configuration file. Raises
+        ValueError if there is no short form, or the text cannot be one; the user sees its message."""
+        if not cls.short_option:
+            raise ValueError("has no short form; set its options one by one")
+        return {cls.short_option: text}
+
+    @classmethod
+    def known_texts(cls) -> tuple[str, ...]:
+        """Texts that the short form always accepts, for suggestions; those of a Literal unless overridden."""
+        known = cls.model_fields.get(cls.short_option)
+        return get_args(known.annotation) if known is not None and get_origin(known.annotation) is Literal else ()
+
+    def short_name(self) -> str:
+        """What a person calls what these options select, shown after the component's name. "": nothing to add."""
+        return str(getattr(self, type(self).short_option) or "") if type(self).short_option else ""
+
+    def is_here(self) -> bool:
+        """Whether it can be opened without a network, as far as can be told without opening it."""
+        named = [getattr(self, name) for name in self.local_paths()]
+        return all(Path(path).expanduser().exists() for path in named if isinstance(path, str))
 
     def models(self) -> tuple[ModelRef, ...]:
         """Models that a run with these options pulls, for `fgl models`. None unless a subclass overrides this."""

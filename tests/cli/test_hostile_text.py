@@ -238,7 +238,7 @@ def test_a_comparison_and_a_sweep_of_hostile_names(tmp_path: Path) -> None:
     one = {"top1": 0.5, "bytes": 1, "seconds": 1.0, "curve": [[1, 0.5, 1]]}
     seeds = {0: {method.name: one for method in methods}}
     guesses = metrics.about(np.array([0, 0, 1]), PAYLOADS)
-    comparison.write(RunDir(tmp_path, "compare"), config, methods, seeds, guesses)
+    comparison.write(RunDir(tmp_path, "compare"), config, PluginManager.load(), methods, seeds, guesses)
     hold_markdown((tmp_path / "compare.md").read_text(encoding="utf-8"), images=2)
     cells = [sweep.Cell(name) for name in PAYLOADS]
     rows = [

@@ -19,7 +19,8 @@ from pydantic import Field, field_validator
 
 from fgl.contracts.boundary import is_simulated
 from fgl.contracts.options import Options
-from fgl.core.config.loader import expand
+from fgl.core.config import short_forms
+from fgl.core.config.defaults import DEFAULTS, PATHS
 from fgl.core.config.resolve import resolve
 from fgl.core.config.schema import RunConfig, Selected
 from fgl.core.config.validation import shown, validate
@@ -148,14 +149,16 @@ class Policy:
 def own_dataset(shared: Any, own: Sequence[Mapping[str, Any]], registry: Registry, source: str) -> dict[str, Any]:
     """The dataset section of a site: its own, with what the shared one says of classes, and `holds: train` unless it
     says otherwise itself. Raises ConfigError where the site names none."""
-    theirs = _section(shared)
+    theirs = _section(shared, registry)
     mine: dict[str, Any] = {}
     for layer in own:
-        given = _section(layer.get("dataset"))
+        given = _section(layer.get("dataset"), registry)
         mine = {**(mine if given.get("name", mine.get("name")) == mine.get("name") else {}), **given}
     if "name" not in mine and isinstance(mine.get("path"), str):
-        name = theirs.get("name", "bundled")
-        mine["name"] = name if name != "bundled" else expand("dataset", mine["path"])["name"]
+        unsaid = DEFAULTS["dataset"]["name"]
+        name = theirs.get("name", unsaid)
+        kind = short_forms.kind_of("dataset", mine["path"], registry) or PATHS["dataset", "folder"]
+        mine["name"] = kind if name == unsaid else name
     if "name" not in mine:
         expected = (
             "expected a dataset of the site's own, in a file of its own or by --dataset: fgl client prepare "
@@ -173,13 +176,13 @@ def own_dataset(shared: Any, own: Sequence[Mapping[str, Any]], registry: Registr
     return {**({"holds": "train"} if "holds" in known else {}), **kept, **mine}
 
 
-def with_meaning(layers: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def with_meaning(layers: Sequence[Mapping[str, Any]], registry: Registry) -> list[dict[str, Any]]:
     """Layers in which a dataset is the one that the last of them names, with what an earlier one says of classes: a
     layer that selects another dataset would drop it."""
     found: list[dict[str, Any]] = []
     said: dict[str, Any] = {}
     for layer in layers:
-        section = _section(layer.get("dataset"))
+        section = _section(layer.get("dataset"), registry)
         if "labels" in section or "class_names" in section:
             said = {}
         said |= {key: section[key] for key in _MEANING if section.get(key) is not None}
@@ -192,13 +195,13 @@ def at_server(layers: Sequence[Mapping[str, Any]], registry: Registry) -> list[d
     otherwise: it trains on none, and a part of them would be left out in silence.
 
     Raises ConfigError where it names none to test on: the bundled data is not what anybody meant."""
-    found = with_meaning(layers)
+    found = with_meaning(layers, registry)
     sections = [layer.get("upload") for layer in layers]
     if not any(isinstance(one, Mapping) and one.get("clients") is not None for one in sections):
         return found
     said: dict[str, Any] = {}
     for layer in layers:
-        said |= _section(layer.get("dataset"))
+        said |= _section(layer.get("dataset"), registry)
     if "name" not in said:
         expected = (
             "expected the images that the server tests on, in a file of its own: --config shared.yaml --config "
@@ -214,9 +217,8 @@ def at_server(layers: Sequence[Mapping[str, Any]], registry: Registry) -> list[d
 _TO_SIMULATE = f"to play a client of a partition instead, with nothing of a site's: {SIMULATE}"
 
 
-def _section(value: Any) -> dict[str, Any]:
-    if isinstance(value, str):
-        return expand("dataset", value)
+def _section(value: Any, registry: Registry) -> dict[str, Any]:
+    value = short_forms.expanded("dataset", value, registry)
     return {str(key): one for key, one in value.items()} if isinstance(value, Mapping) else {}
 
 

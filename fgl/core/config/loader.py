@@ -12,8 +12,6 @@ from fgl.core.config.validation import shown
 from fgl.errors import ConfigError, Problem
 from fgl.io import yaml_text
 
-_DATASETS = ("bundled", "hf", "npz", "parquet", "imagefolder")  # have a short form of their own, see `expand`
-
 
 def read_yaml(path: Path) -> dict[str, Any]:
     """Raises ConfigError that names the file and, for a syntax error, the line."""
@@ -63,34 +61,11 @@ def set_option(layer: dict[str, Any], assignment: str) -> None:
     place[parts[-1]] = value
 
 
+class ShortForm(str):
+    """What stands for a component and its options, such as `bundled:eurosat` or a path. What it stands for depends on
+    what is installed: `short_forms.expanded`."""
+
+
 def expand(family: str, value: str) -> dict[str, Any]:
-    """A component's short form: its name; for features also a Hub id or a folder; for datasets also `bundled:NAME`,
-    `hf:ID`, `parquet:PATH`, `npz:PATH`, `imagefolder:PATH` or a path, whose kind is read off what lies there."""
-    if family == "features" and "/" in value:
-        return {"name": "image-model", "model": value}
-    if family != "dataset":
-        return {"name": value}
-    if value in _DATASETS:
-        return {"name": value}
-    name, colon, rest = value.partition(":")
-    if colon and name == "bundled":
-        return {"name": name, "subset": rest}
-    if colon and name in _DATASETS:
-        return {"name": name, "path": rest}
-    path = Path(value).expanduser()
-    file = "npz" if path.suffix == ".npz" else "parquet"
-    if path.is_file():
-        return {"name": file, "path": value}
-    if path.is_dir():
-        if any((path / marker).exists() for marker in ("dataset_info.json", "dataset_dict.json")):
-            return {"name": "hf", "path": value}
-        return {"name": "parquet" if _holds_parquet(path) else "imagefolder", "path": value}
-    if value.startswith((".", "~", "/")):  # a path that is not there: the dataset says what is there instead
-        return {"name": file if path.suffix in (".npz", ".parquet") else "imagefolder", "path": value}
-    return {"name": value}
-
-
-def _holds_parquet(folder: Path) -> bool:
-    """In it, in data/ as the Hub has it, or in folders named after configurations or splits."""
-    patterns = ("*.parquet", "data/*.parquet", "train/*.parquet", "*/train*.parquet", "*/train/*.parquet")
-    return any(next(folder.glob(pattern), None) is not None for pattern in patterns)
+    """A component as a mapping, so that options can be set beside its short form."""
+    return {"name": ShortForm(value)}

@@ -6,7 +6,6 @@ goes with whatever dataset is chosen, its address only with its own.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,9 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from fgl.core.config.loader import expand
+from fgl.contracts.component import FAMILIES
+from fgl.core.config import short_forms
+from fgl.core.config.defaults import DEFAULTS
 from fgl.core.config.schema import RunConfig, Selected
 from fgl.core.registry import Registry
 from fgl.errors import BrokenPluginError, ConfigError, DataError, PluginError, Problem, suggestion
@@ -23,7 +24,7 @@ from fgl.errors import BrokenPluginError, ConfigError, DataError, PluginError, P
 FOLDER = Path(__file__).parents[2] / "presets"
 # What belongs to the preset's own data, wherever a copy of it lies. The rest of its options is the address.
 _OF_THE_DATA = ("image_column", "label_column", "domain_column", "train_split", "test_split")
-_FILES = ("imagefolder", "npz", "parquet")
+_CLASSES = ("class_names", "labels", "unlisted_labels")
 
 SMOKE_IMAGES = 80
 """Synthetic images of a smoke run, for all classes together, as long as each has four."""
@@ -41,6 +42,8 @@ class Preset(BaseModel):
     get: str = Field(description="where to get the data by hand")
     layout: str = Field(description="what PATH in `--dataset PATH` must look like")
     stand_in: str = Field(description="bundled dataset of the same layout, for smoke runs")
+    of_the_hub: bool = Field(False, description="the data is downloaded when it is opened first")
+    smoke: dict[str, int] = Field({}, description="of the sizes that make its data small for a smoke run, others")
     images: list[dict[str, int]] = Field(default=[], description="images of each split; several where copies differ")
     dataset: dict[str, Any] = Field(description="the data as fgl opens it; of a folder, where it is looked for")
     domains: list[str] = []
@@ -60,10 +63,6 @@ class Preset(BaseModel):
     def labels(self) -> dict[str, str]:
         """Label in the data → class name, in label order. A class name is a label of itself anyhow."""
         return {label: name for name, others in self.classes.items() for label in others or [name]}
-
-    @property
-    def of_the_hub(self) -> bool:
-        return self.dataset["name"] not in _FILES
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +93,7 @@ def load(name: str, option: str = "--preset") -> Preset:
 
 def layers(preset: Preset, smoke: bool, given: Sequence[Mapping[str, Any]], registry: Registry) -> list[dict[str, Any]]:
     """What goes under the layers that the user gave: the preset, and for a smoke run what makes it small."""
+    given = [_expanded(layer, registry) for layer in given]
     name, elsewhere = _chosen(preset, given)
     options = _options(registry, name)
     own = {key: value for key, value in preset.dataset.items() if key != "unlisted_labels"}
@@ -107,18 +107,41 @@ def layers(preset: Preset, smoke: bool, given: Sequence[Mapping[str, Any]], regi
     found: list[dict[str, Any]] = [{**preset.run, "dataset": dataset}]
     if not smoke:
         return found
-    if not elsewhere and not is_here(dataset):
-        name = "bundled"
-        options = _options(registry, name)
-        found[0]["dataset"] = {"name": name, "subset": preset.stand_in}
-    small: dict[str, Any] = {
-        "generator": {"name": "tiny", "batch_size": 40},
-        "synthesis": {"images_per_class": max(4, SMOKE_IMAGES // len(preset.classes))},
-        "classifier": {"epochs": 2, "batch_size": 32, "image_size": 32, "eval_resize": None},
+    if not elsewhere and not is_here(dataset, registry):
+        found[0]["dataset"] = short_forms.expanded(
+            "dataset", f"{DEFAULTS['dataset']['name']}:{preset.stand_in}", registry
+        )
+    found[0]["generator"] = DEFAULTS["generator"]
+    return [*found, _small(preset, [*found, *given], registry)]
+
+
+def _small(preset: Preset, layers: Sequence[Mapping[str, Any]], registry: Registry) -> dict[str, Any]:
+    """What makes the components that these layers select small: sizes that each of them has for that."""
+    count = max(4, SMOKE_IMAGES // len(preset.classes))
+    small: dict[str, Any] = {"synthesis": {"images_per_class": count}}
+    for family in FAMILIES:
+        name = _selected(family, layers)
+        component = short_forms.component_of(family, name, registry)
+        if component is not None and component.smoke:
+            sizes = dict(component.smoke)
+            if family == "dataset":
+                sizes |= {key: value for key, value in preset.smoke.items() if key in sizes}
+            small[family] = {"name": name, **sizes}
+    return small
+
+
+def _selected(family: str, layers: Sequence[Mapping[str, Any]]) -> str:
+    """Name of the component that the last of these layers selects."""
+    sections = [layer[family] for layer in layers if isinstance(layer.get(family), Mapping)]
+    named = [section["name"] for section in sections if "name" in section]
+    return str(named[-1] if named else DEFAULTS[family]["name"])
+
+
+def _expanded(layer: Mapping[str, Any], registry: Registry) -> dict[str, Any]:
+    """A layer whose components have no short forms."""
+    return {
+        key: short_forms.expanded(key, value, registry) if key in FAMILIES else value for key, value in layer.items()
     }
-    if "max_per_class" in options:
-        small["dataset"] = {"name": name, "max_per_class": 12 if preset.domains else 40}
-    return [*found, small]
 
 
 def _chosen(preset: Preset, given: Sequence[Mapping[str, Any]]) -> tuple[str, bool]:
@@ -126,8 +149,6 @@ def _chosen(preset: Preset, given: Sequence[Mapping[str, Any]]) -> tuple[str, bo
     name, elsewhere = str(preset.dataset["name"]), False
     for layer in given:
         value = layer.get("dataset")
-        if isinstance(value, str):
-            value = expand("dataset", value)
         if isinstance(value, Mapping):
             other = value.get("name", name)
             elsewhere = "path" in value or (elsewhere and other == name) or other != preset.dataset["name"]
@@ -162,22 +183,13 @@ def data_of(preset: Preset, config: RunConfig) -> Data:
     return Data(own, not own and options.get("labels") != preset.labels)
 
 
-def is_here(dataset: Mapping[str, Any]) -> bool:
+def is_here(dataset: Mapping[str, Any], registry: Registry) -> bool:
     """Whether a dataset can be opened without a network, as far as that shows without opening it."""
-    if dataset["name"] == "bundled":
-        return True
-    path = str(dataset.get("path", ""))
-    if Path(path).expanduser().exists():
-        return True
-    return dataset["name"] == "hf" and (_cache() / path.replace("/", "___")).is_dir()
-
-
-def _cache() -> Path:
-    """Where the library `datasets` keeps what it has prepared. Found without importing it, which takes seconds."""
-    if "HF_DATASETS_CACHE" in os.environ:
-        return Path(os.environ["HF_DATASETS_CACHE"]).expanduser()
-    home = os.environ.get("HF_HOME") or f"{os.environ.get('XDG_CACHE_HOME') or '~/.cache'}/huggingface"
-    return Path(home).expanduser() / "datasets"
+    address = {key: value for key, value in dataset.items() if key not in ("name", *_CLASSES)}
+    try:
+        return registry.options_class(registry.find("dataset", str(dataset["name"]))).of(address).is_here()
+    except (PluginError, ValidationError):  # said when the configuration is checked
+        return False
 
 
 def absent(preset: Preset, command: str, reason: str = "") -> DataError:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import copy
 import difflib
 from collections.abc import Mapping, Sequence
-from typing import Any, get_args
+from typing import Any
 
 from fgl.contracts.component import FAMILIES, Component
 from fgl.contracts.options import Options
-from fgl.core.config import deprecated
-from fgl.core.config.loader import expand
+from fgl.core.config import deprecated, short_forms
+from fgl.core.config.defaults import DEFAULTS, PATHS, PROMPTS_COMPARED
 from fgl.core.config.schema import (
     BASELINES,
     ORDER,
@@ -27,27 +27,6 @@ from fgl.core.config.validation import shown, validate
 from fgl.core.registry import Registry
 from fgl.errors import ConfigError, PluginError, Problem, suggestion
 
-DEFAULTS: dict[str, Any] = {
-    "seed": 0,
-    "device": "auto",
-    "dataset": {"name": "bundled"},
-    "partition": {"name": "dirichlet"},
-    "prompt_strategy": {"name": "class-name"},
-    "upload": {},
-    "aggregator": {"name": "union"},
-    "generator": {"name": "tiny"},
-    "synthesis": {},
-    "classifier": {"name": "small"},
-    "rounds": {},
-    "features": {"name": "trained"},
-    "evaluation": {},
-    "audit": {},
-    "algorithm": {"name": "fedavg"},
-    "federation": {"name": "local"},
-    "executor": {"name": "local"},
-    "baseline_options": {},
-    "baselines": ["class-list"],
-}
 _PLAIN: dict[str, type[Options]] = {
     "upload": UploadOptions,
     "synthesis": SynthesisOptions,
@@ -68,7 +47,7 @@ def resolve(layers: Sequence[Mapping[str, Any]], registry: Registry, source: str
     for layer in layers:
         for key, value in deprecated.current(layer, problems, source).items():
             if key in DEFAULTS:
-                _merge(merged, key, copy.deepcopy(value), problems)
+                _merge(merged, key, copy.deepcopy(value), registry, problems)
             else:
                 unknown[key] = value
     problems += [_unknown(key, value, merged, registry) for key, value in unknown.items()]
@@ -95,12 +74,11 @@ def resolve(layers: Sequence[Mapping[str, Any]], registry: Registry, source: str
     return RunConfig(**values)
 
 
-def _merge(merged: dict[str, Any], key: str, value: Any, problems: list[Problem]) -> None:
+def _merge(merged: dict[str, Any], key: str, value: Any, registry: Registry, problems: list[Problem]) -> None:
     if key in FAMILIES:
-        if isinstance(value, str):
-            value = expand(key, value)
+        value = short_forms.expanded(key, value, registry, problems)
         if key == "dataset" and isinstance(value, dict):
-            value = _with_kind(value, merged[key])
+            value = _with_kind(value, merged[key], registry)
         if not isinstance(value, dict):
             problems.append(Problem(key, shown(value), "expected a name, or a mapping with a name and options"))
             return
@@ -145,17 +123,12 @@ def _options_of(family: str, merged: Mapping[str, Any], registry: Registry) -> M
         return {}
 
 
-def _with_kind(value: dict[str, Any], old: Mapping[str, Any]) -> dict[str, Any]:
+def _with_kind(value: dict[str, Any], old: Mapping[str, Any], registry: Registry) -> dict[str, Any]:
     """A dataset of which the path alone is said, with the name of its kind, which is read off what lies there."""
     path = value.get("path")
     if "name" in value or old != DEFAULTS["dataset"] or not isinstance(path, str):
         return value
-    return {"name": "imagefolder", "path": path, **_short(path), **value}
-
-
-def _short(path: str) -> dict[str, Any]:
-    found = expand("dataset", path)
-    return found if "path" in found else {}
+    return {"name": short_forms.kind_of("dataset", path, registry) or PATHS["dataset", "folder"], **value}
 
 
 def _component(family: str, given: dict[str, Any], registry: Registry, problems: list[Problem]) -> Selected | None:
@@ -178,9 +151,10 @@ def _component(family: str, given: dict[str, Any], registry: Registry, problems:
 
 def _dataset_hint(name: str, registry: Registry) -> str:
     """What else a word in the place of a dataset may have been meant to be."""
-    bundled = get_args(registry.options_class(registry.find("dataset", "bundled")).model_fields["subset"].annotation)
-    close = difflib.get_close_matches(name.lower().replace("-", "_"), bundled, n=1, cutoff=0.75)
-    meant = f": did you mean 'bundled:{close[0]}'?" if close else ""
+    kind = DEFAULTS["dataset"]["name"]
+    known = registry.options_class(registry.find("dataset", kind)).known_texts()
+    close = difflib.get_close_matches(name.lower().replace("-", "_"), known, n=1, cutoff=0.75)
+    meant = f": did you mean '{kind}:{close[0]}'?" if close else ""
     return f"{meant}; a path must exist, bundled data is bundled:NAME, the Hub's is hf:OWNER/NAME"
 
 
@@ -260,11 +234,11 @@ def _baseline_options(value: Any, registry: Registry, problems: list[Problem]) -
 
 
 def _baselines(value: Any, strategy: str, registry: Registry, problems: list[Problem]) -> tuple[str, ...]:
-    """strategy: the run's own prompt strategy. "all" has the other one of class-name and attributes beside it."""
+    """strategy: the run's own prompt strategy. "all" has the others of PROMPTS_COMPARED beside it."""
     if value == "none":
         return ()
     if value == "all":
-        others = [name for name in ("class-name", "attributes") if name != strategy]
+        others = [name for name in PROMPTS_COMPARED if name != strategy]
         return (*(PROMPTS_BASELINE + name for name in others), *BASELINES)
     if isinstance(value, str):
         value = [value]

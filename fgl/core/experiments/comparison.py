@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fgl.core import outputs
+from fgl.core.config import short_forms
 from fgl.core.config.saved import save_config
 from fgl.core.config.schema import RoundsOptions, RunConfig
 from fgl.core.preflight import open_session
@@ -281,11 +282,15 @@ def test_set(config: RunConfig, manager: PluginManager) -> dict[str, Any]:
 
 
 def write(
-    store: RunDir, config: RunConfig, methods: Sequence[Method], seeds: Mapping[int, Any], guesses: Mapping[str, Any]
+    store: RunDir,
+    config: RunConfig,
+    manager: PluginManager,
+    methods: Sequence[Method],
+    seeds: Mapping[int, Any],
+    guesses: Mapping[str, Any],
 ) -> dict[str, Any]:
     """compare.json and compare.md; returns what the first holds. guesses: see `test_set`."""
-    options = config.dataset.options
-    name = f"{config.dataset.name} {options.get('subset') or options.get('path') or ''}".strip()
+    name = short_forms.shown("dataset", config.dataset, manager.registry)
     rows = summarize(methods, seeds)
     summary = {
         "schema_version": 1,

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fgl.core.config.defaults import CLASS_LIST_PROMPTS
 from fgl.core.experiments.comparison import SERVER_EPOCHS, Method
 from fgl.core.partitioning import divide
 from fgl.core.store.run_dir import RunDir
@@ -80,7 +81,7 @@ def _own(config: RunConfig, method: Method, data: Data) -> Cost:
     if method.name == "fgl":
         return Cost()
     if method.name == "class-list":  # with class-name prompts its images are the run's own
-        return Cost() if config.prompt_strategy.name == "class-name" else _one_shot(config, data)
+        return Cost() if config.prompt_strategy.name == CLASS_LIST_PROMPTS else _one_shot(config, data)
     if method.name == "centralized":
         return Cost(0, 1, data.images * _epochs(config))
     if method.name == "local":

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 from fgl.contracts.prompts import spells
+from fgl.core.config.defaults import DEFAULTS
 from fgl.errors import ConfigError, FGLError, Problem
 from fgl.io.files import read_text
 
@@ -108,9 +109,9 @@ def _strategies(session: Session) -> list[tuple[Any, bool]]:
 def _decoys(session: Session) -> list[str]:
     """Class names of the bundled datasets."""
     registry = session.manager.registry
-    entry = registry.find("dataset", "bundled")
-    subsets = get_args(registry.options_class(entry).model_fields["subset"].annotation)
-    infos = (registry.create("dataset", "bundled", {"subset": subset}).info() for subset in subsets)
+    name = DEFAULTS["dataset"]["name"]
+    options = registry.options_class(registry.find("dataset", name))
+    infos = (registry.create("dataset", name, options.from_text(text)).info() for text in options.known_texts())
     return list(dict.fromkeys(name for info in infos for name in info.class_names))
 
 

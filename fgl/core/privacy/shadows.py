@@ -20,6 +20,7 @@ import numpy as np
 from safetensors.numpy import load_file, save
 
 from fgl.contracts.arrays import contiguous
+from fgl.core.config.defaults import LISTED_PARTITION
 from fgl.core.config.schema import EvaluationOptions, Selected
 from fgl.core.preflight import open_session
 from fgl.core.privacy import lira
@@ -266,7 +267,7 @@ class ShadowTrainer:
         folder.write_json(listed, self.field.held(shadow))
         config = self.session.config.model_copy(
             update={
-                "partition": Selected(name="listed", options={"path": str(listed.absolute())}),
+                "partition": Selected(name=LISTED_PARTITION, options={"path": str(listed.absolute())}),
                 "baselines": (),
                 "all_baselines": False,
                 "evaluation": EvaluationOptions(),

@@ -11,6 +11,7 @@ import numpy as np
 
 from fgl.contracts.dataset import LabelledPixels
 from fgl.contracts.prompts import ClientContext
+from fgl.core.config.defaults import CLASS_LIST_PROMPTS
 from fgl.core.config.schema import PROMPTS_BASELINE, RoundsOptions
 from fgl.core.report import metrics
 from fgl.core.server import encoding, removed
@@ -54,7 +55,7 @@ def inputs_of(session: Session, name: str, partition_digest: str, train_digest: 
         if name == "centralized" and (out or _in_part(session)):
             own |= {"partition": partition_digest, "forgotten": out}
     elif name == "class-list":
-        options = config.prompt_strategy.options if config.prompt_strategy.name == "class-name" else {}
+        options = config.prompt_strategy.options if config.prompt_strategy.name == CLASS_LIST_PROMPTS else {}
         own = {
             "main": train_digest,
             "prompts": dict(options),
@@ -176,8 +177,8 @@ def class_list(session: Session, own: list[PlanItem], main: EvaluateResult, trai
 def from_class_list(session: Session) -> Any:
     """An upload that the server writes for itself, through the same codec as a client's."""
     config = session.config
-    options = config.prompt_strategy.options if config.prompt_strategy.name == "class-name" else {}
-    strategy = session.manager.registry.create("prompt_strategy", "class-name", dict(options))
+    options = config.prompt_strategy.options if config.prompt_strategy.name == CLASS_LIST_PROMPTS else {}
+    strategy = session.manager.registry.create("prompt_strategy", CLASS_LIST_PROMPTS, dict(options))
     encoder = session.generator.encoder(session.device)
     context = ClientContext(
         "server",

@@ -43,6 +43,7 @@ def fgl_classifiers() -> list[Component]:
             options=_OPTIONS,
             summary=f"ResNet-{name.removeprefix('resnet')} from scratch, the paper's recipe (preset: small is short)",
             defaults={"architecture": "resnet", "config": config, "preset": "paper"},
+            smoke={"epochs": 2, "batch_size": 32, "image_size": 32, "eval_resize": None},
         )
         for name, config in _RESNETS.items()
     ]

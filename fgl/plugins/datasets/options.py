@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+import os
+from pathlib import Path
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -18,6 +20,8 @@ _SKIP = "Leave out images that cannot be decoded, and list them, instead of stop
 class BundledOptions(Options):
     """Which of the datasets inside the package to use."""
 
+    short_option: ClassVar[str] = "subset"
+
     subset: Literal["eurosat", "fashion_mnist", "emoji"] = Field("eurosat", description="Name of the bundled dataset.")
     domains: list[str] = Field(
         default_factory=list, description="Keep only samples of these domains; empty keeps all (only emoji has any)."
@@ -31,6 +35,8 @@ class BundledOptions(Options):
 
 class SplitOptions(Options):
     """What every dataset that may lack a test split has in common."""
+
+    short_option: ClassVar[str] = "path"
 
     test_fraction: float = Field(
         0.2,
@@ -150,3 +156,14 @@ class HuggingFaceOptions(SplitOptions):
     domain_column: str | None = Field(
         None, description="Domain column; where it is not given, `domain` is used if there is one."
     )
+
+    def is_here(self) -> bool:
+        return super().is_here() or (_cache() / self.path.replace("/", "___")).is_dir()
+
+
+def _cache() -> Path:
+    """Where the library `datasets` keeps what it has prepared. Found without importing it, which takes seconds."""
+    if "HF_DATASETS_CACHE" in os.environ:
+        return Path(os.environ["HF_DATASETS_CACHE"]).expanduser()
+    home = os.environ.get("HF_HOME") or f"{os.environ.get('XDG_CACHE_HOME') or '~/.cache'}/huggingface"
+    return Path(home).expanduser() / "datasets"

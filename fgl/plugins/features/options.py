@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -43,6 +43,8 @@ class TrainedOptions(NeighborOptions):
 
 class ImageModelOptions(NeighborOptions):
     """Pooled features of a transformers image model."""
+
+    short_option: ClassVar[str] = "model"
 
     model: str = Field(description="folder or Hub id of any transformers model of images, with safetensors weights")
     revision: Revision | None = Field(None, description="commit, tag or branch on the Hub; null: locked when pulled")

@@ -12,13 +12,16 @@ _SD = ("StableDiffusion", "StableDiffusionOptions")
 _XL = ("StableDiffusionXL", "StableDiffusionXLOptions")
 
 
-def _component(name: str, backend: tuple[str, str], summary: str, defaults: dict[str, Any]) -> Component:
+def _component(
+    name: str, backend: tuple[str, str], summary: str, defaults: dict[str, Any], smoke: dict[str, Any] | None = None
+) -> Component:
     return Component(
         name=name,
         target=f"fgl.plugins.generators.stable_diffusion:{backend[0]}",
         options=f"fgl.plugins.generators.options:{backend[1]}",
         summary=summary,
         defaults=defaults,
+        smoke=smoke or {},
         tied_defaults={"model": ("revision", "mirrors"), "lora": ("lora_revision",)},
     )
 
@@ -37,6 +40,7 @@ def fgl_generators() -> list[Component]:
                 "batch_size": 100,
                 "dtype": "bf16",
             },
+            smoke={"batch_size": 40},
         ),
         _component("sd21", _SD, "Stable Diffusion 2.1 base, the paper's: 512x512, 50 steps, guidance 2", SD21),
         _component("sd15", _SD, "Stable Diffusion 1.5: 512x512, 50 steps, guidance 2; lora: lcm for 4 steps", SD15),

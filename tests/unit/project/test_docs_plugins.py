@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 import tomllib
 from dataclasses import fields
 from pathlib import Path
@@ -25,6 +24,7 @@ from fgl.plugins.prompts.options import (
     PromptsFileOptions,
 )
 from fgl.testing.contracts import DrawnImages, client_context
+from tests.helpers.installed import install
 
 ROOT = Path(__file__).parents[3]
 PLUGINS = (ROOT / "docs" / "plugins.md").read_text(encoding="utf-8")
@@ -42,16 +42,10 @@ def first_plugin(part):
 def mood(tmp_path, monkeypatch):
     """The first plugin of the page, installed as pip would: a module, and the metadata of its distribution."""
     project = tomllib.loads(first_plugin("distribution"))["project"]
-    (tmp_path / "fgl_mood.py").write_text(first_plugin("module"))
-    info = tmp_path / f"fgl_mood-{project['version']}.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n")
-    points = "".join(f"{name} = {value}\n" for name, value in project["entry-points"]["fgl"].items())
-    (info / "entry_points.txt").write_text(f"[fgl]\n{points}")
-    monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.delitem(sys.modules, "fgl_mood", raising=False)
-    yield PluginManager.load()
-    sys.modules.pop("fgl_mood", None)
+    ((name, module),) = project["entry-points"]["fgl"].items()
+    assert project["name"] == f"fgl-{name}"
+    install(monkeypatch, tmp_path / "site", module, first_plugin("module"), name, project["version"])
+    return PluginManager.load()
 
 
 def test_the_first_plugin_is_one_short_file(mood):

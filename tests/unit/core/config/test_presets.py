@@ -183,9 +183,9 @@ def test_data_that_is_here_is_used_for_a_smoke_run(tmp_path: Path) -> None:
     found = resolve("imagefruit", smoke=True)
     assert (found.dataset.name, found.dataset.options["max_per_class"]) == ("imagefolder", 40)
     assert presets.data_of(presets.load("imagefruit"), found) == presets.Data(own=True, stand_in=False)
-    assert not presets.is_here(presets.load("cifar10").dataset)
+    assert not presets.is_here(presets.load("cifar10").dataset, PluginManager.load().registry)
     (tmp_path / "cache" / "uoft-cs___cifar10").mkdir(parents=True)
-    assert presets.is_here(presets.load("cifar10").dataset)
+    assert presets.is_here(presets.load("cifar10").dataset, PluginManager.load().registry)
     assert resolve("cifar10", smoke=True).dataset.name == "hf"
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
+from fgl.core.config import short_forms
 from fgl.core.config.loader import expand, read_yaml, set_option
 from fgl.core.config.resolve import resolve
 from fgl.core.plugin_manager import PluginManager
@@ -223,17 +224,19 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         read_yaml(tmp_path / "none.yaml")
 
 
-def test_a_dataset_is_recognized_by_what_lies_at_its_path(tmp_path: Path) -> None:
+def test_a_dataset_is_recognized_by_what_lies_at_its_path(tmp_path: Path, registry: Registry) -> None:
     (tmp_path / "folders" / "cat").mkdir(parents=True)
     (tmp_path / "tables").mkdir()
     (tmp_path / "tables" / "train.parquet").touch()
     (tmp_path / "saved").mkdir()
     (tmp_path / "saved" / "dataset_dict.json").touch()
-    kinds = {name: expand("dataset", str(tmp_path / name))["name"] for name in ("folders", "tables", "saved")}
+    kinds = {
+        name: short_forms.kind_of("dataset", str(tmp_path / name), registry) for name in ("folders", "tables", "saved")
+    }
     assert kinds == {"folders": "imagefolder", "tables": "parquet", "saved": "hf"}
-    assert expand("dataset", str(tmp_path / "tables" / "train.parquet"))["name"] == "parquet"
-    assert expand("dataset", "bundled:emoji") == {"name": "bundled", "subset": "emoji"}
-    assert expand("dataset", "hf:owner/name") == {"name": "hf", "path": "owner/name"}
+    assert short_forms.kind_of("dataset", str(tmp_path / "tables" / "train.parquet"), registry) == "parquet"
+    assert short_forms.expanded("dataset", "bundled:emoji", registry) == {"name": "bundled", "subset": "emoji"}
+    assert short_forms.expanded("dataset", "hf:owner/name", registry) == {"name": "hf", "path": "owner/name"}
 
 
 def test_a_dataset_path_that_does_not_exist_says_what_could_be_given(registry: Registry) -> None:

@@ -18,7 +18,8 @@ import pytest
 from PIL import Image
 
 from fgl.contracts.dataset import ImageSet
-from fgl.core.config.loader import expand
+from fgl.core.config import short_forms
+from fgl.core.plugin_manager import PluginManager
 from fgl.errors import BadImageError, DataError
 from fgl.plugins.datasets.decode import decode
 from fgl.plugins.datasets.imagefolder import ImageFolder
@@ -265,7 +266,7 @@ def test_parquet_is_found_where_the_hub_leaves_it(tmp_path: Path, place: str) ->
     path.parent.mkdir(parents=True)
     pq.write_table(rows(), path)
     (tmp_path / "README.md").write_text("---\nlicense: mit\n---\n")
-    assert expand("dataset", str(tmp_path))["name"] == "parquet"
+    assert short_forms.kind_of("dataset", str(tmp_path), PluginManager.load().registry) == "parquet"
     assert size(parquet(tmp_path), "train") + size(parquet(tmp_path), "test") == 8
 
 

@@ -1,0 +1,47 @@
+"""What is chosen where nobody chooses: the one place in which the core names components."""
+
+from __future__ import annotations
+
+from typing import Any
+
+DEFAULTS: dict[str, Any] = {
+    "seed": 0,
+    "device": "auto",
+    "dataset": {"name": "bundled"},
+    "partition": {"name": "dirichlet"},
+    "prompt_strategy": {"name": "class-name"},
+    "upload": {},
+    "aggregator": {"name": "union"},
+    "generator": {"name": "tiny"},
+    "synthesis": {},
+    "classifier": {"name": "small"},
+    "rounds": {},
+    "features": {"name": "trained"},
+    "evaluation": {},
+    "audit": {},
+    "algorithm": {"name": "fedavg"},
+    "federation": {"name": "local"},
+    "executor": {"name": "local"},
+    "baseline_options": {},
+    "baselines": ["class-list"],
+}
+"""The lowest layer of every configuration."""
+
+PATHS = {
+    ("dataset", "file"): "parquet",
+    ("dataset", "folder"): "imagefolder",
+    ("features", "file"): "image-model",
+    ("features", "folder"): "image-model",
+    ("features", "name"): "image-model",
+}
+"""(family, what a text is: a file, a folder, or a name with a slash as the Hub has them) → the component that opens it
+where none does by `Component.opens`."""
+
+PROMPTS_COMPARED = ("class-name", "attributes")
+"""Prompt strategies that `baselines: all` sets beside the run's own."""
+
+CLASS_LIST_PROMPTS = "class-name"
+"""The prompt strategy of the baseline class-list, which needs no client: it opens no image."""
+
+LISTED_PARTITION = "listed"
+"""The partition by a file, for the parts that an audit trains shadow models on."""
