@@ -32,10 +32,11 @@ def stages_command(
     from fgl.core.config.saved import saved_config
     from fgl.core.preflight import open_session
     from fgl.core.status import stages
-    from fgl.core.store.folder_kind import has_remote_clients
+    from fgl.core.store.folder_kind import has_remote_clients, refuse_outdated
     from fgl.core.store.run_dir import RunDir
 
     manager, folder = PluginManager.load(), RunDir(run)
+    refuse_outdated(run)
     layer = read_yaml(config) if config is not None else saved_config(folder, manager).to_dict()
     resolved, _ = resolve(manager, flags, [layer])
     with stdout_to_stderr():

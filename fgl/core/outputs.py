@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fgl.core.config.loader import read_yaml
-from fgl.core.store.folder_kind import NEW, REMOTE, kind_of
+from fgl.core.store.folder_kind import NEW, REMOTE, is_outdated, kind_of, refuse_outdated
 from fgl.core.store.owned import OwnedFolder
 from fgl.errors import ConfigError, Problem, StoreError
 from fgl.text import plain
@@ -32,8 +32,10 @@ _SHOWN = 5  # entries of a folder that a message names
 
 def check(folder: OwnedFolder, replace: bool = False, option: str = "--out") -> None:
     """Whether `folder` may be written to as what its `kind` says. replace: whether fgl's own files of another kind are
-    to make way. Raises ConfigError, and StoreError for a run whose clients are elsewhere."""
+    to make way. Raises ConfigError, and StoreError for a run whose clients are elsewhere or that fgl 0.1 wrote."""
     found, root = kind_of(folder.root), folder.root
+    if not replace:
+        refuse_outdated(root, _or_replace(option))
     if found in (NEW, folder.kind) or (found and replace):
         return
     if found == REMOTE and folder.kind == "run":
@@ -59,6 +61,7 @@ def _or_replace(option: str, what: str = "what fgl wrote there") -> str:
 def begins(folder: RunDir) -> bool:
     """Whether a run whose clients are elsewhere would begin in `folder`. Raises ConfigError where it holds something
     else that is not fgl's."""
+    refuse_outdated(folder.root)
     if folder.path("config.yaml").exists():
         return False  # whether it is a run's is told by whoever reads it
     if kind_of(folder.root) != REMOTE:
@@ -82,8 +85,13 @@ def claim(session: Session, replace: bool = False, option: str = "--out") -> Non
     """With the lock held: `check_session` once more, since another process may have been here, and remove what is to
     make way."""
     check_session(session, replace, option)
-    if replace and (kind_of(session.run.root) not in (NEW, session.run.kind) or other_data(session)):
+    if replace and (must_make_way(session.run) or other_data(session)):
         clear(session.run)
+
+
+def must_make_way(folder: OwnedFolder) -> bool:
+    """Whether what is there is of another kind, or fgl 0.1 wrote it."""
+    return kind_of(folder.root) not in (NEW, folder.kind) or is_outdated(folder.root)
 
 
 def clear(folder: OwnedFolder) -> None:

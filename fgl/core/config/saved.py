@@ -35,6 +35,7 @@ def save_config(run: RunDir, config: RunConfig, remote_clients: bool = False) ->
 def saved_config(run: RunDir, manager: PluginManager) -> RunConfig:
     """The configuration of a run directory. Raises StoreError where there is none, or where it is not what was written:
     what a run is gone on with must be what it was begun with."""
+    folder_kind.refuse_outdated(run.root)
     path = run.path("config.yaml")
     try:
         text = folder_kind.sealed_text(run.root)

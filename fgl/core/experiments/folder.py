@@ -9,7 +9,6 @@ from typing import Any
 from fgl.core import outputs
 from fgl.core.config.schema import RunConfig
 from fgl.core.status import differences
-from fgl.core.store import folder_kind
 from fgl.core.store.run_dir import RunDir
 from fgl.errors import ConfigError, Problem
 
@@ -63,7 +62,7 @@ def opened(
     check(folder, settings, methods, seeds, replace)
     with folder.lock():
         note = check(folder, settings, methods, seeds, replace)
-        if folder_kind.kind_of(folder.root) not in (folder_kind.NEW, folder.kind):
+        if outputs.must_make_way(folder):
             outputs.clear(folder)
         said = {"kind": folder.kind, "settings": _said(settings), "methods": list(methods), "seeds": list(seeds)}
         folder.write_sealed(folder.path(FILE), said)

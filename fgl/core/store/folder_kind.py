@@ -12,7 +12,10 @@ from fgl.core.store.run_dir import RunDir
 from fgl.errors import StoreError
 from fgl.io import files
 
-SEAL = "# sha256 of the lines above: "
+SEAL = f"# Format {ledger.FORMAT}, sha256 of the lines above: "
+_SEAL_OF_01 = "# sha256 of the lines above: "
+_BELONG_TOGETHER = ("run", "compare", "sweep")
+"""Folders whose files rest on each other. What a client keeps (private) is the same in every version."""
 NEW, REMOTE = "new", "remote"
 REMOTE_LINE = "# The clients are elsewhere: fgl server run resumes this run.\n"
 _FIRST = {"config.yaml", lock.NAME, ledger.NAME, "metrics.jsonl", "environment.json", "partition.json"}
@@ -22,8 +25,35 @@ _FIRST = {"config.yaml", lock.NAME, ledger.NAME, "metrics.jsonl", "environment.j
 def sealed_text(folder: Path) -> str | None:
     """The configuration of a run directory as fgl wrote it; None where it was changed since. Raises OSError and
     UnicodeDecodeError where it cannot be read."""
-    text, mark, digest = files.read_text(folder / "config.yaml").rpartition(SEAL)
-    return text if mark and hashlib.sha256(text.encode()).hexdigest() == digest.strip() else None
+    return _above(files.read_text(folder / "config.yaml"), SEAL)
+
+
+def _above(text: str, seal: str) -> str | None:
+    """The text above a seal, None where it is not what was sealed."""
+    above, mark, digest = text.rpartition(seal)
+    return above if mark and hashlib.sha256(above.encode()).hexdigest() == digest.strip() else None
+
+
+def is_outdated(folder: Path) -> bool:
+    """Whether fgl 0.1 wrote a folder: its ledger states no format, or where that was lost its configuration has the
+    seal of 0.1."""
+    noted = Ledger(folder)
+    if noted.kind:
+        return noted.kind in _BELONG_TOGETHER and noted.format < ledger.FORMAT
+    try:
+        text = files.read_text(folder / "config.yaml")
+    except (OSError, UnicodeDecodeError):
+        return False
+    return _above(text, _SEAL_OF_01) is not None and is_begun(folder)
+
+
+def refuse_outdated(folder: Path, instead: str = "") -> None:
+    """Raises StoreError where fgl 0.1 wrote a folder. instead: what else there is to do."""
+    if is_outdated(folder):
+        raise StoreError(
+            f"{folder} was written by fgl 0.1, which laid out its files differently: finish it with fgl 0.1 (pip "
+            f"install 'fgl<0.2'), or start a new run in another folder{instead}"
+        )
 
 
 def kind_of(folder: Path) -> str:
@@ -37,7 +67,8 @@ def kind_of(folder: Path) -> str:
         return NEW
     if not kind:
         try:
-            kind = "run" if sealed_text(folder) is not None and is_begun(folder) else ""
+            known = sealed_text(folder) is not None and is_begun(folder)
+            kind = "run" if known or is_outdated(folder) else ""
         except (OSError, UnicodeDecodeError):
             return ""
     return REMOTE if kind == "run" and is_remote(folder) else kind

@@ -1,7 +1,8 @@
 """Which files of a folder fgl wrote: FOLDER/.fgl-files, to which a name is appended before its file is begun.
 
 fgl deletes what is named there and nothing else, so whatever a person puts into a run directory stays. A line is a
-short digest and JSON: `{"kind": …}` first, what the folder is; then `["+", name]`. A name is a path below the folder.
+short digest and JSON: `{"kind": …, "format": …}` first, what the folder is and how its files are laid out (0.1 stated
+no format); then `["+", name]`. A name is a path below the folder.
 One that ends in "/" is a folder of fgl's with a ledger of its own; one that ends in "/*" is a folder that fgl made for
 itself, whole, under a name that nobody else can have chosen. A line that is torn or damaged is as if it were not there:
 then a file stays that could have gone, never the other way round.
@@ -20,6 +21,8 @@ from fgl.errors import StoreError
 from fgl.io import files, strict_json
 
 NAME = ".fgl-files"
+FORMAT = 2
+"""Of what lies in a folder of fgl's. Another one is not read: see `folder_kind.refuse_outdated`."""
 _SCRATCH = re.compile(r"\.scratch-[0-9a-f]{16}/\*")
 
 
@@ -33,7 +36,7 @@ class Ledger:
 
     def _clear(self) -> None:
         self._names: dict[str, None] = {}
-        self._kind = ""
+        self._kind, self._format = "", 0
         self._read, self._inode = 0, 0
         self._guests: list[str] | None = None
 
@@ -41,6 +44,12 @@ class Ledger:
     def kind(self) -> str:
         self._refresh()
         return self._kind
+
+    @property
+    def format(self) -> int:
+        """How the files are laid out; 0 where nothing says so, as in 0.1."""
+        self._refresh()
+        return self._format
 
     @property
     def guests(self) -> list[str] | None:
@@ -59,7 +68,7 @@ class Ledger:
 
     def begin(self, kind: str) -> None:
         """Say what the folder is. Raises StoreError."""
-        self._append([{"kind": kind}])
+        self._append([{"kind": kind, "format": FORMAT}])
 
     def note(self, names: Iterable[str]) -> None:
         """Before the files are begun. Raises StoreError."""
@@ -74,7 +83,7 @@ class Ledger:
             self._names.pop(name, None)
         if len(self._names) < known:
             entries: list[Any] = [
-                {"kind": self._kind},
+                {"kind": self._kind, **({"format": self._format} if self._format else {})},
                 *([{"guests": self._guests}] if self._guests is not None else []),
             ]
             entries += [["+", name] for name in self._names]
@@ -130,8 +139,10 @@ class Ledger:
 
     def _take(self, entry: Any) -> None:
         match entry:
+            case {"kind": str(kind), "format": int(number)}:
+                self._kind, self._format = kind, number
             case {"kind": str(kind)}:
-                self._kind = kind
+                self._kind, self._format = kind, 0
             case {"guests": list(guests)}:
                 self._guests = guests
             case {"guests": None}:
