@@ -100,6 +100,7 @@ def _begin(session: Session) -> None:
         log.warning(
             "%s was lost or damaged: who was taken out is known from the other list, and was written again", name
         )
+    removed.refresh(session)
     run_report.save_environment(session)
 
 

@@ -11,6 +11,7 @@ from fgl.contracts.progress import Progress
 from fgl.core.config.paths import located
 from fgl.core.config.schema import PROMPTS_BASELINE, EvaluationOptions, RunConfig, Selected
 from fgl.core.plugin_manager import PluginManager
+from fgl.core.server.removed import removed_clients
 from fgl.core.session import Session, check_fit
 from fgl.core.stages import federated_evaluation, quality, train
 from fgl.core.store.run_dir import RunDir
@@ -134,6 +135,7 @@ def open_session(
         classifier=manager.create("classifier", config.classifier),
         executor=executor,
         device=executor.device(config.device),
+        removed_clients=tuple(removed_clients(run_dir)),
         remote_clients=remote_clients,
     )
     _ = session.image_size  # where the generator does not say, that is an error before clients work

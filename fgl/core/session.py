@@ -43,6 +43,9 @@ class Session:
     classifier: Classifier
     executor: Executor
     device: str
+    removed_clients: tuple[str, ...] = ()
+    """Clients that were taken out, by name. Read when the session is opened, and again when the run is held alone: see
+    `fgl.core.server.removed.refresh`."""
     remote_clients: bool = False
     """Whether clients are elsewhere: then their samples are not here, and uploads come in as files."""
     seconds: dict[str, float] = field(default_factory=dict)
@@ -88,6 +91,11 @@ class Session:
         threads, and what follows must then be done again. digest: of its inputs."""
         record = self.run.recorded(name)
         return digest_of({"inputs": digest, "outputs": {} if record is None else record["outputs"]})
+
+    @property
+    def device_kind(self) -> str:
+        """The device without its number: "cuda" of "cuda:1"."""
+        return self.device.split(":")[0]
 
     @property
     def image_size(self) -> tuple[int, int]:

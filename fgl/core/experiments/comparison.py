@@ -20,6 +20,7 @@ from fgl.core.config.schema import RoundsOptions, RunConfig
 from fgl.core.preflight import open_session
 from fgl.core.report import metrics
 from fgl.core.report.intervals import student
+from fgl.core.server import removed
 from fgl.core.stages import (
     baselines,
     clients,
@@ -156,6 +157,7 @@ def run_seed(
     session = open_session(plain, manager, run, progress)
     with session.run.lock():
         save_config(session.run, session.config)
+        removed.refresh(session)
         run_report.save_environment(session)
         base = _Base(session, pipeline.run(session, "partition"))
         rounds.check(config.rounds, partition.client_ids(session, base.done))

@@ -66,7 +66,7 @@ def probe(session: Session, per_class: int, learn_images: int = LEARN_IMAGES) ->
             session.device,
             session.info.digest,
             arrays,
-            size=list(session.image_size),
+            size=session.image_size,
             per_class=per_class,
             learnt=learnt is not None and learnt.left is not None,
         )

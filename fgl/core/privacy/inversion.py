@@ -80,11 +80,11 @@ def inputs_of(session: Session, uploads: str) -> dict[str, Any]:
         "candidates": config.audit.candidates,
         "dictionary": None if file is None else file_digest(Path(file).expanduser()),
         "prompt_strategy": config.prompt_strategy.model_dump(),
-        "classes": list(session.info.class_names),
+        "classes": session.info.class_names,
         "domains": list(session.info.domains),
         "strategies": session.manager.registry.names("prompt_strategy"),
         "partition": None if session.remote_clients else partition.partition_inputs(session),
-        "device": session.device.split(":")[0],
+        "device": session.device_kind,
     }
 
 

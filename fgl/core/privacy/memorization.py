@@ -17,7 +17,6 @@ import numpy as np
 
 from fgl.core.report.contact_sheet import sheet
 from fgl.core.report.intervals import wilson
-from fgl.core.server import removed
 from fgl.core.stages import features, quality
 from fgl.core.stages.stage import Done
 from fgl.core.synthesis.shards import read_plan
@@ -76,11 +75,11 @@ def inputs_of(session: Session, learnt: FeatureTrainingSplit | None) -> dict[str
         "real": config.evaluation.real,
         "features": config.features.model_dump(),
         "seed": config.seed,
-        "size": list(session.image_size),
+        "size": session.image_size,
         "partition": config.partition.model_dump(),
         "closest": config.audit.closest,
-        "forgotten": removed.removed_clients(session.run),
-        "device": session.device.split(":")[0],
+        "forgotten": session.removed_clients,
+        "device": session.device_kind,
         **session.weights("features"),
     }
 

@@ -159,7 +159,7 @@ class ShadowTrainer:
                 "classifier": config.classifier.model_dump(),
                 "seed": config.seed,
                 "preparation": session.preparation.inputs(),
-                "device": session.device.split(":")[0],
+                "device": session.device_kind,
                 **session.weights("classifier"),
             }
         if self.method not in (ONE_SHOT, AFTER_ROUNDS):

@@ -52,7 +52,7 @@ class Encoding:
         """Digest of what determines the arrays of a text."""
         generator = self.session.generator
         said = {"declared": generator.declare().encoder, "encoding": dict(generator.encoding())}
-        return digest_of({**said, "device": self.session.device.split(":")[0], "format": upload.VERSION})
+        return digest_of({**said, "device": self.session.device_kind, "format": upload.VERSION})
 
     def embeddings(self, accepted: ClientUpload, expected: upload_reader.UploadPolicy) -> bytes:
         """The upload of the same prompts in fp32, byte for byte what the client would have sent."""

@@ -41,6 +41,7 @@ def forget(session: Session, clients: Sequence[str], client_id: str) -> None:
         if left:
             names = plain(", ".join(map(str, left[:5])) + (", …" if len(left) > 5 else ""))
             log.warning("left in %s, since fgl did not write it: %s", run.root, names)
+    removed.refresh(session)
     session.manager.client_forgotten(StageContext(str(session.run.root), "clients"), client_id)
 
 

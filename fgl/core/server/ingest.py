@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from fgl.core.server import refusals
 from fgl.core.server.encoding import Encoding, expectation
-from fgl.core.server.removed import removed_clients
+from fgl.core.server.removed import refresh, removed_clients
 from fgl.core.server.upload_store import kept
 from fgl.core.server.uploads import accept
 from fgl.core.store.run_dir import RunDir
@@ -29,6 +29,7 @@ def ingest(
 
     clients: ids that may answer. replace: whether another upload of the same client takes the place of an earlier one.
     Returns file → {"client", "outcome" ("accepted", "already there", "refused" or "unreadable"), "rule", "reason"}."""
+    refresh(session)
     expected, encoding = expectation(session, clients), Encoding(session)
     found: dict[str, dict[str, str]] = {}
     with session.progress.track("ingest", 0, "files") as task:
@@ -63,7 +64,7 @@ def _ingest(
             f"refused: upload of {size} bytes; the cap is {expected.max_bytes} (upload.max_megabytes)"
         )
     sender = upload_reader.decode(data, expected).client_id
-    if sender in removed_clients(session.run):
+    if sender in session.removed_clients:
         raise UploadReplayError(f"refused: {sender} was taken out of this run (fgl server forget)")
     earlier = kept(session.run, sender)
     if earlier is not None and earlier["sha256"] == hashlib.sha256(data).hexdigest():

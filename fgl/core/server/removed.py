@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fgl.core.store.run_dir import RunDir
 from fgl.errors import StoreError
+
+if TYPE_CHECKING:
+    from fgl.core.session import Session
 
 
 def removal_times(run: RunDir) -> dict[str, str]:
@@ -63,3 +66,8 @@ def _places(run: RunDir) -> tuple[Path, Path]:
 def removed_clients(run: RunDir) -> list[str]:
     """Clients that were taken out. Raises StoreError where the list is damaged: whom to leave out must not be lost."""
     return list(removal_times(run))
+
+
+def refresh(session: Session) -> None:
+    """Read the list again: another process may have changed it before this one held the run."""
+    session.removed_clients = tuple(removed_clients(session.run))

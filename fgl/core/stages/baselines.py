@@ -14,7 +14,7 @@ from fgl.contracts.prompts import ClientContext
 from fgl.core.config.defaults import CLASS_LIST_PROMPTS
 from fgl.core.config.schema import PROMPTS_BASELINE, RoundsOptions
 from fgl.core.report import metrics
-from fgl.core.server import encoding, removed
+from fgl.core.server import encoding
 from fgl.core.stages import evaluate, partition, plan, rounds, rounds_spec, synthesize
 from fgl.core.stages import train as train_stage
 from fgl.core.wire import requests, upload, upload_reader
@@ -48,7 +48,7 @@ SPLITS = {"centralized": "train", "public": "public"}
 def inputs_of(session: Session, name: str, partition_digest: str, train_digest: str) -> Inputs:
     """What determines a baseline, beside what all of them share."""
     config = session.config
-    out = removed.removed_clients(session.run)
+    out = session.removed_clients
     if name in SPLITS:
         own: dict[str, Any] = {"split": SPLITS[name]}
         # where clients hold all of the split, as they mostly do, it does not matter who holds what
@@ -75,7 +75,7 @@ def inputs_of(session: Session, name: str, partition_digest: str, train_digest: 
         "classifier": config.classifier.model_dump(),
         "seed": config.seed,
         "preparation": session.preparation.inputs(),
-        "device": session.device.split(":")[0],
+        "device": session.device_kind,
         **session.weights("classifier"),
         **own,
     }

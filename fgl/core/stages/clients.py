@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from fgl.core import model_digests
 from fgl.core.client import private_folder, site
 from fgl.core.server import encoding as server_encoding
-from fgl.core.server import forget, refusals, removed, tally, upload_store, uploads
+from fgl.core.server import forget, refusals, tally, upload_store, uploads
 from fgl.core.server.tally import ClientsResult
 from fgl.core.stages import foundation_models, partition
 from fgl.core.stages.stage import Done, Inputs, Stage, Work
@@ -40,7 +40,7 @@ def request_inputs(session: Session, partition_digest: str) -> Inputs:
         "run_id": config.upload.run_id,
         "seed": config.seed,
         "round": requests.ROUND,
-        "device": session.device.split(":")[0],
+        "device": session.device_kind,
     }
 
 
@@ -55,7 +55,7 @@ def _prompt_models(session: Session) -> dict[str, str | None]:
 
 def clients_inputs(session: Session, partition_digest: str) -> Inputs:
     inputs = {**request_inputs(session, partition_digest), "upload": session.config.upload.model_dump()}
-    out = removed.removed_clients(session.run)
+    out = session.removed_clients
     return {**inputs, "forgotten": out} if out else inputs
 
 
@@ -66,7 +66,7 @@ def _collect(session: Session, done: Done, digest: str) -> Work[ClientsResult]:
     clients = partition.client_ids(session, done)
     federation = session.manager.create("federation", session.config.federation)
     expected, encoding = server_encoding.expectation(session, clients), server_encoding.Encoding(session)
-    asked = [name for name in clients if name not in removed.removed_clients(session.run)]
+    asked = [name for name in clients if name not in session.removed_clients]
     _drop_others(session, asked)
     request = digest_of(request_inputs(session, done.made(partition.STAGE)))
     answered = {name: found for name in asked if (found := _answered(session, name, request)) is not None}
@@ -114,7 +114,7 @@ def gather_inputs(session: Session, done: Done) -> Inputs:
         "generator": dict(session.generator.encoding()),
         "round": requests.ROUND,
         "format": upload.VERSION,
-        "classes": list(session.info.class_names),
+        "classes": session.info.class_names,
         "files": _received(session, _known(session, clients)),
         "refused": sorted(refusals.listed(session.run)),
     }
@@ -127,7 +127,7 @@ def _received(session: Session, kept: Mapping[str, Mapping[str, Any] | None]) ->
 
 def _known(session: Session, clients: Sequence[str]) -> dict[str, Any]:
     """Client → the manifest of its upload, None where there is none; without those that were taken out."""
-    out = set(removed.removed_clients(session.run))
+    out = set(session.removed_clients)
     return {name: upload_store.kept(session.run, name) for name in clients if name not in out}
 
 
@@ -161,7 +161,7 @@ def _gather(session: Session, done: Done, digest: str) -> Work[ClientsResult]:
 
 def _end_removal(session: Session, done: Done) -> None:
     """Where taking a client out was interrupted."""
-    forget.drop(session.run, removed.removed_clients(session.run))
+    forget.drop(session.run, session.removed_clients)
 
 
 _GIVEN = ("clients", "server/uploads", "server/refused.json")

@@ -29,7 +29,7 @@ def export_inputs(session: Session, made_by: str) -> Inputs:
     """made_by: digest of what the stage that wrote the final model made."""
     return {
         "model": made_by,
-        "classes": list(session.info.class_names),
+        "classes": session.info.class_names,
         "dataset": session.info.digest,
         "preparation": session.preparation.inputs(),
     }

@@ -13,7 +13,6 @@ from safetensors.numpy import load_file, save
 from fgl.contracts.arrays import contiguous
 from fgl.contracts.dataset import LabelledPixels
 from fgl.core.data import halves
-from fgl.core.server import removed
 from fgl.core.stages import partition, train
 from fgl.core.stages.stage import Done, Inputs, Stage, Work
 from fgl.core.store.owned import digest_of
@@ -105,7 +104,7 @@ def measured(session: Session, real: str, learnt: FeatureTrainingSplit | None) -
 
 
 def space_inputs(session: Session, learnt: FeatureTrainingSplit) -> Inputs:
-    config, out = session.config, removed.removed_clients(session.run)
+    config, out = session.config, session.removed_clients
     return {
         **({"forgotten": out} if out and learnt.split == "train" else {}),
         "features": config.features.model_dump(),
@@ -114,8 +113,8 @@ def space_inputs(session: Session, learnt: FeatureTrainingSplit) -> Inputs:
         "dataset": session.info.digest,
         "split": learnt.split,
         "half": learnt.left is not None,
-        "size": list(session.image_size),
-        "device": session.device.split(":")[0],
+        "size": session.image_size,
+        "device": session.device_kind,
         **session.weights("features"),
         **session.weights("classifier"),
     }

@@ -55,7 +55,7 @@ def inputs_of(session: Session, clients: Sequence[str], uploads: str, train_dige
         "per_class": options.per_class,
         "min_images": options.min_images if options.per_class else None,
         "preparation": session.preparation.inputs(),
-        "device": session.device.split(":")[0],
+        "device": session.device_kind,
     }
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fgl.core.report import run
-from fgl.core.server import removed
 from fgl.core.stages import features, quality
 from fgl.core.store.typed import to_json
 from fgl.errors import StoreError
@@ -29,7 +28,7 @@ def qualities(session: Session, synthetic_digest: str) -> dict[str, Any]:
         if record is None or label == own or record["inputs"].get("synthetic") != synthetic_digest:
             continue
         of_clients = record["inputs"].get("real") == "train"
-        if not of_clients or record["inputs"].get("forgotten", []) == removed.removed_clients(session.run):
+        if not of_clients or record["inputs"].get("forgotten", []) == list(session.removed_clients):
             found[label] = record["value"]
     return found
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fgl.core import model_digests, partitioning
-from fgl.core.server import removed
 from fgl.core.stages.stage import Done, Inputs, Stage, Work
 from fgl.errors import DataError
 
@@ -84,7 +83,7 @@ def divided(session: Session, done: Done) -> dict[str, list[int]]:
 def _divided(session: Session, done: Done) -> dict[str, list[int]]:
     if done.get(STAGE) is None:
         return {}
-    out = removed.removed_clients(session.run)
+    out = session.removed_clients
     parts: dict[str, list[int]] = session.run.read_json(session.run.partition_file)
     return {name: rows for name, rows in parts.items() if name not in out}
 
@@ -92,7 +91,7 @@ def _divided(session: Session, done: Done) -> dict[str, list[int]]:
 def held(session: Session) -> Labels:
     """Positions of the training samples that clients hold, in order; nobody's are left out, and so are those of clients
     that were taken out. Where clients have data of their own, all that is here."""
-    train, out = session.split("train"), removed.removed_clients(session.run)
+    train, out = session.split("train"), session.removed_clients
     if session.config.upload.clients is not None:
         return np.arange(len(train))
     if session.run.committed("partition", partition_inputs(session)) is not None:

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fgl.contracts.dataset import LabelledPixels
-from fgl.core.server import removed
 from fgl.core.stages import features, synthesize
 from fgl.core.stages.features import TITLES, described, extractor_of, label_of, learning, measured, space_made
 from fgl.core.stages.stage import Done, Inputs, Stage, Work
@@ -102,7 +101,7 @@ def inputs_of(session: Session, synthetic_digest: str) -> Inputs:
     config = session.config
     space = session.manager.create("features", config.features)
     learnt = space_made(session, learning(session, config.evaluation.real)) if space.learns() else {}
-    out = removed.removed_clients(session.run)
+    out = session.removed_clients
     return {
         **learnt,
         **session.weights("features"),
@@ -113,8 +112,8 @@ def inputs_of(session: Session, synthetic_digest: str) -> Inputs:
         "real": config.evaluation.real,
         "seed": config.seed,
         "max_images": config.evaluation.max_images,
-        "size": list(session.image_size),
-        "device": session.device.split(":")[0],
+        "size": session.image_size,
+        "device": session.device_kind,
     }
 
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from fgl.contracts.dataset import LabelledPixels
 from fgl.core.config.schema import Selected
-from fgl.core.server import removed
 
 if TYPE_CHECKING:
     from fgl.contracts.arrays import Array
@@ -84,8 +83,8 @@ def identity(session: Session, track: RoundsSpec, partition_digest: str, start_d
         "algorithm": track.algorithm.model_dump(),
         "server": fine if options.server_epochs else None,
         "rounds": how,
-        "device": session.device.split(":")[0],
-        "forgotten": removed.removed_clients(session.run),
+        "device": session.device_kind,
+        "forgotten": session.removed_clients,
         "test_clients": track.test_clients,
         **session.weights("classifier"),
     }

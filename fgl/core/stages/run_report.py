@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from fgl.core.report import contact_sheet, metrics
 from fgl.core.report import run as report_run
-from fgl.core.server import intake_record, removed
+from fgl.core.server import intake_record
 from fgl.core.stages import (
     clients,
     evaluate,
@@ -122,7 +122,7 @@ def _samples(session: Session, done: Done) -> dict[str, Any]:
     parts = done.get(partition.STAGE)
     if parts is None:
         return dict(done[clients.STAGE].weight_per_class)
-    out = removed.removed_clients(session.run)
+    out = session.removed_clients
     return {name: counts for name, counts in parts.samples.items() if name not in out}
 
 

@@ -50,7 +50,7 @@ def recipe(session: Session) -> Inputs:
     return {
         "generator": session.generator.fingerprint(),
         "rounding": dict(session.generator.rounding(session.device)),
-        "classes": list(session.info.class_names),
+        "classes": session.info.class_names,
     }
 
 

@@ -60,8 +60,8 @@ def train_inputs(session: Session, synthetic_digest: str) -> Inputs:
         "seed": config.seed,
         "validation_fraction": config.synthesis.validation_fraction,
         "validation_per_class": config.synthesis.validation_per_class,
-        "classes": list(session.info.class_names),
-        "device": session.device.split(":")[0],
+        "classes": session.info.class_names,
+        "device": session.device_kind,
         **session.weights("classifier"),
     }
 
