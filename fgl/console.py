@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
-from rich.text import Text
 
-from fgl.text import line, plain
+from fgl.text import line
 
 _EVERY = 5.0  # seconds between two plain lines of one task
 
@@ -131,27 +127,3 @@ class PlainProgress:
 
 def progress(console: Console) -> RichProgress | PlainProgress:
     return RichProgress(console) if console.is_terminal else PlainProgress(console)
-
-
-def cell(value: object) -> Text:
-    """Text of a table. A string would be read for markup: `[red]` in a name is a name."""
-    return Text(plain(value))
-
-
-def result_table(rows: Sequence[dict[str, Any]], test_images: int) -> Table:
-    table = Table(title=f"Top-1 on {test_images:,} real test images", title_justify="left")
-    table.add_column("")
-    for name in ("top-1", "last epoch", "bytes sent", "seconds"):
-        table.add_column(name, justify="right")
-    table.add_column("")
-    for index, row in enumerate(rows):
-        table.add_row(
-            cell(row["title"]),
-            f"{row['top1']:.1%}",
-            f"{row['last']:.1%}",
-            f"{row['bytes']:,}",
-            f"{row['seconds']:.1f}",
-            cell(row["note"]),
-            style="bold" if index == 0 else None,
-        )
-    return table

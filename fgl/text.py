@@ -66,14 +66,20 @@ def lines(value: object) -> str:
 
 
 def markdown(value: object, most: int | None = None) -> str:
-    """As `plain`, for Markdown of any flavour: a cell of a table, a line of a list, a heading. No markup, HTML or
-    address in it has any effect."""
+    """As `plain`, for Markdown of any flavour: a line of a list, a heading. No markup, HTML or address in it has any
+    effect."""
+    # At the beginning of a line these make a list or a rule.
+    return re.sub(
+        r"^([-+=]|\d+(?=[.)]))", lambda found: f"&#{ord(found[1][0])};{found[1][1:]}", markdown_cell(value, most)
+    )
+
+
+def markdown_cell(value: object, most: int | None = None) -> str:
+    """As `markdown`, for a cell of a table, which is never the beginning of a line: numbers stay as they are."""
     text = _MARKDOWN.sub(r"\\\1", plain(value, most))
     text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     # Renderers make links of bare addresses; an entity is shown as the character and makes none.
-    text = _BARE.sub(lambda found: f"{found[0][:-1]}&#46;", text.replace("://", "&#58;//").replace("@", "&#64;"))
-    # At the beginning of a line these make a list or a rule.
-    return re.sub(r"^([-+=]|\d+(?=[.)]))", lambda found: f"&#{ord(found[1][0])};{found[1][1:]}", text)
+    return _BARE.sub(lambda found: f"{found[0][:-1]}&#46;", text.replace("://", "&#58;//").replace("@", "&#64;"))
 
 
 def fenced(value: object, language: str = "") -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,6 +18,7 @@ from fgl.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
     from fgl.core.config.schema import RunConfig
+    from fgl.core.report.tables import Table
 
 
 @config_flags("set_", "device")
@@ -110,24 +111,31 @@ def _measuring(
 
 def _show(run: Path, found: Mapping[str, Any], drawn: bool) -> None:
     from fgl.core.report import audit as report_audit
-    from fgl.core.report.tables import plain
+    from fgl.core.report.audit_figures import Audit
+    from fgl.core.store.typed import from_json
 
-    parts = (
-        ("membership", (report_audit.membership_rows, report_audit.gap_rows), report_audit.membership_notes),
-        ("memorization", (report_audit.memorization_rows,), report_audit.memorization_notes),
-        ("uploads", (report_audit.upload_rows, report_audit.histogram_rows), report_audit.upload_notes),
-    )
-    for name, tables, notes in parts:
-        if found[name] is None:
-            continue
-        say(f"{name}:")
-        for rows in tables:
-            say_text("\n".join(plain(rows(found[name]))))
-            say()
-        for line in notes(found[name]):
-            say(line)
-        say()
-    for name, why in found["left_out"].items():
+    tables: tuple[Table, ...]
+    audit = from_json(Audit, found)
+    if (membership := audit.membership) is not None:
+        tables = report_audit.membership_table(membership), report_audit.gap_table(membership)
+        _show_part("membership", tables, report_audit.membership_notes(membership))
+    if (memorization := audit.memorization) is not None:
+        tables = (report_audit.memorization_table(memorization),)
+        _show_part("memorization", tables, report_audit.memorization_notes(memorization))
+    if (uploads := audit.uploads) is not None:
+        tables = report_audit.upload_table(uploads), report_audit.histogram_table(uploads)
+        _show_part("uploads", tables, report_audit.upload_notes(uploads))
+    for name, why in audit.left_out.items():
         say(f"{name} was not measured: {why}")
     picture = f", {run}/audit/roc.png" if drawn else ""
     say(f"all of it: {run}/audit/audit.json, {run}/audit/audit.md{picture}; and in {run}/report.md")
+
+
+def _show_part(name: str, tables: Sequence[Table], notes: Sequence[str]) -> None:
+    say(f"{name}:")
+    for table in tables:
+        say_text("\n".join(table.lines()))
+        say()
+    for line in notes:
+        say(line)
+    say()

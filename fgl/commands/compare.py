@@ -148,35 +148,21 @@ def _show(summary: dict[str, Any], out: Path, as_json: bool, quiet: bool) -> Non
     if as_json:
         say_json(summary)
     elif not quiet:
-        from fgl.core.experiments.comparison import few_seeds
+        from fgl.core.experiments import comparison
         from fgl.core.report import metrics
+        from fgl.core.report.scores import ChanceLevels
+        from fgl.core.store.typed import from_json
 
         lines = [
-            metrics.scale(summary["test_set"]),
-            *(line for line in (few_seeds(summary["seeds"]),) if line),
+            metrics.scale(from_json(ChanceLevels, summary["test_set"])),
+            *(line for line in (comparison.few_seeds(summary["seeds"]),) if line),
             f"results: {out}/compare.md, {out}/compare.json",
             f"figures: {out}/accuracy-rounds.png, {out}/accuracy-bytes.png, and .svg",
         ]
-        _print(_table(summary), lines)
+        _print(comparison.results_table(summary).rich(), lines)
 
 
 def _print(table: Table, lines: Sequence[str]) -> None:
     say_table(table, 160)
     for line in lines:
         say(line)
-
-
-def _table(summary: dict[str, Any]) -> Table:
-    from rich.table import Table
-
-    from fgl.console import cell
-    from fgl.core.experiments.comparison import COLUMNS, cells_of
-    from fgl.text import counted
-
-    seeds = counted(summary["seeds"], "seed")
-    table = Table(title=f"Top-1 on real test images, mean ± standard deviation over {seeds}", title_justify="left")
-    for index, name in enumerate(COLUMNS):
-        table.add_column(name, justify="left" if not index else "right")
-    for row in summary["methods"]:
-        table.add_row(*map(cell, cells_of(row)))
-    return table

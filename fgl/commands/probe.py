@@ -46,7 +46,7 @@ def probe_command(
     from fgl.core.config.loader import expand
     from fgl.core.experiments.probe import probe
     from fgl.core.preflight import open_session
-    from fgl.core.report import outlook, tables
+    from fgl.core.report import outlook
     from fgl.core.report import probe as report_probe
     from fgl.core.store.run_dir import RunDir
 
@@ -65,11 +65,11 @@ def probe_command(
     if as_json:
         say_json({**found, "outlook": level, "go_on": going_on})
         return
-    _print(["pictures / other real images of the same clients:"], tables.plain(report_probe.probe_rows(found)))
+    _print(["pictures / other real images of the same clients:"], report_probe.probe_table(found).lines())
     if found["all"]["per_class"]:
         _print(
             [f"classes of at least {found['min_images']} images at a client:"],
-            tables.plain(report_probe.probe_class_rows(found)),
+            report_probe.probe_class_table(found).lines(),
         )
     _print(report_probe.probe_notes(found), [])
     for name, one in found["refused"].items():

@@ -38,10 +38,12 @@ def quality_command(
     """Compare a run's synthetic set with real images: FID, KID, coverage and its kin, and the nearest real image."""
     from fgl.core.config.saved import saved_config
     from fgl.core.preflight import open_session
-    from fgl.core.report import quality, tables
+    from fgl.core.report import quality
+    from fgl.core.report.figures import Quality
     from fgl.core.stages import measured
     from fgl.core.store.folder_kind import has_remote_clients
     from fgl.core.store.run_dir import RunDir
+    from fgl.core.store.typed import from_json
 
     manager, folder = PluginManager.load(), RunDir(run)
     saved = saved_config(folder, manager)
@@ -52,9 +54,10 @@ def quality_command(
     if as_json:
         say_json(found)
     elif not quiet:
-        _print(quality.quality_notes(found), tables.plain(quality.quality_rows(found)))
-        _print(["by class, synthetic / held-out:"], tables.plain(quality.class_rows(found)))
-        table = f"{run}/{found['distances']}"
+        figures = from_json(Quality, found)
+        _print(quality.quality_notes(figures), quality.quality_table(figures).lines())
+        _print(["by class, synthetic / held-out:"], quality.class_table(figures).lines())
+        table = f"{run}/{figures.distances}"
         say(f"in the run's report too: {run}/report.md")
         say(f"all of it: {Path(table).with_suffix('.json')}; distances, image by image: {table}")
 

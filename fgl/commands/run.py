@@ -19,6 +19,7 @@ from fgl.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
     from fgl.core.config.schema import RunConfig
+    from fgl.core.report.schema import RunReport
     from fgl.core.session import Session
 
 
@@ -75,7 +76,7 @@ def run_command(
     elif as_json:
         say_json(result)
     else:
-        from fgl.core.report.run import words
+        from fgl.core.report.generator import words
 
         for line in chosen.notes() if chosen is not None else ():
             say(line)
@@ -91,12 +92,12 @@ def show_result(result: dict[str, Any], config: RunConfig, as_json: bool, quiet:
     if as_json:
         say_json(result)
     elif not quiet:
-        from fgl.console import result_table
-        from fgl.core.report.run import rows
+        from fgl.core.report.results import results_table
+        from fgl.core.report.schema import RunReport
 
-        folder = result["run_dir"]
-        say_table(result_table(rows(result), result["result"]["selected"]["images"]), 150)
-        for line in _beside(result):
+        report, folder = RunReport.from_dict(result), result["run_dir"]
+        say_table(results_table(report).rich(), 150)
+        for line in _beside(report):
             say(line)
         for line in (f"contact sheets: {folder}/sheets/", f"report:         {folder}/report.md, {folder}/report.json"):
             say(line)
@@ -104,19 +105,18 @@ def show_result(result: dict[str, Any], config: RunConfig, as_json: bool, quiet:
             say(line)
 
 
-def _beside(result: dict[str, Any]) -> list[str]:
+def _beside(report: RunReport) -> list[str]:
     """What was measured beside the table, where it was asked for."""
     from fgl.core.report.clients import clients_line
     from fgl.core.report.metrics import line, verdict
-    from fgl.core.report.quality import quality_rows, space_line
-    from fgl.core.report.tables import plain
+    from fgl.core.report.quality import quality_table, space_line
 
-    score = result["result"]["selected"]
+    score = report.result.selected
     lines = [line(score), *filter(None, [verdict(score)])]
-    if result["at_clients"] is not None:
-        lines.append(clients_line(result["at_clients"], result["result"]["selected"]["top1"]))
-    if result["quality"] is not None:
-        lines += [space_line(result["quality"]["space"]), *plain(quality_rows(result["quality"]))]
+    if report.at_clients is not None:
+        lines.append(clients_line(report.at_clients, score.top1))
+    if report.quality is not None:
+        lines += [space_line(report.quality.space), *quality_table(report.quality).lines()]
     return lines
 
 

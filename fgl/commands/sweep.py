@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import replace as replace_fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -29,7 +28,7 @@ from fgl.commands.compare import (
 from fgl.core.plugin_manager import PluginManager
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    pass
 
 
 @config_flags(without=("rounds", "baselines", "controls", "seed"))
@@ -112,19 +111,4 @@ def sweep_command(
     elif not quiet:
         lines = [f"results: {out}/sweep.md, {out}/sweep.json", f"figure:  {out}/sweep.png, .svg"]
         notes = [*sweep.scales(rows), *(f"note: {line}" for line in sweep.unmoved(rows))]
-        _print(_sweep_table(rows), [*notes, *lines])
-
-
-def _sweep_table(rows: Sequence[Mapping[str, Any]]) -> Table:
-    from rich.table import Table
-
-    from fgl.console import cell
-    from fgl.core.experiments.comparison import spread
-
-    table = Table(title="Top-1 on real test images, mean ± standard deviation over seeds", title_justify="left")
-    table.add_column("setting")
-    for one in rows[0]["methods"]:
-        table.add_column(cell(one["title"]), justify="right")
-    for row in rows:
-        table.add_row(cell(row["setting"]), *(spread(one["top1"], one["seeds"]) for one in row["methods"]))
-    return table
+        _print(sweep.results_table(rows).rich(), [*notes, *lines])

@@ -12,7 +12,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -34,8 +34,11 @@ from fgl.core.experiments.comparison import Method
 from fgl.core.orchestrator import reopen
 from fgl.core.plugin_manager import PluginManager
 from fgl.core.report import audit, metrics, run
-from fgl.core.report.tables import plain as columns
+from fgl.core.report.audit_figures import Audit
+from fgl.core.report.schema import RunReport
+from fgl.core.report.tables import Table
 from fgl.core.store.run_dir import RunDir
+from fgl.core.store.typed import from_json
 from fgl.io import yaml_text
 from fgl.io.strict_json import loads
 from fgl.plugins.trackers import fgl_upload_refused
@@ -160,7 +163,7 @@ def test_names_of_classes_and_whoever_sent_what_in_a_run_and_its_report(
     upload = session.config.upload.model_copy(update={"run_id": PAYLOADS[13]})
     session.config = session.config.model_copy(update={"upload": upload})
     sheets = sorted((tmp_path / "run" / "sheets").glob("*.png"))
-    text = run.markdown(session, result, sheets)
+    text = run.markdown(session, RunReport.from_dict(result), sheets)
     hold_markdown(text, images=len(PAYLOADS))
 
 
@@ -220,16 +223,17 @@ def test_keys_and_values_of_a_configuration(fgl: Fgl, tmp_path: Path, name: str)
 
 
 def test_titles_of_methods_and_settings_in_tables() -> None:
-    rows: Sequence[list[str]] = [["", "a"], *([name, name] for name in PAYLOADS)]
-    for line in columns(rows):
+    for line in Table(("", "a"), [(name, name) for name in PAYLOADS]).lines():
         assert not any(is_unseen(one) for one in line)
     found: dict[str, Any] = {
+        "schema_version": 1,
+        "of": {"uploads": None, "synthetic": None, "model": None},
         "membership": None,
         "memorization": None,
         "uploads": None,
         "left_out": {name: name for name in PAYLOADS},
     }
-    hold_markdown("\n".join(["# Audit", "", *audit.section(found, "##")]))
+    hold_markdown("\n".join(["# Audit", "", *audit.section(from_json(Audit, found), "##")]))
 
 
 def test_a_comparison_and_a_sweep_of_hostile_names(tmp_path: Path) -> None:

@@ -20,6 +20,8 @@ from fgl.core.config.schema import RoundsOptions, RunConfig
 from fgl.core.preflight import open_session
 from fgl.core.report import metrics
 from fgl.core.report.intervals import student
+from fgl.core.report.scores import ChanceLevels
+from fgl.core.report.tables import Table
 from fgl.core.server import removed
 from fgl.core.stages import (
     baselines,
@@ -35,6 +37,7 @@ from fgl.core.stages import (
 )
 from fgl.core.stages.stage import Done
 from fgl.core.store.run_dir import RunDir
+from fgl.core.store.typed import from_json, to_json
 from fgl.errors import ConfigError, Problem, suggestion
 from fgl.text import counted
 from fgl.text import markdown as md
@@ -277,7 +280,7 @@ def _spread(values: Sequence[float]) -> dict[str, float]:
     return {"mean": float(np.mean(values)), "std": float(np.std(values, ddof=1)) if len(values) > 1 else 0.0}
 
 
-def test_set(config: RunConfig, manager: PluginManager) -> dict[str, Any]:
+def test_set(config: RunConfig, manager: PluginManager) -> ChanceLevels:
     """What guesses would score on the test images, see `metrics.about`; nothing is decoded."""
     dataset = manager.create("dataset", config.dataset)
     return metrics.about(dataset.split("test").labels, dataset.info().class_names)
@@ -289,7 +292,7 @@ def write(
     manager: PluginManager,
     methods: Sequence[Method],
     seeds: Mapping[int, Any],
-    guesses: Mapping[str, Any],
+    guesses: ChanceLevels,
 ) -> dict[str, Any]:
     """compare.json and compare.md; returns what the first holds. guesses: see `test_set`."""
     name = short_forms.shown("dataset", config.dataset, manager.registry)
@@ -298,7 +301,7 @@ def write(
         "schema_version": 1,
         "folder": str(store.root),
         "dataset": name,
-        "test_set": guesses,
+        "test_set": to_json(guesses),
         "seeds": len(seeds),
         "methods": rows,
         "each": {str(seed): found for seed, found in seeds.items()},
@@ -310,12 +313,12 @@ def write(
 
 
 def _markdown(summary: Mapping[str, Any]) -> str:
-    lines = [f"# Methods on {md(summary['dataset'])}", ""]
-    lines += [f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|"]
-    lines += [f"| {' | '.join(map(md, cells_of(row)))} |" for row in summary["methods"]]
-    lines += [
+    lines = [
+        f"# Methods on {md(summary['dataset'])}",
         "",
-        md(metrics.scale(summary["test_set"])),
+        *results_table(summary).markdown(),
+        "",
+        md(metrics.scale(from_json(ChanceLevels, summary["test_set"]))),
         "",
         f"Mean ± standard deviation over {counted(summary['seeds'], 'seed')}. Top-1 is of the model after the last "
         "round, or of the epoch selected on synthetic validation images; the best round is chosen by the test images, "
@@ -331,6 +334,12 @@ def _markdown(summary: Mapping[str, Any]) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def results_table(summary: Mapping[str, Any]) -> Table:
+    """A method a row. summary: see `write`."""
+    title = f"Top-1 on real test images, mean ± standard deviation over {counted(summary['seeds'], 'seed')}"
+    return Table(COLUMNS, [cells_of(row) for row in summary["methods"]], title=title)
 
 
 COLUMNS = (

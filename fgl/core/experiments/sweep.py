@@ -16,8 +16,10 @@ from fgl.core.config.loader import set_option
 from fgl.core.config.schema import RunConfig
 from fgl.core.experiments.comparison import spread
 from fgl.core.report import metrics
+from fgl.core.report.tables import Table
 from fgl.core.store.owned import digest_of
 from fgl.core.store.run_dir import RunDir
+from fgl.core.store.typed import to_json
 from fgl.errors import ConfigError, Problem, suggestion
 from fgl.text import markdown as md
 
@@ -110,18 +112,18 @@ def write(store: RunDir, cells_: Sequence[Cell], rows: Sequence[Mapping[str, Any
         "schema_version": 1,
         "folder": str(store.root),
         "settings": [
-            {**row, "folder": cell.folder, "seeds": {str(seed): one for seed, one in row["seeds"].items()}}
+            {**to_json(row), "folder": cell.folder, "seeds": {str(seed): one for seed, one in row["seeds"].items()}}
             for cell, row in zip(cells_, rows, strict=True)
         ],
     }
     store.write_json(store.path("sweep.json"), summary)
-    titles = [md(one["title"]) for one in rows[0]["methods"]]
-    lines = ["# Sweep", "", f"| setting | {' | '.join(titles)} |", "|---" * (len(titles) + 1) + "|"]
-    lines += [
-        f"| {md(row['setting'])} | {' | '.join(spread(one['top1'], one['seeds']) for one in row['methods'])} |"
-        for row in rows
+    lines = [
+        "# Sweep",
+        "",
+        *results_table(rows).markdown(),
+        "",
+        "Top-1 on real test images, mean ± standard deviation over seeds.",
     ]
-    lines += ["", "Top-1 on real test images, mean ± standard deviation over seeds."]
     lines += [
         "",
         *(f"{md(line)}\n" for line in scales(rows)),
@@ -131,6 +133,13 @@ def write(store: RunDir, cells_: Sequence[Cell], rows: Sequence[Mapping[str, Any
     ]
     store.write(store.path("sweep.md"), "\n".join(lines).encode())
     return summary
+
+
+def results_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """A setting a row, a method a column."""
+    cells_ = [(row["setting"], *(spread(one["top1"], one["seeds"]) for one in row["methods"])) for row in rows]
+    title = "Top-1 on real test images, mean ± standard deviation over seeds"
+    return Table(("setting", *(one["title"] for one in rows[0]["methods"])), cells_, title=title)
 
 
 def scales(rows: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -16,9 +16,11 @@ from fgl.core.config.schema import EvaluationOptions
 from fgl.core.privacy import candidates, inversion, lira, memorization, shadow_sets, shadows
 from fgl.core.report import audit
 from fgl.core.report import run as report_run
+from fgl.core.report.audit_figures import Audit
 from fgl.core.report.intervals import student
 from fgl.core.stages import pipeline, quality
 from fgl.core.stages.measured import into_report
+from fgl.core.store.typed import from_json, to_json
 from fgl.errors import ConfigError, DataError, Problem, StoreError
 from fgl.io import strict_json
 
@@ -64,16 +66,17 @@ def run(session: Session, saved: RunConfig) -> dict[str, Any]:
     measuring = _measuring(session)
     of = report_run.audited(session)
     earlier = report_run.kept_audit(session, of) or {}
-    found: dict[str, Any] = {"schema_version": 1, "of": of, "left_out": left_out}
+    found: dict[str, Any] = {"schema_version": 1, "of": to_json(of), "left_out": left_out}
     work = {"membership": membership, "memorization": memorization.measure, "uploads": inversion.measure}
     for name in PARTS:
         found[name] = work[name](measuring) if name in wanted else earlier.get(name)
     folder = session.run.path("audit")
     session.run.write_sealed(folder / "audit.json", found)
-    lines = ["# Audit", "", *audit.section(found, heading="##")]
-    session.run.write(folder / "audit.md", "\n".join([*lines, ""]).encode())
-    into_report(replace(session, config=saved), {"audit": found})
     result: dict[str, Any] = strict_json.loads(strict_json.dumps(found))
+    figures = from_json(Audit, result)
+    lines = ["# Audit", "", *audit.section(figures, heading="##")]
+    session.run.write(folder / "audit.md", "\n".join([*lines, ""]).encode())
+    into_report(replace(session, config=saved), lambda report: replace(report, audit=figures))
     return result
 
 

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from typing import Any
+
+from fgl.core.report.scores import ChanceLevels
 
 log = logging.getLogger(__name__)
 
 
-def best_guess(test_set: Mapping[str, Any]) -> float:
-    """Top-1 of the better of two guesses: any class, or always the most frequent one. test_set: see `metrics.about`,
-    whose shares are rounded as scores are: a model that always says one class is as good as the guess, not better."""
-    return float(max(test_set["chance"], test_set["majority"]["share"]))
+def best_guess(levels: ChanceLevels) -> float:
+    """Top-1 of the better guess; its shares are rounded as scores are: a model that always says one class is as good as
+    the guess, not better."""
+    return levels.best_guess
 
 
-def useless_start(test_set: Mapping[str, Any], top1: float) -> str:
+def useless_start(levels: ChanceLevels, top1: float) -> str:
     """A warning where rounds start from a one-shot model that does not beat a guess, "" elsewhere. top1: its score."""
-    guess = best_guess(test_set)
+    guess = best_guess(levels)
     if top1 > guess:
         return ""
     text = (

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
 import numpy as np
 
+from fgl.core.report.scores import ChanceLevels, Majority, Score
+from fgl.core.report.tables import Table
 from fgl.errors import DataError
-from fgl.text import markdown, plain
+from fgl.text import plain
 
 if TYPE_CHECKING:
     from fgl.contracts.arrays import Labels
@@ -70,24 +72,24 @@ def confusion(predicted: Labels, labels: Labels, classes: int) -> np.ndarray[tup
     return counts
 
 
-def about(labels: Labels, class_names: Sequence[str]) -> dict[str, Any]:
-    """What needs no classifier: top-1 of guessing among all classes (`chance`) and of always saying the largest class
-    of the test set (`majority`), as fractions."""
+def about(labels: Labels, class_names: Sequence[str]) -> ChanceLevels:
+    """What needs no classifier: guessing among all classes, and always predicting the largest class."""
     held = np.bincount(labels, minlength=len(class_names))
     largest = int(held.argmax())
-    return {
-        "images": len(labels),
-        "chance": round(1 / len(class_names), 6),
-        "majority": {"class": class_names[largest], "share": round(float(held[largest] / max(1, len(labels))), 6)},
-    }
+    share = round(float(held[largest] / max(1, len(labels))), 6)
+    return ChanceLevels(
+        images=len(labels),
+        chance=round(1 / len(class_names), 6),
+        majority=Majority(class_name=class_names[largest], share=share),
+    )
 
 
-def scale(about_it: Mapping[str, Any]) -> str:
-    """What top-1 is held against where results stand in a table of other columns. about_it: see `about`."""
-    largest = about_it["majority"]
+def scale(levels: ChanceLevels) -> str:
+    """What top-1 is held against where results stand in a table of other columns."""
+    largest = levels.majority
     return (
-        f"To hold top-1 against: guessing among all classes gives {about_it['chance']:.1%}, always the largest class "
-        f"of the test set ({plain(largest['class'], 60)}) {largest['share']:.1%}."
+        f"To hold top-1 against: guessing among all classes gives {levels.chance:.1%}, always the largest class "
+        f"of the test set ({plain(largest.class_name, 60)}) {largest.share:.1%}."
     )
 
 
@@ -106,33 +108,18 @@ def mean_of(scores: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def reference_rows(result: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Rows of the table of results for what needs no classifier, from the result's `test_set`."""
-    about_it = result["test_set"]
-    largest = about_it["majority"]
-    both = (
-        ("guessing among all classes (chance)", about_it["chance"], ""),
-        ("always the largest class of the test set", largest["share"], plain(largest["class"], 60)),
-    )
-    return [
-        {"title": title, "top1": share, "last": share, "bytes": 0, "seconds": 0.0, "note": note}
-        for title, share, note in both
-    ]
-
-
-def line(score: Mapping[str, Any]) -> str:
+def line(score: Score) -> str:
     """Beside top-1, for the terminal."""
     return (
-        f"balanced accuracy {score['balanced_accuracy']:.1%} (mean recall of the classes), macro F1 "
-        f"{score['macro_f1']:.3f}"
+        f"balanced accuracy {score.balanced_accuracy:.1%} (mean recall of the classes), macro F1 {score.macro_f1:.3f}"
     )
 
 
-def verdict(score: Mapping[str, Any]) -> str:
-    """What is to be said of a model that learnt nothing, "" of others. score: see `measure`.
+def verdict(score: Score) -> str:
+    """What is to be said of a model that learnt nothing, "" of others.
 
     By balanced accuracy: always saying the largest class may well be 84 % of the images, and is a guess."""
-    guess, reached = 1 / len(score["per_class"]), score["balanced_accuracy"]
+    guess, reached = 1 / len(score.per_class), score.balanced_accuracy
     if reached > guess + 1e-6:  # both are rounded somewhere
         return ""
     return (
@@ -142,30 +129,35 @@ def verdict(score: Mapping[str, Any]) -> str:
     )
 
 
-def section(score: Mapping[str, Any]) -> list[str]:
-    """Lines of report.md: the recall of each class and what else was said of its images."""
-    classes, table = list(score["per_class"]), score["confusion"]
+def section(score: Score) -> list[str]:
+    """Lines of report.md: the recall of each class and what else its images were taken for."""
+    classes, confused = list(score.per_class), score.confusion or {}
+    rows = []
+    for name in classes:
+        predicted = confused[name]
+        wrong = sorted(((count, other) for other, count in predicted.items() if other != name), reverse=True)[:3]
+        others = ", ".join(f"{other} ({count:,})" for count, other in wrong)
+        rows.append((name, f"{sum(predicted.values()):,}", f"{score.per_class[name]:.1%}", others))
     lines = [
         "",
-        f"Top-1 {score['top1']:.1%}, {line(score)}, on {score['images']:,} images.",
+        f"Top-1 {score.top1:.1%}, {line(score)}, on {score.images:,} images.",
         "",
-        "| class | images | top-1 (recall) | most often taken for |",
-        "|---|---|---|---|",
+        *Table(("class", "images", "top-1 (recall)", "most often taken for"), rows, "lrrl").markdown(),
     ]
-    for name in classes:
-        said = table[name]
-        wrong = sorted(((count, other) for other, count in said.items() if other != name), reverse=True)[:3]
-        others = ", ".join(f"{markdown(other)} ({count:,})" for count, other in wrong)
-        lines.append(f"| {markdown(name)} | {sum(said.values()):,} | {score['per_class'][name]:.1%} | {others} |")
     if len(classes) > _MATRIX:
         return [*lines, "", "The confusion matrix is in report.json."]
-    columns = list(dict.fromkeys([*classes, *(other for said in table.values() for other in said)]))
+    columns = list(dict.fromkeys([*classes, *(other for predicted in confused.values() for other in predicted)]))
+    cells = [(name, *(f"{confused[name].get(column, 0):,}" for column in columns)) for name in classes]
     lines += ["", "Confusion matrix: one true class a row, predicted classes in the columns, images.", ""]
-    lines += ["| | " + " | ".join(map(markdown, columns)) + " |", "|---" * (len(columns) + 1) + "|"]
-    for name in classes:
-        cells = " | ".join(f"{table[name].get(column, 0):,}" for column in columns)
-        lines.append(f"| {markdown(name)} | {cells} |")
-    return lines
+    return [*lines, *Table(("", *columns), cells).markdown()]
+
+
+def domains_section(score: Score) -> list[str]:
+    """Lines of report.md; none where there are no domains."""
+    if not score.per_domain:
+        return []
+    rows = [(name, f"{value:.1%}") for name, value in score.per_domain.items()]
+    return ["", "## Top-1 by domain", "", *Table(("domain", "top-1"), rows).markdown()]
 
 
 _MATRIX = 20

@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fgl.core.report.quality import space_line
-from fgl.core.report.tables import number
-
-if TYPE_CHECKING:
-    from fgl.core.report.tables import Row
+from fgl.core.report.tables import Table, number
 
 
-def probe_rows(found: Mapping[str, Any]) -> list[Row]:
-    """A client a row, pictures / real images for each score; a header first, all of them together last."""
-    rows = [["", "images", "coverage", "density", "distance", "agreement", f"recognized ({found['chance']:.0%})"]]
+def probe_table(found: Mapping[str, Any]) -> Table:
+    """A client a row, pictures / real images for each score; all of them together last."""
+    columns = ("", "images", "coverage", "density", "distance", "agreement", f"recognized ({found['chance']:.0%})")
+    rows = []
     for name, one in [*found["clients"].items(), ("all", found["all"])]:
         pairs = [
             f"{number(one['made'][score])} / {number(one['real'][score])}"
             for score in ("coverage", "density", "nearest", "agreement")
         ]
         rows.append([name, f"{one['reference']:,}", *pairs, number(one["recognized"])])
-    return rows
+    return Table(columns, rows)
 
 
-def probe_class_rows(found: Mapping[str, Any]) -> list[Row]:
-    rows = [["class", "coverage", "density", "distance"]]
+def probe_class_table(found: Mapping[str, Any]) -> Table:
+    """A class a row, pictures / real images for each score."""
+    rows = []
     for name, one in found["all"]["per_class"].items():
         rows.append(
             [
@@ -36,7 +35,7 @@ def probe_class_rows(found: Mapping[str, Any]) -> list[Row]:
                 ),
             ]
         )
-    return rows
+    return Table(("class", "coverage", "density", "distance"), rows)
 
 
 def probe_notes(found: Mapping[str, Any]) -> list[str]:

@@ -2,27 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-from fgl.text import markdown as md
+from fgl.core.report.scores import Round, Rounds
+from fgl.core.report.tables import Table
 
 
-def rounds_section(after: Mapping[str, Any] | None) -> list[str]:
-    """What `rounds.run` returned, a line a round."""
+def rounds_section(after: Rounds | None) -> list[str]:
+    """Lines of report.md, a row a round; none without rounds."""
     if after is None:
         return []
-    lines = ["", "## Rounds", ""]
-    lines += ["The global model is tested for this table alone: nothing is selected by it, the last round counts.", ""]
-    lines += ["| round | clients | dropped out | failed | loss | bytes down | bytes up | top-1 | seconds |"]
-    lines += ["|---|---|---|---|---|---|---|---|---|"]
-    for one in after["rounds"]:
-        loss = "" if one["loss"] is None else f"{one['loss']:.3f}"
-        top1 = "" if one["top1"] is None else f"{one['top1']:.1%}"
-        top1 += "" if one["clients"] else " (nobody answered: the model is as it was)"
-        dropped, failed = (", ".join(map(md, one[which])) for which in ("dropped", "failed"))
-        lines.append(
-            f"| {one['round']} | {len(one['clients'])} | {dropped} | {failed} | "
-            f"{loss} | {one['bytes_down']:,} | {one['bytes_up']:,} | {top1} | {one['seconds']:.1f} |"
-        )
-    return lines
+    return [
+        "",
+        "## Rounds",
+        "",
+        "The global model is tested for this table alone: nothing is selected by it, the last round counts.",
+        "",
+        *Table(_COLUMNS, [_cells(one) for one in after.rounds], "rrllrrrlr").markdown(),
+    ]
+
+
+_COLUMNS = ("round", "clients", "dropped out", "failed", "loss", "bytes down", "bytes up", "top-1", "seconds")
+
+
+def _cells(one: Round) -> tuple[str, ...]:
+    top1 = "" if one.top1 is None else f"{one.top1:.1%}"
+    top1 += "" if one.clients else " (nobody answered: the model is as it was)"
+    return (
+        str(one.round),
+        str(len(one.clients)),
+        ", ".join(one.dropped),
+        ", ".join(one.failed),
+        "" if one.loss is None else f"{one.loss:.3f}",
+        f"{one.bytes_down:,}",
+        f"{one.bytes_up:,}",
+        top1,
+        f"{one.seconds:.1f}",
+    )

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from fgl.core.report.audit_figures import Audit
 from fgl.core.report.figures import Quality
 from fgl.core.report.scores import BaselineResult, ChanceLevels, ClientTest, Refusal, Result, Rounds
+from fgl.core.server.intake_record import Intake
 from fgl.core.store.typed import JsonObject, from_json, json_field, to_json
 from fgl.io import strict_json
 
@@ -18,64 +19,6 @@ SCHEMA_VERSION = 1
 
 
 # --- who sent what --------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AcceptedUpload:
-    """An upload that the run uses."""
-
-    sha256: str
-    """Of the file."""
-    bytes: int
-    """Of the file."""
-    time: str
-    """When it was accepted, UTC; empty where unknown."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DominantClient:
-    """A client that by its own account gives nearly all of a class, though others have it too."""
-
-    client_id: str
-    """The client."""
-    class_name: str
-    """The class."""
-    claimed: float
-    """Samples of the class that this client claims."""
-    total: float
-    """Samples of the class that all clients claim."""
-    others: int
-    """Other clients that have the class."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Intake:
-    """Who was expected, who sent something, and what crossed the boundary."""
-
-    run_id: str
-    """`upload.run_id`; empty where there is none."""
-    fgl: str
-    """Version of fgl that wrote the report."""
-    date: str
-    """When the report was written, UTC."""
-    seed: int
-    """Of the run."""
-    expected: list[str]
-    """Clients that may answer."""
-    accepted: dict[str, AcceptedUpload]
-    """Client → its upload."""
-    missing: list[str]
-    """Clients of which there is no upload."""
-    forgotten: dict[str, str]
-    """Client that was taken out → when, UTC."""
-    refused: int
-    """How many uploads were refused."""
-    fields: list[str]
-    """What clients sent, in words."""
-    limited: dict[str, float]
-    """Client whose weights were cut → the factor on them."""
-    dominant: list[DominantClient]
-    """Clients that decide what a class looks like."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from fgl import text
 from fgl.text import markdown as md
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
+
+    from fgl.core.report.figures import Figures
 
 FIGURES = (
     ("coverage", "{:.3f}"),
@@ -89,24 +91,15 @@ _UNBOUNDED = 100_000
 
 
 def _row(cells: Sequence[object]) -> str:
-    return f"| {' | '.join(map(md, cells))} |"
+    return f"| {' | '.join(map(text.markdown_cell, cells))} |"
 
 
-def table(rows: Sequence[Row]) -> list[str]:
-    """Markdown; the first row is the header."""
-    return Table(rows[0], rows[1:]).markdown()
-
-
-def plain(rows: Sequence[Row]) -> list[str]:
-    """Columns for a terminal; the first row is the header."""
-    return Table(rows[0], rows[1:]).lines()
-
-
-def figure(one: Mapping[str, Any], name: str) -> str:
-    value = one[name]
+def figure(figures: Figures, name: str) -> str:
+    """A figure by its name, with its standard error where it has one."""
+    value = figures.of(name)
     if value is None:
         return "–"
-    error = one["kid_se"] if name == "kid" else None
+    error = figures.kid_se if name == "kid" else None
     return dict(FIGURES)[name].format(value) if error is None else with_error(value, error)
 
 

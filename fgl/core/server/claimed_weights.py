@@ -33,13 +33,18 @@ def limited(uploads: Sequence[ClientUpload], ratio: float) -> list[ClientUpload]
 
 @dataclass(frozen=True, slots=True)
 class Dominant:
-    """claimed: by this client, of this class. total: by all clients. others: that have the class too."""
+    """A client that by its own account gives nearly all of a class, though others have it too."""
 
     client_id: str
+    """The client."""
     class_name: str
+    """The class."""
     claimed: float
+    """Samples of the class that this client claims."""
     total: float
+    """Samples of the class that all clients claim."""
     others: int
+    """Other clients that have the class."""
 
 
 def dominant(claims: Mapping[str, Sequence[float]], class_names: Sequence[str]) -> list[Dominant]:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fgl.core.report import run
+from fgl.core.report.figures import Quality
+from fgl.core.report.schema import RunReport
 from fgl.core.stages import features, quality
-from fgl.core.store.typed import to_json
+from fgl.core.store.typed import from_json, to_json
 from fgl.errors import StoreError
 
 if TYPE_CHECKING:
@@ -39,22 +41,24 @@ def quality_of(session: Session, saved: RunConfig) -> dict[str, Any]:
     found = quality.measure_run(session)
     if session.run.path("report.json").exists():  # a run that is not complete will have these figures in its report
         own = replace(session, config=saved)
-        into_report(own, {"quality_beside": qualities(own, found.synthetic_digest)})
+        of_set = qualities(own, found.synthetic_digest)
+        beside = {label: from_json(Quality, one) for label, one in of_set.items()}
+        into_report(own, lambda report: replace(report, quality_beside=beside))
     result: dict[str, Any] = to_json(found)
     return result
 
 
-def into_report(session: Session, changes: Mapping[str, Any]) -> None:
-    """Put entries into report.json and report.md of a run. session: with the run's own configuration. Raises StoreError
-    where there is no report, or a damaged one."""
+def into_report(session: Session, change: Callable[[RunReport], RunReport]) -> None:
+    """Change report.json and report.md of a run. session: with the run's own configuration.
+
+    Raises StoreError where there is no report, or a damaged one."""
     path = session.run.path("report.json")
     try:
-        result = session.run.read_json(path)
-    except (OSError, ValueError) as error:
+        report = change(RunReport.from_dict(session.run.read_json(path)))
+    except (OSError, ValueError, KeyError) as error:
         raise StoreError(
             f"{path} is damaged or gone: run again, then measure again: what was measured is kept"
         ) from error
-    result.update(changes)
     sheets: list[Path] = sorted(path for path in session.run.owned("sheets") if path.exists())
-    session.run.write(session.run.path("report.md"), run.markdown(session, result, sheets).encode())
-    session.run.write_json(path, result)
+    session.run.write(session.run.path("report.md"), run.markdown(session, report, sheets).encode())
+    session.run.write_json(path, report.to_dict())

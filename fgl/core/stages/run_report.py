@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from fgl.core.report import contact_sheet, metrics
 from fgl.core.report import run as report_run
+from fgl.core.report.schema import SCHEMA_VERSION, RunReport
 from fgl.core.server import intake_record
 from fgl.core.stages import (
     clients,
@@ -33,9 +34,10 @@ def write(session: Session, done: Done, baselines: list[dict[str, Any]]) -> dict
     result = contents(session, done, baselines)
     result |= {"damaged": integrity.warn(session), "log": event_log.mark(session.run.root)}
     sheets = contact_sheet.contact_sheets(session, session.run.shards, plan.planned(session, done).shards)
-    session.run.write(session.run.path("report.md"), report_run.markdown(session, result, sheets).encode())
-    session.run.write_json(session.run.path("report.json"), result)
-    return result
+    report = RunReport.from_dict(strict_json.native(to_json(result)))
+    session.run.write(session.run.path("report.md"), report_run.markdown(session, report, sheets).encode())
+    session.run.write_json(session.run.path("report.json"), report.to_dict())
+    return report.to_dict()
 
 
 def contents(session: Session, done: Done, baselines: list[dict[str, Any]]) -> dict[str, Any]:
@@ -44,7 +46,7 @@ def contents(session: Session, done: Done, baselines: list[dict[str, Any]]) -> d
     sent = to_json(uploads)
     rounds_bytes = trained.model_bytes * 2 * len(uploads.bytes_per_client)
     return {
-        "schema_version": report_run.SCHEMA_VERSION,
+        "schema_version": SCHEMA_VERSION,
         "run_dir": str(session.run.root),
         "result": _scores(done),
         "test_set": metrics.about(session.split("test").labels, session.info.class_names),

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 
+from fgl.contracts.arrays import Labels
 from fgl.core.report.guess import useless_start
-from fgl.core.report.metrics import about, mean_of, measure, reference_rows, section, verdict
+from fgl.core.report.metrics import about, mean_of, measure, section, verdict
+from fgl.core.report.results import guesses
+from fgl.core.report.scores import Score
+from fgl.core.store.typed import from_json, to_json
 from fgl.errors import DataError
 
 NAMES = ("cat", "dog", "a|b", "unseen")
 LABELS = np.array([0, 0, 0, 0, 0, 0, 1, 1, 2, 2])
 PREDICTED = np.array([0, 0, 0, 0, 1, 3, 1, 0, 0, 0])
+
+
+def _score(predicted: Labels, labels: Labels, names: Sequence[str]) -> Score:
+    return from_json(Score, measure(predicted, labels, names, None))
 
 
 def test_balanced_accuracy_and_f1_are_means_over_the_classes_that_were_tested() -> None:
@@ -45,10 +55,10 @@ def test_no_test_image_is_an_error() -> None:
 
 def test_a_result_stands_beside_guessing_and_the_largest_class() -> None:
     found = about(LABELS, NAMES)
-    assert found == {"images": 10, "chance": 0.25, "majority": {"class": "cat", "share": 0.6}}
-    rows = reference_rows({"test_set": found})
-    assert [row["top1"] for row in rows] == [0.25, 0.6]
-    assert rows[1]["note"] == "cat"
+    assert to_json(found) == {"images": 10, "chance": 0.25, "majority": {"class": "cat", "share": 0.6}}
+    rows = guesses(found)
+    assert [row.top1 for row in rows] == [0.25, 0.6]
+    assert rows[1].note == "cat"
 
 
 @pytest.mark.parametrize("labels", [[0, 0, 1], [0, 1, 2], [2, 2, 2, 2, 2, 1, 0]])
@@ -57,29 +67,29 @@ def test_a_model_that_always_says_one_class_is_no_better_than_a_guess(labels: li
     largest = np.full_like(held, np.bincount(held).argmax())
     found = about(held, NAMES[:3])
     assert "no better than a guess" in useless_start(found, measure(largest, held, NAMES[:3], None)["top1"])
-    assert useless_start(found, found["majority"]["share"] + 0.01) == ""
-    assert "no better than a guess" in verdict(measure(largest, held, NAMES[:3], None))
+    assert useless_start(found, found.majority.share + 0.01) == ""
+    assert "no better than a guess" in verdict(_score(largest, held, NAMES[:3]))
 
 
 def test_a_model_that_knows_a_small_class_is_better_than_a_guess_below_the_share_of_the_largest() -> None:
     held, said = np.array([0] * 8 + [1, 2]), np.array([0, 0, 0, 0, 1, 1, 2, 2, 1, 2])
-    score = measure(said, held, NAMES[:3], None)
-    assert score["top1"] < 0.8
+    score = _score(said, held, NAMES[:3])
+    assert score.top1 < 0.8
     assert verdict(score) == ""
 
 
 def test_the_report_says_of_each_class_what_it_is_taken_for() -> None:
-    text = "\n".join(section(measure(PREDICTED, LABELS, NAMES, None)))
+    text = "\n".join(section(_score(PREDICTED, LABELS, NAMES)))
     assert "balanced accuracy 38.9 %" in text.replace("%", " %").replace("  ", " ")
     assert "| cat | 6 | 66.7% | unseen (1), dog (1) |" in text
     assert "| a\\|b | 2 | 0.0% | cat (2) |" in text
-    assert "| | cat | dog | a\\|b | unseen |" in text
+    assert "|  | cat | dog | a\\|b | unseen |" in text
     assert "| cat | 4 | 1 | 0 | 1 |" in text
 
 
 def test_a_matrix_of_many_classes_stays_in_the_json() -> None:
     labels = np.arange(30)
-    text = "\n".join(section(measure(labels, labels, [str(label) for label in labels], None)))
+    text = "\n".join(section(_score(labels, labels, [str(label) for label in labels])))
     assert "report.json" in text
     assert "Confusion matrix" not in text
 
