@@ -19,6 +19,7 @@ from fgl.core.config.saved import load_config, saved_config
 from fgl.core.plugin_manager import PluginManager
 from fgl.core.preflight import open_session
 from fgl.core.store.run_dir import RunDir
+from fgl.core.store.typed import from_json, to_json
 from fgl.results import Audit, Comparison, MethodResult, Pair, Partition, Probe, Quality, RunResult
 
 if TYPE_CHECKING:
@@ -79,14 +80,14 @@ def probe(
     with _shown(progress) as display:
         session = open_session(load_config(config, manager), manager, RunDir(Path("unused")), display)
         found = probe_experiment.probe(session, per_class, learn_images)
-    whole = found["all"]
-    pairs = {name: Pair(whole["made"][name], whole["real"][name]) for name in ("coverage", "density", "nearest")}
+    whole = found.all_clients
+    pairs = {name: Pair(whole.made.of(name), whole.real.of(name)) for name in ("coverage", "density", "nearest")}
     level = outlook.level(found)
     return Probe(
-        data={**found, "outlook": level},
+        data={**to_json(found), "outlook": level},
         outlook=level,
-        recognized=whole["recognized"],
-        chance=found["chance"],
+        recognized=whole.recognized,
+        chance=found.chance,
         coverage=pairs["coverage"],
         density=pairs["density"],
         distance=pairs["nearest"],
@@ -103,6 +104,7 @@ def quality(
 
     features: trained, dinov2, pixels, a Hub id, a folder, or a mapping with options; real: train, public or test; both
     by default as the run's configuration says. Raises FGLError."""
+    from fgl.core.report.figures import Quality as QualityFigures
     from fgl.core.stages import measured
     from fgl.core.store.folder_kind import has_remote_clients
 
@@ -115,12 +117,13 @@ def quality(
     with _shown(progress) as display, run_dir.lock():
         session = open_session(resolved, manager, run_dir, display, remote_clients=has_remote_clients(run_dir))
         found = measured.quality_of(session, saved)
-    both = found["overall"]["synthetic"], found["overall"]["held_out"]
+    figures = from_json(QualityFigures, found)
+    both = figures.overall
     pairs = {
-        name: Pair(*(one[name] for one in both))
+        name: Pair(both.synthetic.of(name), both.held_out.of(name))
         for name in ("coverage", "density", "precision", "recall", "fid", "kid")
     }
-    return Quality(data=found, folder=run_dir.path("quality"), closer=found["nearest"]["closer"], **pairs)
+    return Quality(data=found, folder=run_dir.path("quality"), closer=figures.nearest.closer, **pairs)
 
 
 def audit(

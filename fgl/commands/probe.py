@@ -49,6 +49,7 @@ def probe_command(
     from fgl.core.report import outlook
     from fgl.core.report import probe as report_probe
     from fgl.core.store.run_dir import RunDir
+    from fgl.core.store.typed import to_json
 
     manager = PluginManager.load()
     below = [] if features is None else [{"features": expand("features", features)}]
@@ -63,18 +64,19 @@ def probe_command(
     level = outlook.level(found)
     going_on = None if level == outlook.UNKNOWN else command(flags)
     if as_json:
-        say_json({**found, "outlook": level, "go_on": going_on})
+        say_json({**to_json(found), "outlook": level, "go_on": going_on})
         return
     _print(["pictures / other real images of the same clients:"], report_probe.probe_table(found).lines())
-    if found["all"]["per_class"]:
+    if found.all_clients.per_class:
         _print(
-            [f"classes of at least {found['min_images']} images at a client:"],
+            [f"classes of at least {found.min_images} images at a client:"],
             report_probe.probe_class_table(found).lines(),
         )
     _print(report_probe.probe_notes(found), [])
-    for name, one in found["refused"].items():
-        say(f"left out: {name}: {one['reason']}")
-    for line in outlook.advice(found, command(flags), command(flags, ("fgl", "compare", *outlook.WITHOUT))):
+    for name, one in found.refused.items():
+        say(f"left out: {name}: {one.reason}")
+    compare = command(flags, ("fgl", "compare", *outlook.WITHOUT))
+    for line in outlook.advice(found.all_clients, found.chance, command(flags), compare):
         say(line)
 
 

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from fgl.core.report import outlook, tables
+from fgl.core.store.typed import from_json
+from fgl.core.wire.replies import ImageScores, ProbeScores
 from tests.helpers.cli import CliResult
 
 
@@ -116,7 +118,7 @@ def test_a_probe_prints_a_table_how_to_read_it_and_what_to_do_next(
 def test_a_probe_as_json(fgl: Callable[..., CliResult], flags: Callable[..., list[str]]) -> None:
     said = fgl("probe", *flags(), "--features", "pixels", "--per-class", "2", "--json")
     found = json.loads(said.out)
-    assert found["outlook"] == outlook.level(found)
+    assert found["outlook"] == outlook.level_of(from_json(ProbeScores, found["all"]), found["chance"])
     assert (found["go_on"] is None) == (found["outlook"] == "unknown")
     assert set(found["clients"]) == {"client-00", "client-01"}
     assert 0 <= found["all"]["made"]["coverage"] <= 1
@@ -142,15 +144,15 @@ def test_a_space_that_learns_is_trained_on_a_bounded_number_of_images(
     assert json.loads(said.out)["space"]["learnt_on"].startswith("9 real images: some of what the clients hold")
 
 
-def _found(recognized: float | None, chance: float, coverage: float = 0.9) -> dict[str, Any]:
-    both = {"made": {"coverage": coverage}, "real": {"coverage": 1.0}}
-    return {"all": {"recognized": recognized, **both}, "chance": chance}
+def _scores(recognized: float | None, coverage: float = 0.9) -> ProbeScores:
+    made, real = (ImageScores(density=None, coverage=value, agreement=None, nearest=None) for value in (coverage, 1.0))
+    return ProbeScores(reference=9, compared=9, made=made, real=real, recognized=recognized, per_class={})
 
 
 def test_pictures_that_are_near_no_image_are_not_called_known_because_one_class_is_most_of_the_data() -> None:
-    found = _found(0.71, 0.33, coverage=0.05)
-    assert outlook.level(found) == "weak"
-    assert "Hardly an image has a picture near it" in outlook.advice(found, "fgl run", "fgl compare")[0]
+    scores = _scores(0.71, coverage=0.05)
+    assert outlook.level_of(scores, 0.33) == "weak"
+    assert "Hardly an image has a picture near it" in outlook.advice(scores, 0.33, "fgl run", "fgl compare")[0]
 
 
 @pytest.mark.parametrize(
@@ -169,9 +171,9 @@ def test_pictures_that_are_near_no_image_are_not_called_known_because_one_class_
 def test_only_a_probe_that_does_better_than_guessing_ends_in_go_on(
     recognized: float | None, chance: float, expected: str
 ) -> None:
-    found = _found(recognized, chance)
-    assert outlook.level(found) == expected
-    lines = outlook.advice(found, "fgl run", "fgl compare")
+    scores = _scores(recognized)
+    assert outlook.level_of(scores, chance) == expected
+    lines = outlook.advice(scores, chance, "fgl run", "fgl compare")
     ends = lines[-1].endswith("go on with: fgl run")
     assert ends == (expected != "unknown")
     assert any("another generator" in line for line in lines) == (expected != "known")

@@ -29,6 +29,7 @@ from fgl.core.stages import quality
 from fgl.core.stages import train as train_stage
 from fgl.core.status import stages
 from fgl.core.store.run_dir import RunDir
+from fgl.core.store.typed import to_json
 from fgl.core.wire import requests
 from fgl.errors import ConfigError, DataError, ModelError, StoreError
 from tests.conftest import CLASSES, changed
@@ -285,7 +286,7 @@ def test_after_rounds_the_clients_test_the_model_that_the_rounds_gave(settings: 
 
 def test_a_probe_gathers_scores_and_writes_nothing(settings: Settings, tmp_path: Path) -> None:
     session = opened(settings(evaluation={"min_images": 2}), tmp_path / "run")
-    found = probe(session, 4)
+    found = to_json(probe(session, 4))
     assert found["pictures"] == {"per_class": 4, "classes": 3, "images": 12}
     assert set(found["clients"]) == {"client-00", "client-01"}
     # 20 training images of each of 3 classes at 2 clients: at most 4 of a class are looked at
@@ -296,7 +297,7 @@ def test_a_probe_gathers_scores_and_writes_nothing(settings: Settings, tmp_path:
     assert found["chance"] == pytest.approx(1 / 3)
     assert not (tmp_path / "run").exists()
     assert found["bytes"]["up"] < 4000
-    again = probe(opened(settings_of(session), tmp_path / "run"), 4)
+    again = to_json(probe(opened(settings_of(session), tmp_path / "run"), 4))
     assert again["clients"] == found["clients"]
 
 
@@ -312,7 +313,7 @@ def test_real_pictures_score_as_real_images_do(
     real = session.pixels("test")
     order = np.argsort(real.labels, kind="stable")
     monkeypatch.setattr("fgl.core.experiments.probe.pictures", lambda *_: (real.labels[order], real.pixels[order]))
-    found = probe(session, 4)["all"]
+    found = to_json(probe(session, 4))["all"]
     assert found["made"]["nearest"] == pytest.approx(found["real"]["nearest"], rel=0.25)
     assert found["recognized"] == 1, "the classes of these images differ in brightness"
     assert found["made"]["agreement"] == found["real"]["agreement"] == 1
@@ -330,7 +331,7 @@ def test_what_goes_wrong_at_a_client_of_a_probe_stays_there(
         return said
 
     monkeypatch.setattr(client_probe, "probe", failing)
-    found = probe(opened(settings(), tmp_path / "run"), 2)
+    found = to_json(probe(opened(settings(), tmp_path / "run"), 2))
     assert set(found["clients"]) == {"client-01"}
     assert "DataError at the client" in found["refused"]["client-00"]["reason"]
     assert "patient" not in json.dumps(found)
@@ -338,14 +339,14 @@ def test_what_goes_wrong_at_a_client_of_a_probe_stays_there(
 
 def test_scores_of_a_class_leave_a_client_only_where_it_has_enough_images(settings: Settings, tmp_path: Path) -> None:
     session = opened(settings(evaluation={"min_images": 5}), tmp_path / "run")
-    assert all(one["per_class"] == {} for one in probe(session, 4)["clients"].values())
+    assert all(one.per_class == {} for one in probe(session, 4).clients.values())
 
 
 def test_a_client_that_holds_one_image_is_left_out_of_a_probe(settings: Settings, tmp_path: Path) -> None:
     session = opened(settings(partition={"clients": 30}), tmp_path / "run")
     labels = session.split("train").labels
     divided = session.manager.create("partition", session.config.partition).partition(labels, None, 0)
-    found = probe(session, 2)
+    found = to_json(probe(session, 2))
     alone = {name for name, rows in divided.items() if rows and np.bincount(labels[rows]).max() < 2}
     assert alone
     assert set(found["refused"]) == alone

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fgl.contracts.progress import Announcing
 from fgl.core.client import site
 from fgl.core.partitioning import divide
+from fgl.core.report.figures import Space
+from fgl.core.report.probe import Pictures, ProbeFigures
+from fgl.core.report.scores import BytesBothWays, Refusal
 from fgl.core.server import uploads
 from fgl.core.stages import baselines, features, plan
+from fgl.core.store.typed import from_json
 from fgl.core.synthesis import fill
 from fgl.core.synthesis.plan import make_plan
 from fgl.core.wire import replies, requests
+from fgl.core.wire.replies import BothScores, ImageScores, ProbeScores
 from fgl.errors import ConfigError, DataError, Problem, UploadError
 from fgl.io import strict_json
 
@@ -27,7 +32,7 @@ if TYPE_CHECKING:
 LEARN_IMAGES = 1000
 
 
-def probe(session: Session, per_class: int, learn_images: int = LEARN_IMAGES) -> dict[str, Any]:
+def probe(session: Session, per_class: int, learn_images: int = LEARN_IMAGES) -> ProbeFigures:
     """Paint `per_class` pictures of each class from class-name prompts, send their features to every client, and gather
     the scores that come back. Nothing is written. learn_images: most real images that a space which learns is trained
     on. Raises FGLError; a client that fails is named and left out."""
@@ -55,11 +60,12 @@ def probe(session: Session, per_class: int, learn_images: int = LEARN_IMAGES) ->
         "features": extractor.features(pixels, session.progress),
         "labels": labels,
     }
-    sent = {"down": 0, "up": 0}
-    found: dict[str, Any] = {}
-    refused: dict[str, dict[str, str]] = {}
+    down, up = 0, 0
+    answers: dict[str, ProbeScores] = {}
+    refused: dict[str, Refusal] = {}
 
     def payload(client_id: str) -> bytes:
+        nonlocal down
         data = requests.task_request(
             config,
             client_id,
@@ -70,34 +76,34 @@ def probe(session: Session, per_class: int, learn_images: int = LEARN_IMAGES) ->
             per_class=per_class,
             learnt=learnt is not None and learnt.left is not None,
         )
-        sent["down"] += len(data)
+        down += len(data)
         return data
 
     federation = session.manager.create("federation", config.federation)
     for client_id, reply in federation.call(clients, requests.PROBE, payload, session.progress):
         try:
             data = uploads.reply_of(reply)
-            sent["up"] += len(data)
-            found[client_id] = replies.validate_scores(data, client_id, names, per_class)
+            up += len(data)
+            answers[client_id] = replies.validate_scores(data, client_id, names, per_class)
         except UploadError as error:
-            refused[client_id] = {"rule": error.rule, "reason": str(error)}
+            refused[client_id] = Refusal(rule=error.rule, reason=str(error))
     site.release()
-    if not found:
-        reasons = "; ".join(f"{name}: {one['reason']}" for name, one in list(refused.items())[:3])
+    if not answers:
+        reasons = "; ".join(f"{name}: {one.reason}" for name, one in list(refused.items())[:3])
         raise DataError(f"no client could judge the pictures: {reasons}")
     generator = strict_json.finite(session.generator.describe())
-    return {
-        "space": features.described(session, extractor, learnt),
-        "generator": {key: generator.get(key) for key in ("model", "revision", "commit", "image_size")},
-        "pictures": {"per_class": per_class, "classes": len(names), "images": len(labels)},
-        "clients": found,
-        "all": added_up(found),
-        "refused": refused,
-        "chance": round(1 / len(names), 6),
-        "min_images": config.evaluation.min_images,
-        "bytes": sent,
-        "seconds": round(time.monotonic() - start, 1),
-    }
+    return ProbeFigures(
+        space=from_json(Space, features.described(session, extractor, learnt)),
+        generator={key: generator.get(key) for key in ("model", "revision", "commit", "image_size")},
+        pictures=Pictures(per_class=per_class, classes=len(names), images=len(labels)),
+        clients=answers,
+        all_clients=mean_scores(answers),
+        refused=refused,
+        chance=round(1 / len(names), 6),
+        min_images=config.evaluation.min_images,
+        bytes=BytesBothWays(down=down, up=up),
+        seconds=round(time.monotonic() - start, 1),
+    )
 
 
 def _say(session: Session, text: str) -> None:
@@ -113,37 +119,38 @@ def pictures(session: Session, per_class: int) -> tuple[Labels, Array]:
     return np.array([item.class_id for item, _ in drawn], dtype=np.int64), np.stack([pixels for _, pixels in drawn])
 
 
-def added_up(clients: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+def mean_scores(clients: Mapping[str, ProbeScores]) -> ProbeScores:
     """Means over clients, each by the number of its images that were looked at; a score that a client does not have
     counts for nothing."""
-    result: dict[str, Any] = {key: sum(one[key] for one in clients.values()) for key in ("reference", "compared")}
-    for key in ("made", "real"):
-        result[key] = {
-            name: _mean([(one[key][name], one["reference"]) for one in clients.values()]) for name in replies.SCORES
-        }
-    result["recognized"] = _mean([(one["recognized"], one["reference"]) for one in clients.values()])
-    classes = sorted({name for one in clients.values() for name in one["per_class"]})
-    result["per_class"] = {
-        class_name: {
-            key: {
-                name: _mean(
-                    [
-                        (one["per_class"][class_name][key][name], 1)
-                        for one in clients.values()
-                        if class_name in one["per_class"]
-                    ]
-                )
-                for name in replies.SCORES
-            }
-            for key in ("made", "real")
-        }
-        for class_name in classes
-    }
-    return result
-
-
-def _mean(pairs: list[tuple[float | None, int]]) -> float | None:
-    known = [(value, weight) for value, weight in pairs if value is not None]
-    return (
-        round(sum(value * weight for value, weight in known) / sum(weight for _, weight in known), 4) if known else None
+    each = list(clients.values())
+    weights = [one.reference for one in each]
+    by_class: dict[str, list[BothScores]] = {}
+    for one in each:
+        for name, scores in one.per_class.items():
+            by_class.setdefault(name, []).append(scores)
+    return ProbeScores(
+        reference=sum(weights),
+        compared=sum(one.compared for one in each),
+        made=_mean_images([one.made for one in each], weights),
+        real=_mean_images([one.real for one in each], weights),
+        recognized=_mean([one.recognized for one in each], weights),
+        per_class={name: _mean_both(by_class[name]) for name in sorted(by_class)},
     )
+
+
+def _mean_both(each: Sequence[BothScores]) -> BothScores:
+    once = [1] * len(each)
+    return BothScores(
+        made=_mean_images([one.made for one in each], once), real=_mean_images([one.real for one in each], once)
+    )
+
+
+def _mean_images(each: Sequence[ImageScores], weights: Sequence[int]) -> ImageScores:
+    return ImageScores(**{name: _mean([one.of(name) for one in each], weights) for name in replies.SCORES})
+
+
+def _mean(values: Sequence[float | None], weights: Sequence[int]) -> float | None:
+    known = [(value, weight) for value, weight in zip(values, weights, strict=True) if value is not None]
+    if not known:
+        return None
+    return round(sum(value * weight for value, weight in known) / sum(weight for _, weight in known), 4)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from fgl.core.report.probe import ProbeFigures
+from fgl.core.wire.replies import ProbeScores
 
 UNKNOWN, WEAK, KNOWN = "unknown", "weak", "known"
 WITHOUT = ("--methods", "fedavg,local,centralized", "--rounds", "10")
@@ -11,29 +11,32 @@ WITHOUT = ("--methods", "fedavg,local,centralized", "--rounds", "10")
 _QUARTER = 0.25
 
 
-def level(found: Mapping[str, Any]) -> str:
+def level(probe: ProbeFigures) -> str:
+    """What the figures say of a run, see `level_of`."""
+    return level_of(probe.all_clients, probe.chance)
+
+
+def level_of(scores: ProbeScores, chance: float) -> str:
     """By the share of the clients' images whose nearest class mean of pictures is their own class's: unknown where a
     guess does as well, weak below a quarter of the way from a guess to all of them. Weak too where the pictures cover
     less than a quarter of the images that other real images cover: where one class is most of the data, pictures that
-    are alike and nearest to it recognize most of the images.
-
-    found: what `fgl.core.experiments.probe.probe` returns."""
-    recognized, chance = found["all"]["recognized"], found["chance"]
+    are alike and nearest to it recognize most of the images. chance: the share that a guess recognizes."""
+    recognized = scores.recognized
     if recognized is None or recognized <= chance:
         return UNKNOWN
-    return WEAK if recognized < chance + _QUARTER * (1 - chance) or _apart(found) else KNOWN
+    return WEAK if recognized < chance + _QUARTER * (1 - chance) or _is_apart(scores) else KNOWN
 
 
-def _apart(found: Mapping[str, Any]) -> bool:
-    made, real = (found["all"][key]["coverage"] for key in ("made", "real"))
+def _is_apart(scores: ProbeScores) -> bool:
+    made, real = scores.made.coverage, scores.real.coverage
     return made is not None and real is not None and made < _QUARTER * real
 
 
-def advice(found: Mapping[str, Any], run: str, compare: str) -> list[str]:
-    """Lines for a person, what to do last. run, compare: commands on the same data."""
-    one, chance = found["all"]["recognized"], found["chance"]
+def advice(scores: ProbeScores, chance: float, run: str, compare: str) -> list[str]:
+    """Lines for a person, what to do last. scores: over all clients. run, compare: commands on the same data."""
+    one = scores.recognized
     figures = "no image was recognized" if one is None else f"{one:.0%} recognized, where a guess gives {chance:.0%}"
-    reached = level(found)
+    reached = level_of(scores, chance)
     if reached == KNOWN:
         return [f"go on with: {run}"]
     ways = [
@@ -42,7 +45,7 @@ def advice(found: Mapping[str, Any], run: str, compare: str) -> list[str]:
         f"  no generator:        {compare}",
     ]
     if reached == WEAK:
-        covered = " Hardly an image has a picture near it (coverage)." if _apart(found) else ""
+        covered = " Hardly an image has a picture near it (coverage)." if _is_apart(scores) else ""
         head = f"the generator knows little of this domain: {figures}.{covered} Expect a weak classifier; other ways:"
         return [head, *ways, f"or go on with: {run}"]
     return [

@@ -1,71 +1,107 @@
-"""What a probe found, in words."""
+"""What a probe found: its figures, and what they say in words."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
 
+from fgl.core.report.figures import Space
 from fgl.core.report.quality import space_line
+from fgl.core.report.scores import BytesBothWays, Refusal
 from fgl.core.report.tables import Table, number
+from fgl.core.store.typed import JsonObject, json_field
+from fgl.core.wire.replies import BothScores, ProbeScores
 
 
-def probe_table(found: Mapping[str, Any]) -> Table:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pictures:
+    """What was shown to the clients."""
+
+    per_class: int
+    """Pictures of each class."""
+    classes: int
+    """How many classes."""
+    images: int
+    """How many pictures."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProbeFigures:
+    """Does the generator know this domain? What `fgl probe --json` prints."""
+
+    space: Space
+    """The feature space."""
+    generator: JsonObject
+    """What the generator says of itself: `model`, `revision`, `commit`, `image_size`."""
+    pictures: Pictures
+    """What was shown to the clients."""
+    clients: dict[str, ProbeScores]
+    """Client → its scores."""
+    all_clients: ProbeScores = json_field("all")
+    """Means over clients, each by the number of its images."""
+    refused: dict[str, Refusal]
+    """Client → why its scores were refused."""
+    chance: float
+    """Share of images that a guess recognizes."""
+    min_images: int
+    """Fewest images of a class that has scores of its own."""
+    bytes: BytesBothWays
+    """What was sent for it."""
+    seconds: float
+    """How long it took."""
+
+
+def probe_table(probe: ProbeFigures) -> Table:
     """A client a row, pictures / real images for each score; all of them together last."""
-    columns = ("", "images", "coverage", "density", "distance", "agreement", f"recognized ({found['chance']:.0%})")
-    rows = []
-    for name, one in [*found["clients"].items(), ("all", found["all"])]:
-        pairs = [
-            f"{number(one['made'][score])} / {number(one['real'][score])}"
-            for score in ("coverage", "density", "nearest", "agreement")
+    columns = ("", "images", "coverage", "density", "distance", "agreement", f"recognized ({probe.chance:.0%})")
+    rows = [
+        [
+            name,
+            f"{one.reference:,}",
+            *_pairs(one, ("coverage", "density", "nearest", "agreement")),
+            number(one.recognized),
         ]
-        rows.append([name, f"{one['reference']:,}", *pairs, number(one["recognized"])])
+        for name, one in [*probe.clients.items(), ("all", probe.all_clients)]
+    ]
     return Table(columns, rows)
 
 
-def probe_class_table(found: Mapping[str, Any]) -> Table:
+def probe_class_table(probe: ProbeFigures) -> Table:
     """A class a row, pictures / real images for each score."""
-    rows = []
-    for name, one in found["all"]["per_class"].items():
-        rows.append(
-            [
-                name,
-                *(
-                    f"{number(one['made'][score])} / {number(one['real'][score])}"
-                    for score in ("coverage", "density", "nearest")
-                ),
-            ]
-        )
+    rows = [
+        [name, *_pairs(one, ("coverage", "density", "nearest"))] for name, one in probe.all_clients.per_class.items()
+    ]
     return Table(("class", "coverage", "density", "distance"), rows)
 
 
-def probe_notes(found: Mapping[str, Any]) -> list[str]:
+def _pairs(scores: ProbeScores | BothScores, names: tuple[str, ...]) -> list[str]:
+    return [f"{number(scores.made.of(name))} / {number(scores.real.of(name))}" for name in names]
+
+
+def probe_notes(probe: ProbeFigures) -> list[str]:
     """How to read it, without a verdict."""
-    one, pictures, sent = found["all"], found["pictures"], found["bytes"]
-    made, real = one["made"], one["real"]
+    whole, pictures, sent = probe.all_clients, probe.pictures, probe.bytes
+    made, real = whole.made, whole.real
     lines = [
-        space_line(found["space"]),
-        f"{pictures['images']:,} pictures, {pictures['per_class']} of each of {pictures['classes']} classes from "
-        f"class-name prompts; each client looked at up to {pictures['per_class']} of its own images of a class, and at "
+        space_line(probe.space),
+        f"{pictures.images:,} pictures, {pictures.per_class} of each of {pictures.classes} classes from "
+        f"class-name prompts; each client looked at up to {pictures.per_class} of its own images of a class, and at "
         "as many others of its own, which give the second figure.",
     ]
-    if made["coverage"] is not None:
+    if made.coverage is not None:
         lines.append(
-            f"coverage: {made['coverage']:.2f} of the clients' images have a picture among their nearest neighbors; "
-            f"with other real images instead it is {number(real['coverage'])}."
+            f"coverage: {made.coverage:.2f} of the clients' images have a picture among their nearest neighbors; "
+            f"with other real images instead it is {number(real.coverage)}."
         )
-    if made["nearest"] is not None and real["nearest"]:
+    if made.nearest is not None and real.nearest:
         lines.append(
-            f"distance: a picture is {made['nearest'] / real['nearest']:.2f} times as far from the nearest of the "
+            f"distance: a picture is {made.nearest / real.nearest:.2f} times as far from the nearest of the "
             "clients' images as another real image is."
         )
-    if one["recognized"] is not None:
+    if whole.recognized is not None:
         lines.append(
-            f"recognized: {one['recognized']:.0%} of the clients' images are nearest to the mean picture of their own "
-            f"class, among all classes; a guess gives {found['chance']:.0%}. agreement is the same among the classes "
-            f"that a client holds, with pictures {number(made['agreement'])}, with real images "
-            f"{number(real['agreement'])}."
+            f"recognized: {whole.recognized:.0%} of the clients' images are nearest to the mean picture of their own "
+            f"class, among all classes; a guess gives {probe.chance:.0%}. agreement is the same among the classes "
+            f"that a client holds, with pictures {number(made.agreement)}, with real images {number(real.agreement)}."
         )
-    lines.append(
-        f"{sent['down']:,} bytes went down to the clients, {sent['up']:,} came up, in {found['seconds']:.0f} s."
-    )
+    lines.append(f"{sent.down:,} bytes went down to the clients, {sent.up:,} came up, in {probe.seconds:.0f} s.")
     return lines

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
+from fgl.core.store.typed import from_json
 from fgl.core.wire.container import parse
 from fgl.errors import (
     ClientFailedError,
@@ -20,8 +22,57 @@ from fgl.text import quoted
 MAX_REPLY = 1_000_000
 """Bytes of a reply: counts of some thousand classes."""
 MAX_SCORE = 1e9
-SCORES = ("density", "coverage", "agreement", "nearest")
-"""What a probe says of a set of images; see `_scores`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageScores:
+    """What a probe says of a set of images. A score is null where there are too few images."""
+
+    density: float | None
+    """How many neighborhoods of the client's images an image lies in, divided by the number of neighbors."""
+    coverage: float | None
+    """Share of the client's images that have one of the images as near as a real neighbor."""
+    agreement: float | None
+    """Share of the client's images whose nearest class mean of the images is that of their own class, among the classes
+    that the client holds."""
+    nearest: float | None
+    """Median distance from the images to the nearest of the client's images."""
+
+    def of(self, name: str) -> float | None:
+        """A score by its name."""
+        value: float | None = getattr(self, name)
+        return value
+
+
+SCORES = tuple(one.name for one in fields(ImageScores))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BothScores:
+    """Scores of pictures beside those of other real images of the same client."""
+
+    made: ImageScores
+    """Of the pictures that the generator made."""
+    real: ImageScores
+    """Of as many other images of the client."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProbeScores:
+    """What pictures of a generator are worth to a client, or to all clients."""
+
+    reference: int
+    """Images that were compared with."""
+    compared: int
+    """Pictures that were compared."""
+    made: ImageScores
+    """Of the pictures."""
+    real: ImageScores
+    """Of as many other images of the client."""
+    recognized: float | None
+    """Share of the images whose nearest class mean of pictures is that of their own class, among all classes."""
+    per_class: dict[str, BothScores]
+    """Class → its scores; only classes of which a client holds `evaluation.min_images`."""
 
 
 def validate_counts(
@@ -61,7 +112,7 @@ def _counts(pair: Any, bound: float, of_what: str) -> tuple[int, int]:
     return pair[0], pair[1]
 
 
-def validate_scores(reply: bytes, client_id: str, class_names: Sequence[str], most: int) -> dict[str, Any]:
+def validate_scores(reply: bytes, client_id: str, class_names: Sequence[str], most: int) -> ProbeScores:
     """What `probe` said, if it can be true. most: images a class that were asked for. Raises UploadError."""
     keys = {"client_id", "reference", "compared", "made", "real", "recognized", "per_class"}
     said = _read(reply, client_id, keys)
@@ -81,8 +132,7 @@ def validate_scores(reply: bytes, client_id: str, class_names: Sequence[str], mo
             raise UploadFormatError("refused: scores of a class are not those of pictures and of real images")
         for scores in one.values():
             _check_scores(scores)
-    del said["client_id"]
-    return said
+    return from_json(ProbeScores, said)
 
 
 def _check_scores(scores: Any) -> None:

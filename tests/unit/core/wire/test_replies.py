@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import pytest
 from fgl.core.data import halves
 from fgl.core.experiments import probe
 from fgl.core.stages import federated_evaluation
+from fgl.core.store.typed import to_json
 from fgl.core.wire import replies
 from fgl.errors import UploadError
 
@@ -140,8 +142,8 @@ def scores(**changes: Any) -> bytes:
 
 def test_scores_that_can_be_true_are_taken() -> None:
     found = replies.validate_scores(scores(), "k", CLASSES, 20)
-    assert found["made"] == ONE
-    assert set(found["per_class"]) == {"river"}
+    assert to_json(found.made) == ONE
+    assert set(found.per_class) == {"river"}
 
 
 @pytest.mark.parametrize(
@@ -173,14 +175,15 @@ def test_scores_that_cannot_be_true_are_refused(changes: dict[str, Any]) -> None
 
 
 def test_a_client_without_a_score_counts_for_nothing_in_the_mean() -> None:
-    def one(count: int, coverage: float | None) -> dict[str, Any]:
-        made = {**ONE, "coverage": coverage}
-        return {"reference": count, "compared": count, "made": made, "real": ONE, "recognized": None, "per_class": {}}
+    def one(count: int, coverage: float | None) -> replies.ProbeScores:
+        real = replies.ImageScores(**ONE)
+        made = replace(real, coverage=coverage)
+        return replies.ProbeScores(reference=count, compared=count, made=made, real=real, recognized=None, per_class={})
 
-    found = probe.added_up({"a": one(10, 0.2), "b": one(30, 0.6), "c": one(1000, None)})
-    assert found["made"]["coverage"] == pytest.approx((10 * 0.2 + 30 * 0.6) / 40)
-    assert found["recognized"] is None
-    assert found["reference"] == 1040
+    mean = probe.mean_scores({"a": one(10, 0.2), "b": one(30, 0.6), "c": one(1000, None)})
+    assert mean.made.coverage == pytest.approx((10 * 0.2 + 30 * 0.6) / 40)
+    assert mean.recognized is None
+    assert mean.reference == 1040
 
 
 def test_halves_divide_every_class_and_share_nothing() -> None:
