@@ -14,6 +14,8 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
+from fgl.core.baselines import BASELINES
+
 
 def home(path: Path | None) -> Path | None:
     """`--out=~/x`: the shell expands no tilde in it."""
@@ -60,8 +62,7 @@ class ConfigFlags:
         str | None,
         typer.Option(
             metavar="all|none|A,B,…",
-            help="Rows beside the run's own: class-list, fedavg, local, public, centralized, prompts:STRATEGY. "
-            "Default: class-list.",
+            help=f"Rows beside the run's own: {', '.join(BASELINES)}, prompts:STRATEGY. Default: class-list.",
         ),
     ] = None
     controls: Annotated[str | None, typer.Option(hidden=True, help="The old name of --baselines.")] = None

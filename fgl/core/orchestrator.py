@@ -8,15 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from fgl.contracts.progress import NullProgress, Progress
-from fgl.core import outputs
+from fgl.core import baselines, outputs
 from fgl.core.config.saved import load_config, save_config, saved_config
-from fgl.core.config.schema import PROMPTS_BASELINE, RunConfig
+from fgl.core.config.schema import RunConfig
 from fgl.core.plugin_manager import PluginManager
 from fgl.core.preflight import open_session, other_prompts
-from fgl.core.report.headings import Headings, baseline_heading
+from fgl.core.report.headings import Headings
 from fgl.core.server import removed
 from fgl.core.session import Session, check_clients
-from fgl.core.stages import baselines, evaluate, partition, pipeline, plan, rounds, run_report, train
+from fgl.core.stages import baselines as stages_baselines
+from fgl.core.stages import partition, pipeline, rounds, run_report
 from fgl.core.stages.stage import Done
 from fgl.core.store import folder_kind
 from fgl.core.store.run_dir import RunDir, default_run_dir
@@ -80,7 +81,7 @@ def execute(session: Session, part_of_another: bool = False) -> dict[str, Any]:
     """All stages; those already committed from the same inputs are reused. part_of_another: whether the run is a
     baseline of another one, which has said so."""
     config = session.config
-    parts = [*pipeline.headings(session), *map(baseline_heading, config.baselines)]
+    parts = [*pipeline.headings(session), *map(baselines.heading, config.baselines)]
     headings = Headings(session.progress, () if part_of_another else parts)
     _begin(session)
     done = pipeline.run(session, "partition", begin=headings.begin)
@@ -110,40 +111,29 @@ def client_ids(session: Session) -> Sequence[str]:
 
 
 def _baselines(session: Session, done: Done, headings: Headings) -> list[dict[str, Any]]:
-    wanted = session.config.baselines
-    results: dict[str, dict[str, Any]] = {}
-    for name in wanted:
-        headings.begin(baseline_heading(name))
-        if name.startswith(PROMPTS_BASELINE):
-            results[name] = _other_prompts(session, name)
-        elif name == "class-list":
-            items = plan.planned(session, done).items
-            results[name] = baselines.class_list(session, items, done[evaluate.STAGE], done.made(train.STAGE))
-        elif name in baselines.SPLITS:
-            results[name] = baselines.real(session, name, *_partition(session, done))
-        elif name in ("fedavg", "local") and name not in results:
-            both = baselines.federated(
-                session, *_partition(session, done), [each for each in wanted if each in ("fedavg", "local")]
-            )
-            results.update({each["name"]: each for each in both})
-    return [results[name] for name in wanted]
+    """Rows of the report, in the order of the configuration."""
+    rows: dict[str, dict[str, Any]] = {}
+    for name in session.config.baselines:
+        headings.begin(baselines.heading(name))
+        if name not in rows:
+            baseline = baselines.find(name)
+            more = (name,) if baseline.is_run else ()
+            rows |= baseline.call("make", session, done, *more)
+    return [rows[name] for name in session.config.baselines]
 
 
-def _partition(session: Session, done: Done) -> tuple[dict[str, list[int]], str]:
-    return partition.divided(session, done), rounds.partition_digest(session, done)
-
-
-def _other_prompts(session: Session, name: str) -> dict[str, Any]:
+def other_prompts_row(session: Session, done: Done, name: str) -> dict[str, dict[str, Any]]:
+    """Name of the baseline → its row: a second run with another prompt strategy."""
     nested = other_prompts(session, name)
     with nested.run.lock():
         result = execute(nested, part_of_another=True)
     selected = result["result"]["selected"]
     rows = result["synthetic"]["conditionings"]
     note = f"{rows} conditionings; baselines/{nested.run.root.name}"
-    found = baselines.entry(name, selected, result["upload"]["bytes_total"], result["synthetic"]["images"], note)
+    row = stages_baselines.entry(name, selected, result["upload"]["bytes_total"], result["synthetic"]["images"], note)
     seconds = round(sum(result["seconds"].values()), 2)
     session.seconds[f"baseline:{name}"] = seconds
-    return {**found, "last": result["result"]["last"]["top1"], "seconds": seconds}
+    return {name: {**row, "last": result["result"]["last"]["top1"], "seconds": seconds}}
 
 
 def digest(folder: str | Path) -> str:

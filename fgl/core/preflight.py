@@ -8,20 +8,18 @@ from pathlib import Path
 from fgl.contracts.dataset import DatasetInfo
 from fgl.contracts.generator import UploadSchema
 from fgl.contracts.progress import Progress
+from fgl.core import baselines
 from fgl.core.config.paths import located
-from fgl.core.config.schema import PROMPTS_BASELINE, EvaluationOptions, RunConfig, Selected
+from fgl.core.config.schema import EvaluationOptions, RunConfig, Selected
 from fgl.core.plugin_manager import PluginManager
 from fgl.core.server.removed import removed_clients
-from fgl.core.session import Session, check_fit
+from fgl.core.session import Session, check_fit, has
 from fgl.core.stages import federated_evaluation, quality, train
 from fgl.core.store.run_dir import RunDir
 from fgl.core.wire import codecs
 from fgl.errors import BrokenPluginError, ConfigError, DataError, FGLError, Problem
 
 log = logging.getLogger(__name__)
-
-# Baselines that need what the clients hold, or the clients themselves.
-_NEED_CLIENTS = ("fedavg", "local", "centralized")
 
 
 def _check_files(config: RunConfig, manager: PluginManager) -> None:
@@ -112,8 +110,9 @@ def open_session(
         dataset, info = beside.dataset, beside.info
     has_public = dataset.split("public") is not None
     check_fit(config, manager, info, has_public)
-    if config.all_baselines and not has_public:
-        config = config.model_copy(update={"baselines": tuple(name for name in config.baselines if name != "public")})
+    if config.all_baselines:
+        out = baselines.lacking(config.baselines, has(info, has_public))
+        config = config.model_copy(update={"baselines": tuple(name for name in config.baselines if name not in out)})
     if remote_clients:
         config = _without_clients(config)
     if remote_clients and config.rounds.count:
@@ -151,7 +150,7 @@ def open_session(
 
 def other_prompts(session: Session, name: str) -> Session:
     """The same run with another prompt strategy, whole, in a folder below this one. name: of the baseline."""
-    strategy = name.removeprefix(PROMPTS_BASELINE)
+    strategy = name.removeprefix(baselines.PROMPTS)
     registry = session.manager.registry
     entry = registry.find("prompt_strategy", strategy)
     options = registry.options_class(entry)(**entry.component.defaults).model_dump(mode="json")
@@ -170,9 +169,8 @@ def other_prompts(session: Session, name: str) -> Session:
 def _without_clients(config: RunConfig) -> RunConfig:
     """Leave out, or refuse where they were asked for by name, the baselines that a server alone cannot make."""
     own = config.upload.clients is not None
-    missing = [
-        name for name in config.baselines if name.startswith(PROMPTS_BASELINE) or (own and name in _NEED_CLIENTS)
-    ]
+    absent = {"prompts", "images"} if own else {"prompts"}
+    missing = [name for name in config.baselines if baselines.find(name).needs_clients in absent]
     if missing and not config.all_baselines:
         rest = ", ".join(name for name in config.baselines if name not in missing)
         expected = f"these need the clients, which are elsewhere; use baselines=[{rest}]"

@@ -13,7 +13,7 @@ from fgl.contracts.dataset import DatasetInfo, ImageSet, LabelledPixels
 from fgl.contracts.events import StageContext
 from fgl.contracts.preparation import Preparation
 from fgl.contracts.progress import Progress
-from fgl.core import model_digests
+from fgl.core import baselines, model_digests
 from fgl.core.data import decode, decode_for
 from fgl.core.store.owned import digest_of
 from fgl.errors import BrokenPluginError, ConfigError, DataError, FGLError, Problem
@@ -152,9 +152,14 @@ class Session:
         return self._pixels[key]
 
 
+def has(info: DatasetInfo, has_public: bool) -> frozenset[str]:
+    """What a dataset has of what components and baselines may require."""
+    return frozenset([*(["domains"] if info.domains else []), *(["public"] if has_public else [])])
+
+
 def check_fit(config: RunConfig, manager: PluginManager, info: DatasetInfo, has_public: bool) -> None:
     """Raises ConfigError with every selected component that needs what the dataset does not have."""
-    has = {"domains": bool(info.domains), "public": has_public}
+    known = has(info, has_public)
     problems = []
     families = ("partition", "prompt_strategy", "aggregator", "generator", "classifier")
     chosen = [(family, family, getattr(config, family).name) for family in families]
@@ -164,12 +169,14 @@ def check_fit(config: RunConfig, manager: PluginManager, info: DatasetInfo, has_
         problems += [
             Problem(key, repr(name), f"needs {need}, and dataset {info.name!r} has none: choose another")
             for need in needs
-            if not has.get(need, False)
+            if need not in known
         ]
-    if "public" in config.baselines and not has_public and not config.all_baselines:
-        others = ", ".join(name for name in config.baselines if name != "public")
+    out = baselines.lacking(config.baselines, known)
+    for name in out if not config.all_baselines else ():
+        others = ", ".join(other for other in config.baselines if other not in out)
+        split = " and ".join(baselines.find(name).requires)
         problems.append(
-            Problem("baselines", "'public'", f"dataset {info.name!r} has no public split; use baselines=[{others}]")
+            Problem("baselines", repr(name), f"dataset {info.name!r} has no {split} split; use baselines=[{others}]")
         )
     if problems:
         raise ConfigError(problems, "the configuration together with the dataset")

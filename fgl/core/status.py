@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from fgl.core.config.schema import PROMPTS_BASELINE
+from fgl.core import baselines
 from fgl.core.config.validation import shown
 from fgl.core.preflight import other_prompts
 from fgl.core.session import Session
-from fgl.core.stages import baselines, integrity, pipeline, rounds, train
+from fgl.core.stages import integrity, pipeline
 from fgl.core.stages.stage import Done, Inputs, NotDoneError, Stage, checkpoint_there
 from fgl.core.store.owned import digest_of
 
@@ -40,11 +40,12 @@ def stages(session: Session, prefix: str = "") -> Iterator[StageState]:
     if damaged := integrity.named(session):
         yield StageState(f"{prefix}files", "damaged", "; ".join(f"{name}: {why}" for name, why in damaged.items()), 0.0)
     for name in session.config.baselines:
-        if name.startswith(PROMPTS_BASELINE):
+        baseline = baselines.find(name)
+        if baseline.is_run:
             yield from stages(other_prompts(session, name), f"{prefix}{name}/")
-        elif not (name == "local" and "fedavg" in session.config.baselines):
-            inputs, behind = _baseline_inputs(session, name, done, waits)
-            yield _judge(session, baselines.stage_of(name), inputs, behind, prefix)
+        elif baseline.made_with not in session.config.baselines:
+            inputs, behind = _baseline_inputs(session, baseline, done, waits)
+            yield _judge(session, baseline.stage, inputs, behind, prefix)
 
 
 def _state(session: Session, stage: Stage[Any], done: Done, waits: dict[str, str], prefix: str) -> StageState:
@@ -97,13 +98,12 @@ def _judge(
     return StageState(shown_name, "stale", why, seconds)
 
 
-def _baseline_inputs(session: Session, name: str, done: Done, waits: Mapping[str, str]) -> tuple[Inputs | None, str]:
+def _baseline_inputs(
+    session: Session, baseline: baselines.Baseline, done: Done, waits: Mapping[str, str]
+) -> tuple[Inputs | None, str]:
     """(inputs of a baseline, the earlier stage that it waits for)."""
-    digest = rounds.partition_digest(session, done)
-    if name != "class-list":
-        return baselines.inputs_of(session, name, digest, ""), ""
     try:
-        return baselines.inputs_of(session, name, digest, done.made(train.STAGE)), ""
+        return baseline.call("inputs", session, done), ""
     except NotDoneError as error:
         return None, waits.get(error.stage, error.stage)
 

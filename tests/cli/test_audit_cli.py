@@ -53,7 +53,7 @@ def test_an_audit_prints_tables_and_draws(fgl: Callable[..., CliResult], run: st
         "threshold on the loss",
         "TPR at FPR 10 %",
         "balanced accuracy",
-        "pooled real data",
+        "centralized: real data of all clients",
         "4 shadows ask for 1 distinct",
         "memorization:",
         "closer than the nearest 1 %",
@@ -69,7 +69,7 @@ def test_an_audit_prints_tables_and_draws(fgl: Callable[..., CliResult], run: st
     assert Image.open(tmp_path / "run" / "audit" / "roc.png").width > 800
     drawn = (tmp_path / "run" / "audit" / "roc.svg").read_text(encoding="utf-8")
     for word in (
-        "pooled real data: LiRA",
+        "centralized: real data of all clients (ceiling): LiRA",
         "fgl one-shot, class-name prompts: threshold",
         "false-positive rate",
         "chance",

@@ -225,7 +225,7 @@ def test_the_main_job_prints_its_table_and_where_the_report_is(fgl: Callable[...
         "FedAvg, one round",
         "local only",
         "trained the generator",
-        "pooled real data",
+        "centralized: real data of all clients",
     ):
         assert title in said.out
     assert "the bundled one" in said.err

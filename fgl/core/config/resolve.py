@@ -9,12 +9,11 @@ from typing import Any
 
 from fgl.contracts.component import FAMILIES, Component
 from fgl.contracts.options import Options
+from fgl.core.baselines import BASELINES, PROMPTS
 from fgl.core.config import deprecated, short_forms
 from fgl.core.config.defaults import DEFAULTS, PATHS, PROMPTS_COMPARED
 from fgl.core.config.schema import (
-    BASELINES,
     ORDER,
-    PROMPTS_BASELINE,
     AuditOptions,
     EvaluationOptions,
     RoundsOptions,
@@ -239,10 +238,10 @@ def _baselines(value: Any, strategy: str, registry: Registry, problems: list[Pro
         return ()
     if value == "all":
         others = [name for name in PROMPTS_COMPARED if name != strategy]
-        return (*(PROMPTS_BASELINE + name for name in others), *BASELINES)
+        return (*(PROMPTS + name for name in others), *BASELINES)
     if isinstance(value, str):
         value = [value]
-    known = [*BASELINES, *(PROMPTS_BASELINE + name for name in registry.names("prompt_strategy"))]
+    known = [*BASELINES, *(PROMPTS + name for name in registry.names("prompt_strategy"))]
     if not isinstance(value, list | tuple):
         problems.append(Problem("baselines", shown(value), f"expected all, none, or a list of {', '.join(known)}"))
         return ()
@@ -250,6 +249,6 @@ def _baselines(value: Any, strategy: str, registry: Registry, problems: list[Pro
         if item not in known:
             hint = suggestion(str(item), known)
             problems.append(Problem("baselines", shown(item), f"unknown baseline{hint} (known: {', '.join(known)})"))
-        elif item.startswith(PROMPTS_BASELINE):
-            _component("prompt_strategy", {"name": item.removeprefix(PROMPTS_BASELINE)}, registry, problems)
+        elif item.startswith(PROMPTS):
+            _component("prompt_strategy", {"name": item.removeprefix(PROMPTS)}, registry, problems)
     return tuple(dict.fromkeys(item for item in value if isinstance(item, str)))

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_vali
 
 from fgl.contracts.dataset import CLIENT_ID
 from fgl.contracts.options import Options
+from fgl.core.baselines import PROMPTS
 from fgl.io import yaml_text
 
 ORDER = (
@@ -28,8 +29,6 @@ ORDER = (
     "executor",
 )
 """The configuration's components and sections, as a YAML file has them."""
-BASELINES = ("class-list", "fedavg", "local", "public", "centralized")
-PROMPTS_BASELINE = "prompts:"
 
 
 class Selected(BaseModel):
@@ -234,7 +233,7 @@ class RunConfig(BaseModel):
 
     def baseline_strategies(self) -> list[str]:
         """Prompt strategies that are run as baselines."""
-        return [name.removeprefix(PROMPTS_BASELINE) for name in self.baselines if name.startswith(PROMPTS_BASELINE)]
+        return [name.removeprefix(PROMPTS) for name in self.baselines if name.startswith(PROMPTS)]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values in the form that a YAML file has; `resolve` turns it into an equal RunConfig."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fgl.core import outputs
+from fgl.core.baselines import BASELINES, compared
 from fgl.core.config import short_forms
 from fgl.core.config.saved import save_config
 from fgl.core.config.schema import RoundsOptions, RunConfig
@@ -24,16 +25,13 @@ from fgl.core.report.scores import ChanceLevels
 from fgl.core.report.tables import Table
 from fgl.core.server import removed
 from fgl.core.stages import (
-    baselines,
     clients,
     evaluate,
     partition,
     pipeline,
-    plan,
     rounds,
     rounds_spec,
     run_report,
-    train,
 )
 from fgl.core.stages.stage import Done
 from fgl.core.store.run_dir import RunDir
@@ -48,19 +46,14 @@ if TYPE_CHECKING:
     from fgl.core.session import Session
 
 
-PLAIN = ("fgl", "local", "centralized", "class-list")
 _ONE_SHOT = "evaluate"
 """The last stage of the one-shot model."""
 _ROUNDS = re.compile(r"fgl-([1-9][0-9]{0,4})round(-tuned)?")
 SERVER_EPOCHS = 5
 """Passes of the server in a method that ends in -tuned, where the configuration states none: the paper's."""
 
-TITLES = {
-    "fgl": "fgl, one round",
-    "local": "local only (mean over clients)",
-    "centralized": "pooled real data",
-    "class-list": "server knows only the class list",
-}
+FGL = "fgl"
+LOCAL = BASELINES["local"].name
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +68,10 @@ class Method:
 
     @property
     def title(self) -> str:
-        if self.name in TITLES:
-            return TITLES[self.name]
+        if self.name == FGL:
+            return "fgl, one round"
+        if self.name in compared():
+            return BASELINES[self.name].title
         counted = f"{self.rounds} round{'s' * (self.rounds > 1)}"
         if self.name.startswith("fgl-"):
             return f"fgl, {counted} after it{', fine-tuned' if self.tuned else ''}"
@@ -86,11 +81,11 @@ class Method:
 def parse(names: Sequence[str], count: int, manager: PluginManager, config: RunConfig) -> list[Method]:
     """Methods by name. count: rounds of the federated algorithms. Raises ConfigError with every name that is none."""
     algorithms = manager.registry.names("algorithm")
-    known = [*PLAIN, *algorithms, "fgl-5round", "fgl-5round-tuned"]
+    known = [FGL, *compared(), *algorithms, "fgl-5round", "fgl-5round-tuned"]
     found, problems = [], []
     for name in dict.fromkeys(names):
         match = _ROUNDS.fullmatch(name)
-        if name in PLAIN:
+        if name in (FGL, *compared()):
             found.append(Method(name))
         elif match:
             found.append(Method(name, int(match[1]), config.algorithm.name, match[2] is not None))
@@ -176,18 +171,15 @@ def _result(base: _Base, method: Method) -> dict[str, Any]:
     """top1: of the model that counts (selected on synthetic validation images where there are such, else the last).
     bytes: both ways, all clients and rounds. curve: (round, top-1, bytes so far) for each tested round."""
     session = base.session
-    if method.name == "fgl":
+    if method.name == FGL:
         shot = base.one_shot()
         curve = [[1, shot.top1, shot.bytes]]
         return {"top1": shot.top1, "bytes": shot.bytes, "seconds": shot.seconds, "curve": curve}
-    if method.name == "class-list":
-        shot = base.one_shot()
-        items = plan.planned(session, base.done).items
-        one = baselines.class_list(session, items, shot.scores, base.done.made(train.STAGE))
-        return {"top1": one["top1"], "bytes": 0, "seconds": shot.seconds + one["seconds"], "curve": []}
-    if method.name == "centralized":
-        one = baselines.real(session, "centralized", base.divided, base.partition_digest)
-        return {"top1": one["top1"], "bytes": 0, "seconds": one["seconds"], "curve": []}
+    if method.name in compared() and method.name != LOCAL:
+        baseline = BASELINES[method.name]
+        before_it = base.one_shot().seconds if baseline.after_one_shot else 0.0
+        row = baseline.call("make", session, base.done)[method.name]
+        return {"top1": row["top1"], "bytes": row["bytes"], "seconds": before_it + row["seconds"], "curve": []}
     track, start, before = _track(base, method)
     lost = rounds.discarded(session, track, rounds.inputs_of(session, track, base.partition_digest, start.digest))
     if lost:
@@ -195,7 +187,7 @@ def _result(base: _Base, method: Method) -> dict[str, Any]:
         expected = f"fewer would discard the {lost} in {session.run.root}; expected {lost} or more, or another --out"
         raise ConfigError([Problem(f"rounds of {method.name}", count, expected)], "the command line")
     result = rounds.run(session, track, base.divided, base.partition_digest, start)
-    if method.name == "local":
+    if method.name == LOCAL:
         mean = metrics.mean_of(list(result.rounds[0]["local"].values()))
         return {"top1": mean["top1"], "bytes": 0, "seconds": session.seconds[track.stage], "curve": []}
     shot_bytes, seconds, shift = before
@@ -218,7 +210,7 @@ def _track(base: _Base, method: Method) -> tuple[rounds_spec.RoundsSpec, rounds_
     """The track, where it starts, and what was before it: (bytes, seconds, communication rounds)."""
     session, options = base.session, base.session.config.rounds
     stage = f"method:{method.name}"
-    if method.name == "local":
+    if method.name == LOCAL:
         once = RoundsOptions(count=1, local=dict(options.local), max_update_ratio=options.max_update_ratio)
         plain = rounds_spec.baseline(session, "fedavg")
         return (

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fgl.core.baselines import BASELINES, compared
 from fgl.core.config.defaults import CLASS_LIST_PROMPTS
-from fgl.core.experiments.comparison import SERVER_EPOCHS, Method
+from fgl.core.experiments.comparison import FGL, SERVER_EPOCHS, Method
 from fgl.core.partitioning import divide
 from fgl.core.store.run_dir import RunDir
 
@@ -60,7 +61,9 @@ def of_seed(config: RunConfig, methods: Sequence[Method], data: Data) -> dict[st
     shot_counted = False
     for method in methods:
         cost = _own(config, method, data)
-        if (method.name in ("fgl", "class-list") or method.name.startswith("fgl-")) and not shot_counted:
+        baseline = BASELINES.get(method.name)
+        takes_shot = method.name.split("-")[0] == FGL or (baseline is not None and baseline.after_one_shot)
+        if takes_shot and not shot_counted:
             cost, shot_counted = cost + _one_shot(config, data), True
         found[method.name] = cost
     return found
@@ -78,14 +81,11 @@ def _one_shot(config: RunConfig, data: Data) -> Cost:
 
 def _own(config: RunConfig, method: Method, data: Data) -> Cost:
     options = config.rounds
-    if method.name == "fgl":
+    if method.name == FGL:
         return Cost()
-    if method.name == "class-list":  # with class-name prompts its images are the run's own
-        return Cost() if config.prompt_strategy.name == CLASS_LIST_PROMPTS else _one_shot(config, data)
-    if method.name == "centralized":
-        return Cost(0, 1, data.images * _epochs(config))
-    if method.name == "local":
-        return Cost(0, data.clients, data.images * _epochs(config))
+    if method.name in compared():
+        cost: Cost = BASELINES[method.name].call("cost", config, data)
+        return cost
     asked = max(1, round(options.fraction * data.clients))
     images = data.images * asked / data.clients
     cost = Cost(0, method.rounds * asked, round(method.rounds * options.local_epochs * images))
@@ -94,6 +94,19 @@ def _own(config: RunConfig, method: Method, data: Data) -> Cost:
         passes = painted * (options.server_epochs or SERVER_EPOCHS) * method.rounds
         cost += Cost(0, method.rounds, passes)
     return cost
+
+
+def class_list(config: RunConfig, data: Data) -> Cost:
+    """With class-name prompts its images are the run's own."""
+    return Cost() if config.prompt_strategy.name == CLASS_LIST_PROMPTS else _one_shot(config, data)
+
+
+def centralized(config: RunConfig, data: Data) -> Cost:
+    return Cost(0, 1, data.images * _epochs(config))
+
+
+def local(config: RunConfig, data: Data) -> Cost:
+    return Cost(0, data.clients, data.images * _epochs(config))
 
 
 def _epochs(config: RunConfig) -> int:

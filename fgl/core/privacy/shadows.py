@@ -20,6 +20,7 @@ import numpy as np
 from safetensors.numpy import load_file, save
 
 from fgl.contracts.arrays import contiguous
+from fgl.core.baselines import BASELINES
 from fgl.core.config.defaults import LISTED_PARTITION
 from fgl.core.config.schema import EvaluationOptions, Selected
 from fgl.core.preflight import open_session
@@ -40,13 +41,13 @@ if TYPE_CHECKING:
     from fgl.core.session import Session
 
 
-ONE_SHOT, AFTER_ROUNDS, POOLED = "fgl", "fgl-rounds", "centralized"
+ONE_SHOT, AFTER_ROUNDS, CENTRALIZED = "fgl", "fgl-rounds", BASELINES["centralized"].name
 
 
 def methods(session: Session) -> list[str]:
     """Whose classifiers are attacked: as configured, and where the run has rounds, fgl's after them too. Raises
     ConfigError with every name that is none."""
-    known = [ONE_SHOT, POOLED, *session.manager.registry.names("algorithm")]
+    known = [ONE_SHOT, CENTRALIZED, *session.manager.registry.names("algorithm")]
     asked = session.config.audit.methods
     problems = [
         Problem("audit.methods", repr(name), f"no such method{suggestion(name, known)} (known: {', '.join(known)})")
@@ -66,8 +67,8 @@ def title(session: Session, method: str) -> str:
     if method == AFTER_ROUNDS:
         count = config.rounds.count
         return f"fgl, {count} round{'s' * (count > 1)} after it"
-    if method == POOLED:
-        return "pooled real data"
+    if method == CENTRALIZED:
+        return BASELINES[method].title
     return f"{method}, {config.audit.rounds} round{'s' * (config.audit.rounds > 1)}"
 
 
@@ -151,7 +152,7 @@ class ShadowTrainer:
         session, config = self.session, self.session.config
         held = digest_of(self.field.held(shadow))
         asked = {"pool": digest_of(self.field.pool.tolist()), "flip": config.audit.flip}
-        if self.method == POOLED:
+        if self.method == CENTRALIZED:
             return {
                 **asked,
                 "dataset": session.info.digest,
@@ -178,12 +179,12 @@ class ShadowTrainer:
 
     def work(self, shadow: int) -> Any:
         """What `Session.stage` calls where the scores are not there."""
-        make = {ONE_SHOT: self._one_shot, POOLED: self._pooled}.get(self.method, self._rounds)
+        make = {ONE_SHOT: self._one_shot, CENTRALIZED: self._centralized}.get(self.method, self._rounds)
         return lambda digest: make(shadow, digest)
 
     def tidy(self, shadow: int) -> None:
         """Models that came up in rounds are no longer needed once they have been queried."""
-        if self.method not in (ONE_SHOT, POOLED):
+        if self.method not in (ONE_SHOT, CENTRALIZED):
             folder = self._folder(shadow)
             folder.remove_below(folder.path("rounds"))
             for private in folder.nested_below("clients"):
@@ -191,8 +192,8 @@ class ShadowTrainer:
 
     # --- centralized ---
 
-    def _pooled(self, shadow: int, digest: str) -> tuple[dict[str, Any], list[Path]]:
-        data = baselines.pooled(self.session, self.field.held(shadow))
+    def _centralized(self, shadow: int, digest: str) -> tuple[dict[str, Any], list[Path]]:
+        data = baselines.clients_images(self.session, self.field.held(shadow))
         model = self.session.classifier.fit(data, None, self._context(shadow, digest))
         return self._keep(shadow, *self._query(model))
 

@@ -9,28 +9,9 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from fgl.contracts.progress import Announcing
-from fgl.core.config.schema import PROMPTS_BASELINE
 
 if TYPE_CHECKING:
     from fgl.contracts.progress import Progress
-
-
-BASELINES = {
-    "class-list": "what the server could have made alone, from the class names",
-    "fedavg": "one round of FedAvg on the same split, and each client's model before averaging",
-    "public": "the classifier trained on real images of the kind that the generator was trained on",
-    "centralized": "the classifier trained on all clients' real images together, as a ceiling",
-}
-"""What each baseline answers. `local` comes with `fedavg`: the same models."""
-
-
-def baseline_heading(name: str) -> str:
-    """The part in which a baseline is made: local models come with FedAvg."""
-    if name.startswith(PROMPTS_BASELINE):
-        strategy = name.removeprefix(PROMPTS_BASELINE)
-        return f"baseline {name}: a second run, with {strategy} prompts, for a row beside this one's"
-    name = "fedavg" if name == "local" else name
-    return f"baseline {name}: {BASELINES[name]}"
 
 
 class Headings:

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from fgl.core.baselines import BASELINES
 from fgl.core.client import private_folder, training
 from fgl.core.server import refusals
 from fgl.core.stages import round_state
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 # Folder of a training by rounds → the stage that it is of.
-_TRACKS = {"own": "rounds", "fedavg-1": "baseline:fedavg"}
+_TRACKS = {"own": "rounds", "fedavg-1": BASELINES["fedavg"].stage}
 
 
 def named(session: Session) -> dict[str, str]:

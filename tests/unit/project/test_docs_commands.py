@@ -16,7 +16,7 @@ from typer.main import get_command
 from fgl.cli import build
 from fgl.commands._config import resolve
 from fgl.commands._options import ConfigFlags
-from fgl.core.config.schema import BASELINES
+from fgl.core.baselines import BASELINES
 from fgl.core.plugin_manager import PluginManager
 
 ROOT = Path(__file__).parents[3]
