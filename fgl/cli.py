@@ -3,88 +3,23 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from typing import Annotated, cast
 
 import typer
 
-from fgl.commands import (
-    _errors,
-    _output,
-    _verify,
-    audit,
-    client,
-    compare,
-    config,
-    datasets,
-    digest,
-    models,
-    partition,
-    plugins,
-    presets,
-    probe,
-    quality,
-    run,
-    server,
-    stages,
-    sweep,
-)
+from fgl.commands import _errors, _output
 from fgl.commands._console import INTERRUPTED, stdout_to_stderr
-from fgl.commands._help import EPILOG, PANELS, PLUGINS_PANEL, OrderedGroup, PlainGroup, command_class, panel_of
-from fgl.commands._loading import announced
+from fgl.commands._help import EPILOG, OrderedGroup, PlainGroup, command_class
+from fgl.commands._table import NAMES, PLUGINS_PANEL, Group, rows
 from fgl.core.plugin_manager import PluginManager
 from fgl.text import lines
-
-_OWN_COMMANDS = tuple(name for names in PANELS.values() for name in names)
-# These import what takes seconds; the others answer at once.
-_SLOW: dict[str, Callable[..., None]] = {
-    "run": run.run_command,
-    "stages": stages.stages_command,
-    "digest": digest.digest_command,
-    "compare": compare.compare_command,
-    "sweep": sweep.sweep_command,
-    "quality": quality.quality_command,
-    "probe": probe.probe_command,
-    "audit": audit.audit_command,
-    "partition": partition.partition_command,
-}
-_GROUPS: tuple[tuple[str, str, dict[str, Callable[..., None]]], ...] = (
-    ("config", "Look at configurations.", {"show": config.config_show}),
-    ("plugins", "Look at plugins.", {"list": plugins.plugins_list, "show": plugins.plugins_show}),
-    ("presets", "Experiments that are ready by name.", {"list": presets.list_command, "show": presets.show_command}),
-    ("datasets", "Look at data.", {"check": announced(datasets.check_command)}),
-    (
-        "models",
-        "Foundation models on this machine.",
-        {
-            "list": models.list_command,
-            "pull": models.pull_command,
-            "verify": _verify.verify_command,
-            "path": models.path_command,
-        },
-    ),
-    (
-        "client",
-        "A client on a machine of its own.",
-        {"prepare": announced(client.prepare_command), "show": client.show_command},
-    ),
-    (
-        "server",
-        "A server whose clients are elsewhere.",
-        {
-            "ingest": announced(server.ingest_command),
-            "run": announced(server.run_command),
-            "forget": announced(server.forget_command),
-        },
-    ),
-)
 
 # ClickException, of click or of the copy that typer has of it
 _USAGE = cast("type[typer.BadParameter]", typer.BadParameter.__mro__[2])
 
 
 def build(manager: PluginManager) -> typer.Typer:
-    """The app with the commands of every plugin mounted under the plugin's name."""
+    """The app: fgl's own commands, and those of every plugin under the plugin's name."""
     app = typer.Typer(
         name="fgl",
         cls=OrderedGroup,
@@ -95,38 +30,47 @@ def build(manager: PluginManager) -> typer.Typer:
         pretty_exceptions_enable=False,
     )
     app.callback()(version_option)
-    plain = command_class(manager.registry)
-    for name, function in _SLOW.items():
-        app.command(name, cls=plain, rich_help_panel=panel_of(name))(announced(function))
-    for name, text, commands in _GROUPS:
-        group = typer.Typer(help=text, no_args_is_help=True, cls=PlainGroup)
-        for command, function in commands.items():
-            group.command(command, cls=plain)(function)
-        app.add_typer(group, name=name, rich_help_panel=panel_of(name))
-    for name, register in manager.commands():
-        if name in _OWN_COMMANDS:  # typer would let the plugin's group replace the command
-            said = f"warning: plugin {name!r} has the name of a command of fgl: its own commands are left out"
-            _output.note(said, "yellow")
-            continue
-        mounted = typer.Typer(help=f"Commands of the plugin {name}.", no_args_is_help=True, cls=PlainGroup)
-        try:
-            register(mounted)
-        except (Exception, SystemExit) as error:
-            said = f"warning: plugin {name!r} could not add its commands: {error}"
-            _output.note(said, "yellow")
-            continue
-        app.add_typer(mounted, name=name, rich_help_panel=PLUGINS_PANEL)
+    _mount_own(app, manager)
+    _mount_plugins(app, manager)
     return app
 
 
 def main() -> None:
     """Entry point. Every error ends with an exit code and a message on stderr; see `fgl.commands._errors`."""
     with _output.prepared():
-        sys.exit(_called())
+        sys.exit(_exit_code())
 
 
-def _called() -> int:
-    """Run the command that was typed; returns its exit code."""
+def _mount_own(app: typer.Typer, manager: PluginManager) -> None:
+    command_type = command_class(manager.registry)
+    for panel, name, entry in rows():
+        if not isinstance(entry, Group):
+            app.command(name, cls=command_type, rich_help_panel=panel)(entry)
+            continue
+        group = typer.Typer(help=entry.help, no_args_is_help=True, cls=PlainGroup)
+        for subcommand, function in entry.commands.items():
+            group.command(subcommand, cls=command_type)(function)
+        app.add_typer(group, name=name, rich_help_panel=panel)
+
+
+def _mount_plugins(app: typer.Typer, manager: PluginManager) -> None:
+    """A plugin that fails, or whose name is taken, costs its own commands and a warning."""
+    for name, register in manager.commands():
+        if name in NAMES:  # typer would let the plugin's group replace the command
+            warning = f"plugin {name!r} has the name of a command of fgl: its own commands are left out"
+            _output.note(f"warning: {warning}", "yellow")
+            continue
+        group = typer.Typer(help=f"Commands of the plugin {name}.", no_args_is_help=True, cls=PlainGroup)
+        try:
+            register(group)
+        except (Exception, SystemExit) as error:
+            _output.note(f"warning: plugin {name!r} could not add its commands: {error}", "yellow")
+            continue
+        app.add_typer(group, name=name, rich_help_panel=PLUGINS_PANEL)
+
+
+def _exit_code() -> int:
+    """Run the command that was typed."""
     try:
         with stdout_to_stderr():
             app = build(PluginManager.load())
@@ -135,18 +79,18 @@ def _called() -> int:
     except _USAGE as error:
         from typer import rich_utils
 
-        error.message = lines(error.message)  # a file called --\x1b[31m is an option that there is not
+        error.message = lines(error.message)  # a file called --\x1b[31m is an option that does not exist
         rich_utils.rich_format_error(error)
-        _errors.told("UsageError", error.format_message(), error.exit_code)
+        _errors.say_json_error("UsageError", error.format_message(), error.exit_code)
         return int(error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
     except Exception as error:
-        return _errors.failed(error)
+        return _errors.report(error)
 
 
-def _print_version(asked: bool) -> None:
-    if asked:
+def _print_version(wanted: bool) -> None:
+    if wanted:
         from fgl import __version__
 
         _output.say(__version__)

@@ -18,7 +18,7 @@ UNEXPECTED = FGLError.exit_code
 USAGE = ConfigError.exit_code
 
 
-def failed(error: BaseException) -> int:
+def report(error: BaseException) -> int:
     """Say what ended a command; returns its exit code."""
     if os.environ.get(DEBUG):
         trace = "".join(traceback.format_exception(error))
@@ -28,11 +28,11 @@ def failed(error: BaseException) -> int:
     else:
         code, message = _unexpected(error)
     _output.error_line(message)
-    told(type(error).__name__, message, code, _more(error))
+    say_json_error(type(error).__name__, message, code, _more(error))
     return code
 
 
-def told(kind: str, message: str, code: int, more: dict[str, Any] | None = None) -> None:
+def say_json_error(kind: str, message: str, code: int, more: dict[str, Any] | None = None) -> None:
     """With --json, an error as a JSON object on stdout, unless a result is there already."""
     if "--json" not in sys.argv[1:] or _output.json_was_said():
         return

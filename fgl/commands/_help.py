@@ -6,19 +6,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from typer.core import TyperCommand, TyperGroup
 
+from fgl.commands._table import NAMES
+
 if TYPE_CHECKING:
     from fgl.core.registry import Registry
 
 
-PANELS: dict[str, tuple[str, ...]] = {
-    "Look first: data, and whether a generator suits it": ("presets", "datasets", "partition", "probe"),
-    "Run": ("run", "stages", "digest"),
-    "Measure and compare": ("quality", "audit", "compare", "sweep"),
-    "Clients and server on machines of their own": ("client", "server"),
-    "What is installed": ("config", "plugins", "models"),
-}
-"""Panel → commands, in order."""
-PLUGINS_PANEL = "Commands of installed plugins"
 EPILOG = "\n\n".join(
     (
         "Start with: fgl run (a bundled example, about a minute), or fgl run --preset imagenette --smoke",
@@ -27,11 +20,6 @@ EPILOG = "\n\n".join(
         "Pages: README.md, and docs/README.md for all of them in reading order, in fgl's source",
     )
 )
-
-
-def panel_of(command: str) -> str:
-    """The panel of a command of fgl's own."""
-    return next(panel for panel, names in PANELS.items() if command in names)
 
 
 class PlainCommand(TyperCommand):
@@ -62,12 +50,11 @@ class PlainGroup(TyperGroup):
 
 
 class OrderedGroup(PlainGroup):
-    """fgl's own commands in the order of `PANELS`, then those of plugins."""
+    """fgl's own commands in the order of `fgl.commands._table`, then those of plugins."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        order = [name for names in PANELS.values() for name in names]
         names = super().list_commands(ctx)
-        return [name for name in order if name in names] + [name for name in names if name not in order]
+        return [name for name in NAMES if name in names] + [name for name in names if name not in NAMES]
 
 
 def _without_type(params: list[Any]) -> list[Any]:

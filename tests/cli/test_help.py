@@ -13,8 +13,8 @@ import pytest
 from typer.main import get_command
 
 from fgl.cli import build
-from fgl.commands._help import PANELS
 from fgl.commands._loading import TEXT
+from fgl.commands._table import NAMES, PANELS
 from fgl.core.plugin_manager import PluginManager
 from tests.helpers.cli import CliResult
 
@@ -56,7 +56,7 @@ COMMANDS = list(_commands(get_command(build(PluginManager.load()))))
 
 @pytest.mark.parametrize(
     "words",
-    [words for words in COMMANDS if words[0] in {name for names in PANELS.values() for name in names}],
+    [words for words in COMMANDS if words[0] in NAMES],
     ids=" ".join,
 )
 def test_no_help_shows_a_type_behind_a_flag_or_a_blank_that_was_not_filled(fgl: Fgl, words: tuple[str, ...]) -> None:

@@ -16,8 +16,9 @@ from pathlib import Path
 import pytest
 
 from fgl import errors
-from fgl.cli import _OWN_COMMANDS, build
+from fgl.cli import build
 from fgl.commands import _errors, _output
+from fgl.commands._table import NAMES
 from fgl.core.plugin_manager import PluginManager
 from tests.helpers.cli import CliResult
 
@@ -192,7 +193,7 @@ def _commands() -> Iterator[tuple[str, bool]]:
     def walk(command: object, words: str) -> Iterator[tuple[str, bool]]:
         inner = getattr(command, "commands", {})
         for name, one in inner.items():
-            if not words and name not in _OWN_COMMANDS:  # of a plugin
+            if not words and name not in NAMES:  # of a plugin
                 continue
             yield from walk(one, f"{words} {name}".strip())
         if not inner:
@@ -232,7 +233,7 @@ def test_the_page_of_exit_codes_is_that_of_the_errors() -> None:
 def test_whatever_ends_a_command_is_a_message_and_no_traceback(
     capsys: pytest.CaptureFixture[str], error: Exception, code: int, said: str
 ) -> None:
-    assert _errors.failed(error) == code
+    assert _errors.report(error) == code
     text = capsys.readouterr().err
     assert text.startswith(said)
     assert "Traceback" not in text
@@ -243,7 +244,7 @@ def test_a_traceback_is_shown_to_whoever_asks(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(_errors.DEBUG, "1")
-    _errors.failed(ValueError("x"))
+    _errors.report(ValueError("x"))
     assert "ValueError: x" in capsys.readouterr().err
 
 

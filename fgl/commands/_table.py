@@ -1,0 +1,101 @@
+"""fgl's own commands: what each is called, where help lists it, and the function that it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+from fgl.commands import (
+    _verify,
+    audit,
+    client,
+    compare,
+    config,
+    datasets,
+    digest,
+    models,
+    partition,
+    plugins,
+    presets,
+    probe,
+    quality,
+    run,
+    server,
+    stages,
+    sweep,
+)
+from fgl.commands._loading import announced
+
+Command = Callable[..., None]
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Commands of two words: `fgl models list`."""
+
+    help: str
+    """Shown by `fgl --help`."""
+    commands: Mapping[str, Command]
+    """Second word → command, in the order of the group's help."""
+
+
+# `announced` is for those that import what takes seconds; the others answer at once.
+PANELS: dict[str, dict[str, Command | Group]] = {
+    "Look first: data, and whether a generator suits it": {
+        "presets": Group(
+            "Experiments that are ready by name.", {"list": presets.list_command, "show": presets.show_command}
+        ),
+        "datasets": Group("Look at data.", {"check": announced(datasets.check_command)}),
+        "partition": announced(partition.partition_command),
+        "probe": announced(probe.probe_command),
+    },
+    "Run": {
+        "run": announced(run.run_command),
+        "stages": announced(stages.stages_command),
+        "digest": announced(digest.digest_command),
+    },
+    "Measure and compare": {
+        "quality": announced(quality.quality_command),
+        "audit": announced(audit.audit_command),
+        "compare": announced(compare.compare_command),
+        "sweep": announced(sweep.sweep_command),
+    },
+    "Clients and server on machines of their own": {
+        "client": Group(
+            "A client on a machine of its own.",
+            {"prepare": announced(client.prepare_command), "show": client.show_command},
+        ),
+        "server": Group(
+            "A server whose clients are elsewhere.",
+            {
+                "ingest": announced(server.ingest_command),
+                "run": announced(server.run_command),
+                "forget": announced(server.forget_command),
+            },
+        ),
+    },
+    "What is installed": {
+        "config": Group("Look at configurations.", {"show": config.config_show}),
+        "plugins": Group("Look at plugins.", {"list": plugins.plugins_list, "show": plugins.plugins_show}),
+        "models": Group(
+            "Foundation models on this machine.",
+            {
+                "list": models.list_command,
+                "pull": models.pull_command,
+                "verify": _verify.verify_command,
+                "path": models.path_command,
+            },
+        ),
+    },
+}
+"""Panel of `fgl --help` → its commands and groups by name, all in the order of help."""
+PLUGINS_PANEL = "Commands of installed plugins"
+NAMES = tuple(name for commands in PANELS.values() for name in commands)
+"""First words that a plugin cannot take for its own commands."""
+
+
+def rows() -> Iterator[tuple[str, str, Command | Group]]:
+    """(panel, name, command or group), in the order of help."""
+    for panel, commands in PANELS.items():
+        for name, entry in commands.items():
+            yield panel, name, entry
