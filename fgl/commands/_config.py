@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fgl.commands import _preset
 from fgl.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
@@ -31,7 +32,6 @@ def resolve(
     source: where the layers below are from, for messages.
 
     Raises ConfigError with every problem of all three."""
-    from fgl.commands import _preset
     from fgl.core.config import resolve as config_resolve
     from fgl.core.config.loader import read_yaml
 
@@ -47,6 +47,17 @@ def resolve(
     if problems:
         raise ConfigError(problems, COMMAND_LINE)
     return resolved, {str(key) for layer in layers for key in layer}
+
+
+def configure(
+    manager: PluginManager, flags: ConfigFlags, command: str, below: Sequence[dict[str, Any]] = ()
+) -> tuple[RunConfig, set[str], _preset.Chosen | None]:
+    """As `resolve`, for a command that takes --preset: the preset too, None where none is named.
+
+    Raises DataError where its data is not here; command: such as "fgl run", for what to do then."""
+    resolved, keys = resolve(manager, flags, below)
+    chosen = _preset.choose(manager, resolved, flags, command)
+    return resolved if chosen is None else chosen.config, keys, chosen
 
 
 def flag_layer(flags: ConfigFlags, problems: list[Problem]) -> dict[str, Any]:

@@ -8,16 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fgl.commands._config import resolve
-from fgl.commands._console import interruptible, shown, stdout_to_stderr
+from fgl.commands._measure import finished_run, measuring_config
 from fgl.commands._options import ConfigFlags, Features, Json, Quiet, Run, config_flags
 from fgl.commands._output import say, say_json, say_text
 from fgl.commands._threads import Threads
 from fgl.core.plugin_manager import PluginManager
-from fgl.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
-    from fgl.core.config.schema import RunConfig
     from fgl.core.report.tables import Table
 
 
@@ -50,9 +47,7 @@ def audit_command(
     """Measure what a run gives away: membership inference, memorized images, and what uploads say."""
     from fgl import plots
     from fgl.core.config.saved import saved_config
-    from fgl.core.preflight import open_session
     from fgl.core.privacy import audit
-    from fgl.core.store.folder_kind import has_remote_clients
     from fgl.core.store.run_dir import RunDir
 
     manager, folder = PluginManager.load(), RunDir(run)
@@ -65,9 +60,9 @@ def audit_command(
         "closest": closest,
         "dictionary": dictionary,
     }
-    resolved = _measuring(manager, saved, given, features, flags)
-    with stdout_to_stderr(), interruptible(run, f"fgl audit {run}"), shown(quiet) as progress, folder.lock():
-        session = open_session(resolved, manager, folder, progress, remote_clients=has_remote_clients(folder))
+    values = {name: value for name, value in given.items() if value is not None}
+    resolved = measuring_config(manager, saved, "audit", values, features, flags)
+    with finished_run(resolved, manager, folder, f"fgl audit {run}", quiet) as session:
         audit.check_finished(session)
         if "membership" in audit.parts(session)[0]:
             plots.need("fgl audit, for the picture of membership,")
@@ -85,28 +80,6 @@ def audit_command(
 
 def _list(text: str | None) -> list[str] | None:
     return None if text is None else [name for name in text.replace(" ", "").split(",") if name]
-
-
-def _measuring(
-    manager: PluginManager,
-    saved: RunConfig,
-    given: Mapping[str, Any],
-    features: str | None,
-    flags: ConfigFlags,
-) -> RunConfig:
-    """The run's own configuration with what says how to measure; anything else would be of another run."""
-    from fgl.core.config.loader import expand
-
-    layer: dict[str, Any] = {"audit": {name: value for name, value in given.items() if value is not None}}
-    if features is not None:
-        layer["features"] = expand("features", features)
-    resolved, _ = resolve(manager, flags, [saved.to_dict(), layer])
-    same = resolved.model_copy(update={"features": saved.features, "audit": saved.audit, "device": saved.device})
-    if same != saved:
-        keys = [key for key, value in same.to_dict().items() if value != saved.to_dict()[key]]
-        expected = "features.… and audit.… alone; a changed run is made with fgl run"
-        raise ConfigError([Problem("--set", ", ".join(keys), expected)], "the command line")
-    return resolved
 
 
 def _show(run: Path, found: Mapping[str, Any], drawn: bool) -> None:

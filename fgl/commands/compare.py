@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fgl.commands import _preset
-from fgl.commands._config import resolve
+from fgl.commands._config import configure
 from fgl.commands._console import check_folder, interruptible, shown, stdout_to_stderr
 from fgl.commands._options import ConfigFlags, Json, Quiet, Replace, config_flags, home
 from fgl.commands._output import note, say, say_json, say_table
@@ -68,10 +68,7 @@ def compare_command(
     from fgl.plots.comparisons import save_comparison
 
     manager = PluginManager.load()
-    resolved, _ = resolve(manager, flags)
-    chosen = _preset.choose(manager, resolved, flags, "fgl compare")
-    if chosen is not None:
-        resolved = chosen.config
+    resolved, _, chosen = configure(manager, flags, "fgl compare")
     wanted = comparison.parse(methods.replace(" ", "").split(","), rounds, manager, resolved)
     check_folder("--out", out)
     store, chosen_seeds = RunDir(out, "compare"), range(first_seed, first_seed + seeds)

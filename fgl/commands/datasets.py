@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fgl.commands import _preset
-from fgl.commands._config import resolve
+from fgl.commands._config import configure
 from fgl.commands._console import shown, stdout_to_stderr
 from fgl.commands._options import ConfigFlags, Json, Quiet, config_flags
 from fgl.commands._output import say, say_json
@@ -24,8 +24,7 @@ def check_command(flags: ConfigFlags, *, as_json: Json = False, quiet: Quiet = F
     from fgl.core.experiments.dataset_check import survey
 
     manager = PluginManager.load()
-    resolved, keys = resolve(manager, flags)
-    chosen = _preset.choose(manager, resolved, flags, _COMMAND)
+    resolved, keys, chosen = configure(manager, flags, _COMMAND)
     with stdout_to_stderr(), shown(quiet or as_json) as progress, _preset.explained(chosen, _COMMAND):
         divided = "partition" in keys or chosen is not None
         found = survey(resolved, manager, None if chosen is None else chosen.preset, progress, divided)

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from fgl.commands import _preset
-from fgl.commands._config import resolve
+from fgl.commands._config import configure
 from fgl.commands._console import shown, stdout_to_stderr
 from fgl.commands._options import ConfigFlags, Json, Quiet, config_flags
 from fgl.commands._output import note, say, say_json
@@ -50,10 +50,7 @@ def partition_command(
 
         plots.check(plot, "--plot", replace)
     manager = PluginManager.load()
-    resolved, _ = resolve(manager, flags)
-    chosen = _preset.choose(manager, resolved, flags, "fgl partition")
-    if chosen is not None:
-        resolved = chosen.config
+    resolved, _, chosen = configure(manager, flags, "fgl partition")
     with stdout_to_stderr(), shown(quiet or as_json) as progress, _preset.explained(chosen, "fgl partition"):
         found = divide(resolved, manager, progress)
     if chosen is not None:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from fgl.commands import _preset
-from fgl.commands._config import resolve
+from fgl.commands._config import configure
 from fgl.commands._console import shown, stdout_to_stderr
 from fgl.commands._options import ConfigFlags, Features, Json, Quiet, config_flags, option_name
 from fgl.commands._output import note, say, say_json
@@ -53,9 +53,7 @@ def probe_command(
 
     manager = PluginManager.load()
     below = [] if features is None else [{"features": expand("features", features)}]
-    resolved, _ = resolve(manager, flags, below)
-    chosen = _preset.choose(manager, resolved, flags, "fgl probe")
-    resolved = resolved if chosen is None else chosen.config
+    resolved, _, chosen = configure(manager, flags, "fgl probe", below)
     for line in chosen.notes() if chosen is not None and not quiet else ():
         note(line)
     with stdout_to_stderr(), shown(quiet or as_json) as progress, _preset.explained(chosen, "fgl probe"):

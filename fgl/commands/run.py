@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fgl.commands import _preset
-from fgl.commands._config import resolve
+from fgl.commands._config import configure
 from fgl.commands._console import check_folder, interruptible, shown, stdout_to_stderr
 from fgl.commands._options import ConfigFlags, Json, Out, Quiet, Replace, config_flags, home, option_name
 from fgl.commands._output import note, say, say_json, say_table
@@ -50,10 +50,7 @@ def run_command(
         _resume(resume, as_json, quiet)
         return
     manager = PluginManager.load()
-    resolved, keys = resolve(manager, flags)
-    chosen = _preset.choose(manager, resolved, flags, "fgl run")
-    if chosen is not None:
-        resolved = chosen.config
+    resolved, keys, chosen = configure(manager, flags, "fgl run")
     folder = out if out is not None else default_run_dir()
     check_folder("--out", folder)
     outputs.check(RunDir(folder), replace)

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fgl.commands import _preset
-from fgl.commands._config import resolve
+from fgl.commands._config import configure
 from fgl.commands._console import check_folder, interruptible, shown, stdout_to_stderr
 from fgl.commands._options import ConfigFlags, Json, Quiet, Replace, config_flags
 from fgl.commands._output import say, say_json
@@ -73,9 +72,8 @@ def sweep_command(
     ready = []
     for cell in cells:
         of_cell = replace_fields(flags, set_=[*(flags.set_ or ()), *cell.assignments])
-        resolved, _ = resolve(manager, of_cell, [dict(cell.layer)] if cell.layer else [])
-        chosen = _preset.choose(manager, resolved, of_cell, "fgl sweep")
-        ready.append((cell, resolved if chosen is None else chosen.config))
+        resolved, _, _ = configure(manager, of_cell, "fgl sweep", [dict(cell.layer)] if cell.layer else [])
+        ready.append((cell, resolved))
     sweep.check_different(ready)
     wanted = comparison.parse(methods.replace(" ", "").split(","), rounds, manager, ready[0][1])
     check_folder("--out", out)
