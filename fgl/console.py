@@ -1,4 +1,4 @@
-"""What a person sees: progress, tables, errors. Imported by the command line only."""
+"""Progress that a person sees: bars on a terminal, lines elsewhere."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from fgl.errors import StoreError
 from fgl.io import strict_json
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from fgl.core.report.tables import Table
 
 
 SCHEMA_VERSION = 1
@@ -54,14 +54,24 @@ def say_json(value: Mapping[str, Any]) -> None:
     _write(f"{line}\n")
 
 
-def say_table(table: Table, width: int) -> None:
-    """A table whose cells have been through `text.plain`. width: columns where stdout is no terminal."""
+def say_table(table: Table, width: int, *, first_is_bold: bool = False) -> None:
+    """A table with its rules and its title. width: columns where stdout is no terminal. first_is_bold: whether the
+    first row is the one to look at."""
     from rich.console import Console
 
     console = Console(width=None if sys.stdout.isatty() else width, markup=False, highlight=False)
+    drawn = table.rich()
+    if first_is_bold:
+        drawn.rows[0].style = "bold"
     with console.capture() as shown:
-        console.print(table)
+        console.print(drawn)
     _write(shown.get())
+
+
+def say_columns(table: Table, indent: int = 0) -> None:
+    """A table as lines of text, without rules."""
+    for line in table.lines(indent):
+        say(line)
 
 
 def note(line: object, style: str | None = None) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,7 +15,7 @@ import typer
 from fgl.commands._config import flag_layer
 from fgl.commands._console import check_folder, shown, stdout_to_stderr
 from fgl.commands._options import ConfigFlags, Json, config_flags, home
-from fgl.commands._output import say, say_json
+from fgl.commands._output import say, say_columns, say_json
 from fgl.commands._threads import Threads
 from fgl.core.plugin_manager import PluginManager
 from fgl.errors import ConfigError, DataError, Problem, StoreError, UploadError
@@ -259,6 +259,7 @@ def _print_draft(said: dict[str, Any], config: RunConfig, dry_run: bool) -> None
 
 
 def _print_upload(said: dict[str, Any], texts: bool, fields: bool = True) -> None:
+    from fgl.core.report.tables import Table
     from fgl.core.wire.disclosure import FEW
     from fgl.text import plain
 
@@ -272,13 +273,11 @@ def _print_upload(said: dict[str, Any], texts: bool, fields: bool = True) -> Non
     say()
     say("what whoever has the file reads of it:")
     known = said["class_names_known"]
-    rows = [("class", "samples", "rows")]
+    rows = []
     for one in said["classes"][:_ROWS]:
-        name = _class(one)
-        rows.append(
-            (name, f"{one['samples']:,.6g}" if one["samples"] % 1 else f"{one['samples']:,.0f}", f"{one['rows']:,}")
-        )
-    _table(rows)
+        samples = f"{one['samples']:,.6g}" if one["samples"] % 1 else f"{one['samples']:,.0f}"
+        rows.append((_class(one), samples, f"{one['rows']:,}"))
+    say_columns(Table(("class", "samples", "rows"), rows), 2)
     if len(said["classes"]) > _ROWS:
         say(f"  and {len(said['classes']) - _ROWS:,} classes more (--json has them all)")
     if not known:
@@ -299,20 +298,13 @@ def _print_upload(said: dict[str, Any], texts: bool, fields: bool = True) -> Non
     if fields:
         say()
         say("fields, and nothing else beside the lines above and digests:")
-        shapes = [
-            (
-                plain(one["name"], 60),
-                "×".join(map(str, one["shape"])),
-                one["dtype"],
-                f"{one['bytes']:,} bytes",
-                one["what"],
+        listed = []
+        for one in said["fields"]:
+            shape = "×".join(map(str, one["shape"]))
+            listed.append(
+                (plain(one["name"], 60), shape, one["dtype"], f"{one['bytes']:,} bytes", plain(one["what"], 160))
             )
-            for one in said["fields"]
-        ]
-        widths = [max(len(row[at]) for row in shapes) for at in range(4)]
-        for row in shapes:
-            cells = [f"{cell:<{width}}" for cell, width in zip(row[:3], widths, strict=False)]
-            say(f"  {'  '.join(cells)}  {row[3]:>{widths[3]}}  {plain(row[4], 160)}")
+        say_columns(Table(("",) * 5, listed, "lllrl"), 2)
     say()
     for sentence in said["exposes"]:
         say(sentence)
@@ -325,13 +317,6 @@ def _class(one: dict[str, Any]) -> str:
     from fgl.text import plain
 
     return f"number {one['class_id']}" if one["class"] is None else plain(one["class"], 60)
-
-
-def _table(rows: Sequence[tuple[str, ...]]) -> None:
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    for row in rows:
-        cells = [f"{row[0]:<{widths[0]}}", *(f"{row[at]:>{widths[at]}}" for at in range(1, len(row)))]
-        say(f"  {'  '.join(cells)}")
 
 
 # --- a file that is there already -----------------------------------------------------------------------------------

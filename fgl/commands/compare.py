@@ -17,11 +17,10 @@ from fgl.commands._threads import Threads
 from fgl.core.plugin_manager import PluginManager
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from fgl.contracts.progress import Progress
     from fgl.core.config.schema import RunConfig
     from fgl.core.experiments.comparison import Method
+    from fgl.core.report.tables import Table
     from fgl.core.store.run_dir import RunDir
 
 
@@ -156,7 +155,7 @@ def _show(summary: dict[str, Any], out: Path, as_json: bool, quiet: bool) -> Non
             f"results: {out}/compare.md, {out}/compare.json",
             f"figures: {out}/accuracy-rounds.png, {out}/accuracy-bytes.png, and .svg",
         ]
-        _print(comparison.results_table(summary).rich(), lines)
+        _print(comparison.results_table(summary), lines)
 
 
 def _print(table: Table, lines: Sequence[str]) -> None:

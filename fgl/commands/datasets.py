@@ -8,7 +8,7 @@ from fgl.commands import _preset
 from fgl.commands._config import configure
 from fgl.commands._console import shown, stdout_to_stderr
 from fgl.commands._options import ConfigFlags, Json, Quiet, config_flags
-from fgl.commands._output import say, say_json
+from fgl.commands._output import say, say_columns, say_json
 from fgl.core.plugin_manager import PluginManager
 from fgl.errors import DataError
 from fgl.text import plain
@@ -43,6 +43,8 @@ def check_command(flags: ConfigFlags, *, as_json: Json = False, quiet: Quiet = F
 
 
 def _print(found: dict[str, Any]) -> None:
+    from fgl.core.report.tables import Table
+
     splits, preset = found["splits"], found["preset"]
     about = found["dataset"]
     say(f"dataset   {plain(about['name'])} ({about['kind']}), {plain(about['source'])}")
@@ -55,19 +57,13 @@ def _print(found: dict[str, Any]) -> None:
     say()
     which = "train" if "train" in splits else "test"  # of a server that holds test images alone
     domains = [domain for domain in found["domains"] if "by_domain" in splits[which]]
-    head = ["class", *splits, *(f"{which}:{plain(domain)}" for domain in domains)]
-    rows = [head]
+    columns = ("class", *splits, *(f"{which}:{domain}" for domain in domains))
+    rows = []
     for name in found["class_names"]:
         counts = [split["by_class"][name] for split in splits.values()]
         counts += [splits[which]["by_domain"][domain][name] for domain in domains]
-        rows.append([plain(name), *(f"{count:,}" for count in counts)])
-    widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
-    for row in rows:
-        cells = [
-            f"{row[0]:<{widths[0]}}",
-            *(f"{cell:>{width}}" for cell, width in zip(row[1:], widths[1:], strict=True)),
-        ]
-        say("  ".join(cells))
+        rows.append([name, *(f"{count:,}" for count in counts)])
+    say_columns(Table(columns, rows))
     say()
     for warning in found["warnings"]:
         say(f"warning: {plain(warning)}")

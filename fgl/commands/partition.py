@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,6 +17,7 @@ from fgl.commands._output import note, say, say_json
 from fgl.core.plugin_manager import PluginManager
 
 _NOTHING = "·"
+_ALL = "all"
 
 
 @config_flags(
@@ -87,26 +89,31 @@ def _lines(found: dict[str, Any]) -> list[str]:
 
 def _table(what: str, rows: list[str], columns: dict[str, dict[str, int]]) -> list[str]:
     """Clients side by side, as many as fit on a line, with sums; further ones below."""
-    width = max(len(name) for name in (what, "all", *rows))
-    wide = _terminal() - width - 9
-    largest = max((sum(held.values()) for held in columns.values()), default=0)
-    each = max(len(f"{largest:,}"), *(len(client) for client in columns)) + 2
-    count = max(1, wide // each)
-    clients, lines = list(columns), []
+    from fgl.core.report.tables import Table
+
+    sums = {client: sum(held.values()) for client, held in columns.items()}
+    count = _clients_a_line((what, _ALL, *rows), sums)
+    clients, lines = list(columns), list[str]()
     for start in range(0, len(clients), count):
-        part = clients[start : start + count]
-        last = start + count >= len(clients)
-        if start:
-            lines.append("")
-        lines.append(f"{what:<{width}}" + "".join(f"{client:>{each}}" for client in part) + f"{'all':>9}" * last)
-        for name in rows:
-            cells = "".join(f"{_cell(columns[client].get(name, 0)):>{each}}" for client in part)
-            total = sum(held.get(name, 0) for held in columns.values())
-            lines.append(f"{name:<{width}}{cells}" + f"{total:>9,}" * last)
-        sums = "".join(f"{sum(columns[client].values()):>{each},}" for client in part)
-        total = sum(sum(held.values()) for held in columns.values())
-        lines.append(f"{'all':<{width}}{sums}" + f"{total:>9,}" * last)
+        shown = clients[start : start + count]
+        cells = [[name, *(_cell(columns[client].get(name, 0)) for client in shown)] for name in rows]
+        cells.append([_ALL, *(f"{sums[client]:,}" for client in shown)])
+        head = [what, *shown]
+        if start + count >= len(clients):  # the last of them, with the sums over all clients
+            totals = [sum(held.get(name, 0) for held in columns.values()) for name in rows]
+            head.append(_ALL)
+            for row, total in zip(cells, (*totals, sum(sums.values())), strict=True):
+                row.append(f"{total:,}")
+        lines += [*([""] if start else []), *Table(head, cells).lines()]
     return lines
+
+
+def _clients_a_line(names: Sequence[str], sums: Mapping[str, int]) -> int:
+    """names: of the first column. sums: of each client."""
+    gap = 2
+    wide = _terminal() - max(map(len, names)) - len(f"{sum(sums.values()):,}") - gap
+    each = max(len(f"{max(sums.values()):,}"), *map(len, sums)) + gap
+    return max(1, wide // each)
 
 
 def _cell(count: int) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from fgl.commands._options import Json
-from fgl.commands._output import say, say_json, say_text
+from fgl.commands._output import say, say_columns, say_json, say_text
 from fgl.core.plugin_manager import PluginManager
 
 if TYPE_CHECKING:
@@ -17,22 +17,19 @@ if TYPE_CHECKING:
 def list_command(as_json: Json = False) -> None:
     """Print the experiments that are ready by name, and whether their data and model are on this machine."""
     from fgl.core.config import presets
+    from fgl.core.report.tables import Table
 
     manager = PluginManager.load()
     rows = [_row(manager, presets.load(name)) for name in presets.names()]
     if as_json:
         say_json({"presets": rows})
         return
-    head = ("preset", "data set", "classes", "clients", "partition", "here", "data from")
-    table = [head]
+    columns = ("preset", "data set", "classes", "clients", "partition", "here", "data from")
+    cells = []
     for row in rows:
         here = "yes" if row["runs_here"] else f"no {' and '.join(row['missing'])}"
-        table.append(
-            (row["name"], row["title"], str(row["classes"]), str(row["clients"]), row["partition"], here, row["source"])
-        )
-    widths = [max(len(line[column]) for line in table) for column in range(len(head))]
-    for line in table:
-        say("  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip())
+        cells.append((row["name"], row["title"], row["classes"], row["clients"], row["partition"], here, row["source"]))
+    say_columns(Table(columns, cells, "lllllll"))
     say("what is missing: fgl presets show NAME; all of them run here on stand-in data: fgl run --preset NAME --smoke")
 
 

@@ -93,7 +93,7 @@ def show_result(result: dict[str, Any], config: RunConfig, as_json: bool, quiet:
         from fgl.core.report.schema import RunReport
 
         report, folder = RunReport.from_dict(result), result["run_dir"]
-        say_table(results_table(report).rich(), 150)
+        say_table(results_table(report), 150, first_is_bold=True)
         for line in _beside(report):
             say(line)
         for line in (f"contact sheets: {folder}/sheets/", f"report:         {folder}/report.md, {folder}/report.json"):

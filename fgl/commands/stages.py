@@ -10,7 +10,7 @@ import typer
 from fgl.commands._config import resolve
 from fgl.commands._console import stdout_to_stderr
 from fgl.commands._options import ConfigFlags, Json, Run, config_flags
-from fgl.commands._output import say, say_json
+from fgl.commands._output import say_columns, say_json
 from fgl.core.plugin_manager import PluginManager
 
 
@@ -31,6 +31,7 @@ def stages_command(
     from fgl.core.config.loader import read_yaml
     from fgl.core.config.saved import saved_config
     from fgl.core.preflight import open_session
+    from fgl.core.report.tables import Table
     from fgl.core.status import stages
     from fgl.core.store.folder_kind import has_remote_clients, refuse_outdated
     from fgl.core.store.run_dir import RunDir
@@ -45,7 +46,5 @@ def stages_command(
     if as_json:
         say_json({"stages": [asdict(one) for one in found]})
         return
-    width = max(len(one.stage) for one in found)
-    for one in found:
-        took = f"{one.seconds:>9.1f} s" if one.state != "not done" else " " * 11
-        say(f"{one.stage:<{width}}  {one.state:<8}  {took}  {one.why}".rstrip())
+    rows = [(one.stage, one.state, f"{one.seconds:.1f} s" if one.state != "not done" else "", one.why) for one in found]
+    say_columns(Table(("", "", "", ""), rows, "llrl"))

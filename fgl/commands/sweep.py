@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace as replace_fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -25,9 +25,6 @@ from fgl.commands.compare import (
     _print,
 )
 from fgl.core.plugin_manager import PluginManager
-
-if TYPE_CHECKING:
-    pass
 
 
 @config_flags(without=("rounds", "baselines", "controls", "seed"))
@@ -109,4 +106,4 @@ def sweep_command(
     elif not quiet:
         lines = [f"results: {out}/sweep.md, {out}/sweep.json", f"figure:  {out}/sweep.png, .svg"]
         notes = [*sweep.scales(rows), *(f"note: {line}" for line in sweep.unmoved(rows))]
-        _print(sweep.results_table(rows).rich(), [*notes, *lines])
+        _print(sweep.results_table(rows), [*notes, *lines])
