@@ -1,7 +1,7 @@
-"""fgl from Python: the commands as functions. `import fgl` loads this when one of them is asked for.
+"""fgl from Python: the commands as functions. `import fgl` loads this module when one of them is used.
 
-Every function takes `progress`: True shows bars on a terminal and lines elsewhere, on stderr, as the command line does;
-False shows nothing; any object with the method `track` of `fgl.contracts.progress.Progress` is used as it is.
+Every function takes `progress`: True and None show bars on a terminal and lines elsewhere, on stderr, as the command
+line does; False shows nothing; an object with the method `track` of `fgl.contracts.progress.Progress` is used as it is.
 """
 
 from __future__ import annotations
@@ -49,15 +49,21 @@ def run(
 ) -> RunResult:
     """Run the whole method: clients to classifier.
 
-    config: a mapping as in a YAML file, the path of a YAML file, a RunConfig, or None for the defaults. out: the run
-    directory, by default a new one in runs/; one that holds an earlier run of the same data is completed: what depends
-    on changed options is done again. replace: let this run take the place of one of other data. Raises FGLError."""
+    Args:
+        config: A mapping as in a YAML file, the path of a YAML file, a RunConfig, or None for the defaults.
+        out: The run directory, by default a new one in runs/. One that holds an earlier run of the same data is
+            completed: what depends on changed options is recomputed.
+        progress: Where progress is shown; see the module.
+        replace: Let this run replace one of other data.
+
+    Raises FGLError.
+    """
     with _shown(progress) as display:
         return RunResult(orchestrator.run(config, out, display, replace))
 
 
 def resume(folder: str | Path, progress: Progress | bool | None = None) -> RunResult:
-    """Complete a run with the configuration that it was begun with. Raises FGLError."""
+    """Complete a run with the configuration it was started with. Raises FGLError."""
     with _shown(progress) as display:
         return RunResult(orchestrator.resume(folder, display))
 
@@ -71,8 +77,14 @@ def probe(
     """Does the generator know this domain? A few pictures of each class, judged at the simulated clients; nothing is
     written.
 
-    config: as for `run`; `{"features": …}` chooses the space. per_class: pictures of each class, and images that a
-    client looks at. learn_images: most real images that a space which learns is trained on. Raises FGLError."""
+    Args:
+        config: As for `run`; `{"features": …}` chooses the feature space.
+        per_class: Pictures made of each class, and images of it that a client compares them with.
+        learn_images: The most real images that a feature space which learns is trained on.
+        progress: Where progress is shown; see the module.
+
+    Raises FGLError.
+    """
     from fgl.core.experiments import probe as probe_experiment
     from fgl.core.report import outlook
 
@@ -102,8 +114,15 @@ def quality(
 ) -> Quality:
     """Compare the synthetic set of a run with real images; the figures enter the run's report too.
 
-    features: trained, dinov2, pixels, a Hub id, a folder, or a mapping with options; real: train, public or test; both
-    by default as the run's configuration says. Raises FGLError."""
+    Args:
+        folder: The run directory.
+        features: The feature space: trained, dinov2, pixels, a Hub id, a folder, or a mapping with options. None: as in
+            the run's configuration.
+        real: The real images: train, public or test. None: as in the run's configuration.
+        progress: Where progress is shown; see the module.
+
+    Raises FGLError.
+    """
     from fgl.core.report.figures import Quality as QualityFigures
     from fgl.core.stages import measured
     from fgl.core.store.folder_kind import has_remote_clients
@@ -134,10 +153,19 @@ def audit(
     progress: Progress | bool | None = None,
     **options: Any,
 ) -> Audit:
-    """Attack a finished run: membership inference, memorized images, and what uploads say.
+    """Attack a finished run: membership inference, memorized images, and what uploads reveal.
 
-    parts: membership, memorization, uploads; by default all that the run allows. methods: whose classifiers. options:
-    others of the section `audit` of a configuration, such as shadows or rounds. Raises FGLError."""
+    Args:
+        folder: The run directory.
+        parts: Some of membership, memorization and uploads; by default all that the run allows.
+        methods: Whose classifiers are attacked: fgl, centralized, a federated algorithm; by default as in the run's
+            configuration.
+        features: The feature space of nearest neighbors, as for `quality`.
+        progress: Where progress is shown; see the module.
+        options: Other options of the configuration's section `audit`, for example shadows or rounds.
+
+    Raises FGLError.
+    """
     from importlib.util import find_spec
 
     from fgl.core.privacy import audit as privacy_audit
@@ -177,10 +205,20 @@ def compare(
     progress: Progress | bool | None = None,
     replace: bool = False,
 ) -> Comparison:
-    """Methods on the same split, model, seeds and test images; what is in `out` already is reused.
+    """Compare methods on the same split, model, seeds and test images. Figures are drawn if matplotlib is installed.
 
-    methods: as for `fgl compare`. seeds: how many, from `first_seed`. rounds: of the federated algorithms. Figures are
-    drawn where matplotlib is installed. replace: let these results take the place of others. Raises FGLError."""
+    Args:
+        config: As for `run`.
+        methods: As for `fgl compare`.
+        seeds: Number of seeds.
+        first_seed: The first of them; the others follow it.
+        rounds: Communication rounds of the federated algorithms.
+        out: Folder of runs and results; finished runs in it are reused.
+        progress: Where progress is shown; see the module.
+        replace: Let these results replace others.
+
+    Raises FGLError.
+    """
     from importlib.util import find_spec
 
     from fgl.core.config.paths import located
