@@ -15,23 +15,23 @@ if TYPE_CHECKING:
     from fgl.core.plugin_manager import PluginManager
 
 COMMAND_LINE = "the command line"
-"""The source of a configuration's problems that no file has."""
+"""The source of problems that are in no configuration file."""
 _OPTIONS = {
     "clients": "partition",
     "beta": "partition",
     "images_per_class": "synthesis",
     "skip_bad_images": "dataset",
 }
-"""Flag → the section of which it is an option, under the flag's name."""
+"""Flag → the section that has an option of the flag's name."""
 
 
 def resolve(
     manager: PluginManager, flags: ConfigFlags, below: Sequence[dict[str, Any]] = (), source: str = ""
 ) -> tuple[RunConfig, set[str]]:
-    """`below` and a preset, then YAML, then flags, then --set, over the defaults; and the top-level keys that any gave.
-    source: where the layers below are from, for messages.
+    """The configuration: `below` and a preset, then YAML, flags and --set, over the defaults. And the top-level keys that
+    any of them sets. source: where `below` comes from, for messages.
 
-    Raises ConfigError with every problem of all three."""
+    Raises ConfigError with all problems of all layers."""
     from fgl.core.config import resolve as config_resolve
     from fgl.core.config.loader import read_yaml
 
@@ -61,9 +61,9 @@ def configure(
 
 
 def flag_layer(flags: ConfigFlags, problems: list[Problem]) -> dict[str, Any]:
-    """What the flags say, and --set over them. What is wrong with an assignment is added to `problems`.
+    """The flags, and --set over them, as one layer. What is wrong with an assignment is added to `problems`.
 
-    One layer: `--set partition.name=iid --clients 2` selects and sets, in whatever order."""
+    One layer, so that `--set partition.name=iid --clients 2` selects and sets, in any order."""
     from fgl.core.config import deprecated
     from fgl.core.config.loader import expand, set_option
 
@@ -101,7 +101,7 @@ def baseline_names(text: str) -> str | list[str]:
 
 
 def merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
-    """Both layers as one; where both say something, the one above."""
+    """Both layers as one; `above` wins where both set a key."""
     result = dict(below)
     for key, value in above.items():
         old = result.get(key)

@@ -1,4 +1,4 @@
-"""The terminal of a command: stdout kept clean, interruptions, progress."""
+"""The terminal of a command: a clean stdout, interruptions, progress."""
 
 from __future__ import annotations
 
@@ -23,59 +23,58 @@ if TYPE_CHECKING:
 
 _STDOUT, _STDERR = 1, 2
 INTERRUPTED = 130
-"""Exit code after Ctrl-C: 128 and SIGINT, as a shell gives it."""
+"""Exit code after Ctrl-C: 128 + SIGINT, as a shell reports it."""
 
 
 def check_folder(option: str, folder: Path) -> None:
-    """Raises ConfigError where `folder` can be none, because a file is there or above it."""
-    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    if not there.is_dir():
-        expected = f"expected a folder, or a path where there is nothing yet; {there} is a file"
+    """Raises ConfigError where `folder` cannot be a folder: it, or what is above it, is a file."""
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not existing.is_dir():
+        expected = f"expected a folder, or a path that does not exist yet; {existing} is a file"
         raise ConfigError([Problem(option, str(folder), expected)], "the command line")
 
 
 @contextmanager
-def interruptible(folder: Path, again: str = "") -> Iterator[None]:
-    """Typer ends an interrupted command without a word; a person wants to know how to go on. again: the command that
-    does, "" for the same one."""
+def interruptible(folder: Path, command: str = "") -> Iterator[None]:
+    """After Ctrl-C, say which command resumes: Typer ends in silence. command: "" for the one that was interrupted."""
     try:
         yield
     except KeyboardInterrupt:
-        hint = f"interrupted: {again or f'the same command with --out {folder}'} resumes from here"
+        hint = f"interrupted: {command or f'the same command with --out {folder}'} resumes from here"
         note(hint, "yellow")
         raise typer.Exit(INTERRUPTED) from None
 
 
 @contextmanager
 def stdout_to_stderr() -> Iterator[None]:
-    """Whatever a library prints goes to stderr: stdout is for the result."""
-    kept, sys.stdout = sys.stdout, sys.stderr
+    """Send whatever a library prints to stderr: stdout is for the result."""
+    original, sys.stdout = sys.stdout, sys.stderr
     try:
-        with _descriptor_to_stderr(kept):
+        with _descriptor_to_stderr(original):
             yield
     finally:
-        sys.stdout = kept
+        sys.stdout = original
 
 
 @contextmanager
 def _descriptor_to_stderr(stream: object) -> Iterator[None]:
-    """As `stdout_to_stderr`, for what does not go through Python: libraries in C, and programs that are started."""
+    """As `stdout_to_stderr`, for output that does not pass through Python: of C libraries and of subprocesses."""
     try:
         number: int = stream.fileno()  # type: ignore[attr-defined]
     except (AttributeError, OSError, ValueError):
         number = -1
-    if number != _STDOUT:  # in a test, or already done
+    if number != _STDOUT:  # in a test, or redirected already
         yield
         return
-    kept = os.dup(_STDOUT)
+    original = os.dup(_STDOUT)
     os.dup2(_STDERR, _STDOUT)
     try:
         yield
     finally:
-        with suppress(OSError, AttributeError):  # what C keeps for stdout would come out behind the result
+        with suppress(OSError, AttributeError):  # what C has buffered for stdout would follow the result
             ctypes.CDLL(None).fflush(None)
-        os.dup2(kept, _STDOUT)
-        os.close(kept)
+        os.dup2(original, _STDOUT)
+        os.close(original)
 
 
 def console() -> Console:

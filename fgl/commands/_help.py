@@ -1,4 +1,4 @@
-"""What `fgl --help` says: commands in the order in which they are used, and where to go on reading."""
+"""What `fgl --help` shows: commands in the order in which they are used, and what to read next."""
 
 from __future__ import annotations
 
@@ -23,10 +23,11 @@ EPILOG = "\n\n".join(
 
 
 class PlainCommand(TyperCommand):
-    """A command whose flags have no type in its help: whatever takes no value is a flag, and `<bool>` says no more.
-    `{installed}` in an option's help becomes the names of its family."""
+    """A command whose help shows no type for switches: that one takes no value says as much as `<bool>`. `{installed}`
+    in an option's help becomes the names of its family's components."""
 
     installed: ClassVar[dict[str, str]] = {}
+    """Family → the names of its components, as help lists them."""
 
     def get_params(self, ctx: Any) -> list[Any]:
         params = _without_type(super().get_params(ctx))
@@ -38,7 +39,7 @@ class PlainCommand(TyperCommand):
 
 
 def command_class(registry: Registry) -> type[PlainCommand]:
-    """`PlainCommand`, which knows what is installed."""
+    """`PlainCommand` that knows what is installed."""
     families = {"dataset", "prompt_strategy", "generator", "aggregator", "classifier", "partition", "features"}
     names = {family: ", ".join(registry.names(family)) for family in families}
     return type("InstalledCommand", (PlainCommand,), {"installed": names})
@@ -50,7 +51,7 @@ class PlainGroup(TyperGroup):
 
 
 class OrderedGroup(PlainGroup):
-    """fgl's own commands in the order of `fgl.commands._table`, then those of plugins."""
+    """Lists fgl's own commands in the order of `fgl.commands._table`, then those of plugins."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         names = super().list_commands(ctx)

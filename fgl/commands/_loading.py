@@ -1,4 +1,4 @@
-"""A line on stderr before libraries are imported: that takes seconds, in which nothing else is seen."""
+"""A line on stderr before libraries are imported, which takes seconds in which nothing else is shown."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _HEAVIEST = "torch"
 
 
 def announced(command: Callable[..., None]) -> Callable[..., None]:
-    """The command, which says that it is loading before it begins; not with --quiet, nor where all is imported."""
+    """The command, which first says that it is loading; not with --quiet, nor if torch is imported already."""
 
     @wraps(command)
     def call(*args: Any, **given: Any) -> None:

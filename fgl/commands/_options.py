@@ -1,6 +1,6 @@
 """Options that several commands share, each declared once: its name, its default and its help.
 
-`ConfigFlags` has those of which a configuration is made; `@config_flags` gives them to a command.
+`ConfigFlags` has those that make up a configuration; `@config_flags` gives them to a command.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from fgl.core.baselines import BASELINES
 
 
 def home(path: Path | None) -> Path | None:
-    """`--out=~/x`: the shell expands no tilde in it."""
+    """Expand a tilde: in `--out=~/x` the shell does not."""
     return None if path is None else path.expanduser()
 
 
-# {installed} becomes the names that are installed, those of plugins among them: `fgl.commands._help`.
+# `{installed}` becomes the names of the installed components, those of plugins included: see `fgl.commands._help`.
 @dataclass(frozen=True, slots=True)
 class ConfigFlags:
-    """What the command line says of a configuration: None, or False, where it says nothing."""
+    """What the command line says about a configuration; None or False where it says nothing."""
 
     config: Annotated[
         str | None,
@@ -35,13 +35,15 @@ class ConfigFlags:
         None
     )
     smoke: Annotated[
-        bool, typer.Option("--smoke", help="The preset in about a minute, on stand-in data if need be.")
+        bool, typer.Option("--smoke", help="The preset in about a minute, on stand-in data if its own is missing.")
     ] = False
     generator: Annotated[str | None, typer.Option(metavar="NAME", help="Foundation model: {installed}.")] = None
     prompt_strategy: Annotated[
         str | None, typer.Option(metavar="NAME", help="How clients describe images: {installed}.")
     ] = None
-    aggregator: Annotated[str | None, typer.Option(metavar="NAME", help="How uploads are joined: {installed}.")] = None
+    aggregator: Annotated[str | None, typer.Option(metavar="NAME", help="How uploads are combined: {installed}.")] = (
+        None
+    )
     classifier: Annotated[str | None, typer.Option(metavar="NAME", help="What is trained: {installed}.")] = None
     dataset: Annotated[
         str | None,
@@ -53,7 +55,7 @@ class ConfigFlags:
     ] = None
     beta: Annotated[float | None, typer.Option(metavar="B", help="Dirichlet concentration; small is skewed.")] = None
     images_per_class: Annotated[
-        int | None, typer.Option("--images-per-class", metavar="N", help="Synthetic images a class.")
+        int | None, typer.Option("--images-per-class", metavar="N", help="Synthetic images per class.")
     ] = None
     rounds: Annotated[
         int | None, typer.Option(metavar="N", help="Rounds of federated training after the one-shot model.")
@@ -66,17 +68,17 @@ class ConfigFlags:
         ),
     ] = None
     controls: Annotated[str | None, typer.Option(hidden=True, help="The old name of --baselines.")] = None
-    seed: Annotated[int | None, typer.Option(metavar="S", help="Everything random follows from it.")] = None
+    seed: Annotated[int | None, typer.Option(metavar="S", help="Seed of everything random.")] = None
     device: Annotated[str | None, typer.Option(metavar="NAME", help="auto, cpu, cuda, cuda:N or mps.")] = None
     skip_bad_images: Annotated[
-        bool, typer.Option("--skip-bad-images", help="Leave out images that cannot be read, and count them.")
+        bool, typer.Option("--skip-bad-images", help="Leave out unreadable images, and count them.")
     ] = False
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="family.option=value", help="Any option; repeatable.")
     ] = None
 
     def given(self) -> dict[str, Any]:
-        """Field → value, of those that the command line gave, in their order."""
+        """Field → value of the flags that were given, in the order of the fields."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return {name: value for name, value in values.items() if value is not None and value is not False}
 
@@ -129,18 +131,16 @@ def config_flags(*names: str, without: Sequence[str] = ()) -> Callable[[Callable
 Out = Annotated[
     Path | None,
     typer.Option(
-        metavar="DIR", callback=home, help="Run directory, new or empty, or a run of the same data, which is completed."
+        metavar="DIR", callback=home, help="Run directory: new, empty, or one of the same data, which is completed."
     ),
 ]
 Replace = Annotated[
     bool,
-    typer.Option(
-        "--replace", help="Let this take the place of other results that fgl wrote to --out; files of yours stay."
-    ),
+    typer.Option("--replace", help="Replace other results that fgl wrote to --out; your own files stay."),
 ]
 Wait = Annotated[
     float,
-    typer.Option("--wait", metavar="SECONDS", min=0, help="Wait for another process that is at work on the run."),
+    typer.Option("--wait", metavar="SECONDS", min=0, help="Wait for another process that is using the run."),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", help="No progress, no table; warnings and errors only.")]
 Run = Annotated[Path, typer.Argument(metavar="RUN", callback=home, help="A run directory.")]

@@ -1,7 +1,7 @@
-"""Where a command's words go: its result to stdout, whole and as text; everything else to stderr.
+"""Where a command's output goes: its result to stdout, whole and as text; everything else to stderr.
 
-Whatever was computed is on disk before it is printed. So an output that is closed, full, or knows few letters costs
-nothing but the words: letters become escapes, a reader that has gone ends the command quietly, and a full disk is an
+Whatever was computed is on disk before it is printed. So an output that is closed, full, or lacks letters costs nothing
+but the printed words: letters become escapes, a reader that has gone ends the command quietly, and a full disk is an
 error with an exit code of its own.
 """
 
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = 1
 """Of the objects that `say_json` writes; report.json and its like have one of their own."""
 READER_GONE = 141
-"""Exit code where whoever read stdout has gone: 128 and SIGPIPE, as a shell gives it of other programs."""
-_said_json = False
+"""Exit code where whoever read stdout has gone: 128 + SIGPIPE, as a shell reports it of other programs."""
+_wrote_json = False
 
 
 def say(line: object = "") -> None:
-    """A line of the result. Control and format characters in it are shown as escapes, a line break too.
+    """Print a line of the result. Control and format characters are shown as escapes, line breaks too.
 
     Raises StoreError where stdout cannot be written, SystemExit where its reader has gone."""
     _write(f"{text.line(line)}\n")
@@ -44,13 +44,13 @@ def say_text(value: str) -> None:
 
 
 def say_json(value: Mapping[str, Any]) -> None:
-    """The result as one JSON object on one line, with `schema_version`. In ASCII where stdout has no other letters."""
-    global _said_json  # whether an error has to be an object of its own is asked once a process, see `json_was_said`
+    """Print the result as one JSON object on one line, with `schema_version`; in ASCII if stdout lacks letters."""
+    global _wrote_json  # an error is an object of its own only where no result is, see `wrote_json`
     whole = {"schema_version": SCHEMA_VERSION, **value}
     line = strict_json.dumps(whole)
     if _fitting(line) != line:
         line = strict_json.ascii_dumps(whole)
-    _said_json = True
+    _wrote_json = True
     _write(f"{line}\n")
 
 
@@ -75,7 +75,7 @@ def say_columns(table: Table, indent: int = 0) -> None:
 
 
 def note(line: object, style: str | None = None) -> None:
-    """A line beside the result, on stderr. style: of rich, such as yellow for what is easily overlooked."""
+    """Print a line on stderr, beside the result. style: of rich, for example yellow for what is easily overlooked."""
     from rich.console import Console
     from rich.text import Text
 
@@ -83,42 +83,43 @@ def note(line: object, style: str | None = None) -> None:
 
 
 def error_line(message: object) -> None:
-    """An error on stderr. What comes below its first line is indented: no line of a message can pass for another."""
+    """Print an error on stderr. Lines after the first are indented: none can pass for another message."""
     first, *others = text.lines(message).split("\n")
     indented = (line if line.startswith("  ") or not line else f"  {line}" for line in others)
     print("\n".join([f"error: {first}", *indented]), file=sys.stderr)
 
 
-def json_was_said() -> bool:
-    return _said_json
+def wrote_json() -> bool:
+    """Whether the command has written its result as JSON."""
+    return _wrote_json
 
 
 @contextmanager
 def prepared() -> Iterator[None]:
-    """Standard streams that lose no result and obey no text, for the time of one command."""
-    global _said_json
-    _said_json = False
+    """For the time of one command: standard streams that lose no result, and that no printed text can control."""
+    global _wrote_json
+    _wrote_json = False
     _open_missing()
-    streams, showing = (sys.stdout, sys.stderr), warnings.formatwarning
+    streams, format_warning = (sys.stdout, sys.stderr), warnings.formatwarning
     last, formatter = logging.lastResort, None
     for stream in streams:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     sys.stderr = _Forgiving(streams[1])
-    warnings.formatwarning = lambda *given, **named: f"{text.lines(showing(*given, **named).rstrip())}\n"
+    warnings.formatwarning = lambda *args, **kwargs: f"{text.lines(format_warning(*args, **kwargs).rstrip())}\n"
     if last is not None:
         formatter = last.formatter
         last.setFormatter(_OneLine())
     try:
         yield
     finally:
-        sys.stderr, warnings.formatwarning = streams[1], showing
+        sys.stderr, warnings.formatwarning = streams[1], format_warning
         if last is not None:
             last.setFormatter(formatter)
 
 
 class _OneLine(logging.Formatter):
-    """fgl's own messages are a line each, whatever names are in them; other libraries' may have several."""
+    """Keeps each of fgl's own messages on one line, whatever names it holds; other libraries' may have several."""
 
     def format(self, record: logging.LogRecord) -> str:
         message = super().format(record)
@@ -126,7 +127,7 @@ class _OneLine(logging.Formatter):
 
 
 class _Forgiving:
-    """stderr that cannot be written ends nothing: progress is no result."""
+    """A stderr that may fail to be written: progress is no result, so the command continues."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
@@ -156,18 +157,18 @@ def _write(words: str) -> None:
         _forget_stdout()
         reason = getattr(error, "strerror", None) or str(error)
         raise StoreError(
-            f"cannot write to stdout: {reason}; what the command has stored is kept, only its words are lost"
+            f"cannot write to stdout: {reason}; what the command has stored is kept, only its output is lost"
         ) from None
 
 
 def _fitting(words: str) -> str:
-    """With escapes for letters that stdout's encoding does not have."""
+    """With escapes for letters that stdout's encoding lacks."""
     encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
     return words.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def _forget_stdout() -> None:
-    """Python flushes stdout once more at its end, and would complain again."""
+    """Python flushes stdout once more when it exits, and would complain again."""
     try:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stdout.fileno())
@@ -177,13 +178,13 @@ def _forget_stdout() -> None:
 
 
 def _open_missing() -> None:
-    """Where a standard stream was closed, the next file to be opened would take its place, and get what is printed."""
+    """Open closed standard streams: else the next file that is opened takes their place, and gets what is printed."""
     for number, mode in ((0, os.O_RDONLY), (1, os.O_RDONLY), (2, os.O_WRONLY)):
         try:
             os.fstat(number)
         except OSError:
             os.open(os.devnull, mode)
-    if sys.stdout is None:  # writing to it is an error, which is said
+    if sys.stdout is None:  # writing to it is an error, which is reported
         sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     if sys.stderr is None:
         sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115

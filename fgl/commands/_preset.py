@@ -1,4 +1,4 @@
-"""What `--preset` and `--smoke` mean to the commands that take them."""
+"""What `--preset` and `--smoke` do in the commands that take them."""
 
 from __future__ import annotations
 
@@ -18,19 +18,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """A preset as it is used by one command."""
+    """A preset as one command uses it."""
 
     preset: Preset
     smoke: bool
+    """Whether it is made small, to try it out."""
     data: Data
+    """What the configuration reads: the preset's own data, or other data in its place."""
     config: RunConfig
+    """The configuration, with the preset in it."""
     dataset: str
     """What the configuration runs on, as a person calls it."""
     here: bool
     """Whether the preset's own data can be opened without a network."""
 
     def notes(self) -> list[str]:
-        """What whoever reads the result must know."""
+        """What a reader of the result must know."""
         title, name = self.preset.title, self.dataset
         if self.smoke and self.data.stand_in:
             return [
@@ -57,9 +60,9 @@ class Chosen:
 
 
 def choose(manager: PluginManager, config: RunConfig, flags: ConfigFlags, command: str) -> Chosen | None:
-    """The preset that the flags name, None where they name none. Raises DataError where its data is not here.
+    """The preset that the flags name, None if they name none. Raises DataError if its data is not on this machine.
 
-    command: such as "fgl run", for what to do then."""
+    command: for example "fgl run"; the error says what to type then."""
     from fgl.core.config import presets, short_forms
 
     if flags.preset is None:
@@ -71,7 +74,7 @@ def choose(manager: PluginManager, config: RunConfig, flags: ConfigFlags, comman
     if smoke and config.dataset.options.get("labels") is not None and not data.own:
         try:
             manager.create("dataset", config.dataset).info()
-        except ClassListError:  # what stands in for the layout need not have the classes
+        except ClassListError:  # a stand-in need not have the classes of the layout
             config = presets.without_labels(config)
             data = presets.data_of(preset, config)
     name = short_forms.shown("dataset", config.dataset, manager.registry, ":")
@@ -80,7 +83,7 @@ def choose(manager: PluginManager, config: RunConfig, flags: ConfigFlags, comman
 
 @contextmanager
 def explained(chosen: Chosen | None, command: str) -> Iterator[None]:
-    """Say where else a preset's data is if the Hub does not give it, and what data fits if what was given does not."""
+    """Add to errors where else a preset's data is if the Hub does not have it, and what data fits if the given does not."""
     from fgl.core.config import presets
 
     try:
@@ -98,10 +101,10 @@ def explained(chosen: Chosen | None, command: str) -> Iterator[None]:
 
 
 def layers(manager: PluginManager, flags: ConfigFlags, given: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """What the preset that the flags name puts under the layers that the user gave; nothing without one."""
+    """What the named preset puts below the layers that the user gave; nothing without a preset."""
     if flags.preset is None:
         if flags.smoke:
-            expected = "--preset NAME beside it: it is a preset that it makes small"
+            expected = "--preset NAME beside it: --smoke makes a preset small"
             raise ConfigError([Problem("--smoke", "no preset", expected)], "the command line")
         return []
     from fgl.core.config import presets

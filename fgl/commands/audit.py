@@ -1,4 +1,4 @@
-"""`fgl audit`: what a run gives away about the clients' images."""
+"""`fgl audit`: what a run reveals about the clients' images."""
 
 from __future__ import annotations
 
@@ -23,28 +23,27 @@ def audit_command(
     run: Run,
     *,
     parts: Annotated[
-        str | None, typer.Option(metavar="A,B,…", help="membership, memorization, uploads; all that the run allows.")
+        str | None,
+        typer.Option(metavar="A,B,…", help="membership, memorization, uploads. Default: all that the run allows."),
     ] = None,
     methods: Annotated[
         str | None, typer.Option(metavar="A,B,…", help="Whose classifiers: fgl, centralized, fedavg, fedprox, …")
     ] = None,
-    shadows: Annotated[
-        int | None, typer.Option(metavar="N", help="Shadow models of each method, an even number.")
-    ] = None,
+    shadows: Annotated[int | None, typer.Option(metavar="N", help="Shadow models per method, an even number.")] = None,
     rounds: Annotated[int | None, typer.Option(metavar="N", help="Rounds of the federated algorithms.")] = None,
     features: Features = None,
     dictionary: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Prompts to look embeddings up in, one a line.")
+        str | None, typer.Option(metavar="FILE", help="Candidate prompts for embeddings, one per line.")
     ] = None,
     closest: Annotated[
-        int | None, typer.Option(metavar="N", help="Pairs of synthetic and nearest real image that are shown.")
+        int | None, typer.Option(metavar="N", help="Pairs of a synthetic image and its nearest real image to show.")
     ] = None,
     flags: ConfigFlags,
     as_json: Json = False,
     quiet: Quiet = False,
     threads: Threads = None,
 ) -> None:
-    """Measure what a run gives away: membership inference, memorized images, and what uploads say."""
+    """Measure what a run reveals: membership inference, memorized images, and what uploads contain."""
     from fgl import plots
     from fgl.core.config.saved import saved_config
     from fgl.core.privacy import audit

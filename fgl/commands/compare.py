@@ -1,4 +1,4 @@
-"""`fgl compare`: methods side by side, over several seeds."""
+"""`fgl compare`: methods side by side over several seeds."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ Methods = Annotated[
     ),
 ]
 Seeds = Annotated[int, typer.Option(metavar="N", min=1, max=1000, help="Number of seeds.")]
-FirstSeed = Annotated[int, typer.Option(metavar="S", min=0, help="The first of them.")]
+FirstSeed = Annotated[int, typer.Option(metavar="S", min=0, help="The first seed.")]
 FederatedRounds = Annotated[
     int, typer.Option(metavar="N", min=1, max=100_000, help="Rounds of the federated algorithms.")
 ]
 Folder = Annotated[
-    Path, typer.Option(metavar="DIR", callback=home, help="Where runs and results go; what is there is reused.")
+    Path, typer.Option(metavar="DIR", callback=home, help="Folder of runs and results; finished runs in it are reused.")
 ]
 
 

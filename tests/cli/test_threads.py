@@ -57,7 +57,7 @@ def test_a_run_goes_on_with_what_it_began_with(tmp_path: Path) -> None:
     (tmp_path / "environment.json").write_text(json.dumps({"threads": CORES}))
     count, said = shown("--out", str(tmp_path))
     assert count == str(CORES)
-    assert "(as the run began)" in said
+    assert "(as the run was started)" in said
     assert shown("--out", str(tmp_path), "--threads", "1")[0] == "1"
 
 
@@ -67,7 +67,7 @@ def test_a_comparison_goes_on_with_what_its_first_seed_began_with(
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     (tmp_path / "seed-0").mkdir()
     (tmp_path / "seed-0" / "environment.json").write_text(json.dumps({"threads": 1}))
-    assert choose(None, tmp_path) == (1, "as the run began")
+    assert choose(None, tmp_path) == (1, "as the run was started")
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"threads": "2"}', '{"threads": true}', '{"threads": 99999}', "{"])
