@@ -28,8 +28,8 @@ _OPTIONS = {
 def resolve(
     manager: PluginManager, flags: ConfigFlags, below: Sequence[dict[str, Any]] = (), source: str = ""
 ) -> tuple[RunConfig, set[str]]:
-    """The configuration: `below` and a preset, then YAML, flags and --set, over the defaults. And the top-level keys that
-    any of them sets. source: where `below` comes from, for messages.
+    """The configuration: `below` and a preset, then YAML, flags and --set, over the defaults; and the top-level keys
+    that any of these sets. source: where `below` comes from, for messages.
 
     Raises ConfigError with all problems of all layers."""
     from fgl.core.config import resolve as config_resolve

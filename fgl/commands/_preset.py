@@ -83,7 +83,7 @@ def choose(manager: PluginManager, config: RunConfig, flags: ConfigFlags, comman
 
 @contextmanager
 def explained(chosen: Chosen | None, command: str) -> Iterator[None]:
-    """Add to errors where else a preset's data is if the Hub does not have it, and what data fits if the given does not."""
+    """Add to errors where else a preset's data is if the Hub lacks it, and what data fits if the given does not."""
     from fgl.core.config import presets
 
     try:

@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace as replace_fields
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from fgl.commands._config import configure
-from fgl.commands._console import check_folder, interruptible, shown, stdout_to_stderr
+from fgl.commands._console import check_folder
 from fgl.commands._options import ConfigFlags, Json, Quiet, Replace, config_flags
-from fgl.commands._output import say, say_json
+from fgl.commands._output import say, say_json, say_table
+from fgl.commands._seeds import FederatedRounds, FirstSeed, Folder, Methods, Repeated, Seeds, method_names
 from fgl.commands._threads import Threads
-from fgl.commands.compare import (
-    FederatedRounds,
-    FirstSeed,
-    Folder,
-    Methods,
-    Seeds,
-    _estimate,
-    _note,
-    _over_seeds,
-    _print,
-)
+from fgl.commands.compare import WIDTH
 from fgl.core.plugin_manager import PluginManager
+
+if TYPE_CHECKING:
+    from fgl.core.config.schema import RunConfig
+    from fgl.core.experiments.sweep import Cell
 
 
 @config_flags(without=("rounds", "baselines", "controls", "seed"))
@@ -52,8 +48,7 @@ def sweep_command(
 ) -> None:
     """Run methods over the values of one or more options: a table and a figure."""
     from fgl import plots
-    from fgl.core.config.paths import located
-    from fgl.core.experiments import comparison, folder, sweep
+    from fgl.core.experiments import comparison, sweep
     from fgl.core.store.run_dir import RunDir
 
     if ablation == "list":
@@ -65,45 +60,44 @@ def sweep_command(
 
     manager = PluginManager.load()
     cells = sweep.cells(ablation, over or ())
-    # every cell is checked before the first is run
-    ready = []
-    for cell in cells:
-        of_cell = replace_fields(flags, set_=[*(flags.set_ or ()), *cell.assignments])
-        resolved, _, _ = configure(manager, of_cell, "fgl sweep", [dict(cell.layer)] if cell.layer else [])
-        ready.append((cell, resolved))
-    sweep.check_different(ready)
-    wanted = comparison.parse(methods.replace(" ", "").split(","), rounds, manager, ready[0][1])
+    settings = _resolved(manager, flags, cells)  # every setting is checked before the first is run
+    selected = comparison.parse(method_names(methods), rounds, manager, settings[0][1])
     check_folder("--out", out)
-    store, chosen_seeds = RunDir(out, "sweep"), range(first_seed, first_seed + seeds)
-    settings = {cell.name: located(resolved, manager.options) for cell, resolved in ready}
-    names = [method.name for method in wanted]
+    seed_range = range(first_seed, first_seed + seeds)
+    repeated = Repeated(manager, selected, seed_range, RunDir(out, "sweep"), quiet)
     rows = []
-    with (
-        stdout_to_stderr(),
-        interruptible(out),
-        shown(quiet) as progress,
-        folder.opened(store, settings, names, chosen_seeds, replace) as note,
-    ):
-        _note(note, quiet)
-        _estimate([resolved for _, resolved in ready], wanted, manager, seeds, out, quiet)
-        for cell, resolved in ready:
-            before = f"{cell.name}, "
-            found = _over_seeds(resolved, wanted, manager, store, cell.folder, chosen_seeds, progress, quiet, before)
+    with repeated.opened({cell.name: resolved for cell, resolved in settings}, replace) as progress:
+        for cell, resolved in settings:
+            results = repeated.run(resolved, progress, cell.folder, f"{cell.name}, ")
             rows.append(
                 {
                     "setting": cell.name,
                     "values": cell.values,
-                    "seeds": found,
+                    "seeds": results,
                     "test_set": comparison.test_set(resolved, manager),
-                    "methods": comparison.summarize(wanted, found),
+                    "methods": comparison.summarize(selected, results),
                 }
             )
-        summary = sweep.write(store, cells, rows)
-        paths = [out / "sweep.png", out / "sweep.svg"]
-        save_sweep(paths, {one.name: one.title for one in wanted}, rows, store.write)
+        summary = sweep.write(repeated.store, cells, rows)
+        save_sweep([out / "sweep.png", out / "sweep.svg"], repeated.titles, rows, repeated.store.write)
     if as_json:
         say_json(summary)
     elif not quiet:
-        lines = [f"results: {out}/sweep.md, {out}/sweep.json", f"figure:  {out}/sweep.png, .svg"]
-        notes = [*sweep.scales(rows), *(f"note: {line}" for line in sweep.unmoved(rows))]
-        _print(sweep.results_table(rows), [*notes, *lines])
+        say_table(sweep.results_table(rows), WIDTH)
+        for line in (*sweep.scales(rows), *(f"note: {line}" for line in sweep.unmoved(rows))):
+            say(line)
+        say(f"results: {out}/sweep.md, {out}/sweep.json")
+        say(f"figure:  {out}/sweep.png, .svg")
+
+
+def _resolved(manager: PluginManager, flags: ConfigFlags, cells: Sequence[Cell]) -> list[tuple[Cell, RunConfig]]:
+    """The configuration of each setting. Raises ConfigError where one is wrong, or two are the same."""
+    from fgl.core.experiments import sweep
+
+    settings = []
+    for cell in cells:
+        of_cell = replace_fields(flags, set_=[*(flags.set_ or ()), *cell.assignments])
+        resolved, _, _ = configure(manager, of_cell, "fgl sweep", [dict(cell.layer)] if cell.layer else [])
+        settings.append((cell, resolved))
+    sweep.check_different(settings)
+    return settings
