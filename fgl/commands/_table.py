@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from fgl.commands import (
-    _verify,
     audit,
     client,
     compare,
@@ -82,7 +81,7 @@ PANELS: dict[str, dict[str, Command | Group]] = {
             {
                 "list": models.list_command,
                 "pull": models.pull_command,
-                "verify": _verify.verify_command,
+                "verify": models.verify_command,
                 "path": models.path_command,
             },
         ),

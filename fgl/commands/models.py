@@ -3,60 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fgl.commands._config import resolve
 from fgl.commands._console import interruptible, shown, stdout_to_stderr
-from fgl.commands._options import ConfigFlags, Json, Quiet
+from fgl.commands._models import Given, catalogue, file_patterns, of_folder, uses
+from fgl.commands._options import Json, Quiet
 from fgl.commands._output import note, say, say_json
 from fgl.core.plugin_manager import PluginManager
-from fgl.errors import ConfigError, FGLError, ModelError, Problem
-from fgl.text import quoted
+from fgl.errors import ModelError
+from fgl.text import plain
 
 if TYPE_CHECKING:
     from fgl.contracts.options import ModelRef
     from fgl.hub.pulling import Plan
     from fgl.hub.state import State
 
-
-# Of a repository that no component describes: weights that run no code when they are opened, in one precision, and what
-# goes with them. Nothing else: what a file of another kind does to who opens it is not known.
-_TAKEN = (
-    "*.safetensors",
-    "*.json",
-    "*.txt",
-    "*.md",
-    "*.jinja",
-    "*.spm",
-    "*.tiktoken",
-    "*vocab.bpe",
-    "*tokenizer.model*",
-    "*spiece.model",
-    "*sentencepiece*.model",
-    "*LICENSE",
-    "*LICENCE",
-    "*NOTICE",
-)
-_TWICE = ("!*.fp16.*", "!*.bf16.*", "!*.non_ema*")
-_PIPELINE = "model_index.json"
-"""A repository with this file holds a diffusers pipeline, one folder a part."""
-_ENCODERS = tuple(f"{part}*/{kind}" for part in ("tokenizer", "text_encoder") for kind in _TAKEN)
-# Both sides read the configurations of all parts.
-_CLIENT = (
-    _PIPELINE,
-    "README.md",
-    "*/config.json",
-    "*/scheduler_config.json",
-    "tokenizer*/*.model",
-    *_ENCODERS,
-    *_TWICE,
-)
-_LORA = "pytorch_lora_weights"  # what diffusers calls LoRA weights, which are no copy of the parts
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A component (fgl models list), or a Hub id: owner/name.")]
 Set = Annotated[
@@ -86,7 +50,7 @@ def list_command(as_json: Json = False) -> None:
 
     ask, rows = True, []
     with stdout_to_stderr():
-        for family, name, use, problem in _catalogue(PluginManager.load()):
+        for family, name, use, problem in catalogue(PluginManager.load()):
             row: dict[str, Any] = {"name": name, "family": family, "problem": problem}
             if use is not None:
                 if hub.is_local(use.model):
@@ -137,7 +101,7 @@ def pull_command(
                 results.append({**_folder_row(use), "downloaded": 0})
                 continue
             plans: list[Plan] = []
-            patterns = _patterns(use, encoder_only)
+            patterns = file_patterns(use, encoder_only)
             with interruptible(Path(), command), shown(quiet) as progress:
 
                 def announce(plan: Plan, plans: list[Plan] = plans) -> None:
@@ -171,6 +135,60 @@ def pull_command(
         say(row["folder"])
 
 
+def verify_command(
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="A component (fgl models list), a Hub id, or the folder of a model.")
+    ],
+    revision: Revision = None,
+    mirror: Mirror = None,
+    set_: Set = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Read a model's files: in the cache, compare them with the checksums of its commit; in a folder of yours, see
+    whether weights are whole and finite."""
+    from dataclasses import asdict
+
+    from fgl import hub
+    from fgl.hub import folders as hub_folders
+    from fgl.hub import messages, state
+
+    given = Given(name, revision, tuple(mirror or ()), tuple(set_ or ()))
+    verdicts, folders = [], []
+    with stdout_to_stderr():
+        for use in [of_folder(given)] if hub.is_local(name) else uses(given):
+            with shown(quiet) as progress:
+                if hub.is_local(use.model):
+                    folders.append(hub_folders.verify_folder(Path(use.model).expanduser(), progress))
+                else:
+                    verdicts.append(state.verify(use, progress, given.command()))
+    wrong = any(verdict.damaged or verdict.missing for verdict in verdicts)
+    broken = any(found.damaged for found in folders)
+    if as_json:
+        rows = [{**asdict(verdict), "folder": str(verdict.folder)} for verdict in verdicts]
+        rows += [{**asdict(found), "folder": str(found.folder)} for found in folders]
+        say_json({"intact": not wrong and not broken, "models": rows})
+    else:
+        for found in folders:
+            say(f"{plain(found.folder)}: {found.right} files right, {messages.size(found.read)} of weights read")
+            for path, said in found.damaged:
+                say(f"  {plain(path)} {plain(said)}")
+        for verdict in verdicts:
+            say(f"{verdict.model} at commit {verdict.commit}:")
+            say(f"  {verdict.right} files right, {messages.size(verdict.read)} read")
+            for what, paths in (("damaged", verdict.damaged), ("missing", verdict.missing)):
+                for path in paths:
+                    say(f"  {what}: {path}")
+            if verdict.unknown:
+                say(f"  no checksum known: {', '.join(verdict.unknown)}")
+            if verdict.absent:
+                say(f"  not pulled so far: {verdict.absent} files")
+        if wrong:
+            say(f"`{given.command()}` replaces what is damaged or missing")
+    if wrong or broken:
+        raise typer.Exit(ModelError.exit_code)
+
+
 def path_command(
     name: Name,
     encoder_only: EncoderOnly = False,
@@ -190,7 +208,7 @@ def path_command(
         if hub.is_local(use.model):
             rows.append(_folder_row(use))
             continue
-        folder = state.folder_of(use, _patterns(use, encoder_only), command)
+        folder = state.folder_of(use, file_patterns(use, encoder_only), command)
         if folder is None:
             raise ModelError(f"model: {use.model} is not in the cache, or not whole: `{command}`")
         rows.append({**_row(use, state.state(use, ask=False)), "commit": folder.name, "folder": str(folder)})
@@ -199,140 +217,6 @@ def path_command(
         return
     for row in rows:
         say(row["folder"])
-
-
-def _catalogue(manager: PluginManager) -> Iterator[tuple[str, str, ModelRef | None, str]]:
-    """(family, component, model, "") for each model that an installed component needs by default; or why it cannot be
-    told."""
-    from fgl.contracts.options import ModelRef
-
-    registry = manager.registry
-    for entry in registry.all():
-        component = entry.component
-        try:
-            cls = registry.options_class(entry)
-            uses = cls(**component.defaults).models()
-            if not all(isinstance(use, ModelRef) for use in uses):
-                raise TypeError("models() returned something else than ModelRef")
-        except FGLError as error:
-            yield entry.family, component.name, None, str(error)
-        except ValueError:  # has options that must be given: it names no model by itself
-            continue
-        except Exception as error:
-            yield entry.family, component.name, None, f"{entry.distribution}: {type(error).__name__}: {error}"
-        else:
-            for use in uses:
-                yield entry.family, component.name, use, ""
-
-
-@dataclass(frozen=True, slots=True)
-class Given:
-    """What the command line says of a model."""
-
-    name: str
-    revision: str | None = None
-    mirrors: tuple[str, ...] = ()
-    settings: tuple[str, ...] = ()
-
-    def command(self, *, encoder_only: bool = False, update: bool = False) -> str:
-        """What pulls just this."""
-        from fgl.hub.messages import pull_command
-
-        return pull_command(
-            self.name, self.revision, self.mirrors, encoder_only=encoder_only, update=update, settings=self.settings
-        )
-
-
-def uses(given: Given, *, ask: bool = False, update: bool = False) -> list[ModelRef]:
-    """The models that NAME stands for. ask: whether the Hub may be asked what is in one. Raises ConfigError where it
-    stands for none."""
-    from fgl.contracts.options import is_revision
-    from fgl.errors import suggestion
-    from fgl.hub.cache import is_hub_id
-
-    manager, name, revision = PluginManager.load(), given.name, given.revision
-    for flag, got in (("--revision", revision), *(("--mirror", one.partition("@")[2]) for one in given.mirrors)):
-        if got and not is_revision(got):
-            raise refused(flag, quoted(got), "expected a branch, tag or commit, as git names them")
-    if is_hub_id(name):
-        if given.settings:
-            raise refused("--set", ", ".join(given.settings), "expected with a component's name, not with a Hub id")
-        for mirror in given.mirrors:
-            if not is_hub_id(mirror.partition("@")[0]):
-                raise refused("--mirror", repr(mirror), "expected a Hub id, owner/name, with @revision or without")
-        return [_of_hub_id(given, manager, ask, update)]
-    for flag, got, option in (
-        ("--revision", revision, "revision=REV"),
-        ("--mirror", ", ".join(given.mirrors), "mirrors=[OWNER/NAME]"),
-    ):
-        if got:
-            raise refused(flag, got, f"expected with a Hub id; a component has --set family.{option}")
-    families = {entry.family for entry in manager.registry.all() if entry.component.name == name}
-    if not families:
-        names = sorted({component for _, component, _, _ in _catalogue(manager)})
-        expected = f"no such component{suggestion(name, names)}; these need a model: {', '.join(names)}"
-        raise refused("NAME", repr(name), f"{expected}; or a Hub id: owner/name")
-    uses: list[ModelRef] = []
-    for family in sorted(families):
-        config, _ = resolve(manager, ConfigFlags(set_=list(given.settings)), [{family: {"name": name}}])
-        selected = getattr(config, family)
-        if selected.name != name:
-            raise refused("--set", f"{family}.name={selected.name}", f"expected {name}, which NAME selects")
-        cls = manager.registry.options_class(manager.registry.find(family, name))
-        uses += cls(**selected.options).models()
-    if not uses:
-        raise refused("NAME", repr(name), "expected a component that needs a model; all of this one ships with it")
-    return uses
-
-
-def _of_hub_id(given: Given, manager: PluginManager, ask: bool, update: bool) -> ModelRef:
-    """A Hub id as it is given: its default branch where there is no --revision, whatever a component pins. Of one that
-    a component names by default, what that component takes; of any other, what can be opened without a risk."""
-    from fgl.contracts.options import ModelRef
-    from fgl.hub import state
-
-    known = [use for _, _, use, _ in _catalogue(manager) if use is not None and use.model == given.name]
-    asked = ModelRef(given.name, given.revision, given.mirrors)
-    if known:
-        same = [use for use in known if use.revision == given.revision]
-        found = replace((same or known)[0], revision=given.revision, mirrors=given.mirrors)
-        if same and not given.mirrors:
-            found = replace(found, mirrors=same[0].mirrors)
-        if ask or given.revision is not None or state.state(found, ask=False).cache != "no":
-            return found
-        # one that a component has pulled, at the commit that it pins
-        return next((use for use in known if state.state(use, ask=False).cache != "no"), found)
-    names = state.paths(asked, ask=ask, update=update)
-    if names is None and ask and not _offline():  # then the pull says why
-        return replace(asked, files=(*_TAKEN, *_TWICE), client_files=_CLIENT)
-    if names is None or _PIPELINE not in names:
-        return replace(asked, files=(*_TAKEN, *_TWICE))
-    # Single files beside a pipeline's folders hold the same weights once more.
-    single = [name for name in names if "/" not in name and name.endswith(".safetensors")]
-    left_out = tuple(f"!{escape(name)}" for name in single if not name.startswith(_LORA))
-    return replace(asked, files=(*_TAKEN, *_TWICE, *left_out), client_files=_CLIENT)
-
-
-def _offline() -> bool:
-    from huggingface_hub import constants
-
-    return bool(constants.HF_HUB_OFFLINE)
-
-
-def refused(key: str, got: str, expected: str) -> ConfigError:
-    return ConfigError([Problem(key, got, expected)], "the command line")
-
-
-def _patterns(use: ModelRef, encoder_only: bool) -> tuple[str, ...]:
-    if not encoder_only:
-        return use.files
-    if not use.client_files:
-        expected = (
-            f"nothing of the kind for {use.model}: which of its files a client needs is not known; name a component, "
-            f"as in fgl models pull stable-diffusion --set generator.model={use.model} --encoder-only"
-        )
-        raise refused("--encoder-only", "", expected)
-    return use.client_files
 
 
 def _announce(plan: Plan) -> None:
