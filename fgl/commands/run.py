@@ -68,18 +68,23 @@ def run_command(
                 result = run_session(session, replace)
     if chosen is not None:
         result["preset"] = chosen.summary()
-    if not dry_run:
-        show_result(result, resolved, as_json, quiet)
-    elif as_json:
-        say_json(result)
+    if dry_run:
+        _show_plan(result, as_json)
     else:
-        from fgl.core.report.generator import words
+        show_result(result, resolved, as_json, quiet)
 
-        for line in chosen.notes() if chosen is not None else ():
-            say(line)
-        for key, value in result["dry_run"].items():
-            say(f"{key.replace('_', ' ')}: {words(value)}")
-        say("everything fits; nothing was computed or written")
+
+def _show_plan(result: dict[str, Any], as_json: bool) -> None:
+    from fgl.core.report.generator import words
+
+    if as_json:
+        say_json(result)
+        return
+    for line in result["preset"]["notes"] if "preset" in result else ():
+        say(line)
+    for key, value in result["dry_run"].items():
+        say(f"{key.replace('_', ' ')}: {words(value)}")
+    say("everything fits; nothing was computed or written")
 
 
 def show_result(result: dict[str, Any], config: RunConfig, as_json: bool, quiet: bool) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fgl.commands._config import flag_layer, resolve
+from fgl.commands._config import COMMAND_LINE, flag_layer, resolve
 from fgl.commands._console import interruptible, shown, stdout_to_stderr
 from fgl.commands._options import ConfigFlags, Json, Quiet, Run, Wait, config_flags
 from fgl.commands._output import note, say, say_json
@@ -19,6 +20,7 @@ from fgl.errors import ConfigError, Problem, TooFewUploadsError, UploadError
 
 if TYPE_CHECKING:
     from fgl.core.config.schema import RunConfig
+    from fgl.core.store.run_dir import RunDir
 
 
 @config_flags("set_")
@@ -40,9 +42,6 @@ def ingest_command(
     """Validate uploads and keep those that are accepted. The run is begun if it is not there."""
     from fgl.contracts.progress import NullProgress
     from fgl.core import outputs
-    from fgl.core.client.policy import at_server
-    from fgl.core.config.loader import read_yaml
-    from fgl.core.config.paths import located
     from fgl.core.config.saved import save_config, saved_config
     from fgl.core.orchestrator import client_ids
     from fgl.core.preflight import open_session
@@ -51,49 +50,71 @@ def ingest_command(
     from fgl.core.store.run_dir import RunDir
 
     manager, folder = PluginManager.load(), RunDir(run)
-    new = outputs.begins(folder)
-    given = bool(config) or bool(flags.set_)
-    # A link to nowhere is refused with its name, as other files are: in an inbox it must not keep the rest out.
-    problems = [Problem("FILES", str(path), "no such file") for path in files if not os.path.lexists(path)]
-    if new and not given:
-        expected = f"{run} is not begun yet: the configuration that the clients have, by --config FILE"
-        problems.append(Problem("--config", "nothing", expected))
-    if problems:
-        raise ConfigError(problems, "the command line")
-    if not new and not folder_kind.has_remote_clients(folder):
-        raise UploadError(f"{run} simulates its clients (fgl run): it takes no files; choose another folder")
-    if given:
-        layers = [*(read_yaml(Path(one)) for one in config or ()), flag_layer(flags, [])]
-        layers = at_server(layers, manager.registry)
-        resolved, _ = resolve(manager, flags, layers, ", ".join(config or ()))
-        resolved = located(resolved, manager.options)
-    if not new:
-        saved = saved_config(folder, manager)
-        if given:
-            _check_same(run, resolved, saved)
-        resolved = saved
+    _check_files(run, files, begins=outputs.begins(folder), configured=bool(config) or bool(flags.set_))
+    resolved = _ingest_config(manager, folder, config or [], flags)
     with stdout_to_stderr():
         session = open_session(resolved, manager, folder, NullProgress(), remote_clients=True)
         outputs.check_beside(session.config, run, "RUN")
         with folder.lock(wait):
-            # another process may have begun it, or changed it, while this one read its dataset
+            # another process may have started it, or changed it, while this one read its dataset
             if not outputs.begins(folder):
                 _check_same(run, resolved, saved_config(folder, manager))
             folder_kind.mark_remote(folder)
             if outputs.begins(folder):
                 save_config(folder, resolved, remote_clients=True)
-            clients = client_ids(session)
-            found = ingest.ingest(session, clients, files, replace)
+            clients, _, _ = clients_of(session)
+            outcomes = ingest.ingest(session, clients, files, replace)
             missing = ingest.missing(folder, clients)
-    if as_json:
-        say_json({"files": found, "missing": missing})
-    else:
-        for name, one in found.items():
-            say(f"{name}: {one['outcome']}{': ' + one['client'] if one['client'] else ''}{_reason(one)}")
-        shown_missing = ", ".join(missing[:10]) + (", …" if len(missing) > 10 else "")
-        say(f"still missing: {shown_missing}" if missing else f"all uploads are there: fgl server run {run}")
-    if any(one["outcome"] in ("refused", "unreadable") for one in found.values()):
+    _show_outcomes(run, outcomes, missing, as_json)
+    if any(outcome["outcome"] in ("refused", "unreadable") for outcome in outcomes.values()):
         raise typer.Exit(UploadError.exit_code)
+
+
+def _check_files(run: Path, files: Sequence[Path], *, begins: bool, configured: bool) -> None:
+    """Raises ConfigError for files that do not exist, or where a run begins without a configuration."""
+    # A link to nowhere is refused with its name, as other files are: in an inbox it must not keep the rest out.
+    problems = [Problem("FILES", str(path), "no such file") for path in files if not os.path.lexists(path)]
+    if begins and not configured:
+        expected = f"{run} is not begun yet: the configuration that the clients have, by --config FILE"
+        problems.append(Problem("--config", "nothing", expected))
+    if problems:
+        raise ConfigError(problems, COMMAND_LINE)
+
+
+def _ingest_config(manager: PluginManager, run: RunDir, files: Sequence[str], flags: ConfigFlags) -> RunConfig:
+    """That of the run, or for a new run the given one. Raises ConfigError where both are there and differ."""
+    from fgl.core import outputs
+    from fgl.core.client.policy import at_server
+    from fgl.core.config.loader import read_yaml
+    from fgl.core.config.paths import located
+    from fgl.core.config.saved import saved_config
+    from fgl.core.store import folder_kind
+
+    begins = outputs.begins(run)
+    if not begins and not folder_kind.has_remote_clients(run):
+        raise UploadError(f"{run.root} simulates its clients (fgl run): it takes no files; choose another folder")
+    given = None
+    if files or flags.set_:
+        layers = at_server([*(read_yaml(Path(file)) for file in files), flag_layer(flags, [])], manager.registry)
+        resolved, _ = resolve(manager, flags, layers, ", ".join(files))
+        given = located(resolved, manager.options)
+    if begins and given is not None:
+        return given
+    saved = saved_config(run, manager)
+    if given is not None:
+        _check_same(run.root, given, saved)
+    return saved
+
+
+def _show_outcomes(run: Path, outcomes: Mapping[str, dict[str, str]], missing: Sequence[str], as_json: bool) -> None:
+    if as_json:
+        say_json({"files": outcomes, "missing": missing})
+        return
+    for name, outcome in outcomes.items():
+        client = f": {outcome['client']}" if outcome["client"] else ""
+        say(f"{name}: {outcome['outcome']}{client}{_reason(outcome)}")
+    names = ", ".join(missing[:10]) + (", …" if len(missing) > 10 else "")
+    say(f"still missing: {names}" if missing else f"all uploads are there: fgl server run {run}")
 
 
 @config_flags("set_", "device")
@@ -160,7 +181,7 @@ def forget_command(
 def _check_same(run: Path, resolved: RunConfig, saved: RunConfig) -> None:
     if resolved != saved:
         expected = f"nothing, or the same: {run} keeps the configuration it was begun with (fgl server run has --set)"
-        raise ConfigError([Problem("--config, --set", "another configuration", expected)], "the command line")
+        raise ConfigError([Problem("--config, --set", "another configuration", expected)], COMMAND_LINE)
 
 
 def _reason(one: dict[str, str]) -> str:
