@@ -14,13 +14,14 @@ from fgl.errors import DataError
 from fgl.text import plain
 
 _COMMAND = "fgl datasets check"
-_SIZES = 5  # sizes of images that are listed
+_SIZES = 5
+"""Kinds or sizes of images that are listed."""
 
 
 @config_flags("config", "preset", "dataset", "set_")
 def check_command(flags: ConfigFlags, *, as_json: Json = False, quiet: Quiet = False) -> None:
     """Open the data and count it: splits, classes, domains, sizes; name broken images, duplicates and files that are
-    passed over. Exit code 0 only where it fits."""
+    ignored. Exit code 0 only if it fits."""
     from fgl.core.experiments.dataset_check import survey
 
     manager = PluginManager.load()
@@ -48,14 +49,14 @@ def _print(found: dict[str, Any]) -> None:
     splits, preset = found["splits"], found["preset"]
     about = found["dataset"]
     say(f"dataset   {plain(about['name'])} ({about['kind']}), {plain(about['source'])}")
-    said = f"; of the preset: {preset['license']}" if preset is not None else ""
-    say(f"license   {plain(found['license'])}{said}")
+    of_preset = f"; of the preset: {preset['license']}" if preset is not None else ""
+    say(f"license   {plain(found['license'])}{of_preset}")
     say("images    " + ", ".join(f"{name} {split['images']:,}" for name, split in splits.items()))
     say(f"kinds     {_listed(found['kinds'])}")
     say(f"sizes     {_listed(found['sizes'])}")
     say(f"broken    {len(found['unreadable'])}")
     say()
-    which = "train" if "train" in splits else "test"  # of a server that holds test images alone
+    which = "train" if "train" in splits else "test"  # a server may hold test images only
     domains = [domain for domain in found["domains"] if "by_domain" in splits[which]]
     columns = ("class", *splits, *(f"{which}:{domain}" for domain in domains))
     rows = []

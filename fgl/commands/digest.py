@@ -12,8 +12,8 @@ def digest_command(run: Run, as_json: Json = False) -> None:
     from fgl.core.orchestrator import digest
 
     with stdout_to_stderr():
-        found = digest(run)
+        value = digest(run)
     if as_json:
-        say_json({"digest": found})
+        say_json({"digest": value})
     else:
-        say(found)
+        say(value)

@@ -1,4 +1,4 @@
-"""`fgl partition`: what each client would hold, as a table and as a drawing."""
+"""`fgl partition`: what each client would hold, as a table and as a heat map."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ def partition_command(
     flags: ConfigFlags,
     *,
     plot: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Draw it as a heat map: a .png or a .svg (extra: plots).")
+        Path | None, typer.Option(metavar="FILE", help="Draw a heat map: a .png or a .svg (extra: plots).")
     ] = None,
     replace: Annotated[
-        bool, typer.Option("--replace", help="Draw over a file at --plot that fgl did not draw.")
+        bool, typer.Option("--replace", help="Overwrite a file at --plot that fgl did not draw.")
     ] = False,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -70,7 +70,7 @@ def partition_command(
         say(f"drawn: {plot}")
 
 
-def _said(found: dict[str, Any]) -> str:
+def _in_words(found: dict[str, Any]) -> str:
     """The partition in words."""
     partition = found["partition"]
     beta = f" {partition['beta']:g}" if "beta" in partition else ""
@@ -79,7 +79,7 @@ def _said(found: dict[str, Any]) -> str:
 
 def _lines(found: dict[str, Any]) -> list[str]:
     names, samples = found["class_names"], found["samples"]
-    lines = [_said(found), *(found["preset"]["notes"] if "preset" in found else ()), ""]
+    lines = [_in_words(found), *(found["preset"]["notes"] if "preset" in found else ()), ""]
     lines += _table("class", names, {client: dict(zip(names, row, strict=True)) for client, row in samples.items()})
     if found["domains"]:
         domains = sorted({domain for held in found["domains"].values() for domain in held})
@@ -132,7 +132,7 @@ def _draw(found: dict[str, Any], path: Path) -> None:
     from fgl.plots.heatmap import save_heatmap
 
     clients = list(found["samples"])
-    if found["domains"]:  # a client of one domain is known by it
+    if found["domains"]:  # a client that holds one domain is labelled with it
         clients = [
             f"{client} ({next(iter(held))})"
             if len(held := found["domains"][client]) == 1 and client not in held
@@ -140,9 +140,7 @@ def _draw(found: dict[str, Any], path: Path) -> None:
             for client in clients
         ]
     counts = np.asarray(list(found["samples"].values()), dtype=np.int64)
-    title = f"Samples of each client: {_said(found)}"
+    title = f"Samples of each client: {_in_words(found)}"
     if not save_heatmap(path, counts, clients, found["class_names"], title, ("client", "class")):
-        text = (
-            "note: no font here has all letters of these names, so some are boxes; a .svg takes the fonts of its viewer"
-        )
-        note(text, "yellow")
+        text = "no installed font has all letters of these names, so some are boxes; a .svg uses its viewer's fonts"
+        note(f"note: {text}", "yellow")

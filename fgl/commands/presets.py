@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def list_command(as_json: Json = False) -> None:
-    """Print the experiments that are ready by name, and whether their data and model are on this machine."""
+    """Print the experiments that ship with fgl, and whether their data and model are on this machine."""
     from fgl.core.config import presets
     from fgl.core.report.tables import Table
 
@@ -30,11 +30,11 @@ def list_command(as_json: Json = False) -> None:
         here = "yes" if row["runs_here"] else f"no {' and '.join(row['missing'])}"
         cells.append((row["name"], row["title"], row["classes"], row["clients"], row["partition"], here, row["source"]))
     say_columns(Table(columns, cells, "lllllll"))
-    say("what is missing: fgl presets show NAME; all of them run here on stand-in data: fgl run --preset NAME --smoke")
+    say("what is missing: fgl presets show NAME; each of them runs on stand-in data: fgl run --preset NAME --smoke")
 
 
 def show_command(name: Annotated[str, typer.Argument(metavar="NAME")], as_json: Json = False) -> None:
-    """Print a preset as its file has it, and what of it is on this machine."""
+    """Print a preset's file, and whether its data and model are on this machine."""
     from fgl.core.config import presets
 
     preset = presets.load(name, "NAME")
@@ -43,14 +43,14 @@ def show_command(name: Annotated[str, typer.Argument(metavar="NAME")], as_json: 
         say_json({**row, **preset.model_dump(mode="json")})
         return
     say_text((presets.FOLDER / f"{name}.yaml").read_text(encoding="utf-8"))
-    say(f"# here: data {_said(row['data_here'])}, model {_said(row['model_here'])}")
+    say(f"# here: data {_yes_or_no(row['data_here'])}, model {_yes_or_no(row['model_here'])}")
     data = "" if row["data_here"] or preset.of_the_hub else " --dataset PATH"
     say(f"# look at the data: fgl datasets check --preset {name}{data}")
     say(f"# run it:           fgl run --preset {name}{data}")
     say(f"# try it, small:    fgl run --preset {name} --smoke")
 
 
-def _said(here: bool) -> str:
+def _yes_or_no(here: bool) -> str:
     return "yes" if here else "no"
 
 

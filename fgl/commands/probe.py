@@ -25,13 +25,13 @@ def probe_command(
     per_class: Annotated[
         int,
         typer.Option(
-            "--per-class", metavar="N", min=1, help="Pictures of each class, and images that a client looks at."
+            "--per-class", metavar="N", min=1, help="Pictures of each class, and images a client compares them with."
         ),
     ] = 20,
     learn_images: Annotated[
         int,
         typer.Option(
-            "--learn-images", metavar="N", min=2, help="Most real images that the space `trained` is trained on."
+            "--learn-images", metavar="N", min=2, help="Most real images that the feature space `trained` learns from."
         ),
     ] = 1000,
     features: Features = None,
@@ -41,8 +41,8 @@ def probe_command(
 ) -> None:
     """Does the generator know this domain? A few pictures of each class, judged at the clients before the long run.
 
-    The pictures are made from class-name prompts; --prompt-strategy and --images-per-class are of the run that is
-    proposed at the end."""
+    The pictures are made from class-name prompts; --prompt-strategy and --images-per-class only appear in the command
+    that is suggested at the end."""
     from fgl.core.config.loader import expand
     from fgl.core.experiments.probe import probe
     from fgl.core.preflight import open_session
@@ -57,7 +57,7 @@ def probe_command(
     for line in chosen.notes() if chosen is not None and not quiet else ():
         note(line)
     with stdout_to_stderr(), shown(quiet or as_json) as progress, _preset.explained(chosen, "fgl probe"):
-        # nothing is written: a probe leaves no run behind
+        # nothing is written: a probe leaves no run directory
         found = probe(open_session(resolved, manager, RunDir(Path("unused")), progress), per_class, learn_images)
     level = outlook.level(found)
     going_on = None if level == outlook.UNKNOWN else command(flags)
@@ -71,15 +71,15 @@ def probe_command(
             report_probe.probe_class_table(found).lines(),
         )
     _print(report_probe.probe_notes(found), [])
-    for name, one in found.refused.items():
-        say(f"left out: {name}: {one.reason}")
+    for name, refusal in found.refused.items():
+        say(f"left out: {name}: {refusal.reason}")
     compare = command(flags, ("fgl", "compare", *outlook.WITHOUT))
     for line in outlook.advice(found.all_clients, found.chance, command(flags), compare):
         say(line)
 
 
 def command(flags: ConfigFlags, words: tuple[str, ...] = ("fgl", "run")) -> str:
-    """The run that was probed, as a shell would take it; or another command on the same data."""
+    """The run that was probed, as a shell command; or another command on the same data."""
     given = flags.given()
     line = [*words, *([given.pop("config")] if "config" in given else [])]
     switches = [option_name(name) for name in ("smoke", "skip_bad_images") if given.pop(name, False)]

@@ -29,7 +29,7 @@ def quality_command(
     quiet: Quiet = False,
     threads: Threads = None,
 ) -> None:
-    """Compare a run's synthetic set with real images: FID, KID, coverage and its kin, and the nearest real image."""
+    """Compare a run's synthetic set with real images: FID, KID, coverage and similar, and the nearest real image."""
     from fgl.core.config.saved import saved_config
     from fgl.core.report import quality
     from fgl.core.report.figures import Quality

@@ -31,14 +31,16 @@ def run_command(
     replace: Replace = False,
     resume: Annotated[
         Path | None,
-        typer.Option(metavar="RUN", callback=home, help="Complete this run, with the configuration it was begun with."),
+        typer.Option(
+            metavar="RUN", callback=home, help="Complete this run, with the configuration it was started with."
+        ),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, compute nothing.")] = False,
     as_json: Json = False,
     quiet: Quiet = False,
     threads: Threads = None,
 ) -> None:
-    """Clients to classifier: in one communication round, or with more of them after it."""
+    """Clients to classifier: in one communication round, or with more rounds after it."""
     from fgl.core import outputs
     from fgl.core.orchestrator import run_session
     from fgl.core.preflight import open_session
@@ -108,7 +110,7 @@ def show_result(result: dict[str, Any], config: RunConfig, as_json: bool, quiet:
 
 
 def _beside(report: RunReport) -> list[str]:
-    """What was measured beside the table, where it was asked for."""
+    """What was measured in addition to the table."""
     from fgl.core.report.clients import clients_line
     from fgl.core.report.metrics import line, verdict
     from fgl.core.report.quality import quality_table, space_line
@@ -132,9 +134,9 @@ def _resume(run: Path, as_json: bool, quiet: bool) -> None:
 
 
 def _check_alone(others: Sequence[str]) -> None:
-    """--resume takes the run's own configuration: every other option would be lost without a word."""
+    """--resume uses the run's own configuration: any other option would be ignored silently."""
     if others:
-        expected = "nothing beside --resume; to go on with other options, name the run by --out instead"
+        expected = "nothing beside --resume; to resume with other options, name the run by --out instead"
         raise ConfigError([Problem(", ".join(others), "given", expected)], "the command line")
 
 
@@ -148,8 +150,8 @@ def _announce(
         for line in chosen.notes():
             note(line, "yellow" if chosen.smoke else None)
     bundled = bundled and config.dataset.name == DEFAULTS["dataset"]["name"]
-    said = " (no --dataset given: the bundled one)" if bundled else ""
-    note(f"dataset {short_forms.shown('dataset', config.dataset, manager.registry)}{said}")
+    default = " (no --dataset given: the bundled one)" if bundled else ""
+    note(f"dataset {short_forms.shown('dataset', config.dataset, manager.registry)}{default}")
     note(
         f"generator {config.generator.name}, prompts {config.prompt_strategy.name}, "
         f"aggregator {config.aggregator.name}, classifier {config.classifier.name}, seed {config.seed} → {folder}"
@@ -159,17 +161,17 @@ def _announce(
 def _suggest_domains(session: Session) -> None:
     from fgl.core.experiments.cautions import suggest_domains
 
-    said = suggest_domains(session.info)
-    if said:
-        note(f"note: {said}", "yellow")
+    suggestion = suggest_domains(session.info)
+    if suggestion:
+        note(f"note: {suggestion}", "yellow")
 
 
 def _warn(result: dict[str, Any], config: RunConfig) -> None:
-    """What went otherwise than asked, and would be overlooked in a report."""
-    lines = [f"{client}: {one['reason']}" for client, one in result["upload"]["refused"].items()]
+    """Say what differs from what was requested, and would be overlooked in a report."""
+    lines = [f"{client}: {refusal['reason']}" for client, refusal in result["upload"]["refused"].items()]
     missing, skipped = result["synthetic"]["missing_classes"], result["dataset"]["skipped"]
     if missing:
-        lines.append(f"no client holds {', '.join(missing)}: there is no synthetic image of it")
+        lines.append(f"no client holds {', '.join(missing)}: no synthetic image of it exists")
     if skipped:
         lines.append(f"left out {len(skipped)} unreadable image{'s' * (len(skipped) > 1)}, named in the report")
     left_out = set(config.baselines) - {baseline["name"] for baseline in result["baselines"]}
@@ -180,7 +182,7 @@ def _warn(result: dict[str, Any], config: RunConfig) -> None:
 
 
 def _dry_run(manager: PluginManager, config: RunConfig, folder: Path, replace: bool, suggest: bool) -> dict[str, Any]:
-    """Open everything that can be opened without computing: data, partition, the generator's declaration."""
+    """Open everything that can be opened without computing: data, partition, the generator's schema of uploads."""
     from fgl.contracts.progress import NullProgress
     from fgl.core import outputs
     from fgl.core.partitioning import divide

@@ -1,4 +1,4 @@
-"""`fgl server …`: the server's side of the boundary, where clients are elsewhere; one file an upload."""
+"""`fgl server …`: the server's side where clients run on their own machines; each upload is one file."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ if TYPE_CHECKING:
 @config_flags("set_")
 def ingest_command(
     run: Run,
-    files: Annotated[list[Path], typer.Argument(metavar="FILES…", help="Uploads that clients have written.")],
+    files: Annotated[list[Path], typer.Argument(metavar="FILES…", help="Uploads written by clients.")],
     *,
     config: Annotated[
         list[str] | None,
-        typer.Option(metavar="FILE", help="Configuration of a run that is begun by this; repeatable, later ones win."),
+        typer.Option(metavar="FILE", help="Configuration of a new run; repeatable, later ones win."),
     ] = None,
-    replace: Annotated[bool, typer.Option("--replace", help="Let a client's new upload take its old one's place.")] = (
+    replace: Annotated[bool, typer.Option("--replace", help="Let a client's new upload replace its old one.")] = (
         False
     ),
     wait: Wait = 0.0,
     flags: ConfigFlags,
     as_json: Json = False,
 ) -> None:
-    """Validate uploads and keep those that are accepted. The run is begun if it is not there."""
+    """Validate uploads and keep those that are accepted. A run that does not exist yet is started."""
     from fgl.contracts.progress import NullProgress
     from fgl.core import outputs
     from fgl.core.config.saved import save_config, saved_config
@@ -75,14 +75,14 @@ def _check_files(run: Path, files: Sequence[Path], *, begins: bool, configured: 
     # A link to nowhere is refused with its name, as other files are: in an inbox it must not keep the rest out.
     problems = [Problem("FILES", str(path), "no such file") for path in files if not os.path.lexists(path)]
     if begins and not configured:
-        expected = f"{run} is not begun yet: the configuration that the clients have, by --config FILE"
+        expected = f"{run} is not started yet: pass the clients' configuration with --config FILE"
         problems.append(Problem("--config", "nothing", expected))
     if problems:
         raise ConfigError(problems, COMMAND_LINE)
 
 
 def _ingest_config(manager: PluginManager, run: RunDir, files: Sequence[str], flags: ConfigFlags) -> RunConfig:
-    """That of the run, or for a new run the given one. Raises ConfigError where both are there and differ."""
+    """The run's configuration, or of a new run the given one. Raises ConfigError where the two differ."""
     from fgl.core import outputs
     from fgl.core.client.policy import at_server
     from fgl.core.config.loader import read_yaml
@@ -92,7 +92,7 @@ def _ingest_config(manager: PluginManager, run: RunDir, files: Sequence[str], fl
 
     begins = outputs.begins(run)
     if not begins and not folder_kind.has_remote_clients(run):
-        raise UploadError(f"{run.root} simulates its clients (fgl run): it takes no files; choose another folder")
+        raise UploadError(f"{run.root} simulates its clients (fgl run): it accepts no files; choose another folder")
     given = None
     if files or flags.set_:
         layers = at_server([*(read_yaml(Path(file)) for file in files), flag_layer(flags, [])], manager.registry)
@@ -127,7 +127,7 @@ def run_command(
     quiet: Quiet = False,
     threads: Threads = None,
 ) -> None:
-    """Aggregate, plan, synthesize, train and evaluate what has been ingested; what is done already is reused."""
+    """Aggregate, plan, synthesize, train and evaluate what has been ingested; finished stages are reused."""
     from fgl.commands.run import show_result
     from fgl.core.config.saved import saved_config
     from fgl.core.orchestrator import run_session
@@ -146,14 +146,14 @@ def run_command(
 def forget_command(
     run: Run,
     client: Client,
-    later: Annotated[bool, typer.Option("--later", help="Only take the client out; the next run does the rest.")] = (
+    later: Annotated[bool, typer.Option("--later", help="Only remove the client; the next run does the rest.")] = (
         False
     ),
     wait: Wait = 0.0,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Take a client out: drop its rows, keep every image that others ask for, and train again without it."""
+    """Remove a client: drop its rows, keep every image that others ask for, and train again without it."""
     from fgl.commands.run import show_result
     from fgl.core.orchestrator import client_ids, execute, reopen
     from fgl.core.server import forget
@@ -168,22 +168,22 @@ def forget_command(
             try:
                 result = None if later else execute(session)
             except TooFewUploadsError as error:
-                forget.clear(folder, pipeline.given())
-                text = f"{client} is out, and all that was made of its upload is removed; no new result: {error}"
+                forget.clear(folder)
+                text = f"{client} is removed, with all that was made from its upload; no new result: {error}"
                 raise TooFewUploadsError(text) from error
     if result is not None:
         show_result(result, session.config, as_json, quiet)
     elif not quiet:
-        text = f"{client} is out; the images and the classifier still know it until the run is gone on with"
+        text = f"{client} is removed; the images and the classifier still reflect it until the run is resumed"
         note(text)
 
 
 def _check_same(run: Path, resolved: RunConfig, saved: RunConfig) -> None:
     if resolved != saved:
-        expected = f"nothing, or the same: {run} keeps the configuration it was begun with (fgl server run has --set)"
+        expected = f"nothing, or the same: {run} keeps the configuration it was started with (fgl server run has --set)"
         raise ConfigError([Problem("--config, --set", "another configuration", expected)], COMMAND_LINE)
 
 
-def _reason(one: dict[str, str]) -> str:
-    rule = f" ({one['rule']})" if one["rule"] else ""
-    return f"{rule}: {one['reason'].removeprefix('refused: ')}" if one["reason"] else ""
+def _reason(outcome: dict[str, str]) -> str:
+    rule = f" ({outcome['rule']})" if outcome["rule"] else ""
+    return f"{rule}: {outcome['reason'].removeprefix('refused: ')}" if outcome["reason"] else ""

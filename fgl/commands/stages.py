@@ -1,4 +1,4 @@
-"""`fgl stages`: what of a run is done, and what is stale."""
+"""`fgl stages`: which stages of a run are done, and which are stale."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ def stages_command(
     run: Run,
     *,
     config: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Judge by this configuration instead of the run's own.")
+        Path | None, typer.Option(metavar="FILE", help="Compare with this configuration instead of the run's own.")
     ] = None,
     flags: ConfigFlags,
     as_json: Json = False,
 ) -> None:
-    """Print what of a run is done, what would be done again, and why."""
+    """Print which stages of a run are done, which would be recomputed, and why."""
     from dataclasses import asdict
 
     from fgl.contracts.progress import NullProgress
@@ -42,9 +42,12 @@ def stages_command(
     resolved, _ = resolve(manager, flags, [layer])
     with stdout_to_stderr():
         session = open_session(resolved, manager, folder, NullProgress(), remote_clients=has_remote_clients(folder))
-        found = list(stages(session))
+        statuses = list(stages(session))
     if as_json:
-        say_json({"stages": [asdict(one) for one in found]})
+        say_json({"stages": [asdict(status) for status in statuses]})
         return
-    rows = [(one.stage, one.state, f"{one.seconds:.1f} s" if one.state != "not done" else "", one.why) for one in found]
+    rows = [
+        (status.stage, status.state, f"{status.seconds:.1f} s" if status.state != "not done" else "", status.why)
+        for status in statuses
+    ]
     say_columns(Table(("", "", "", ""), rows, "llrl"))

@@ -1,4 +1,4 @@
-"""`fgl sweep`: options one after the other, over several seeds."""
+"""`fgl sweep`: methods over the values of options, with several seeds."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def sweep_command(
     over: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="family.option=A,B,…", help="Values of an option; repeat it for a grid of several options."
+            metavar="family.option=A,B,…", help="Values of an option; repeatable, for a grid of several options."
         ),
     ] = None,
     methods: Methods = "fgl",

@@ -223,7 +223,7 @@ def test_two_that_begin_a_run_at_once_do_not_replace_each_others_configuration(
     monkeypatch.setattr(preflight, "open_session", late)
     said = fgl("server", "ingest", "r", "junk", *options, "--set", "synthesis.images_per_class=9")
     assert said.code == 2, said.err
-    assert "keeps the configuration it was begun with" in flat(said)
+    assert "keeps the configuration it was started with" in flat(said)
     assert "images_per_class: 8" in (tmp_path / "r" / "config.yaml").read_text()
 
 

@@ -476,8 +476,8 @@ def test_letters_without_a_font_are_said(fgl: Callable[..., CliResult], tmp_path
     arguments = ("partition", "--dataset", str(root), "--partition", "iid", "--clients", "2", "--plot")
     said = fgl(*arguments, "a.png")
     assert said.code == 0
-    assert "no font here has all letters of these names" in said.err
+    assert "no installed font has all letters of these names" in said.err
     assert "Warning" not in said.err
     said = fgl(*arguments, "a.svg")
-    assert "no font" not in said.err
+    assert "no installed font" not in said.err
     assert "\U0001325a" in (tmp_path / "a.svg").read_text(encoding="utf-8")

@@ -594,7 +594,7 @@ def test_the_two_ways_do_not_mix(command: Command, config: Path, tmp_path: Path)
         fgl.run(config, out=run)
     fgl.run(config, out=tmp_path / "one")
     said = command("server", "ingest", tmp_path / "one", *files.values(), fails=UploadError.exit_code)
-    assert "takes no files" in said
+    assert "accepts no files" in said
     said = command("server", "ingest", run, *files.values(), "--set", "seed=1", fails=2)
     assert "keeps the configuration" in said
     command("server", "ingest", run, *files.values(), "--config", config)  # the same again is no change
