@@ -7,6 +7,7 @@ error with an exit code of its own.
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import sys
@@ -59,13 +60,17 @@ def say_table(table: Table, width: int, *, first_is_bold: bool = False) -> None:
     first row is the one to look at."""
     from rich.console import Console
 
-    console = Console(width=None if sys.stdout.isatty() else width, markup=False, highlight=False)
+    terminal = sys.stdout.isatty()
     drawn = table.rich()
     if first_is_bold:
         drawn.rows[0].style = "bold"
-    with console.capture() as shown:
-        console.print(drawn)
-    _write(shown.get())
+    # Not to stdout: `_write` says so if it is full. With its encoding, because rich draws other rules if it is ASCII.
+    encoding = _encoding()
+    shown = io.TextIOWrapper(io.BytesIO(), encoding, errors="backslashreplace", newline="")
+    columns = None if terminal else width
+    Console(file=shown, force_terminal=terminal or None, width=columns, markup=False, highlight=False).print(drawn)
+    shown.seek(0)
+    _write(shown.read())
 
 
 def say_columns(table: Table, indent: int = 0) -> None:
@@ -163,8 +168,12 @@ def _write(words: str) -> None:
 
 def _fitting(words: str) -> str:
     """With escapes for letters that stdout's encoding lacks."""
-    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    encoding = _encoding()
     return words.encode(encoding, "backslashreplace").decode(encoding)
+
+
+def _encoding() -> str:
+    return getattr(sys.stdout, "encoding", None) or "utf-8"
 
 
 def _forget_stdout() -> None:

@@ -59,15 +59,19 @@ class Table:
     def lines(self, indent: int = 0) -> list[str]:
         """Lines of text whose columns are two spaces apart, without rules, as wide as they have to be: for a terminal
         or a pipe. A table without any heading shows its rows alone."""
+        import io
+
         from rich.console import Console
 
         bare = self.rich(title=False)
         bare.box, bare.show_edge, bare.pad_edge, bare.padding = None, False, False, (0, 2, 0, 0)
         bare.show_header = any(self.columns)
-        console = Console(width=_UNBOUNDED, color_system=None, no_color=True, legacy_windows=False, _environ={})
-        with console.capture() as shown:
-            console.print(bare, soft_wrap=True)
-        return [" " * indent + line.rstrip() for line in shown.get().splitlines()]
+        shown = io.StringIO()  # a console that captures writes nothing to stdout, and fails where stdout is full
+        console = Console(
+            file=shown, width=_UNBOUNDED, color_system=None, no_color=True, legacy_windows=False, _environ={}
+        )
+        console.print(bare, soft_wrap=True)
+        return [" " * indent + line.rstrip() for line in shown.getvalue().splitlines()]
 
     def rich(self, title: bool = True) -> RichTable:
         """For `rich.console.Console.print`. title: whether to show it."""
