@@ -1,4 +1,4 @@
-"""`fgl client …`: a client on a machine of its own makes its file, and looks at it before anybody else does."""
+"""`fgl client …`: a client on its own machine writes its upload, and looks at it before anybody else does."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fgl.commands._config import flag_layer
+from fgl.commands._config import COMMAND_LINE, flag_layer
 from fgl.commands._console import check_folder, shown, stdout_to_stderr
+from fgl.commands._disclosure import print_draft, print_upload
 from fgl.commands._options import ConfigFlags, Json, config_flags, home
-from fgl.commands._output import say, say_columns, say_json
+from fgl.commands._output import say, say_json
 from fgl.commands._threads import Threads
 from fgl.core.plugin_manager import PluginManager
 from fgl.errors import ConfigError, DataError, Problem, StoreError, UploadError
@@ -29,15 +30,13 @@ if TYPE_CHECKING:
 
 Client = Annotated[str, typer.Option("--client", metavar="K", help="The client's id.")]
 
-_ROWS = 100  # classes, domains or texts that are listed on a terminal
-
 
 @config_flags("dataset", "set_", "device")
 def prepare_command(
     client: Client,
     config: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="SHARED.yaml SITE.yaml", help="First what all share, then what is this site's own."),
+        typer.Argument(metavar="SHARED.yaml SITE.yaml", help="First what all sites share, then this site's own."),
     ] = None,
     *,
     flags: ConfigFlags,
@@ -46,11 +45,15 @@ def prepare_command(
     ] = None,
     private: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", callback=home, help="Folder for prompt texts, which stay here; default K.private."),
+        typer.Option(
+            metavar="DIR", callback=home, help="Folder for prompt texts, which stay on this machine; default K.private."
+        ),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show all that would leave, and write nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show everything that would be sent, and write nothing.")
+    ] = False,
     leave_out: Annotated[
-        bool, typer.Option("--leave-out", help="Confirm that images which are held out are not used (dataset.holds).")
+        bool, typer.Option("--leave-out", help="Confirm that held-out images are not used (dataset.holds).")
     ] = False,
     simulate: Annotated[
         bool,
@@ -59,68 +62,64 @@ def prepare_command(
     as_json: Json = False,
     threads: Threads = None,
 ) -> None:
-    """Write one client's upload: its images, the tokenizer and the text encoder; nothing else is loaded or sent."""
+    """Write one client's upload. Only its images, the tokenizer and the text encoder are loaded; nothing is sent."""
     from fgl.core.client import prepare
     from fgl.core.wire import requests
 
     manager = PluginManager.load()
     policy, resolved = _configured(manager, config or [], flags, simulate)
     file = out if out is not None else Path(f"{client}.safetensors")
-    own = policy.rules.private if policy is not None else None
-    folder = private or (Path(own).expanduser() if own is not None else Path(f"{client}.private"))
+    by_site = policy.rules.private if policy is not None else None
+    folder = private or (Path(by_site).expanduser() if by_site is not None else Path(f"{client}.private"))
     _check_places(resolved, client, file, folder)
-    with stdout_to_stderr(), shown(as_json) as progress, _kept(folder, dry_run) as kept:
+    with stdout_to_stderr(), shown(as_json) as progress, _private_folder(folder, dry_run) as texts:
         compute = manager.create("executor", resolved.executor).device(resolved.device)
-        asked = strict_json.loads(requests.prepare_request(resolved, client, requests.ROUND, kept, compute, ""))
-        made = prepare.draft(asked, progress)
+        request = strict_json.loads(requests.prepare_request(resolved, client, requests.ROUND, texts, compute, ""))
+        draft = prepare.draft(request, progress)
     if not simulate:
-        _check_left_out(made, leave_out)
-    said = _said(made, resolved, client, simulate)
+        _check_left_out(draft, leave_out)
+    disclosure = _disclosure(draft, resolved, simulate)
     if not as_json:
-        _print_draft(said, resolved, dry_run)
+        print_draft(disclosure, resolved, dry_run)
     if not dry_run:
-        prepare.write(made, file, folder)
+        prepare.write(draft, file, folder)
     if as_json:
-        told = {key: value for key, value in said.items() if dry_run or key not in ("texts", "negative_texts")}
-        say_json({"file": None if dry_run else str(file), **told, "written": not dry_run})
+        hidden = () if dry_run else ("texts", "negative_texts")
+        public = {key: value for key, value in disclosure.items() if key not in hidden}
+        say_json({"file": None if dry_run else str(file), **public, "written": not dry_run})
         return
     if dry_run:
         say(f"nothing was written; without --dry-run: {file}, and {folder}/ for what stays here")
         return
-    say(f"{file}: {said['bytes']:,} bytes, {said['rows']} prompts; sha256 {said['sha256']}")
-    if said["codec"] == "text":
-        say(f"the file holds the prompts as text, for the server to read; {folder}/ has them to look at first")
+    say(f"{file}: {disclosure['bytes']:,} bytes, {disclosure['rows']} prompts; sha256 {disclosure['sha256']}")
+    if disclosure["codec"] == "text":
+        say(f"the file holds the prompts as text, for the server to read; look at them first in {folder}/")
     else:
-        say(f"the prompts themselves stay in {folder}/; send the file, and nothing of that folder")
+        say(f"the prompts themselves stay in {folder}/; send the file, and nothing from that folder")
 
 
 def show_command(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="An upload, whoever wrote it.")],
     private: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="What stayed at the client; default K.private beside the file.")
+        Path | None, typer.Option(metavar="DIR", help="The client's private folder; default K.private beside the file.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Say in plain words what an upload tells whoever has it.
+    """Say in plain words what an upload reveals to whoever has it.
 
-    Class names are not in it: they are those that the client kept in its private folder."""
+    Class names are not in it: they are read from the client's private folder, if it is there."""
     from fgl.core.wire.disclosure import MAX_BYTES, disclosed
 
     data = _read(file, MAX_BYTES)
-    said = disclosed(data)
-    kept = (
-        (private,)
-        if private is not None
-        else (file.with_suffix(".private"), file.parent / f"{said['client_id']}.private")
-    )
-    for names in filter(None, map(_known_names, kept)):
-        if not said["class_names_known"]:
-            said = disclosed(data, names)
-    said = {"file": str(file), **said}
+    disclosure = disclosed(data)
+    beside = (file.with_suffix(".private"), file.parent / f"{disclosure['client_id']}.private")
+    for names in filter(None, map(_known_names, beside if private is None else (private,))):
+        if not disclosure["class_names_known"]:
+            disclosure = disclosed(data, names)
     if as_json:
-        say_json(said)
+        say_json({"file": str(file), **disclosure})
     else:
-        _print_upload(said, texts=True)
+        print_upload(disclosure, texts=True)
 
 
 # --- what goes in ---------------------------------------------------------------------------------------------------
@@ -135,29 +134,29 @@ def _configured(
     from fgl.core.config.loader import read_yaml
 
     layers, problems = [read_yaml(path) for path in files], list[Problem]()
-    own = [*layers[1:], flag_layer(flags, problems)]
+    of_site = [*layers[1:], flag_layer(flags, problems)]
     shared = layers[0] if layers else {}
-    source = ", ".join(map(str, files)) or "the command line"
+    source = ", ".join(map(str, files)) or COMMAND_LINE
     if client_policy.SITE in shared:
-        expected = f"nothing: it is the file that all share; a site's policy stands in its own, after {files[0]}"
+        expected = f"nothing: all sites share this file; a site's policy belongs in its own file, after {files[0]}"
         problems.append(Problem(client_policy.SITE, str(files[0]), expected))
     if problems:
         raise ConfigError(problems, source)
     if not simulate:
-        chosen = client_policy.split(own, source)
-        return chosen, chosen.configure(shared, manager, source)
-    resolved = resolve.resolve([shared, *own], manager.registry, source)
+        policy = client_policy.split(of_site, source)
+        return policy, policy.configure(shared, manager, source)
+    resolved = resolve.resolve([shared, *of_site], manager.registry, source)
     if resolved.upload.clients is not None:
-        expected = "null: clients that are listed hold data of their own; simulated ones are those of the partition"
+        expected = "null: listed clients hold their own data; simulated clients are those of the partition"
         raise ConfigError([Problem("upload.clients", ", ".join(resolved.upload.clients[:5]), expected)], source)
-    if not any("dataset" in layer for layer in (shared, *own)):
+    if not any("dataset" in layer for layer in (shared, *of_site)):
         expected = "the dataset that is divided among simulated clients, such as --dataset bundled:eurosat"
         raise ConfigError([Problem("dataset", "none", f"expected {expected}")], source)
     return None, resolved
 
 
 def _check_places(config: RunConfig, client: str, file: Path, private: Path) -> None:
-    """Raises ConfigError where something of the user's would be replaced, or lie among the images."""
+    """Raises ConfigError where a file of the user's would be replaced, or fgl's would lie among the images."""
     from fgl.core import outputs
     from fgl.core.client import private_folder
     from fgl.text import plain
@@ -171,20 +170,20 @@ def _check_places(config: RunConfig, client: str, file: Path, private: Path) -> 
         expected = "expected the path of a file; this is a folder"
     elif not file.exists():
         return
-    elif (there := _upload_of(file)) is None:
-        expected = "expected a path where nothing is, or an upload, which is replaced; this is neither"
-    elif there != (client, config.upload.run_id):
-        whose = f"of {plain(there[0], 60)}" + (f" for the run {plain(repr(there[1]), 80)}" if there[1] else "")
-        expected = (
-            f"expected a path where nothing is, or an earlier upload of {client} for the same run; this is {whose}"
-        )
+    elif (existing := _upload_of(file)) is None:
+        expected = "expected a path that does not exist, or an upload, which is replaced; this is neither"
+    elif existing != (client, config.upload.run_id):
+        whose = f"of {plain(existing[0], 60)}"
+        which = f" for the run {plain(repr(existing[1]), 80)}" if existing[1] else ""
+        allowed = f"a path that does not exist, or an earlier upload of {client} for the same run"
+        expected = f"expected {allowed}; this is {whose}{which}"
     else:
         return
-    raise ConfigError([Problem("--out", str(file), expected)], "the command line")
+    raise ConfigError([Problem("--out", str(file), expected)], COMMAND_LINE)
 
 
 def _upload_of(file: Path) -> tuple[str, str] | None:
-    """The client and the run that an upload names, None where the file is none."""
+    """The client and the run that an upload names, None where the file is not an upload."""
     from fgl.core.wire import container, upload_reader
 
     try:
@@ -195,8 +194,8 @@ def _upload_of(file: Path) -> tuple[str, str] | None:
 
 
 @contextmanager
-def _kept(folder: Path, dry_run: bool) -> Iterator[Path]:
-    """The private folder; of a dry run a copy, so that captions that are there are reused and none is added."""
+def _private_folder(folder: Path, dry_run: bool) -> Iterator[Path]:
+    """The private folder; for a dry run a copy, so that its captions are reused and none is added."""
     if not dry_run:
         yield folder
         return
@@ -207,119 +206,39 @@ def _kept(folder: Path, dry_run: bool) -> Iterator[Path]:
         yield copy
 
 
-def _check_left_out(made: Draft, confirmed: bool) -> None:
-    """Raises DataError where images of the site are held out, and nobody has said that this is meant."""
+def _check_left_out(draft: Draft, confirmed: bool) -> None:
+    """Raises DataError where images of the site are held out, and nobody has confirmed that."""
     from fgl.core.config.defaults import DEFAULTS
 
-    count = made.left_out.get("test", 0)
-    if not count or confirmed or made.dataset["kind"] == DEFAULTS["dataset"]["name"]:
+    count = draft.left_out.get("test", 0)
+    if not count or confirmed or draft.dataset["kind"] == DEFAULTS["dataset"]["name"]:
         return
-    used = sum(made.held)
+    used = sum(draft.held)
     raise DataError(
-        f"{count:,} of {used + count:,} images are a test split, and would not stand in the upload (dataset.holds: "
+        f"{count:,} of {used + count:,} images are a test split, and would be missing from the upload (dataset.holds: "
         f"all); use them all with holds: train in the site's file, or confirm that with --leave-out"
     )
 
 
-# --- what is said ---------------------------------------------------------------------------------------------------
+# --- what comes out -------------------------------------------------------------------------------------------------
 
 
-def _said(made: Draft, config: RunConfig, client: str, simulate: bool) -> dict[str, Any]:
+def _disclosure(draft: Draft, config: RunConfig, simulate: bool) -> dict[str, Any]:
     from fgl.core.wire.disclosure import disclosed
 
-    said = disclosed(made.data, made.class_names)
+    disclosure = disclosed(draft.data, draft.class_names)
     return {
-        **said,
-        "prompts": said["rows"],
-        "dataset": {**made.dataset, "images": sum(made.held), "left_out": dict(made.left_out)},
+        **disclosure,
+        "prompts": disclosure["rows"],
+        "dataset": {**draft.dataset, "images": sum(draft.held), "left_out": dict(draft.left_out)},
         "simulated": simulate,
         "holds": config.dataset.options.get("holds"),
-        "held": dict(zip(made.class_names, made.held, strict=True)),
-        "notes": dict(sorted(made.notes.items())),
+        "held": dict(zip(draft.class_names, draft.held, strict=True)),
+        "notes": dict(sorted(draft.notes.items())),
     }
 
 
-def _print_draft(said: dict[str, Any], config: RunConfig, dry_run: bool) -> None:
-    from fgl.core.config.defaults import DEFAULTS
-    from fgl.text import plain
-
-    about = said["dataset"]
-    say(f"dataset   {plain(about['name'])} ({about['kind']}), {plain(about['source'])}: {about['images']:,} images")
-    if said["simulated"]:
-        say(f"          simulated: a part of it, by the partition {config.partition.name}; not a site's own data")
-    elif about["kind"] == DEFAULTS["dataset"]["name"]:
-        say("          this data ships with fgl: it is not a site's own")
-    for split, count in about["left_out"].items() if not said["simulated"] else ():
-        say(f"          {count:,} more are of the split {split}, and are not used")
-    if about["skipped"]:
-        say(f"          {about['skipped']:,} cannot be read, and are not used (skip_bad_images)")
-    _print_upload(said, texts=dry_run, fields=dry_run)
-    if said["notes"]:
-        say(", ".join(f"{kind.replace('_', ' ')}: {count:,}" for kind, count in said["notes"].items()))
-
-
-def _print_upload(said: dict[str, Any], texts: bool, fields: bool = True) -> None:
-    from fgl.core.report.tables import Table
-    from fgl.core.wire.disclosure import FEW
-    from fgl.text import plain
-
-    run = repr(plain(said["run_id"])) if said["run_id"] else "without an id (upload.run_id)"
-    say(f"upload    of {said['client_id']}, for the run {run}, round {said['round']}")
-    say(f"size      {said['bytes']:,} bytes, {said['rows']:,} rows; sha256 {said['sha256']}")
-    encoder = f"; text encoder {plain(said['encoder'], 80)}" if said["encoder"] else ""
-    say(f"codec     {said['codec']}{encoder}")
-    for name, (largest, rms) in said["codec_error"].items():
-        say(f"          {said['codec']} is off by at most {largest:.3g} in {plain(name, 60)}, by {rms:.2%} of its RMS")
-    say()
-    say("what whoever has the file reads of it:")
-    known = said["class_names_known"]
-    rows = []
-    for one in said["classes"][:_ROWS]:
-        samples = f"{one['samples']:,.6g}" if one["samples"] % 1 else f"{one['samples']:,.0f}"
-        rows.append((_class(one), samples, f"{one['rows']:,}"))
-    say_columns(Table(("class", "samples", "rows"), rows), 2)
-    if len(said["classes"]) > _ROWS:
-        say(f"  and {len(said['classes']) - _ROWS:,} classes more (--json has them all)")
-    if not known:
-        say(f"  class names are not in the file, only a digest of their list: {said['class_list'][:16]}…")
-    if said["domains"]:
-        named = [f"{plain(name, 60)} {count:g}" for name, count in list(said["domains"].items())[:_ROWS]]
-        say(f"domains   samples of each: {', '.join(named)}")
-    say(
-        f"prompts   {said['distinct_texts']:,} distinct texts of {said['text_bytes']:,} bytes"
-        f"{', as text' if said['codec'] == 'text' else '; the texts are not in the file'}"
-    )
-    if texts:
-        for kind, prefix in (("texts", "  "), ("negative_texts", "  not: ")):
-            for text in said[kind][:_ROWS]:
-                say(f"{prefix}{plain(text)}")
-            if len(said[kind]) > _ROWS:
-                say(f"  and {len(said[kind]) - _ROWS:,} more (--json has them all)")
-    if fields:
-        say()
-        say("fields, and nothing else beside the lines above and digests:")
-        listed = []
-        for one in said["fields"]:
-            shape = "×".join(map(str, one["shape"]))
-            listed.append(
-                (plain(one["name"], 60), shape, one["dtype"], f"{one['bytes']:,} bytes", plain(one["what"], 160))
-            )
-        say_columns(Table(("",) * 5, listed, "lllrl"), 2)
-    say()
-    for sentence in said["exposes"]:
-        say(sentence)
-    if said["small_counts"]:
-        few = [f"{_class(one)} {one['samples']:g}" for one in said["small_counts"][:_ROWS]]
-        say(f"warning: counts below {FEW} leave exactly as they are: {', '.join(few)}")
-
-
-def _class(one: dict[str, Any]) -> str:
-    from fgl.text import plain
-
-    return f"number {one['class_id']}" if one["class"] is None else plain(one["class"], 60)
-
-
-# --- a file that is there already -----------------------------------------------------------------------------------
+# --- a file that exists already -------------------------------------------------------------------------------------
 
 
 def _read(file: Path, most: int) -> bytes:
@@ -341,7 +260,7 @@ def _read(file: Path, most: int) -> bytes:
 
 
 def _known_names(private: Path) -> list[str] | None:
-    """Class names that a client kept beside its upload; whether they are of an upload's list is looked at later."""
+    """Class names that a client stored beside its upload; whether the upload has this list is checked later."""
     from fgl.io.files import read_text
 
     try:

@@ -90,7 +90,7 @@ def test_a_dry_run_shows_all_that_would_leave_and_writes_nothing(north: Typed, t
     for word in ("prompt_embeds", "guidance_scale", "how many samples each row stands for", "nothing was written"):
         assert word in said.out
     assert "\\x0a" not in said.out
-    assert "\n\nfields, and nothing else" in said.out
+    assert "\n\nits fields; apart from digests" in said.out
     assert "real world images" not in said.out, "prompts that stay are not of what leaves"
     said = north(*PREPARE, "--dry-run", "--set", "upload.codec=text")
     assert "  malignant, real world images, high resolution\n" in said.out

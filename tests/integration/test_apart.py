@@ -200,7 +200,7 @@ def test_what_a_client_is_told_of_its_codec(command: Command, config: Path, tmp_
     assert told["codec"] == codec
     assert told["bytes_by_codec"][codec] == told["bytes"] == path.stat().st_size
     assert ("holds the prompts as text" in said) == (codec == "text")
-    assert ("send the file, and nothing of that folder" in said) == (codec != "text")
+    assert ("send the file, and nothing from that folder" in said) == (codec != "text")
     assert ("is off by at most" in said) == (codec != "text")
 
 
