@@ -13,7 +13,7 @@ _EVERY = 5.0  # seconds between two plain lines of one task
 
 
 def rate(done: int, seconds: float, unit: str) -> str:
-    """How fast: images a second, or seconds an image where that is the readable one."""
+    """How fast: images a second, or seconds an image if there is less than one a second."""
     a_second = done / max(seconds, 1e-3)
     if 0 < a_second < 1:
         return f"{1 / a_second:.1f} s/{unit.removesuffix('s')}"
@@ -21,8 +21,8 @@ def rate(done: int, seconds: float, unit: str) -> str:
 
 
 def finished(what: str, done: int, seconds: float, unit: str) -> str:
-    one_or_more = unit.removesuffix("s") if done == 1 else unit
-    return f"{what}: {done:,} {one_or_more} in {seconds:.1f} s ({rate(done, seconds, unit)})"
+    noun = unit.removesuffix("s") if done == 1 else unit
+    return f"{what}: {done:,} {noun} in {seconds:.1f} s ({rate(done, seconds, unit)})"
 
 
 class RichTask:
@@ -36,7 +36,7 @@ class RichTask:
         return self
 
     def __exit__(self, *error: object) -> None:
-        # A line instead of the bar: with all stages' bars on screen, the ones at work would be below its edge.
+        # A line replaces the bar: with the bars of all stages on screen, the current ones would be below its edge.
         self.bars.remove_task(self.id)
         seconds = time.monotonic() - self.start
         if error[0] is None and seconds >= 1:
@@ -78,7 +78,7 @@ class RichProgress:
 
 
 class PlainTask:
-    """A line now and then, and one at the end."""
+    """A line every few seconds, and one at the end."""
 
     def __init__(self, console: Console, what: str, total: int, unit: str) -> None:
         self.console, self.what, self.total, self.unit = console, line(what), total, unit
@@ -90,7 +90,7 @@ class PlainTask:
 
     def __exit__(self, *error: object) -> None:
         seconds = time.monotonic() - self.start
-        # Short tasks that went well need no line.
+        # Short tasks that succeed need no line.
         if error[0] is None and seconds >= 1:
             words = finished(self.what, self.done, seconds, self.unit)
             self.console.print(words, highlight=False, markup=False, soft_wrap=True)

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from fgl.contracts.options import ModelRef
 
 
-# Of a repository that no component describes: weights that run no code when they are opened, in one precision, and what
-# goes with them. Nothing else: what a file of another kind does to who opens it is not known.
+# From a repository that no component describes: weights that run no code when they are opened, in one precision, and
+# what goes with them. Nothing else: what another kind of file does to whoever opens it is unknown.
 _TAKEN = (
     "*.safetensors",
     "*.json",
@@ -37,7 +37,7 @@ _TAKEN = (
 )
 _TWICE = ("!*.fp16.*", "!*.bf16.*", "!*.non_ema*")
 _PIPELINE = "model_index.json"
-"""A repository with this file holds a diffusers pipeline, one folder a part."""
+"""A repository with this file holds a diffusers pipeline, one folder per part."""
 _ENCODERS = tuple(f"{part}*/{kind}" for part in ("tokenizer", "text_encoder") for kind in _TAKEN)
 # Both sides read the configurations of all parts.
 _CLIENT = (
@@ -49,20 +49,24 @@ _CLIENT = (
     *_ENCODERS,
     *_TWICE,
 )
-_LORA = "pytorch_lora_weights"  # what diffusers calls LoRA weights, which are no copy of the parts
+_LORA = "pytorch_lora_weights"  # what diffusers calls LoRA weights, which are not a copy of the parts
 
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """What the command line says of a model."""
+    """What the command line says about a model."""
 
     name: str
+    """A component, a Hub id, or for `fgl models verify` a folder."""
     revision: str | None = None
+    """A branch, tag or commit, None for the default branch."""
     mirrors: tuple[str, ...] = ()
+    """Hub ids, with @revision or without, in the order in which they are asked."""
     settings: tuple[str, ...] = ()
+    """Assignments of --set."""
 
     def command(self, *, encoder_only: bool = False, update: bool = False) -> str:
-        """What pulls just this."""
+        """The command that pulls exactly this."""
         from fgl.hub.messages import pull_command
 
         return pull_command(
@@ -71,14 +75,14 @@ class Given:
 
 
 def uses(given: Given, *, ask: bool = False, update: bool = False) -> list[ModelRef]:
-    """The models that NAME stands for. ask: whether the Hub may be asked what is in one. Raises ConfigError where it
-    stands for none."""
+    """The models that NAME stands for. ask: whether the Hub may be asked what a repository holds. Raises ConfigError if
+    NAME stands for none."""
     from fgl.contracts.options import is_revision
     from fgl.errors import suggestion
     from fgl.hub.cache import is_hub_id
 
     manager, name, revision = PluginManager.load(), given.name, given.revision
-    for flag, got in (("--revision", revision), *(("--mirror", one.partition("@")[2]) for one in given.mirrors)):
+    for flag, got in (("--revision", revision), *(("--mirror", mirror.partition("@")[2]) for mirror in given.mirrors)):
         if got and not is_revision(got):
             raise _refused(flag, quoted(got), "expected a branch, tag or commit, as git names them")
     if is_hub_id(name):
@@ -113,7 +117,7 @@ def uses(given: Given, *, ask: bool = False, update: bool = False) -> list[Model
 
 
 def of_folder(given: Given) -> ModelRef:
-    """A folder that the command line names. Raises ConfigError where it says more of it."""
+    """A folder that the command line names. Raises ConfigError for options that a folder does not have."""
     from fgl.contracts.options import ModelRef
 
     for flag, got in (
@@ -122,7 +126,7 @@ def of_folder(given: Given) -> ModelRef:
         ("--set", ", ".join(given.settings)),
     ):
         if got:
-            raise _refused(flag, got, f"expected with a component or a Hub id; {given.name} is a folder here")
+            raise _refused(flag, got, f"expected with a component or a Hub id; {given.name} is a local folder")
     return ModelRef(given.name)
 
 
@@ -131,7 +135,7 @@ def file_patterns(use: ModelRef, encoder_only: bool) -> tuple[str, ...]:
         return use.files
     if not use.client_files:
         expected = (
-            f"nothing of the kind for {use.model}: which of its files a client needs is not known; name a component, "
+            f"no --encoder-only for {use.model}: which of its files a client needs is unknown; name a component, "
             f"as in fgl models pull stable-diffusion --set generator.model={use.model} --encoder-only"
         )
         raise _refused("--encoder-only", "", expected)
@@ -139,8 +143,8 @@ def file_patterns(use: ModelRef, encoder_only: bool) -> tuple[str, ...]:
 
 
 def catalogue(manager: PluginManager) -> Iterator[tuple[str, str, ModelRef | None, str]]:
-    """(family, component, model, "") for each model that an installed component needs by default; or why it cannot be
-    told."""
+    """(family, component, model, "") for each model that an installed component needs by default; without a model, why
+    that is unknown."""
     from fgl.contracts.options import ModelRef
 
     registry = manager.registry
@@ -150,10 +154,10 @@ def catalogue(manager: PluginManager) -> Iterator[tuple[str, str, ModelRef | Non
             cls = registry.options_class(entry)
             uses = cls(**component.defaults).models()
             if not all(isinstance(use, ModelRef) for use in uses):
-                raise TypeError("models() returned something else than ModelRef")
+                raise TypeError("models() returned something other than ModelRef")
         except FGLError as error:
             yield entry.family, component.name, None, str(error)
-        except ValueError:  # has options that must be given: it names no model by itself
+        except ValueError:  # required options are missing: it names no model by default
             continue
         except Exception as error:
             yield entry.family, component.name, None, f"{entry.distribution}: {type(error).__name__}: {error}"
@@ -163,31 +167,31 @@ def catalogue(manager: PluginManager) -> Iterator[tuple[str, str, ModelRef | Non
 
 
 def _of_hub_id(given: Given, manager: PluginManager, ask: bool, update: bool) -> ModelRef:
-    """A Hub id as it is given: its default branch where there is no --revision, whatever a component pins. Of one that
-    a component names by default, what that component takes; of any other, what can be opened without a risk."""
+    """A Hub id as given: its default branch if there is no --revision, whatever a component pins. If a component names
+    it by default, the files that this component uses; otherwise those that can be opened without risk."""
     from fgl.contracts.options import ModelRef
     from fgl.hub import state
 
     known = [use for _, _, use, _ in catalogue(manager) if use is not None and use.model == given.name]
-    asked = ModelRef(given.name, given.revision, given.mirrors)
+    model = ModelRef(given.name, given.revision, given.mirrors)
     if known:
         same = [use for use in known if use.revision == given.revision]
-        found = replace((same or known)[0], revision=given.revision, mirrors=given.mirrors)
+        chosen = replace((same or known)[0], revision=given.revision, mirrors=given.mirrors)
         if same and not given.mirrors:
-            found = replace(found, mirrors=same[0].mirrors)
-        if ask or given.revision is not None or state.state(found, ask=False).cache != "no":
-            return found
-        # one that a component has pulled, at the commit that it pins
-        return next((use for use in known if state.state(use, ask=False).cache != "no"), found)
-    names = state.paths(asked, ask=ask, update=update)
+            chosen = replace(chosen, mirrors=same[0].mirrors)
+        if ask or given.revision is not None or state.state(chosen, ask=False).cache != "no":
+            return chosen
+        # the one that was pulled for a component, at the commit that it pins
+        return next((use for use in known if state.state(use, ask=False).cache != "no"), chosen)
+    names = state.paths(model, ask=ask, update=update)
     if names is None and ask and not _offline():  # then the pull says why
-        return replace(asked, files=(*_TAKEN, *_TWICE), client_files=_CLIENT)
+        return replace(model, files=(*_TAKEN, *_TWICE), client_files=_CLIENT)
     if names is None or _PIPELINE not in names:
-        return replace(asked, files=(*_TAKEN, *_TWICE))
-    # Single files beside a pipeline's folders hold the same weights once more.
+        return replace(model, files=(*_TAKEN, *_TWICE))
+    # Single files beside a pipeline's folders hold the same weights again.
     single = [name for name in names if "/" not in name and name.endswith(".safetensors")]
     left_out = tuple(f"!{escape(name)}" for name in single if not name.startswith(_LORA))
-    return replace(asked, files=(*_TAKEN, *_TWICE, *left_out), client_files=_CLIENT)
+    return replace(model, files=(*_TAKEN, *_TWICE, *left_out), client_files=_CLIENT)
 
 
 def _offline() -> bool:

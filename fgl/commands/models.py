@@ -1,4 +1,4 @@
-"""`fgl models …`: foundation models on this machine: what there is, what it would cost, whether it is intact."""
+"""`fgl models …`: foundation models on this machine: what there is, what a pull would cost, what is intact."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ Revision = Annotated[
 Mirror = Annotated[
     list[str] | None,
     typer.Option(
-        metavar="OWNER/NAME[@REV]", help="A copy, asked where the Hub has no such model; for a Hub id; repeatable."
+        metavar="OWNER/NAME[@REV]", help="A copy to use if the Hub does not have the model; for a Hub id; repeatable."
     ),
 ]
 EncoderOnly = Annotated[
-    bool, typer.Option("--encoder-only", help="What a client needs, without the half that makes images.")
+    bool, typer.Option("--encoder-only", help="Only what a client needs, without the part that makes images.")
 ]
 
 
 def list_command(as_json: Json = False) -> None:
-    """Print the components that need a model: what of it is in the cache, and what a pull would download."""
+    """Print the components that need a model: how much of it is in the cache, and what a pull would download."""
     from huggingface_hub import constants
 
     from fgl import hub
@@ -56,11 +56,11 @@ def list_command(as_json: Json = False) -> None:
                 if hub.is_local(use.model):
                     row |= _folder_row(use)
                 else:
-                    found = state.state(use, ask=ask, command=messages.pull_command(name))
-                    if ask and not found.reachable:  # then not by another name either
-                        note(f"note: {found.why}")
+                    status = state.state(use, ask=ask, command=messages.pull_command(name))
+                    if ask and not status.reachable:  # then other models are not reachable either
+                        note(f"note: {status.why}")
                         ask = False
-                    row |= _row(use, found)
+                    row |= _row(use, status)
             rows.append(row)
     where = {"cache": constants.HF_HUB_CACHE, "endpoint": constants.ENDPOINT, "offline": constants.HF_HUB_OFFLINE}
     if as_json:
@@ -71,7 +71,7 @@ def list_command(as_json: Json = False) -> None:
             say(f"{row['name']} ({row['family']}): {row['problem']}")
             continue
         say(f"{row['name']} ({row['family']}): {row['model']}")
-        for key, text in _said(row):
+        for key, text in _details(row):
             say(f"    {key:<9} {text}")
     say(f"cache: {where['cache']}")
 
@@ -80,7 +80,7 @@ def pull_command(
     name: Name,
     encoder_only: EncoderOnly = False,
     update: Annotated[
-        bool, typer.Option("--update", help="Move the lock to the commit that the Hub has now, and pull that.")
+        bool, typer.Option("--update", help="Move the lock to the Hub's current commit, and pull that.")
     ] = False,
     revision: Revision = None,
     mirror: Mirror = None,
@@ -88,7 +88,7 @@ def pull_command(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Download a model: sizes first, broken downloads are taken up again, checksums are compared."""
+    """Download a model: sizes first; interrupted downloads resume; checksums are compared."""
     from fgl import hub
     from fgl.hub import messages, pulling, state
 
@@ -119,9 +119,9 @@ def pull_command(
                     announce=announce,
                     command=command,
                 )
-            found = state.state(use, ask=False)
+            status = state.state(use, ask=False)
             downloaded = sum(plan.needed for plan in plans)
-            row = {**_row(use, found), "commit": path.name, "folder": str(path)}
+            row = {**_row(use, status), "commit": path.name, "folder": str(path)}
             results.append({**row, "downloaded": downloaded})
     if as_json:
         say_json({"models": results})
@@ -145,8 +145,8 @@ def verify_command(
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Read a model's files: in the cache, compare them with the checksums of its commit; in a folder of yours, see
-    whether weights are whole and finite."""
+    """Read a model's files: in the cache, compare them with the checksums of its commit; in a folder of yours, check
+    that weights are whole and finite."""
     from dataclasses import asdict
 
     from fgl import hub
@@ -163,16 +163,16 @@ def verify_command(
                 else:
                     verdicts.append(state.verify(use, progress, given.command()))
     wrong = any(verdict.damaged or verdict.missing for verdict in verdicts)
-    broken = any(found.damaged for found in folders)
+    broken = any(folder.damaged for folder in folders)
     if as_json:
         rows = [{**asdict(verdict), "folder": str(verdict.folder)} for verdict in verdicts]
-        rows += [{**asdict(found), "folder": str(found.folder)} for found in folders]
+        rows += [{**asdict(folder), "folder": str(folder.folder)} for folder in folders]
         say_json({"intact": not wrong and not broken, "models": rows})
     else:
-        for found in folders:
-            say(f"{plain(found.folder)}: {found.right} files right, {messages.size(found.read)} of weights read")
-            for path, said in found.damaged:
-                say(f"  {plain(path)} {plain(said)}")
+        for folder in folders:
+            say(f"{plain(folder.folder)}: {folder.right} files right, {messages.size(folder.read)} of weights read")
+            for path, problem in folder.damaged:
+                say(f"  {plain(path)} {plain(problem)}")
         for verdict in verdicts:
             say(f"{verdict.model} at commit {verdict.commit}:")
             say(f"  {verdict.right} files right, {messages.size(verdict.read)} read")
@@ -197,7 +197,7 @@ def path_command(
     set_: Set = None,
     as_json: Json = False,
 ) -> None:
-    """Print the folder of a model that has been pulled. Nothing is asked of the network."""
+    """Print the folder of a model that has been pulled. Works offline."""
     from fgl import hub
     from fgl.hub import state
 
@@ -210,7 +210,7 @@ def path_command(
             continue
         folder = state.folder_of(use, file_patterns(use, encoder_only), command)
         if folder is None:
-            raise ModelError(f"model: {use.model} is not in the cache, or not whole: `{command}`")
+            raise ModelError(f"model: {use.model} is not in the cache, or incomplete: `{command}`")
         rows.append({**_row(use, state.state(use, ask=False)), "commit": folder.name, "folder": str(folder)})
     if as_json:
         say_json({"models": rows})
@@ -225,28 +225,28 @@ def _announce(plan: Plan) -> None:
     lines = [f"{plan.model} at commit {plan.commit} ({plan.how}): {len(plan.missing)} of {len(plan.files)} files"]
     lines += [f"  {size(file.size):>10}  {file.path}" for file in plan.missing]
     whole = sum(file.size for file in plan.missing)
-    begun = f" (another {size(whole - plan.needed)} is here already)" if whole > plan.needed else ""
-    lines += [f"to download: {size(plan.needed)}{begun}", f"to {plan.folder}, {size(plan.free)} free"]
+    present = f" (another {size(whole - plan.needed)} is on this machine already)" if whole > plan.needed else ""
+    lines += [f"to download: {size(plan.needed)}{present}", f"to {plan.folder}, {size(plan.free)} free"]
     for line in lines:
         note(line)
 
 
-def _row(use: ModelRef, found: State) -> dict[str, Any]:
+def _row(use: ModelRef, status: State) -> dict[str, Any]:
     """repository: where the model comes from, itself or a mirror. how: pinned, locked, none, or folder."""
     return {
         "model": use.model,
         "revision": use.revision,
         "mirrors": list(use.mirrors),
         "license": use.license,
-        "repository": found.model,
-        "how": found.how,
-        "commit": found.commit,
-        "cache": found.cache,
-        "cached_bytes": found.cached,
-        "client_bytes": found.client,
-        "all_bytes": found.all,
-        "why": found.why,
-        "folder": None if found.folder is None else str(found.folder),
+        "repository": status.model,
+        "how": status.how,
+        "commit": status.commit,
+        "cache": status.cache,
+        "cached_bytes": status.cached,
+        "client_bytes": status.client,
+        "all_bytes": status.all,
+        "why": status.why,
+        "folder": None if status.folder is None else str(status.folder),
     }
 
 
@@ -262,8 +262,8 @@ def _revision(row: dict[str, Any]) -> str:
     return "neither pinned nor locked: the first pull locks it"
 
 
-def _said(row: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """What the list says of one model, line by line."""
+def _details(row: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """(label, text) of each line about a model in the list."""
     from fgl.hub.messages import size
 
     if row["how"] == "folder":
@@ -273,10 +273,10 @@ def _said(row: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "revision", named + _revision(row)
     if row["repository"] != row["model"]:
         yield "mirror", f"{row['repository']} is in the cache in its place"
-    much = {"all": "all", "client": "what a client needs", "part": "a part", "no": "nothing"}[row["cache"]]
-    yield "cache", f"{much}, {size(row['cached_bytes'])}" if row["cached_bytes"] else much
+    extent = {"all": "all", "client": "what a client needs", "part": "a part", "no": "nothing"}[row["cache"]]
+    yield "cache", f"{extent}, {size(row['cached_bytes'])}" if row["cached_bytes"] else extent
     if row["all_bytes"] is None:
-        yield "download", f"size not known: {row['why'].partition(';')[0]}"
+        yield "download", f"size unknown: {row['why'].partition(';')[0]}"
     else:
         client = "" if row["client_bytes"] is None else f"{size(row['client_bytes'])} for a client, "
         yield "download", f"{client}{size(row['all_bytes'])} for all"

@@ -1,4 +1,4 @@
-"""`fgl plugins …`: what is installed, and its options."""
+"""`fgl plugins …`: installed components and plugins, and their options."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _COMMANDS = "fgl_register_commands"
 def plugins_list(
     family: Annotated[str | None, typer.Option(help="Only this family.")] = None, as_json: Json = False
 ) -> None:
-    """Print every installed component, plugins that have hooks or commands, and what could not be loaded."""
+    """Print every installed component, plugins with hooks or commands, and plugins that could not be loaded."""
     from fgl.contracts.component import FAMILIES
 
     if family is not None and family not in FAMILIES:
         raise ConfigError([Problem("--family", repr(family), f"expected {', '.join(FAMILIES)}")], "the command line")
     manager = PluginManager.load()
     entries = [entry for entry in manager.registry.all() if family in (None, entry.family)]
-    plugins = [] if family is not None else _outsiders(manager)
+    plugins = [] if family is not None else _third_party(manager)
     if as_json:
         listed = [
             {
@@ -60,43 +60,45 @@ def plugins_list(
         clash = " (clashes)" if len(manager.registry.entries[entry.family, entry.component.name]) > 1 else ""
         unfit = f" (cannot be used: {entry.unfit()})" if entry.unfit() else ""
         say(f"  {entry.component.name:<{width}}  {plain(entry.component.summary)}{origin}{clash}{unfit}")
-    if any(one["hooks"] for one in plugins):
+    if any(plugin["hooks"] for plugin in plugins):
         say("hooks and commands:")
-    for one in plugins:
-        if one["hooks"]:
-            say(f"  {plain(one['plugin']):<{width}}  {_does(one)} [{plain(one['distribution'])}]")
+    for plugin in plugins:
+        if plugin["hooks"]:
+            say(f"  {plain(plugin['plugin']):<{width}}  {_does(plugin)} [{plain(plugin['distribution'])}]")
     for status in manager.statuses:
         if status.problem:
             say(f"not loaded: {plain(status.name)} of {plain(status.distribution)}: {plain(status.problem)}")
 
 
 def plugins_show(name: Annotated[str, typer.Argument(metavar="NAME")], as_json: Json = False) -> None:
-    """Print a component's options: type, default, what it means; or what a plugin registers."""
+    """Print a component's options with type, default and meaning; or what a plugin registers."""
     from fgl.errors import suggestion
 
     manager = PluginManager.load()
     entries = manager.registry.all()
-    found = [entry for entry in entries if entry.component.name == name]
-    plugins = [one for one in _outsiders(manager) if one["plugin"] == name]
-    if not found and not plugins:
-        names = sorted({entry.component.name for entry in entries} | {one["plugin"] for one in _outsiders(manager)})
+    matching = [entry for entry in entries if entry.component.name == name]
+    third_party = _third_party(manager)
+    plugins = [plugin for plugin in third_party if plugin["plugin"] == name]
+    if not matching and not plugins:
+        names = sorted({entry.component.name for entry in entries} | {plugin["plugin"] for plugin in third_party})
         raise ConfigError(
             [Problem("NAME", repr(name), f"no such component{suggestion(name, names)}")], "the command line"
         )
-    components = [_described(manager, entry) for entry in found]
+    components = [_described(manager, entry) for entry in matching]
     if as_json:
         say_json({"components": components, "plugins": plugins})
         return
-    for one in components:
-        _print_component(one)
-    for one in plugins:
-        say(f"{plain(one['plugin'])} (plugin of {plain(one['distribution'])} {plain(one['version'])}): {_does(one)}")
-        for component in one["components"]:
+    for component in components:
+        _print_component(component)
+    for plugin in plugins:
+        origin = f"plugin of {plain(plugin['distribution'])} {plain(plugin['version'])}"
+        say(f"{plain(plugin['plugin'])} ({origin}): {_does(plugin)}")
+        for component in plugin["components"]:
             say(f"  {component['family']}: {component['name']}")
 
 
-def _outsiders(manager: PluginManager) -> list[dict[str, Any]]:
-    """The plugins in use that did not come with fgl: what each registers, and the hooks that it follows."""
+def _third_party(manager: PluginManager) -> list[dict[str, Any]]:
+    """The loaded plugins of other distributions: the components of each, and the hooks that it implements."""
     return [
         {
             "plugin": status.name,
@@ -115,15 +117,15 @@ def _outsiders(manager: PluginManager) -> list[dict[str, Any]]:
 
 
 def _does(plugin: dict[str, Any]) -> str:
-    follows = [hook for hook in plugin["hooks"] if hook != _COMMANDS]
+    hooks = [hook for hook in plugin["hooks"] if hook != _COMMANDS]
     parts = [f"commands: fgl {plain(plugin['plugin'])} …"] if _COMMANDS in plugin["hooks"] else []
-    parts += [f"hooks: {', '.join(follows)}"] if follows else []
+    parts += [f"hooks: {', '.join(hooks)}"] if hooks else []
     return "; ".join(parts) or "components"
 
 
 def _described(manager: PluginManager, entry: Entry) -> dict[str, Any]:
     component = entry.component
-    found: dict[str, Any] = {
+    described: dict[str, Any] = {
         "family": entry.family,
         "name": component.name,
         "summary": component.summary,
@@ -138,16 +140,16 @@ def _described(manager: PluginManager, entry: Entry) -> dict[str, Any]:
         "about": "",
         "options": [],
     }
-    if found["problem"]:  # what its options would be here is not known
-        return found
+    if described["problem"]:  # then its options are unknown
+        return described
     cls = manager.registry.options_class(entry)
-    found["about"] = cls.__doc__.strip().splitlines()[0] if cls.__doc__ and cls.model_fields else ""
+    described["about"] = cls.__doc__.strip().splitlines()[0] if cls.__doc__ and cls.model_fields else ""
     defaults = _effective(cls, dict(component.defaults))
     for option, info in cls.model_fields.items():
         required = info.is_required() and option not in defaults
-        # a default may be of a type that JSON does not have
+        # a default may have a type that JSON lacks
         default = None if required else _as_json(defaults.get(option))
-        found["options"].append(
+        described["options"].append(
             {
                 "name": option,
                 "type": _type(info.annotation),
@@ -156,7 +158,7 @@ def _described(manager: PluginManager, entry: Entry) -> dict[str, Any]:
                 "description": info.description or "",
             }
         )
-    return found
+    return described
 
 
 def _as_json(value: Any) -> Any:
@@ -166,23 +168,23 @@ def _as_json(value: Any) -> Any:
         return str(value)
 
 
-def _print_component(one: dict[str, Any]) -> None:
-    origin = f"{plain(one['distribution'])} {plain(one['version'])}".strip()
-    say(f"{one['name']} ({one['family']}, from {origin}): {plain(one['summary'])}")
-    if one["problem"]:
-        say(f"  cannot be used: it {one['problem']}")
-    if one["about"]:
-        say(f"  {plain(one['about'])}")
-    for what, names in (("needs a dataset with", one["needs"]), ("needs the extra", one["extras"])):
+def _print_component(component: dict[str, Any]) -> None:
+    origin = f"{plain(component['distribution'])} {plain(component['version'])}".strip()
+    say(f"{component['name']} ({component['family']}, from {origin}): {plain(component['summary'])}")
+    if component["problem"]:
+        say(f"  cannot be used: it {component['problem']}")
+    if component["about"]:
+        say(f"  {plain(component['about'])}")
+    for what, names in (("needs a dataset with", component["needs"]), ("needs the extra", component["extras"])):
         if names:
             say(f"  {what}: {plain(', '.join(names))}")
-    for option in one["options"]:
+    for option in component["options"]:
         shown = "required" if option["required"] else strict_json.dumps(option["default"])
-        say(f"  {one['family']}.{option['name']}: {option['type']} = {plain(shown)}")
+        say(f"  {component['family']}.{option['name']}: {option['type']} = {plain(shown)}")
         if option["description"]:
             say(f"      {plain(option['description'])}")
-    if one["continued"]:
-        others = plain(strict_json.dumps(one["continued"]))
+    if component["continued"]:
+        others = plain(strict_json.dumps(component["continued"]))
         say(f"  in rounds after the one-shot model, unless rounds.local says otherwise: {others}")
 
 
@@ -191,7 +193,7 @@ def _version(manager: PluginManager, entry: Entry) -> str:
 
 
 def _type(annotation: Any) -> str:
-    """A type as a person writes it: without the constraints and validators that pydantic keeps in it."""
+    """A type as a person writes it, without the constraints and validators that pydantic keeps in it."""
     from types import UnionType
     from typing import Annotated, Literal, Union, get_args, get_origin
 
@@ -210,7 +212,7 @@ def _type(annotation: Any) -> str:
 
 
 def _effective(cls: Any, defaults: dict[str, Any]) -> dict[str, Any]:
-    """Defaults as a run would see them: an options class may fill some in by itself (a preset)."""
+    """Defaults as a run would see them: an options class may fill in some itself (a preset)."""
     try:
         return dict(cls(**defaults).model_dump(mode="json"))
     except ValueError:  # a required option has no default to show

@@ -489,7 +489,7 @@ def test_a_clients_half_of_a_bare_id_is_known_where_it_is_a_pipeline(hub: Hub, p
     said = fgl(offline, "models", "path", "who/pipeline", "--encoder-only")
     assert Path(said.stdout.strip()).name == commit
     said = fgl(environment, "models", "pull", "who/other", "--encoder-only")
-    assert (said.returncode, "which of its files a client needs is not known" in said.stderr) == (2, True)
+    assert (said.returncode, "which of its files a client needs is unknown" in said.stderr) == (2, True)
     nobody = fgl({**environment, "HF_ENDPOINT": "http://127.0.0.1:9"}, "models", "pull", "who/third", "--encoder-only")
     assert (nobody.returncode, "cannot be reached" in nobody.stderr) == (6, True)
 
@@ -951,7 +951,7 @@ def test_the_list_shows_what_is_here_and_what_a_pull_would_cost(hub: Hub, tmp_pa
     assert nobody.returncode == 0
     for word in (f"locked to {commit} on first pull", "what a client needs, 51.3 kB", "51.3 kB for a client, "):
         assert word in nobody.stdout
-    assert "size not known" in nobody.stdout
+    assert "size unknown" in nobody.stdout
     assert nobody.stderr.count("cannot be reached") == 1
 
 
