@@ -15,22 +15,31 @@ _FIGURES = (("rounds", 0, "communication rounds"), ("bytes", 2, "bytes sent, all
 def save_comparison(
     folder: Path,
     titles: Mapping[str, str],
-    found: Mapping[Any, Mapping[str, Any]],
+    results: Mapping[Any, Mapping[str, Any]],
     what: str,
     suffixes: Sequence[str] = (".png", ".svg"),
     stem: str = "accuracy",
     write: Write = files.write,
 ) -> list[Path]:
-    """Accuracy against rounds, and against bytes on a log scale, as files in `folder`, which are returned.
+    """Draw accuracy against rounds, and against bytes on a log scale; returns the files.
 
-    titles: method → what a reader calls it, in order. found: seed → method → its result (see
-    `fgl.core.experiments.comparison`). what: data and seeds, for the title. write: writes a file. Raises StoreError."""
+    Args:
+        folder: Where the files go.
+        titles: Method → what a reader calls it, in order.
+        results: Seed → method → its result; see `fgl.core.experiments.comparison`.
+        what: Data and seeds, for the title.
+        suffixes: Of the files, which say how they are drawn.
+        stem: What the names of the files begin with.
+        write: Writes a file.
+
+    Raises StoreError.
+    """
     saved: list[Path] = []
     for name, column, axis in _FIGURES:
         paths = [folder / f"{stem}-{name}{suffix}" for suffix in suffixes]
         save_curves(
             paths,
-            _lines(titles, found, column),
+            _lines(titles, results, column),
             f"Top-1 on real test images: {what}",
             (axis, "top-1"),
             log=name == "bytes",
@@ -43,9 +52,21 @@ def save_comparison(
 def save_sweep(
     paths: Sequence[Path], titles: Mapping[str, str], rows: Sequence[Mapping[str, Any]], write: Write = files.write
 ) -> None:
-    """A line a method over the settings. rows: `setting`, and `seeds` as `found` above. Raises StoreError."""
+    """Draw a line per method over the settings.
+
+    Args:
+        paths: The files; their suffixes say how they are drawn.
+        titles: Method → what a reader calls it, in order.
+        rows: Of each setting its name `setting`, and `seeds`: results as in `save_comparison`.
+        write: Writes a file.
+
+    Raises StoreError.
+    """
     lines = [
-        Line(title, [(index, [one[name]["top1"] for one in row["seeds"].values()]) for index, row in enumerate(rows)])
+        Line(
+            title,
+            [(index, [of_seed[name]["top1"] for of_seed in row["seeds"].values()]) for index, row in enumerate(rows)],
+        )
         for name, title in titles.items()
     ]
     save_curves(
@@ -58,13 +79,13 @@ def save_sweep(
     )
 
 
-def _lines(titles: Mapping[str, str], found: Mapping[Any, Mapping[str, Any]], column: int) -> list[Line]:
-    """One line a method. Where seeds differ in bytes, by a header's length, the mean stands for them."""
+def _lines(titles: Mapping[str, str], results: Mapping[Any, Mapping[str, Any]], column: int) -> list[Line]:
+    """One line per method. If seeds differ in bytes, by the length of a header, their mean is drawn."""
     lines = []
     for name, title in titles.items():
-        curves = [one[name]["curve"] for one in found.values()]
+        curves = [of_seed[name]["curve"] for of_seed in results.values()]
         if not curves[0]:
-            lines.append(Line(title, [(0, [one[name]["top1"] for one in found.values()])], level=True))
+            lines.append(Line(title, [(0, [of_seed[name]["top1"] for of_seed in results.values()])], level=True))
             continue
         points = []
         for index in range(min(map(len, curves))):

@@ -18,22 +18,24 @@ from fgl.io import files
 from fgl.plots import MAKER
 from fgl.text import plain
 
-# Okabe and Ito (2008): eight colors that are told apart with any color vision. Yellow is too pale for lines.
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+# Okabe and Ito (2008): eight colors that any color vision can tell apart. Yellow is too pale for lines.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _MARKERS = "osD^vP*X"
 _STYLES = ("-", "--", ":", "-.")
-DOTS = 150  # an inch
+DOTS = 150
+"""Per inch."""
 Write = Callable[[Path, bytes], None]
 
 
 @dataclass(frozen=True)
 class Line:
-    """One method. points: (x, one value a seed) in order of x; a single one is drawn as a marker. level: whether the
-    value holds for every x, such as a model that no round changes."""
+    """One method."""
 
     label: str
     points: Sequence[tuple[float, Sequence[float]]]
+    """(x, a value per seed) in order of x; a single point is drawn as a marker."""
     level: bool = False
+    """Whether the value holds for every x, as that of a model that no round changes."""
 
 
 def save_curves(
@@ -45,39 +47,50 @@ def save_curves(
     names: Sequence[str] = (),
     write: Write = files.write,
 ) -> None:
-    """Draw means with bands of one standard deviation (n - 1) into each path, whose suffix says how. log: x on a log
-    scale. names: of x = 0, 1, …, where it is no number. Values are fractions, shown in percent. Raises StoreError."""
+    """Draw means with bands of one standard deviation (n - 1). Values are fractions, shown in percent.
+
+    Args:
+        paths: The files; their suffixes say how they are drawn.
+        lines: The methods.
+        title: Above the drawing.
+        axes: Names of x and y.
+        log: Whether x has a log scale.
+        names: Of x = 0, 1, … if x is not a number.
+        write: Writes a file.
+
+    Raises StoreError.
+    """
     with mpl.rc_context({"svg.hashsalt": "fgl", "svg.fonttype": "none"}):
         save(_draw(lines, title, axes, log, names), paths, write)
 
 
 def save(figure: Figure, paths: Sequence[Path], write: Write = files.write) -> None:
-    """Write a figure into each path, whole or not at all; the suffix says how. Raises StoreError."""
+    """Write a figure to each path, completely or not at all; the suffix says how. Raises StoreError."""
     for path in paths:
         write(path, rendered(figure, path.suffix, DOTS))
 
 
 def rendered(figure: Figure, suffix: str, dots: int) -> bytes:
-    """A figure as a file. dots: an inch."""
+    """A figure as the bytes of a file. dots: per inch."""
     buffer, kind = io.BytesIO(), suffix.lower().lstrip(".")
-    # no date and no version: the same figures are the same file; and whose it is, so that fgl may draw it again
-    said = {"Date": None, "Creator": MAKER} if kind == "svg" else {"Software": MAKER}
-    figure.savefig(buffer, format=kind, dpi=dots, metadata=said)
+    # no date and no version, so that equal figures are equal files; and the maker, so that fgl may replace it
+    metadata = {"Date": None, "Creator": MAKER} if kind == "svg" else {"Software": MAKER}
+    figure.savefig(buffer, format=kind, dpi=dots, metadata=metadata)
     return buffer.getvalue()
 
 
 def _ranked(lines: Sequence[Line]) -> list[tuple[Line, str, int]]:
-    """(line, its label, how many earlier lines have the very same values): such lines would hide each other."""
-    found: list[tuple[Line, str, int]] = []
+    """(line, its label, how many earlier lines have the same values): such lines would hide each other."""
+    ranked: list[tuple[Line, str, int]] = []
     for line in lines:
-        same = [other for other, _, _ in found if other.points == line.points and other.level == line.level]
+        same = [other for other, _, _ in ranked if other.points == line.points and other.level == line.level]
         label = plain(f"{line.label} (the same as {same[0].label})" if same else line.label)
-        found.append((line, label, len(same)))
-    return found
+        ranked.append((line, label, len(same)))
+    return ranked
 
 
 def _ring(rank: int) -> dict[str, Any]:
-    """A marker that is seen around those of `rank` equal lines."""
+    """A marker that stays visible around those of `rank` equal lines."""
     return {"markersize": 4 + 4 * rank, "fillstyle": "none" if rank else "full"}
 
 
@@ -130,5 +143,5 @@ def _draw(lines: Sequence[Line], title: str, names: tuple[str, str], log: bool, 
     axes.grid(color="0.9", linewidth=0.6)
     legend = figure.legend(fontsize=8, loc="outside lower center", frameon=False, ncols=columns)
     for text in (*(axes.get_xticklabels() if ticks else ()), axes.title, *legend.get_texts()):
-        text.set_parse_math(False)  # a name with two dollar signs is no formula
+        text.set_parse_math(False)  # a name with two dollar signs is not a formula
     return figure

@@ -20,15 +20,15 @@ from fgl.io import files
 from fgl.plots.curves import rendered
 from fgl.text import plain
 
-# One hue from light to dark reads the same with any color vision and in print. It begins where a count of one is still
-# seen beside none at all, which is white.
-COLORS = ListedColormap(mpl.colormaps["Blues"](np.linspace(0.2, 1.0, 256)))
-# Class names come in any script; what the first font lacks is looked for in the next.
+# One hue from light to dark reads the same with any color vision and in print. It begins where a count of one still
+# differs from none, which is white.
+COLOURS = ListedColormap(mpl.colormaps["Blues"](np.linspace(0.2, 1.0, 256)))
+# Class names come in any script; letters that the first font lacks are taken from the next.
 FONTS = ("DejaVu Sans", "Noto Sans", "Noto Sans CJK SC", "Noto Sans CJK JP", "WenQuanYi Zen Hei", "Arial Unicode MS")
-_POINTS = 72  # an inch
-_LETTER = 0.085  # inches of a letter of a label, as a rule
-_LARGEST = 200.0  # inches a side: beyond 2^16 pixels matplotlib draws nothing
-_DOTS = 120  # an inch
+_POINTS = 72  # per inch
+_LETTER = 0.085  # inches, the usual width of a letter in a label
+_LARGEST = 200.0  # inches per side: beyond 2^16 pixels matplotlib draws nothing
+_DOTS = 120  # per inch
 
 
 def save_heatmap(
@@ -39,31 +39,39 @@ def save_heatmap(
     title: str,
     axes: tuple[str, str],
 ) -> bool:
-    """Draw counts[row, column] into `path`, whose suffix says how: .png or .svg.
+    """Draw counts[row, column]. The figure grows with the table, so that names stay readable; counts are written into
+    the cells if these are wide enough. Equal tables are equal files.
 
-    axes: what the rows are, and what the columns are. The figure grows with the table, so that names stay readable;
-    counts are written into the cells where the cells are wide enough for them. The same table is the same file. Returns
-    whether every letter could be drawn. Raises StoreError where the file cannot be written."""
+    Args:
+        path: The file; its suffix, .png or .svg, says how it is drawn.
+        counts: [rows, columns].
+        rows: Names of the rows.
+        columns: Names of the columns.
+        title: Above the drawing.
+        axes: What the rows are, and what the columns are.
+
+    Returns whether every letter could be drawn. Raises StoreError if the file cannot be written.
+    """
     installed = set(font_manager.get_font_names())
-    style: dict[Any, Any] = {  # matplotlib's own type of it names three hundred keys
+    style: dict[Any, Any] = {  # matplotlib's own type for it names three hundred keys
         "font.family": [name for name in FONTS if name in installed] or ["sans-serif"],
         "svg.fonttype": "none",  # names stay text, in whatever font the viewer has for their script
         "svg.hashsalt": "fgl",
     }
     vector = path.suffix.lower() == ".svg"
-    with mpl.rc_context(style), warnings.catch_warnings(record=True) as said:
+    with mpl.rc_context(style), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         files.write(path, rendered(_draw(counts, rows, columns, title, axes), path.suffix, _DOTS))
-    return vector or not any("Glyph" in str(one.message) for one in said)
+    return vector or not any("Glyph" in str(warning.message) for warning in caught)
 
 
 def _draw(
     counts: NDArray[np.int64], rows: Sequence[str], columns: Sequence[str], title: str, names: tuple[str, str]
 ) -> Figure:
-    rows, columns, title = [plain(one) for one in rows], [plain(one) for one in columns], plain(title)
+    rows, columns, title = [plain(name) for name in rows], [plain(name) for name in columns], plain(title)
     largest = int(counts.max(initial=0))
     digits = len(str(largest))
-    # Cells hold the largest count, as long as that leaves a figure that a page can hold.
+    # Cells are wide enough for the largest count, as long as the figure fits on a page.
     width, height = (max(0.085 * digits + 0.1, 0.3) if len(columns) <= 60 else 0.2), 0.26
     width, height = min(width, _LARGEST / len(columns)), min(height, _LARGEST / len(rows))
     beside = _LETTER * max(len(name) for name in rows) + 1.6
@@ -87,7 +95,7 @@ def _draw(
     bar.ax.tick_params(labelsize=8)
     bar.set_label("samples (white: none)", fontsize=8)
     for text in (*axes.get_xticklabels(), *axes.get_yticklabels(), *figure.texts):
-        text.set_parse_math(False)  # a name with two dollar signs is no formula
+        text.set_parse_math(False)  # a name with two dollar signs is not a formula
     if width * _POINTS >= digits * 4.5 + 3:
         for row, column in np.argwhere(counts > 0):
             value = int(counts[row, column])

@@ -1,4 +1,4 @@
-"""Receiver operating characteristics on two logarithmic axes: what counts is on the left."""
+"""Receiver operating characteristics on two logarithmic axes: what matters is on the left."""
 
 from __future__ import annotations
 
@@ -19,38 +19,51 @@ from fgl.text import plain
 
 @dataclass(frozen=True)
 class Roc:
-    """One attack. rates, hits: false- and true-positive rates, 0 to 1, rising. dashed: the simpler attack of two."""
+    """One attack."""
 
     label: str
     rates: Sequence[float]
+    """False-positive rates, 0 to 1, rising."""
     hits: Sequence[float]
+    """The true-positive rate at each of them."""
     color: int = 0
+    """Of the target, an index into `COLOURS`."""
     dashed: bool = False
+    """Whether it is the simpler of two attacks."""
 
 
 def save_roc(
     paths: Sequence[Path], lines: Sequence[Roc], title: str, lowest: float, write: Write = files.write
 ) -> None:
-    """Draw into each path, whose suffix says how. lowest: false-positive rate at which both axes begin, that which the
-    samples can resolve. Raises StoreError."""
+    """Draw the attacks.
+
+    Args:
+        paths: The files; their suffixes say how they are drawn.
+        lines: The attacks.
+        title: Above the drawing.
+        lowest: The false-positive rate at which both axes begin: the lowest that the samples can resolve.
+        write: Writes a file.
+
+    Raises StoreError.
+    """
     with mpl.rc_context({"svg.hashsalt": "fgl", "svg.fonttype": "none"}):
         save(_draw(lines, title, lowest), paths, write)
 
 
-def save_membership(folder: Path, found: Mapping[str, Any], write: Write = files.write) -> None:
-    """roc.png and roc.svg in the folder of an audit. found: its part `membership`. Raises StoreError."""
+def save_membership(folder: Path, membership: Mapping[str, Any], write: Write = files.write) -> None:
+    """Draw roc.png and roc.svg in the folder of an audit. membership: that part of its result. Raises StoreError."""
     lines = [
-        Roc(f"{one['title']}: {name}", found["grid"], one[attack]["curve"], place, attack != "lira")
-        for place, one in enumerate(found["methods"].values())
+        Roc(f"{target['title']}: {name}", membership["grid"], target[attack]["curve"], place, attack != "lira")
+        for place, target in enumerate(membership["methods"].values())
         for attack, name in ATTACKS.items()
     ]
-    title = f"Membership inference, mean over {found['shadows']} shadow models"
-    # what lies below one false positive is no measurement
-    save_roc([folder / "roc.png", folder / "roc.svg"], lines, title, 1 / max(2, found["non_members"]), write)
+    title = f"Membership inference, mean over {membership['shadows']} shadow models"
+    # below one false positive nothing is measured
+    save_roc([folder / "roc.png", folder / "roc.svg"], lines, title, 1 / max(2, membership["non_members"]), write)
 
 
 def _draw(lines: Sequence[Roc], title: str, lowest: float) -> Figure:
-    # square axes, and the legend below them: beside them it would leave the plot less than half of the picture
+    # square axes with the legend below: beside them it would take more than half of the picture
     figure = Figure(figsize=(6.4, 6.7 + 0.19 * (len(lines) + 1)), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
@@ -76,5 +89,5 @@ def _draw(lines: Sequence[Roc], title: str, lowest: float) -> Figure:
     axes.grid(color="0.9", linewidth=0.6)
     legend = figure.legend(fontsize=8, loc="outside lower center", frameon=False)
     for text in (axes.title, *legend.get_texts()):
-        text.set_parse_math(False)  # a name with two dollar signs is no formula
+        text.set_parse_math(False)  # a name with two dollar signs is not a formula
     return figure
