@@ -62,7 +62,7 @@ def ingest_command(
             folder_kind.mark_remote(folder)
             if outputs.begins(folder):
                 save_config(folder, resolved, remote_clients=True)
-            clients, _, _ = clients_of(session)
+            clients = client_ids(session)
             outcomes = ingest.ingest(session, clients, files, replace)
             missing = ingest.missing(folder, clients)
     _show_outcomes(run, outcomes, missing, as_json)
@@ -168,7 +168,7 @@ def forget_command(
             try:
                 result = None if later else execute(session)
             except TooFewUploadsError as error:
-                forget.clear(folder)
+                forget.clear(folder, pipeline.given())
                 text = f"{client} is removed, with all that was made from its upload; no new result: {error}"
                 raise TooFewUploadsError(text) from error
     if result is not None:

@@ -19,7 +19,7 @@ from fgl.plots import MAKER
 from fgl.text import plain
 
 # Okabe and Ito (2008): eight colors that any color vision can tell apart. Yellow is too pale for lines.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _MARKERS = "osD^vP*X"
 _STYLES = ("-", "--", ":", "-.")
 DOTS = 150

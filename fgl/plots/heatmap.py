@@ -22,7 +22,7 @@ from fgl.text import plain
 
 # One hue from light to dark reads the same with any color vision and in print. It begins where a count of one still
 # differs from none, which is white.
-COLOURS = ListedColormap(mpl.colormaps["Blues"](np.linspace(0.2, 1.0, 256)))
+COLORS = ListedColormap(mpl.colormaps["Blues"](np.linspace(0.2, 1.0, 256)))
 # Class names come in any script; letters that the first font lacks are taken from the next.
 FONTS = ("DejaVu Sans", "Noto Sans", "Noto Sans CJK SC", "Noto Sans CJK JP", "WenQuanYi Zen Hei", "Arial Unicode MS")
 _POINTS = 72  # per inch

@@ -27,7 +27,7 @@ class Roc:
     hits: Sequence[float]
     """The true-positive rate at each of them."""
     color: int = 0
-    """Of the target, an index into `COLOURS`."""
+    """Of the target, an index into `COLORS`."""
     dashed: bool = False
     """Whether it is the simpler of two attacks."""
 
