@@ -109,7 +109,7 @@ def test_a_file_that_cannot_be_written_is_said() -> None:
     [
         ("a.pdf", r"expected a file that ends in \.png or \.svg"),
         ("a", r"expected a file that ends in \.png or \.svg"),
-        ("none/a.png", "there is no folder .*none; make it first"),
+        ("none/a.png", "there is no folder .*none; create it first"),
         ("folder.png", "it is a folder; expected a file in it"),
         ("file/a.png", "there is no folder .*file"),
     ],
