@@ -300,7 +300,7 @@ def test_json_is_one_object_and_nothing_else(
         (["client", "prepare"], 2, "Missing option '--client'"),
         (["client", "prepare", "no.yaml", "--client", "client-0"], 2, "no.yaml: got no such file"),
         (["server", "ingest", "run", "no.safetensors"], 2, "FILES: got no.safetensors; no such file"),
-        (["server", "ingest", "run", "no.safetensors"], 2, "run is not begun yet"),
+        (["server", "ingest", "run", "no.safetensors"], 2, "run is not started yet"),
         (["server", "ingest", "run"], 2, "Missing argument"),
         (["server", "run", "nowhere"], 7, "nowhere is no run directory"),
         (["server", "forget", "nowhere", "--client", "a"], 7, "nowhere is no run directory"),

@@ -63,7 +63,7 @@ def test_two_files_are_taken_and_all_images_of_the_site_are_used(north: Typed) -
     assert "dataset   ward (imagefolder)" in said.out
     assert ": 15 images" in said.out
     assert said.out.index("benign") < said.out.index("north.safetensors: "), "it is said before it is written"
-    assert "warning: counts below 10 leave exactly as they are: malignant 3" in said.out
+    assert "warning: counts below 10 are sent exactly as they are: malignant 3" in said.out
     told = json.loads(north(*PREPARE, "--json").out)
     assert told["held"] == {"benign": 12, "malignant": 3}
     assert [(one["class"], one["samples"]) for one in told["classes"]] == [("benign", 12), ("malignant", 3)]
@@ -76,7 +76,7 @@ def test_images_that_are_held_out_are_said_and_confirmed(north: Typed, tmp_path:
     write(tmp_path / "north.yaml", {"dataset": {"name": "imagefolder", "path": "ward", "holds": "all"}})
     said = north(*PREPARE)
     assert said.code == 4
-    assert "3 of 15 images are a test split, and would not stand in the upload" in said.err
+    assert "3 of 15 images are a test split, and would be missing from the upload" in said.err
     assert not (tmp_path / "north.safetensors").exists()
     said = north(*PREPARE, "--leave-out")
     assert said.code == 0, said.err
@@ -132,7 +132,7 @@ def test_a_shared_file_cannot_write_the_sites_policy(north: Typed, tmp_path: Pat
     ("arguments", "word"),
     [
         (("--client", "north", "--simulate"), "upload.clients: got north, south; null"),
-        (("--client", "north", "--out", "shared.yaml"), "--out: got shared.yaml; expected a path where nothing is"),
+        (("--client", "north", "--out", "shared.yaml"), "--out: got shared.yaml; expected a path that does not exist"),
         (
             ("--client", "north", "--private", "ward"),
             "--private: got ward; it holds benign, malignant, which fgl did not write",

@@ -527,7 +527,7 @@ def test_too_few_left_leaves_nothing_of_the_client_behind(command: Command, conf
     command("server", "ingest", run, *files.values(), "--config", config)
     command("server", "run", run, "--quiet")
     said = command("server", "forget", run, "--client", "client-00", "--quiet", fails=5)
-    assert "client-00 is out, and all that was made of its upload is removed" in said
+    assert "client-00 is removed, with all that was made from its upload" in said
     left = {path.name for path in run.rglob("*") if path.is_file()}
     assert left == {
         ".lock",
