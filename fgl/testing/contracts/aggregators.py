@@ -10,6 +10,7 @@ import pytest
 from fgl.contracts.aggregator import Aggregator, ClientUpload, Conditioning
 from fgl.core.wire.codecs import Quantized, quantize
 from fgl.testing.data import GENERATOR, client_upload
+from fgl.testing.randomness import global_state_untouched
 
 
 class AggregatorContract:
@@ -51,6 +52,10 @@ class AggregatorContract:
     def test_the_same_uploads_give_the_same_rows(self, uploads: list[ClientUpload]) -> None:
         aggregator = self.make()
         _assert_same(aggregator.aggregate(uploads, GENERATOR), aggregator.aggregate(uploads, GENERATOR))
+
+    def test_aggregating_leaves_global_random_numbers_alone(self, uploads: list[ClientUpload]) -> None:
+        with global_state_untouched():
+            self.make().aggregate(uploads, GENERATOR)
 
     def test_uploads_are_not_written_to(self, uploads: list[ClientUpload]) -> None:
         for upload in uploads:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -12,7 +12,9 @@ import pytest
 from fgl.contracts.dataset import Subset
 from fgl.contracts.prompts import ClientContext, PromptStrategy, spells
 from fgl.errors import DataError
+from fgl.io import strict_json
 from fgl.testing.data import DOMAINS, DrawnImages, client_context
+from fgl.testing.randomness import global_state_untouched
 
 
 class PromptStrategyContract:
@@ -48,6 +50,11 @@ class PromptStrategyContract:
             assert prompt.negative is None or prompt.negative.strip(), "no negative prompt is None, not an empty text"
             assert prompt.guidance_scale is None or math.isfinite(prompt.guidance_scale)
 
+    def test_prompts_can_be_written_as_json(self, context: ClientContext) -> None:
+        """The client keeps them. numpy's numbers are numbers too."""
+        for prompt in self.make().prompts(context):
+            strict_json.dumps(asdict(prompt))  # raises where JSON does not have a value
+
     def test_a_domain_is_one_that_the_client_holds(self, context: ClientContext) -> None:
         held = {None, *(context.images.domains or ())}
         assert {prompt.domain for prompt in self.make().prompts(context)} <= held
@@ -63,6 +70,10 @@ class PromptStrategyContract:
 
     def test_the_same_client_gets_the_same_prompts(self, context: ClientContext) -> None:
         assert self.make().prompts(context) == self.make().prompts(context)
+
+    def test_prompts_leave_global_random_numbers_alone(self, context: ClientContext) -> None:
+        with global_state_untouched():
+            self.make().prompts(context)
 
     def test_one_instance_serves_many_clients(self, context: ClientContext) -> None:
         strategy = self.make()

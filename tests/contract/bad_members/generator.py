@@ -1,0 +1,228 @@
+"""Generators that break one promise each: a sound one of a few numbers, with other members."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from dataclasses import replace
+
+import numpy as np
+
+from fgl.contracts.generator import ArraySpec, ImageBatch, UploadSchema
+from fgl.testing.contracts import GeneratorContract
+
+SIDE = 8
+DECLARED = UploadSchema((ArraySpec("row", (4,)),), encoder="e" * 64)
+
+
+class Encoder:
+    def encode(self, prompts):
+        rows = [np.frombuffer(hashlib.sha256(one.text.encode()).digest()[:4], np.uint8) for one in prompts]
+        return {"row": np.stack(rows).astype(np.float32) if rows else np.zeros((0, 4), np.float32)}, {}
+
+    def truncated(self, prompts):
+        return sum(len(one.text) > 1000 for one in prompts)
+
+
+class Synthesizer:
+    def image(self, item, row):
+        noise = np.random.default_rng([item.seed, *row.astype(int).tolist()])
+        return noise.integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
+
+    def synthesize(self, shard, conditioning, progress):
+        for item in shard.items:
+            (row,) = conditioning.gather("row", [item.conditioning])
+            yield ImageBatch(self.image(item, np.asarray(row))[None])
+            progress(1)
+
+    def notes(self):
+        return {"batches": [1]}
+
+
+class Generator:
+    client, server = Encoder, Synthesizer
+
+    def declare(self):
+        return DECLARED
+
+    def fingerprint(self):
+        return "f" * 64
+
+    def encoding(self):
+        return {"hash": "sha256"}
+
+    def rounding(self, device):
+        return {"device": device}
+
+    def describe(self):
+        return {"model": "noise", "image_size": (SIDE, SIDE)}
+
+    def encoder(self, device):
+        return self.client()
+
+    def synthesizer(self, device):
+        return self.server()
+
+
+def generator(**members):
+    return type("Other", (Generator,), members)
+
+
+def client(**members):
+    return generator(client=type("OtherEncoder", (Encoder,), members))
+
+
+def server(**members):
+    return generator(server=type("OtherSynthesizer", (Synthesizer,), members))
+
+
+def encoded(change):
+    """With other rows."""
+    return client(encode=lambda self, prompts: ({"row": change(Encoder.encode(self, prompts)[0]["row"], prompts)}, {}))
+
+
+def batches(change):
+    """With other batches."""
+
+    def synthesize(self, shard, conditioning, progress):
+        for batch in Synthesizer.synthesize(self, shard, conditioning, progress):
+            yield from change(batch)
+
+    return server(synthesize=synthesize)
+
+
+class RefuseArrayOfIntegers(GeneratorContract):
+    refused_by = "test_its_declaration_is_one_that_uploads_can_be_held_to"
+    make = generator(declare=lambda self: UploadSchema((ArraySpec("row", (4,), dtypes=("int32",)),), "e"))
+
+
+class RefuseNoArrays(GeneratorContract):
+    refused_by = "test_its_declaration_is_one_that_uploads_can_be_held_to"
+    make = generator(declare=lambda self: UploadSchema((), "e"))
+
+
+class RefuseShortFingerprint(GeneratorContract):
+    refused_by = "test_its_fingerprint_is_a_sha256"
+    make = generator(fingerprint=lambda self: "noise-1")
+
+
+class RefuseFingerprintAtRandom(GeneratorContract):
+    refused_by = "test_another_instance_says_the_same"
+    make = generator(fingerprint=lambda self: f"{random.SystemRandom().getrandbits(256):064x}")
+
+
+class RefuseObjectInDescription(GeneratorContract):
+    refused_by = "test_what_it_says_is_json"
+    make = generator(describe=lambda self: {"image_size": (SIDE, SIDE), "model": object()})
+
+
+class RefuseNoSize(GeneratorContract):
+    refused_by = "test_the_size_of_its_images_is_stated"
+    make = generator(describe=lambda self: {"model": "noise"})
+
+
+class RefuseDoubles(GeneratorContract):
+    refused_by = "test_arrays_are_as_declared"
+    make = encoded(lambda rows, _: rows.astype(np.float64))
+
+
+class RefuseMissingRow(GeneratorContract):
+    refused_by = "test_arrays_are_as_declared"
+    make = encoded(lambda rows, _: rows[:-1])
+
+
+class RefuseBeyondTheBound(GeneratorContract):
+    refused_by = "test_a_server_accepts_an_upload_of_it"
+    make = encoded(lambda rows, _: rows + np.float32(2e4))
+
+
+class RefuseSortedRows(GeneratorContract):
+    refused_by = "test_rows_follow_the_prompts_and_do_not_depend_on_the_others"
+    make = encoded(lambda rows, _: rows[np.argsort(rows[:, 0])])
+
+
+class RefuseCentredRows(GeneratorContract):
+    refused_by = "test_rows_follow_the_prompts_and_do_not_depend_on_the_others"
+    make = encoded(lambda rows, _: rows - rows.mean(0))
+
+
+class RefuseNoisyRows(GeneratorContract):
+    refused_by = "test_equal_prompts_give_equal_rows_to_the_bit"
+    make = encoded(lambda rows, _: rows + np.float32(random.SystemRandom().random()))
+
+
+class RefuseRowOfNothing(GeneratorContract):
+    refused_by = "test_no_prompts_give_no_rows"
+    make = encoded(lambda rows, prompts: rows if len(rows) else np.zeros((1, 4), np.float32))
+
+
+class RefuseCutsCountedOnce(GeneratorContract):
+    refused_by = "test_prompts_that_are_cut_are_counted_one_by_one"
+    make = client(truncated=lambda self, prompts: 1)
+
+
+class RefuseSizeOtherThanStated(GeneratorContract):
+    refused_by = "test_every_item_gets_one_image_of_the_stated_size"
+    make = batches(lambda batch: [ImageBatch(batch.pixels[:, : SIDE // 2])])
+
+
+class RefuseTwoImagesAnItem(GeneratorContract):
+    refused_by = "test_every_item_gets_one_image_of_the_stated_size"
+    make = batches(lambda batch: [batch, batch])
+
+
+class RefuseRejectedBeyondTheBatch(GeneratorContract):
+    refused_by = "test_every_item_gets_one_image_of_the_stated_size"
+    make = batches(lambda batch: [replace(batch, rejected=(99,))])
+
+
+class RefuseSilentProgress(GeneratorContract):
+    refused_by = "test_every_item_gets_one_image_of_the_stated_size"
+    make = server(synthesize=lambda self, shard, rows, _: Synthesizer.synthesize(self, shard, rows, lambda count: None))
+
+
+class RefusePlaceInTheShard(GeneratorContract):
+    refused_by = "test_an_image_depends_on_its_item_alone_to_the_last_bit"
+
+    @staticmethod
+    def make():
+        class Placed(Synthesizer):
+            def synthesize(self, shard, conditioning, progress):
+                for place, batch in enumerate(super().synthesize(shard, conditioning, progress)):
+                    yield ImageBatch(batch.pixels + np.uint8(place))
+
+        return generator(server=Placed)()
+
+
+class RefuseOneImageARow(GeneratorContract):
+    refused_by = "test_another_seed_is_another_image"
+    make = server(image=lambda self, item, row: Synthesizer.image(self, replace(item, seed=0), row))
+
+
+def writing(self, shard, conditioning, progress):
+    np.asarray(conditioning.sources[0].arrays["row"])[:] = 0
+    return Synthesizer.synthesize(self, shard, conditioning, progress)
+
+
+class RefuseWrittenRows(GeneratorContract):
+    refused_by = "test_rows_are_not_written_to"
+    make = server(synthesize=writing)
+
+
+class RefuseErrorForNoItems(GeneratorContract):
+    refused_by = "test_no_shard_items_are_no_images"
+    make = server(
+        synthesize=lambda self, shard, rows, progress: (
+            shard.items[0] and Synthesizer.synthesize(self, shard, rows, progress)
+        )
+    )
+
+
+class RefuseObjectInNotes(GeneratorContract):
+    refused_by = "test_notes_are_json"
+    make = server(notes=lambda self: {"sizes": object()})
+
+
+class RefuseGlobalNoise(GeneratorContract):
+    refused_by = "test_work_leaves_global_random_numbers_alone"
+    make = server(image=lambda self, item, row: np.random.seed(item.seed % 1000) or Synthesizer.image(self, item, row))
