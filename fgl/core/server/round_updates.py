@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fgl.contracts.algorithm import GlobalState, LocalUpdate
-from fgl.contracts.federation import ClientFailure
 from fgl.contracts.progress import NullProgress
 from fgl.core.server import upload_store
+from fgl.core.server.ask import ask as ask_clients
 from fgl.core.wire import requests
 from fgl.core.wire import updates as wire_updates
-from fgl.errors import KeptLostError, UploadError, UploadNormError
+from fgl.errors import ClientFailedError, KeptLostError, UploadError, UploadNormError
 
 if TYPE_CHECKING:
     from fgl.contracts.arrays import Array
@@ -68,34 +68,36 @@ def collect(
     """(update, digest of what its client keeps) of each client whose answer can be used. extra, wanted: what the
     algorithm sends beside the model and expects back. entry: the round's, whose bytes and failures are filled in."""
     run_id = session.config.upload.run_id
-    down: list[int] = []
+    accepted: list[tuple[LocalUpdate, str]] = []
+    sent: list[int] = []  # the models: what a request has around one is no part of the algorithm's traffic
 
-    def payload(client_id: str) -> bytes:
+    def request(client_id: str) -> bytes:
         header = wire_updates.Header(run_id, client_id, number, kept=ask.kept.get(client_id, ""))
         message = wire_updates.encode(header, state.model, extra)
-        down.append(len(message))
+        sent.append(len(message))
         private = upload_store.private_folder(session.run, client_id)
         return requests.train_request(ask.training, client_id, number, private, message)
 
-    found: list[tuple[LocalUpdate, str]] = []
-    for client_id, reply in ask.federation.call(asked, requests.TRAIN, payload, NullProgress()):
-        if isinstance(reply, ClientFailure):
-            _fail(entry, number, client_id, reply.reason, "did not answer")
-            continue
-        entry["bytes_up"] += len(reply)
+    def accept(client_id: str, reply: bytes) -> None:
         header = wire_updates.Header(run_id, client_id, number)
         expected = wire_updates.UpdatePolicy(header, state.model, wanted, ask.samples[client_id])
-        try:
-            found.append(wire_updates.accept(reply, expected))
-        except UploadError as error:
-            if isinstance(error, KeptLostError) and ask.lost:
-                raise LostError(client_id) from None
+        accepted.append(wire_updates.accept(reply, expected))
+
+    def refuse(client_id: str, error: UploadError) -> None:
+        if isinstance(error, KeptLostError) and ask.lost:
+            raise LostError(client_id) from None
+        if isinstance(error, ClientFailedError):
+            _fail(entry, number, client_id, str(error), "did not answer")
+        else:
             _fail(entry, number, client_id, f"rule {error.rule}: {error}", "is left out")
-    entry["bytes_down"] += sum(down)
-    large = too_large([update for update, _ in found], state, ask.ratio)
+
+    traffic = ask_clients(ask.federation, asked, requests.TRAIN, request, accept, refuse, NullProgress())
+    entry["bytes_up"] += traffic.up
+    entry["bytes_down"] += sum(sent)
+    large = too_large([update for update, _ in accepted], state, ask.ratio)
     for client_id, refusal in large.items():
         _fail(entry, number, client_id, f"rule {refusal.rule}: {refusal}", "is left out")
-    return [one for one in found if one[0].client_id not in large]
+    return [each for each in accepted if each[0].client_id not in large]
 
 
 def _fail(entry: dict[str, Any], number: int, client_id: str, reason: str, what: str) -> None:

@@ -11,6 +11,7 @@ from fgl.core import model_digests
 from fgl.core.client import private_folder, site
 from fgl.core.server import encoding as server_encoding
 from fgl.core.server import forget, refusals, tally, upload_store, uploads
+from fgl.core.server.ask import ask
 from fgl.core.server.tally import ClientsResult
 from fgl.core.stages import foundation_models, partition
 from fgl.core.stages.stage import Done, Inputs, Stage, Work
@@ -72,21 +73,23 @@ def _collect(session: Session, done: Done, digest: str) -> Work[ClientsResult]:
     answered = {name: found for name in asked if (found := _answered(session, name, request)) is not None}
     manifests, refused = uploads.validated(session, answered, expected, encoding)
 
-    def payload(client_id: str) -> bytes:
+    def ask_for_upload(client_id: str) -> bytes:
         private = upload_store.private_folder(session.run, client_id)
         return requests.prepare_request(
             session.config, client_id, requests.ROUND, private, session.device, session.info.digest
         )
 
+    def accept(client_id: str, reply: bytes) -> None:
+        uploads.accept(session, reply, expected, client_id, request, encoding)
+        manifests[client_id] = _manifest(session, client_id)
+
+    def refuse(client_id: str, error: UploadError) -> None:
+        refused[client_id] = refusals.refuse(session, client_id, error)
+
     left = [name for name in asked if name not in answered]
     if left:
         foundation_models.check_content(session)
-    for client_id, reply in federation.call(left, requests.PREPARE, payload, session.progress):
-        try:
-            uploads.accept(session, uploads.reply_of(reply), expected, client_id, request, encoding)
-            manifests[client_id] = _manifest(session, client_id)
-        except UploadError as error:
-            refused[client_id] = refusals.refuse(session, client_id, error)
+    ask(federation, left, requests.PREPARE, ask_for_upload, accept, refuse, session.progress)
     site.release()
     for client_id in refused:  # what it sent for other inputs is not to stand in for what was refused
         upload_store.drop_upload(session.run, client_id)

@@ -11,7 +11,7 @@ from safetensors.numpy import load_file
 
 from fgl.core.client import site
 from fgl.core.server import upload_store
-from fgl.core.server import uploads as server_uploads
+from fgl.core.server.ask import ask
 from fgl.core.stages import clients as clients_stage
 from fgl.core.stages import rounds
 from fgl.core.stages.stage import Done, Inputs, Stage, Work
@@ -98,12 +98,11 @@ def test(
     config, names = session.config, session.info.class_names
     federation = session.manager.create("federation", config.federation)
     weights = load_file(state)
-    sent = {"down": 0, "up": 0}
     counts: dict[str, Any] = {}
     refused: dict[str, dict[str, str]] = {}
 
-    def payload(client_id: str) -> bytes:
-        data = requests.task_request(
+    def request(client_id: str) -> bytes:
+        return requests.task_request(
             config,
             client_id,
             session.device,
@@ -112,18 +111,16 @@ def test(
             prepare=session.preparation.inputs(),
             private=str(upload_store.private_folder(session.run, client_id)),
         )
-        sent["down"] += len(data)
-        return data
 
-    for client_id, reply in federation.call(clients, requests.EVALUATE, payload, session.progress):
-        try:
-            data = server_uploads.reply_of(reply)
-            sent["up"] += len(data)
-            counts[client_id] = replies.validate_counts(
-                data, client_id, names, config.evaluation.per_class, claimed.get(client_id)
-            )
-        except UploadError as error:
-            refused[client_id] = {"rule": error.rule, "reason": str(error)}
+    def accept(client_id: str, reply: bytes) -> None:
+        counts[client_id] = replies.validate_counts(
+            reply, client_id, names, config.evaluation.per_class, claimed.get(client_id)
+        )
+
+    def refuse(client_id: str, error: UploadError) -> None:
+        refused[client_id] = {"rule": error.rule, "reason": str(error)}
+
+    traffic = ask(federation, clients, requests.EVALUATE, request, accept, refuse, session.progress)
     site.release()
     if not counts:
         raise UploadError(f"no client has tested the classifier: {strict_json.dumps(refused)[:500]}")
@@ -131,7 +128,7 @@ def test(
         **added_up(counts, names),
         per_client=counts,
         refused=refused,
-        bytes=sent,
+        bytes={"down": traffic.down, "up": traffic.up},
         stands_for=round(sum(sum(claimed[name]) for name in counts), 6),
     )
 
