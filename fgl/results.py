@@ -1,6 +1,6 @@
 """What `fgl.run`, `fgl.probe`, `fgl.compare`, `fgl.quality`, `fgl.audit` and `fgl.partition` return.
 
-Each has the figures that one asks for first as attributes, and `to_dict()` with everything, as `--json` prints it.
+The most important figures are attributes; `to_dict()` has everything, as `--json` prints it.
 """
 
 from __future__ import annotations
@@ -64,9 +64,10 @@ class RunResult(dict[str, Any]):
 
 @dataclass(frozen=True)
 class _Result:
-    """data: everything, as `--json` prints it."""
+    """What every result has."""
 
     data: Mapping[str, Any]
+    """Everything, as `--json` prints it."""
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, as `--json` prints it."""
@@ -75,7 +76,7 @@ class _Result:
 
 @dataclass(frozen=True)
 class Pair:
-    """One figure of synthetic images, and of as many other real images beside; None where it cannot be computed."""
+    """A figure of the synthetic images and that of as many other real images; None if it cannot be computed."""
 
     synthetic: float | None
     real: float | None
@@ -83,24 +84,26 @@ class Pair:
 
 @dataclass(frozen=True)
 class Probe(_Result):
-    """How well a generator knows a domain. outlook: "unknown", "weak" or "known" (docs/quality.md). recognized: share
-    of the clients' images that are nearest to the mean picture of their own class; chance: that of a guess. coverage,
-    density, distance: over all clients."""
+    """How well a generator knows a domain. Figures are over all clients."""
 
     outlook: str
+    """"unknown", "weak" or "known"; see docs/quality.md."""
     recognized: float | None
+    """Share of the clients' images that are nearest to the mean picture of their own class, 0 to 1."""
     chance: float
+    """The share that a guess would recognize."""
     coverage: Pair
     density: Pair
     distance: Pair
+    """To the nearest real image."""
 
 
 @dataclass(frozen=True)
 class Quality(_Result):
-    """The synthetic set beside held-out real images. closer: share of synthetic images nearer to a real one than all
-    but 1 % of the held-out ones are. folder: where the tables lie."""
+    """The synthetic set beside held-out real images."""
 
     folder: Path
+    """Holds the tables."""
     coverage: Pair
     density: Pair
     precision: Pair
@@ -108,46 +111,58 @@ class Quality(_Result):
     fid: Pair
     kid: Pair
     closer: float
+    """Share of synthetic images that are nearer to a real image than all but 1 % of the held-out images are."""
 
 
 @dataclass(frozen=True)
 class Audit(_Result):
-    """What a run gives away. membership, memorization, uploads: figures of each part, None where it was not measured;
-    left_out: part → why. folder: where tables and pictures lie."""
+    """What a run reveals."""
 
     folder: Path
+    """Holds tables and pictures."""
     membership: Mapping[str, Any] | None
+    """Figures of membership inference, None if it was not measured."""
     memorization: Mapping[str, Any] | None
+    """Figures of memorized images, None if they were not measured."""
     uploads: Mapping[str, Any] | None
+    """What uploads reveal, None if it was not measured."""
     left_out: Mapping[str, str]
+    """Part that was not measured → why."""
 
 
 @dataclass(frozen=True)
 class Partition(_Result):
-    """Who holds what. samples: client → class name → number of images; domains: client → domain → the same, empty where
-    the dataset has no domains."""
+    """Which client holds what."""
 
     class_names: tuple[str, ...]
     samples: Mapping[str, Mapping[str, int]]
+    """Client → class name → number of images."""
     domains: Mapping[str, Mapping[str, int]]
+    """Client → domain → number of images; empty if the dataset has no domains."""
 
 
 @dataclass(frozen=True)
 class MethodResult:
-    """One row of a comparison. top1: mean and standard deviation over seeds, fractions. fgl_minus_this: how much better
-    fgl is, (mean, low, high) of a 95 % interval; low and high None for a single seed, the whole None without fgl."""
+    """One row of a comparison."""
 
     name: str
     title: str
+    """What a reader calls it."""
     top1: tuple[float, float]
+    """Mean and standard deviation over seeds, fractions."""
     fgl_minus_this: tuple[float, float | None, float | None] | None
+    """How much better fgl is: mean, low and high of a 95 % interval. Low and high are None for a single seed; all of it
+    is None without fgl."""
     bytes_sent: int
+    """Both ways, all clients and rounds."""
     seconds: float
 
 
 @dataclass(frozen=True)
 class Comparison(_Result):
-    """Methods side by side. folder: where table and figures lie."""
+    """Methods side by side."""
 
     folder: Path
+    """Holds the table and the figures."""
     methods: Mapping[str, MethodResult]
+    """Name → its row, in the order of the table."""
