@@ -28,47 +28,47 @@ def check_command(flags: ConfigFlags, *, as_json: Json = False, quiet: Quiet = F
     resolved, keys, chosen = configure(manager, flags, _COMMAND)
     with stdout_to_stderr(), shown(quiet or as_json) as progress, _preset.explained(chosen, _COMMAND):
         divided = "partition" in keys or chosen is not None
-        found = survey(resolved, manager, None if chosen is None else chosen.preset, progress, divided)
+        result = survey(resolved, manager, None if chosen is None else chosen.preset, progress, divided)
     if as_json:
-        say_json(found)
+        say_json(result)
     elif not quiet:
-        _print(found)
-    if not found["fits"]:
+        _print(result)
+    if not result["fits"]:
         what = f"the preset {flags.preset}" if flags.preset else "a run"
-        raise DataError("\n".join([f"the data does not fit {what}:", *(f"  {text}" for text in found["problems"])]))
+        raise DataError("\n".join([f"the data does not fit {what}:", *(f"  {text}" for text in result["problems"])]))
     if not quiet and not as_json:
-        count = len(found["warnings"])
+        count = len(result["warnings"])
         but = f"; look at the {'warning' if count == 1 else f'{count} warnings'} above" if count else ""
-        both = ", and every class is in both splits" if {"train", "test"} <= set(found["splits"]) else ""
+        both = ", and every class is in both splits" if {"train", "test"} <= set(result["splits"]) else ""
         say((f"it fits the preset {flags.preset}" if flags.preset else f"it can be read{both}") + but)
 
 
-def _print(found: dict[str, Any]) -> None:
+def _print(result: dict[str, Any]) -> None:
     from fgl.core.report.tables import Table
 
-    splits, preset = found["splits"], found["preset"]
-    about = found["dataset"]
+    splits, preset = result["splits"], result["preset"]
+    about = result["dataset"]
     say(f"dataset   {plain(about['name'])} ({about['kind']}), {plain(about['source'])}")
     of_preset = f"; of the preset: {preset['license']}" if preset is not None else ""
-    say(f"license   {plain(found['license'])}{of_preset}")
+    say(f"license   {plain(result['license'])}{of_preset}")
     say("images    " + ", ".join(f"{name} {split['images']:,}" for name, split in splits.items()))
-    say(f"kinds     {_listed(found['kinds'])}")
-    say(f"sizes     {_listed(found['sizes'])}")
-    say(f"broken    {len(found['unreadable'])}")
+    say(f"kinds     {_listed(result['kinds'])}")
+    say(f"sizes     {_listed(result['sizes'])}")
+    say(f"broken    {len(result['unreadable'])}")
     say()
     which = "train" if "train" in splits else "test"  # a server may hold test images only
-    domains = [domain for domain in found["domains"] if "by_domain" in splits[which]]
+    domains = [domain for domain in result["domains"] if "by_domain" in splits[which]]
     columns = ("class", *splits, *(f"{which}:{domain}" for domain in domains))
     rows = []
-    for name in found["class_names"]:
+    for name in result["class_names"]:
         counts = [split["by_class"][name] for split in splits.values()]
         counts += [splits[which]["by_domain"][domain][name] for domain in domains]
         rows.append([name, *(f"{count:,}" for count in counts)])
     say_columns(Table(columns, rows))
     say()
-    for warning in found["warnings"]:
+    for warning in result["warnings"]:
         say(f"warning: {plain(warning)}")
-    if found["warnings"]:
+    if result["warnings"]:
         say()
 
 

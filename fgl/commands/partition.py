@@ -54,36 +54,38 @@ def partition_command(
     manager = PluginManager.load()
     resolved, _, chosen = configure(manager, flags, "fgl partition")
     with stdout_to_stderr(), shown(quiet or as_json) as progress, _preset.explained(chosen, "fgl partition"):
-        found = divide(resolved, manager, progress)
+        division = divide(resolved, manager, progress)
     if chosen is not None:
-        found["preset"] = chosen.summary()
+        division["preset"] = chosen.summary()
     if plot is not None:
-        _draw(found, plot.expanduser())
+        _draw(division, plot.expanduser())
     if as_json:
-        say_json({**found, "plot": None if plot is None else str(plot)})
+        say_json({**division, "plot": None if plot is None else str(plot)})
         return
     if quiet:
         return
-    for line in _lines(found):
+    for line in _lines(division):
         say(line)
     if plot is not None:
         say(f"drawn: {plot}")
 
 
-def _in_words(found: dict[str, Any]) -> str:
+def _in_words(division: dict[str, Any]) -> str:
     """The partition in words."""
-    partition = found["partition"]
+    partition = division["partition"]
     beta = f" {partition['beta']:g}" if "beta" in partition else ""
-    return f"{found['dataset']}, {partition['name']}{beta}, {len(found['samples'])} clients, seed {found['seed']}"
+    return (
+        f"{division['dataset']}, {partition['name']}{beta}, {len(division['samples'])} clients, seed {division['seed']}"
+    )
 
 
-def _lines(found: dict[str, Any]) -> list[str]:
-    names, samples = found["class_names"], found["samples"]
-    lines = [_in_words(found), *(found["preset"]["notes"] if "preset" in found else ()), ""]
+def _lines(division: dict[str, Any]) -> list[str]:
+    names, samples = division["class_names"], division["samples"]
+    lines = [_in_words(division), *(division["preset"]["notes"] if "preset" in division else ()), ""]
     lines += _table("class", names, {client: dict(zip(names, row, strict=True)) for client, row in samples.items()})
-    if found["domains"]:
-        domains = sorted({domain for held in found["domains"].values() for domain in held})
-        lines += ["", *_table("domain", domains, found["domains"])]
+    if division["domains"]:
+        domains = sorted({domain for held in division["domains"].values() for domain in held})
+        lines += ["", *_table("domain", domains, division["domains"])]
     return lines
 
 
@@ -126,21 +128,21 @@ def _terminal() -> int:
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else 150
 
 
-def _draw(found: dict[str, Any], path: Path) -> None:
+def _draw(division: dict[str, Any], path: Path) -> None:
     import numpy as np
 
     from fgl.plots.heatmap import save_heatmap
 
-    clients = list(found["samples"])
-    if found["domains"]:  # a client that holds one domain is labelled with it
+    clients = list(division["samples"])
+    if division["domains"]:  # a client that holds one domain is labelled with it
         clients = [
             f"{client} ({next(iter(held))})"
-            if len(held := found["domains"][client]) == 1 and client not in held
+            if len(held := division["domains"][client]) == 1 and client not in held
             else client
             for client in clients
         ]
-    counts = np.asarray(list(found["samples"].values()), dtype=np.int64)
-    title = f"Samples of each client: {_in_words(found)}"
-    if not save_heatmap(path, counts, clients, found["class_names"], title, ("client", "class")):
+    counts = np.asarray(list(division["samples"].values()), dtype=np.int64)
+    title = f"Samples of each client: {_in_words(division)}"
+    if not save_heatmap(path, counts, clients, division["class_names"], title, ("client", "class")):
         text = "no installed font has all letters of these names, so some are boxes; a .svg uses its viewer's fonts"
         note(f"note: {text}", "yellow")

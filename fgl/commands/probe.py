@@ -58,23 +58,23 @@ def probe_command(
         note(line)
     with stdout_to_stderr(), shown(quiet or as_json) as progress, _preset.explained(chosen, "fgl probe"):
         # nothing is written: a probe leaves no run directory
-        found = probe(open_session(resolved, manager, RunDir(Path("unused")), progress), per_class, learn_images)
-    level = outlook.level(found)
+        result = probe(open_session(resolved, manager, RunDir(Path("unused")), progress), per_class, learn_images)
+    level = outlook.level(result)
     going_on = None if level == outlook.UNKNOWN else command(flags)
     if as_json:
-        say_json({**to_json(found), "outlook": level, "go_on": going_on})
+        say_json({**to_json(result), "outlook": level, "go_on": going_on})
         return
-    _print(["pictures / other real images of the same clients:"], report_probe.probe_table(found).lines())
-    if found.all_clients.per_class:
+    _print(["pictures / other real images of the same clients:"], report_probe.probe_table(result).lines())
+    if result.all_clients.per_class:
         _print(
-            [f"classes of at least {found.min_images} images at a client:"],
-            report_probe.probe_class_table(found).lines(),
+            [f"classes of at least {result.min_images} images at a client:"],
+            report_probe.probe_class_table(result).lines(),
         )
-    _print(report_probe.probe_notes(found), [])
-    for name, refusal in found.refused.items():
+    _print(report_probe.probe_notes(result), [])
+    for name, refusal in result.refused.items():
         say(f"left out: {name}: {refusal.reason}")
     compare = command(flags, ("fgl", "compare", *outlook.WITHOUT))
-    for line in outlook.advice(found.all_clients, found.chance, command(flags), compare):
+    for line in outlook.advice(result.all_clients, result.chance, command(flags), compare):
         say(line)
 
 

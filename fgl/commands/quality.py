@@ -44,11 +44,11 @@ def quality_command(
     without_clients = resolved.evaluation.model_copy(update={"at_clients": False})
     resolved = resolved.model_copy(update={"evaluation": without_clients})
     with finished_run(resolved, manager, folder, f"fgl quality {run}", quiet) as session:
-        found = measured.quality_of(session, saved)
+        result = measured.quality_of(session, saved)
     if as_json:
-        say_json(found)
+        say_json(result)
     elif not quiet:
-        figures = from_json(Quality, found)
+        figures = from_json(Quality, result)
         _print(quality.quality_notes(figures), quality.quality_table(figures).lines())
         _print(["by class, synthetic / held-out:"], quality.class_table(figures).lines())
         table = f"{run}/{figures.distances}"
