@@ -77,6 +77,10 @@ class ConfigError(FGLError):
         super().__init__("\n".join([head, *(f"  {problem}" for problem in self.problems)]))
 
 
+COMMAND_LINE = "the command line"
+"""The source of problems that are in no configuration file."""
+
+
 class PolicyError(ConfigError):
     public_reason = "the site's policy does not allow what was asked"
 

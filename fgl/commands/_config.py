@@ -7,15 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fgl.commands import _preset
-from fgl.errors import ConfigError, Problem
+from fgl.errors import COMMAND_LINE, ConfigError, Problem
 
 if TYPE_CHECKING:
     from fgl.commands._options import ConfigFlags
     from fgl.core.config.schema import RunConfig
     from fgl.core.plugin_manager import PluginManager
 
-COMMAND_LINE = "the command line"
-"""The source of problems that are in no configuration file."""
 _OPTIONS = {
     "clients": "partition",
     "beta": "partition",

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from fgl.commands._output import note
-from fgl.errors import ConfigError, Problem
+from fgl.errors import COMMAND_LINE, ConfigError, Problem
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -31,7 +31,7 @@ def check_folder(option: str, folder: Path) -> None:
     existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if not existing.is_dir():
         expected = f"expected a folder, or a path that does not exist yet; {existing} is a file"
-        raise ConfigError([Problem(option, str(folder), expected)], "the command line")
+        raise ConfigError([Problem(option, str(folder), expected)], COMMAND_LINE)
 
 
 @contextmanager

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from fgl.commands._config import COMMAND_LINE, resolve
+from fgl.commands._config import resolve
 from fgl.commands._console import interruptible, shown, stdout_to_stderr
-from fgl.errors import ConfigError, Problem
+from fgl.errors import COMMAND_LINE, ConfigError, Problem
 
 if TYPE_CHECKING:
     from fgl.commands._options import ConfigFlags

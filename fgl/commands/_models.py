@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from glob import escape
 from typing import TYPE_CHECKING
 
-from fgl.commands._config import COMMAND_LINE, resolve
+from fgl.commands._config import resolve
 from fgl.commands._options import ConfigFlags
 from fgl.core.plugin_manager import PluginManager
-from fgl.errors import ConfigError, FGLError, Problem
+from fgl.errors import COMMAND_LINE, ConfigError, FGLError, Problem
 from fgl.text import quoted
 
 if TYPE_CHECKING:

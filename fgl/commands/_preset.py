@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from fgl.core.plugin_manager import PluginManager
-from fgl.errors import ClassListError, ConfigError, DataError, Problem
+from fgl.errors import COMMAND_LINE, ClassListError, ConfigError, DataError, Problem
 
 if TYPE_CHECKING:
     from fgl.commands._options import ConfigFlags
@@ -105,7 +105,7 @@ def layers(manager: PluginManager, flags: ConfigFlags, given: Sequence[Mapping[s
     if flags.preset is None:
         if flags.smoke:
             expected = "--preset NAME beside it: --smoke makes a preset small"
-            raise ConfigError([Problem("--smoke", "no preset", expected)], "the command line")
+            raise ConfigError([Problem("--smoke", "no preset", expected)], COMMAND_LINE)
         return []
     from fgl.core.config import presets
 

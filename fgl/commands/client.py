@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fgl.commands._config import COMMAND_LINE, flag_layer
+from fgl.commands._config import flag_layer
 from fgl.commands._console import check_folder, shown, stdout_to_stderr
 from fgl.commands._disclosure import print_draft, print_upload
 from fgl.commands._options import ConfigFlags, Json, config_flags, home
 from fgl.commands._output import say, say_json
 from fgl.commands._threads import Threads
 from fgl.core.plugin_manager import PluginManager
-from fgl.errors import ConfigError, DataError, Problem, StoreError, UploadError
+from fgl.errors import COMMAND_LINE, ConfigError, DataError, Problem, StoreError, UploadError
 from fgl.io import strict_json
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import typer
 from fgl.commands._options import Json
 from fgl.commands._output import say, say_json
 from fgl.core.plugin_manager import PluginManager
-from fgl.errors import ConfigError, Problem
+from fgl.errors import COMMAND_LINE, ConfigError, Problem
 from fgl.io import strict_json
 from fgl.text import plain
 
@@ -27,7 +27,7 @@ def plugins_list(
     from fgl.contracts.component import FAMILIES
 
     if family is not None and family not in FAMILIES:
-        raise ConfigError([Problem("--family", repr(family), f"expected {', '.join(FAMILIES)}")], "the command line")
+        raise ConfigError([Problem("--family", repr(family), f"expected {', '.join(FAMILIES)}")], COMMAND_LINE)
     manager = PluginManager.load()
     entries = [entry for entry in manager.registry.all() if family in (None, entry.family)]
     plugins = [] if family is not None else _third_party(manager)
@@ -81,9 +81,7 @@ def plugins_show(name: Annotated[str, typer.Argument(metavar="NAME")], as_json: 
     plugins = [plugin for plugin in third_party if plugin["plugin"] == name]
     if not matching and not plugins:
         names = sorted({entry.component.name for entry in entries} | {plugin["plugin"] for plugin in third_party})
-        raise ConfigError(
-            [Problem("NAME", repr(name), f"no such component{suggestion(name, names)}")], "the command line"
-        )
+        raise ConfigError([Problem("NAME", repr(name), f"no such component{suggestion(name, names)}")], COMMAND_LINE)
     components = [_described(manager, entry) for entry in matching]
     if as_json:
         say_json({"components": components, "plugins": plugins})

@@ -15,7 +15,7 @@ from fgl.commands._options import ConfigFlags, Json, Out, Quiet, Replace, config
 from fgl.commands._output import note, say, say_json, say_table
 from fgl.commands._threads import Threads
 from fgl.core.plugin_manager import PluginManager
-from fgl.errors import ConfigError, Problem
+from fgl.errors import COMMAND_LINE, ConfigError, Problem
 
 if TYPE_CHECKING:
     from fgl.core.config.schema import RunConfig
@@ -137,7 +137,7 @@ def _check_alone(others: Sequence[str]) -> None:
     """--resume uses the run's own configuration: any other option would be ignored silently."""
     if others:
         expected = "nothing beside --resume; to resume with other options, name the run by --out instead"
-        raise ConfigError([Problem(", ".join(others), "given", expected)], "the command line")
+        raise ConfigError([Problem(", ".join(others), "given", expected)], COMMAND_LINE)
 
 
 def _announce(

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fgl.commands._config import COMMAND_LINE, flag_layer, resolve
+from fgl.commands._config import flag_layer, resolve
 from fgl.commands._console import interruptible, shown, stdout_to_stderr
 from fgl.commands._options import ConfigFlags, Json, Quiet, Run, Wait, config_flags
 from fgl.commands._output import note, say, say_json
 from fgl.commands._threads import Threads
 from fgl.commands.client import Client
 from fgl.core.plugin_manager import PluginManager
-from fgl.errors import ConfigError, Problem, TooFewUploadsError, UploadError
+from fgl.errors import COMMAND_LINE, ConfigError, Problem, TooFewUploadsError, UploadError
 
 if TYPE_CHECKING:
     from fgl.core.config.schema import RunConfig

@@ -6,7 +6,7 @@ import os
 from importlib.util import find_spec
 from pathlib import Path
 
-from fgl.errors import ConfigError, MissingExtraError, Problem
+from fgl.errors import COMMAND_LINE, ConfigError, MissingExtraError, Problem
 from fgl.io.files import open_regular
 
 SUFFIXES = (".png", ".svg")
@@ -22,7 +22,7 @@ def check(path: Path, option: str, replace: bool = False) -> None:
     overwritten."""
     problem = _problem(path) or ("" if replace or _is_replaceable(path.expanduser()) else _NOT_OURS)
     if problem:
-        raise ConfigError([Problem(option, repr(str(path)), problem)], "the command line")
+        raise ConfigError([Problem(option, repr(str(path)), problem)], COMMAND_LINE)
     need(option)
 
 
