@@ -31,10 +31,13 @@ if TYPE_CHECKING:
         CheckpointName,
         Classifier,
         FitContext,
+        SupportsFeatures,
+        SupportsLogits,
+        SupportsPreparation,
         TrainedClassifier,
         TrainingHook,
     )
-    from fgl.contracts.dataset import Dataset, DatasetInfo, ImageSet, LabelledPixels, Partitioner, Subset
+    from fgl.contracts.dataset import Dataset, DatasetInfo, ImageSet, LabelledPixels, Partitioner, Subset, SupportsKinds
     from fgl.contracts.events import StageContext
     from fgl.contracts.features import Extractor, FeatureSpace
     from fgl.contracts.federation import ClientFailure, Executor, Federation
@@ -51,7 +54,15 @@ if TYPE_CHECKING:
     from fgl.contracts.options import ModelRef, Options
     from fgl.contracts.preparation import Preparation
     from fgl.contracts.progress import NullProgress, Progress, ProgressTask
-    from fgl.contracts.prompts import ClientContext, Grammar, Prompt, PromptStrategy
+    from fgl.contracts.prompts import (
+        ClientContext,
+        Grammar,
+        Prompt,
+        PromptStrategy,
+        SupportsCheck,
+        SupportsGrammar,
+        SupportsTexts,
+    )
     from fgl.errors import (
         BadImageError,
         BrokenPluginError,
@@ -128,6 +139,13 @@ __all__ = [
     "StageContext",
     "StoreError",
     "Subset",
+    "SupportsCheck",
+    "SupportsFeatures",
+    "SupportsGrammar",
+    "SupportsKinds",
+    "SupportsLogits",
+    "SupportsPreparation",
+    "SupportsTexts",
     "Synthesizer",
     "TrainedClassifier",
     "TrainingHook",
@@ -159,8 +177,19 @@ _HOMES = {
         "FitContext",
         "TrainedClassifier",
         "TrainingHook",
+        "SupportsFeatures",
+        "SupportsLogits",
+        "SupportsPreparation",
     ),
-    "fgl.contracts.dataset": ("Dataset", "DatasetInfo", "ImageSet", "LabelledPixels", "Partitioner", "Subset"),
+    "fgl.contracts.dataset": (
+        "Dataset",
+        "DatasetInfo",
+        "ImageSet",
+        "LabelledPixels",
+        "Partitioner",
+        "Subset",
+        "SupportsKinds",
+    ),
     "fgl.contracts.events": ("StageContext",),
     "fgl.contracts.features": ("Extractor", "FeatureSpace"),
     "fgl.contracts.federation": ("ClientFailure", "Executor", "Federation"),
@@ -177,7 +206,15 @@ _HOMES = {
     "fgl.contracts.options": ("ModelRef", "Options"),
     "fgl.contracts.preparation": ("Preparation",),
     "fgl.contracts.progress": ("NullProgress", "Progress", "ProgressTask"),
-    "fgl.contracts.prompts": ("ClientContext", "Grammar", "Prompt", "PromptStrategy"),
+    "fgl.contracts.prompts": (
+        "ClientContext",
+        "Grammar",
+        "Prompt",
+        "PromptStrategy",
+        "SupportsCheck",
+        "SupportsGrammar",
+        "SupportsTexts",
+    ),
     "fgl.errors": (
         "BadImageError",
         "BrokenPluginError",

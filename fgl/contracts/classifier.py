@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from fgl.contracts.progress import NullProgress
 
@@ -21,13 +21,13 @@ CheckpointName = Literal["selected", "last"]
 
 
 class TrainedClassifier(Protocol):
-    """A model that can classify: what `Classifier.fit` returns."""
+    """A model that can classify: what `Classifier.fit` returns.
+
+    It may have the methods of `SupportsLogits` and `SupportsFeatures` too.
+    """
 
     def predict(self, pixels: Pixels, which: CheckpointName, progress: Progress) -> Labels:
         """Classify images: uint8 [n, h, w, 3] → class ids, int64 [n]."""
-
-    def logits(self, pixels: Pixels, which: CheckpointName, progress: Progress) -> Array:
-        """The inputs of softmax: uint8 [n, h, w, 3] → float32 [n, classes]. `fgl audit` uses them."""
 
     def state(self, which: CheckpointName) -> Mapping[str, Array]:
         """Parameters and buffers by name, for averaging and for continuing training."""
@@ -38,15 +38,28 @@ class TrainedClassifier(Protocol):
     def history(self) -> Sequence[Mapping[str, float]]:
         """One entry for each epoch: epoch, loss, and, given a validation set, top-1 accuracy on it."""
 
-    def features(self, pixels: Pixels, which: CheckpointName, progress: Progress) -> Array:
-        """The inputs of the last layer: uint8 [n, h, w, 3] → float32 [n, d]. The feature space `trained` uses
-        them."""
-
     def size_bytes(self) -> int:
         """Size of parameters and buffers in their own dtype, in bytes: what FedAvg sends in one direction."""
 
     def save(self, folder: Path, which: CheckpointName) -> None:
         """Write the model in Hugging Face format, with the class names as labels."""
+
+
+@runtime_checkable
+class SupportsLogits(Protocol):
+    """A trained classifier whose membership inference `fgl audit` can measure."""
+
+    def logits(self, pixels: Pixels, which: CheckpointName, progress: Progress) -> Array:
+        """The inputs of softmax: uint8 [n, h, w, 3] → float32 [n, classes]. `fgl audit` uses them."""
+
+
+@runtime_checkable
+class SupportsFeatures(Protocol):
+    """A trained classifier whose features the feature space `trained` can use."""
+
+    def features(self, pixels: Pixels, which: CheckpointName, progress: Progress) -> Array:
+        """The inputs of the last layer: uint8 [n, h, w, 3] → float32 [n, d]. The feature space `trained` uses
+        them."""
 
 
 class TrainingHook(Protocol):
@@ -127,18 +140,10 @@ class FitContext:
 
 
 class Classifier(Protocol):
-    """Trains an image classifier."""
+    """Trains an image classifier. It may have the method of `SupportsPreparation` too."""
 
     def check(self, context: FitContext) -> None:
         """Raise ModelError if the classifier cannot be built. Called before anything else is computed."""
-
-    def preparation(self, made: tuple[int, int]) -> Preparation:
-        """How to resize and crop real images before they are passed to `fit` and `predict`.
-
-        Optional: without this method, a classifier gets the middle square of real images, resized to the smaller side
-        of `made`. What `TrainedClassifier.save` exports must do the same to an image that is tested. made: (height,
-        width) of synthetic images, in pixels.
-        """
 
     def fit(self, train: LabelledPixels, validation: LabelledPixels | None, context: FitContext) -> TrainedClassifier:
         """Train on `train`, and call `context.hook` at each step.
@@ -152,3 +157,16 @@ class Classifier(Protocol):
 
     def restore(self, state: Mapping[str, Array], context: FitContext) -> TrainedClassifier:
         """A model with this state, without training."""
+
+
+@runtime_checkable
+class SupportsPreparation(Protocol):
+    """A classifier that says how real images are resized for it."""
+
+    def preparation(self, made: tuple[int, int]) -> Preparation:
+        """How to resize and crop real images before they are passed to `fit` and `predict`.
+
+        Without this method, a classifier gets the middle square of real images, resized to the smaller side of
+        `made`. What `TrainedClassifier.save` exports must do the same to an image that is tested. made: (height, width)
+        of synthetic images, in pixels.
+        """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -30,6 +30,14 @@ class ImageSet(Protocol):
 
     def name(self, index: int) -> str:
         """A name for this sample that a person can look up: a path, or a file and row."""
+
+
+@runtime_checkable
+class SupportsKinds(Protocol):
+    """An ImageSet that can tell how its images are stored; `fgl datasets check` counts it."""
+
+    def kind(self, index: int) -> tuple[str, str, int, int]:
+        """(format, mode, width, height) of one sample as it is stored, such as ("JPEG", "RGB", 640, 480)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from fgl.contracts.progress import NullProgress
 
 if TYPE_CHECKING:
     from fgl.contracts.arrays import Array
-    from fgl.contracts.dataset import ImageSet
+    from fgl.contracts.dataset import DatasetInfo, ImageSet
     from fgl.contracts.progress import Progress
 
 Grammar = Sequence[Sequence[str]]
@@ -84,21 +84,37 @@ class ClientContext:
 class PromptStrategy(Protocol):
     """Turns a client's images into prompts. Runs at the client, so it may look at the images.
 
-    Optional methods:
-
-    `check(info: DatasetInfo) -> None` is called before a run starts. It raises FGLError if the options cannot work with
-    the dataset's classes and domains. It opens no image and loads no weights.
-
-    `texts(info: DatasetInfo) -> Iterable[tuple[str, str]]` yields (where a text stands, the text), for a strategy that
-    knows its texts without an image. They are checked against the rules of the codec text before a run starts.
-
-    `grammar(class_names: Sequence[str], domains: Sequence[str]) -> Sequence[Grammar]` lets `fgl audit` look embeddings
-    up. A `Grammar` (Sequence[Sequence[str]]) has, for each place of a text, the phrases that can stand there; a text is
-    one phrase of each place, joined. It must not depend on any client's data.
+    It may have the methods of `SupportsCheck`, `SupportsTexts` and `SupportsGrammar` too.
     """
 
     def prompts(self, context: ClientContext) -> list[Prompt]:
         """Return at least one prompt for each class that the client holds."""
+
+
+@runtime_checkable
+class SupportsCheck(Protocol):
+    """A prompt strategy that can tell before a run starts that its options do not suit the data."""
+
+    def check(self, info: DatasetInfo) -> None:
+        """Raise FGLError if the options cannot work with the dataset's classes and domains. Opens no image and loads no
+        weights."""
+
+
+@runtime_checkable
+class SupportsTexts(Protocol):
+    """A prompt strategy that knows its texts without an image."""
+
+    def texts(self, info: DatasetInfo) -> Iterable[tuple[str, str]]:
+        """Yield (where a text stands, the text). They are checked against the rules of the codec text before a run
+        starts."""
+
+
+@runtime_checkable
+class SupportsGrammar(Protocol):
+    """A prompt strategy whose embeddings `fgl audit` can look up."""
+
+    def grammar(self, class_names: Sequence[str], domains: Sequence[str]) -> Sequence[Grammar]:
+        """The texts that it may write, which must not depend on any client's data."""
 
 
 def spells(grammar: Grammar, text: str) -> bool:

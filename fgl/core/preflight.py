@@ -8,6 +8,7 @@ from pathlib import Path
 from fgl.contracts.dataset import DatasetInfo
 from fgl.contracts.generator import UploadSchema
 from fgl.contracts.progress import Progress
+from fgl.contracts.prompts import SupportsCheck, SupportsTexts
 from fgl.core import baselines
 from fgl.core.config.paths import located
 from fgl.core.config.schema import EvaluationOptions, RunConfig, Selected
@@ -51,9 +52,10 @@ def check_prompts(config: RunConfig, manager: PluginManager, info: DatasetInfo) 
     _check_files(config, manager)
     strategy = manager.create("prompt_strategy", config.prompt_strategy)
     try:
-        if hasattr(strategy, "check"):
+        if isinstance(strategy, SupportsCheck):
             strategy.check(info)
-        texts = strategy.texts(info) if config.upload.codec == codecs.TEXT and hasattr(strategy, "texts") else ()
+        as_text = config.upload.codec == codecs.TEXT and isinstance(strategy, SupportsTexts)
+        texts = strategy.texts(info) if as_text else ()
     except FGLError:
         raise
     except (Exception, SystemExit) as error:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from fgl.contracts.classifier import SupportsPreparation
 from fgl.contracts.dataset import DatasetInfo, ImageSet, LabelledPixels
 from fgl.contracts.events import StageContext
 from fgl.contracts.preparation import Preparation
@@ -138,10 +139,10 @@ class Session:
     def preparation(self) -> Preparation:
         """What the classifier wants real images to become."""
         height, width = self.image_size
-        if not hasattr(self.classifier, "preparation"):  # one that was written before the contract had it
-            side = min(height, width)
-            return Preparation(side, side, side)
-        return self.classifier.preparation((height, width))
+        if isinstance(self.classifier, SupportsPreparation):
+            return self.classifier.preparation((height, width))
+        side = min(height, width)
+        return Preparation(side, side, side)
 
     def inputs(self, name: str) -> LabelledPixels:
         """A whole split as the classifier takes it: `test` to be tested, the others to train on; decoded once a run."""

@@ -7,8 +7,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from fgl.contracts.dataset import DatasetInfo, ImageSet, Subset
+from fgl.contracts.dataset import DatasetInfo, ImageSet, Subset, SupportsKinds
 from fgl.contracts.progress import Progress
+from fgl.contracts.prompts import SupportsCheck
 from fgl.core import partitioning
 from fgl.core.config.presets import Preset
 from fgl.core.config.schema import RunConfig, Selected
@@ -90,10 +91,10 @@ def divide(config: RunConfig, manager: PluginManager, progress: Progress) -> dic
 
 def _prompts(config: RunConfig, manager: PluginManager, info: DatasetInfo) -> list[str]:
     """What the prompt strategy has against the classes, as a run would say before it begins."""
-    check = getattr(manager.create("prompt_strategy", config.prompt_strategy), "check", None)
+    strategy = manager.create("prompt_strategy", config.prompt_strategy)
     try:
-        if check is not None:
-            check(info)
+        if isinstance(strategy, SupportsCheck):
+            strategy.check(info)
     except DataError as error:
         return [str(error)]
     except FGLError:  # of a model, not of the data
@@ -121,10 +122,8 @@ def _kind(images: ImageSet, index: int) -> tuple[str, str, int, int]:
     while isinstance(images, Subset):
         index = images.indices[index]
         images = images.base
-    look = getattr(images, "kind", None)
-    if look is not None:
-        kind: tuple[str, str, int, int] = look(index)
-        return kind
+    if isinstance(images, SupportsKinds):
+        return images.kind(index)
     image = images.image(index)
     return "", image.mode, image.width, image.height
 

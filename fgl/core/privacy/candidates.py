@@ -9,7 +9,7 @@ from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fgl.contracts.prompts import spells
+from fgl.contracts.prompts import SupportsGrammar, spells
 from fgl.core.config.defaults import DEFAULTS
 from fgl.errors import ConfigError, FGLError, Problem
 from fgl.io.files import read_text
@@ -92,7 +92,7 @@ def read(file: str) -> tuple[str, ...]:
     return texts
 
 
-def _strategies(session: Session) -> list[tuple[Any, bool]]:
+def _strategies(session: Session) -> list[tuple[SupportsGrammar, bool]]:
     """(strategy, whether it is the run's own) of those that can say what they may write; the run's own first."""
     manager, chosen = session.manager, session.config.prompt_strategy
     found = [(manager.create("prompt_strategy", chosen), True)]
@@ -103,7 +103,7 @@ def _strategies(session: Session) -> list[tuple[Any, bool]]:
                 found.append((manager.registry.create("prompt_strategy", name, dict(entry.component.defaults)), False))
             except (FGLError, ValueError):  # one that cannot be built without options, or whose extra is not there
                 continue
-    return [(strategy, mine) for strategy, mine in found if hasattr(strategy, "grammar")]
+    return [(strategy, mine) for strategy, mine in found if isinstance(strategy, SupportsGrammar)]
 
 
 def _decoys(session: Session) -> list[str]:

@@ -20,6 +20,7 @@ import numpy as np
 from safetensors.numpy import load_file, save
 
 from fgl.contracts.arrays import contiguous
+from fgl.contracts.classifier import SupportsLogits
 from fgl.core.baselines import BASELINES
 from fgl.core.config.defaults import LISTED_PARTITION
 from fgl.core.config.schema import EvaluationOptions, Selected
@@ -282,7 +283,7 @@ class ShadowTrainer:
 
     def _query(self, model: TrainedClassifier) -> tuple[NDArray[np.float64], NDArray[np.bool_], float]:
         """(log-odds [n, q], whether the class is right [n], top-1 on the test split) of the pool."""
-        if not hasattr(model, "logits"):  # one that was written before the contract had them
+        if not isinstance(model, SupportsLogits):
             name = self.session.config.classifier.name
             raise ModelError(
                 f"classifier {name!r} hands out no logits, which membership inference reads; choose another"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fgl.contracts.classifier import SupportsFeatures
 from fgl.contracts.progress import NullProgress
 from fgl.errors import ModelError
 from fgl.plugins.features.metrics import Comparing
@@ -16,7 +17,7 @@ from fgl.plugins.features.options import TrainedOptions
 
 if TYPE_CHECKING:
     from fgl.contracts.arrays import Array, Pixels
-    from fgl.contracts.classifier import Classifier, FitContext, TrainedClassifier
+    from fgl.contracts.classifier import Classifier, FitContext
     from fgl.contracts.dataset import LabelledPixels
     from fgl.contracts.progress import Progress
 
@@ -36,7 +37,7 @@ class TrainedSpace:
 
     def extractor(self, state: Mapping[str, Array], classifier: Classifier, context: FitContext) -> Penultimate:
         model = classifier.restore(state, context)
-        if not hasattr(model, "features"):  # one that was written before the contract had them
+        if not isinstance(model, SupportsFeatures):
             raise ModelError(
                 f"features: {type(classifier).__name__} hands out no features, which `trained` needs; choose another "
                 "classifier, or features of a model (dinov2)"
@@ -47,7 +48,7 @@ class TrainedSpace:
 class Penultimate(Comparing):
     """Contract `Extractor`."""
 
-    def __init__(self, options: TrainedOptions, model: TrainedClassifier, weights: str) -> None:
+    def __init__(self, options: TrainedOptions, model: SupportsFeatures, weights: str) -> None:
         self._model, self._weights = model, weights
         self.neighbors = options.neighbors
         self._dimensions: int | None = None

@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from fgl.contracts.classifier import CheckpointName, Classifier, FitContext, TrainedClassifier
+from fgl.contracts.classifier import (
+    CheckpointName,
+    Classifier,
+    FitContext,
+    SupportsFeatures,
+    SupportsLogits,
+    SupportsPreparation,
+    TrainedClassifier,
+)
 from fgl.contracts.dataset import LabelledPixels
 from fgl.contracts.preparation import Preparation
 from fgl.contracts.progress import NullProgress
@@ -172,6 +180,8 @@ class ClassifierContract:
     def test_an_answer_does_not_depend_on_the_images_beside_it(
         self, model: TrainedClassifier, train: LabelledPixels
     ) -> None:
+        if not isinstance(model, SupportsLogits):
+            pytest.skip("no method `logits`")
         straight = model.logits(train.pixels, "last", _QUIET)
         turned = model.logits(train.pixels[::-1].copy(), "last", _QUIET)[::-1]
         alone = model.logits(train.pixels[5:6], "last", _QUIET)
@@ -180,6 +190,8 @@ class ClassifierContract:
         assert np.abs(straight[5:6] - alone).max() <= 1e-3 * scale
 
     def test_logits_are_what_predictions_are_made_of(self, model: TrainedClassifier, train: LabelledPixels) -> None:
+        if not isinstance(model, SupportsLogits):
+            pytest.skip("no method `logits`")
         logits = model.logits(train.pixels, "last", _QUIET)
         assert logits.dtype == np.float32
         assert logits.shape == (len(train), len(CLASS_NAMES))
@@ -187,6 +199,8 @@ class ClassifierContract:
         np.testing.assert_array_equal(logits.argmax(1), model.predict(train.pixels, "last", _QUIET))
 
     def test_features_are_points(self, model: TrainedClassifier, train: LabelledPixels) -> None:
+        if not isinstance(model, SupportsFeatures):
+            pytest.skip("no method `features`")
         points = model.features(train.pixels, "last", _QUIET)
         assert points.dtype == np.float32
         assert points.shape[0] == len(train)
@@ -205,7 +219,7 @@ class ClassifierContract:
     def test_it_says_what_real_images_are_to_become(self) -> None:
         """Optional: without the method, real images become squares of their middle."""
         classifier = self.make()
-        if not hasattr(classifier, "preparation"):
+        if not isinstance(classifier, SupportsPreparation):
             pytest.skip("no method `preparation`")
         for made in ((32, 32), (48, 64)):
             found = classifier.preparation(made)
