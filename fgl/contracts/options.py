@@ -145,3 +145,17 @@ class Options(BaseModel):
         known = {*self.files(), *(use.model for use in self.models())}
         values = {name: getattr(self, name) for name in type(self).model_fields}
         return tuple(name for name, value in values.items() if isinstance(value, str) and value in known)
+
+
+SET_BY_NAME: Mapping[str, Mapping[str, str]] = {
+    "dataset": {
+        "skip_bad_images": "set by --skip-bad-images, and by fgl datasets check to count unreadable images",
+        "labels": "the class list of a preset: label in the data to class name, in label order",
+        "class_names": "class names in label order; a site takes them from the file that all share",
+        "unlisted_labels": "leave out or refuse: what becomes of labels that are no class of a preset",
+        "holds": "set to train at a client with data of its own, to test at its server",
+    },
+    "partition": {"clients": "set by --clients", "beta": "set by --beta"},
+    "generator": {"encode_batch_size": "raised by fgl audit where it encodes many texts"},
+}
+"""Family → option → what fgl sets it to. These names mean the same in every component that has them; none must."""

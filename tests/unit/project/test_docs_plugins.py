@@ -12,6 +12,7 @@ import pytest
 
 import fgl
 from fgl.contracts.component import FAMILIES, Component
+from fgl.contracts.options import SET_BY_NAME
 from fgl.core import hookspecs
 from fgl.core.plugin_manager import PluginManager
 from fgl.plugins.prompts.options import (
@@ -108,6 +109,23 @@ def test_every_registering_hook_says_which_key_selects():
 def test_every_field_of_a_component_is_documented():
     section = PLUGINS.split("## `Component`")[1].split("\n## ")[0]
     assert re.findall(r"^\| `(\w+)` \|", section, flags=re.MULTILINE) == [field.name for field in fields(Component)]
+
+
+def test_every_option_that_is_set_by_name_is_documented_and_a_built_in_has_it():
+    section = PLUGINS.split("### Options that fgl sets by name")[1].split("\n#")[0]
+    rows = re.findall(r"^\| `(\w+)` \| `(\w+)` \| (.+) \|$", section, flags=re.MULTILINE)
+    assert rows == [(family, name, text) for family, names in SET_BY_NAME.items() for name, text in names.items()]
+    registry = PluginManager.load().registry
+    for family, names in SET_BY_NAME.items():
+        entries = [registry.find(family, name) for name in registry.names(family)]
+        known = {option for entry in entries for option in registry.options_class(entry).model_fields}
+        assert set(names) <= known
+
+
+def test_every_ability_beyond_a_protocol_is_documented():
+    section = PLUGINS.split("### What a component may do beyond its protocol")[1].split("\n## ")[0]
+    documented = re.findall(r"^\| `(\w+)` \|", section, flags=re.MULTILINE)
+    assert sorted(documented) == [name for name in fgl.__all__ if name.startswith("Supports")]
 
 
 @pytest.mark.parametrize(
