@@ -12,6 +12,7 @@ from fgl.commands._console import INTERRUPTED, stdout_to_stderr
 from fgl.commands._help import EPILOG, OrderedGroup, PlainGroup, command_class
 from fgl.commands._table import NAMES, PLUGINS_PANEL, Group, rows
 from fgl.core.plugin_manager import PluginManager
+from fgl.errors import FGLError
 from fgl.text import lines
 
 # ClickException, of click or of the copy that typer has of it
@@ -71,9 +72,11 @@ def _mount_plugins(app: typer.Typer, manager: PluginManager) -> None:
 
 def _exit_code() -> int:
     """Run the command that was typed."""
+    manager = None
     try:
         with stdout_to_stderr():
-            app = build(PluginManager.load())
+            manager = PluginManager.load()
+            app = build(manager)
         code = app(standalone_mode=False)
         return code if isinstance(code, int) else 0
     except _USAGE as error:
@@ -85,8 +88,10 @@ def _exit_code() -> int:
         return int(error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
-    except Exception as error:
+    except FGLError as error:
         return _errors.report(error)
+    except Exception as error:
+        return _errors.report(error, manager.blamed(error) if manager is not None else None)
 
 
 def _print_version(wanted: bool) -> None:

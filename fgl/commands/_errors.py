@@ -18,11 +18,12 @@ UNEXPECTED = FGLError.exit_code
 USAGE = ConfigError.exit_code
 
 
-def report(error: BaseException) -> int:
-    """Say why a command failed; returns its exit code."""
+def report(error: BaseException, instead: FGLError | None = None) -> int:
+    """Say why a command failed; returns its exit code. instead: what it means to the user, if not itself."""
     if os.environ.get(DEBUG):
         trace = "".join(traceback.format_exception(error))
         print(text.lines(trace.rstrip()), file=sys.stderr)
+    error = instead or error
     if isinstance(error, FGLError):
         code, message = error.exit_code, str(error)
     else:

@@ -12,22 +12,31 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, TypeVar
 
+from fgl.contracts.progress import NullProgress, Progress
+
 _T = TypeVar("_T")
 _SIMULATED: ContextVar[bool] = ContextVar("simulated", default=False)
+_PROGRESS: ContextVar[Progress] = ContextVar("progress", default=NullProgress())  # noqa: B039 - it has no state
 
 
 @contextmanager
-def simulated() -> Iterator[None]:
+def simulated(progress: Progress | None = None) -> Iterator[None]:
     """Within this block, clients' work is simulated on the machine of the user who started it.
 
     No site with another owner is involved, so no site policy is consulted (`fgl.core.client.policy`). A federation that
-    reaches other machines must never use this.
+    reaches other machines must never use this. progress: where the clients' work shows how far it is. Default: nowhere.
     """
-    token = _SIMULATED.set(True)
+    token, shown = _SIMULATED.set(True), _PROGRESS.set(progress or NullProgress())
     try:
         yield
     finally:
+        _PROGRESS.reset(shown)
         _SIMULATED.reset(token)
+
+
+def simulation_progress() -> Progress:
+    """Where a simulated client shows how far it is. A site's own work reports to nobody."""
+    return _PROGRESS.get()
 
 
 def is_simulated() -> bool:

@@ -45,6 +45,21 @@ FAMILIES = {
 """Configuration key of each plugin family → the hook that registers its members."""
 
 
+PROTOCOLS = {
+    "dataset": "fgl.contracts.dataset:Dataset",
+    "partition": "fgl.contracts.dataset:Partitioner",
+    "prompt_strategy": "fgl.contracts.prompts:PromptStrategy",
+    "aggregator": "fgl.contracts.aggregator:Aggregator",
+    "generator": "fgl.contracts.generator:Generator",
+    "classifier": "fgl.contracts.classifier:Classifier",
+    "features": "fgl.contracts.features:FeatureSpace",
+    "algorithm": "fgl.contracts.algorithm:Algorithm",
+    "federation": "fgl.contracts.federation:Federation",
+    "executor": "fgl.contracts.federation:Executor",
+}
+"""Family → the protocol of its members, all of whose methods each of them has."""
+
+
 @dataclass(frozen=True, slots=True)
 class Component:
     """What a plugin registers. It is light: listing plugins imports none of their modules."""

@@ -54,7 +54,8 @@ class Executor(Protocol):
         available."""
 
     def environment(self) -> Mapping[str, object]:
-        """Versions, threads and hardware: what figures depend on besides the configuration."""
+        """Threads and hardware: what figures depend on besides the configuration. fgl adds the versions of Python
+        and its libraries; an executor whose shards are filled elsewhere states those that apply there."""
 
     def run(self, shards: Sequence[Shard], work: Callable[[Shard], None]) -> None:
         """Call `work` on every shard, in any order, and return once all calls have returned."""

@@ -54,6 +54,7 @@ class PluginStatus:
     version: str
     problem: str = ""
     outsider: bool = True
+    package: str = ""
 
 
 @dataclass(slots=True)
@@ -102,7 +103,9 @@ class PluginManager:
                 problem = f"{type(error).__name__}: {error}"
         if problem:
             self.registry.failed.append(f"{point.name} of {distribution} ({problem})")
-        self.statuses.append(PluginStatus(point.name, distribution, version, problem, outsider))
+        self.statuses.append(
+            PluginStatus(point.name, distribution, version, problem, outsider, point.module.partition(".")[0])
+        )
 
     def _collect(self, plugin: str, distribution: str) -> None:
         found: list[Entry] = []
@@ -131,6 +134,22 @@ class PluginManager:
         module = self.pm.get_plugin(plugin)
         callers = self.pm.get_hookcallers(module) if module is not None else None
         return sorted({caller.name for caller in callers or ()} - set(FAMILIES.values()))
+
+    def blamed(self, error: BaseException) -> BrokenPluginError | None:
+        """An error that fgl does not expect as the error of the plugin that raised it; None where that was no
+        outsider's. The innermost code of a plugin on the way to the error is taken for its cause."""
+        owners = {status.package: status for status in self.statuses if status.outsider and not status.problem}
+        trace, cause = error.__traceback__, None
+        while trace is not None:
+            package = str(trace.tb_frame.f_globals.get("__name__", "")).partition(".")[0]
+            cause = owners.get(package, cause)
+            trace = trace.tb_next
+        if cause is None:
+            return None
+        return BrokenPluginError(
+            f"plugin {cause.name!r} of {cause.distribution} raised {type(error).__name__}: {error} "
+            "(FGL_DEBUG=1 shows where)"
+        )
 
     def commands(self) -> list[tuple[str, Any]]:
         """(plugin name, function that adds commands to an app) of each plugin that has any."""

@@ -9,8 +9,8 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from fgl.contracts.component import API_CHANGES, API_VERSION, Component, name_of
-from fgl.errors import BrokenPluginError, MissingExtraError, PluginClashError, UnknownPluginError, suggestion
+from fgl.contracts.component import API_CHANGES, API_VERSION, PROTOCOLS, Component, name_of
+from fgl.errors import BrokenPluginError, FGLError, MissingExtraError, PluginClashError, UnknownPluginError, suggestion
 
 if TYPE_CHECKING:
     from fgl.contracts.options import Options
@@ -92,11 +92,30 @@ class Registry:
         return loaded
 
     def create(self, family: str, name: str, options: dict[str, Any]) -> Any:
-        """Import the component's class and call it with its options, already checked."""
+        """Import the component's class and call it with its options, already checked. Raises BrokenPluginError where
+        the class raises something of its own, or lacks a method of its family."""
         entry = self.find(family, name)
         kept = self.options_class(entry).of(options)
         target = load(entry.component.target, entry)
-        return target(kept) if entry.component.options is not None else target()
+        what = f"{family.replace('_', ' ')} {name!r} of {entry.distribution}"
+        try:
+            made = target(kept) if entry.component.options is not None else target()
+        except FGLError:
+            raise
+        except (Exception, SystemExit) as error:
+            raise BrokenPluginError(f"{what} raised {type(error).__name__}: {error}") from error
+        missing = [method for method in methods_of(family) if not callable(getattr(made, method, None))]
+        if missing:
+            protocol = PROTOCOLS[family].partition(":")[2]
+            raise BrokenPluginError(f"{what} has no {', '.join(missing)}, which fgl.{protocol} has")
+        return made
+
+
+def methods_of(family: str) -> list[str]:
+    """Names of the methods that a member of the family has."""
+    module, _, name = PROTOCOLS[family].partition(":")
+    protocol = getattr(import_module(module), name)
+    return [method for method, value in vars(protocol).items() if not method.startswith("_") and callable(value)]
 
 
 def changed(family: str, version: int) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from fgl.contracts.boundary import contained
+from fgl.contracts.boundary import contained, simulation_progress
 from fgl.core.client import evaluation, policy, prepare, private_folder, probe, training
 from fgl.core.client.private_folder import ERROR
 from fgl.core.wire.requests import opened
@@ -21,7 +21,9 @@ log = logging.getLogger(__name__)
 def answer_prepare(payload: bytes) -> bytes:
     """`prepare`, as a federation calls it."""
     asked = strict_json.loads(payload)
-    return guarded(lambda: prepare.prepare(payload), asked["client_id"], policy.private_folder(asked))
+    return guarded(
+        lambda: prepare.prepare(payload, simulation_progress()), asked["client_id"], policy.private_folder(asked)
+    )
 
 
 def guarded(work: Callable[[], bytes], client_id: str, private: Path | None) -> bytes:

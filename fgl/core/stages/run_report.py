@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 from fgl.core.report import contact_sheet, metrics
@@ -96,13 +99,46 @@ def _json_of(done: Done, stage: Stage[Any]) -> Any:
     return to_json(done.get(stage))
 
 
+_PACKAGES = (
+    "fgl",
+    "torch",
+    "diffusers",
+    "transformers",
+    "datasets",
+    "huggingface-hub",
+    "numpy",
+    "pillow",
+    "pyarrow",
+    "safetensors",
+    "scikit-image",
+    "torchmetrics",
+)
+
+
 def environment(session: Session) -> dict[str, Any]:
     plugins = [
         {"plugin": status.name, "distribution": status.distribution, "version": status.version}
         for status in session.manager.statuses
         if not status.problem and status.version
     ]
-    return {"device": session.device, **session.executor.environment(), "plugins": plugins}
+    return {"device": session.device, **_software(), **session.executor.environment(), "plugins": plugins}
+
+
+def _software() -> dict[str, Any]:
+    """What a figure depends on whoever fills the shards. An executor that runs elsewhere says what is there instead."""
+    packages = {}
+    for name in _PACKAGES:
+        try:
+            packages[name] = version(name)
+        except PackageNotFoundError:
+            packages[name] = "not installed"
+    return {
+        "python": platform.python_version(),
+        "system": platform.system(),
+        "machine": platform.machine(),
+        "cpus": os.cpu_count(),
+        "packages": packages,
+    }
 
 
 def save_environment(session: Session) -> None:

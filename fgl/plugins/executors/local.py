@@ -2,30 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import platform
 from collections.abc import Callable, Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
 
 import torch
 
 from fgl.contracts.generator import Shard
 from fgl.errors import ModelError
-
-_PACKAGES = (
-    "fgl",
-    "torch",
-    "diffusers",
-    "transformers",
-    "datasets",
-    "huggingface-hub",
-    "numpy",
-    "pillow",
-    "pyarrow",
-    "safetensors",
-    "scikit-image",
-    "torchmetrics",
-)
 
 
 class LocalExecutor:
@@ -43,22 +25,8 @@ class LocalExecutor:
         return asked
 
     def environment(self) -> Mapping[str, object]:
-        packages = {}
-        for name in _PACKAGES:
-            try:
-                packages[name] = version(name)
-            except PackageNotFoundError:
-                packages[name] = "not installed"
         gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-        return {
-            "python": platform.python_version(),
-            "system": platform.system(),
-            "machine": platform.machine(),
-            "cpus": os.cpu_count(),
-            "threads": torch.get_num_threads(),
-            "gpu": gpu,
-            "packages": packages,
-        }
+        return {"threads": torch.get_num_threads(), "gpu": gpu}
 
     def run(self, shards: Sequence[Shard], work: Callable[[Shard], None]) -> None:
         for shard in shards:

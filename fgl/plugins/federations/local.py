@@ -35,13 +35,13 @@ out.flush()
 log = logging.getLogger(__name__)
 
 
-def answer(task: str, payload: bytes) -> tuple[bool, bytes]:
+def answer(task: str, payload: bytes, progress: Progress | None = None) -> tuple[bool, bytes]:
     """(True, the reply), or (False, why there is none, as far as the server may know). The rest goes to the log."""
     module, _, name = task.partition(":")
 
     def work() -> tuple[bool, bytes]:
         function: Callable[[bytes], bytes] = getattr(import_module(module), name)
-        with simulated():
+        with simulated(progress):
             return True, function(payload)
 
     def failed(error: BaseException) -> tuple[bool, bytes]:
@@ -63,14 +63,17 @@ class LocalFederation:
         self, client_ids: Sequence[str], task: str, payload: Callable[[str], bytes], progress: Progress
     ) -> Iterator[tuple[str, bytes | ClientFailure]]:
         """task: "module:function", a function bytes → bytes. A client that raises is a Failure; the others go on."""
-        run = self._in_process if self.options.isolation == "none" else self._in_child
         with progress.track("clients", len(client_ids), "clients") as done:
             for client_id in client_ids:
-                yield client_id, run(client_id, task, payload(client_id))
+                sent = payload(client_id)
+                if self.options.isolation == "none":
+                    yield client_id, self._in_process(client_id, task, sent, progress)
+                else:
+                    yield client_id, self._in_child(client_id, task, sent)
                 done.advance(1, client_id)
 
-    def _in_process(self, client_id: str, task: str, payload: bytes) -> bytes | ClientFailure:
-        done, reply = answer(task, payload)
+    def _in_process(self, client_id: str, task: str, payload: bytes, progress: Progress) -> bytes | ClientFailure:
+        done, reply = answer(task, payload, progress)
         return reply if done else ClientFailure(client_id, reply.decode())
 
     def _in_child(self, client_id: str, task: str, payload: bytes) -> bytes | ClientFailure:

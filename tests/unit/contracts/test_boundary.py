@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from fgl.contracts.boundary import contained, is_simulated, simulated
+from fgl.contracts.boundary import contained, is_simulated, simulated, simulation_progress
 from fgl.contracts.federation import ClientFailure
 from fgl.contracts.progress import NullProgress
 from fgl.plugins.federations.local import LocalFederation
@@ -112,3 +112,16 @@ def test_a_clients_process_dies_with_the_run_that_asked_it_and_writes_nothing_mo
     with (tmp_path / "held").open() as file:
         fcntl.flock(file, fcntl.LOCK_EX)  # the kernel gives it when the child is gone
     assert not (tmp_path / "private.txt").exists()
+
+
+def test_a_simulated_client_shows_how_far_it_is_and_nobody_elses_does() -> None:
+    class Shown(NullProgress):
+        pass
+
+    shown = Shown()
+    assert type(simulation_progress()) is NullProgress
+    with simulated(shown):
+        assert simulation_progress() is shown
+        with simulated():
+            assert type(simulation_progress()) is NullProgress
+    assert type(simulation_progress()) is NullProgress

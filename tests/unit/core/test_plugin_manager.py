@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from fgl.contracts.component import API_CHANGES, FAMILIES
+from fgl.contracts.component import API_CHANGES, FAMILIES, PROTOCOLS
 from fgl.contracts.events import StageContext
 from fgl.contracts.generator import ArraySpec, UploadSchema
 from fgl.core.config.resolve import resolve
 from fgl.core.plugin_manager import PluginManager
 from fgl.core.preflight import check_declaration
+from fgl.core.registry import methods_of
 from fgl.errors import BrokenPluginError, ConfigError, MissingExtraError, PluginClashError, UnknownPluginError
 
 
@@ -31,6 +32,7 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> object:
 
 
 HEAD = "from fgl import Component, hookimpl\n"
+MINE = "class Mine:\n    def aggregate(self, uploads, generator): pass\n"
 AGGREGATOR = HEAD + '@hookimpl\ndef fgl_aggregators():\n    return [Component(name="{}", target="{}")]\n'
 
 
@@ -49,7 +51,7 @@ def test_every_built_in_can_be_imported_and_takes_its_defaults() -> None:
 
 
 def test_an_outsider_is_registered_like_a_built_in(plugin: object) -> None:
-    point = plugin("fine_plugin", AGGREGATOR.format("mine", "fine_plugin:Mine") + "class Mine: pass\n")  # type: ignore[operator]
+    point = plugin("fine_plugin", AGGREGATOR.format("mine", "fine_plugin:Mine") + MINE)  # type: ignore[operator]
     manager = PluginManager.load([point])
     assert "mine" in manager.registry.names("aggregator")
     assert type(manager.registry.create("aggregator", "mine", {})).__name__ == "Mine"
@@ -59,6 +61,7 @@ def test_a_component_of_classes_is_created_like_one_of_names(plugin: object) -> 
     source = HEAD + (
         "from fgl import Options\nclass Chosen(Options):\n    size: int = 3\n"
         "class Mine:\n    def __init__(self, options): self.size = options.size\n"
+        "    def aggregate(self, uploads): pass\n"
         "@hookimpl\ndef fgl_aggregators():\n    return [Component(name='mine', target=Mine, options=Chosen)]\n"
     )
     registry = PluginManager.load([plugin("of_classes", source)]).registry  # type: ignore[operator]
@@ -234,6 +237,7 @@ class Chosen(Options):
     since: date | None = None
 class Strategy:
     def __init__(self, options): self.options = options
+    def prompts(self, context): return []
 @hookimpl
 def fgl_prompt_strategies():
     return [Component(name="typed", target="typed_options:Strategy", options="typed_options:Chosen")]
@@ -272,3 +276,37 @@ def test_arrays_that_no_upload_can_hold_are_refused_before_anything_runs(
     else:
         with pytest.raises(error, match=said):
             check_declaration(config, declaration)
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("    pass\n", "aggregator 'mine' of fgl has no aggregate, which fgl.Aggregator has"),
+        (
+            "    def __init__(self): raise ValueError('no disk')\n",
+            "'mine' of fgl raised ValueError: no disk",
+        ),
+        ("    def __init__(self): raise SystemExit(0)\n", "raised SystemExit: 0"),
+    ],
+)
+def test_a_class_that_cannot_be_what_it_says_is_named_when_it_is_made(plugin: object, body: str, said: str) -> None:
+    source = AGGREGATOR.format("mine", "unfit_plugin:Mine") + "class Mine:\n" + body
+    registry = PluginManager.load([plugin("unfit_plugin", source)]).registry  # type: ignore[operator]
+    with pytest.raises(BrokenPluginError, match=said):
+        registry.create("aggregator", "mine", {})
+
+
+def test_every_protocol_says_what_its_members_have() -> None:
+    assert set(PROTOCOLS) == set(FAMILIES)
+    assert all(methods_of(family) for family in FAMILIES)
+    assert methods_of("prompt_strategy") == ["prompts"]
+
+
+def test_an_error_on_the_way_is_that_of_the_plugin_whose_code_it_came_from(plugin: object) -> None:
+    manager = PluginManager.load([plugin("sudden", "from fgl import Prompt\ndef work(): return Prompt()\n")])  # type: ignore[operator]
+    with pytest.raises(TypeError) as theirs:
+        sys.modules["sudden"].work()
+    assert "plugin 'sudden' of fgl raised TypeError" in str(manager.blamed(theirs.value))
+    with pytest.raises(ValueError, match="invalid literal") as ours:
+        int("x")
+    assert manager.blamed(ours.value) is None
