@@ -17,6 +17,7 @@ WORDS = {
     "fedavg": "a baseline: the row that compares with one round of FedAvg",
     "parquet": "the suffix of a shard's file",
     "pixels": "a field of ImageBatch",
+    "transformers": "a library, whose version a run keeps",
     "trained": "a key of what rounds and shadow models keep",
 }
 """Names of components that are words of the core's own too, and what they mean there."""
