@@ -77,7 +77,7 @@ def test_samples_that_a_listed_partition_leaves_out_are_nobodys(settings: Any, t
 def test_a_run_leaves_a_folder_that_explains_every_number(settings: Run, tmp_path: Path) -> None:
     out = tmp_path / "run"
     result = fgl.run(settings(baselines=["class-list", "centralized", "fedavg", "local"]), out=out)
-    assert result["schema_version"] == 1
+    assert result["schema_version"] == 2
     assert result["synthetic"]["images"] == 15
     assert 0 <= result["result"]["selected"]["top1"] <= 1
     assert 0 <= result["result"]["last"]["top1"] <= 1

@@ -15,7 +15,8 @@ from fgl.core.server.intake_record import Intake
 from fgl.core.store.typed import JsonObject, from_json, json_field, to_json
 from fgl.io import strict_json
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""2: controls, licence and memorisation are called baselines, license and memorization."""
 
 
 # --- who sent what --------------------------------------------------------------------------------------------------
