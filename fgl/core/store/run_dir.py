@@ -15,8 +15,8 @@ RUN/server/shards/*.parquet, *.json  the synthetic set, and a manifest a shard
 RUN/server/shards.previous/          shards of an earlier plan, until those of this one are all there
 RUN/train/{selected,last}.safetensors  the classifier's two checkpoints, as evaluation reads them
 RUN/classifier/                      the selected one, Hugging Face format
-RUN/baselines/<name>.json             the baselines
-RUN/baselines/prompts-<name>/         a whole run with another prompt strategy
+RUN/baselines/<name>.json            the baselines
+RUN/baselines/prompts-<name>/        a whole run with another prompt strategy
 RUN/quality/<space>.{json,csv}       how the set compares with real images; .safetensors: a space that is learnt
 RUN/audit/audit.{json,md}            what `fgl audit` found; roc.{png,svg}; scores/: what shadow models say
 RUN/audit/private/                   closest pairs with clients' images, distances, prompts that were found
