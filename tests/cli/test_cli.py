@@ -311,7 +311,7 @@ def test_json_is_one_object_and_nothing_else(
         (["run", "--set", "upload.max_rows=x"], 2, "upload.max_rows: got 'x'; expected a whole number"),
         (["run", "--set", "generatr.steps=3"], 2, "generatr: got {steps: 3}; unknown key: did you mean 'generator'?"),
         (["stages", "nowhere", "--set", "generatr.steps=3"], 7, "nowhere is no run directory"),
-        (["run", "--dry-run", "--out", "a-file"], 2, "--out: got a-file; expected a folder, or a path where there is"),
+        (["run", "--dry-run", "--out", "a-file"], 2, "--out: got a-file; expected a folder, or a path"),
         (["run", "--dry-run", "--out", "a-file/below"], 2, "--out: got a-file/below; expected a folder"),
         (
             ["client", "prepare", "--simulate", "--dataset", "bundled", "--client", "a", "--private", "a-file"],
