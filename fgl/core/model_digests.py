@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fgl.core.store.owned import file_digest
 from fgl.errors import StoreError
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from fgl.core.plugin_manager import PluginManager
 
 
-def inputs_of(manager: PluginManager, family: str, selected: Selected) -> dict[str, Any]:
+def inputs_of(manager: PluginManager, family: str, selected: Selected) -> dict[str, object]:
     """For the inputs of a stage: the contents of the models that a component uses, by the name they have in its
     options. Of a folder that is the digest of its files, of a Hub model its commit. Empty where there are none."""
     from fgl import hub

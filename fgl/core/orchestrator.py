@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from fgl.contracts.progress import NullProgress, Progress
 from fgl.core import baselines, outputs
@@ -21,6 +20,7 @@ from fgl.core.stages import partition, pipeline, rounds, run_report
 from fgl.core.stages.stage import Done
 from fgl.core.store import folder_kind
 from fgl.core.store.run_dir import RunDir, default_run_dir
+from fgl.core.store.typed import JsonObject
 from fgl.core.synthesis import plan as synthesis_plan
 from fgl.core.synthesis.shards import read_plan, read_shards
 from fgl.errors import StoreError
@@ -29,11 +29,11 @@ log = logging.getLogger(__name__)
 
 
 def run(
-    config: RunConfig | Mapping[str, Any] | str | Path | None = None,
+    config: RunConfig | Mapping[str, object] | str | Path | None = None,
     out: str | Path | None = None,
     progress: Progress | None = None,
     replace: bool = False,
-) -> dict[str, Any]:
+) -> JsonObject:
     """Run the whole method and return what `fgl run --json` prints.
 
     config: a RunConfig, a mapping as in a YAML file, a path of a YAML file, or None for the defaults. out: run
@@ -47,7 +47,7 @@ def run(
     return run_session(open_session(resolved, manager, folder, progress or NullProgress()), replace, "out")
 
 
-def resume(folder: str | Path, progress: Progress | None = None) -> dict[str, Any]:
+def resume(folder: str | Path, progress: Progress | None = None) -> JsonObject:
     """Complete a run with the configuration that it was begun with. Raises StoreError where there is none."""
     return run_session(reopen(folder, progress or NullProgress()))
 
@@ -60,7 +60,7 @@ def reopen(folder: str | Path, progress: Progress) -> Session:
     )
 
 
-def run_session(session: Session, replace: bool = False, option: str = "--out", wait: float = 0.0) -> dict[str, Any]:
+def run_session(session: Session, replace: bool = False, option: str = "--out", wait: float = 0.0) -> JsonObject:
     """Execute a session that holds its run directory alone. replace: see `run`. option: what names the directory. wait:
     seconds for another process to end. Raises StoreError where another process holds it, or where it belongs to clients
     that are elsewhere, ConfigError where it is not to be written to (see `outputs`)."""
@@ -77,7 +77,7 @@ def run_session(session: Session, replace: bool = False, option: str = "--out", 
         return execute(session)
 
 
-def execute(session: Session, part_of_another: bool = False) -> dict[str, Any]:
+def execute(session: Session, part_of_another: bool = False) -> JsonObject:
     """All stages; those already committed from the same inputs are reused. part_of_another: whether the run is a
     baseline of another one, which has said so."""
     config = session.config
@@ -110,9 +110,9 @@ def client_ids(session: Session) -> Sequence[str]:
     return partition.client_ids(session, pipeline.run(session, "partition"))
 
 
-def _baselines(session: Session, done: Done, headings: Headings) -> list[dict[str, Any]]:
+def _baselines(session: Session, done: Done, headings: Headings) -> list[JsonObject]:
     """Rows of the report, in the order of the configuration."""
-    rows: dict[str, dict[str, Any]] = {}
+    rows: dict[str, JsonObject] = {}
     for name in session.config.baselines:
         headings.begin(baselines.heading(name))
         if name not in rows:
@@ -122,7 +122,7 @@ def _baselines(session: Session, done: Done, headings: Headings) -> list[dict[st
     return [rows[name] for name in session.config.baselines]
 
 
-def other_prompts_row(session: Session, done: Done, name: str) -> dict[str, dict[str, Any]]:
+def other_prompts_row(session: Session, done: Done, name: str) -> dict[str, JsonObject]:
     """Name of the baseline → its row: a second run with another prompt strategy."""
     nested = other_prompts(session, name)
     with nested.run.lock():

@@ -54,7 +54,7 @@ class Session:
     _pixels: dict[str, LabelledPixels] = field(default_factory=dict)
 
     def stage(
-        self, name: str, inputs: Mapping[str, Any], work: Callable[[str], tuple[Any, Sequence[Path]]]
+        self, name: str, inputs: Mapping[str, object], work: Callable[[str], tuple[Any, Sequence[Path]]]
     ) -> tuple[Any, str]:
         """Run a stage, or reuse its commit if it was made from the same inputs.
 
@@ -120,7 +120,7 @@ class Session:
             raise DataError(f"dataset {self.info.name} has no {name} split")
         return found
 
-    def weights(self, family: str) -> dict[str, Any]:
+    def weights(self, family: str) -> dict[str, object]:
         """For the inputs of a stage that rests on models of a chosen component; see `fgl.core.model_digests`."""
         return model_digests.inputs_of(self.manager, family, getattr(self.config, family))
 
@@ -191,7 +191,7 @@ def check_clients(config: RunConfig, clients: Sequence[str]) -> None:
         raise ConfigError([Problem("upload.min_clients", str(needed), expected)])
 
 
-def _numbers(value: Any) -> dict[str, Any]:
+def _numbers(value: Any) -> dict[str, int | float | str | bool]:
     """The scalar entries of a stage's value, for metrics.jsonl."""
     if not isinstance(value, dict):
         return {}

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NotRequired, TypedDict
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from fgl.contracts.algorithm import GlobalState, LocalUpdate
 from fgl.contracts.progress import NullProgress
 from fgl.core.server import upload_store
 from fgl.core.server.ask import ask as ask_clients
+from fgl.core.store.typed import JsonObject
 from fgl.core.wire import requests
 from fgl.core.wire import updates as wire_updates
 from fgl.errors import ClientFailedError, KeptLostError, UploadError, UploadNormError
@@ -31,6 +32,23 @@ log = logging.getLogger(__name__)
 _FEWEST = 3
 # An algorithm's own arrays, such as the gradients of a control variate, differ more between honest clients than models.
 _BESIDE = 10.0
+
+
+class RoundEntry(TypedDict):
+    """What happened in a round; see `fgl.core.report.scores.Round`."""
+
+    round: int
+    clients: list[str]
+    dropped: list[str]
+    failed: dict[str, str]
+    samples: int
+    loss: float | None
+    bytes_down: int
+    bytes_up: int
+    local: NotRequired[dict[str, JsonObject]]
+    server_loss: NotRequired[float]
+    top1: NotRequired[float | None]
+    seconds: NotRequired[float]
 
 
 class LostError(Exception):
@@ -63,7 +81,7 @@ def collect(
     extra: Mapping[str, Array],
     wanted: Mapping[str, tuple[int, ...]],
     asked: Sequence[str],
-    entry: dict[str, Any],
+    entry: RoundEntry,
 ) -> list[tuple[LocalUpdate, str]]:
     """(update, digest of what its client keeps) of each client whose answer can be used. extra, wanted: what the
     algorithm sends beside the model and expects back. entry: the round's, whose bytes and failures are filled in."""
@@ -100,7 +118,7 @@ def collect(
     return [each for each in accepted if each[0].client_id not in large]
 
 
-def _fail(entry: dict[str, Any], number: int, client_id: str, reason: str, what: str) -> None:
+def _fail(entry: RoundEntry, number: int, client_id: str, reason: str, what: str) -> None:
     entry["failed"][client_id] = reason
     log.warning("round %d: %s %s: %s", number, client_id, what, reason)
 

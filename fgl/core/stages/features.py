@@ -16,6 +16,7 @@ from fgl.core.data import halves
 from fgl.core.stages import partition, train
 from fgl.core.stages.stage import Done, Inputs, Stage, Work
 from fgl.core.store.owned import digest_of
+from fgl.core.store.typed import JsonObject
 from fgl.errors import ConfigError, DataError, Problem
 from fgl.io import strict_json
 
@@ -195,7 +196,7 @@ def label_of(session: Session) -> str:
     return name if real == "train" else f"{name}-{real}"
 
 
-def described(session: Session, space: Extractor, learnt: FeatureTrainingSplit | None) -> dict[str, Any]:
+def described(session: Session, space: Extractor, learnt: FeatureTrainingSplit | None) -> JsonObject:
     """For the report: whose features, and what they learnt on."""
     config = session.config
     own = {} if learnt is None else {"classifier": config.classifier.name, "learnt_on": learnt.said}

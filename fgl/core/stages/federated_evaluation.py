@@ -3,45 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from safetensors.numpy import load_file
 
 from fgl.core.client import site
+from fgl.core.report.scores import ClientTest
 from fgl.core.server import upload_store
 from fgl.core.server.ask import ask
 from fgl.core.stages import clients as clients_stage
 from fgl.core.stages import rounds
 from fgl.core.stages.stage import Done, Inputs, Stage, Work
+from fgl.core.store.typed import JsonObject, from_json
 from fgl.core.wire import replies, requests
 from fgl.errors import ConfigError, Problem, UploadError
 from fgl.io import strict_json
 
 if TYPE_CHECKING:
     from fgl.core.session import Session
-
-
-@dataclass(frozen=True, slots=True)
-class FederatedEvaluationResult:
-    """The final model at the clients, on images of their own."""
-
-    right: int
-    """Images of all clients that were classified rightly."""
-    total: int
-    """Images of all clients."""
-    top1: float
-    per_class: dict[str, dict[str, float]]
-    """Class → right, total and top1, of the clients that gave counts by class."""
-    per_client: dict[str, dict[str, Any]]
-    """Client → its counts, as it sent them."""
-    refused: dict[str, dict[str, str]]
-    """Client that was left out → `rule` that its reply broke and `reason`."""
-    bytes: dict[str, int]
-    """Sent `down` to all clients and `up` by them."""
-    stands_for: float
-    """Samples that the clients which answered say they have."""
 
 
 def inputs_of(session: Session, clients: Sequence[str], uploads: str, train_digest: str) -> Inputs:
@@ -73,7 +53,7 @@ def _inputs(session: Session, done: Done) -> Inputs:
     return inputs_of(session, list(uploads.bytes_per_client), uploads.uploads, rounds.final_model(session, done))
 
 
-def _work(session: Session, done: Done, digest: str) -> Work[FederatedEvaluationResult]:
+def _work(session: Session, done: Done, digest: str) -> Work[ClientTest]:
     uploads = done[clients_stage.STAGE]
     accepted = list(uploads.bytes_per_client)
     return test(session, accepted, uploads.weight_per_class, rounds.final_state(session)), []
@@ -82,7 +62,7 @@ def _work(session: Session, done: Done, digest: str) -> Work[FederatedEvaluation
 STAGE = Stage(
     name="evaluate:clients",
     needs=("clients", "train", "rounds"),
-    result=FederatedEvaluationResult,
+    result=ClientTest,
     enabled=lambda session: session.config.evaluation.at_clients,
     inputs=_inputs,
     work=_work,
@@ -90,15 +70,13 @@ STAGE = Stage(
 )
 
 
-def test(
-    session: Session, clients: Sequence[str], claimed: Mapping[str, Sequence[float]], state: Path
-) -> FederatedEvaluationResult:
+def test(session: Session, clients: Sequence[str], claimed: Mapping[str, Sequence[float]], state: Path) -> ClientTest:
     """Send the classifier to each client and add up the counts that come back. A client that fails, or whose
     counts cannot be true, is named and left out."""
     config, names = session.config, session.info.class_names
     federation = session.manager.create("federation", config.federation)
     weights = load_file(state)
-    counts: dict[str, Any] = {}
+    counts: dict[str, JsonObject] = {}
     refused: dict[str, dict[str, str]] = {}
 
     def request(client_id: str) -> bytes:
@@ -124,16 +102,19 @@ def test(
     site.release()
     if not counts:
         raise UploadError(f"no client has tested the classifier: {strict_json.dumps(refused)[:500]}")
-    return FederatedEvaluationResult(
-        **added_up(counts, names),
-        per_client=counts,
-        refused=refused,
-        bytes={"down": traffic.down, "up": traffic.up},
-        stands_for=round(sum(sum(claimed[name]) for name in counts), 6),
+    return from_json(
+        ClientTest,
+        {
+            **added_up(counts, names),
+            "per_client": counts,
+            "refused": refused,
+            "bytes": {"down": traffic.down, "up": traffic.up},
+            "stands_for": round(sum(sum(claimed[name]) for name in counts), 6),
+        },
     )
 
 
-def added_up(counts: Mapping[str, Mapping[str, Any]], class_names: Sequence[str]) -> dict[str, Any]:
+def added_up(counts: Mapping[str, JsonObject], class_names: Sequence[str]) -> JsonObject:
     """right, total, top1 over all clients, and by class where clients gave that."""
     right, total = (sum(one[key] for one in counts.values()) for key in ("right", "total"))
     per_class = {}

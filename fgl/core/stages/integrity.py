@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fgl.core.baselines import BASELINES
 from fgl.core.client import private_folder, training
 from fgl.core.server import refusals
 from fgl.core.stages import round_state
 from fgl.core.store.owned import digest_of
+from fgl.core.store.typed import JsonObject
 from fgl.io import event_log
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def warn(session: Session) -> dict[str, str]:
     return found
 
 
-def _refused_file(event: Mapping[str, Any]) -> bool:
+def _refused_file(event: Mapping[str, object]) -> bool:
     return event.get("event") == "refused" and str(event.get("client", "")).startswith("file ")
 
 
@@ -79,7 +80,7 @@ def _rounds(session: Session, track: str, stage: str) -> Iterator[tuple[str, str
             yield str(folder), f"what {client_id} keeps for its next round is damaged or not here: {again}"
 
 
-def _last_mark(session: Session) -> dict[str, Any] | None:
+def _last_mark(session: Session) -> JsonObject | None:
     """What the last report says of the log."""
     try:
         report = session.run.read_json(session.run.path("report.json"))

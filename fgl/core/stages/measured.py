@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fgl.core.report import run
 from fgl.core.report.figures import Quality
 from fgl.core.report.schema import RunReport
 from fgl.core.stages import features, quality
-from fgl.core.store.typed import from_json, to_json
+from fgl.core.store.typed import JsonObject, from_json, to_json
 from fgl.errors import StoreError
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from fgl.core.session import Session
 
 
-def qualities(session: Session, synthetic_digest: str) -> dict[str, Any]:
+def qualities(session: Session, synthetic_digest: str) -> JsonObject:
     """Label → what `fgl quality` found, of this synthetic set and of the clients that still take part; without the
     run's own measurement, which has a place of its own."""
     own = features.label_of(session) if session.config.evaluation.quality else None
@@ -35,7 +35,7 @@ def qualities(session: Session, synthetic_digest: str) -> dict[str, Any]:
     return found
 
 
-def quality_of(session: Session, saved: RunConfig) -> dict[str, Any]:
+def quality_of(session: Session, saved: RunConfig) -> JsonObject:
     """What `fgl quality` does: measure a finished run's synthetic set, and put the figures into its report. saved: the
     run's own configuration. Raises StoreError where the synthetic set is not complete."""
     found = quality.measure_run(session)
@@ -44,7 +44,7 @@ def quality_of(session: Session, saved: RunConfig) -> dict[str, Any]:
         of_set = qualities(own, found.synthetic_digest)
         beside = {label: from_json(Quality, one) for label, one in of_set.items()}
         into_report(own, lambda report: replace(report, quality_beside=beside))
-    result: dict[str, Any] = to_json(found)
+    result: JsonObject = to_json(found)
     return result
 
 

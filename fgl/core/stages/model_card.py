@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fgl.text import markdown
 
 if TYPE_CHECKING:
+    from fgl.core.report.metrics import Scores
     from fgl.core.session import Session
 
 
@@ -38,7 +38,7 @@ channel have to be opened by `fgl.load_image(path)` first: Pillow alone would cu
 """
 
 
-def card(session: Session, score: Mapping[str, Any], rounds: int) -> str:
+def card(session: Session, score: Scores, rounds: int) -> str:
     """score: see `metrics.measure`. rounds: of federated training after the one-shot model. Nothing of what a single
     client holds is in it."""
     info, config, how = session.info, session.config, session.preparation

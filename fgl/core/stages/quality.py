@@ -10,15 +10,16 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fgl.contracts.dataset import LabelledPixels
+from fgl.core.report.figures import Quality
 from fgl.core.stages import features, synthesize
 from fgl.core.stages.features import TITLES, described, extractor_of, label_of, learning, measured, space_made
 from fgl.core.stages.stage import Done, Inputs, Stage, Work
-from fgl.core.store.typed import to_json
+from fgl.core.store.typed import JsonObject, from_json, to_json
 from fgl.core.synthesis.shards import read_plan, read_shards
 from fgl.errors import ConfigError, DataError, Problem, StoreError
 from fgl.io import strict_json
@@ -63,30 +64,6 @@ def divide(real: Labels, images: Labels, usable: Labels, seed: int, most: int) -
             division.held_out[class_id] = np.sort(rows[:count])
             division.reference[class_id] = np.sort(rows[count : count + each])
     return division
-
-
-@dataclass(frozen=True, slots=True)
-class QualityResult:
-    """How the synthetic set compares with real images in a feature space."""
-
-    space: dict[str, Any]
-    """Whose features, and what they learnt on."""
-    real: str
-    """Split of the real images."""
-    real_is: str
-    """What that split is, in words."""
-    counts: dict[str, int]
-    """Images: `synthetic`, `compared` of them, `held_out` and `reference`."""
-    overall: dict[str, dict[str, Any]]
-    """Figures of `synthetic` and of `held_out` images against the same reference."""
-    nearest: dict[str, Any]
-    """See `nearest_of`."""
-    per_class: dict[str, dict[str, Any]]
-    """Class → `counts` with `synthetic`, `held_out` and `nearest`, or `why` there are none."""
-    synthetic_digest: str
-    """Of the set that was measured."""
-    distances: str
-    """Table of distances, image by image, relative to the run directory."""
 
 
 # --- the stage ------------------------------------------------------------------------------------------------------
@@ -150,7 +127,7 @@ def elsewhere(session: Session) -> bool:
     return session.remote_clients and session.config.upload.clients is not None
 
 
-def measure_run(session: Session) -> QualityResult:
+def measure_run(session: Session) -> Quality:
     """For a run that was made earlier. Raises StoreError where its synthetic set is not complete."""
     record = session.run.recorded("synthesize")
     if record is None:
@@ -162,7 +139,7 @@ def measure_run(session: Session) -> QualityResult:
     return STAGE.run(session, done)
 
 
-def _work(session: Session, done: Done, digest: str) -> Work[QualityResult]:
+def _work(session: Session, done: Done, digest: str) -> Work[Quality]:
     """Compare the synthetic set with real images, and write the distances, image by image."""
     chosen = features.chosen(session)
     learnt = features.learnt_on(session, chosen)
@@ -171,8 +148,8 @@ def _work(session: Session, done: Done, digest: str) -> Work[QualityResult]:
     figures, distances = compare(session, space, learnt, LabelledPixels(pixels, labels))
     table = session.run.path("quality", f"{label_of(session)}.csv")
     session.run.write(table, _table(session, ids, labels, distances))
-    set_digest = done[synthesize.STAGE].digest
-    return QualityResult(**figures, synthetic_digest=set_digest, distances=f"quality/{table.name}"), [table]
+    made = {**figures, "synthetic_digest": done[synthesize.STAGE].digest, "distances": f"quality/{table.name}"}
+    return from_json(Quality, strict_json.native(made)), [table]
 
 
 def _show(session: Session, done: Done) -> None:
@@ -183,7 +160,7 @@ def _show(session: Session, done: Done) -> None:
 STAGE = Stage(
     name="quality",
     needs=("synthesize", "features"),
-    result=QualityResult,
+    result=Quality,
     enabled=lambda session: session.config.evaluation.quality,
     inputs=lambda session, done: inputs_of(session, done.made(synthesize.STAGE)),
     work=_work,
@@ -196,7 +173,7 @@ STAGE = Stage(
 
 def compare(
     session: Session, space: Extractor, learnt: FeatureTrainingSplit | None, made: LabelledPixels
-) -> tuple[dict[str, Any], tuple[Array, Labels]]:
+) -> tuple[JsonObject, tuple[Array, Labels]]:
     """(every figure, (distance to the nearest reference image, its position in the split) of each synthetic one)."""
     options, seed = session.config.evaluation, session.config.seed
     real = session.pixels(options.real)
@@ -220,7 +197,7 @@ def compare(
         "held_out": strict_json.finite(dict(space.compare(points["reference"], points["held_out"], seed))),
     }
     place_ref, place_held = _places(division.reference), _places(division.held_out)
-    per_class: dict[str, Any] = {}
+    per_class: JsonObject = {}
     for class_id, class_name in enumerate(session.info.class_names):
         counts = {
             "synthetic": int((made.labels == class_id).sum()),
@@ -259,7 +236,7 @@ def compare(
     return found, (distances, reference[positions])
 
 
-def nearest_of(made: Array, held_out: Array) -> dict[str, Any]:
+def nearest_of(made: Array, held_out: Array) -> JsonObject:
     """Quantiles of distances to the nearest reference image; `closer`, the share of synthetic images that are nearer to
     one than all but a hundredth of the held-out images are: more for copies; and `closer_held_out`, the share of
     held-out images that are: 1 %, or what so few of them allow."""

@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from fgl.contracts.classifier import Classifier
     from fgl.contracts.federation import Federation
     from fgl.core.report.metrics import Scores
+    from fgl.core.server.round_updates import RoundEntry
     from fgl.core.session import Session
     from fgl.core.stages.rounds_spec import RoundsSpec, Start, SyntheticSet
 
@@ -77,7 +78,7 @@ class RoundEngine:
         self._synthetic: SyntheticSet | None = None
         self._anew = False
 
-    def train(self) -> tuple[GlobalState, list[dict[str, Any]]]:
+    def train(self) -> tuple[GlobalState, list[RoundEntry]]:
         """The state after the last round, and one entry a round."""
         count = self.track.options.count
         reached = self._begun()
@@ -143,12 +144,12 @@ class RoundEngine:
         )
         return self._first()
 
-    def _round(self, number: int, before: Committed) -> tuple[GlobalState, dict[str, str], dict[str, Any]]:
+    def _round(self, number: int, before: Committed) -> tuple[GlobalState, dict[str, str], RoundEntry]:
         """(state, what clients keep, entry) after a round."""
         state, chosen = before.state, self._chosen(number)
         absent = self._absent(number, chosen)
         asked = [client for client in chosen if client not in absent]
-        entry: dict[str, Any] = {
+        entry: RoundEntry = {
             "round": number,
             "clients": [],
             "dropped": absent,

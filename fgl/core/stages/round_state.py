@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fgl.contracts.algorithm import GlobalState
+from fgl.core.server.round_updates import RoundEntry
 from fgl.core.store.checkpoints import Checkpoints
 from fgl.core.store.run_dir import RunDir
 from fgl.io import strict_json
@@ -25,7 +26,7 @@ class Committed:
     """What a committed round left. history: an entry a round. kept: client → digest of what it keeps for its next."""
 
     state: GlobalState
-    history: list[dict[str, Any]]
+    history: list[RoundEntry]
     kept: dict[str, str]
 
 

@@ -19,6 +19,7 @@ from safetensors.numpy import load_file, save
 from fgl.contracts.arrays import contiguous
 from fgl.core.report import guess, metrics
 from fgl.core.report.metrics import Scores
+from fgl.core.server.round_updates import RoundEntry
 from fgl.core.stages import evaluate, partition, round_state, rounds_spec, synthesize, train
 from fgl.core.stages.round_engine import RoundEngine
 from fgl.core.stages.rounds_spec import Start, identity
@@ -43,7 +44,7 @@ class RoundsResult:
 
     score: Scores
     """Of the model after the last round, on the real test split."""
-    rounds: list[dict[str, Any]]
+    rounds: list[RoundEntry]
     """An entry a round: who took part, loss, bytes, and top-1 where it was tested."""
     bytes_up: int
     """Sent by all clients in all rounds."""
@@ -195,19 +196,19 @@ def model_path(session: Session, track: RoundsSpec) -> Path:
     return session.run.path("rounds", track.name, "model.safetensors")
 
 
-def reached(session: Session, track: RoundsSpec, inputs: Mapping[str, Any]) -> int:
+def reached(session: Session, track: RoundsSpec, inputs: Inputs) -> int:
     """Rounds of a track that are committed and would be gone on from. inputs: what `inputs_of` returned."""
     done = _there(session, track, inputs)
     return done if done <= track.options.count else 0
 
 
-def discarded(session: Session, track: RoundsSpec, inputs: Mapping[str, Any]) -> int:
+def discarded(session: Session, track: RoundsSpec, inputs: Inputs) -> int:
     """Rounds of a track that are committed and would be lost, since fewer are asked for now; 0 where none would."""
     done = _there(session, track, inputs)
     return done if done > track.options.count else 0
 
 
-def _there(session: Session, track: RoundsSpec, inputs: Mapping[str, Any]) -> int:
+def _there(session: Session, track: RoundsSpec, inputs: Inputs) -> int:
     course = digest_of({key: value for key, value in inputs.items() if key != "count"})
     found = round_state.read(round_state.place(session.run, track.name, course))
     return 0 if found is None else len(found.history)

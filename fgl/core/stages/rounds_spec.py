@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fgl.contracts.dataset import LabelledPixels
 from fgl.core.config.schema import Selected
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from fgl.contracts.arrays import Array
     from fgl.core.config.schema import RoundsOptions
     from fgl.core.session import Session
+    from fgl.core.stages.stage import Inputs
 
 
 SyntheticSet = tuple[LabelledPixels, LabelledPixels | None]
@@ -65,7 +66,7 @@ def baseline(session: Session, name: str) -> Selected:
     return Selected(name=name, options=options.model_dump(mode="json"))
 
 
-def identity(session: Session, track: RoundsSpec, partition_digest: str, start_digest: str) -> dict[str, Any]:
+def identity(session: Session, track: RoundsSpec, partition_digest: str, start_digest: str) -> Inputs:
     """All that determines a track's course, except how long it is."""
     config, options = session.config, track.options
     how = options.model_dump(mode="json", exclude={"count", "local_epochs", "local", "server", "server_epochs"})

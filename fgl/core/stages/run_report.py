@@ -24,7 +24,7 @@ from fgl.core.stages import (
     synthesize,
     train,
 )
-from fgl.core.store.typed import to_json
+from fgl.core.store.typed import JsonObject, to_json
 from fgl.io import event_log, strict_json
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from fgl.core.stages.stage import Done, Stage
 
 
-def write(session: Session, done: Done, baselines: list[dict[str, Any]]) -> dict[str, Any]:
+def write(session: Session, done: Done, baselines: list[JsonObject]) -> JsonObject:
     """Write the report, and return what report.json holds."""
     result = contents(session, done, baselines)
     result |= {"damaged": integrity.warn(session), "log": event_log.mark(session.run.root)}
@@ -43,7 +43,7 @@ def write(session: Session, done: Done, baselines: list[dict[str, Any]]) -> dict
     return report.to_dict()
 
 
-def contents(session: Session, done: Done, baselines: list[dict[str, Any]]) -> dict[str, Any]:
+def contents(session: Session, done: Done, baselines: list[JsonObject]) -> JsonObject:
     uploads, planned, synthetic = done[clients.STAGE], done[plan.STAGE], done[synthesize.STAGE]
     trained, warning = done[train.STAGE], done.once(rounds.start_warning, session)
     sent = to_json(uploads)
@@ -115,7 +115,7 @@ _PACKAGES = (
 )
 
 
-def environment(session: Session) -> dict[str, Any]:
+def environment(session: Session) -> JsonObject:
     plugins = [
         {"plugin": status.name, "distribution": status.distribution, "version": status.version}
         for status in session.manager.statuses
@@ -124,7 +124,7 @@ def environment(session: Session) -> dict[str, Any]:
     return {"device": session.device, **_software(), **session.executor.environment(), "plugins": plugins}
 
 
-def _software() -> dict[str, Any]:
+def _software() -> JsonObject:
     """What a figure depends on whoever fills the shards. An executor that runs elsewhere says what is there instead."""
     packages = {}
     for name in _PACKAGES:
@@ -145,7 +145,7 @@ def save_environment(session: Session) -> None:
     session.run.write_json(session.run.path("environment.json"), environment(session))
 
 
-def _scores(done: Done) -> dict[str, Any]:
+def _scores(done: Done) -> JsonObject:
     """Without rounds, the one-shot model's; with them, those of the model after the last round, which nothing
     selected, and the one-shot model's beside it."""
     one_shot, federated = to_json(done[evaluate.STAGE]), done.get(rounds.STAGE)
@@ -155,7 +155,7 @@ def _scores(done: Done) -> dict[str, Any]:
     return {"selected": last, "last": last, "per_class": last["per_class"], "one_shot": one_shot}
 
 
-def _samples(session: Session, done: Done) -> dict[str, Any]:
+def _samples(session: Session, done: Done) -> JsonObject:
     """Client → its samples of each class, by the client's own account where it holds data of its own."""
     parts = done.get(partition.STAGE)
     if parts is None:
@@ -164,7 +164,7 @@ def _samples(session: Session, done: Done) -> dict[str, Any]:
     return {name: counts for name, counts in parts.samples.items() if name not in out}
 
 
-def _prompt_models(session: Session) -> list[dict[str, Any]]:
+def _prompt_models(session: Session) -> list[JsonObject]:
     """Models that the prompt strategy uses: where they came from, as far as this machine knows."""
     from fgl import hub
     from fgl.hub import state as hub_state

@@ -65,7 +65,7 @@ class RunDir(OwnedFolder):
         return self.path("partition.json")
 
     def record(
-        self, stage: str, inputs: Mapping[str, Any], outputs: Sequence[Path], seconds: float, value: Any
+        self, stage: str, inputs: Mapping[str, object], outputs: Sequence[Path], seconds: float, value: Any
     ) -> None:
         """Commit a stage. inputs: JSON, everything that determines the result. value: JSON, what later stages and the
         report need of it."""
@@ -91,7 +91,7 @@ class RunDir(OwnedFolder):
         """Outputs of a record that are no longer there, or no longer what they were."""
         return [name for name, digest in record["outputs"].items() if _digest_or_none(self.root / name) != digest]
 
-    def committed(self, stage: str, inputs: Mapping[str, Any]) -> dict[str, Any] | None:
+    def committed(self, stage: str, inputs: Mapping[str, object]) -> dict[str, Any] | None:
         """The stage's record, if it was made from these inputs and its outputs are still what they were."""
         record = self.recorded(stage)
         if record is None or record["inputs"] != strict_json.loads(strict_json.dumps(inputs)) or self.damaged(record):
