@@ -400,10 +400,10 @@ def test_too_few_answers_in_one_process_are_an_error_too(
 ) -> None:
     prepare_all = client_prepare.prepare
 
-    def fail(payload: bytes) -> bytes:
+    def fail(payload: bytes, *more: Any) -> bytes:
         if json.loads(payload)["client_id"] != "client-00":
             raise RuntimeError("out of order")
-        return prepare_all(payload)
+        return prepare_all(payload, *more)
 
     monkeypatch.setattr(client_prepare, "prepare", fail)
     settings = yaml.safe_load(config.read_text())

@@ -157,7 +157,9 @@ def test_each_client_in_a_process_of_its_own_gives_the_same_bytes(
     config = settings(upload={"codec": "fp32"})
     together = fgl.run(config, out=tmp_path / "one")
     here: list[bytes] = []
-    monkeypatch.setattr(client_prepare, "prepare", here.append)  # a client that ran in this process would end up here
+    monkeypatch.setattr(
+        client_prepare, "prepare", lambda *given: here.append(given)
+    )  # a client that ran in this process would end up here
     apart = fgl.run({**config, "federation": {"name": "local", "isolation": "process"}}, out=tmp_path / "two")
     assert here == []
     for name in together["upload"]["bytes_per_client"]:
@@ -322,8 +324,8 @@ def test_one_client_only_works(settings: Run, tmp_path: Path) -> None:
 def test_the_server_never_opens_what_a_client_keeps(
     settings: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def prepare_and_forget(payload: bytes) -> bytes:
-        reply = prepare(payload)
+    def prepare_and_forget(payload: bytes, *more: Any) -> bytes:
+        reply = prepare(payload, *more)
         shutil.rmtree(json.loads(payload)["private"])
         return reply
 
