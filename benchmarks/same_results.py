@@ -55,7 +55,7 @@ class Tree:
     def __init__(self, source: Path, folder: Path) -> None:
         self.source, self.folder = source.resolve(), folder
         self.seconds: dict[str, float] = {}
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
         place = self._call("-c", "import fgl; print(fgl.__file__)").strip()
         if self.source not in Path(place).parents:
             raise SystemExit(f"{source}: its commands would run {place}")
@@ -114,6 +114,17 @@ def run_all(tree: Tree) -> dict[str, Any]:
     return {command: json.loads(text) for command, text in said.items()}
 
 
+def kept(tree: Tree) -> dict[str, Any]:
+    """What the commands printed; of a tree whose commands ran in this folder before, what they printed then."""
+    file = tree.folder / "said.json"
+    if file.is_file():
+        said: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        return said
+    said = run_all(tree)
+    file.write_text(json.dumps(said), encoding="utf-8")
+    return said
+
+
 def mapped(text: str) -> str:
     """With the words of this version."""
     return re.sub("|".join(WORDS), lambda match: WORDS[match[0]], text)
@@ -167,7 +178,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("before", type=Path, help="folder of a checkout")
     parser.add_argument("after", type=Path, help="folder of another")
-    parser.add_argument("--work", type=Path, help="where the commands run; default: a folder that is removed")
+    parser.add_argument(
+        "--work", type=Path, help="where the commands run, and are not run again; default: a temporary folder"
+    )
     parser.add_argument("--out", type=Path, help="JSON file for the result")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
@@ -175,7 +188,7 @@ def main() -> None:
         trees = {
             name: Tree(source, work / name) for name, source in (("before", options.before), ("after", options.after))
         }
-        said = {name: run_all(tree) for name, tree in trees.items()}
+        said = {name: kept(tree) for name, tree in trees.items()}
         found = {
             "figures": differences(*(dict(leaves(said[name])) for name in trees)),
             "files": differences(*(held(tree.folder) for tree in trees.values())),
