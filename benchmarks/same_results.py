@@ -108,7 +108,9 @@ def run_all(tree: Tree) -> dict[str, Any]:
     said["compare"] = tree.fgl(
         "compare", *small, "--methods", "fgl,fedavg", "--seeds", "2", "--rounds", "1", "--out", "compared", *end
     )
-    said["audit"] = tree.fgl("audit", "attributes", "--shadows", "4", "--rounds", "1", *end)
+    said["audit"] = tree.fgl(
+        "audit", "attributes", "--shadows", "4", "--rounds", "1", "--set", "audit.candidates=500", *end
+    )
     for run in ("class-name", "attributes", "rounds", "split"):
         said[f"digest {run}"] = tree.fgl("digest", run, "--json")
     return {command: json.loads(text) for command, text in said.items()}
