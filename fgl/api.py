@@ -91,15 +91,15 @@ def probe(
     manager = PluginManager.load()
     with _shown(progress) as display:
         session = open_session(load_config(config, manager), manager, RunDir(Path("unused")), display)
-        found = probe_experiment.probe(session, per_class, learn_images)
-    whole = found.all_clients
+        result = probe_experiment.probe(session, per_class, learn_images)
+    whole = result.all_clients
     pairs = {name: Pair(whole.made.of(name), whole.real.of(name)) for name in ("coverage", "density", "nearest")}
-    level = outlook.level(found)
+    level = outlook.level(result)
     return Probe(
-        data={**to_json(found), "outlook": level},
+        data={**to_json(result), "outlook": level},
         outlook=level,
         recognized=whole.recognized,
-        chance=found.chance,
+        chance=result.chance,
         coverage=pairs["coverage"],
         density=pairs["density"],
         distance=pairs["nearest"],
@@ -135,14 +135,14 @@ def quality(
     resolved = resolve([saved.to_dict(), {**layer, **_features(features)}], manager.registry, "the arguments")
     with _shown(progress) as display, run_dir.lock():
         session = open_session(resolved, manager, run_dir, display, remote_clients=has_remote_clients(run_dir))
-        found = measured.quality_of(session, saved)
-    figures = from_json(QualityFigures, found)
+        result = measured.quality_of(session, saved)
+    figures = from_json(QualityFigures, result)
     both = figures.overall
     pairs = {
         name: Pair(both.synthetic.of(name), both.held_out.of(name))
         for name in ("coverage", "density", "precision", "recall", "fid", "kid")
     }
-    return Quality(data=found, folder=run_dir.path("quality"), closer=figures.nearest.closer, **pairs)
+    return Quality(data=result, folder=run_dir.path("quality"), closer=figures.nearest.closer, **pairs)
 
 
 def audit(
@@ -175,23 +175,27 @@ def audit(
     saved = saved_config(run_dir, manager)
     given = {**options, "parts": parts, "methods": methods}
     layer = {
-        "audit": {name: list(one) if isinstance(one, tuple) else one for name, one in given.items() if one is not None}
+        "audit": {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in given.items()
+            if value is not None
+        }
     }
     resolved = resolve([saved.to_dict(), {**layer, **_features(features)}], manager.registry, "the arguments")
     with _shown(progress) as display, run_dir.lock():
         session = open_session(resolved, manager, run_dir, display, remote_clients=has_remote_clients(run_dir))
-        found = privacy_audit.run(session, saved)
-        if found["membership"] is not None and find_spec("matplotlib") is not None:
+        result = privacy_audit.run(session, saved)
+        if result["membership"] is not None and find_spec("matplotlib") is not None:
             from fgl.plots.roc import save_membership
 
-            save_membership(run_dir.path("audit"), found["membership"], run_dir.write)
+            save_membership(run_dir.path("audit"), result["membership"], run_dir.write)
     return Audit(
-        data=found,
+        data=result,
         folder=run_dir.path("audit"),
-        membership=found["membership"],
-        memorization=found["memorization"],
-        uploads=found["uploads"],
-        left_out=found["left_out"],
+        membership=result["membership"],
+        memorization=result["memorization"],
+        uploads=result["uploads"],
+        left_out=result["left_out"],
     )
 
 
@@ -229,7 +233,7 @@ def compare(
     store, chosen = RunDir(folder, "compare"), range(first_seed, first_seed + seeds)
     resolved = load_config(config, manager)
     wanted = comparison.parse(list(methods), rounds, manager, resolved)
-    found: dict[int, Any] = {}
+    results: dict[int, Any] = {}
     settings, names = {"": located(resolved, manager.options)}, [method.name for method in wanted]
     with _shown(progress) as display, folder_experiment.opened(store, settings, names, chosen, replace):
         for seed in chosen:
@@ -238,15 +242,17 @@ def compare(
                 if isinstance(display, Announcing):
                     display.heading(f"seed {seed}: {method.title}")
 
-            one = resolved.model_copy(update={"seed": seed})
-            found[seed] = comparison.run_seed(one, wanted, manager, store.nested(f"seed-{seed}"), display, announce)
-        summary = comparison.write(store, resolved, manager, wanted, found, comparison.test_set(resolved, manager))
+            of_seed = resolved.model_copy(update={"seed": seed})
+            results[seed] = comparison.run_seed(
+                of_seed, wanted, manager, store.nested(f"seed-{seed}"), display, announce
+            )
+        summary = comparison.write(store, resolved, manager, wanted, results, comparison.test_set(resolved, manager))
         if find_spec("matplotlib") is not None:
             from fgl.plots.comparisons import save_comparison
 
             what = f"{summary['dataset']}, {seeds} seed{'s' * (seeds > 1)}"
             titles = {method.name: method.title for method in wanted}
-            save_comparison(folder, titles, found, what, write=store.write)
+            save_comparison(folder, titles, results, what, write=store.write)
     return Comparison(data=summary, folder=folder, methods={row["method"]: _method(row) for row in summary["methods"]})
 
 
@@ -274,10 +280,10 @@ def partition(
 
     manager = PluginManager.load()
     with _shown(progress) as display:
-        found = divide(load_config(config, manager), manager, display)
-    names = found["class_names"]
-    samples = {client: dict(zip(names, row, strict=True)) for client, row in found["samples"].items()}
-    return Partition(data=found, class_names=tuple(names), samples=samples, domains=found["domains"])
+        result = divide(load_config(config, manager), manager, display)
+    names = result["class_names"]
+    samples = {client: dict(zip(names, row, strict=True)) for client, row in result["samples"].items()}
+    return Partition(data=result, class_names=tuple(names), samples=samples, domains=result["domains"])
 
 
 def _features(features: str | Mapping[str, Any] | None) -> dict[str, Any]:
