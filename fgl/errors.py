@@ -2,34 +2,34 @@
 
 FGLError                     1
  ├─ ConfigError              2   the configuration is wrong: carries every problem, each with its key
- │   └─ PolicyError              a site is asked for what its owner does not allow; names the rule
+ │   └─ PolicyError              a request that a site's owner does not allow; names the rule
  ├─ PluginError              3
- │   ├─ UnknownPluginError       no plugin of that name; says what is installed and what was probably meant
+ │   ├─ UnknownPluginError       no plugin has that name; says what is installed and what was probably meant
  │   ├─ PluginClashError         two distributions register the selected name
  │   ├─ BrokenPluginError        the selected plugin, or a hook of it, raised
  │   └─ MissingExtraError        the plugin needs an extra that is not installed
  ├─ DataError                4   a dataset cannot be read, or does not hold what it should
  │   ├─ BadImageError            one image cannot be decoded; names it
- │   ├─ ClassListError           the data's classes are not the ones that were asked for
+ │   ├─ ClassListError           the data's classes are not the expected ones
  │   └─ PartitionError           the samples cannot be divided as asked
- ├─ UploadError              5   an upload is refused; `rule` says by which rule
+ ├─ UploadError              5   an upload is rejected; `rule` says by which rule
  │   ├─ ClientFailedError        answer: the client did not send one
  │   ├─ UploadSizeError          size: more bytes or rows than the caps
  │   ├─ UploadFormatError        format: not a file of this format, read strictly
  │   ├─ UploadChecksumError      checksum: damaged on its way
- │   ├─ UploadSenderError        sender: not on the list, or not the one that was asked
+ │   ├─ UploadSenderError        sender: not on the list, or not the client that was asked
  │   ├─ UploadRoundError         round: made for another round
- │   ├─ UploadReplayError        replay: for another run, sent twice, or of a client that was taken out
+ │   ├─ UploadReplayError        replay: for another run, sent twice, or from a client that was removed
  │   ├─ UploadEncoderError       encoder: encoded by another model
  │   ├─ UploadClassesError       classes: another class list, or ids outside of it
- │   ├─ UploadShapeError         shape: arrays that are missing, undeclared, or of another dtype or shape
+ │   ├─ UploadShapeError         shape: arrays that are missing, undeclared, or of the wrong dtype or shape
  │   ├─ UploadValueError         value: numbers that are not finite or out of bounds
  │   ├─ UploadWeightError        weight: weights, or numbers of samples, out of bounds
  │   ├─ UploadNormError          norm: a round's update that is far larger than the others
  │   ├─ ClientDivergedError      diverged: training at the client ended in NaN or infinite values
  │   ├─ KeptLostError            kept: the client no longer has what it kept in an earlier round
- │   └─ TooFewUploadsError       quorum: fewer accepted than the run needs
- ├─ ModelError               6   a foundation model cannot be found, loaded or used as asked
+ │   └─ TooFewUploadsError       quorum: fewer uploads accepted than the run needs
+ ├─ ModelError               6   a model cannot be found, loaded or used as requested
  │   └─ DivergedError            training ended in NaN or infinite values
  └─ StoreError               7   the run directory cannot be used
 """
@@ -44,20 +44,27 @@ from fgl import text
 
 
 class FGLError(Exception):
-    """Root of the tree. `str(error)` is one message for the user: what, got, expected, what to do."""
+    """Root of the tree. `str(error)` is a message for the user: what is wrong, got, expected, what to do."""
 
     exit_code = 1
+    """Exit code of the command line."""
+
     public_reason = "it failed"
-    """What a server is told of such an error at a client (see `told`)."""
+    """What a server learns of such an error at a client (see `public_message`)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing wrong with a configuration: the dotted key, what it holds, and what it may hold."""
+    """One problem of a configuration."""
 
     key: str
+    """The dotted key."""
+
     got: str
+    """What it holds; "" if that says nothing."""
+
     expected: str
+    """What it may hold."""
 
     def __str__(self) -> str:
         got = f"got {text.line(self.got)}; " if self.got else ""
@@ -124,10 +131,12 @@ class PartitionError(DataError):
 
 
 class UploadError(FGLError):
-    """An upload that is not accepted, or uploads that are not there. rule: what was broken, for reports and logs."""
+    """An upload that is not accepted, or uploads that are missing."""
 
     exit_code = 5
     rule = "upload"
+    """Name of the rule that was broken, for reports and logs."""
+
     public_reason = "what it wrote cannot be sent"
 
 
@@ -184,13 +193,13 @@ class UploadNormError(UploadError):
 
 
 class ClientDivergedError(UploadError):
-    """A client's own answer to a round: one failure among its clients, and the end of the run where all say it."""
+    """A client's reply to a round: its training diverged. If all clients reply so, the run ends."""
 
     rule = "diverged"
 
 
 class KeptLostError(UploadError):
-    """A client's own answer to a round. Going on from nothing instead would train another model unnoticed."""
+    """A client's reply to a round: it lost its state. Continuing without it would silently train another model."""
 
     rule = "kept"
 
@@ -205,7 +214,7 @@ class ModelError(FGLError):
 
 
 class DivergedError(ModelError):
-    """Training whose loss or weights are not finite any more."""
+    """Training whose loss or weights have become NaN or infinite."""
 
 
 class StoreError(FGLError):
@@ -214,8 +223,10 @@ class StoreError(FGLError):
 
 
 def public_message(error: BaseException) -> str:
-    """All that a server learns of a client's error: its class, and what holds for every error of that class. The
-    message may name files, paths or samples of the client."""
+    """All that a server learns of a client's error: its class, and what holds for every error of that class.
+
+    The error's own message may name files, paths or samples of the client, so it stays there.
+    """
     kinds = type(error).__mro__
     known_class = next((kind for kind in kinds if kind.__module__ == __name__), None)
     if known_class is not None and issubclass(known_class, FGLError):
@@ -225,9 +236,9 @@ def public_message(error: BaseException) -> str:
 
 
 def suggestion(got: str, known: Iterable[str]) -> str:
-    """ ": did you mean 'x'?" or nothing."""
+    """Complete a message about an unknown name: ": did you mean 'x'?" or ""."""
     known = list(known)
-    # "steps" is a part of what was meant, though not like it
+    # "steps" is part of "num_inference_steps", though not similar to it
     parts = [name for name in known if len(got) > 2 and got.lower() in name.lower().split("_")[-1]]
     close = difflib.get_close_matches(got, known, n=1, cutoff=0.6) or parts[:1]
     return f": did you mean {close[0]!r}?" if close else ""

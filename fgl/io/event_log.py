@@ -1,7 +1,8 @@
-"""RUN/metrics.jsonl: what happened, one event a line. Each line holds the digest of the line before it (`after`), so
-that a line which was changed, taken out or put in is noticed; the report holds the log's length and last digest.
+"""RUN/metrics.jsonl: what happened, one event per line.
 
-This is against damage. It is no signature: whoever may write to the run directory may write the digests too.
+Each line holds the digest of the line before it (`after`), so that a changed, removed or inserted line is noticed; the
+report holds the log's length and last digest. This protects against damage. It is not a signature: whoever can write
+to the run directory can write the digests too.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ def append(root: Path, event: Mapping[str, Any]) -> None:
         with open_append(path) as file:
             last, cut = _last(file)
             line = strict_json.finite({"time": round(time.time(), 3), **event, _AFTER: _digest(last)})
-            # a line that was cut off, by a full disk for one, is not to spoil the next
+            # a torn line, left by a full disk for example, must not spoil the next one
             file.write(b"\n" * cut + strict_json.dumps(line).encode() + b"\n")
     except OSError as error:
         why = "it is a symbolic link" if path.is_symlink() else error.strerror or error
@@ -38,8 +39,10 @@ def append(root: Path, event: Mapping[str, Any]) -> None:
 
 
 def redacted(root: Path, client_id: str) -> bytes:
-    """The log with nothing left of each event that names a client but its time and kind, chained anew. An id is looked
-    for as a whole word: what names other clients stays."""
+    """The log with every event that names a client reduced to its time and kind, and the digests recomputed.
+
+    The id is matched as a whole word: events that name only other clients stay.
+    """
     lines, previous = [], b""
     for line in _lines(root):
         event = _parsed(line)
@@ -54,7 +57,7 @@ def redacted(root: Path, client_id: str) -> bytes:
 
 
 def names(text: str, client_id: str) -> bool:
-    """Whether a text names a client, and not another one whose id begins or ends with its."""
+    """Whether a text names a client, and not just another one whose id begins or ends with its id."""
     return re.search(rf"(?<![A-Za-z0-9._-]){re.escape(client_id)}(?![A-Za-z0-9_-])", text) is not None
 
 
@@ -69,19 +72,19 @@ def events(root: Path) -> list[dict[str, Any]]:
 
 
 def mark(root: Path) -> dict[str, Any]:
-    """How long the log is, and the digest of its last line: what `damage` compares a later one with."""
+    """The log's length and the digest of its last line, for `damage` to compare with a later state."""
     lines = _lines(root)
     return {"lines": len(lines), "last": _digest(lines[-1] if lines else b"")}
 
 
 def damage(root: Path, before: Mapping[str, Any] | None) -> str:
-    """What is wrong with the log, "" where nothing is. before: an earlier `mark`, where there is one."""
+    """What is wrong with the log; "" if nothing is. before: an earlier `mark`, if there is one."""
     lines, chained, previous = _lines(root), False, b""
     for number, line in enumerate(lines, start=1):
         event = _parsed(line)
         if event is None:
             return f"line {number} cannot be read"
-        # lines of a version that had no digests may come before those that have
+        # lines of a version without digests may come first
         if (chained or _AFTER in event) and event.get(_AFTER) != _digest(previous):
             return f"line {number} does not follow the line before it"
         chained, previous = chained or _AFTER in event, line
@@ -110,7 +113,7 @@ def _parsed(line: bytes) -> dict[str, Any] | None:
 
 
 def _last(file: BinaryIO) -> tuple[bytes, bool]:
-    """(last line of the file, whether it was cut off before its end)."""
+    """(last line of the file, whether it is torn)."""
     end = file.seek(0, os.SEEK_END)
     tail, at = b"", end
     while at > 0 and b"\n" not in tail[:-1]:

@@ -1,4 +1,4 @@
-"""Files, opened and written with care: regular ones alone, whole or not at all, never through a link."""
+"""Reading and writing files safely: only regular files, atomically, and never through a link."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ _NOT_REGULAR = "it is a pipe or a device, not a regular file"
 
 
 class NotRegularError(OSError):
-    """A FIFO or a device, where a file was expected."""
+    """A FIFO or a device instead of a regular file."""
 
 
 def open_regular(path: Path) -> BufferedReader:
-    """Open a file for reading. Raises OSError: also for what is no regular file, without waiting for its other end."""
+    """Open a file for reading. Raises OSError, also for a FIFO or a device, without waiting for its other end."""
     return os.fdopen(_regular(path, os.O_RDONLY), "rb")
 
 
 def _regular(path: Path, flags: int, mode: int = 0o666) -> int:
-    """A descriptor of a regular file. mode: of one that is made. Raises OSError as `open_regular`."""
+    """A descriptor of a regular file. mode: of a file that is created. Raises OSError as `open_regular`."""
     handle = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC, mode)
     try:
         kind = os.fstat(handle).st_mode
@@ -52,33 +52,35 @@ def read_text(path: Path, encoding: str = "utf-8") -> str:
 
 
 def digest(path: Path) -> str:
-    """sha256 of a file's content, read once as long as the file stays as it is. Raises OSError as `open_regular`."""
+    """sha256 of a file's content, cached while the file is unchanged. Raises OSError as `open_regular`."""
     status = path.stat()
     return _digest(path.resolve(), status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 @lru_cache(maxsize=1024)
 def _digest(path: Path, size: int, modified_ns: int, changed_ns: int) -> str:
-    """Sizes and times are in the key, so that a changed file is read again."""
+    """`digest`, cached. Size and times are in the key, so that a changed file is read again."""
     with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def open_append(path: Path, private: bool = False) -> BufferedRandom:
-    """Open a regular file for reading and appending, made if it is not there. Raises OSError: also for a link."""
+    """Open a regular file for reading and appending, creating it if necessary. Raises OSError, also for a link."""
     flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
     return os.fdopen(_regular(path, flags, 0o600 if private else 0o666), "a+b")
 
 
 def part_of(path: Path) -> Path:
-    """The name under which `write` writes a file before it is whole."""
+    """The temporary name that `write` uses."""
     return path.with_name(f".{path.name}.part")
 
 
 def write(path: Path, data: bytes, private: bool = False) -> None:
-    """Write to a temporary name beside it, flush to disk, rename: a reader sees the old file or the new one.
+    """Write to a temporary name beside the file, flush to disk, rename: a reader sees the old file or the new one.
 
-    private: for the owner alone, whatever the umask. Raises StoreError, and leaves no half-written file behind."""
+    private: readable and writable only by the owner, whatever the umask. Raises StoreError, and leaves no half-written
+    file behind.
+    """
     part = part_of(path)
     try:
         part.unlink(missing_ok=True)
@@ -98,8 +100,11 @@ def write(path: Path, data: bytes, private: bool = False) -> None:
 
 
 def make_folders(root: Path, folder: Path, private: bool = False) -> None:
-    """Make `folder`, which is `root` or below it. private: all of it is for the owner alone; else what is called
-    "private", and all below that. Raises StoreError, also where a part of the way below `root` is a link."""
+    """Create `folder`, which is `root` or below it.
+
+    private: make all of it accessible only to the owner; otherwise only what is called "private", and everything below.
+    Raises StoreError, also if part of the path below `root` is a link.
+    """
     place = root
     try:
         _make(root, private)
@@ -118,7 +123,7 @@ def _make(folder: Path, private: bool) -> None:
 
 
 def refuse_links(root: Path, path: Path) -> None:
-    """Raises StoreError where `path`, or what it lies in below `root`, is a link: what it leads to is not fgl's."""
+    """Raise StoreError if `path`, or a folder between it and `root`, is a link: its target does not belong to fgl."""
     place = root
     for part in path.relative_to(root).parts:
         place = place / part
@@ -139,7 +144,7 @@ def advice(error: OSError) -> str:
 
 
 def sync(folder: Path) -> None:
-    """Make a rename last. Some file systems cannot; there the rename itself is all that there is."""
+    """Make a rename durable, where the file system supports it."""
     with suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:

@@ -1,7 +1,7 @@
-"""JSON as RFC 8259 has it, and nothing else: what fgl writes, any parser reads; what fgl reads holds finite numbers.
+"""Strict JSON (RFC 8259): any parser can read what fgl writes, and what fgl reads holds only finite numbers.
 
-Where a number does not exist (a division by nothing, a distance to no image), the place that computes it says null. The
-writer turns no number into another value: a NaN that gets here is a fault, and is named with its place.
+Where a number does not exist (a division by zero, a distance to no image), the code that computes it writes null. The
+writer never replaces a number: a NaN that gets here is a bug, and the error names its place.
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ from fgl.text import is_unseen
 
 
 def dumps(value: Any, **options: Any) -> str:
-    """JSON text. options: indent, sort_keys, separators of `json.dumps`. numpy's numbers, booleans and arrays, and
-    paths are written as what they stand for.
+    """JSON text. options: indent, sort_keys, separators of `json.dumps`.
 
-    Letters are written as they are; control and format characters and unpaired surrogates as \\u escapes, so that the
-    text can be encoded, and shown on a terminal. Raises ValueError that names the place of a number that is not finite,
-    TypeError for a value that JSON does not have."""
+    numpy's numbers, booleans and arrays are written as their values, and paths as text. Letters stay as they are;
+    control and format characters and unpaired surrogates become \\u escapes, so that the text can be encoded, and shown
+    on a terminal. Raises ValueError, which names the place of a number that is not finite, and TypeError for a value
+    that JSON does not have.
+    """
     try:
         text = json.dumps(value, ensure_ascii=False, allow_nan=False, default=_plain, **options)
     except ValueError as error:
@@ -32,27 +33,27 @@ def dumps(value: Any, **options: Any) -> str:
 
 
 def canonical(value: Any) -> bytes:
-    """The bytes that a digest of a JSON value is taken of: independent of the order of keys, and equal before and after
-    the value has been written and read. Raises as `dumps`."""
+    """The bytes to hash for a digest of a JSON value: independent of the order of keys, and equal before and after the
+    value has been written and read. Raises as `dumps`."""
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, default=_plain, sort_keys=True)
     return text.encode("utf-8", "surrogatepass")
 
 
 def ascii_dumps(value: Any, **options: Any) -> str:
-    """As `dumps`, in ASCII alone: for an output that holds no other letters."""
+    """As `dumps`, in pure ASCII, for outputs that support nothing else."""
     return json.dumps(json.loads(dumps(value)), ensure_ascii=True, allow_nan=False, **options)
 
 
 def loads(text: str | bytes) -> Any:
-    """The value. Raises ValueError for anything that is not JSON, numbers that are too large for a float among it."""
+    """Parse JSON. Raises ValueError for anything that is not JSON, including numbers too large for a float."""
     try:
         return json.loads(text, parse_constant=_constant, parse_float=_float)
     except RecursionError:
-        raise ValueError("brackets in brackets beyond measure") from None
+        raise ValueError("nested too deeply") from None
 
 
 def finite(value: Any) -> Any:
-    """A plugin's values as JSON has them: numpy's numbers as Python's, and null for each that is not finite."""
+    """A plugin's values as JSON values: numpy's numbers as Python's, and null for each that is not finite."""
     value = native(value)
     if isinstance(value, float):
         return value if math.isfinite(value) else None
@@ -62,7 +63,7 @@ def finite(value: Any) -> Any:
 
 
 def native(value: Any) -> Any:
-    """With lists for tuples, sets and arrays, and Python's own numbers and text for numpy's and paths. Raises
+    """Convert to Python's own types: lists for tuples, sets and arrays, numbers for numpy's, text for paths. Raises
     TypeError."""
     if isinstance(value, Mapping):
         return {_key(key): native(one) for key, one in value.items()}
@@ -72,7 +73,7 @@ def native(value: Any) -> Any:
 
 
 def escaped(text: str) -> str:
-    """JSON text with escapes for characters that are not seen. Line breaks between values stay."""
+    """JSON text with escapes for invisible characters. Line breaks between values stay."""
     if text.isascii():
         return text.replace("\x7f", "\\u007f")
     return "".join(_escape(one) if not one.isascii() or one == "\x7f" else one for one in text)
@@ -96,7 +97,9 @@ def _plain(value: Any) -> Any:
         return dict(value)
     if isinstance(value, set | frozenset):
         return sorted(value)
-    raise TypeError(f"a {type(value).__name__} is no JSON value; expected numbers, text, booleans, lists or mappings")
+    raise TypeError(
+        f"a {type(value).__name__} is not a JSON value; expected numbers, text, booleans, lists or mappings"
+    )
 
 
 def _key(key: Any) -> str:
@@ -109,7 +112,7 @@ def _key(key: Any) -> str:
 
 
 def _not_finite(value: Any, place: str) -> str:
-    """ "quality.fid is nan", of the first number that is not finite; "" where there is none."""
+    """The first number that is not finite, as "quality.fid is nan"; "" if all are finite."""
     if hasattr(value, "tolist"):
         value = value.tolist()
     if isinstance(value, float) and not math.isfinite(value):

@@ -1,10 +1,10 @@
-"""YAML that means what is written, read within bounds.
+"""Reads and writes YAML that means what it says, within limits.
 
-Words and numbers are YAML 1.2's: `no` and `off` are text, `010` is ten, `12:30` is text. Beside them, `1e-3` and
-`1_000` are numbers. A key that is there twice is an error, and a date is text: no option takes any, some take names.
+Words and numbers are those of YAML 1.2: `no` and `off` are text, `010` is ten, `12:30` is text. In addition, `1e-3` and
+`1_000` are numbers. A duplicate key is an error. A date is text: no option takes a date, and some take names.
 
-A configuration is passed around, so that nobody need trust whoever wrote one: size, depth, digits, and what aliases
-come to are bounded before anything is built.
+Configurations are passed around, and their authors need not be trusted: size, depth, digits and the expansion of
+aliases are limited before anything is built.
 """
 
 from __future__ import annotations
@@ -20,27 +20,29 @@ from fgl.text import is_unseen
 
 MAX_BYTES = 1_000_000
 MAX_NODES = 50_000
-"""Values and keys, those that an alias repeats counted each time."""
+"""Limit on values and keys; those that an alias repeats count each time."""
 MAX_DEPTH = 32
 MAX_DIGITS = 40
 _OPEN_PIPES = ("/dev/fd/", "/dev/stdin", "/proc/self/fd/")
-"""What a shell gives for <(command), and what is read from a pipe: open already, so that nobody waits."""
+"""Paths that a shell gives for <(command) and for pipes. They are open already, so opening them does not block."""
 
 
 class Number(int):
-    """A whole number and how it was written, where that is another text: `010`, `0x1f`, `1_000`."""
+    """A whole number that was written in another form: `010`, `0x1f`, `1_000`."""
 
     written: str
+    """How it was written."""
 
 
 class Fraction(float):
-    """A number and how it was written: `1.10`, `1e-3`."""
+    """A number that was written in another form: `1.10`, `1e-3`."""
 
     written: str
+    """How it was written."""
 
 
 def read(path: Path) -> Any:
-    """The value in a file. Raises OSError (also for a device), YAMLError, ValueError (too large, or not UTF-8)."""
+    """Read a file. Raises OSError (also for a device), YAMLError, ValueError (too large, or not UTF-8)."""
     opened = path.open("rb") if str(path).startswith(_OPEN_PIPES) else open_regular(path)
     with opened as file:
         data = file.read(MAX_BYTES + 1)
@@ -50,7 +52,7 @@ def read(path: Path) -> Any:
 
 
 def load(text: str) -> Any:
-    """The value of a text. Raises YAMLError, or ValueError (a malformed or too large number)."""
+    """Parse a text. Raises YAMLError, or ValueError (a malformed or too large number)."""
     if len(text) > MAX_BYTES:
         raise ValueError(f"more than {MAX_BYTES:,} characters")
     return yaml.load(text, _Loader)
@@ -120,8 +122,10 @@ class _Loader(yaml.SafeLoader):
 
 
 def _count(node: yaml.Node, known: dict[int, int], depth: int) -> int:
-    """Values in a node with its aliases written out. known: of nodes that were counted; 0 for one that is being
-    counted, which holds itself. Raises YAMLError beyond the bounds."""
+    """Number of values in a node with its aliases expanded. Raises YAMLError beyond the limits.
+
+    known: id of a node → its number; 0 while it is being counted, so that a node that contains itself is noticed.
+    """
     count = known.get(id(node))
     if count is None:
         known[id(node)] = 0
@@ -154,11 +158,11 @@ _Loader.add_constructor(_TAG + "float", _Loader.construct_fraction)
 
 
 class _Dumper(yaml.SafeDumper):
-    """YAML that `load` reads as it was, and that other readers of YAML 1.1 do, too."""
+    """Writes YAML that `load`, and readers of YAML 1.1, read back as it was."""
 
 
 def _text(dumper: _Dumper, value: str) -> yaml.Node:
-    """In quotes where a reader could take it for something else, or where a character of it needs an escape."""
+    """Quote a text that a reader could take for something else, or that needs an escape."""
     style = '"' if any(is_unseen(one) and one != "\n" for one in value) else None
     resolved = {loader: loader.yaml_implicit_resolvers.get(value[:1], []) for loader in (_Loader, yaml.SafeLoader)}
     if any(pattern.match(value) for found in resolved.values() for _, pattern in found):
@@ -172,11 +176,11 @@ _Dumper.add_multi_representer(float, lambda dumper, value: dumper.represent_floa
 
 
 def dump(value: Any) -> str:
-    """YAML text of plain values, keys in their order, letters as they are and other characters as escapes."""
+    """YAML text of plain values: keys in their order, letters as they are, invisible characters as escapes."""
     text: str = yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
     if text.isascii():
         return text
-    # all of these are in double quotes, see `_text`; of some, PyYAML does not know that they are not seen
+    # all of these are in double quotes, see `_text`; PyYAML does not escape all invisible characters
     return "".join(_escape(one) if is_unseen(one) and one != "\n" else one for one in text)
 
 

@@ -94,5 +94,5 @@ def test_a_plugins_numbers_that_are_not_finite_become_null() -> None:
 
 
 def test_a_value_that_json_does_not_have_is_an_error_that_says_so() -> None:
-    with pytest.raises(TypeError, match="a object is no JSON value"):
+    with pytest.raises(TypeError, match="a object is not a JSON value"):
         dumps({"a": object()})
