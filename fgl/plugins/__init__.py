@@ -1,1 +1,1 @@
-"""Built-in plugins. They come in through the same door as everybody else's."""
+"""Built-in plugins. They are registered through the same entry points as third-party plugins."""

@@ -1,6 +1,6 @@
-"""Whether weights are those of the model that they are loaded into: all of them, under its names, and finite.
+"""Checks that weights fit the model that they are loaded into: complete, under its names, and finite.
 
-Both libraries give weights that are missing random numbers, other ones in every process, and say so in a log alone.
+transformers and diffusers fill missing weights with random numbers, different in every process, and only log it.
 """
 
 from __future__ import annotations
@@ -20,20 +20,24 @@ from fgl.io.files import digest
 from fgl.plugins._logging import quiet
 from fgl.text import plain, some
 
-# Layers that published models lack because nothing that fgl does reads them.
+# Layers that published models lack, because nothing that fgl uses reads them.
 _UNUSED = ("pooler", "pooling_layer")
 
 
 def identity(files: Iterable[Path]) -> str:
-    """sha256 over names and contents of the files that a model was loaded from."""
+    """sha256 over names and contents of the files that a model is loaded from."""
     contents = {path.name: digest(path) for path in files}
     return hashlib.sha256(json.dumps(contents, sort_keys=True, allow_nan=False).encode()).hexdigest()
 
 
 def check_files(files: Iterable[Path], whose: str, home: Path) -> None:
-    """Raises ModelError for a file that cannot be weights: cut off, a git-lfs pointer, an index without its shards.
+    """Raise ModelError for a file that cannot be weights: truncated, a git-lfs pointer, an index without its shards.
 
-    whose: begins the message. home: what paths are named from."""
+    Args:
+        files: The files to check.
+        whose: The beginning of the message.
+        home: Folder that paths in messages are relative to.
+    """
     for path in files:
         if problem := flaw(path):
             raise ModelError(f"{whose}: {plain(path.relative_to(home).as_posix())} in {plain(home)} {problem}")
@@ -46,10 +50,14 @@ def check_names(
     whose: str,
     ignore: Callable[[Any, str], bool] | None = None,
 ) -> None:
-    """Raises ModelError where the files' names and shapes are not those that a model needs. Loads no numbers.
+    """Raise ModelError if names and shapes in the files are not those that the model needs. Loads no numbers.
 
-    build: the `from_pretrained` of a class of transformers or diffusers, with its arguments bound. files: the weights.
-    ignore: (model, name) → whether the weights of that name may be missing; None for layers that nothing uses.
+    Args:
+        build: The `from_pretrained` of a class of transformers or diffusers, with its arguments bound.
+        folder: The model's folder.
+        files: Its weights.
+        whose: The beginning of the message.
+        ignore: (model, name) → whether the weights of that name may be missing; None: those that nothing uses.
     """
     paths = (folder / "config.json", *files)
     stamps = tuple((str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in paths if path.exists())
@@ -59,8 +67,11 @@ def check_names(
 
 @lru_cache(maxsize=16)
 def _on_meta(build: Callable[..., Any], folder: Path, stamps: tuple[tuple[str, int, int], ...]) -> tuple[Any, Any]:
-    """(model without numbers, what the library says of names and shapes). By the library's own rules, which rename and
-    tie weights; stamps: so that files that changed are looked at again."""
+    """(model without numbers, the library's report on names and shapes).
+
+    The library's own rules apply, which rename and tie weights. stamps: sizes and times, so that changed files are
+    checked again.
+    """
     with quiet(*_diffusers()):
         loaded: tuple[Any, Any] = build(
             folder,
@@ -74,7 +85,14 @@ def _on_meta(build: Callable[..., Any], folder: Path, stamps: tuple[tuple[str, i
 
 
 def complain(model: Any, info: Mapping[str, Any], whose: str, ignore: Callable[[Any, str], bool] | None = None) -> None:
-    """Raises ModelError where weights are missing, or of another shape, by what `output_loading_info` gave."""
+    """Raise ModelError if weights are missing or of the wrong shape.
+
+    Args:
+        model: The model.
+        info: The library's `output_loading_info`.
+        whose: The beginning of the message.
+        ignore: See `check_names`.
+    """
     may = ignore or unused
     needed = {name for name, _ in model.named_parameters()}
     missing = sorted(name for name in info["missing_keys"] if name in needed and not may(model, name))
@@ -82,7 +100,7 @@ def complain(model: Any, info: Mapping[str, Any], whose: str, ignore: Callable[[
         unknown = sorted(str(name) for name in info["unexpected_keys"])
         raise ModelError(
             f"{whose} lacks {len(missing)} of its {len(needed)} weights ({_some(missing)})"
-            f"{_renamed(missing, unknown)}; expected all of them: what is missing would be random numbers, other ones "
+            f"{_renamed(missing, unknown)}; expected all of them: missing weights would be random numbers, different "
             "in every process"
         )
     misshapen = sorted(tuple(entry) for entry in info["mismatched_keys"] if not may(model, str(entry[0])))
@@ -100,7 +118,7 @@ def unused(model: Any, name: str) -> bool:
 
 
 def check_content(files: Iterable[Path], whose: str) -> None:
-    """Raises ModelError where weights hold NaN or infinity. Reads the files whole, once a process."""
+    """Raise ModelError if weights hold NaN or infinity. Reads the files whole, once per process."""
     for path in files:
         try:
             bad = not_finite(path)
@@ -111,7 +129,7 @@ def check_content(files: Iterable[Path], whose: str) -> None:
 
 
 def check_numbers(module: torch.nn.Module, whose: str, files: Iterable[Path] = ()) -> None:
-    """As `check_content`, of a model that is loaded. files: its weights, where it may have been rounded to 16 bits."""
+    """As `check_content`, for a loaded model. files: its weights, in case it was rounded to 16 bits."""
     bad = [name for name, weight in module.named_parameters() if not bool(torch.isfinite(weight).all())]
     if not bad:
         return
@@ -123,7 +141,7 @@ def check_numbers(module: torch.nn.Module, whose: str, files: Iterable[Path] = (
 
 def _not_finite(names: Sequence[str], whose: str) -> ModelError:
     return ModelError(
-        f"{whose} has weights that are not finite (NaN or infinity in {_some(names)}); no number format mends that: "
+        f"{whose} has weights that are not finite (NaN or infinity in {_some(names)}); no number format fixes that: "
         "its training diverged, or it was damaged when it was converted; take another checkpoint"
     )
 
@@ -133,11 +151,11 @@ def _some(names: Sequence[str]) -> str:
 
 
 def _renamed(missing: Sequence[str], unknown: Sequence[str]) -> str:
-    """What there is under other names, and how these differ."""
+    """A clause about the weights under other names, and how the names differ."""
     if not unknown:
         return ""
     before = {name.removesuffix(wanted) for wanted in missing for name in unknown if name.endswith(f".{wanted}")}
-    clause = f", and holds {len(unknown)} that it has no use for ({_some(unknown)})"
+    clause = f", and holds {len(unknown)} that it cannot use ({_some(unknown)})"
     if len(before) == 1:
         prefix = plain(before.pop(), 60)
         return f"{clause}: their names begin with {prefix!r}, as a wrapper leaves them; save the model inside it"
@@ -145,7 +163,7 @@ def _renamed(missing: Sequence[str], unknown: Sequence[str]) -> str:
 
 
 def _diffusers() -> tuple[Any, ...]:
-    """Its logging, where it has been imported."""
+    """The logging module of diffusers, if diffusers has been imported."""
     import sys
 
     module = sys.modules.get("diffusers.utils.logging")

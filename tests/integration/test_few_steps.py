@@ -115,7 +115,7 @@ def test_lora_weights_in_kohyas_naming_paint_the_same_pictures(tmp_path: Path, k
     ("added", "said"),
     [
         ("lora_te_text_model_x.lora_down.weight", r"changes the text encoder .*\(1 of 3 weights, such as lora_te_"),
-        ("lora_unet_x.hada_w1_a", "1 weights that are not of a LoRA, such as lora_unet_x.hada_w1_a"),
+        ("lora_unet_x.hada_w1_a", "1 weights that do not belong to a LoRA, such as lora_unet_x.hada_w1_a"),
         ("lora_unet_x.dora_scale", "no LoHa, LoKr or DoRA"),
     ],
 )
@@ -334,7 +334,7 @@ def test_batches_are_halved_where_memory_runs_out_and_it_is_said(
     assert [len(batch.pixels) for batch in batches] == [2, 2]
     assert asked == [16, 8, *[4] * 6]
     assert painter.notes() == {"batch_size": 2, "batch_sizes": [8, 4, 2]}
-    assert f"out of memory with 8 images of {SIDE}x{SIDE} on cpu: going on with 4 at a time" in caplog.text
+    assert f"out of memory with 8 images of {SIDE}x{SIDE} on cpu: continuing with 4 at a time" in caplog.text
     found = np.concatenate([batch.pixels for batch in batches]).astype(int)
     assert abs(found - wanted).max() <= 1
 

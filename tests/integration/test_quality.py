@@ -199,7 +199,7 @@ def test_a_model_of_the_folder_measures_too_and_is_named(settings: Settings, tmp
 def test_a_model_that_is_not_there_is_said_before_anything_is_computed(settings: Settings, tmp_path: Path) -> None:
     asked = settings(evaluation={"quality": True})
     asked["features"] = {"name": "image-model", "model": str(tmp_path / "nowhere")}
-    with pytest.raises(ModelError, match="no folder, and no name of the Hub"):
+    with pytest.raises(ModelError, match="is neither a folder nor a Hub id"):
         fgl.run(asked, out=tmp_path / "run")
     assert not (tmp_path / "run" / "server").exists()
 

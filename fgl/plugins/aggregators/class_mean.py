@@ -1,4 +1,4 @@
-"""One mean row a class: what OSCAR (arXiv 2502.08488) does with a client's captions, at the server."""
+"""One mean row per class: what OSCAR (arXiv 2502.08488) does with a client's captions, but at the server."""
 
 from __future__ import annotations
 
@@ -22,8 +22,11 @@ CLIENT_ID = "aggregate"
 
 
 class _Key(NamedTuple):
-    """Rows with the same key are averaged. Rows with and without a negative prompt, or with different guidance
-    scales, have no meaningful mean, so they stay apart. guidance_scale: None for the generator's own."""
+    """Rows with the same key are averaged.
+
+    Rows with and without a negative prompt, or with different guidance scales, have no meaningful mean, so they stay
+    apart. guidance_scale: None: the generator's own.
+    """
 
     class_id: int
     client_id: str
@@ -39,10 +42,10 @@ class ClassMean:
         self.options = options
 
     def aggregate(self, uploads: Sequence[ClientUpload], generator: str) -> Conditioning:
-        """Means in float32, summed in float64, in one upload of client "aggregate". generator: fingerprint.
+        """Means in float32, summed in float64, as one upload of the client "aggregate". generator: fingerprint.
 
-        Where all rows of a mean are equal in an array (the usual negative prompt) it is taken as it is. A mean over
-        several domains has domain "". Raises UploadError where rows differ in an array that is not floating point.
+        If all rows of a mean are equal in an array (usually the negative prompt), it is kept as it is. A mean over
+        several domains has domain "". Raises UploadError if rows differ in an array that is not floating point.
         """
         ordered = in_client_order(uploads)
         if not any(len(upload) for upload in ordered):
@@ -71,7 +74,7 @@ class ClassMean:
 
 
 def _upload(sources: list[ClientUpload], keys: list[_Key], members: list[list[tuple[int, int]]]) -> ClientUpload:
-    """One row for each key. Every array is shared in it, so that means which are equal are held once."""
+    """One row for each key. All arrays are shared, so that equal means are stored once."""
     names = sorted({name for key in keys for name in key.arrays})
     arrays: dict[str, Array] = {}
     indices: dict[str, Array] = {}
@@ -103,7 +106,7 @@ def _upload(sources: list[ClientUpload], keys: list[_Key], members: list[list[tu
 
 
 def _mean(name: str, places: list[tuple[ClientUpload, int]]) -> Array:
-    """Weighted mean over rows, [*shape], float32; the common row where all are equal."""
+    """Weighted mean over rows, [*shape], float32; the common row if all are equal."""
     first = next(_rows(name, places))
     if all(np.array_equal(row, first) for row in _rows(name, places)):
         # Casting to float32 is exact for what uploads hold, so equal float16 rows stay equal.

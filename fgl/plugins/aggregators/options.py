@@ -8,7 +8,7 @@ from fgl.contracts.options import Options
 
 
 class UnionOptions(Options):
-    """`union` has none."""
+    """Options of `union`: none."""
 
 
 class ClassMeanOptions(Options):

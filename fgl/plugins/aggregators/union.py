@@ -10,17 +10,18 @@ from fgl.plugins.aggregators.options import UnionOptions
 
 
 class Union:
-    """Every row that any client asked for. Rows that several ask for are generated once, with the sum of weights.
+    """Every row that any client asked for. Equal rows of several clients become one, with the sum of their weights.
 
-    Equal means: same class, same guidance scale, same bytes in every array, including the shared rows (the negative
-    prompt) that it points to. Rows that differ only in domain are one, under the domain of the first client by id.
+    Rows are equal if they have the same class, the same guidance scale and the same bytes in every array, including the
+    shared rows (the negative prompt) that they point to. Rows that differ only in domain are equal too, and take the
+    domain of the first client by id.
     """
 
     def __init__(self, options: UnionOptions) -> None:
         self.options = options
 
     def aggregate(self, uploads: Sequence[ClientUpload], generator: str) -> Conditioning:
-        """An index into `uploads`, sorted by client id; copies no array. generator: fingerprint."""
+        """The union, as an index into `uploads`, sorted by client id. Copies no array. generator: fingerprint."""
         return unite(in_client_order(uploads), generator)
 
 

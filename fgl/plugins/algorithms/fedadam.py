@@ -1,4 +1,4 @@
-"""FedAdam: the server takes the averaged change of the clients for a gradient, and Adam for its optimizer."""
+"""FedAdam: the server treats the averaged change of the clients as a gradient, and uses Adam as its optimizer."""
 
 from __future__ import annotations
 
@@ -16,9 +16,12 @@ if TYPE_CHECKING:
 
 
 class FedAdam(FedAvg):
-    """Reddi et al. 2021, Adaptive Federated Optimization, algorithm 2: with Δ the clients' averaged change,
-    m ← β1·m + (1 - β1)·Δ, v ← β2·v + (1 - β2)·Δ², x ← x + lr · m / (√v + τ), without bias correction, and v begins at
-    τ² as there. Buffers are averaged: a running variance is no parameter."""
+    """Reddi et al. 2021, Adaptive Federated Optimization, algorithm 2.
+
+    With Δ the clients' averaged change: m ← β1·m + (1 - β1)·Δ, v ← β2·v + (1 - β2)·Δ², x ← x + lr · m / (√v + τ),
+    without bias correction, and v starts at τ², as in the paper. Buffers are averaged: a running variance is not a
+    parameter.
+    """
 
     options: FedAdamOptions
 

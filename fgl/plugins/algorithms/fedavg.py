@@ -1,4 +1,4 @@
-"""Federated averaging, and what the algorithms that build on it share."""
+"""Federated averaging, the base of the other algorithms."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 class FedAvg:
     """McMahan et al. 2017, Communication-Efficient Learning of Deep Networks from Decentralized Data, algorithm 1.
 
-    Every round the clients start from the global state, train on their own data, and the server averages parameters
-    and buffers (BatchNorm's running statistics among them), weighted by sample count. Optimizer state and
-    learning-rate schedule begin anew in each client and round. The base of the others: each replaces a step.
+    In every round the clients start from the global state and train on their own data, and the server averages
+    parameters and buffers (including BatchNorm's running statistics), weighted by sample count. Optimizer state and
+    learning-rate schedule are reset for each client and round. The other algorithms inherit from this one and replace
+    a step each.
     """
 
     def __init__(self, options: FedAvgOptions) -> None:
@@ -38,7 +39,7 @@ class FedAvg:
         return {}
 
     def hook(self, job: LocalJob) -> TrainingHook | None:
-        """What is added to each local step; for those whose client step differs in nothing else."""
+        """What is added to each local step, for algorithms whose client step differs in nothing else."""
         return None
 
     def local(self, job: LocalJob) -> LocalUpdate:
@@ -49,27 +50,27 @@ class FedAvg:
         return replace(state, model=average([update.model for update in updates], self.weights(updates)))
 
     def weights(self, updates: Sequence[LocalUpdate]) -> list[float]:
-        """Of each update in this round's average; their sum is one."""
+        """The weight of each update in this round's average. They sum to one."""
         counts = [update.samples if self.options.weighting == "samples" else 1 for update in updates]
         return [count / sum(counts) for count in counts]
 
 
 def average(states: Sequence[Mapping[str, Array]], weights: Sequence[float]) -> dict[str, Array]:
-    """Weighted mean of each floating array, summed in float64 and returned in its own dtype; the largest of integer
-    arrays (BatchNorm's num_batches_tracked). All states hold the same names and shapes."""
+    """Weighted mean of each floating-point array, summed in float64 and returned in its own dtype; for integer arrays
+    (BatchNorm's num_batches_tracked), the maximum. All states hold the same names and shapes."""
     shares = np.asarray(weights, dtype=np.float64) / np.sum(weights)
     result: dict[str, Array] = {}
     for name, first in states[0].items():
         if np.issubdtype(first.dtype, np.floating):
             result[name] = weighted((state[name] for state in states), shares).astype(first.dtype)
         else:
-            # asarray: of arrays without axes, numpy makes scalars
+            # asarray: numpy turns arrays without axes into scalars
             result[name] = np.asarray(np.maximum.reduce([state[name] for state in states]), dtype=first.dtype)
     return result
 
 
 def weighted(arrays: Iterable[Array], weights: Iterable[float]) -> Array:
-    """Sum of weight × array, float64."""
+    """Sum of weight × array, in float64."""
     total: Array = np.asarray(
         sum(weight * array.astype(np.float64) for weight, array in zip(weights, arrays, strict=True))
     )

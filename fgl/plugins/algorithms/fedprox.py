@@ -1,4 +1,4 @@
-"""FedProx: local training is pulled back towards the global model."""
+"""FedProx: a proximal term pulls local training towards the global model."""
 
 from __future__ import annotations
 
@@ -16,8 +16,11 @@ if TYPE_CHECKING:
 
 
 class FedProx(FedAvg):
-    """Li et al. 2020, Federated Optimization in Heterogeneous Networks, algorithm 2: each client adds to its loss
-    mu/2 · ‖w - w_global‖² over the trained parameters. How exactly is a matter of the local epochs."""
+    """Li et al. 2020, Federated Optimization in Heterogeneous Networks, algorithm 2.
+
+    Each client adds mu/2 · ‖w - w_global‖² over the trained parameters to its loss. How exactly the local problem is
+    solved depends on the number of local epochs.
+    """
 
     options: FedProxOptions
 

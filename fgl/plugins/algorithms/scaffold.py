@@ -1,4 +1,4 @@
-"""SCAFFOLD: local gradients are corrected by control variates."""
+"""SCAFFOLD: control variates correct local gradients."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
 class Scaffold(FedAvg):
     """Karimireddy et al. 2020, SCAFFOLD: Stochastic Controlled Averaging for Federated Learning, algorithm 1.
 
-    Each local step uses g - c_k + c in place of the gradient g: c_k is the client's control variate, c the server's.
+    Each local step uses g - c_k + c instead of the gradient g; c_k is the client's control variate, c the server's.
     The correction is added to the gradient *before* the optimizer sees it, so momentum, Adam's moments and weight decay
-    act on corrected gradients; the paper has plain SGD, where this is the same. A client's new variate is, by
-    `control`:
+    act on corrected gradients; the paper uses plain SGD, where this is the same. The option `control` chooses how a
+    client's new variate is computed:
 
-    gradients     the mean of its uncorrected gradients g over the round. Under plain SGD this equals the other one;
-                  with momentum or Adam, weight decay or a schedule it still is what a variate is meant to be.
+    gradients     the mean of its uncorrected gradients g over the round. Under plain SGD this equals the other choice;
+                  with momentum, Adam, weight decay or a schedule it still is what a variate is meant to be.
     displacement  the paper's option II, c_k - c + (x - y) / Σ lr. With momentum β a step moves by about lr/(1 - β), so
-                  the variate is too large by that factor; with Adam it is no gradient at all.
+                  the variate is too large by that factor; with Adam it is not a gradient at all.
 
-    What the server takes over of models is weighted as `weighting` says; so are the variates' changes, each in the
-    share |S|/N of the clients that took part. With `uniform` both are the paper's. Buffers are averaged.
+    The option `weighting` weights the models that the server averages, and the changes of the variates, which are also
+    scaled by the share |S|/N of clients that took part. With `uniform` both are as in the paper. Buffers are averaged.
     """
 
     options: ScaffoldOptions
@@ -74,7 +74,7 @@ class Scaffold(FedAvg):
 
 
 class Corrected:
-    """Adds c - c_k to every gradient, and remembers the sum of the gradients before that."""
+    """Adds c - c_k to every gradient, and sums up the uncorrected gradients."""
 
     def __init__(self, correction: Mapping[str, Array]) -> None:
         self._correction = correction
@@ -99,6 +99,6 @@ class Corrected:
             weight.grad.add_(self._tensors[name])
 
     def mean(self, name: str, old: Array) -> Array:
-        """The mean gradient of a parameter; what it was before where no gradient ever came."""
+        """The mean gradient of a parameter; `old` if it never had a gradient."""
         total = self._sums.get(name)
         return old if total is None else (total / self.steps).cpu().numpy()

@@ -1,4 +1,4 @@
-"""Built-in classifiers: any transformers image-classification model, and the ones ready to use by name."""
+"""Built-in classifiers: any transformers image-classification model, and some by name."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from fgl.contracts.component import Component
 _TARGET = "fgl.plugins.classifiers.classifier:TransformersClassifier"
 _OPTIONS = "fgl.plugins.classifiers.options:ClassifierOptions"
 
-# torchvision's layouts in the words of transformers' ResNetConfig.
+# torchvision's layouts in terms of transformers' ResNetConfig.
 _RESNETS = {
     "resnet18": {"layer_type": "basic", "hidden_sizes": [64, 128, 256, 512], "depths": [2, 2, 2, 2]},
     "resnet34": {"layer_type": "basic", "hidden_sizes": [64, 128, 256, 512], "depths": [3, 4, 6, 3]},
@@ -61,8 +61,8 @@ def fgl_classifiers() -> list[Component]:
             target=_TARGET,
             options=_OPTIONS,
             summary="small for 500 synthetic images a class and more: twice the epochs, smoothed labels",
-            # Chosen on images of the public half, see docs/classifiers.md. Half of what a generator paints of a hard
-            # class may be wrong, and validation images are no better: labels are smoothed, and late epochs preferred.
+            # Chosen on images of the public half, see docs/classifiers.md. Half of a generator's images of a hard class
+            # may be wrong, and validation images are no better: so labels are smoothed, and late epochs preferred.
             defaults={**_SMALL, "epochs": 28, "label_smoothing": 0.1, "selection_slack": 1.0},
             continuation_defaults=_CONTINUED,
         ),

@@ -25,9 +25,10 @@ if TYPE_CHECKING:
 
 
 def build(options: ClassifierOptions, class_names: Sequence[str], seed: int) -> PreTrainedModel:
-    """A float32 model on the CPU with one output a class, labels named. From scratch, its weights follow from `seed`.
+    """Build a float32 model on the CPU with one output per class and the class names as labels.
 
-    Raises ModelError for an architecture, configuration or weights that cannot be used as asked.
+    Weights from scratch are determined by `seed`. Raises ModelError for an architecture, configuration or weights that
+    cannot be used as requested.
     """
     labels = {
         "id2label": dict(enumerate(class_names)),
@@ -41,15 +42,15 @@ def build(options: ClassifierOptions, class_names: Sequence[str], seed: int) -> 
 
 @contextmanager
 def seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Global random numbers (initial weights, dropout) follow from `seed` inside, and are as before outside."""
+    """Inside, `seed` determines global random numbers (initial weights, dropout); outside, they are unchanged."""
     with torch.random.fork_rng(devices=_cuda(device)):
         reseed(seed, device)
         yield
 
 
 def reseed(seed: int, device: torch.device) -> None:
-    """Begin the global random numbers anew, within `seeded`."""
-    # Not torch.manual_seed: it would also reseed the devices that are not put back.
+    """Restart the global random generators, within `seeded`."""
+    # Not torch.manual_seed: it would also reseed devices whose state is not restored.
     torch.default_generator.manual_seed(seed)
     for index in _cuda(device):
         torch.cuda.default_generators[index].manual_seed(seed)
@@ -62,7 +63,7 @@ def _cuda(device: torch.device) -> list[int]:
 
 
 def load_state(model: torch.nn.Module, state: Mapping[str, NDArray[np.generic]], source: str) -> None:
-    """Put arrays by name into `model`. Raises ModelError where names or shapes are not the model's."""
+    """Load arrays by name into `model`. Raises ModelError if names or shapes differ. source: for errors."""
     wanted = model.state_dict()
     missing, unknown = sorted(wanted.keys() - state.keys()), sorted(state.keys() - wanted.keys())
     misshapen = [name for name in wanted.keys() & state.keys() if tuple(wanted[name].shape) != state[name].shape]
@@ -93,13 +94,13 @@ def _from_scratch(options: ClassifierOptions, labels: dict[str, Any]) -> PreTrai
             )
     config = dict(options.config)
     if hasattr(default, "image_size"):
-        # Position embeddings are laid out for one size, which is the one we train at.
+        # Position embeddings are for one image size, which is the training size.
         config.setdefault("image_size", options.image_size)
     try:
         built: PreTrainedModel = AutoModelForImageClassification.from_config(  # type: ignore[no-untyped-call]
             AutoConfig.for_model(architecture, **config, **labels), dtype=torch.float32
         )
-    except Exception as error:  # transformers checks little: a wrong value surfaces as whatever its layers raise
+    except Exception as error:  # transformers validates little: a wrong value surfaces as whatever its layers raise
         raise ModelError(f"{architecture} cannot be built with config {options.config}: {first_line(error)}") from error
     return built
 
@@ -135,12 +136,12 @@ def _from_weights(options: ClassifierOptions, labels: dict[str, Any]) -> PreTrai
 
 
 def _is_fresh(model: PreTrainedModel, name: str) -> bool:
-    """Whether the weights of that name are to be learnt here: those of the head, whose number of classes is another."""
+    """Whether the weights of that name are trained from scratch: those of the head, whose number of classes differs."""
     return unused(model, name) or not name.startswith(f"{model.base_model_prefix}.")
 
 
 def _probe(model: PreTrainedModel, options: ClassifierOptions) -> None:
-    """One image through the model: sizes that do not fit should fail here, with the option that mends it."""
+    """Run one image through the model: sizes that do not fit must fail here, with the option that fixes it."""
     side = options.image_size
     try:
         model.train(False)

@@ -1,6 +1,6 @@
 """Batches of images on the device: one resampling pass for crop, flip and turn, then normalization.
 
-Shape legend: n images, h height, w width. Images are float32 [n, 3, h, w] on a scale of 0 to 1 until normalized.
+Shapes: n images, h height, w width. Images are float32 [n, 3, h, w] on a scale of 0 to 1 until normalized.
 """
 
 from __future__ import annotations
@@ -25,11 +25,16 @@ _LUMA = (0.299, 0.587, 0.114)
 
 
 class Augmenter:
-    """Varies training images and prepares test images.
+    """Augments training images and prepares test images.
 
-    options: what to do. size: side of the result, pixels. eval_resize: see ClassifierOptions, None for `size`.
-    device: where the images are. seed: all variation follows from it. The draws that decide on a variation are made
-    on the CPU and so are the same on every device; the noise itself is drawn on the device.
+    The random decisions are drawn on the CPU and therefore the same on every device; noise is drawn on the device.
+
+    Args:
+        options: What to do.
+        size: Side of the result, in pixels.
+        device: Where the images are.
+        seed: Determines all augmentation.
+        eval_resize: See `ClassifierOptions`. None: `size`.
     """
 
     def __init__(
@@ -46,13 +51,15 @@ class Augmenter:
         self._table = torch.from_numpy(normalized(options)).to(device)
 
     def reseed(self, seed: int) -> None:
-        """Begin the variation anew."""
+        """Restart the random draws."""
         self._draws.manual_seed(seed)
         self._noise.manual_seed(seed)
 
     def train(self, pixels: Tensor) -> Tensor:
-        """uint8 [n, h, w, 3] on the device → float32 [n, 3, size, size], varied and normalized. Of images that are not
-        square the middle is taken, as in `evaluate`."""
+        """Augment and normalize: uint8 [n, h, w, 3] on the device → float32 [n, 3, size, size].
+
+        The middle square is taken of images that are not square, as in `evaluate`.
+        """
         short = min(pixels.shape[1:3])
         top, left = ((side - short) // 2 for side in pixels.shape[1:3])
         images = to_float(pixels[:, top : top + short, left : left + short])
@@ -67,13 +74,16 @@ class Augmenter:
         return self._cut((images - self._mean) / self._std)
 
     def prepare(self, pixels: Pixels) -> Pixels:
-        """uint8 [n, h, w, 3] → uint8 [n, size, size, 3], what `evaluate` takes: see `fgl.contracts.preparation`."""
+        """Prepare images for `evaluate`: uint8 [n, h, w, 3] → uint8 [n, size, size, 3]; see
+        `fgl.contracts.preparation`."""
         return cropped(pixels, self.eval_resize, self.size)
 
     def evaluate(self, pixels: Tensor) -> Tensor:
-        """uint8 [n, size, size, 3] on the device → float32 [n, 3, size, size], normalized: to the bit what the image
-        processor that is exported makes of the same pixels."""
-        # Normalised values are looked up, because a GPU may round a division otherwise.
+        """Normalize: uint8 [n, size, size, 3] on the device → float32 [n, 3, size, size].
+
+        The result equals that of the exported image processor for the same pixels, to the bit.
+        """
+        # Normalized values are looked up, because a GPU may round a division differently.
         return torch.stack([self._table[channel][pixels[..., channel].int()] for channel in range(3)], dim=1)
 
     def draw(self, count: int) -> Tensor:
@@ -83,7 +93,7 @@ class Augmenter:
         area = self._uniform(count, *options.crop_scale, on_cpu=True).flatten()
         ratio = self._uniform(count, low, high, on_cpu=True).flatten().exp()
         across, down = (area * ratio).sqrt().clamp(max=1), (area / ratio).sqrt().clamp(max=1)
-        # Always drawn, so that switching one variation off leaves the others as they were.
+        # Always drawn, so that turning one augmentation off leaves the others unchanged.
         offset = torch.rand(count, 2, generator=self._draws) * 2 - 1
         mirrored = torch.rand(count, generator=self._draws) < 0.5
         turns = torch.randint(4, (count,), generator=self._draws)
@@ -105,13 +115,13 @@ class Augmenter:
         if options.brightness or options.contrast:
             gain = self._uniform(count, 1 - options.brightness, 1 + options.brightness)
             contrast = self._uniform(count, 1 - options.contrast, 1 + options.contrast)
-            # gain first, then contrast about the mean of what it gave: one multiply and one add
+            # gain first, then contrast about the mean of the result: one multiply and one add
             middle = images.mean((1, 2, 3), keepdim=True) * gain
             images = torch.addcmul((1 - contrast) * middle, images, gain * contrast)
         return images
 
     def _blurred(self, images: Tensor) -> Tensor:
-        """Mix each image with a blurred copy. One kernel for the batch is many times cheaper than one an image."""
+        """Mix each image with a blurred copy. One kernel per batch is many times cheaper than one per image."""
         if not self.options.blur:
             return images
         share = (self._uniform(len(images), -1, 1)).clamp(min=0)
@@ -129,20 +139,31 @@ class Augmenter:
 
 
 def preparation(options: AugmentationOptions, size: int, eval_resize: int | None, made: tuple[int, int]) -> Preparation:
-    """How real images are prepared. They are trained on at the resolution of synthetic ones, `made` (height, width),
-    as far as training makes use of it, and never at a lower one than they are tested at."""
+    """How real images are prepared.
+
+    They are trained on at the resolution of synthetic ones, `made` (height, width), as far as training makes use of it,
+    and never at a lower resolution than they are tested at.
+
+    Args:
+        options: Augmentation.
+        size: Side of the network's input, in pixels.
+        eval_resize: See `ClassifierOptions`. None: `size`.
+        made: (height, width) of synthetic images, in pixels.
+    """
     side = eval_resize or size
     return Preparation(side, size, max(side, min(*made, working_side(options, size))))
 
 
 def working_side(options: AugmentationOptions, size: int) -> int:
-    """Pixels. Below this many a side the usual crop is sampled at about one pixel for one: larger sources are shrunk
-    with a proper filter first, because sampling far apart would alias."""
+    """The side, in pixels, at which a typical crop is sampled at about one pixel per pixel.
+
+    Larger images are shrunk to it with a proper filter first, because sparse sampling would alias.
+    """
     return math.ceil(size / math.sqrt(sum(options.crop_scale) / 2))
 
 
 def normalized(options: AugmentationOptions) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
-    """What becomes of each value of a pixel: float32 [3, 256]. The arithmetic is that of transformers' rescale and
+    """The normalized value of each pixel value: float32 [3, 256]. The arithmetic is that of transformers' rescale and
     normalize, in their order and precision."""
     scaled = (np.arange(256, dtype=np.uint8).astype(np.float64) * (1 / 255)).astype(np.float32)
     mean, std = (np.array(values, dtype=np.float32) for values in (options.mean, options.std))
@@ -150,12 +171,12 @@ def normalized(options: AugmentationOptions) -> np.ndarray[tuple[int, int], np.d
 
 
 def to_float(pixels: Tensor) -> Tensor:
-    """uint8 [n, h, w, 3] → float32 [n, 3, h, w] in 0..1, still laid out pixel by pixel in memory."""
+    """uint8 [n, h, w, 3] → float32 [n, 3, h, w] in 0..1, still stored pixel by pixel in memory."""
     return pixels.permute(0, 3, 1, 2).float() / 255
 
 
 def resize(images: Tensor, size: tuple[int, int]) -> Tensor:
-    """Bilinear, with a filter against aliasing when it shrinks: what Pillow's BILINEAR does."""
+    """Resize bilinearly, with an anti-aliasing filter when shrinking, as Pillow's BILINEAR does."""
     if tuple(images.shape[2:]) == size:
         return images
     return F.interpolate(images, size=size, mode="bilinear", align_corners=False, antialias=True)
@@ -171,9 +192,15 @@ def resize_shorter(images: Tensor, side: int) -> Tensor:
 def crop_matrix(across: Tensor, down: Tensor, x: Tensor, y: Tensor, mirrored: Tensor, turns: Tensor) -> Tensor:
     """Affine maps from places in the result to places in the source, as float32 [n, 2, 3], coordinates in -1..1.
 
-    across, down: width and height of the crop relative to the image's. x, y: its centre. mirrored: bool, left and
-    right of the result change places. turns: int64, the crop is turned counterclockwise this many times by 90 degrees
-    and then mirrored. All [n].
+    All arguments are [n].
+
+    Args:
+        across: Width of the crop relative to the image's.
+        down: Its height relative to the image's.
+        x: Its centre, horizontally.
+        y: Its centre, vertically.
+        mirrored: bool: whether left and right of the result are swapped.
+        turns: int64: the crop is rotated counterclockwise by 90 degrees this many times, and then mirrored.
     """
     quarter = torch.tensor([[[1.0, 0.0], [0.0, 1.0]], [[0.0, -1.0], [1.0, 0.0]]])
     rotation = torch.stack([quarter[0], quarter[1], -quarter[0], -quarter[1]])[turns]

@@ -36,32 +36,34 @@ class TransformersClassifier:
         self.options = options
 
     def check(self, context: FitContext) -> None:
-        """Build the model once. Raises ModelError for an architecture or weights that cannot be used as asked."""
+        """Build the model once. Raises ModelError for an architecture or weights that cannot be used as requested."""
         build(self.options, context.class_names, context.seed)
 
     def preparation(self, made: tuple[int, int]) -> Preparation:
-        """What real images become; see `Preparation`."""
+        """How real images are resized and cropped; see `Preparation`."""
         return preparation(self.options, self.options.image_size, self.options.eval_resize, made)
 
     def initial(self, context: FitContext) -> Trained:
-        """The model as it is built before any training: random by the seed, or pretrained."""
+        """The model before any training: pretrained, or initialized from the seed."""
         network = self._network(context, None)
         kept = snapshot(network.model)
         return Trained(network, kept, kept)
 
     def restore(self, state: Mapping[str, Array], context: FitContext) -> Trained:
-        """A model with this state, untrained. Raises ModelError where the state is not of such a model."""
+        """A model with this state, without training. Raises ModelError if the state does not fit the model."""
         network = self._network(context, state)
         kept = snapshot(network.model)
         return Trained(network, kept, kept)
 
     def fit(self, train: LabelledPixels, validation: LabelledPixels | None, context: FitContext) -> Trained:
-        """Train on `train`; select the epoch by top-1 on `validation`, the later of equals, because synthetic
-        validation images are soon all told right (the last epoch where there is no validation set). With
-        `selection_slack` epochs that differ by no more than that many standard errors are equals (Breiman et al. 1984).
+        """Train on `train`, and select the epoch by top-1 on `validation` (without it, the last epoch).
 
-        Equal seed, device, thread count and libraries give equal weights. Raises DataError for labels outside the
-        class names or no images, DivergedError where training diverges.
+        Of equal epochs the later one is selected, because synthetic validation images are soon all classified
+        correctly. With `selection_slack`, epochs that differ by at most that many standard errors count as equal
+        (Breiman et al. 1984).
+
+        Equal seed, device, thread count and libraries yield equal weights. Raises DataError for labels outside the
+        class names or a set without images, and DivergedError if training diverges.
         """
         check(train, len(context.class_names), "training set")
         if validation is not None and len(validation):
@@ -87,20 +89,20 @@ class TransformersClassifier:
         options, model = self.options, network.model
         epochs, steps = self._length(len(train), context.epochs)
         augmenter = Augmenter(options, options.image_size, network.device, context.seed, options.eval_resize)
-        if validation is not None:  # once, and not once an epoch
+        if validation is not None:  # once, not in every epoch
             validation = LabelledPixels(augmenter.prepare(validation.pixels), validation.labels)
         mixer = Mixer(options.mixup, options.cutmix, context.seed)
         fit = Fit(model, make_optimizer(options, model), snapshot(model) if options.ema else None)
         if context.checkpoint is not None:
             fit.resume(context.checkpoint)
-        # BatchNorm cannot learn from one image: a single one is taken twice, each time varied anew.
+        # BatchNorm cannot learn from one image: a single one is taken twice, with different augmentation.
         positions = np.arange(len(train)) if len(train) > 1 else np.zeros(2, dtype=np.int64)
         left = seen_in(steps, len(positions), options.batch_size) - seen_in(
             fit.step, len(positions), options.batch_size
         )
         with context.progress.track(context.label, left) as task:
             for epoch in range(fit.epoch + 1, epochs + 1):
-                # All that is random in an epoch follows from its number, so that it can be gone on from.
+                # All that is random in an epoch is determined by its number, so that training can be resumed.
                 seed = epoch_seed(context.seed, epoch)
                 reseed(seed, network.device)
                 augmenter.reseed(seed)
@@ -117,7 +119,7 @@ class TransformersClassifier:
                     if partners is not None:
                         other = F.cross_entropy(logits, labels[partners], label_smoothing=options.label_smoothing)
                         loss = share * loss + (1 - share) * other
-                    plain = loss  # what the history tells: a hook's term may be negative, and is no loss of the data
+                    plain = loss  # for the history: a hook's term may be negative, and is not a loss on the data
                     if context.hook is not None:
                         term = context.hook.loss(model, images, logits, labels)
                         loss = loss if term is None else loss + term
@@ -158,7 +160,7 @@ class TransformersClassifier:
         return Trained(network, fit.selected or last, last, fit.history)
 
     def _length(self, images: int, epochs: int | None) -> tuple[int, int]:
-        """Epochs and optimizer steps. `epochs` of the context wins over both options."""
+        """Epochs and optimizer steps. `epochs` of the context overrides both options."""
         per_epoch = len(batches(np.arange(max(images, 2)), self.options.batch_size))
         if epochs is None and self.options.max_steps is not None:
             return math.ceil(self.options.max_steps / per_epoch), self.options.max_steps
@@ -172,7 +174,7 @@ class TransformersClassifier:
         training = None if average is None else snapshot(network.model)
         if average is not None:
             network.model.load_state_dict(average)
-        # in what training computes in: it is to be fast, and chooses among epochs that were all measured so
+        # in training's precision: it must be fast, and all epochs are compared in the same way
         predicted = network.outputs(validation.pixels, augmenter, NullProgress(), "validate", exact=False).argmax(1)
         if training is not None:
             network.model.load_state_dict(training)
@@ -181,17 +183,17 @@ class TransformersClassifier:
 
 def top1(predicted: torch.Tensor, labels: torch.Tensor, classes: int) -> float:
     """Share of int64 [n] `predicted` that equals `labels`, over all samples."""
-    # torchmetrics refuses fewer than two classes
+    # torchmetrics rejects fewer than two classes
     return float(multiclass_accuracy(predicted, labels, max(classes, 2), average="micro"))
 
 
 def _error(share: float, count: int) -> float:
-    """Standard error of a share of `count` samples."""
+    """Standard error of a proportion of `count` samples."""
     return math.sqrt(max(0.0, share * (1 - share)) / count)
 
 
 def check(data: LabelledPixels, classes: int, what: str) -> None:
-    """Raises DataError where training on `data` could not mean anything."""
+    """Raise DataError if training on `data` would be meaningless. what: its name for errors."""
     if not len(data):
         raise DataError(f"the {what} is empty; expected at least one image")
     if data.pixels.dtype != np.uint8 or data.pixels.ndim != 4 or data.pixels.shape[3] != 3:
@@ -200,17 +202,17 @@ def check(data: LabelledPixels, classes: int, what: str) -> None:
         raise DataError(f"the {what} holds {len(data.pixels)} images but {len(data.labels)} labels")
     low, high = int(data.labels.min()), int(data.labels.max())
     if low < 0 or high >= classes:
-        raise DataError(f"the {what} has labels from {low} to {high}; expected 0 to {classes - 1}, one a class name")
+        raise DataError(f"the {what} has labels from {low} to {high}; expected 0 to {classes - 1}, one per class name")
 
 
 def batches(order: NDArray[np.int64], size: int) -> list[NDArray[np.int64]]:
-    """Divide `order` (two at least) into even batches of about `size`, and of two at least: a remainder of one image
-    would be more than BatchNorm can bear."""
+    """Divide `order` (at least two) into even batches of about `size`, and of at least two: BatchNorm cannot handle a
+    single image."""
     return np.array_split(order, max(1, min(math.ceil(len(order) / size), len(order) // 2)))
 
 
 def seen_in(steps: int, images: int, size: int) -> int:
-    """Images that pass in so many steps."""
+    """Number of images processed in `steps` steps."""
     sizes = [len(batch) for batch in batches(np.arange(images), size)]
     return steps // len(sizes) * images + sum(sizes[: steps % len(sizes)])
 

@@ -1,4 +1,4 @@
-"""Training that has not ended: all of it that an epoch hands to the next, as named arrays."""
+"""The state of unfinished training that one epoch passes to the next, as named arrays."""
 
 from __future__ import annotations
 
@@ -21,27 +21,38 @@ _COLUMNS = ("epoch", "loss", "validation_top1")
 
 @dataclass(slots=True)
 class Fit:
-    """One training run between two epochs.
-
-    average: the moving average of the weights, None where there is none. epoch, step: done so far. best: the highest
-    validation top-1. selected: the weights that are to be kept for theirs. history: one entry an epoch.
-    """
+    """One training run between two epochs."""
 
     model: torch.nn.Module
+    """The model."""
+
     optimizer: torch.optim.Optimizer
+    """Its optimizer."""
+
     average: State | None
+    """Moving average of the weights, if the options ask for one."""
+
     epoch: int = 0
+    """Epochs done."""
+
     step: int = 0
+    """Optimizer steps done."""
+
     best: float = -1.0
+    """Highest validation top-1 so far."""
+
     selected: State | None = None
+    """Weights of the epoch that is selected so far."""
+
     history: list[dict[str, float]] = field(default_factory=list)
+    """One entry for each epoch."""
 
     def state(self) -> State:
-        """A copy of the weights that count: the averaged ones where there are such."""
+        """A copy of the weights that count: the averaged ones, if there are any."""
         return snapshot(self.model) if self.average is None else clone(self.average)
 
     def pack(self) -> dict[str, Array]:
-        """Everything as arrays, for `resume`. Learning rates are not among them: they follow from the step."""
+        """Everything as arrays, for `resume`. Learning rates are not included: they are determined by the step."""
         arrays: dict[str, Array] = {
             "at": np.array([self.epoch, self.step], dtype=np.int64),
             "best": np.array(self.best, dtype=np.float64),
@@ -54,7 +65,7 @@ class Fit:
         return arrays
 
     def resume(self, checkpoint: Checkpoint) -> None:
-        """Go on from what `checkpoint` holds, if it holds anything."""
+        """Resume from `checkpoint`, if it holds anything."""
         arrays = checkpoint.load()
         if arrays is None:
             return
@@ -75,7 +86,7 @@ class Fit:
         for name, tensor in parts["optimizer"].items():
             index, _, key = name.partition("/")
             weight = weights[int(index)]
-            # Laid out in memory as its weight: fused optimizers walk through both side by side.
+            # In the memory layout of its weight: fused optimizers iterate over both together.
             like = torch.empty_like(weight).copy_(tensor) if tensor.shape == weight.shape else tensor
             values.setdefault(int(index), {})[key] = like.detach()
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": values})

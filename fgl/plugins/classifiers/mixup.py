@@ -9,10 +9,10 @@ from torch import Tensor
 
 
 class Mixer:
-    """Mixes each image of a batch with another one of it, one share for the whole batch.
+    """Mixes each image of a batch with another image of it, with one share for the whole batch.
 
-    mixup, cutmix: parameter of the Beta distribution that the share is drawn from, 0 for off. With both, each batch
-    takes one of them with equal chance. seed: all draws follow from it; they are made on the CPU.
+    mixup, cutmix: parameter of the Beta distribution of the share; 0: off. With both, each batch uses one of them with
+    equal probability. seed: determines all draws, which are made on the CPU.
     """
 
     def __init__(self, mixup: float, cutmix: float, seed: int) -> None:
@@ -20,12 +20,15 @@ class Mixer:
         self.reseed(seed)
 
     def reseed(self, seed: int) -> None:
-        """Begin the draws anew."""
-        self._rng = np.random.default_rng([seed, 0x6D6978])  # apart from what orders the images
+        """Restart the random draws."""
+        self._rng = np.random.default_rng([seed, 0x6D6978])  # independent of the order of the images
 
     def __call__(self, images: Tensor) -> tuple[Tensor, Tensor | None, float]:
-        """float [n, 3, h, w] → the mixed images, int64 [n] positions of what each was mixed with, and the share of the
-        loss that its own label has. Nothing mixed: the images, None and 1."""
+        """Mix float [n, 3, h, w].
+
+        Returns: The mixed images, the positions of their partners (int64 [n]), and the share of the loss for their own
+            labels; if nothing is mixed: the images, None and 1.
+        """
         if not self._alphas:
             return images, None, 1.0
         kind, alpha = self._alphas[int(self._rng.integers(len(self._alphas)))]
@@ -36,13 +39,13 @@ class Mixer:
 
 
 def blend(images: Tensor, others: Tensor, share: float, rng: np.random.Generator) -> tuple[Tensor, float]:
-    """`share` of each image and the rest of the other."""
+    """Blend `share` of each image with the rest of the other."""
     return torch.lerp(others, images, share), share
 
 
 def paste(images: Tensor, others: Tensor, share: float, rng: np.random.Generator) -> tuple[Tensor, float]:
-    """A rectangle of the others, as wide and high relative to the image, of 1 - share of its area where it is whole;
-    the image's edge cuts it. Returns also the share that is left of the image."""
+    """Paste a rectangle of the other image, with the image's proportions and 1 - share of its area, clipped at the
+    edges. Also returns the share of the image that is left."""
     height, width = images.shape[2:]
     side = (1 - share) ** 0.5
     middle = rng.random(2) * (height, width)

@@ -1,4 +1,4 @@
-"""A trained classifier: predicts, hands out its state, saves itself in Hugging Face format."""
+"""A trained classifier: it predicts, provides its state, and saves itself in Hugging Face format."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ State = dict[str, torch.Tensor]
 
 
 class Network:
-    """A model on its device, with the arithmetic that was chosen for it."""
+    """A model on its device, with the number format chosen for it."""
 
     def __init__(self, model: PreTrainedModel, options: ClassifierOptions, device: torch.device) -> None:
         self.options, self.device = options, device
@@ -42,34 +42,38 @@ class Network:
         self.low_precision = options.dtype == "bf16" or (options.dtype == "auto" and fast_bf16(device))
 
     def logits(self, images: torch.Tensor, exact: bool = False) -> torch.Tensor:
-        """float32 [n, 3, side, side] → float32 [n, classes]. exact: in float32, whatever is fast here."""
+        """float32 [n, 3, side, side] → float32 [n, classes]. exact: compute in float32, even if bf16 is faster."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.low_precision and not exact):
             logits: torch.Tensor = self.model(pixel_values=images.contiguous(memory_format=self.layout)).logits
         return logits.float()
 
     def predict(self, pixels: Pixels, augmenter: Augmenter, progress: Progress, label: str) -> torch.Tensor:
-        """uint8 [n, side, side, 3], prepared → class ids on the CPU, int64 [n]."""
+        """Prepared images, uint8 [n, side, side, 3] → class ids on the CPU, int64 [n]."""
         return self.outputs(pixels, augmenter, progress, label).argmax(1)
 
     def outputs(
         self, pixels: Pixels, augmenter: Augmenter, progress: Progress, label: str, exact: bool = True
     ) -> torch.Tensor:
-        """uint8 [n, side, side, 3], prepared → logits on the CPU, float32 [n, classes]. exact: in float32, as whoever
-        opens the exported folder computes them."""
+        """Prepared images, uint8 [n, side, side, 3] → logits on the CPU, float32 [n, classes].
+
+        exact: compute in float32, as users of the exported folder do.
+        """
         self.model.train(False)
         size = max(2 * self.options.batch_size, 64)
         logits = [torch.empty(0, int(self.model.config.num_labels or 0))]
         with torch.inference_mode(), float32(), progress.track(label, len(pixels)) as task:
             for start in range(0, len(pixels), size):
-                # a copy: pixels may be a view of a file, which torch would take as writable
+                # a copy: pixels may be a view of a file, which torch would treat as writable
                 batch = torch.tensor(pixels[start : start + size], device=self.device)
                 logits.append(self.logits(augmenter.evaluate(batch), exact).cpu())
                 task.advance(len(batch))
         return torch.cat(logits)
 
     def features(self, pixels: Pixels, augmenter: Augmenter, progress: Progress, label: str) -> torch.Tensor:
-        """uint8 [n, side, side, 3], prepared → what the last linear layer reads, float32 [n, d] on the CPU. Raises
-        ModelError where the network ends in another layer."""
+        """Prepared images, uint8 [n, side, side, 3] → inputs of the last linear layer, float32 [n, d] on the CPU.
+
+        Raises ModelError if the network ends in another kind of layer.
+        """
         heads = [
             module
             for module in self.model.modules()
@@ -115,7 +119,7 @@ class Trained:
         return labels
 
     def features(self, pixels: Pixels, which: CheckpointName = "selected", progress: Progress | None = None) -> Array:
-        """uint8 [n, h, w, 3] → what the last layer reads, float32 [n, d]."""
+        """uint8 [n, h, w, 3] → inputs of the last layer, float32 [n, d]."""
         self._network.model.load_state_dict(self._states[which])
         features = self._network.features(
             self._augmenter.prepare(pixels), self._augmenter, progress or NullProgress(), "features"
@@ -138,16 +142,17 @@ class Trained:
         }
 
     def trained(self) -> Sequence[str]:
-        """Names of the parameters that are not frozen; what else `state` holds are buffers."""
-        own = self._states["last"]
-        return [name for name, weight in self._network.model.named_parameters() if weight.requires_grad and name in own]
+        """Names of the parameters that are not frozen; the other arrays of `state` are buffers."""
+        state = self._states["last"]
+        parameters = self._network.model.named_parameters()
+        return [name for name, weight in parameters if weight.requires_grad and name in state]
 
     def history(self) -> Sequence[Mapping[str, float]]:
-        """One entry an epoch: epoch (from 1), loss, and validation_top1 where there was a validation set."""
+        """One entry for each epoch: epoch (from 1), loss, and, given a validation set, validation_top1."""
         return self._history
 
     def size_bytes(self) -> int:
-        """What FedAvg would send one way: parameters and buffers in their own dtype."""
+        """Size of parameters and buffers in their own dtype, in bytes: what FedAvg sends in one direction."""
         return sum(tensor.numel() * tensor.element_size() for tensor in self._states["last"].values())
 
     def save(self, folder: Path, which: CheckpointName = "selected") -> None:
@@ -181,18 +186,18 @@ def image_processor(options: ClassifierOptions) -> dict[str, object]:
 
 @contextmanager
 def float32() -> Iterator[None]:
-    """Float32 means float32 inside, also on GPUs that would round the factors of convolutions to TF32."""
+    """Inside, float32 means float32, also on GPUs that would round the factors of convolutions to TF32."""
     cudnn = torch.backends.cudnn
     with cudnn.flags(enabled=cudnn.enabled, benchmark=False, deterministic=True, allow_tf32=False):
         yield
 
 
 def fast_bf16(device: torch.device) -> bool:
-    """Whether bf16 is faster than fp32 there: GPUs from Ampere on, and CPUs with bf16 instructions."""
+    """Whether bf16 is faster than fp32 on the device: GPUs from Ampere on, and CPUs with bf16 instructions."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device)[0] >= 8
     if device.type == "cpu":
-        # get_capabilities is younger than the oldest torch we take: there, fp32
+        # the oldest torch that fgl supports has no get_capabilities: fp32 there
         capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
         return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
     return False

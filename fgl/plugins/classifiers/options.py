@@ -1,4 +1,4 @@
-"""Options of the classifiers: what to build, how to train it, how to vary its images."""
+"""Options of the classifiers: what to build, how to train it, how to augment its images."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PRETRAINED_FILES = (
     "model.safetensors.index.json",
     "model-*-of-*.safetensors",
 )
-"""What is pulled of a pretrained model of the Hub: no pickles, no code."""
+"""The files of a pretrained model that are pulled from the Hub: no pickles, no code."""
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -43,7 +43,7 @@ _ONE_NETWORK = "a round's models are averaged and must be of one network; set it
 
 
 class AugmentationOptions(Options):
-    """How training images are varied and all images are normalized. Zero, false and (1, 1) switch a variation off."""
+    """How training images are augmented and all images normalized. Zero, false and (1, 1) turn an augmentation off."""
 
     crop_scale: tuple[float, float] = Field(
         (1.0, 1.0), strict=False, description="random crop: smallest and largest share of the image's area, 0 to 1"
@@ -117,7 +117,9 @@ class ClassifierOptions(AugmentationOptions):
     )
     epochs: int = Field(30, ge=1, description="passes over the training set")
     max_steps: int | None = Field(None, ge=1, description="optimizer steps, instead of epochs")
-    batch_size: int = Field(128, ge=2, description="images a step; an epoch is divided into even batches of about that")
+    batch_size: int = Field(
+        128, ge=2, description="images per step; an epoch is divided into even batches of about this size"
+    )
     optimizer: Literal["sgd", "adamw"] = Field("sgd", description="sgd or adamw")
     lr: float = Field(0.01, gt=0, description="learning rate at its peak")
     momentum: float = Field(0.9, ge=0, lt=1, description="momentum of sgd; first beta of adamw")
@@ -130,35 +132,37 @@ class ClassifierOptions(AugmentationOptions):
     )
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="probability mass spread over all classes")
     mixup: float = Field(
-        0.0, ge=0, description="blend each image and its label with another's, by a share drawn from Beta(mixup, mixup)"
+        0.0,
+        ge=0,
+        description="blend each image and its label with another's, with a share drawn from Beta(mixup, mixup)",
     )
     cutmix: float = Field(
         0.0,
         ge=0,
         description="paste a rectangle of another image, its area and label by a share from Beta(cutmix, cutmix); with "
-        "mixup too, batches take either in turn, by chance",
+        "mixup too, each batch uses one of the two at random",
     )
     selection_slack: float = Field(
         0.0,
         ge=0,
         le=10,
-        description="standard errors by which an epoch's validation top-1 may be below the best one before it and be "
-        "selected, because it is later; 0: the best",
+        description="number of standard errors by which a later epoch's validation top-1 may be below the best one and "
+        "still be selected; 0: select the best",
     )
     ema: float = Field(
         0.0,
         ge=0,
         lt=1,
-        description="decay, a step, of an average of the weights; the average is tested and kept",
+        description="decay per step of a moving average of the weights; the average is tested and kept",
     )
     dtype: Literal["auto", "bf16", "fp32"] = Field(
         "auto",
-        description="arithmetic of the forward pass; auto: bf16 where the device is fast at it. Weights are fp32",
+        description="number format of the forward pass; auto: bf16 if the device is fast at it. Weights are fp32",
     )
     channels_last: bool = Field(True, description="memory layout of convolutions; faster on most devices")
 
     def models(self) -> tuple[ModelRef, ...]:
-        """The pretrained model, where there is one."""
+        """The pretrained model, if there is one."""
         return () if self.pretrained is None else (ModelRef(self.pretrained, self.revision, files=PRETRAINED_FILES),)
 
     @model_validator(mode="before")

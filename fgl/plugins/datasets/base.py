@@ -1,8 +1,8 @@
-"""What every dataset here has in common once its samples are found: checks, hold-out, digest, reading once.
+"""The part that all built-in datasets share, once their samples are found: checks, hold-out, digest, reading once.
 
 Every image is read, hashed and decoded when the dataset is opened. That costs a pass over the data (about 0.1 ms for
-a 32x32 image, 2 ms for a 500x375 photograph, 18 ms for 1600x1200), and in return a broken image stops a run at its
-start, not in its third hour, and the digest stands for the bytes themselves rather than for names and dates.
+a 32x32 image, 2 ms for a 500x375 photograph, 18 ms for 1600x1200). In return, a broken image stops a run at its start,
+not in its third hour, and the digest covers the bytes themselves rather than names and dates.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from fgl.plugins.datasets.options import SplitOptions
 from fgl.text import quoted, some
 
 MAX_DOMAIN = 200
-"""Characters of a domain's name, as an upload has them."""
+"""Longest name of a domain, in characters, as in an upload."""
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """What a dataset says about where it comes from; see DatasetInfo."""
+    """Where a dataset comes from. For the fields see `DatasetInfo`."""
 
     name: str
     license: str = "not stated"
@@ -42,18 +42,28 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Checks:
-    """How to treat the samples. decode: whether every image is decoded now. test_fraction: of each class, held out
-    where there is no test split; None makes a missing test split an error. holds: "all", or the one split that the
-    samples are. partial: whether the samples may lack classes, all but one included. max_per_class: samples
-    of each class and domain to take from each split, None for all."""
+    """How to treat the samples."""
 
     decode: bool = True
+    """Whether to decode every image now."""
+
     skip_bad_images: bool = False
+    """Whether to leave out images that cannot be decoded, instead of raising an error."""
+
     test_fraction: float | None = None
+    """Fraction of each class to hold out if there is no test split. None: a missing test split is an error."""
+
     seed: int = 0
+    """Seed of the hold-out and of `max_per_class`."""
+
     holds: str = "all"
+    """ "all", or the one split that the samples belong to."""
+
     partial: bool = False
+    """Whether the samples may lack classes, even all but one."""
+
     max_per_class: int | None = None
+    """Number of samples of each class and domain to take from each split. None: all."""
 
     @classmethod
     def of(cls, options: SplitOptions) -> Checks:
@@ -72,37 +82,45 @@ class Loaded:
     """A dataset that has been read and checked."""
 
     info: DatasetInfo
+    """The dataset's description."""
+
     splits: Mapping[str, ImageSet]
+    """Name of a split → its images."""
 
 
 class LoadedOnce(ABC):
-    """A Dataset that reads when it is first asked anything, and only then."""
+    """A Dataset that reads its data once, on first use."""
 
     @abstractmethod
     def _load(self) -> Loaded:
-        """Find the samples and hand them to `assemble`."""
+        """Find the samples and pass them to `assemble`."""
 
     @cached_property
     def _loaded(self) -> Loaded:
         return self._load()
 
     def info(self) -> DatasetInfo:
-        """Names, domains, digest and origin. Raises DataError where there is nothing usable to read."""
+        """Names, domains, digest and origin. Raises DataError if nothing usable can be read."""
         return self._loaded.info
 
     def split(self, name: str) -> ImageSet | None:
-        """The split `name` ("train", "test" or "public"), or None where there is no such split."""
+        """The split `name` ("train", "test" or "public"), or None if the dataset has no such split."""
         return self._loaded.splits.get(name)
 
 
 def assemble(
     origin: Origin, class_names: tuple[str, ...], by_split: Mapping[str, LazyImages], checks: Checks
 ) -> Loaded:
-    """Check, hold out and digest.
+    """Check the samples, hold out a test split if necessary, and compute the digest.
 
-    class_names: checked already (`labels.check_class_names`). by_split: split → its images, labels in range, or -1 for
-    images that are left out. Raises BadImageError for unreadable images (unless they are skipped), DataError for a
-    split without images or training data of a single class.
+    Args:
+        origin: Where the data comes from.
+        class_names: Already checked (`class_list.check_class_names`).
+        by_split: Split → its images, with labels in range, or -1 for images to leave out.
+        checks: How to treat the samples.
+
+    Raises BadImageError for unreadable images (unless they are skipped), and DataError for a split without images or
+    training data of a single class.
     """
     by_split = {split: _taken(images, checks) for split, images in only(by_split, checks.holds).items()}
     kept: dict[str, list[int]] = {}
@@ -141,7 +159,7 @@ def assemble(
     if len(present) < 2 and not checks.partial:
         raise DataError(
             f"{origin.name}: the train split holds only the class '{class_names[int(present[0])]}'; "
-            "a classifier needs at least two; a client that holds one class only states them all in class_names"
+            "a classifier needs at least two; a client that holds only one class must state them all in class_names"
         )
     digest = hashlib.sha256(json.dumps(class_names, allow_nan=False).encode())
     for split in sorted(splits):
@@ -164,17 +182,17 @@ def assemble(
 
 
 def _check_domains(domains: list[str], name: str) -> None:
-    """Raises DataError where the name of a domain could not cross to a server, beside a prompt of it."""
+    """Raise DataError if the name of a domain could not be sent to a server beside a prompt."""
     for domain in domains:
         if not domain.strip() or not domain.isprintable() or len(domain) > MAX_DOMAIN:
             raise DataError(
                 f"{name}: the domain name {quoted(domain)} is empty, has more than {MAX_DOMAIN} characters, or "
-                "characters that cannot be seen; rename it"
+                "invisible characters; rename it"
             )
 
 
 def only(by_split: Mapping[str, LazyImages], holds: str) -> dict[str, LazyImages]:
-    """The splits that count: all, or the one that the samples are, whatever they are called where they lie."""
+    """The splits that count: all, or the one that the samples belong to, whatever it is called in the data."""
     if holds == "all":
         return dict(by_split)
     if holds == "train":
@@ -184,7 +202,7 @@ def only(by_split: Mapping[str, LazyImages], holds: str) -> dict[str, LazyImages
 
 
 def _taken(images: LazyImages, checks: Checks) -> LazyImages:
-    """Without what is left out, and within max_per_class: before anything is read, so that it costs nothing."""
+    """Drop the samples that are left out, or beyond max_per_class, before any image is read."""
     rows = np.flatnonzero(images.labels >= 0).tolist()
     if checks.max_per_class is not None:
         rng = np.random.default_rng(checks.seed)

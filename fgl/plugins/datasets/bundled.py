@@ -19,7 +19,7 @@ FILES = {"train": "private.parquet", "test": "test.parquet", "public": "public.p
 class Bundled(LoadedOnce):
     """A small 32x32 dataset: `train` is its private half, `public` the half that `tiny` was trained on, and `test`.
 
-    The files are held against the sha256 in meta.json, which stands in for decoding every image on each opening.
+    The files are compared with the sha256 in meta.json, which replaces decoding every image on each opening.
     """
 
     def __init__(self, options: BundledOptions) -> None:
@@ -32,7 +32,7 @@ class Bundled(LoadedOnce):
         files = {split: folder / file for split, file in FILES.items()}
         missing = [str(file) for file in files.values() if not file.exists()]
         if not meta or missing:
-            raise DataError(f"the bundled data is not complete: {', '.join(missing) or folder} missing; reinstall fgl")
+            raise DataError(f"the bundled data is incomplete: {', '.join(missing) or folder} missing; reinstall fgl")
         damaged = [
             str(file)
             for file in files.values()

@@ -33,7 +33,7 @@ def check_class_names(names: Sequence[object], where: str) -> tuple[str, ...]:
         except UnicodeEncodeError:
             raise DataError(f"{where}: the class name {name!r} is not valid Unicode; rename it") from None
         if name in checked:
-            raise DataError(f"{where}: the class name '{name}' is there twice; class names must differ")
+            raise DataError(f"{where}: the class name '{name}' occurs twice; class names must differ")
         checked.append(name)
     if len(checked) < 2:
         held = f"only one class, '{checked[0]}'" if checked else "no class"
@@ -44,17 +44,23 @@ def check_class_names(names: Sequence[object], where: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class ListedClasses:
-    """The classes as the options list them. class_names: in label order. labels: label in the data → class name.
-    leave_out: whether other labels are left out, or an error. complete: whether all of the classes must be there."""
+    """The classes as the options list them."""
 
     class_names: Sequence[str]
+    """In label order."""
+
     labels: Mapping[str, str]
+    """Label in the data → class name."""
+
     leave_out: bool = False
+    """Whether images with other labels are left out; otherwise they are an error."""
+
     complete: bool = True
+    """Whether the data must have all of the classes."""
 
     @classmethod
     def of(cls, options: SplitOptions) -> ListedClasses | None:
-        """None where the options list no labels."""
+        """From the options; None if they list no labels."""
         if options.labels is None or options.class_names is None:
             return None
         return cls(options.class_names, options.labels, options.unlisted_labels == "leave out", options.holds == "all")
@@ -69,11 +75,15 @@ def resolve(
 ) -> tuple[tuple[str, ...], dict[str, Labels]]:
     """Class names, and int64 [n] labels of each split.
 
-    splits: split name → labels, all integers or all names; the first is "train" where there is one. names: the class
-    names, where they are stated; otherwise they are taken from the first split's labels: sorted, or "class 0", "class
-    1", ... for integers. naming: (split, position) → what a person would call the sample. where: what to call the
-    dataset in errors. listed: other names for the classes, and which of them count; labels that are left out become -1.
-    Raises DataError, ClassListError where labels and class list do not match.
+    Args:
+        splits: Split name → labels, all integers or all names. If there is a "train", it comes first.
+        names: The class names, if the data states them. Otherwise they come from the first split's labels: sorted, or
+            "class 0", "class 1", ... for integers.
+        naming: (split, position) → a name for the sample that a person can look up.
+        where: Name of the dataset for errors.
+        listed: Other names for the classes, and which labels count. Labels that are left out become -1.
+
+    Raises DataError, and ClassListError if labels and class list do not match.
     """
     if listed is not None:
         return _listed(splits, names, naming, where, listed)
@@ -145,7 +155,7 @@ def _listed(
 
 
 def _text(label: int | str, names: Sequence[object] | None) -> str:
-    """A label as `labels` writes it: the name that the data has for a number, else the number."""
+    """A label as the option `labels` writes it: the data's name for a number if it has one, else the number."""
     if isinstance(label, str):
         return label
     return str(names[label]) if names is not None and 0 <= label < len(names) else str(label)
@@ -154,7 +164,15 @@ def _text(label: int | str, names: Sequence[object] | None) -> str:
 def _mismatch(
     where: str, missing: Mapping[str, Sequence[str]], surplus: Sequence[str], known: Sequence[str], example: str
 ) -> str:
-    """One message on a class list that does not match the data. missing: class → the labels that would be it."""
+    """One message about a class list that does not match the data.
+
+    Args:
+        where: Name of the dataset.
+        missing: Class without images → the labels that would stand for it.
+        surplus: Labels in the data that are not in the list.
+        known: All class names.
+        example: A sample with such a label, or "".
+    """
     parts = []
     if missing:
         described = []
@@ -163,16 +181,16 @@ def _mismatch(
             described.append(f"'{name}'{others}{_nearest(labels, surplus)}")
         parts.append(f"no images of {some(described, 10, total=True)}")
     if surplus:
-        # A near miss is told once: beside what is missing, where anything is.
+        # A near miss is mentioned once: beside the missing class, if any is missing.
         described = [f"'{label}'{'' if missing else _nearest([label], known)}" for label in surplus]
         parts.append(f"not in the list: {some(described, 10, total=True)}{f' (such as {example})' if example else ''}")
-    if len(missing) < len(known):  # else it has just been told
+    if len(missing) < len(known):  # else all of it has just been listed
         parts.append(f"the list: {some(known, 10, total=True)}")
     return f"{where}: its labels do not match the class list: {'; '.join(parts)}"
 
 
 def _nearest(names: Sequence[str], candidates: Sequence[str]) -> str:
-    """The candidate that is most like one of the names, in whatever case and with whatever between the words."""
+    """A hint at the candidate most similar to one of the names, regardless of case and of what separates words."""
     plain = {_plain(candidate): candidate for candidate in candidates}
     for name in names:
         close = difflib.get_close_matches(_plain(name), plain, n=1, cutoff=0.7)

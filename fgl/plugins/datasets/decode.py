@@ -1,4 +1,4 @@
-"""One encoded image to RGB, whatever its format: the only place where bytes become pixels."""
+"""Decodes an image of any supported format to RGB: the only place where bytes become pixels."""
 
 from __future__ import annotations
 
@@ -26,25 +26,31 @@ _BITS_PER_SAMPLE = 258  # TIFF
 
 @dataclass(frozen=True, slots=True)
 class Traits:
-    """What decoding an image hides. sixteen: whether it has 16 bits a channel. peak: its brightest value of those that
-    were kept, 0 to 255. stretched: whether it was stretched to the range of its own values. several: whether it has
-    more frames than the first, which is used."""
+    """What decoding an image hides."""
 
     sixteen: bool = False
+    """Whether it has 16 bits per channel."""
+
     peak: int = 255
+    """Its brightest value after decoding, 0 to 255."""
+
     stretched: bool = False
+    """Whether it was stretched to the range of its own values."""
+
     several: bool = False
+    """Whether it has several frames, of which the first is used."""
 
 
 def decode(data: bytes, name: str) -> Image.Image:
-    """Decode to mode RGB: first frame, turned as its EXIF says, without transparency, 16 bits scaled to 8.
+    """Decode to mode RGB: first frame, rotated as its EXIF says, without transparency, 16 bits scaled to 8.
 
-    Raises BadImageError, which calls the image `name`."""
+    Raises BadImageError, which names the image `name`.
+    """
     return examine(data, name)[0]
 
 
 def examine(data: bytes, name: str) -> tuple[Image.Image, Traits]:
-    """`decode`, and what it hides. Raises BadImageError."""
+    """As `decode`, together with what it hides."""
     if not data:
         raise BadImageError(_message(name, "it is empty"))
     try:
@@ -53,7 +59,7 @@ def examine(data: bytes, name: str) -> tuple[Image.Image, Traits]:
                 raise BadImageError(_message(name, "it is truncated: it holds fewer pixels than it states"))
             image.load()
             sixteen = _is_sixteen(image, data)
-            # MPO: a photograph with a smaller copy of itself, as many cameras write it
+            # MPO: a photograph with a smaller copy of itself, as many cameras write
             several = image.format != "MPO" and bool(getattr(image, "is_animated", False))
             stretched = not sixteen and (image.mode == "I" or (image.mode == "F" and not _in_unit_range(image)))
             rgb = _rgb(_upright(image), sixteen)
@@ -75,10 +81,11 @@ def _reason(data: bytes, error: Exception) -> str:
 
 
 def load_image(path: str | Path) -> Image.Image:
-    """One image file as fgl reads it: RGB, for `pipeline("image-classification", "RUN/classifier")`. Only images of
-    more than 8 bits need it: Pillow, and with it transformers, would cut their values off at 255.
+    """Load an image file as fgl does, as RGB, for `pipeline("image-classification", "RUN/classifier")`.
 
-    Raises BadImageError."""
+    Only images of more than 8 bits need this: Pillow, and therefore transformers, would clip their values at 255.
+    Raises BadImageError.
+    """
     try:
         data = read_bytes(Path(path))
     except OSError as error:
@@ -93,7 +100,7 @@ def _message(name: str, reason: str) -> str:
 
 
 def _is_short(data: bytes) -> bool:
-    """Whether a PNG's pixels end before the last row. Pillow fills what is missing with black, whatever it weighs."""
+    """Whether a PNG's pixels end before the last row. Pillow fills missing rows with black, however many."""
     width, height, depth, kind, _, _, interlaced = struct.unpack(">IIBBBBB", data[16:29])
     bits = _CHANNELS.get(kind, 1) * depth
     needed = 0
@@ -111,12 +118,12 @@ def _is_short(data: bytes) -> bool:
                 part = inflate.unconsumed_tail
             place += length + 12
     except zlib.error:
-        return False  # Pillow says what is wrong
+        return False  # Pillow reports what is wrong
     return needed > 0
 
 
 def _is_sixteen(image: Image.Image, data: bytes) -> bool:
-    """Whether an image has 16 bits a channel; Pillow gives them in a mode of 32 bits, or silently as 8."""
+    """Whether an image has 16 bits per channel, which Pillow loads in a mode of 32 bits, or silently as 8."""
     if image.mode.startswith("I;16"):
         return True
     if image.format == "PNG":
@@ -142,14 +149,17 @@ def _upright(image: Image.Image) -> Image.Image:
 def _rgb(image: Image.Image, sixteen: bool) -> Image.Image:
     if image.mode.startswith("I") or image.mode == "F":
         return Image.fromarray(_eight_bits(np.asarray(image), image.mode, sixteen)).convert("RGB")
-    # What lies under transparent pixels shows, as where transformers loads a file: whoever uses the exported classifier
-    # has it read what it was tested on.
+    # The colour of transparent pixels shows, as when transformers loads a file: so the exported classifier sees the
+    # same images as the classifier that was tested.
     return image.convert("RGB")
 
 
 def _eight_bits(values: NDArray[Any], mode: str, sixteen: bool) -> NDArray[np.uint8]:
-    """[h, w] of 16 or 32 bits to uint8 [h, w]. 16 bits keep their top 8, floats in 0..1 fill the range, anything else
-    is stretched from its own minimum to its own maximum, since its range is not known."""
+    """Scale [h, w] of 16 or 32 bits to uint8 [h, w].
+
+    16 bits keep their upper 8, floats in 0..1 fill the range, and anything else is stretched from its own minimum to
+    its own maximum, since its range is not known.
+    """
     low, high = float(values.min()), float(values.max())
     if not (np.isfinite(low) and np.isfinite(high)):
         raise ValueError("it has pixels that are not finite")

@@ -1,4 +1,4 @@
-"""How images lie in folders: class folders, or domain folders that hold class folders, below split folders or not."""
+"""Layouts of image folders: class folders, or domain folders with class folders, with or without split folders."""
 
 from __future__ import annotations
 
@@ -34,33 +34,45 @@ SUFFIXES = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Files:
-    """The images of one split, in an order that does not depend on the file system. domains: None in a plain layout.
-    notes: what was passed over."""
+    """The images of one split, in an order that does not depend on the file system."""
 
     paths: list[Path]
+    """Their files."""
+
     classes: list[str]
+    """The class name of each."""
+
     domains: list[str] | None
+    """The domain of each; None in a layout without domains."""
+
     notes: tuple[str, ...] = ()
+    """What was passed over."""
 
 
 @dataclass(frozen=True, slots=True)
 class Splits:
-    """Folder of the training images, and of the test images or None. notes: folders that are neither."""
+    """The folders of the splits."""
 
     train: Path
+    """Folder of the training images."""
+
     test: Path | None
+    """Folder of the test images, if there is one."""
+
     notes: tuple[str, ...] = ()
+    """Folders that are neither."""
 
 
 def split_folders(root: Path, test_path: Path | None = None) -> Splits:
-    """Which folder below `root` is which split. test_path: where the test images are, whatever is called so here.
+    """Which folder below `root` is which split. test_path: folder of the test images, overriding one below `root`.
 
-    train/ beside nothing but test/ (or val/) is a split whatever it holds; beside other folders it is one where it
-    holds class folders, so a class may be called "train". Raises DataError where a folder called test would be trained
-    on, as a domain."""
+    train/ beside nothing but test/ (or val/) is always a split. Beside other folders it is a split only if it holds
+    class folders, since a class may be called "train". Raises DataError if a folder called test would be trained on as
+    a domain.
+    """
     folders = {folder.name.lower(): folder for folder in _folders(root)}
     names = [name for name in (*TRAIN, *TEST) if name in folders]
-    if len(folders) == 1 and not names:  # one folder is no class list: data/train/..., as archives unpack
+    if len(folders) == 1 and not names:  # one folder is not a class list: data/train/..., as archives unpack
         inner = next(iter(folders.values()))
         if any(child.name.lower() in TRAIN and _nested(child) for child in _folders(inner)):
             return split_folders(inner, test_path)
@@ -98,10 +110,11 @@ def _count(folder: Path, depth: int = 3) -> int:
 
 
 def find(root: Path) -> Files:
-    """The images below `root`, classes named by their folders (in Unicode's composed form).
+    """The images below `root`, with classes named after their folders (in Unicode's composed form).
 
-    Raises DataError where the folder is empty, holds no images, images outside class folders, mixed depths, or a class
-    folder without images."""
+    Raises DataError if the folder is empty, or holds no images, images outside class folders, mixed depths, or a class
+    folder without images.
+    """
     first = _folders(root)
     stray = _images(root)
     if not first and not stray:
@@ -168,7 +181,7 @@ def _unique(folders: list[Path]) -> None:
         other = seen.setdefault(_name(folder), folder)
         if other is not folder:
             raise DataError(
-                f"the class name '{_name(folder)}' is there twice below '{folder.parent}', in two Unicode spellings; "
+                f"the class name '{_name(folder)}' occurs twice below '{folder.parent}', in two Unicode spellings; "
                 "merge or rename the folders"
             )
 
@@ -200,7 +213,7 @@ def _images(folder: Path) -> list[Path]:
 
 
 def _is_image(entry: os.DirEntry[str]) -> bool:
-    """A link that leads nowhere is an image too, one that cannot be read: it is not to vanish from its class."""
+    """Whether an entry is an image. A broken link counts as an unreadable image, so that it does not go unnoticed."""
     try:
         return entry.is_file() or (entry.is_symlink() and not os.path.exists(entry.path))
     except OSError:  # a link to itself
@@ -208,10 +221,10 @@ def _is_image(entry: os.DirEntry[str]) -> bool:
 
 
 def _check_links(folder: Path) -> None:
-    """Raises DataError where what should be a folder of images is a link that leads nowhere."""
+    """Raise DataError if a folder of images is a broken link."""
     for entry in _entries(folder):
         if entry.is_symlink() and not os.path.splitext(entry.name)[1] and not os.path.exists(entry.path):
             raise DataError(
-                f"'{folder / entry.name}' is a link to '{os.readlink(entry.path)}', where nothing is; mount or "
-                "download what it leads to, or remove the link"
+                f"'{folder / entry.name}' is a link to '{os.readlink(entry.path)}', which does not exist; mount or "
+                "download its target, or remove the link"
             )

@@ -23,7 +23,7 @@ LABEL_COLUMNS = ("label", "labels", "class", "target", "fine_label")
 
 
 class HuggingFace(LoadedOnce):
-    """A dataset with an image and a label column. No code of the dataset is ever run."""
+    """A dataset with an image and a label column. Code of a dataset is never run."""
 
     def __init__(self, options: HuggingFaceOptions) -> None:
         self.options = options
@@ -108,7 +108,7 @@ def _read(load: Callable[[], Any], options: HuggingFaceOptions, what: str, advic
 
 
 def _columns(rows: Any, options: HuggingFaceOptions) -> tuple[str, str, str | None]:
-    """Names of the image, label and domain column: as the options say, or as the features tell."""
+    """Names of the image, label and domain columns: from the options, or derived from the features."""
     features = rows.features
     for option in ("image_column", "label_column", "domain_column"):
         column = getattr(options, option)
@@ -141,7 +141,7 @@ def _is_encoded(feature: Any) -> bool:
 
 
 def _only(columns: Sequence[str], preferred: Sequence[str]) -> str | None:
-    """The one that was found, or of several the first preferred one."""
+    """The only column, or the first preferred one of several."""
     if len(columns) == 1:
         return columns[0]
     return next((name for name in preferred if name in columns), None)
@@ -158,7 +158,7 @@ def _naming(path: str, split: str, options: HuggingFaceOptions) -> Callable[[int
 
 def _labels(rows: Any, column: str, naming: Callable[[int], str]) -> RawLabels:
     if column not in rows.features:
-        raise DataError(f"{naming(0)}: there is no column '{column}'; it has {_listed(rows.features)}")
+        raise DataError(f"{naming(0)}: no column '{column}'; it has {_listed(rows.features)}")
     values = _column(rows, column, naming)
     for index, value in enumerate(values):
         if not isinstance(value, (int, str)) or isinstance(value, bool) or type(value) is not type(values[0]):
@@ -167,7 +167,7 @@ def _labels(rows: Any, column: str, naming: Callable[[int], str]) -> RawLabels:
 
 
 def _column(rows: Any, column: str, naming: Callable[[int], str]) -> list[Any]:
-    """Raises DataError for a text that is not UTF-8, which the library does not rule out."""
+    """All values of a column. Raises DataError for text that is not UTF-8, which the library does not check."""
     cells = rows.select_columns([column]).with_format(None)
     try:
         return list(cells[column])
@@ -192,7 +192,7 @@ def _domains(rows: Any, column: str | None, naming: Callable[[int], str]) -> lis
 
 
 def _reader(rows: Any, column: str, naming: Callable[[int], str]) -> Callable[[int], bytes]:
-    """Encoded bytes of a row: from the table, or from the file that it points to."""
+    """Reads the encoded bytes of a row: from the table, or from the file that it points to."""
     cells = rows.select_columns([column]).with_format(None)
     if isinstance(rows.features[column], datasets.Image):
         cells = cells.cast_column(column, datasets.Image(decode=False))

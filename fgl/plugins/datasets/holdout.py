@@ -1,4 +1,4 @@
-"""A test split for data that brings none."""
+"""A test split for data without one."""
 
 from __future__ import annotations
 
@@ -14,8 +14,14 @@ if TYPE_CHECKING:
 def hold_out(labels: Labels, domains: Sequence[str] | None, fraction: float, seed: int) -> tuple[list[int], list[int]]:
     """Positions to train on and positions to test on, each sorted; the same for the same arguments.
 
-    Stratified: within each class every domain gives its share. A class with two or more samples has at least one on
-    either side; a class with a single sample trains. labels: int64 [n]; domains: n names or None; fraction: 0 to 1.
+    Stratified: within each class every domain contributes its share. A class with two or more samples has at least one
+    on either side; a class with a single sample is trained on.
+
+    Args:
+        labels: Class ids, int64 [n].
+        domains: n names, or None.
+        fraction: Share of the test split, 0 to 1.
+        seed: Seed of the random choice.
     """
     rng = np.random.default_rng(seed)
     test: set[int] = set()

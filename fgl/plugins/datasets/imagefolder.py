@@ -18,7 +18,7 @@ from fgl.text import escaped
 class ImageFolder(LoadedOnce):
     """<class>/<image> or <domain>/<class>/<image>, in `path` itself or in train/ and test/ (or val/) below it.
 
-    Classes are the folders' names, sorted. Images stay on disk and are decoded when asked for.
+    Classes are the folders' names, sorted. Images stay on disk and are decoded on demand.
     """
 
     def __init__(self, options: ImageFolderOptions) -> None:
@@ -63,7 +63,7 @@ def _notes(splits: Splits, files: Mapping[str, Files]) -> tuple[str, ...]:
 
 
 def _check_apart(train: Sequence[Path], test: Sequence[Path]) -> None:
-    """Raises DataError where an image would be trained on and tested on: one folder lies in the other."""
+    """Raise DataError if an image would be both trained on and tested on: one folder is inside the other."""
     both = {path.resolve() for path in train} & {path.resolve() for path in test}
     if both:
         raise DataError(

@@ -1,4 +1,4 @@
-"""Labelled images that stay encoded until they are asked for."""
+"""Labelled images that stay encoded until they are needed."""
 
 from __future__ import annotations
 
@@ -23,16 +23,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class LazyImages:
-    """An ImageSet over anything that yields encoded bytes: a column of a table, or files on disk.
-
-    read: sample position → encoded bytes, empty where there are none. labels: int64 [n]. domains: n names or None.
-    naming: sample position → what a person would call it. A label of -1: a sample that `assemble` leaves out.
-    """
+    """An ImageSet over anything that yields encoded bytes: a column of a table, or files on disk."""
 
     read: Callable[[int], bytes]
+    """Sample position → encoded bytes; empty if there are none."""
+
     labels: Labels
+    """int64 [n]; -1: a sample that `assemble` leaves out."""
+
     domains: Sequence[str] | None
+    """n names, or None."""
+
     naming: Callable[[int], str]
+    """Sample position → a name that a person can look up."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -45,7 +48,7 @@ class LazyImages:
         return self.naming(index)
 
     def kind(self, index: int) -> tuple[str, str, int, int]:
-        """(format, mode, width, height) of one sample as it is stored, from its header: what `image` hides."""
+        """(format, mode, width, height) of one sample as stored, from its header, which `image` hides."""
         with Image.open(io.BytesIO(self.read(index))) as image:
             return image.format or "", image.mode, image.width, image.height
 
@@ -60,7 +63,7 @@ class LazyImages:
 
 
 def from_files(files: Sequence[Path], labels: Sequence[int], domains: Sequence[str] | None) -> LazyImages:
-    """Images that lie in files, named by their paths; each is read again whenever it is asked for."""
+    """Images in files, named by their paths; each is read again on every access."""
 
     def read(index: int) -> bytes:
         try:

@@ -1,4 +1,4 @@
-"""What a file is, by its first bytes and by its ending: to say why it is no image, and what to do about it."""
+"""Kinds of files, by first bytes and by ending: to say why a file is not read as an image, and what to do about it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 READ = ("AVIF", "BMP", "GIF", "JPEG", "JPEG 2000", "PNG", "PNM", "TIFF", "WebP")
 """Kinds that are decoded."""
 HEAD = 512
-"""Bytes of a file's beginning that `by_content` looks at."""
+"""Bytes at the beginning of a file that `by_content` uses."""
 
 _DICOM = (
     "DICOM is not read: export it as PNG first (with dcm2pnm +on of DCMTK, or pydicom and Pillow), in 8 bits, with the "
@@ -35,7 +35,7 @@ ENDINGS: Mapping[str, str] = {
     ".raw": "camera raw", ".rw2": "camera raw", ".orf": "camera raw", ".npy": "NumPy array", ".h5": "HDF5",
     ".hdf5": "HDF5", ".mp4": "video", ".avi": "video", ".mov": "video", ".mkv": "video", ".webm": "video",
 }  # fmt: skip
-"""Endings of what holds pictures and is not read."""
+"""Ending → kind of files that hold images but are not read."""
 _HEADS = (
     (b"\x89PNG\r\n\x1a\n", "PNG"),
     (b"\xff\xd8\xff", "JPEG"),
@@ -60,7 +60,7 @@ _BRANDS = {b"heic": "HEIC", b"heix": "HEIC", b"heim": "HEIC", b"mif1": "HEIC", b
 
 
 def by_content(head: bytes) -> str | None:
-    """What a file that begins so is, None where that is not known. head: its first HEAD bytes."""
+    """The kind of a file; None if unknown. head: its first HEAD bytes."""
     for start, kind in _HEADS:
         if head.startswith(start):
             return kind
@@ -81,5 +81,5 @@ def by_content(head: bytes) -> str | None:
 
 
 def advice(kind: str) -> str:
-    """What to do about a file of a kind that is not read, or is no table."""
+    """What to do about a file of a kind that is not read, or is not a table."""
     return "one picture" if kind in READ else _ADVICE.get(kind, _CONVERT).format(kind=kind)

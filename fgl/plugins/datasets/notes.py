@@ -17,12 +17,19 @@ _DARK = 63
 
 @dataclass
 class Seen:
-    """Traits of the images of a dataset, gathered one by one."""
+    """Traits of the images of a dataset, collected one by one."""
 
     sixteen: list[str] = field(default_factory=list)
+    """Names of images with 16 bits per channel."""
+
     peak: int = 0
+    """The brightest value of these, 0 to 255."""
+
     stretched: list[str] = field(default_factory=list)
+    """Names of images that were stretched to the range of their own values."""
+
     several: list[str] = field(default_factory=list)
+    """Names of images with several frames."""
 
     def add(self, name: str, traits: Traits) -> None:
         if traits.sixteen:
@@ -50,14 +57,15 @@ class Seen:
             )
         if self.several:
             sentences.append(
-                f"{counted(len(self.several), 'image')} with several frames or pages ({some(self.several)}): the "
-                "first alone is used"
+                f"{counted(len(self.several), 'image')} with several frames or pages ({some(self.several)}): only "
+                "the first is used"
             )
         return sentences
 
 
 def passed_over(root: Path, taken: Collection[Path], depth: int) -> list[str]:
-    """What lies in `root` and `depth` folders below it and was not taken for an image. Hidden files do not count."""
+    """Notes on files in `root`, and up to `depth` folders below it, that were not taken as images. Hidden files do not
+    count."""
     groups: dict[str, list[str]] = {}
     others: dict[str, list[str]] = {}
     for path in _files(root, depth):
@@ -134,4 +142,4 @@ _NO_PICTURE = frozenset(
     (".txt", ".json", ".jsonl", ".csv", ".tsv", ".xml", ".md", ".yaml", ".yml", ".html", ".htm", ".db", ".ini", ".log",
      ".py", ".sh", ".zip", ".tar", ".gz", ".tgz", ".7z", ".rar", ".xls", ".xlsx", ".docx", ".pdf", ".mat", ".npz")
 )  # fmt: skip
-"""Endings whose files are not opened to see whether they are pictures."""
+"""Endings of files that are not opened to check whether they are images."""

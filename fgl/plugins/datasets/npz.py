@@ -1,4 +1,4 @@
-"""A dataset in one .npz file of arrays: the form in which MedMNIST is published."""
+"""A dataset in one .npz file of arrays, the format in which MedMNIST is published."""
 
 from __future__ import annotations
 
@@ -21,13 +21,14 @@ from fgl.plugins.datasets.splits import TEST
 from fgl.text import escaped, first_line, some
 
 _FREE, _GROWTH = 1 << 30, 200
-"""Bytes that an array may become in memory whatever it weighs in the file, and how many times what it weighs."""
+"""An array may take up this many bytes in memory, or this many times its size in the file, whichever is more."""
 
 
 class Npz(LoadedOnce):
     """`train_images` uint8 [n, h, w] or [n, h, w, 3], `train_labels` whole numbers [n] or [n, 1]; test likewise.
 
-    Images are held in memory. Classes are numbers until `class_names` or `labels` says what they are called."""
+    Images are held in memory. Classes are numbers until `class_names` or `labels` names them.
+    """
 
     def __init__(self, options: NpzOptions) -> None:
         self.options = options
@@ -78,7 +79,7 @@ def _read(path: Path) -> dict[str, NDArray[Any]]:
 
 
 def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path) -> NDArray[Any]:
-    """Raises DataError before memory is taken for what the file does not hold, or holds as a bomb does."""
+    """Read an array. Raises DataError, before allocating memory, if it is truncated or a decompression bomb."""
     with archive.open(info) as file:
         version = np.lib.format.read_magic(file)
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
@@ -89,8 +90,8 @@ def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path) -> NDArr
         raise DataError(f"'{path}': {info.filename} states {stated:,} bytes and holds {available:,}; it is damaged")
     if available > max(_FREE, _GROWTH * info.compress_size):
         raise DataError(
-            f"'{path}': {info.filename} has {info.compress_size:,} bytes and becomes {available:,}: pictures do not "
-            "compress like that; save it with numpy.savez instead if it is what it should be"
+            f"'{path}': {info.filename} has {info.compress_size:,} bytes and becomes {available:,}: images do not "
+            "compress like that; if the data is right, save it with numpy.savez instead"
         )
     with archive.open(info) as file:
         # allow_pickle=False: a file from elsewhere must not be able to run code.
@@ -114,7 +115,7 @@ def _labels(arrays: dict[str, NDArray[Any]], split: str, path: Path, count: int)
     flat = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
     if flat.ndim != 1 or not np.issubdtype(flat.dtype, np.integer):
         raise DataError(
-            f"'{path}': {split}_labels is {labels.dtype} {list(labels.shape)}; expected one whole number an image "
+            f"'{path}': {split}_labels is {labels.dtype} {list(labels.shape)}; expected one whole number per image "
             "([n] or [n, 1]): several labels of one image cannot be classes"
         )
     if len(flat) != count:

@@ -15,7 +15,7 @@ class Parquet(LoadedOnce):
     """One .parquet file, or a folder with train.parquet (or train-*.parquet), and test, public and meta.json if any;
     see `shards.find`.
 
-    Class names come from meta.json's class_names, else from what `datasets` wrote into the file, else from the labels.
+    Class names come from meta.json's class_names, else from the metadata that `datasets` writes, else from the labels.
     """
 
     def __init__(self, options: ParquetOptions) -> None:

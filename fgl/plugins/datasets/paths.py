@@ -1,4 +1,4 @@
-"""Where the data lies, or an error that helps to find it."""
+"""The path of the data, or an error that helps to find it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from fgl.errors import DataError
 def existing(path: str, what: str) -> Path:
     """The absolute path of something that exists.
 
-    Raises DataError with the absolute path, the part of it that is missing, and what lies beside that part."""
+    Raises DataError with the absolute path, the part of it that is missing, and what exists beside that part.
+    """
     wanted = Path(path).expanduser().absolute()
     if wanted.exists():
         if not wanted.is_file() and not wanted.is_dir():

@@ -1,4 +1,4 @@
-"""Which parquet files of a folder are which split, and which of them are not there."""
+"""Assigns the parquet files of a folder to splits, and finds missing ones."""
 
 from __future__ import annotations
 
@@ -17,18 +17,24 @@ _SHARD = re.compile(r"(.*)-(\d+)-of-(\d+)")
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """files: split → its files, in order. folder: where they lie. notes: what is missing or was left out."""
+    """The files of a dataset."""
 
     files: dict[str, list[Path]]
+    """Split → its files, in order."""
+
     folder: Path
+    """The folder that holds them."""
+
     notes: tuple[str, ...]
+    """What is missing or was left out."""
 
 
 def find(path: Path, holds: str) -> Found:
-    """The files of each split: of `path` itself where it is a file, else of the folder, of data/ in it (as the Hub has
-    it), or of the only folder in it that has any. A split is one file, `train-*.parquet`, or the files in train/.
+    """The files of each split: `path` itself if it is a file; otherwise those in the folder, in data/ below it (as on
+    the Hub), or in the only folder below it that has any. A split is one file, `train-*.parquet`, or train/.
 
-    Raises DataError where there is no training split, or more than one set of files."""
+    Raises DataError if there is no training split, or more than one set of files.
+    """
     if path.is_file():
         return Found({"train": [path]}, path.parent, _alone(path))
     places = [place for place in (path, path / "data") if _usable(place)]
@@ -57,7 +63,7 @@ def _usable(folder: Path) -> bool:
 
 
 def _groups(folder: Path) -> dict[str, list[Path]]:
-    """Name of a split, or of whatever else there is → its files. One whole file is preferred to shards."""
+    """Name of a split, or of any other group → its files. A single file is preferred to shards."""
     if not folder.is_dir():
         return {}
     whole: dict[str, list[Path]] = {}
@@ -86,7 +92,8 @@ def _notes(groups: dict[str, list[Path]], used: Sequence[list[Path]]) -> list[st
 
 
 def _missing(files: Sequence[Path]) -> list[str]:
-    """Raises DataError where the files are of two ways to cut the same data: its images would count twice."""
+    """Notes on missing shards. Raises DataError if the same data is present in two sets of shards: images would count
+    twice."""
     shards: dict[str, list[tuple[int, int]]] = {}
     for file in files:
         match = _SHARD.fullmatch(file.stem)
@@ -106,7 +113,7 @@ def _missing(files: Sequence[Path]) -> list[str]:
         ]
         if lacking:
             notes.append(
-                f"{name} is incomplete: {len(present)} of {totals[0]} shards are there; missing {some(lacking)}; "
+                f"{name} is incomplete: {len(present)} of {totals[0]} shards are present; missing {some(lacking)}; "
                 "download the rest"
             )
     return notes

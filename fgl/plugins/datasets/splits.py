@@ -1,7 +1,7 @@
-"""What splits are called: the same for folders, parquet files, arrays and the `datasets` library."""
+"""Names of splits, the same for folders, parquet files, arrays and the `datasets` library."""
 
 from __future__ import annotations
 
 TRAIN = ("train", "training")
 TEST = ("test", "testing", "val", "valid", "validation")
-"""The first that is there is the test split; the others are left out, and named."""
+"""The first of these that exists is the test split; the others are left out, and named."""

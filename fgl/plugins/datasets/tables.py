@@ -1,4 +1,4 @@
-"""Parquet files to labelled images: which column is which, what the classes are called."""
+"""Turns parquet files into labelled images: finds the columns and the class names."""
 
 from __future__ import annotations
 
@@ -19,33 +19,44 @@ from fgl.plugins.datasets.images import LazyImages
 from fgl.text import escaped, first_line, quoted
 
 _FREE, _GROWTH = 1 << 30, 20
-"""Bytes that a file may become in memory whatever it weighs, and how many times what it weighs."""
+"""A file may take up this many bytes in memory, or this many times its own size, whichever is more."""
 _BATCH = 256  # rows
 _ARCHIVES = (b"PK\x03\x04", b"\x1f\x8b", b"BZh", b"7z\xbc\xaf", b"Rar!", b"\xfd7zXZ")
 
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Names of the columns. domain: None takes a column called "domain" where there is one."""
+    """Names of the columns."""
 
     image: str = "image"
     label: str = "label"
+
     domain: str | None = None
+    """None: the column "domain", if there is one."""
 
 
 @dataclass(frozen=True, slots=True)
 class RawTable:
-    """One split as it lies in its files. images: encoded bytes. class_names: from the files' own metadata."""
+    """One split as stored in its files."""
 
     images: pa.ChunkedArray
+    """Encoded images."""
+
     labels: RawLabels
+    """All integers, or all names."""
+
     domains: Sequence[str] | None
+    """The domain of each sample, or None."""
+
     class_names: Sequence[object] | None
+    """Class names from the files' metadata, or None."""
+
     naming: Callable[[int], str]
+    """Position → a name for the sample that a person can look up."""
 
 
 def read_meta(path: Path) -> Mapping[str, Any]:
-    """The object in meta.json, empty where there is no such file. Raises DataError where it is not a JSON object."""
+    """The object in meta.json; empty if the file does not exist. Raises DataError if it is not a JSON object."""
     if not path.exists():
         return {}
     try:
@@ -60,7 +71,9 @@ def read_meta(path: Path) -> Mapping[str, Any]:
 def read_split(files: Sequence[Path], columns: Columns) -> RawTable:
     """Read the files of one split.
 
-    Raises DataError: not parquet, a column that is missing or of the wrong type, labels or domains left empty."""
+    Raises DataError for files that are not parquet, a column that is missing or of the wrong type, and missing labels
+    or domains.
+    """
     tables, starts, total = [], [], 0
     for file in files:
         tables.append(_read(file, columns))
@@ -92,8 +105,14 @@ def read_split(files: Sequence[Path], columns: Columns) -> RawTable:
 def to_images(
     raw: Mapping[str, RawTable], names: Sequence[object] | None, where: str, listed: ListedClasses | None = None
 ) -> tuple[tuple[str, ...], dict[str, LazyImages]]:
-    """Class names and images of each split. names: class names that the data states, over those in the files.
-    listed: see `labels.resolve`."""
+    """Class names, and the images of each split.
+
+    Args:
+        raw: The tables of the splits.
+        names: Class names that override those in the files' metadata.
+        where: Name of the dataset for errors.
+        listed: See `class_list.resolve`.
+    """
     stated = names if names is not None else next(iter(raw.values())).class_names
     class_names, labels = resolve(
         {split: table.labels for split, table in raw.items()},
@@ -143,7 +162,7 @@ def _read(file: Path, columns: Columns) -> pa.Table:
 
 
 def _what(file: Path) -> str:
-    """What a file is that is no parquet, "" where that is not known."""
+    """What a file is that is not parquet; "" if unknown."""
     try:
         with open_regular(file) as opened:
             head = opened.read(kinds.HEAD)
@@ -156,8 +175,11 @@ def _what(file: Path) -> str:
 
 
 def _bounded(parquet: pq.ParquetFile, wanted: list[str], file: Path) -> pa.Table:
-    """The columns, read piece by piece. Raises DataError where they become many times what the file weighs: encoded
-    images hardly compress, so it repeats some of them, or is made to fill the memory."""
+    """Read the columns piece by piece.
+
+    Raises DataError if they take up many times the size of the file: encoded images hardly compress, so such a file
+    repeats some of them, or is meant to exhaust memory.
+    """
     most = max(_FREE, _GROWTH * file.stat().st_size)
     batches, size = [], 0
     for batch in parquet.iter_batches(batch_size=_BATCH, columns=wanted):
@@ -179,7 +201,7 @@ def _option(column: str, columns: Columns) -> str:
 
 
 def _binary(column: pa.ChunkedArray, file: Path, name: str) -> pa.ChunkedArray:
-    """The encoded bytes: of the column itself, or of its field `bytes`, as `datasets` writes images."""
+    """The encoded bytes: the column itself, or its field `bytes`, as `datasets` writes images."""
     kind = column.type
     if pa.types.is_struct(kind) and kind.get_field_index("bytes") >= 0:
         column = pa.chunked_array([chunk.field("bytes") for chunk in column.chunks], type=kind.field("bytes").type)
@@ -193,7 +215,7 @@ def _binary(column: pa.ChunkedArray, file: Path, name: str) -> pa.ChunkedArray:
 
 
 def _plain(parts: Sequence[pa.ChunkedArray], name: str, naming: Callable[[int], str]) -> RawLabels:
-    """Integers or texts, without gaps, as Python values."""
+    """The values of a column, integers or texts without gaps, as Python values."""
     values: list[Any] = []
     for part in parts:
         kind = part.type.value_type if pa.types.is_dictionary(part.type) else part.type
@@ -203,7 +225,7 @@ def _plain(parts: Sequence[pa.ChunkedArray], name: str, naming: Callable[[int], 
             raise DataError(f"{naming(len(values))}: column '{name}' changes its type to {kind} in this file")
         values += _listed(part, name, len(values), naming)
     if None in values:
-        raise DataError(f"{naming(values.index(None))}: column '{name}' is empty (null) there")
+        raise DataError(f"{naming(values.index(None))}: column '{name}' is empty (null)")
     return values
 
 
@@ -212,7 +234,8 @@ def _is_text(kind: pa.DataType) -> bool:
 
 
 def _listed(part: pa.ChunkedArray, name: str, start: int, naming: Callable[[int], str]) -> list[Any]:
-    """Raises DataError for a text that is not UTF-8, which parquet does not rule out. start: position of the first."""
+    """The values of a part. Raises DataError for text that is not UTF-8, which parquet does not check. start: position
+    of the first."""
     try:
         found: list[Any] = part.to_pylist()
         return found
@@ -229,7 +252,7 @@ def _listed(part: pa.ChunkedArray, name: str, start: int, naming: Callable[[int]
 
 
 def _features(schema: pa.Schema) -> Mapping[str, Any]:
-    """Features that `datasets` left in the schema; empty where there are none or where they make no sense."""
+    """Features that `datasets` stored in the schema; empty if there are none, or if they make no sense."""
     try:
         features = strict_json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
     except (KeyError, TypeError, ValueError, RecursionError):

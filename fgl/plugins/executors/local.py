@@ -1,4 +1,4 @@
-"""Shards one after another, on the best device of this machine."""
+"""Runs shards one after another, on the best device of this machine."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from fgl.errors import ModelError
 
 
 class LocalExecutor:
-    """Fills shards in this process, in order (contract `Executor`)."""
+    """Runs shards in this process, in order (contract `Executor`)."""
 
     def device(self, asked: str) -> str:
-        """auto: cuda, else mps, else cpu."""
+        """The device. auto: cuda, else mps, else cpu."""
         kind, _, index = asked.partition(":")
         here = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
         if kind == "auto":
             return next(name for name in ("cuda", "mps", "cpu") if here[name])
         if not here.get(kind, False) or (kind == "cuda" and index and int(index) >= torch.cuda.device_count()):
             present = ", ".join(name for name, found in here.items() if found)
-            raise ModelError(f"device {asked!r} is not on this machine; there is {present}")
+            raise ModelError(f"device {asked!r} is not available on this machine, which has {present}")
         return asked
 
     def environment(self) -> Mapping[str, object]:

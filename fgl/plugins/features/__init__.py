@@ -1,4 +1,4 @@
-"""Built-in feature spaces: where images are compared."""
+"""Built-in feature spaces."""
 
 from __future__ import annotations
 

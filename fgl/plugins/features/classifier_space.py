@@ -39,7 +39,7 @@ class TrainedSpace:
         model = classifier.restore(state, context)
         if not isinstance(model, SupportsFeatures):
             raise ModelError(
-                f"features: {type(classifier).__name__} hands out no features, which `trained` needs; choose another "
+                f"features: {type(classifier).__name__} provides no features, which `trained` needs; choose another "
                 "classifier, or features of a model (dinov2)"
             )
         return Penultimate(self.options, model, digest(state))

@@ -1,4 +1,4 @@
-"""Pooled features of any transformers model of images, prepared by the model's own image processor."""
+"""Pooled features of any transformers image model. The model's own image processor prepares the images."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class ImageModelSpace:
-    """Contract `FeatureSpace`. The model is pulled where it is used: at the server, and at each client."""
+    """Contract `FeatureSpace`. The model is pulled wherever it is used: at the server, and at each client."""
 
     def __init__(self, options: ImageModelOptions) -> None:
         self.options = options
@@ -44,7 +44,7 @@ class ImageModelSpace:
         name = self.options.model
         if not hub.is_local(name) and (Path(name).expanduser().exists() or not cache.is_hub_id(name)):
             raise ModelError(
-                f"features.model: {name} is no folder, and no name of the Hub; expected one of the two, such as "
+                f"features.model: {name} is neither a folder nor a Hub id; expected one of the two, such as "
                 "facebook/dinov2-small"
             )
         folder = hub.resolve(self.options.model, self.options.revision, MODEL_FILES)
@@ -52,7 +52,7 @@ class ImageModelSpace:
 
 
 class Pooled(Comparing):
-    """Contract `Extractor`. Raises ModelError where the model cannot be loaded or does not take images."""
+    """Contract `Extractor`. Raises ModelError if the model cannot be loaded or does not take images."""
 
     def __init__(self, options: ImageModelOptions, folder: Path, device: str) -> None:
         self._options, self._folder, self._device = options, folder, device
@@ -90,7 +90,7 @@ class Pooled(Comparing):
 
     def _batch(self, pixels: Pixels) -> Array:
         """float32 [n, d]."""
-        # Filled up to a full batch, so that an image's features are rounded alike beside whatever others.
+        # Filled up to a full batch, so that rounding does not depend on the other images.
         short = self._options.batch_size - len(pixels)
         filled = np.concatenate([pixels, np.repeat(pixels[-1:], short, axis=0)])
         try:
@@ -111,9 +111,9 @@ class Pooled(Comparing):
         return np.asarray(points[: len(pixels)].float().cpu().numpy(), dtype=np.float32)
 
     def _read(self, inputs: torch.Tensor) -> torch.Tensor:
-        """[n, d] by the pooling that was chosen."""
+        """[n, d], by the selected pooling."""
         pooling = self._options.pooling
-        if hasattr(self._model, "get_image_features"):  # CLIP and its kin: images and texts in one space
+        if hasattr(self._model, "get_image_features"):  # models such as CLIP: images and texts in one space
             if pooling == "auto":
                 given = self._model.get_image_features(pixel_values=inputs)
                 pooled = given if isinstance(given, torch.Tensor) else given.pooler_output
@@ -179,20 +179,20 @@ def _processor(name: str, folder: Path) -> Any:
 
 
 def _without_torchvision() -> dict[str, Any]:
-    """Prepare images with Pillow, whether or not torchvision is there: resampling differs between the two."""
+    """Prepare images with Pillow, even if torchvision is installed: resampling differs between the two."""
     if find_spec("transformers.image_processing_backends") is not None:
         return {"backend": "pil"}
     return {"use_fast": False}
 
 
 def _digest(folder: Path) -> str:
-    """sha256 of what the model is: of names and contents of all files that were loaded."""
+    """sha256 that identifies the model: over names and contents of all files that were loaded."""
     loaded = sorted(path for path in folder.iterdir() if any(map(path.match, MODEL_FILES)))
     return identity(path for path in loaded if path.name != "README.md")
 
 
 def _plain(size: Any) -> object:
-    """An image processor's size as JSON: newer ones have a class of their own for it."""
+    """An image processor's size as JSON: newer versions use a class of their own for it."""
     if size is None:
         return None
     found = dict(size) if isinstance(size, Mapping) else dict(vars(size))

@@ -1,12 +1,12 @@
-"""How a set of images compares with real ones: formulas over points of a feature space.
+"""Metrics that compare a set of images with real ones, over points of a feature space.
 
-Shape legend: r reference (real) points, m compared points, d dimensions. All is computed in float64 on the CPU.
+Shapes: r reference (real) points, m compared points, d dimensions. All is computed in float64 on the CPU.
 
 - Precision and recall: Kynkäänniemi et al. 2019 (arXiv 1904.06991), equations 1 and 2.
 - Density and coverage: Naeem et al. 2020 (arXiv 2002.09797), equations 3 and 4.
 - KID: Bińkowski et al. 2018 (arXiv 1801.01401); the estimator is torchmetrics'. FID: torchmetrics'.
 
-Balls are closed, as in Kynkäänniemi's equation 1: a point at exactly the radius is inside, so that copies count.
+Balls are closed, as in Kynkäänniemi's equation 1: a point exactly at the radius is inside, so that copies count.
 """
 
 from __future__ import annotations
@@ -27,13 +27,14 @@ if TYPE_CHECKING:
 
 _CELLS = 2**24  # distances held at once: 128 MB
 _BLOCKS, _SMALLEST = 10, 5
-_SLACK = 1e-9  # relative: rounding must not put a point outside of a ball that it lies on the edge of
+_SLACK = 1e-9  # relative: rounding must not move a point on a ball's edge outside of it
 
 
 class Comparing:
-    """The part of an `Extractor` that is the same wherever distances are Euclidean. neighbors: the most for k."""
+    """The part of an `Extractor` that all spaces with Euclidean distances share."""
 
     neighbors: int = 5
+    """Largest k."""
 
     def nearest(self, points: Array, others: Array) -> tuple[Array, Labels]:
         return nearest(points, others)
@@ -43,7 +44,8 @@ class Comparing:
 
 
 def nearest(points: Array, others: Array) -> tuple[Array, Labels]:
-    """(distance to the nearest of `others` [r, d], its position) of each of `points` [m, d]: float64 [m], int64 [m]."""
+    """For each of `points` [m, d], the distance to the nearest of `others` [r, d], and its position: float64 [m], int64
+    [m]."""
     distances, positions = [np.empty(0)], [np.empty(0, dtype=np.int64)]
     for block in _distances(_double(points), _double(others)):
         closest = block.min(dim=1)
@@ -53,7 +55,7 @@ def nearest(points: Array, others: Array) -> tuple[Array, Labels]:
 
 
 def compare(reference: Array, images: Array, neighbors: int, seed: int) -> dict[str, object]:
-    """Every figure that these numbers of points allow, rounded; None for the others, with the reason in `why`."""
+    """All metrics that the numbers of points allow, rounded; None for the others, with the reason in `why`."""
     real, made = _double(reference), _double(images)
     k = min(neighbors, len(real) - 1, len(made) - 1)
     figures: dict[str, object] = {"k": max(k, 0)}
@@ -75,7 +77,7 @@ def compare(reference: Array, images: Array, neighbors: int, seed: int) -> dict[
 
 
 def manifolds(real: Tensor, made: Tensor, k: int) -> dict[str, float]:
-    """Density, coverage, precision and recall with balls that reach to the k-th nearest neighbor of their centre."""
+    """Density, coverage, precision and recall, with balls that reach to the k-th nearest neighbor of their centre."""
     of_real, of_made = radii(real, k), radii(made, k)
     inside, precise = 0, 0
     closest = torch.full((len(real),), torch.inf, dtype=torch.float64)
@@ -97,7 +99,7 @@ def manifolds(real: Tensor, made: Tensor, k: int) -> dict[str, float]:
 
 
 def radii(points: Tensor, k: int) -> Tensor:
-    """Distance from each point to its k-th nearest other one, float64 [n]; a hair more, against rounding."""
+    """Distance from each point to its k-th nearest neighbour, float64 [n], slightly enlarged against rounding."""
     distances, start = [], 0
     for block in _distances(points, points):
         rows = torch.arange(len(block))
@@ -110,10 +112,11 @@ def radii(points: Tensor, k: int) -> Tensor:
 def kid(real: Tensor, made: Tensor, seed: int) -> tuple[float | None, float | None, str]:
     """(KID, its standard error, "" or why one of them is None).
 
-    The unbiased estimate over as many points of each kind as there are of the fewer, and its standard error by the
-    jackknife: one of ten blocks of both is left out at a time. Where the distributions are equal, the statistic is
-    degenerate, and the jackknife errs on the large side. The usual mean over random subsets has a spread, which is no
-    standard error since the subsets overlap, and uses the pairs within a subset alone."""
+    It is the unbiased estimate over equal numbers of points of both kinds, as many as the smaller set has. The standard
+    error comes from the jackknife, which leaves out one of ten blocks of both at a time. If the distributions are
+    equal, the statistic is degenerate, and the jackknife overestimates. The usual mean over random subsets uses only
+    the pairs within a subset, and its spread is not a standard error, since the subsets overlap.
+    """
     count = min(len(real), len(made))
     if count < 2:
         return None, None, f"{count} image to compare; the estimate needs two of each"
@@ -130,7 +133,7 @@ def kid(real: Tensor, made: Tensor, seed: int) -> tuple[float | None, float | No
 
 
 class _Given(torch.nn.Module):
-    """What torchmetrics takes for a network: the points are features already."""
+    """Stands in for torchmetrics' network: the points are features already."""
 
     def __init__(self, dimensions: int) -> None:
         super().__init__()
@@ -141,16 +144,19 @@ class _Given(torch.nn.Module):
 
 
 def fid(real: Tensor, made: Tensor) -> tuple[float | None, str]:
-    """(FID, "" or why it is None). Only where both covariances have full rank: what is added by dimensions that were
-    never seen to vary is an artefact of the number of images."""
+    """(FID, "" or why it is None).
+
+    It is computed only if both covariances have full rank: the contribution of dimensions that were never seen to vary
+    is an artefact of the number of images.
+    """
     dimensions = real.shape[1]
     for what, points in (("real", real), ("compared", made)):
         if len(points) <= dimensions:
             return None, (
-                f"{len(points)} {what} images for {dimensions} features: no covariance of full rank, which takes more "
-                "images than features"
+                f"{len(points)} {what} images for {dimensions} features: a covariance of full rank needs more images "
+                "than features"
             )
-        # of the points, not of their covariance: its condition is the square of theirs
+        # of the points, not of their covariance, whose condition number is the square of theirs
         rank = int(torch.linalg.matrix_rank(points - points.mean(0)))
         if rank < dimensions:
             return None, f"the {what} images vary in {rank} of {dimensions} features only: no covariance of full rank"
@@ -164,7 +170,7 @@ def _distances(points: Tensor, others: Tensor) -> Iterator[Tensor]:
     """Euclidean distances, some rows at a time."""
     rows = max(1, _CELLS // max(1, len(others)))
     for start in range(0, len(points), rows):
-        # differences, not the faster |a|² + |b|² - 2ab: that takes copies for 1e-7 apart
+        # differences, not the faster |a|² + |b|² - 2ab, by which copies would be 1e-7 apart
         yield torch.cdist(points[start : start + rows], others, compute_mode="donot_use_mm_for_euclid_dist")
 
 

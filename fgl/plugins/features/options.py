@@ -17,19 +17,19 @@ MODEL_FILES = (
     "model.safetensors.index.json",
     "model-*-of-*.safetensors",
 )
-"""What is pulled of a transformers image model: weights without pickle, and configurations; no code."""
+"""The files of a transformers image model that are pulled: weights (no pickle) and configurations; no code."""
 
 LICENSES = {"facebook/dinov2-small": "Apache-2.0"}
-"""As the model cards state them."""
+"""Model → license, as its card states it."""
 
 
 class NeighborOptions(Options):
-    """What all comparisons share."""
+    """Options of all comparisons."""
 
     renamed = {"neighbours": "neighbors"}  # noqa: RUF012
 
     neighbors: int = Field(
-        5, ge=1, le=100, description="k of density, coverage, precision and recall; fewer where there are fewer images"
+        5, ge=1, le=100, description="k of density, coverage, precision and recall; reduced if there are too few images"
     )
 
 
@@ -37,7 +37,7 @@ class TrainedOptions(NeighborOptions):
     """The penultimate features of the run's classifier."""
 
     epochs: int | None = Field(
-        6, ge=1, description="epochs of its training; null: as many as the classifier's own, which may take hours"
+        6, ge=1, description="epochs of its training; null: as many as for the classifier, which may take hours"
     )
 
 
@@ -46,14 +46,16 @@ class ImageModelOptions(NeighborOptions):
 
     short_option: ClassVar[str] = "model"
 
-    model: str = Field(description="folder or Hub id of any transformers model of images, with safetensors weights")
-    revision: Revision | None = Field(None, description="commit, tag or branch on the Hub; null: locked when pulled")
+    model: str = Field(description="folder or Hub id of any transformers image model, with safetensors weights")
+    revision: Revision | None = Field(
+        None, description="commit, tag or branch on the Hub; null: locked when first pulled"
+    )
     pooling: Literal["auto", "cls", "mean"] = Field(
         "auto",
-        description="auto: the model's own pooling, or its embedding for models of images and texts; cls: the first "
-        "token; mean: over all tokens or places",
+        description="auto: the model's own pooling, or the image embedding of models for images and texts; cls: the "
+        "first token; mean: over all tokens or positions",
     )
-    batch_size: int = Field(32, ge=1, description="images at once")
+    batch_size: int = Field(32, ge=1, description="images that are processed together")
     dtype: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         "auto", description="number format of the model; auto: fp16 on cuda, fp32 elsewhere"
     )
@@ -64,6 +66,6 @@ class ImageModelOptions(NeighborOptions):
 
 
 class PixelsOptions(NeighborOptions):
-    """Mean colours."""
+    """Mean colours on a grid."""
 
-    size: int = Field(8, ge=1, le=64, description="places of the grid on each side; three features a place")
+    size: int = Field(8, ge=1, le=64, description="cells of the grid along each side; three features per cell")

@@ -39,7 +39,7 @@ class PixelsSpace:
 
 
 class Grid(Comparing):
-    """Contract `Extractor`. Features are mean colours from 0 to 1, place by place."""
+    """Contract `Extractor`. Features are mean colours from 0 to 1, cell by cell."""
 
     def __init__(self, options: PixelsOptions) -> None:
         self.size, self.neighbors = options.size, options.neighbors

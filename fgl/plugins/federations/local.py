@@ -1,4 +1,4 @@
-"""Clients on this machine. What goes in and comes out of a client is bytes, whether it shares this process or not."""
+"""Simulated clients on this machine. Only bytes go in and out of a client, whether or not it shares this process."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from fgl.contracts.progress import Progress
 from fgl.errors import FGLError, public_message
 from fgl.plugins.federations.options import LocalOptions
 
-# Whether it is an upload or a reason, and the length, come first, so that whatever a library prints to stdout
-# afterwards cannot be taken for the reply. The pipe is open as long as the parent lives: once that is dead, nobody
-# holds the run directory's lock, and nothing more may be written there.
+# The reply begins with a flag (success or failure) and its length, so that nothing that a library prints to stdout
+# afterwards can be taken for it. The pipe is open as long as the parent lives: once the parent is dead, nobody holds
+# the run directory's lock, and nothing more may be written there.
 _CHILD = """
 import os, sys, threading
 def end_with_parent(pipe=int(sys.argv[2])):
@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 
 
 def answer(task: str, payload: bytes, progress: Progress | None = None) -> tuple[bool, bytes]:
-    """(True, the reply), or (False, why there is none, as far as the server may know). The rest goes to the log."""
+    """(True, the reply), or (False, the reason of the failure, as far as the server may know). The rest is logged."""
     module, _, name = task.partition(":")
 
     def work() -> tuple[bool, bytes]:
@@ -50,11 +50,11 @@ def answer(task: str, payload: bytes, progress: Progress | None = None) -> tuple
         log.error("a client's task failed", exc_info=error)
         return False, public_message(error).encode()
 
-    return contained(work, failed)  # one client's fault does not stop the others
+    return contained(work, failed)  # the failure of one client does not stop the others
 
 
 class LocalFederation:
-    """Runs each client's task here (contract `Federation`)."""
+    """Runs each client's task on this machine (contract `Federation`)."""
 
     def __init__(self, options: LocalOptions) -> None:
         self.options = options
@@ -62,7 +62,7 @@ class LocalFederation:
     def call(
         self, client_ids: Sequence[str], task: str, payload: Callable[[str], bytes], progress: Progress
     ) -> Iterator[tuple[str, bytes | ClientFailure]]:
-        """task: "module:function", a function bytes → bytes. A client that raises is a Failure; the others go on."""
+        """See `Federation.call`. A client that raises yields a ClientFailure; the others continue."""
         with progress.track("clients", len(client_ids), "clients") as done:
             for client_id in client_ids:
                 sent = payload(client_id)
@@ -104,6 +104,6 @@ class LocalFederation:
 
 
 def _show(output: bytes | None) -> None:
-    """What a client's process said is for this console, which is the client's too, and for no report."""
+    """Show a client's output on this console, which is also the client's. It does not enter any report."""
     if output:
         sys.stderr.write(output.decode(errors="replace"))

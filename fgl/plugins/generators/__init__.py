@@ -1,4 +1,4 @@
-"""Built-in generators: any Stable Diffusion pipeline of diffusers, and the ones ready to use by name."""
+"""Built-in generators: any Stable Diffusion pipeline of diffusers, and some models by name."""
 
 from __future__ import annotations
 

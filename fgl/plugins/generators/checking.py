@@ -1,4 +1,4 @@
-"""Whether a folder's weights are those of the pipeline that it describes, before anything is encoded."""
+"""Checks, before anything is encoded, that a folder's weights are those of the pipeline that it describes."""
 
 from __future__ import annotations
 
@@ -18,8 +18,10 @@ with quiet_diffusers():
 
 
 def check_parts(folder: ModelFolder, parts: Collection[str], *, content: bool = False) -> None:
-    """Raises ModelError where weights of the parts are missing, cut off, named otherwise, of another shape or, with
-    `content`, which reads all of them, not finite."""
+    """Raise ModelError if weights of the parts are missing, truncated, under other names or of the wrong shape.
+
+    content: also read all numbers, which must be finite.
+    """
     for part in parts:
         if part not in WEIGHTS:
             continue
@@ -32,7 +34,7 @@ def check_parts(folder: ModelFolder, parts: Collection[str], *, content: bool = 
             raise
         except Exception as error:  # whatever a wrong configuration makes the library raise
             raise ModelError(
-                f"{whose} cannot be loaded: {first_line(error)}; its config.json is damaged, or of another version of "
+                f"{whose} cannot be loaded: {first_line(error)}; its config.json is damaged, or for another version of "
                 "diffusers or transformers"
             ) from error
         if content:
@@ -43,5 +45,5 @@ def _class(folder: ModelFolder, part: str) -> Any:
     library, name = folder.json("model_index.json")[part]
     model_class = getattr({"diffusers": diffusers, "transformers": transformers}[library], name, None)
     if not hasattr(model_class, "from_pretrained"):
-        raise ModelError(f"model: {folder.name} has a {part} of {library}.{name}, which the installed one lacks")
+        raise ModelError(f"model: {folder.name} has a {part} of {library}.{name}, which the installed {library} lacks")
     return model_class

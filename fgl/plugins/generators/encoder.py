@@ -1,4 +1,4 @@
-"""The client side: prompts to embeddings, with tokenizers and text encoders alone."""
+"""The client side: prompts to embeddings. Needs only tokenizers and text encoders."""
 
 from __future__ import annotations
 
@@ -26,13 +26,18 @@ NEGATIVE = "negative_"
 
 
 class PromptEncoder:
-    """Encodes as the pipeline's `encode_prompt`, bit for bit where batches are equal (contract `Encoder`).
+    """Encodes as the pipeline's `encode_prompt`, bit for bit if batches are equal (contract `Encoder`).
 
-    pipeline: with tokenizers and text encoders in float32. layout: which these are. shapes: of each array, without the
-    row axis: prompt_embeds (s, d) and, with two encoders, pooled_prompt_embeds (p,). batch_size: texts that are encoded
-    together. guidance: the highest scale that the generator uses on its own. guided: whether the model takes
-    classifier-free guidance at all; one that was distilled to take the scale as an input has no use for negative
-    prompts. zeros: whether a prompt without a negative one is pushed away from zeros, not from the empty text.
+    Args:
+        pipeline: The pipeline, with tokenizers and text encoders in float32.
+        layout: The pipeline's layout, which names these parts.
+        device: Where to encode.
+        shapes: Shape of a row of each array: prompt_embeds (s, d) and, with two encoders, pooled_prompt_embeds (p,).
+        batch_size: Number of texts that are encoded together.
+        guidance: The highest scale that the generator uses by default.
+        guided: Whether the model supports classifier-free guidance; a model that was distilled to take the scale as
+            an input does not need negative prompts.
+        zeros: Whether a prompt without a negative one is guided away from zeros instead of the empty text.
     """
 
     def __init__(
@@ -52,12 +57,15 @@ class PromptEncoder:
             getattr(pipeline, name).to(device)
 
     def encode(self, prompts: Sequence[Prompt]) -> tuple[Mapping[str, Array], Mapping[str, Array]]:
-        """(arrays, indices): prompt_embeds float32 [n, s, d], with two encoders pooled_prompt_embeds float32 [n, p];
-        and negative_ before their names, float32 [m, …], one row a distinct negative text, with int32 [n] indices into
-        it, -1 where guidance is off. The latter and the indices are missing where no prompt is guided.
+        """Encode the prompts.
 
-        A guided prompt without a negative text gets the embedding that the pipeline gives it: so the server needs no
-        text encoder. Texts that are too long are cut, and a warning counts them without quoting them.
+        Returns: (arrays, indices). The arrays are prompt_embeds, float32 [n, s, d], with two encoders also
+            pooled_prompt_embeds, float32 [n, p]; and if any prompt is guided, the same names after "negative_",
+            float32 [m, …], one row for each distinct negative text, with indices into it, int32 [n], -1 where guidance
+            is off.
+
+        A guided prompt without a negative text gets the embedding that the pipeline would use, so that the server needs
+        no text encoder. Texts that are too long are cut, and a warning counts them without quoting them.
         """
         texts = [prompt.text for prompt in prompts]
         distinct = list(dict.fromkeys(texts))
@@ -83,7 +91,7 @@ class PromptEncoder:
         return self._guided and scale > 1
 
     def _encode(self, texts: Sequence[str | None]) -> dict[str, NDArray[np.float32]]:
-        """Each array of each text; zeros for None."""
+        """Each array, one row for each text; zeros for None."""
         arrays = {name: np.zeros((len(texts), *shape), dtype=np.float32) for name, shape in self._shapes.items()}
         to_encode = [row for row, text in enumerate(texts) if text is not None]
         with quiet_diffusers(), torch.no_grad():
@@ -101,7 +109,7 @@ class PromptEncoder:
         return arrays
 
     def truncated(self, prompts: Sequence[Prompt]) -> int:
-        """How many of the prompts have a text, or a negative one where it is used, that is cut."""
+        """How many of the prompts have a text that is cut, or a negative text that is used and cut."""
         texts = {prompt.text for prompt in prompts}
         texts |= {prompt.negative for prompt in prompts if prompt.negative and self._is_guided(prompt)}
         cut = {text for text, length in self._lengths(sorted(texts)).items() if length > self._limit}
@@ -112,7 +120,7 @@ class PromptEncoder:
         return self._shapes["prompt_embeds"][0]
 
     def _lengths(self, texts: Sequence[str]) -> dict[str, int]:
-        """Tokens of each text, by the tokenizer that makes the most of it."""
+        """Number of tokens of each text, by the tokenizer that yields the most."""
         if not texts:
             return {}
         with quiet_diffusers():
@@ -126,7 +134,7 @@ class PromptEncoder:
         cut = sum(length > self._limit for length in lengths)
         if cut:
             log.warning(
-                "%d of %d texts are longer than the %d tokens that the text encoder takes (longest: %d); their ends "
+                "%d of %d texts are longer than the %d tokens that the text encoder accepts (longest: %d); their ends "
                 "are cut: put what matters first, or shorten the prompts",
                 cut,
                 len(texts),

@@ -1,7 +1,7 @@
-"""Models of the generators that are ready by name. Facts alone: ids, commits, licenses, and where they are from.
+"""Models of the generators that are available by name: ids, commits, licenses, and their sources.
 
-Commits are those that public projects pin (seen in several of them each); a model without one is locked to the commit
-that is pulled first. None of them was pulled where fgl was made.
+The commits are those that public projects pin (each was seen in several); a model without one is locked to the commit
+that is pulled first. None of them was pulled while fgl was developed.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from __future__ import annotations
 from typing import Any
 
 EMBEDDED = "embedded:"
-"""Before the name of a model that ships with fgl."""
+"""Prefix of the name of a model that ships with fgl."""
 
 SD15: dict[str, Any] = {
-    # runwayml's repository is gone; this one holds its files. No commit of another copy is known from a source.
+    # runwayml's repository is gone; this one holds its files. No commit of another copy is known from any source.
     "model": "stable-diffusion-v1-5/stable-diffusion-v1-5",
     "revision": "451f4fe16113bff5a5d2269ed5ad43b0592e9a14",
 }
@@ -40,7 +40,7 @@ SDXL_TURBO: dict[str, Any] = {
 }
 
 LCM_WIDTHS = {"latent-consistency/lcm-lora-sdv1-5": 768, "latent-consistency/lcm-lora-sdxl": 2048}
-"""Width of the text that the denoisers take which these LoRAs are for."""
+"""LoRA → width of the text embeddings of the denoisers that it is for."""
 
 LICENSES: dict[str, str] = {
     "embedded:tiny": "Apache-2.0",
@@ -52,4 +52,4 @@ LICENSES: dict[str, str] = {
     "latent-consistency/lcm-lora-sdv1-5": "CreativeML Open RAIL++-M",
     "latent-consistency/lcm-lora-sdxl": "CreativeML Open RAIL++-M",
 }
-"""As the model cards state them, or as projects that pin them quote the cards."""
+"""Model → licence, as its card states it, or as projects that pin the model quote the card."""

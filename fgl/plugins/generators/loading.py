@@ -1,4 +1,4 @@
-"""Loads some parts of a pipeline and leaves the others on disk."""
+"""Loads some parts of a pipeline, and leaves the others on disk."""
 
 from __future__ import annotations
 
@@ -15,17 +15,16 @@ from fgl.plugins.generators.model_folder import ModelFolder
 from fgl.plugins.generators.pipeline_parts import STABLE_DIFFUSION
 from fgl.text import first_line
 
-with quiet_diffusers():  # the import tells of image libraries that are not installed, and not needed
+with quiet_diffusers():  # the import reports image libraries that are not installed, and not needed
     import diffusers
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def load_parts(folder: ModelFolder, parts: Collection[str], **given: Any) -> Any:
-    """A pipeline of the folder's layout with `parts` alone, in float32 on the CPU; the files of the others are not
-    opened.
+    """A pipeline of the folder's layout with only `parts`, in float32 on the CPU. Files of other parts are not opened.
 
-    given: parts that are loaded already. Raises ModelError where weights are damaged or do not fit their configuration.
+    given: parts that are already loaded. Raises ModelError if weights are damaged or do not fit their configuration.
     """
     index = folder.json("model_index.json")
     absent = {name: None for name, entry in index.items() if isinstance(entry, list) and name not in parts}
@@ -43,7 +42,7 @@ def load_parts(folder: ModelFolder, parts: Collection[str], **given: Any) -> Any
                     check_numbers(module, f"model: the {part} of {folder.name}")
     except ModelError:
         raise
-    except Exception as error:  # OSError, ValueError, RuntimeError, SafetensorError, and what newer ones raise
+    except Exception as error:  # OSError, ValueError, RuntimeError, SafetensorError, and what newer versions raise
         raise ModelError(
             f"model: cannot load {', '.join(parts)} of {folder.name}: {first_line(error)}; the files in {folder.path} "
             "are damaged, or were written for another version of diffusers or transformers: check them with `fgl "
@@ -53,7 +52,7 @@ def load_parts(folder: ModelFolder, parts: Collection[str], **given: Any) -> Any
 
 
 def load_safety_checker(folder: Path, name: str) -> tuple[Any, Any]:
-    """(checker, feature extractor) from a pipeline's folder, or from a checker's own. name: for errors."""
+    """(checker, feature extractor) from a pipeline's folder, or from a checker's folder. name: for errors."""
     inside = (folder / "safety_checker").is_dir()
     checker, extractor = (folder / "safety_checker", folder / "feature_extractor") if inside else (folder, folder)
     try:
@@ -78,11 +77,14 @@ def load_safety_checker(folder: Path, name: str) -> tuple[Any, Any]:
 
 
 def choose_dtype(wanted: str, device: torch.device) -> torch.dtype:
-    """auto: fp16 on a GPU as the paper has it, bf16 on a CPU with instructions for it, float32 elsewhere."""
+    """The dtype that an option stands for.
+
+    auto: fp16 on a GPU, as in the paper; bf16 on a CPU with instructions for it; float32 elsewhere.
+    """
     if wanted != "auto":
         return DTYPES[wanted]
     if device.type == "cuda":
         return torch.float16
-    # get_capabilities is younger than the oldest torch we take: there, float32
+    # the oldest torch that fgl supports has no get_capabilities: float32 there
     has: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)() if device.type == "cpu" else {}
     return torch.bfloat16 if has.get("avx512_bf16") or has.get("amx_bf16") else torch.float32

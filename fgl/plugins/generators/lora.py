@@ -1,4 +1,4 @@
-"""LoRA weights of the denoiser: read by their names before anybody works, and fused into it."""
+"""LoRA weights of the denoiser: checked by their names before any work, and fused into it."""
 
 from __future__ import annotations
 
@@ -15,16 +15,23 @@ from fgl.text import first_line, plain
 
 _OF_TEXT = ("text_encoder", "lora_te", "te_", "te1_", "te2_")
 _DENOISER = ("unet.", "lora_unet_")
-# How the halves of a layer's product are called by diffusers, by peft, and by kohya's scripts; and its scale.
+# Names of the two factors of a layer, and of its scale, in diffusers, peft, and kohya's scripts.
 _FIRST = (".lora_A.weight", ".lora_down.weight", "lora.down.weight", ".lora_linear_layer.down.weight")
 _SECOND = (".lora_B.weight", ".lora_up.weight", "lora.up.weight", ".lora_linear_layer.up.weight")
 _SCALE = (".alpha", ".lora_magnitude_vector", ".lora_magnitude_vector.weight")
 
 
 def check_lora(file: Path, name: str, *, content: bool = False) -> None:
-    """Raises ModelError where not all of the weights can be used: damaged ones, other kinds of adapter, parts of the
-    text encoder, since what clients encode with is the plain one. name: what the user calls them. content: whether to
-    read all numbers, which must be finite."""
+    """Raise ModelError if some of the weights cannot be used.
+
+    That is so for damaged files, other kinds of adapter, and weights of the text encoder, since clients encode with
+    the plain one.
+
+    Args:
+        file: The weights.
+        name: The user's name for them.
+        content: Whether to read all numbers, which must be finite.
+    """
     try:
         keys = list(tensors(file))
     except WeightsError as error:
@@ -33,35 +40,42 @@ def check_lora(file: Path, name: str, *, content: bool = False) -> None:
     if of_text:
         raise ModelError(
             f"lora: {name} changes the text encoder as well as the denoiser ({len(of_text)} of {len(keys)} weights, "
-            f"such as {plain(of_text[0], 80)}), and clients would have to have it; expected LoRA weights of the "
-            "denoiser alone, such as an LCM-LoRA: leave those out where the denoiser's do without them"
+            f"such as {plain(of_text[0], 80)}), and clients would have to have it; expected LoRA weights of only "
+            "the denoiser, such as an LCM-LoRA: leave the others out if the denoiser's work without them"
         )
     others = [key for key in keys if "dora_scale" in key or not key.endswith((*_FIRST, *_SECOND, *_SCALE))]
     if others and all(key.startswith(_DENOISER) for key in keys):
         raise ModelError(
-            f"lora: {name} has {len(others)} weights that are not of a LoRA, such as {plain(others[0], 80)}; expected "
-            "low-rank pairs (lora_A and lora_B, or lora_down, lora_up and alpha), and no LoHa, LoKr or DoRA"
+            f"lora: {name} has {len(others)} weights that do not belong to a LoRA, such as {plain(others[0], 80)}; "
+            "expected low-rank pairs (lora_A and lora_B, or lora_down, lora_up and alpha), and no LoHa, LoKr or DoRA"
         )
     if content:
         check_content([file], f"lora: {name}")
 
 
 def fuse_lora(pipeline: Any, file: Path, name: str, scale: float) -> None:
-    """Add LoRA weights to the pipeline's denoiser for good. name: what the user calls them, for errors.
+    """Add LoRA weights to the pipeline's denoiser permanently.
 
-    Raises ModelError as `check_lora` does, and where the denoiser does not have all of their layers."""
+    Args:
+        pipeline: The pipeline.
+        file: The weights.
+        name: The user's name for them, for errors.
+        scale: Their strength.
+
+    Raises ModelError as `check_lora` does, and if the denoiser lacks some of their layers.
+    """
     if find_spec("peft") is None:
         raise ModelError("lora: needs the package peft: pip install peft (fgl's extra lora)")
     check_lora(file, name, content=True)
     given: dict[str, Any] = {"weight_name": file.name, "local_files_only": True, "use_safetensors": True}
-    # the pipeline of XL renames the blocks of some files by this, and so must the count
+    # the XL pipeline renames the blocks of some files by this, so the count must too
     renamed = {"unet_config": pipeline.unet.config} if hasattr(pipeline, "text_encoder_2") else {}
     try:
         with quiet_diffusers():
             state = pipeline.lora_state_dict(file.parent, **given, **renamed)
             wanted = _layers(state[0] if isinstance(state, tuple) else state)
             pipeline.load_lora_weights(file.parent, **given)
-            # What does not fit is left out with a notice alone, and with nothing left the picture is the plain model's.
+            # Weights that do not fit are dropped with only a notice; if all are, the images are the plain model's.
             taken = sum(1 for module in pipeline.unet.modules() if getattr(module, "lora_A", None))
             if not wanted or taken != wanted:
                 raise ModelError(
@@ -77,7 +91,7 @@ def fuse_lora(pipeline: Any, file: Path, name: str, scale: float) -> None:
 
 
 def _layers(keys: Iterable[str]) -> int:
-    """How many layers of the denoiser LoRA weights are for; those of other networks count as layers that nothing
-    has. keys: as diffusers has renamed them."""
+    """How many layers the LoRA weights are for. Layers of other networks count too, and then match nothing. keys: as
+    diffusers has renamed them."""
     names = list(keys)
     return sum(key.endswith(_FIRST) or not key.startswith("unet.") for key in names)

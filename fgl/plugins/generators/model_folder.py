@@ -1,4 +1,4 @@
-"""A pipeline's folder, read without loading it: layout, configurations, digests, sizes, license."""
+"""A pipeline's folder, inspected without loading it: layout, configurations, digests, sizes, license."""
 
 from __future__ import annotations
 
@@ -24,15 +24,22 @@ GENERATORS = {  # pipeline class → name of the generator that runs any of it
 
 @dataclass(frozen=True, slots=True)
 class ModelFolder:
-    """path: where it is. name: what the user calls it, for errors. layout: what it must be made of."""
+    """The folder of a diffusers pipeline."""
 
     path: Path
+    """Where it is."""
+
     name: str
+    """The user's name for it, for errors."""
+
     layout: Layout
+    """What it must consist of."""
 
     def check(self) -> None:
-        """Raises ModelError unless the folder holds a pipeline of the layout, made of the libraries' own classes,
-        whose parts fit each other. Code that a folder brings along is never run."""
+        """Raise ModelError unless the folder holds a pipeline of the layout whose parts fit each other.
+
+        All parts must be of the libraries' own classes. Code in a folder is never run.
+        """
         index = self.json("model_index.json", "it is not the folder of a diffusers pipeline")
         class_name = index.get("_class_name")
         if class_name != self.layout.pipeline:
@@ -48,7 +55,7 @@ class ModelFolder:
         self._check_fit()
 
     def _another(self, kind: object) -> ModelError:
-        """For a folder whose `_class_name` is not the layout's."""
+        """The error for a folder whose `_class_name` is not the layout's."""
         wanted = self.layout.pipeline
         if isinstance(kind, list):
             return ModelError(
@@ -61,13 +68,13 @@ class ModelFolder:
         return ModelError(f"model: {self.name} is a {plain(kind, 80)}; expected a {wanted}: {other}")
 
     def _check_strangers(self) -> None:
-        """Files that a library would load or run beside those that the fingerprints cover."""
+        """Raise ModelError for files that a library would load or run and that no fingerprint covers."""
         for part in self.layout.parts:
             for path in sorted((self.path / part).glob("*")):
                 if path.suffix == ".py" or path.name == "adapter_config.json":
                     raise ModelError(
                         f"model: {self.name} has {part}/{path.name}, which would change what is loaded: fgl runs no "
-                        "code of a model and takes LoRA weights by the option lora alone; remove the file, or choose "
+                        "code of a model and takes LoRA weights only by the option lora; remove the file, or choose "
                         "another model"
                     )
 
@@ -76,8 +83,8 @@ class ModelFolder:
         if not unet.get("in_channels") == unet.get("out_channels") == latents:
             raise ModelError(
                 f"model: {self.name} denoises {unet.get('in_channels')} channels to {unet.get('out_channels')} and "
-                f"decodes {latents}; expected equal numbers: an inpainting, editing or depth model cannot paint from "
-                "text alone"
+                f"decodes {latents}; expected equal numbers: an inpainting, editing or depth model cannot generate "
+                "from text alone"
             )
         _, width = self.prompt_shape()
         if unet.get("encoder_hid_dim") is None and unet.get("cross_attention_dim") not in (width, [width]):
@@ -103,7 +110,7 @@ class ModelFolder:
             )
 
     def json(self, name: str, otherwise: str = "the folder is incomplete") -> dict[str, Any]:
-        """The JSON object in file `name`. Raises ModelError, which says `otherwise` where there is no such file."""
+        """The JSON object in file `name`. Raises ModelError, which says `otherwise` if the file does not exist."""
         try:
             return json_object(self.path / name)
         except FileNotFoundError as error:
@@ -118,7 +125,7 @@ class ModelFolder:
         return self.json(f"{part}/{name}")
 
     def prompt_shape(self) -> tuple[int, int]:
-        """(s, d): tokens, and the widths of all text encoders joined."""
+        """(s, d): number of tokens, and the sum of the widths of all text encoders."""
         shapes = [self._text_shape(*pair) for pair in zip(self.layout.tokenizers, self.layout.encoders, strict=True)]
         if len({tokens for tokens, _ in shapes}) > 1:
             raise ModelError(
@@ -144,7 +151,7 @@ class ModelFolder:
         return int(min(tokens, positions)), width
 
     def pooled_width(self) -> int | None:
-        """Width of the pooled embedding, None where the pipeline has none."""
+        """Width of the pooled embedding; None if the pipeline has none."""
         if len(self.layout.encoders) == 1:
             return None
         width = self.config(self.layout.encoders[-1]).get("projection_dim")
@@ -153,11 +160,11 @@ class ModelFolder:
         return width
 
     def zeros_for_no_negative(self) -> bool:
-        """Whether a prompt without a negative one is pushed away from zeros rather than from the empty text."""
+        """Whether a prompt without a negative one is guided away from zeros rather than from the empty text."""
         return bool(self.pooled_width() and self.json("model_index.json").get("force_zeros_for_empty_prompt", True))
 
     def scale_factor(self) -> int:
-        """Pixels a latent, along a side."""
+        """Pixels per latent, along a side."""
         vae = self.config("vae")
         levels = vae.get("block_out_channels") or vae.get("decoder_block_out_channels")
         if not isinstance(levels, list) or not 0 < len(levels) < 10:
@@ -165,14 +172,14 @@ class ModelFolder:
         return int(2 ** (len(levels) - 1))
 
     def levels(self) -> int:
-        """Of the denoiser: a latent is halved at each but the last."""
+        """Number of levels of the denoiser: a latent is halved at each but the last."""
         levels = self.config("unet").get("block_out_channels", [0])
         if not isinstance(levels, list) or not 0 < len(levels) < 10:
-            raise ModelError(f"model: unet/config.json of {self.name} has block_out_channels of no list")
+            raise ModelError(f"model: unet/config.json of {self.name} has block_out_channels that are not a list")
         return len(levels)
 
     def image_size(self) -> tuple[int, int]:
-        """The model's own (height, width), pixels."""
+        """The model's own (height, width), in pixels."""
         side, scale = self.config("unet").get("sample_size"), self.scale_factor()
         sides = [one for one in (side if isinstance(side, list) else [side, side]) if isinstance(one, int)]
         if len(sides) != 2:
@@ -180,7 +187,7 @@ class ModelFolder:
         return sides[0] * scale, sides[1] * scale
 
     def weights(self, part: str) -> list[Path]:
-        """The safetensors files of `part`. Raises ModelError where they are missing or only a pickle is there."""
+        """The safetensors files of `part`. Raises ModelError if they are missing, or only pickles exist."""
         home, stem = self.path / part, WEIGHTS[part]
         whole, index = home / f"{stem}.safetensors", home / f"{stem}.safetensors.index.json"
         if whole.is_file() and index.is_file():
@@ -195,11 +202,11 @@ class ModelFolder:
         raise self._unweighted(part)
 
     def indices(self, part: str) -> list[Path]:
-        """Lists of the part's shards, where it is in shards."""
+        """The list of the part's shards, if it is in shards."""
         return sorted((self.path / part).glob(f"{WEIGHTS[part]}.safetensors.index.json"))
 
     def has(self, part: str) -> bool:
-        """Whether there is a file that holds, or should hold, weights of the part."""
+        """Whether a file holds, or should hold, weights of the part."""
         kinds = (".safetensors", ".safetensors.index.json", ".bin")
         return any(path.name.endswith(kinds) for path in (self.path / part).glob("*"))
 
@@ -219,7 +226,7 @@ class ModelFolder:
         return shards
 
     def _unweighted(self, part: str) -> ModelError:
-        """For a part without weights that fgl opens: what there is instead, and what to do."""
+        """The error for a part without weights that fgl opens: what exists instead, and what to do."""
         stem = WEIGHTS[part]
         files = sorted(path.name for path in (self.path / part).glob("*") if path.is_file())
         variants = [name for name in files if name.startswith(f"{stem}.") and name.endswith(".safetensors")]
@@ -243,7 +250,7 @@ class ModelFolder:
         )
 
     def encoder_files(self) -> list[Path]:
-        """Everything that determines an embedding."""
+        """The files that determine an embedding."""
         paths: list[Path] = []
         for name in self.layout.tokenizers:
             files = [path for path in (self.path / name).glob("*") if path.is_file() and path.name[0] != "."]
@@ -262,27 +269,30 @@ class ModelFolder:
         return hashlib.sha256(f"{files} zeros {self.zeros_for_no_negative()}".encode()).hexdigest()
 
     def painter_files(self) -> list[Path]:
-        """Everything that determines an image, given embeddings, noise and options."""
+        """The files that determine an image, given embeddings, noise and options."""
         painters = self.layout.painters
         configs = [self.path / name / "config.json" for name in painters]
         configs.append(self.path / "scheduler/scheduler_config.json")
         return [*configs, *(path for name in painters for path in self.weights(name))]
 
     def digest(self, files: Iterable[Path]) -> str:
-        """sha256 over names and contents. A Hub cache names files by the digest that the server claimed: contents
-        are hashed nevertheless, since the client checks no digest over HTTP."""
+        """sha256 over names and contents.
+
+        A Hub cache names files by the digest that the server stated; contents are hashed nevertheless, since the client
+        checks no digest over HTTP.
+        """
         total = hashlib.sha256()
         for path in files:
             total.update(f"{path.relative_to(self.path).as_posix()}\0{digest(path)}\n".encode())
         return total.hexdigest()
 
     def parameters(self, part: str) -> int:
-        """How many numbers the part's weights hold, from the headers of its files."""
+        """Number of parameters of the part, from the headers of its files."""
         try:
             return sum(prod(one.shape) for path in self.weights(part) for one in tensors(path).values())
         except WeightsError as error:
             raise ModelError(f"model: the weights of the {part} of {self.name}: a file {error}") from error
 
     def license(self) -> str:
-        """What the model card's front matter states."""
+        """The license that the model card's front matter states."""
         return license(self.path / "README.md")

@@ -1,4 +1,4 @@
-"""Where a pipeline is: shipped with fgl, the user's own folder, or the Hub."""
+"""Locates a pipeline: shipped with fgl, in the user's own folder, or on the Hub."""
 
 from __future__ import annotations
 
@@ -13,10 +13,17 @@ from fgl.plugins.generators.known_models import EMBEDDED
 def resolve(
     model: str, revision: str | None, files: Sequence[str], mirrors: Sequence[str] = (), command: str | None = None
 ) -> Path:
-    """The folder that holds `model`, with at least the files that match the patterns where they had to be pulled.
+    """The folder that holds `model`; a Hub model is pulled first, as far as necessary.
 
-    command: pulls just these, for messages (see `hub.pull_command`). Raises ModelError, which says what to do, where
-    there is no such folder or the Hub does not give it."""
+    Args:
+        model: A folder, a Hub id, or "embedded:" and the name of a model that ships with fgl.
+        revision: Branch, tag or commit of a Hub model.
+        files: Patterns of the files to pull.
+        mirrors: Hub ids that hold the same files.
+        command: The command that pulls exactly these files, for messages (see `hub.pull_command`).
+
+    Raises ModelError, which says what to do, if the folder does not exist or the Hub does not provide the model.
+    """
     if model.startswith(EMBEDDED):
         return _embedded(model, revision)
     expected = (

@@ -1,4 +1,4 @@
-"""Options of the Stable Diffusion generators: which model, how it paints, how it is run."""
+"""Options of the Stable Diffusion generators: which model, how it generates, how it is run."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ _LCM: dict[str, Any] = {"scheduler": "LCMScheduler", "num_inference_steps": 4, "
 
 
 class StableDiffusionOptions(Options):
-    """Which pipeline, how it paints, and how it is run.
+    """Which pipeline, how it generates, and how it is run.
 
-    Those that change a picture: model, revision, lora, scheduler, num_inference_steps, guidance_scale, height,
-    width, dtype, vae_tiling, safety_checker, save_size. The others change speed and memory alone."""
+    These options change an image: model, revision, lora, scheduler, num_inference_steps, guidance_scale, height, width,
+    dtype, vae_tiling, safety_checker, save_size. The others affect only speed and memory.
+    """
 
     _pipeline: ClassVar[str] = "StableDiffusionPipeline"
     _lcm_lora: ClassVar[dict[str, str]] = {"lora": "latent-consistency/lcm-lora-sdv1-5"}
@@ -35,39 +36,39 @@ class StableDiffusionOptions(Options):
     revision: Revision | None = Field(
         None,
         min_length=1,
-        description="Hub branch, tag or commit; without one the model is locked to the commit that was pulled first, "
+        description="Hub branch, tag or commit; without one the model is locked to the commit that is pulled first, "
         "which the report states",
     )
     mirrors: tuple[str, ...] = Field(
         (),
         strict=False,
-        description="Hub ids that hold the same files, with @commit where it is another one there, asked in turn where "
-        "the Hub no longer has the model",
+        description="Hub ids that hold the same files, with @commit if it is another one there; tried in turn if the "
+        "Hub no longer has the model",
     )
     lora: str | None = Field(
         None,
         min_length=1,
         description="folder or Hub id of LoRA weights for the denoiser, fused into it (needs the extra lora); lcm: the "
-        "LCM-LoRA of this kind of model, with its scheduler, 4 steps and no guidance where these are not given",
+        "LCM-LoRA of this kind of model, with its scheduler, 4 steps and no guidance unless these are set",
     )
     lora_revision: Revision | None = Field(None, min_length=1, description="Hub branch, tag or commit of the LoRA")
     lora_scale: float = Field(1.0, ge=-10, le=10, allow_inf_nan=False, description="strength of the LoRA")
     dtype: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         "auto",
         description="precision of the denoiser and decoder; auto: fp16 on a GPU, bf16 on CPUs with instructions for "
-        "it, else fp32. Noise and latents are fp32 always, and so is the text encoder",
+        "it, else fp32. Noise, latents and the text encoder are always fp32",
     )
-    channels_last: bool = Field(False, description="lay images out pixel by pixel in memory: often faster below fp32")
+    channels_last: bool = Field(False, description="store images pixel by pixel in memory: often faster below fp32")
     scheduler: str | None = Field(
         None,
         min_length=1,
         description="class name of a diffusers scheduler, such as DDIMScheduler; default: the model's own",
     )
-    num_inference_steps: int = Field(50, ge=1, le=1000, description="denoising steps an image")
+    num_inference_steps: int = Field(50, ge=1, le=1000, description="denoising steps per image")
     guidance_scale: float | GuidanceRange = Field(
         2.0,
         description="strength of classifier-free guidance, off at 1 and below; [low, high]: drawn for each image from "
-        "its seed, which makes a more varied training set",
+        "its seed, for a more varied training set",
     )
     height: int | None = Field(None, ge=8, multiple_of=8, description="of an image, pixels; default: the model's own")
     width: int | None = Field(None, ge=8, multiple_of=8, description="of an image, pixels; default: the model's own")
@@ -75,22 +76,22 @@ class StableDiffusionOptions(Options):
         None,
         ge=8,
         le=4096,
-        description="shorter side, pixels, to which images are shrunk (Lanczos) before they are kept; default: as they "
-        "are painted. The paper keeps 256 of 512",
+        description="shorter side, in pixels, to which images are shrunk (Lanczos) before they are kept; default: as "
+        "generated. The paper keeps 256 of 512",
     )
     batch_size: int | Literal["auto"] = Field(
         "auto",
-        description="images that are denoised together; auto: a guess from the size of an image and of the device's "
-        "memory, halved whenever memory runs out, which is said. Another size rounds differently",
+        description="images that are denoised together; auto: an estimate from the sizes of an image and of the "
+        "device's memory, halved with a warning if memory runs out. Another size rounds differently",
     )
     vae_slicing: bool = Field(False, description="decode images one by one: less memory, little time")
     vae_tiling: bool = Field(
-        False, description="decode large images in overlapping tiles: least memory, and faint seams are possible"
+        False, description="decode large images in overlapping tiles: least memory, but faint seams are possible"
     )
     offload: Literal["none", "model"] = Field(
         "none",
-        description="model: keep on the device only the network at work, denoiser or decoder, and the other in the "
-        "computer's memory",
+        description="model: keep only the network in use (denoiser or decoder) on the device, and the other in main "
+        "memory",
     )
     compile: bool = Field(
         False,
@@ -103,14 +104,14 @@ class StableDiffusionOptions(Options):
     safety_checker: str = Field(
         "off",
         min_length=1,
-        description="off; own: the one in the model's folder; or a folder or Hub id of one. An image that it blanks is "
-        "drawn again from its next seed, and counted. With the paper it is off",
+        description="off; own: the one in the model's folder; or a folder or Hub id of one. An image that it rejects "
+        "is drawn again from its next seed, and counted. In the paper it is off",
     )
     encode_batch_size: int = Field(
         1,
         ge=1,
-        description="texts that are encoded together; at 1 equal prompts give equal bytes at every client. A batch's "
-        "size changes the order of floating-point sums: above 1 the same prompt of two clients may differ in the last "
+        description="texts that are encoded together; at 1, equal prompts yield equal bytes at every client. The batch "
+        "size affects the order of floating-point sums: above 1, the same prompt of two clients may differ in the last "
         "bit, and then counts as two conditionings",
     )
 
@@ -149,12 +150,12 @@ class StableDiffusionOptions(Options):
 
     @property
     def guidance_range(self) -> tuple[float, float]:
-        """(low, high), equal where the scale is one number."""
+        """(low, high); equal if the scale is one number."""
         scale = self.guidance_scale
         return scale if isinstance(scale, tuple) else (scale, scale)
 
     def models(self) -> tuple[ModelRef, ...]:
-        """The pipeline, the LoRA and the safety checker, as far as these options name them."""
+        """The pipeline, the LoRA and the safety checker, if these options name them."""
         from fgl.plugins.generators import pipeline_parts
 
         layout = {"StableDiffusionPipeline": pipeline_parts.STABLE_DIFFUSION}.get(
@@ -176,9 +177,10 @@ class StableDiffusionOptions(Options):
 
 
 class StableDiffusionXLOptions(StableDiffusionOptions):
-    """Which pipeline, how it paints, and how it is run.
+    """Which pipeline, how it generates, and how it is run.
 
-    Sizes and crop, which the denoiser is told of, change a picture too."""
+    The sizes and crop that the denoiser receives change an image too.
+    """
 
     _pipeline: ClassVar[str] = "StableDiffusionXLPipeline"
     _lcm_lora: ClassVar[dict[str, str]] = {
@@ -192,13 +194,13 @@ class StableDiffusionXLOptions(StableDiffusionOptions):
         description="folder or Hub id of a diffusers pipeline of this kind",
     )
     original_size: Pair | None = Field(
-        None, description="[height, width], pixels, that the image is said to have had; default: that of the image"
+        None, description="[height, width], in pixels, stated as the image's original size; default: the image's own"
     )
     crops_coords_top_left: Pair = Field(
-        (0, 0), description="[top, left], pixels, at which the image is said to have been cut out; [0, 0] centres it"
+        (0, 0), description="[top, left], in pixels, stated as the place of the image's crop; [0, 0]: centred subjects"
     )
     target_size: Pair | None = Field(
-        None, description="[height, width], pixels, that the image is said to have; default: that of the image"
+        None, description="[height, width], in pixels, stated as the image's size; default: the image's own"
     )
 
     @field_validator("original_size", "crops_coords_top_left", "target_size")

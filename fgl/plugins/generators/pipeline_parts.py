@@ -1,4 +1,4 @@
-"""What a diffusers pipeline of each supported class is made of, and which of its files each side needs."""
+"""The parts of each supported class of diffusers pipeline, and which of its files each side needs."""
 
 from __future__ import annotations
 
@@ -15,22 +15,28 @@ WEIGHTS = {
 """File name of each part's weights, without `.safetensors`."""
 
 CHECKER_FILES = ("config.json", "preprocessor_config.json", "model.safetensors", "README.md")
-"""Of a repository that is a safety checker."""
+"""Files of a repository that is a safety checker."""
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """One pipeline class. parts: name → (library, classes that it may be, None for any of that library).
-
-    tokenizers, encoders: names of the client's parts, in the order in which their embeddings are joined."""
+    """The layout of one pipeline class."""
 
     pipeline: str
+    """Name of the pipeline class."""
+
     parts: Mapping[str, tuple[str, tuple[str, ...] | None]]
+    """Name of a part → (library, classes that it may be; None: any class of that library)."""
+
     tokenizers: tuple[str, ...]
+    """Names of the tokenizers, in the order in which embeddings are joined."""
+
     encoders: tuple[str, ...]
+    """Names of the text encoders, in the same order."""
 
     @property
     def client(self) -> tuple[str, ...]:
+        """The client's parts."""
         return *self.tokenizers, *self.encoders
 
     @property
@@ -39,10 +45,11 @@ class Layout:
         return "unet", "vae"
 
     def files(self, parts: Collection[str]) -> list[str]:
-        """Patterns of what to pull for the weights of `parts`: safetensors of full precision and nothing else, no
-        pickle, no code, no duplicates in other formats.
+        """Patterns of the files to pull for the weights of `parts`: safetensors of full precision, but no pickle, no
+        code, and no duplicates in other formats.
 
-        Configurations of all parts, a few kilobytes, come along: both sides need them to declare what they take."""
+        The configurations of all parts, a few kilobytes, are included: both sides need them for the upload schema.
+        """
         wanted = ["model_index.json", "README.md", "scheduler/scheduler_config.json"]
         wanted += [f"{name}/*.{kind}" for name in self.tokenizers for kind in ("json", "txt", "model")]
         wanted += [f"{name}/config.json" for name in (*self.encoders, *self.painters)]

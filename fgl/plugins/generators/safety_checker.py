@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class SafetyCheck:
-    """Judges as `StableDiffusionPipeline.run_safety_checker` does (see Rando et al. 2022, arXiv 2210.04610)."""
+    """Decides as `StableDiffusionPipeline.run_safety_checker` does (see Rando et al. 2022, arXiv 2210.04610)."""
 
     def __init__(self, checker: Any, extractor: Any, device: torch.device, dtype: torch.dtype) -> None:
         self._checker, self._extractor, self._device, self._dtype = checker, extractor, device, dtype
@@ -24,6 +24,6 @@ class SafetyCheck:
         """Positions of the images, uint8 [b, h, w, 3], that the checker would blank."""
         with quiet_diffusers(), torch.no_grad():
             views = self._extractor([Image.fromarray(image) for image in pixels], return_tensors="pt").pixel_values
-            blank = [torch.zeros(1) for _ in pixels]  # what it would black out; only its verdict is wanted
+            blank = [torch.zeros(1) for _ in pixels]  # what it would black out; only its verdict matters
             _, verdicts = self._checker(images=blank, clip_input=views.to(self._device, self._dtype))
         return tuple(position for position, bad in enumerate(verdicts) if bad)

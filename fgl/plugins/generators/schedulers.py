@@ -1,4 +1,4 @@
-"""The noise schedule and solver: the model's own, or another that can take its place."""
+"""The noise schedule and solver: the model's own, or one that can replace it."""
 
 from __future__ import annotations
 
@@ -15,26 +15,31 @@ from fgl.plugins.generators.model_folder import ModelFolder
 from fgl.text import first_line
 
 _REFUSED = {
-    "DPMSolverSDEScheduler": "it draws its noise from torchsde and ignores the generator of each image, so that a "
-    "picture would depend on its batch; EulerAncestralDiscreteScheduler is stochastic too and does not",
+    "DPMSolverSDEScheduler": "it draws its noise from torchsde and ignores the generator of each image, so that an "
+    "image would depend on its batch; EulerAncestralDiscreteScheduler is stochastic too and does not",
     "EDMEulerScheduler": "it is for models trained with EDM preconditioning, and gives noise with others; "
     "EulerDiscreteScheduler is the same solver for Stable Diffusion",
 }
 
 
-# For denoisers that were distilled to it, of which a LoRA can make one; with others they give mush.
+# For denoisers distilled for few steps, which a LoRA can make of any; with other denoisers they yield garbage.
 _DISTILLED = ("LCMScheduler", "TCDScheduler")
 
 
 def scheduler_name(folder: ModelFolder, wanted: str | None, distilled: bool = False) -> str:
-    """Class name of the scheduler to use. wanted: None for the model's own. distilled: whether a LoRA may have made a
-    few-step model of it. Loads no weights.
+    """Class name of the scheduler to use. Loads no weights.
 
-    Raises ModelError where there is no such scheduler, it does not fit the model, or it cannot be reproducible."""
+    Args:
+        folder: The model's folder.
+        wanted: The requested scheduler; None: the model's own.
+        distilled: Whether a LoRA may have turned the model into a few-step model.
+
+    Raises ModelError if the scheduler does not exist, does not fit the model, or cannot be reproducible.
+    """
     model_scheduler = str(folder.json("model_index.json")["scheduler"][1])
     name = wanted or model_scheduler
     if name in _REFUSED and (wanted or name == "DPMSolverSDEScheduler"):
-        raise ModelError(f"scheduler: {name} is refused: {_REFUSED[name]}")
+        raise ModelError(f"scheduler: {name} is not supported: {_REFUSED[name]}")
     own_class = getattr(diffusers, model_scheduler, None)
     if own_class is None or not hasattr(own_class, "_get_compatibles"):
         raise ModelError(
@@ -56,8 +61,8 @@ def scheduler_name(folder: ModelFolder, wanted: str | None, distilled: bool = Fa
 
 
 def _nearest(name: str, known: Sequence[str]) -> str | None:
-    """What was probably meant. A name's first letters tell most: DPM, in whatever spelling, is short for DPMSolver,
-    although DDPM is closer letter by letter."""
+    """The scheduler that was probably meant. The first letters count most: DPM, in any spelling, is short for
+    DPMSolver, although DDPM is closer letter by letter."""
     stem = _stem(name)
 
     def likeness(other: str) -> tuple[int, float]:
@@ -71,7 +76,7 @@ def _nearest(name: str, known: Sequence[str]) -> str | None:
 
 
 def _stem(name: str) -> str:
-    """Small letters and digits, without the ending that all schedulers share, also where it is spelled wrong."""
+    """Lower-case letters and digits, without the ending that all schedulers share, even if it is misspelled."""
     return re.sub(r"[^a-z0-9]|sc?h?e?d[a-z]*$", "", name.lower())
 
 
@@ -83,5 +88,5 @@ def load_scheduler(folder: ModelFolder, wanted: str | None, distilled: bool = Fa
     except (ImportError, TypeError, ValueError, NotImplementedError) as error:
         raise ModelError(
             f"scheduler: {name} does not take the configuration of {folder.name}: {first_line(error)}; choose another, "
-            "or none for the model's own"
+            "or leave it unset for the model's own"
         ) from error

@@ -1,4 +1,4 @@
-"""Stable Diffusion 1.x, 2.x and XL, as diffusers has them, in two halves (contract `Generator`)."""
+"""Stable Diffusion 1.x, 2.x and XL of diffusers, in two halves (contract `Generator`)."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ from fgl.plugins.generators.safety_checker import SafetyCheck
 from fgl.plugins.generators.schedulers import load_scheduler, scheduler_name
 from fgl.plugins.generators.synthesizer import DiffusionSynthesizer, kept_size
 
-# Enters the fingerprint: raise it when equal rows, seeds and options come to give other pictures.
+# Part of the fingerprint: raise it when equal rows, seeds and options would yield other images.
 _METHOD = "fgl stable-diffusion 1"
 
 
 class StableDiffusion:
-    """See `StableDiffusionOptions`. All methods raise ModelError where the model cannot be found or used."""
+    """See `StableDiffusionOptions`. All methods raise ModelError if the model cannot be found or used."""
 
     layout: ClassVar[Layout] = STABLE_DIFFUSION
-    # Text encoders end in a layer norm: before its gain no element exceeds the root of the width, 28 or 32. This leaves
-    # room for a gain of 30, and is far from what overflows in float16.
+    # Text encoders end in a layer norm: before its gain no element exceeds the square root of the width, 28 or 32. This
+    # leaves room for a gain of 30, and is far below what overflows in float16.
     max_abs: ClassVar[float] = 1e3
 
     def __init__(self, options: StableDiffusionOptions) -> None:
@@ -47,9 +47,12 @@ class StableDiffusion:
         self._commit: str | None = None
 
     def declare(self) -> UploadSchema:
-        """prompt_embeds [n, s, d], with two text encoders pooled_prompt_embeds [n, p], and the negatives of both, which
-        rows share. The fingerprint of the encoder is a sha256 over the text encoders' weights, their configurations and
-        the tokenizers' files."""
+        """prompt_embeds [n, s, d], with two text encoders also pooled_prompt_embeds [n, p], and the negatives of both,
+        which rows share.
+
+        The fingerprint of the encoder is a sha256 over the text encoders' weights, their configurations and the
+        tokenizers' files.
+        """
         folder = self._folder(*self.layout.encoders)
         self._check(folder, [part for part in self.layout.painters if folder.has(part)])
         self._scheduler(folder)  # wrong names fail here, before anything is encoded
@@ -69,8 +72,11 @@ class StableDiffusion:
         )
 
     def fingerprint(self) -> str:
-        """sha256 over the contents of all parts and the options that determine a picture. Where the model is, the
-        device, the layout and the sizes of batches are not among them. All weights are read, and must be finite."""
+        """sha256 over the contents of all parts and the options that determine an image.
+
+        The model's location, the device, the memory layout and batch sizes do not count. All weights are read, and must
+        be finite.
+        """
         parts = (*self.layout.encoders, *self.layout.painters)
         options, folder = self.options, self._folder(*parts)
         self._check(folder, parts, content=True)
@@ -83,7 +89,7 @@ class StableDiffusion:
             "size": self._size(folder),
             "dtype": options.dtype,
         }
-        # What is off leaves no trace, so that a picture keeps its name when fgl learns to do more.
+        # Features that are off leave no trace, so that fingerprints stay the same when fgl gains features.
         if options.lora is not None:
             check_lora(self._lora(), options.lora, content=True)
             picture["lora"] = [digest(self._lora()), options.lora_scale]
@@ -98,7 +104,7 @@ class StableDiffusion:
         ).hexdigest()
 
     def encoding(self) -> Mapping[str, object]:
-        """The encoder, how many texts it takes at once, and whether negative prompts are encoded."""
+        """The encoder, how many texts it encodes together, and whether negative prompts are encoded."""
         folder = self._folder(*self.layout.encoders)
         return {
             "encoder": folder.encoder_digest(),
@@ -107,8 +113,8 @@ class StableDiffusion:
         }
 
     def rounding(self, device: str) -> Mapping[str, object]:
-        """The size of a batch, the number format that `dtype` means on the device, the layout, and what else changes
-        the order of sums."""
+        """The batch size, the number format that `dtype` means on the device, the memory layout, and whatever else
+        affects the order of sums."""
         on, options = torch.device(device), self.options
         folder = self._folder(*self.layout.encoders)
         settings: dict[str, object] = {
@@ -126,8 +132,11 @@ class StableDiffusion:
         return settings
 
     def describe(self) -> Mapping[str, object]:
-        """For the report. repository, commit: where a Hub model came from, which may be a mirror, and what it was
-        locked to; None for a folder. parameters: by part. Needs all weights in place, but reads only their headers."""
+        """JSON for the report. Needs all weights, but reads only their headers.
+
+        repository and commit are those that a Hub model was pulled from, possibly a mirror's, and None for a folder.
+        parameters are counted by part.
+        """
         parts = (*self.layout.encoders, *self.layout.painters)
         options, folder = self.options, self._folder(*parts)
         height, width = kept_size(self._size(folder), options.save_size)
@@ -151,7 +160,7 @@ class StableDiffusion:
         }
 
     def encoder(self, device: str) -> PromptEncoder:
-        """Load tokenizers and text encoders, in float32; the denoiser and the decoder need not be there."""
+        """Load tokenizers and text encoders, in float32. The denoiser and the decoder may be missing."""
         folder = self._folder(*self.layout.encoders)
         return PromptEncoder(
             load_parts(folder, self.layout.client),
@@ -165,7 +174,7 @@ class StableDiffusion:
         )
 
     def synthesizer(self, device: str) -> DiffusionSynthesizer:
-        """Load denoiser, decoder and scheduler; tokenizers and text encoders need not be there."""
+        """Load denoiser, decoder and scheduler. Tokenizers and text encoders may be missing."""
         options, folder = self.options, self._folder(*self.layout.painters)
         scheduler = load_scheduler(folder, options.scheduler, options.lora is not None)
         pipeline = load_parts(folder, self.layout.painters, scheduler=scheduler)
@@ -181,24 +190,24 @@ class StableDiffusion:
         )
 
     def _shapes(self, folder: ModelFolder) -> dict[str, tuple[int, ...]]:
-        """Of the arrays of a row."""
+        """Shape of a row of each array."""
         pooled = folder.pooled_width()
         shapes: dict[str, tuple[int, ...]] = {"prompt_embeds": folder.prompt_shape()}
         return shapes if pooled is None else {**shapes, "pooled_prompt_embeds": (pooled,)}
 
     @staticmethod
     def _guided(folder: ModelFolder) -> bool:
-        """Whether guidance compares with a negative prompt; distilled models take the scale as an input instead."""
+        """Whether guidance compares with a negative prompt. Distilled models take the scale as an input instead."""
         return folder.config("unet").get("time_cond_proj_dim") is None
 
     def _check_extras(self, folder: ModelFolder) -> None:
-        """What the server alone will load is looked at as far as it is there: not after all clients have worked."""
+        """Check what only the server will load, as far as it exists, before all clients have done their work."""
         options = self.options
         for name, key in ((options.lora, "lora"), (options.safety_checker, "safety_checker")):
             if name is None or name in ("off", "own") or Path(name).expanduser().exists() or cache.is_hub_id(name):
                 continue
             words = "lcm, " if key == "lora" else "off, own, "
-            raise ModelError(f"{key}: {name} is no folder here; expected {words}a folder or a Hub id (owner/name)")
+            raise ModelError(f"{key}: {name} is not a folder here; expected {words}a folder or a Hub id (owner/name)")
         width = folder.config("unet").get("cross_attention_dim")
         if options.lora in LCM_WIDTHS and width != LCM_WIDTHS[options.lora]:
             raise ModelError(
@@ -214,7 +223,7 @@ class StableDiffusion:
         return scheduler_name(folder, self.options.scheduler, self.options.lora is not None)
 
     def _micro(self) -> dict[str, object]:
-        """What the denoiser is told of beside the text and the time."""
+        """What the denoiser receives besides the text and the time."""
         return {}
 
     def _folder(self, *parts: str) -> ModelFolder:
@@ -225,11 +234,11 @@ class StableDiffusion:
         return folder
 
     def _check(self, folder: ModelFolder, parts: Collection[str], *, content: bool = False) -> None:
-        if not self.options.model.startswith(EMBEDDED):  # what ships with fgl is held by tests
+        if not self.options.model.startswith(EMBEDDED):  # fgl's own models are covered by tests
             check_parts(folder, parts, content=content)
 
     def _place(self, parts: Collection[str]) -> Path:
-        # Once pulled, the commit is asked for by name: a push in between must not mix two versions.
+        # Once pulled, the commit is requested by name: a push in between must not mix two versions.
         options = self.options
         revision, files = self._commit or options.revision, self.layout.files(parts)
         path = resolve(options.model, revision, files, options.mirrors, self._remedy(parts))
@@ -243,7 +252,7 @@ class StableDiffusion:
         if "safety_checker" not in parts:
             only = set(parts) <= set(self.layout.encoders)
             return messages.pull_command(options.model, options.revision, options.mirrors, encoder_only=only)
-        # which repositories have one that is wanted, the component alone can tell
+        # only the component knows which repositories are needed for it
         selection = {"model": options.model, "revision": options.revision, "mirrors": list(options.mirrors)}
         settings = [f"generator.{key}={strict_json.dumps(value)}" for key, value in selection.items()]
         return messages.pull_command(
@@ -288,7 +297,7 @@ class StableDiffusion:
         return " ".join(digest(path) for path in files)
 
     def _size(self, folder: ModelFolder) -> tuple[int, int]:
-        """(height, width) of an image, pixels."""
+        """(height, width) of an image, in pixels."""
         wanted = self.options.height, self.options.width
         model_size = (0, 0) if None not in wanted else folder.image_size()
         # a latent must halve evenly at every level of the denoiser but the last
@@ -310,7 +319,7 @@ class StableDiffusionXL(StableDiffusion):
     options: StableDiffusionXLOptions
 
     def _micro(self) -> dict[str, object]:
-        """In the order in which the denoiser takes them; None for the size of the image."""
+        """Sizes and crop, in the denoiser's order. None: the size of the image."""
         options = self.options
         return {
             "original_size": options.original_size,

@@ -1,6 +1,6 @@
-"""The server side: embeddings and seeds to images, with the denoiser and the decoder alone.
+"""The server side: embeddings and seeds to images. Needs only the denoiser and the decoder.
 
-Shape legend: b images of a batch, s tokens, d width, p pooled width, c latent channels, h height, w width in pixels.
+Shapes: b images of a batch, s tokens, d width, p pooled width, c latent channels, h height, w width in pixels.
 """
 
 from __future__ import annotations
@@ -37,31 +37,44 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# A decoder holds hundreds of channels at full resolution: what it takes at once is bounded apart from the batch.
+# A decoder holds hundreds of channels at full resolution: the number of images that it decodes together has a limit of
+# its own.
 _DECODED_PIXELS = 8 * 512 * 512
 
 
 @dataclass(frozen=True, slots=True)
 class _Conditions:
-    """What a batch is denoised by. embeds: [b, s, d] or, guided, [2b, s, d] with the negative rows first. added: what
-    the denoiser takes beside them, rows likewise. scales: guidance of each image."""
+    """The conditions under which a batch is denoised."""
 
     embeds: Tensor
+    """[b, s, d] or, guided, [2b, s, d] with the negative rows first."""
+
     added: Mapping[str, Tensor]
+    """What the denoiser takes in addition, with rows in the same order."""
+
     scales: Sequence[float]
+    """Guidance scale of each image."""
+
     guided: bool
+    """Whether the batch is denoised with and without its prompts."""
 
 
 class DiffusionSynthesizer:
-    """Paints as the pipeline's `__call__` does, bit for bit in float32 where batches are equal (contract
-    `Synthesizer`).
+    """Generates as the pipeline's `__call__`, bit for bit in float32 if batches are equal (contract `Synthesizer`).
 
-    The loop is its own for what the pipelines cannot do: a guidance scale for each image, and noise and latents that
-    stay float32 when the denoiser is run in half precision. Noise drawn in 16 bits would be another picture, and
-    latents would be rounded at every step.
+    It has its own loop for what the pipelines cannot do: a guidance scale for each image, and noise and latents that
+    stay float32 when the denoiser runs in half precision. Noise drawn in 16 bits would yield another image, and latents
+    would be rounded at every step.
 
-    pipeline: with unet, vae and scheduler, in float32. size: (height, width), pixels. safety: judges images, None for
-    off. micro: sizes and crop that the denoiser is told of, for layouts that have such.
+    Args:
+        pipeline: The pipeline, with unet, vae and scheduler in float32.
+        layout: The pipeline's layout.
+        options: The generator's options.
+        device: Where to generate.
+        dtype: Number format of the denoiser.
+        size: (height, width), in pixels.
+        safety: Rejects images; None: off.
+        micro: Sizes and crop that the denoiser receives, for layouts that have them.
     """
 
     def __init__(
@@ -80,11 +93,11 @@ class DiffusionSynthesizer:
         self._layout = torch.channels_last if options.channels_last else torch.contiguous_format
         self._batch = batch_size(options.batch_size, device, size)
         self._sizes = [self._batch]
-        # Some autoencoders overflow in fp16, and their configuration says so (as it does where it says nothing).
+        # Some autoencoders overflow in fp16, and their configuration says so.
         upcast = dtype == torch.float16 and bool(pipeline.vae.config.get("force_upcast", False))
         self._vae_dtype = torch.float32 if upcast else dtype
         self._away = torch.device("cpu") if options.offload == "model" else device
-        with quiet_diffusers():  # diffusers warns of modules that it wants in float32 even where there are none
+        with quiet_diffusers():  # diffusers warns of modules that it wants in float32 even if there are none
             pipeline.unet.to(self._away, dtype=dtype, memory_format=self._layout)
             pipeline.vae.to(self._away, dtype=self._vae_dtype, memory_format=self._layout)
         if options.attention == "plain":
@@ -101,12 +114,17 @@ class DiffusionSynthesizer:
     def synthesize(
         self, shard: Shard, conditioning: Conditioning, progress: Callable[[int], None]
     ) -> Iterator[ImageBatch]:
-        """Yield uint8 [b, h, w, 3], b up to the batch size, rows following `shard.items`. progress: called after each
-        batch with the number of its images.
+        """Yield batches of at most the batch size, uint8 [b, h, w, 3], in the order of `shard.items`.
 
-        A short batch is filled up with copies of its last item, because kernels round differently with its size: an
-        image comes out the same whatever is synthesized beside it. Raises ModelError where a guided row has no negative
-        prompt, pixels are not finite, or memory runs out.
+        A short batch is filled up with copies of its last item, because rounding in kernels depends on its size: an
+        image must come out the same whatever is synthesized beside it.
+
+        Args:
+            shard: What to synthesize.
+            conditioning: The rows that its items point to.
+            progress: Called after each batch with the number of its images.
+
+        Raises ModelError if a guided row has no negative prompt, pixels are not finite, or memory runs out.
         """
         for guided, items in groupby(shard.items, lambda item: self._guided(item, conditioning)):
             run = list(items)
@@ -125,20 +143,23 @@ class DiffusionSynthesizer:
                 )
 
     def notes(self) -> Mapping[str, object]:
-        """batch_size: images denoised together, the last of batch_sizes where memory ran out on the way."""
+        """batch_size: images denoised together. batch_sizes: all sizes in turn, if memory ran out on the way."""
         notes: dict[str, object] = {"batch_size": self._batch}
         return notes if len(self._sizes) == 1 else {**notes, "batch_sizes": self._sizes}
 
     def _guided(self, item: PlanItem, conditioning: Conditioning) -> bool:
-        """Whether the item is denoised with and without its prompt: by its row's scale or, where that is a range, by
-        the range, so that it does not depend on what the others draw."""
+        """Whether the item is denoised with and without its prompt.
+
+        That depends on its row's scale or, if the scale is drawn from a range, on the range, so that it does not depend
+        on what other items draw.
+        """
         if self._distilled is not None:
             return False
         scale = conditioning.guidance_scale[item.conditioning] if item.guidance_scale is None else item.guidance_scale
         return bool((self._options.guidance_range[1] if math.isnan(scale) else scale) > 1)
 
     def _try(self, batch: Sequence[PlanItem], conditioning: Conditioning, guided: bool) -> ImageBatch | None:
-        """The batch, or None where memory ran out and the size of batches was halved."""
+        """The batch, or None if memory ran out and the batch size was halved."""
         try:
             pixels = self._paint(batch, conditioning, guided)
             return ImageBatch(pixels, () if self._safety is None else self._safety.blanked(pixels))
@@ -146,7 +167,7 @@ class DiffusionSynthesizer:
             if not is_out_of_memory(error):
                 raise
             reason = first_line(error, 200)
-        # Outside of the handler, whose traceback holds on to the tensors of the attempt.
+        # Outside of the handler, whose traceback keeps the tensors of the attempt alive.
         release(self._device)
         height, width = self._size
         problem = f"out of memory with {len(batch)} images of {height}x{width} on {self._device}"
@@ -156,11 +177,11 @@ class DiffusionSynthesizer:
             raise ModelError(f"{problem} ({reason}); {hint}")
         self._batch = max(1, self._batch // 2)
         self._sizes.append(self._batch)
-        log.warning("%s: going on with %d at a time", problem, self._batch)
+        log.warning("%s: continuing with %d at a time", problem, self._batch)
         return None
 
     def _paint(self, batch: Sequence[PlanItem], conditioning: Conditioning, guided: bool) -> Pixels:
-        # benchmark would choose kernels by the clock
+        # benchmark would choose kernels by timing them
         deterministic = torch.backends.cudnn.flags(
             enabled=torch.backends.cudnn.enabled, benchmark=False, deterministic=True
         )
@@ -171,7 +192,7 @@ class DiffusionSynthesizer:
             return self._decode(latents, generators)
 
     def _scale(self, item: PlanItem, conditioning: Conditioning) -> float:
-        """The item's own guidance, else its row's, else the option's."""
+        """The item's own guidance scale, else its row's, else the option's."""
         if item.guidance_scale is not None:
             return float(item.guidance_scale)
         row = float(conditioning.guidance_scale[item.conditioning])
@@ -211,7 +232,7 @@ class DiffusionSynthesizer:
                             f"scale of {scale:g}; expected clients and server to use one guidance_scale: encode the "
                             "prompts again with the server's, or set it to 1 here"
                         )
-                    negatives[index] = rows[index]  # only fills the batch: this row's guess is the unguided one
+                    negatives[index] = rows[index]  # a placeholder: this row's guess is the unguided one
             rows = [*negatives, *rows]
         stacked = torch.from_numpy(np.stack([np.asarray(row, dtype=np.float32) for row in rows]))
         return stacked.to(self._device, self._dtype)
@@ -224,7 +245,7 @@ class DiffusionSynthesizer:
             scheduler.set_timesteps(self._options.num_inference_steps, device=self._device)
         except (ValueError, IndexError) as error:
             raise ModelError(
-                f"num_inference_steps: {type(scheduler).__name__} refuses {self._options.num_inference_steps}: "
+                f"num_inference_steps: {type(scheduler).__name__} rejects {self._options.num_inference_steps}: "
                 f"{first_line(error)}"
             ) from error
         latents: Tensor = pipeline.prepare_latents(
@@ -237,7 +258,7 @@ class DiffusionSynthesizer:
             timestep_cond = pipeline.get_guidance_scale_embedding(offset, embedding_dim=self._distilled)
             timestep_cond = timestep_cond.to(self._device, self._dtype)
         if self._xl and hasattr(scheduler, "set_begin_index"):
-            scheduler.set_begin_index(0)  # as that pipeline does, and the other does not
+            scheduler.set_begin_index(0)  # as only that pipeline does
         scale = torch.tensor(scales, device=self._device).view(-1, 1, 1, 1)
         mixed = guided and min(scales) <= 1
         self._swap(pipeline.unet, pipeline.vae)
@@ -271,7 +292,7 @@ class DiffusionSynthesizer:
         images: list[Pixels] = []
         for start in range(0, len(latents), at_once):
             part = latents[start : start + at_once].to(self._vae_dtype).contiguous(memory_format=self._layout)
-            # the pipeline of XL gives its decoder no generator
+            # the XL pipeline gives its decoder no generator
             extra = {} if self._xl else {"generator": generators[start : start + at_once]}
             image = vae.decode(part, return_dict=False, **extra)[0].float()
             if not bool(torch.isfinite(image).all()):
@@ -281,16 +302,16 @@ class DiffusionSynthesizer:
         return np.concatenate(images)
 
     def _overflown(self) -> ModelError:
-        """For pixels that are not finite, though the weights are: that was seen when they were loaded."""
+        """The error for pixels that are not finite, although the weights are (they were checked when loaded)."""
         kind = str(self._dtype).removeprefix("torch.")
         if self._dtype != torch.float32:
-            advice = "set its dtype to fp32, or bf16 where the device is fast at it"
+            advice = "set its dtype to fp32, or to bf16 if the device is fast at it"
         else:
-            advice = "no number format mends that: try the model's own scheduler and guidance_scale, or another model"
+            advice = "no number format fixes that: try the model's own scheduler and guidance_scale, or another model"
         return ModelError(f"the generator's pixels are not finite in {kind}; {advice}")
 
     def _unscaled(self, latents: Tensor) -> Tensor:
-        """What the decoder takes, from what the denoiser gives."""
+        """The decoder's input, from the denoiser's output."""
         config = self._pipeline.vae.config
         scale = float(config.scaling_factor)
         mean, std = config.get("latents_mean"), config.get("latents_std")
@@ -300,14 +321,14 @@ class DiffusionSynthesizer:
         return latents * spread / scale + shift
 
     def _swap(self, wanted: Any, other: Any) -> None:
-        """With offload, bring one network to the device and send the other away."""
+        """With offload, move one network to the device and the other to main memory."""
         if self._away != self._device:
             other.to(self._away)
             wanted.to(self._device)
 
 
 def kept_size(size: tuple[int, int], shorter: int | None) -> tuple[int, int]:
-    """(height, width) of the images that are kept: `size`, or shrunk to `shorter` on their shorter side."""
+    """(height, width) of the images that are kept: `size`, or shrunk so that the shorter side is `shorter`."""
     if shorter is None or shorter >= min(size):
         return size
     height, width = (round(side * shorter / min(size)) for side in size)
@@ -315,7 +336,7 @@ def kept_size(size: tuple[int, int], shorter: int | None) -> tuple[int, int]:
 
 
 def shrink(pixels: Pixels, shorter: int | None) -> Pixels:
-    """uint8 [b, h, w, 3], as PIL resizes them."""
+    """Shrink images so that their shorter side is `shorter` pixels: uint8 [b, h, w, 3], with Pillow's Lanczos."""
     height, width = kept_size((pixels.shape[1], pixels.shape[2]), shorter)
     if (height, width) == pixels.shape[1:3]:
         return pixels
@@ -324,8 +345,10 @@ def shrink(pixels: Pixels, shorter: int | None) -> Pixels:
 
 
 def draw_guidance(bounds: tuple[float, float], seed: int) -> float:
-    """A scale between the bounds, uniform over seeds. Apart from the image's generator, so that a range and a number
-    give the image the same noise."""
+    """A scale between the bounds, uniform over seeds.
+
+    It does not use the image's random generator, so that a range and a number give the image the same noise.
+    """
     low, high = bounds
     if low == high:
         return low

@@ -1,4 +1,4 @@
-"""Built-in ways to divide samples among clients. Light: nothing here touches an array."""
+"""Built-in partitioners. Light: nothing here imports numpy."""
 
 from __future__ import annotations
 
@@ -32,6 +32,6 @@ def fgl_partitioners() -> list[Component]:
             name="listed",
             target="fgl.plugins.partitioners.listed:ListedPartitioner",
             options="fgl.plugins.partitioners.options:ListedOptions",
-            summary="who holds what is in a JSON file, such as the partition.json of a run",
+            summary="assignment from a JSON file, such as the partition.json of a run",
         ),
     ]

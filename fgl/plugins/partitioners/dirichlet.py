@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 class Dirichlet:
     """Divides each class in Dirichlet(beta) shares, with the balancing rule of NIID-Bench (Li et al. 2022).
 
-    Class by class, a client that already has n/clients samples or more gets nothing of the class, and the others'
-    shares are scaled up to one. The whole draw is repeated until every client has min_samples.
+    Class by class, a client that already has n/clients samples or more gets none of the class, and the shares of the
+    others are scaled up to one. The whole draw is repeated until every client has min_samples.
 
     Measured on 3500 samples in 10 balanced classes, draws that give every client 10 samples: at beta 0.01, 92 % with
     5 clients, 25 % with 8, 11 % with 10, 5 % with 12, none of 20000 with 20; at beta 0.1, 57 % with 20; at beta 0.5,
@@ -33,7 +33,7 @@ class Dirichlet:
     def partition(self, labels: Labels, domains: Sequence[str] | None, seed: int) -> Mapping[str, list[int]]:
         """Client id → sorted sample positions; every sample goes to one client. labels: int64 [n].
 
-        Raises PartitionError where no draw of max_tries gives every client min_samples."""
+        Raises PartitionError if no draw of max_tries gives every client min_samples."""
         options = self.options
         check_enough(len(labels), options.clients, options.min_samples)
         rng = np.random.default_rng(seed)
@@ -66,15 +66,15 @@ class Dirichlet:
 def draw_counts(sizes: NDArray[np.int64], clients: int, beta: float, rng: np.random.Generator) -> NDArray[np.int64]:
     """How many samples of each class each client gets in one draw: int64 [classes, clients], rows sum to `sizes`.
 
-    NIID-Bench draws shares for all clients, zeroes those of full ones and renormalises. In distribution that is a
-    Dirichlet over the clients that are not full, which is what is drawn here. At small beta all that is left can be
-    exactly 0 in floating point, and the original then divides 0 by 0 (9 % of draws with 5 clients at beta 0.01).
+    NIID-Bench draws shares for all clients, sets those of full clients to zero and renormalises. In distribution that
+    is a Dirichlet over the clients that are not full, which is drawn here directly. At small beta all remaining shares
+    can be exactly 0 in floating point, and the original then divides 0 by 0 (9 % of draws with 5 clients at beta 0.01).
     """
     limit = sizes.sum() / clients
     totals = np.zeros(clients, dtype=np.int64)
     counts = np.zeros((len(sizes), clients), dtype=np.int64)
     for row, size in enumerate(sizes):
-        # Never empty: before the last class fewer than n samples are dealt, so somebody is below n / clients.
+        # Never empty: before the last class fewer than n samples are dealt, so some client is below n / clients.
         free = np.flatnonzero(totals < limit)
         shares = rng.dirichlet(np.full(len(free), beta))
         cuts = (np.cumsum(shares)[:-1] * size).astype(np.int64)

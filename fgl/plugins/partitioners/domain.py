@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 class DomainPartitioner:
     """One client per domain, in the order of the domains' names; or, with `clients`, equal parts of each domain.
 
-    Clients are called after their domains, in letters that a file name may have: "hospital-e" for "Hospital E"; where
-    several divide a domain, "hospital-e-0" and "hospital-e-1".
+    Clients are named after their domains, in characters that a file name may have: "hospital-e" for "Hospital E"; if
+    several clients divide a domain, "hospital-e-0" and "hospital-e-1".
     """
 
     def __init__(self, options: DomainOptions) -> None:

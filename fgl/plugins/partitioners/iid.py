@@ -23,7 +23,7 @@ class IID:
     def partition(self, labels: Labels, domains: Sequence[str] | None, seed: int) -> Mapping[str, list[int]]:
         """Client id → sorted sample positions; every sample goes to one client. labels: int64 [n].
 
-        Raises PartitionError where there are more clients than samples."""
+        Raises PartitionError if there are more clients than samples."""
         clients = self.options.clients
         check_enough(len(labels), clients)
         parts = equal_parts(range(len(labels)), clients, np.random.default_rng(seed))

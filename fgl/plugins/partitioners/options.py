@@ -20,12 +20,12 @@ class DirichletOptions(Options):
     beta: float = Field(
         0.01, gt=0, allow_inf_nan=False, description="Concentration: small is skewed (0.01), large nears iid (100)."
     )
-    min_samples: int = Field(10, ge=1, description="Fewest samples that a client may end up with.")
+    min_samples: int = Field(10, ge=1, description="Smallest number of samples that each client must get.")
     max_tries: int = Field(1000, ge=1, description="Draws before giving up on min_samples (about 1 ms each).")
 
 
 class ListedOptions(Options):
-    """What a file says."""
+    """Clients that hold the samples that a file lists."""
 
     path: str = Field(min_length=1, description="JSON file: client id to positions of its samples in the train split.")
 
@@ -37,5 +37,5 @@ class DomainOptions(Options):
     """Clients differ in domain."""
 
     clients: int | None = Field(
-        None, ge=1, description="Number of clients, a multiple of the number of domains; not given: one per domain."
+        None, ge=1, description="Number of clients, a multiple of the number of domains; null: one per domain."
     )

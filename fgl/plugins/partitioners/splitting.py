@@ -1,4 +1,4 @@
-"""What the partitioners have in common: how clients are called, and cutting samples into parts."""
+"""Shared by the partitioners: client ids, and cutting samples into parts."""
 
 from __future__ import annotations
 
@@ -12,16 +12,18 @@ from fgl.errors import PartitionError
 
 
 def client_ids(count: int) -> list[str]:
-    """ "client-00", "client-01", ...: as many digits as keep alphabetical order the order of numbers."""
+    """Ids "client-00", "client-01", ..., with enough digits that alphabetical order is numerical order."""
     width = max(2, len(str(count - 1)))
     return [f"client-{number:0{width}}" for number in range(count)]
 
 
 def named_ids(names: Sequence[str], each: int) -> list[str]:
-    """An id for each of `each` clients of every name: "hospital-e", or "hospital-e-0", "hospital-e-1".
+    """Ids for `each` clients of every name: "hospital-e", or "hospital-e-0", "hospital-e-1".
 
-    Letters lose their marks and capitals, and what is no letter or digit becomes a hyphen, since an id is a file name;
-    a name of which nothing is left is "client-03", by its place. Names that become the same are numbered from 2."""
+    Since an id is a file name, letters become lower case and lose their marks, and other characters than letters and
+    digits become hyphens. If nothing is left of a name, the id is "client-03", by its position. Names that become equal
+    are numbered from 2.
+    """
     width = max(2, len(str(len(names) - 1)))
     ids: list[str] = []
     for place, name in enumerate(names):
@@ -42,7 +44,7 @@ def equal_parts(positions: Sequence[int], parts: int, rng: np.random.Generator) 
 
 
 def check_enough(samples: int, clients: int, minimum: int = 1) -> None:
-    """Raises PartitionError where the samples cannot give every client `minimum`."""
+    """Raises PartitionError if the samples cannot give every client `minimum`."""
     if clients * minimum > samples:
         needs = f"{minimum} each" if minimum > 1 else "one each"
         change = "lower clients or min_samples" if minimum > 1 else "lower clients"

@@ -51,6 +51,6 @@ def fgl_prompt_strategies() -> list[Component]:
             name="diversified",
             target="fgl.plugins.prompts.diversified:Diversified",
             options="fgl.plugins.prompts.options:DiversifiedOptions",
-            summary="Many prompts a class from a grammar of views and light, or a text model. Looks at no image.",
+            summary="Many prompts per class from a grammar of views and light, or a text model. Looks at no image.",
         ),
     ]

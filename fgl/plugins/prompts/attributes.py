@@ -1,4 +1,4 @@
-"""Class names with what is measured on each image: an instance-level prompt without a captioning model."""
+"""Class names with attributes measured on each image: an instance-level prompt without a captioning model."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ Words = tuple[str, ...]
 
 
 class AttributePrompts:
-    """One prompt for each distinct description of the client's images of a class, up to `max_prompts`."""
+    """One prompt for each distinct description of a client's images of a class, up to `max_prompts`."""
 
     def __init__(self, options: AttributesOptions) -> None:
         self.options = options
 
     def check(self, info: DatasetInfo) -> None:
-        """Raises ClassListError where two classes would have the same prompts."""
+        """Raises ClassListError if two classes would have the same prompts."""
         check_class_names(info.class_names)
 
     def prompts(self, context: ClientContext) -> list[Prompt]:
-        """In order of class, domain, frequency. weight: the images that a prompt stands for; sums to the class's.
+        """In order of class, domain, frequency. The weight of a prompt is the number of images that it stands for.
 
-        Raises DataError where a label has no class name, BadImageError where an image cannot be decoded.
+        Raises DataError if a label has no class name, BadImageError if an image cannot be decoded.
         """
         options = self.options
         named = options.include_domain and context.images.domains is not None
@@ -48,7 +48,7 @@ class AttributePrompts:
                 values[DOMAIN] = domain
             template = options.template if domain is None else options.domain_template
             seen = Counter(tuple(phrase(measured[position], options.attributes)) for position in positions)
-            # The class's prompts are shared among its domains by their samples; each domain keeps one at least.
+            # The class's prompts are shared among its domains by their samples; each domain keeps at least one.
             limit = max(1, options.max_prompts * len(positions) // held[class_id])
             for words, count in keep_most_frequent(seen, limit).items():
                 text = fill(template, {**values, ATTRIBUTES: ", ".join(words)})
@@ -82,8 +82,8 @@ class AttributePrompts:
 def keep_most_frequent(counts: Counter[Words], limit: int) -> dict[Words, int]:
     """The `limit` most frequent descriptions, most frequent first, with the counts of the others added to them.
 
-    A dropped description counts for the kept one that shares most words with it ("dark green and slate" holds two);
-    among those, for the more frequent. Ties fall alphabetically, so that the order of the images does not matter.
+    A dropped description counts for the kept one that shares most words with it ("dark green and slate" has two); of
+    several, for the most frequent. Ties are resolved alphabetically, so that the order of the images does not matter.
     """
     ranked = sorted(counts, key=lambda words: (-counts[words], words))
     kept = {words: counts[words] for words in ranked[:limit]}

@@ -1,4 +1,4 @@
-"""Fewer prompts than there could be: what a client gives up in diversity it saves in upload."""
+"""Limits the number of prompts: less diversity for a smaller upload."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _ROUNDS = 50
 
 
 def fit_budget(prompts: Sequence[Prompt], options: BudgetOptions, context: ClientContext) -> list[Prompt]:
-    """At most `max_per_class` prompts of each class, in their order; the weight of a class stays what it was.
+    """Keep at most `max_per_class` prompts of each class, in their order, without changing the weight of a class.
 
-    Where prompts of a class have domains, those share its number by their weights, and each keeps one at least. What is
-    kept does not depend on the order of the prompts, and follows from context.seed. Raises ModelError where embeddings
-    are to be clustered and the generator's encoder has none that can be.
+    If prompts of a class have domains, the domains share the number by their weights, and each keeps at least one. The
+    choice does not depend on the order of the prompts, and is determined by context.seed. Raises ModelError if
+    embeddings are to be clustered and the generator's encoder yields none that can be.
     """
     if options.max_per_class is None:
         return list(prompts)
@@ -45,7 +45,7 @@ def fit_budget(prompts: Sequence[Prompt], options: BudgetOptions, context: Clien
         if len(positions) <= limit:
             weights |= {position: prompts[position].weight for position in positions}
             continue
-        # by text: neither a draw nor a cluster is to depend on the order of the images
+        # by text: neither a draw nor a cluster may depend on the order of the images
         positions = sorted(positions, key=lambda position: (prompts[position].text, prompts[position].negative or ""))
         group = [prompts[position] for position in positions]
         share = np.array([prompt.weight for prompt in group])
@@ -64,8 +64,14 @@ def fit_budget(prompts: Sequence[Prompt], options: BudgetOptions, context: Clien
 
 
 def medoids(points: Floats, weights: Floats, count: int, random: np.random.Generator) -> list[int]:
-    """Rows of `points` [n, d] that lie nearest to the centres of a weighted k-means, at most `count`, sorted; fewer
-    where fewer points differ."""
+    """Rows of `points` [n, d] that are nearest to the centres of a weighted k-means, sorted.
+
+    Args:
+        points: [n, d].
+        weights: [n].
+        count: Number of rows; fewer are returned if fewer points are distinct.
+        random: Source of the initial centres.
+    """
     chosen = _plus_plus(points, weights, count, random)
     centres = points[chosen]
     nearest = _nearest(points, centres)
@@ -91,10 +97,10 @@ def medoids(points: Floats, weights: Floats, count: int, random: np.random.Gener
 
 
 def _clustered(points: Floats, weights: Floats, count: int, random: np.random.Generator) -> dict[int, float]:
-    """Medoid → the weight of what lies nearest to it."""
+    """Medoid → the weight of the points nearest to it."""
     rows = medoids(points, weights, count, random)
     nearest = _nearest(points, points[rows])
-    nearest[rows] = np.arange(len(rows))  # two that lie on each other keep a member each
+    nearest[rows] = np.arange(len(rows))  # of two equal points each keeps itself
     return {row: float(weights[nearest == k].sum()) for k, row in enumerate(rows)}
 
 
@@ -107,17 +113,17 @@ def _features(prompts: Sequence[Prompt], context: ClientContext) -> Floats:
         arrays = context.encode(chunk)
         if "prompt_embeds" not in arrays:
             raise ModelError(
-                f"choose: clustered needs an encoder that gives prompt_embeds, and this generator's gives "
+                f"choose: clustered needs an encoder that yields prompt_embeds, and this generator's yields "
                 f"{', '.join(arrays) or 'nothing'}; expected choose: frequent or sampled"
             )
         rows = np.asarray(arrays["prompt_embeds"], dtype=np.float64)
         means.append(rows.reshape(len(rows), -1, rows.shape[-1]).mean(axis=1))
     points = np.concatenate(means)
-    return np.asarray(points - points.mean(axis=0))  # what all have in common would only cost digits
+    return np.asarray(points - points.mean(axis=0))  # the common mean would only cost precision
 
 
 def _plus_plus(points: Floats, weights: Floats, count: int, random: np.random.Generator) -> list[int]:
-    """Rows to begin with, far from each other: k-means++."""
+    """Initial rows, far from each other (k-means++)."""
     rows = [int(random.choice(len(points), p=weights / weights.sum()))]
     distance = ((points - points[rows[0]]) ** 2).sum(axis=1)
     while len(rows) < count:
@@ -130,7 +136,7 @@ def _plus_plus(points: Floats, weights: Floats, count: int, random: np.random.Ge
 
 
 def _nearest(points: Floats, centres: Floats) -> NDArray[np.int64]:
-    """For each point the centre nearest to it, the first of equals."""
+    """For each point the nearest centre, the first of equals."""
     # squared distances, less the square of the point, which is the same for all centres
     distance = (centres**2).sum(axis=1)[:, None] - 2 * centres @ points.T
     return np.asarray(distance.argmin(axis=0), dtype=np.int64)

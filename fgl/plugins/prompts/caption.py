@@ -32,16 +32,16 @@ class Caption:
         self._loaded: tuple[str, Captioner] | None = None
 
     def check(self, info: DatasetInfo) -> None:
-        """Raises ModelError where the model is here and cannot caption. Loads no weights, and asks no Hub."""
+        """Raise ModelError if the model is on this machine and cannot caption. Loads no weights, and asks no Hub."""
         folder = found_here(self.options.model, self.options.pulled_revision, CAPTIONER)
         if folder is not None:
             check(self.options, folder)
 
     def prompts(self, context: ClientContext) -> list[Prompt]:
-        """In order of class, domain, frequency. weight: the images that a prompt stands for; sums to the class's.
+        """In order of class, domain, frequency. The weight of a prompt is the number of images that it stands for.
 
-        Raises DataError where a label has no class name, BadImageError where an image cannot be decoded, ModelError
-        where the model cannot be used or says nothing of any image, StoreError where captions cannot be kept.
+        Raises DataError if a label has no class name, BadImageError if an image cannot be decoded, ModelError if the
+        model cannot be used or yields no caption for any image, and StoreError if captions cannot be stored.
         """
         options = self.options
         with_domain = names_domain(options.template)
@@ -65,14 +65,14 @@ class Caption:
         return fit_budget(prompts, options, context)
 
     def _texts(self, context: ClientContext) -> list[str]:
-        """A clean caption for each of the client's images, "" where none is left. What is missing is counted."""
+        """A clean caption for each of the client's images, or "". Missing captions are counted in notes."""
         options = self.options
         written = self._captions(context)
         cleaned = [clean(text, options.max_words) for text in written]
         silent = cleaned.count("")
         if silent == len(cleaned):
             raise ModelError(
-                f"model: {options.model} said nothing about any of the {len(cleaned)} images; expected a model that "
+                f"model: {options.model} wrote nothing about any of the {len(cleaned)} images; expected a model that "
                 "was trained to caption. Check its folder or id, try dtype: fp32 (half precision overflows in some "
                 "models), and look at prefix and max_new_tokens"
             )
@@ -82,13 +82,13 @@ class Caption:
             context.note(f"scrubbed_{kind}", removed[kind])
         emptied = texts.count("") - silent
         for kind, count, reason in (
-            ("captions_missing", silent, "the model said nothing"),
+            ("captions_missing", silent, "the model wrote nothing"),
             ("captions_scrubbed_away", emptied, "nothing was left after scrubbing"),
         ):
             if count:
                 context.note(kind, count)
                 log.warning(
-                    "%s: no caption for %d of %d images (%s); they have the class-level prompt",
+                    "%s: no caption for %d of %d images (%s); they get the class-level prompt",
                     context.client_id,
                     count,
                     len(texts),
@@ -100,7 +100,7 @@ class Caption:
         return texts
 
     def _captions(self, context: ClientContext) -> list[str]:
-        """What the model wrote, by image. Of the images, no more than a batch is in memory at a time."""
+        """The model's caption of each image. At most one batch of images is in memory at a time."""
         folder = find(self.options.model, self.options.pulled_revision, CAPTIONER)
         key = identity(self.options, folder, context.device)
         cache = CaptionCache(context.private, key)
@@ -130,7 +130,7 @@ class Caption:
         return [cache[digest] for digest in digests]
 
     def _captioner(self, folder: Path, device: str, key: str) -> Captioner:
-        """Loaded when the first image needs it: where all captions are kept, never."""
+        """The captioner, loaded when the first image needs it: never, if all captions are cached."""
         if self._loaded is None or self._loaded[0] != key:
             self._loaded = None  # two do not fit side by side
             self._loaded = (key, Captioner(self.options, folder, device))

@@ -1,4 +1,4 @@
-"""Captions that are done: a file at the client, so that a run that was killed goes on where it was."""
+"""Finished captions, in a file at the client, so that a killed run resumes where it stopped."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ FILE = "captions.jsonl"
 
 
 class CaptionCache:
-    """One JSON object a line: model, image, caption. Only ever appended to; lines of other models stay.
+    """A file with one JSON object per line: model, image, caption. It is only appended to; lines of other models stay.
 
-    folder: the client's private one, None to keep nothing. model: digest of the model and of how it writes.
+    folder: the client's private folder; None: keep nothing. model: digest of the model and of its settings.
     """
 
     def __init__(self, folder: Path | None, model: str) -> None:
@@ -35,7 +35,7 @@ class CaptionCache:
         return self._known[image]
 
     def add(self, captions: Mapping[str, str]) -> None:
-        """Image's digest → caption. They are on disk when this returns. Raises StoreError."""
+        """Store captions, by the image's digest. They are on disk when this returns. Raises StoreError."""
         captions = {image: _whole(caption) for image, caption in captions.items()}
         self._known.update(captions)
         if self._path is None:
@@ -53,19 +53,19 @@ class CaptionCache:
                 os.fsync(file.fileno())
         except OSError as error:
             raise StoreError(
-                f"cannot write {self._path}: {error.strerror or error}; what is in it is kept: make room, or make the "
-                "folder writable, and run the same command again"
+                f"cannot write {self._path}: {error.strerror or error}; what is in it is kept: free some space, or "
+                "make the folder writable, and run the same command again"
             ) from error
 
 
 def image_digest(image: Image.Image) -> str:
-    """sha256 over size and RGB values: the same picture in another file, or of another name, is the same."""
+    """sha256 over size and RGB values: the same in any file and under any name."""
     pixels = image.convert("RGB")
     return hashlib.sha256(f"{pixels.width}x{pixels.height}:".encode() + pixels.tobytes()).hexdigest()
 
 
 def _read(path: Path, model: str) -> dict[str, str]:
-    """Lines of `model`. One that is torn, by a process that was killed while it wrote, is as if not there."""
+    """Image's digest → caption, from the lines of `model`. A torn line, left by a killed process, is ignored."""
     known: dict[str, str] = {}
     try:
         with open_regular(path) as file:
@@ -88,13 +88,13 @@ def _read(path: Path, model: str) -> dict[str, str]:
 
 
 def _whole(caption: str) -> str:
-    """Without halves of characters: no file and no upload can hold one, and a run that goes on would read another text
-    than the one that was killed had."""
+    """Without lone surrogates, which no file and no upload can hold: a resumed run must read the same text as the run
+    that was killed."""
     return re.sub("[\ud800-\udfff]", " ", caption)
 
 
 def _mend(handle: int) -> None:
-    """End a torn last line, so that the next one is not lost with it."""
+    """End a torn last line, so that the next line is not lost too."""
     size = os.fstat(handle).st_size
     if size and os.pread(handle, 1, size - 1) != b"\n":
         os.write(handle, b"\n")

@@ -1,4 +1,4 @@
-"""Captions of images by a transformers model: BLIP, BLIP-2, GIT, an encoder with a decoder, or one that chats."""
+"""Captions images with a transformers model: BLIP, BLIP-2, GIT, an encoder with a decoder, or a chat model."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from fgl.plugins.prompts.options import CaptionOptions
 from fgl.text import first_line
 
 QUESTION = "Describe this image in one short sentence."
-"""What a model is asked that follows instructions, where `prefix` asks nothing else."""
+"""What a model that follows instructions is asked, unless `prefix` asks something else."""
 
-# Their pixels and their words are prepared apart, by the two parts that every such model has. For any other kind the
-# model's own processor knows how they go together.
+# Models whose images and words are prepared separately, by an image processor and a tokenizer. For any other kind the
+# model's own processor combines them.
 _APART = ("blip", "blip-2", "git", "vision-encoder-decoder")
 
 
 class Captioner:
-    """A loaded model. Greedy or beam search, never sampled: the same image and options give the same caption.
+    """A loaded model. It uses greedy or beam search and never samples: equal images and options yield equal captions.
 
-    Raises ModelError where the model cannot be loaded, or does not caption.
+    Raises ModelError if the model cannot be loaded, or does not caption.
     """
 
     def __init__(self, options: CaptionOptions, folder: Path, device: str) -> None:
@@ -40,8 +40,8 @@ class Captioner:
         self._images, self._tokenizer = _processors(options, folder, self._model.config)
 
     def caption(self, images: Sequence[Image.Image]) -> list[str]:
-        """One caption an image, as the model wrote it, without the prefix."""
-        # Filled up to the size of a full batch, so that rounding does not depend on how many are left.
+        """One caption for each image, as the model wrote it, without the prefix."""
+        # Filled up to a full batch, so that rounding does not depend on the number of images.
         batch = [*images, *[images[-1]] * (self._options.batch_size - len(images))]
         try:
             with quiet(), torch.inference_mode():
@@ -80,7 +80,7 @@ class Captioner:
                     images=[[image] for image in batch], text=[question] * len(batch), return_tensors="pt", padding=True
                 )
             )
-        # not the model's own dtype: BLIP-2 keeps a part of itself in fp32
+        # not the model's own dtype: BLIP-2 keeps some parts in fp32
         dtype = model_loading.precision(self._options.dtype, self._device)
         return {
             name: value.to(self._device, dtype if value.is_floating_point() else None)
@@ -89,12 +89,12 @@ class Captioner:
         }
 
     def _words(self, count: int) -> dict[str, torch.Tensor]:
-        """input_ids [count, s] of the prefix, in the form in which each kind of model goes on from it."""
+        """input_ids [count, s] of the prefix, in the form that each kind of model continues from."""
         prefix = self._options.prefix
         if not prefix:
             return {}
         ids = self._tokenizer(prefix).input_ids
-        if self._kind == "git":  # goes on from the last token, which is not to be the one that ends a sentence
+        if self._kind == "git":  # continues from the last token, which must not be the end-of-sentence token
             ids = [self._tokenizer.cls_token_id, *self._tokenizer(prefix, add_special_tokens=False).input_ids]
         if self._kind == "blip-2":
             config = self._model.config
@@ -102,7 +102,7 @@ class Captioner:
         return {"input_ids": torch.tensor([ids] * count)}
 
     def _text(self, row: list[int], inputs: dict[str, Any], index: int) -> str:
-        """The words of a row that are new: some models repeat what they went on from, some do not."""
+        """The new words of a row: some models repeat the prefix, some do not."""
         if "input_ids" in inputs:
             given = inputs["input_ids"][index].tolist()
             if self._kind == "blip":  # drops the token that ends the prefix, and puts its own first
@@ -114,13 +114,13 @@ class Captioner:
 
 
 def check(options: CaptionOptions, folder: Path) -> None:
-    """Raises ModelError where a `Captioner` could not be made of the folder; loads no weights."""
+    """Raise ModelError if a `Captioner` could not be built from the folder. Loads no weights."""
     config = model_loading.buildable(AutoModelForImageTextToText, folder, options.model)
     _processors(options, folder, config)
 
 
 def _processors(options: CaptionOptions, folder: Path, config: Any) -> tuple[Any, Any]:
-    """(what prepares images, or images with words; the tokenizer)."""
+    """(the processor of images, or of images with words; the tokenizer)."""
     images_class: Any = AutoImageProcessor  # transformers leaves these two untyped
     both_class: Any = AutoProcessor
     try:
@@ -131,7 +131,7 @@ def _processors(options: CaptionOptions, folder: Path, config: Any) -> tuple[Any
             else:
                 images = both_class.from_pretrained(folder, **_LOCAL)
                 tokenizer = images.tokenizer
-                tokenizer.padding_side = "left"  # what is written goes on from the end
+                tokenizer.padding_side = "left"  # text is generated at the end
     except Exception as error:  # OSError, ValueError, ImportError and what their files make them raise
         raise ModelError(
             f"model: {options.model} has no image processor or tokenizer that can be loaded: "
@@ -147,7 +147,7 @@ def _processors(options: CaptionOptions, folder: Path, config: Any) -> tuple[Any
 
 
 def identity(options: CaptionOptions, folder: Path, device: str) -> str:
-    """sha256 over what determines a caption from an image: the model's files, and how it writes."""
+    """sha256 over everything that determines a caption from an image: the model's files and settings."""
     what = {
         "model": model_loading.digest(folder),
         "dtype": str(model_loading.precision(options.dtype, device)),
@@ -164,7 +164,7 @@ _LOCAL = {"local_files_only": True, "trust_remote_code": False}
 
 
 def _without_torchvision() -> dict[str, Any]:
-    """Prepare images with Pillow, whether or not torchvision is there: resampling differs between the two."""
+    """Prepare images with Pillow, even if torchvision is installed: resampling differs between the two."""
     if find_spec("transformers.image_processing_backends") is not None:
         return {"backend": "pil"}
     return {"use_fast": False}

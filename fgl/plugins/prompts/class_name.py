@@ -19,13 +19,13 @@ class ClassName:
         self.options = options
 
     def check(self, info: DatasetInfo) -> None:
-        """Raises ClassListError where two classes would have the same prompts."""
+        """Raise ClassListError if two classes would have the same prompts."""
         check_class_names(info.class_names)
 
     def prompts(self, context: ClientContext) -> list[Prompt]:
-        """In order of class, then template. weight: the client's samples of the class ÷ number of templates.
+        """In order of class, then template. Weight: the client's samples of the class ÷ number of templates.
 
-        Raises DataError where a label has no class name.
+        Raises DataError if a label has no class name.
         """
         templates = self.options.templates
         return [
@@ -40,7 +40,7 @@ class ClassName:
         ]
 
     def grammar(self, class_names: Sequence[str], domains: Sequence[str]) -> list[list[list[str]]]:
-        """See `PromptStrategy`: one grammar a template."""
+        """See `PromptStrategy`: one grammar per template."""
         return [phrases(template, {LABEL: [class_names]}) for template in self.options.templates]
 
 

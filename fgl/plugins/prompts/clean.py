@@ -1,4 +1,4 @@
-"""Makes text that a model wrote fit for a prompt."""
+"""Cleans text that a model wrote for use in a prompt."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import unicodedata
 
 _JOINERS = "\u200c\u200d"  # invisible, but letters of some scripts and emoji are wrong without them
 _EDGES = " \t,.;:!?-–—_/|\\\"'`*#()[]{}<>"
-_MOST = 10_000  # characters of a text that are looked at: far more than `max_new_tokens` tokens
-_LONGEST = 12  # words of a phrase whose repetition is looked for
+_MOST = 10_000  # characters of a text that are read: far more than `max_new_tokens` tokens
+_LONGEST = 12  # words of the longest phrase whose repetition is removed
 
-# A caption that ends in one of these was cut in the middle of a thought.
+# A caption that ends in one of these was cut off in the middle of a phrase.
 _DANGLING_WORDS = (
     "a an the this of in on at by for from with without into onto over under near next beside behind to and or but "
     "as than is are was were has have that which who its their his her named called while"
@@ -19,9 +19,8 @@ _DANGLING = frozenset(_DANGLING_WORDS.split())
 
 
 def clean(text: str, max_words: int) -> str:
-    """One line without control characters, repeated words or phrases, and stray ends; at most `max_words` words.
-
-    Empty where nothing is left."""
+    """One line without control characters, repeated words or phrases, or dangling ends, of at most `max_words` words;
+    "" if nothing is left."""
     text = unicodedata.normalize("NFC", text[:_MOST])
     text = "".join(char if char in _JOINERS or unicodedata.category(char)[0] != "C" else " " for char in text)
     words = _once(text.split())[:max_words]
@@ -29,7 +28,7 @@ def clean(text: str, max_words: int) -> str:
 
 
 def trim(text: str) -> str:
-    """Without punctuation that has lost its words, and without words at the end that lead nowhere."""
+    """Without punctuation that has lost its words, and without dangling words at the end."""
     text = re.sub(r"\(\s*\)|\[\s*\]|\{\s*\}|\"\s*\"", " ", text)
     text = re.sub(r"\s+([,.;:!?])", r"\1", " ".join(text.split()))
     text = re.sub(r"([,.;:!?])(?:\s*[,.;:])+", r"\1", text).strip(_EDGES)
@@ -42,7 +41,7 @@ def trim(text: str) -> str:
 
 
 def _once(words: list[str]) -> list[str]:
-    """Without repetitions that follow each other: "a a dog, a dog" becomes "a dog,". Case and punctuation aside."""
+    """Without adjacent repetitions, ignoring case and punctuation: "a a dog, a dog" becomes "a dog,"."""
     keys = [word.casefold().strip(_EDGES) or word for word in words]
     length = 1
     while length <= min(_LONGEST, len(words) // 2):
@@ -54,7 +53,7 @@ def _once(words: list[str]) -> list[str]:
                 is_repeated = True
             else:
                 start += 1
-        length = 1 if is_repeated and length > 1 else length + 1  # what is left may repeat in shorter phrases
+        length = 1 if is_repeated and length > 1 else length + 1  # the rest may repeat in shorter phrases
     return words
 
 

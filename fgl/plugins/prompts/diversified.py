@@ -1,4 +1,4 @@
-"""Many prompts a class from its name alone: by a grammar, or by a language model."""
+"""Many prompts per class from its name alone: by a grammar, or by a language model."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ log = logging.getLogger(__name__)
 
 
 class Diversified:
-    """The same prompts at every client that holds a class: equal rows of many clients are one conditioning."""
+    """The same prompts at every client that holds a class, so that equal rows of many clients are one conditioning."""
 
     def __init__(self, options: DiversifiedOptions) -> None:
         self.options = options
         self._writer: tuple[str, Writer] | None = None
-        # (class name, device) → its prompts, and how many of them the grammar had to add
+        # (class name, device) → its prompts, and how many of them came from the grammar
         self._written: dict[tuple[str, str], tuple[list[str], int]] = {}
 
     def check(self, info: DatasetInfo) -> None:
-        """Raises ClassListError where two classes are called the same, ModelError where the model is here and cannot
-        write. Loads no weights, and asks no Hub."""
+        """Raise ClassListError if two classes have the same name, and ModelError if the model is on this machine and
+        cannot write. Loads no weights, and asks no Hub."""
         check_class_names(info.class_names)
         if self.options.model is not None:
             from fgl.plugins.prompts.model_loading import WRITER, found_here
@@ -47,9 +47,9 @@ class Diversified:
                 check(self.options, folder)
 
     def prompts(self, context: ClientContext) -> list[Prompt]:
-        """In order of class. weight: the client's samples of the class ÷ the number of its prompts.
+        """In order of class. Weight: the client's samples of the class ÷ the number of its prompts.
 
-        Raises DataError where a label has no class name, ModelError where the model cannot be used."""
+        Raises DataError if a label has no class name, ModelError if the model cannot be used."""
         held = count_classes(context)
         prompts = []
         with context.progress.track("write prompts", len(held), "classes") as task:
@@ -67,13 +67,13 @@ class Diversified:
         return fit_budget(prompts, self.options, context)
 
     def grammar(self, class_names: Sequence[str], domains: Sequence[str]) -> list[list[list[str]]]:
-        """See `PromptStrategy`: the texts themselves, which follow from the options; none where a model writes."""
+        """See `PromptStrategy`: the texts themselves, which are determined by the options; none if a model writes."""
         if self.options.model is not None:
             return []
         return [[[text for label in class_names for text in self._texts(label, "cpu")[0]]]]
 
     def _texts(self, label: str, device: str) -> tuple[list[str], int]:
-        """A function of the options and the label, but for how the device rounds what a model draws from."""
+        """The prompts of a class: a function of options and label, apart from the rounding of a model on a device."""
         if (label, device) not in self._written:
             self._written[label, device] = self._write(label, device)
         return self._written[label, device]
@@ -92,7 +92,7 @@ class Diversified:
             digest = hashlib.sha256(seed.encode()).digest()
             random = np.random.default_rng(int.from_bytes(digest[:8], "big"))
             parts = [options.views, options.light, options.settings, options.composition, *options.more.values()]
-            # as many as there are to be in all: what the model has written already is left out
+            # as many as wanted in total: those that the model has already written are skipped
             for text in (self._fill(label, details) for details in describe(parts, wanted, random)):
                 if len(texts) < wanted:
                     texts.setdefault(_normal(text), text)
@@ -106,7 +106,7 @@ class Diversified:
                 len(texts) - by_model,
             )
         elif len(texts) < wanted:
-            log.warning("the grammar has %d prompts a class, and %d were asked for; add phrases", len(texts), wanted)
+            log.warning("the grammar has %d prompts per class, and %d are wanted; add phrases", len(texts), wanted)
         return list(texts.values()), 0 if options.model is None else len(texts) - by_model
 
     def _fill(self, label: str, details: str) -> str:
@@ -114,7 +114,7 @@ class Diversified:
 
     def _load(self, device: str) -> Writer:
         from fgl.plugins.prompts.model_loading import WRITER, find
-        from fgl.plugins.prompts.text_model import Writer  # with torch, which the grammar does without
+        from fgl.plugins.prompts.text_model import Writer  # imports torch, which the grammar does not need
 
         if self._writer is None or self._writer[0] != device:
             folder = find(str(self.options.model), self.options.revision, WRITER)
@@ -123,7 +123,7 @@ class Diversified:
 
 
 def _normal(text: str) -> str:
-    """Two prompts that differ in case, punctuation or spacing alone are one."""
+    """Equal for two prompts that differ only in case, punctuation or spacing."""
     return " ".join("".join(char if char.isalnum() else " " for char in text.casefold()).split())
 
 

@@ -1,4 +1,4 @@
-"""Class names in the words of their domain: the paper's DomainNet prompts, and a template for any other domain."""
+"""Class names in the template of their domain: the paper's DomainNet prompts, and a template for other domains."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ class DomainPrompts:
         self.options = options
 
     def check(self, info: DatasetInfo) -> None:
-        """Raises ClassListError where two classes would have the same prompts."""
+        """Raise ClassListError if two classes would have the same prompts."""
         check_class_names(info.class_names)
 
     def prompts(self, context: ClientContext) -> list[Prompt]:
-        """In order of class, then domain. weight: the client's samples of both.
+        """In order of class, then domain. Weight: the client's samples of that class and domain.
 
-        Raises DataError where the dataset has no domains, a sample has none, or a label has no class name.
+        Raises DataError if the dataset has no domains, a sample has none, or a label has no class name.
         """
         options = self.options
         return [
@@ -43,7 +43,7 @@ class DomainPrompts:
         ]
 
     def grammar(self, class_names: Sequence[str], domains: Sequence[str]) -> list[list[list[str]]]:
-        """See `PromptStrategy`: one grammar a domain."""
+        """See `PromptStrategy`: one grammar per domain."""
         options = self.options
         return [
             phrases(options.templates.get(domain, options.default_template), {LABEL: [class_names], DOMAIN: [[domain]]})

@@ -1,4 +1,4 @@
-"""Many descriptions of how something can look in a photograph, without a model: one phrase of each list."""
+"""Many descriptions of how something can look in a photograph, without a model: one phrase from each list."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ import numpy as np
 
 
 def describe(parts: Sequence[Sequence[str]], count: int, random: np.random.Generator) -> list[str]:
-    """Up to `count` distinct "phrase, phrase, …" with one phrase of each part, each phrase about equally often.
+    """Up to `count` distinct "phrase, phrase, …" with one phrase from each part, each phrase about equally often.
 
-    Fewer where the parts have no more combinations."""
+    Fewer if the parts have fewer combinations.
+    """
     parts = [part for part in parts if part]
     total = prod(len(part) for part in parts)
-    if count >= total // 2:  # where most of them are wanted, draw from the list of all
+    if count >= total // 2:  # if most of them are wanted, draw from the list of all
         order = random.permutation(total)[:count]
         return [_join(parts, np.unravel_index(index, [len(part) for part in parts])) for index in order.tolist()]
     texts: dict[str, None] = {}
@@ -30,7 +31,7 @@ def _join(parts: Sequence[Sequence[str]], row: Sequence[int]) -> str:
 
 
 def _evenly(choices: int, count: int, random: np.random.Generator) -> list[int]:
-    """`count` numbers below `choices`, none of them twice more often than another."""
+    """`count` numbers below `choices`, whose frequencies differ by at most one."""
     rounds = [random.permutation(choices) for _ in range(-(-count // choices))]
     return [int(index) for index in np.concatenate(rounds)[:count]]
 

@@ -1,4 +1,4 @@
-"""How many samples of what a client holds."""
+"""Counts and groups a client's samples by class and domain."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from fgl.errors import DataError
 def count_classes(context: ClientContext) -> dict[int, int]:
     """Class id → number of the client's samples, in label order; only classes that it holds.
 
-    Raises DataError where a label has no class name.
+    Raises DataError if a label has no class name.
     """
     counts = Counter(context.images.labels.tolist())
     _check(context, counts)
@@ -21,7 +21,7 @@ def count_classes(context: ClientContext) -> dict[int, int]:
 def group_by_domain(context: ClientContext) -> dict[tuple[int, str], list[int]]:
     """(class id, domain) → positions of the client's samples, in order of the keys.
 
-    Raises DataError where a label has no class name, where the dataset has no domains, or where a sample has none.
+    Raises DataError if a label has no class name, the dataset has no domains, or a sample has none.
     """
     domains = context.images.domains
     if domains is None:
@@ -44,7 +44,7 @@ def group_by_domain(context: ClientContext) -> dict[tuple[int, str], list[int]]:
 def group_by_class(context: ClientContext) -> dict[tuple[int, None], list[int]]:
     """(class id, None) → positions of the client's samples, in label order.
 
-    Raises DataError where a label has no class name.
+    Raises DataError if a label has no class name.
     """
     labels = context.images.labels.tolist()
     _check(context, labels)

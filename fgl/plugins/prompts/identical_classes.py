@@ -1,4 +1,4 @@
-"""Texts that a text encoder takes for the same: CLIP's, which the built-in generators have, reads no case."""
+"""Class names that a text encoder cannot distinguish: CLIP's, which the built-in generators use, ignores case."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ _SHOWN = 5
 
 
 def folded(text: str) -> str:
-    """Equal for two texts that differ in case, in white space or in the Unicode spelling of a letter alone."""
+    """Equal for two texts that differ only in case, white space or the Unicode spelling of a letter."""
     return " ".join(unicodedata.normalize("NFC", text).lower().split())
 
 
 def check_class_names(class_names: Sequence[str]) -> None:
-    """Raises ClassListError where two names would become the same prompt."""
+    """Raise ClassListError if two names would yield the same prompt."""
     groups: dict[str, list[str]] = {}
     for name in class_names:
         groups.setdefault(folded(name), []).append(name)
     alike = [" and ".join(f"'{escaped(name)}'" for name in names) for names in groups.values() if len(names) > 1]
     if alike:
         raise ClassListError(
-            f"classes alike: {'; '.join(alike[:_SHOWN])}{'; …' if len(alike) > _SHOWN else ''} differ in case or "
-            "spaces alone, which text encoders do not read: their prompts would be the same, and so would their "
-            "images. Give them different words by the dataset's option labels (docs/datasets.md), which can also make "
-            "them one class"
+            f"classes alike: {'; '.join(alike[:_SHOWN])}{'; …' if len(alike) > _SHOWN else ''} differ only in "
+            "case or spaces, which text encoders ignore: their prompts would be the same, and so would their "
+            "images. Give them different words with the dataset's option labels (docs/datasets.md), which can also "
+            "make them one class"
         )
 
 

@@ -1,7 +1,7 @@
-"""Words for what can be measured on an image without a captioning model.
+"""Describes images by measurements, without a captioning model.
 
-Everything is measured on a 32x32 thumbnail, so that the words do not depend on the camera's resolution, and every
-number is turned into one of a few words, so that many images share a prompt.
+Everything is measured on a 32x32 thumbnail, so that the words do not depend on the camera's resolution. Each number
+becomes one of a few words, so that many images share a prompt.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from skimage.color import rgb2lab
 SIZE = 32
 ATTRIBUTES = ("colours", "brightness", "texture", "layout")
 
-# Anchor colours in sRGB. A pixel takes the name of the nearest anchor in CIELAB (CIE76 distance), where equal
-# distances look about equally different. Several anchors may share a name.
+# Anchor colours in sRGB. A pixel gets the name of the nearest anchor in CIELAB (CIE76 distance), where equal distances
+# look about equally different. Several anchors may share a name.
 _ANCHORS: tuple[tuple[str, tuple[int, int, int]], ...] = (
     ("black", (12, 12, 12)), ("dark grey", (70, 70, 70)), ("grey", (128, 128, 128)), ("light grey", (190, 190, 190)),
     ("white", (248, 248, 248)), ("red", (205, 35, 40)), ("dark red", (110, 30, 35)), ("orange", (240, 140, 40)),
@@ -56,15 +56,19 @@ _TEXTURE_EDGES = (1.0, 2.2, 4.0, 8.0)
 
 @dataclass(frozen=True, slots=True)
 class Attributes:
-    """What was measured on one image, as words.
-
-    colours: one or two colour names, the more frequent first; brightness, texture, layout: one of the tables above.
-    """
+    """The measurements of one image, as words."""
 
     colours: tuple[str, ...]
+    """One or two of COLOURS, the more frequent first."""
+
     brightness: str
+    """One of BRIGHTNESS."""
+
     texture: str
+    """One of TEXTURE."""
+
     layout: str
+    """One of LAYOUT."""
 
 
 def thumbnail(image: Image.Image) -> NDArray[np.uint8]:
@@ -106,7 +110,7 @@ def _one(pixels: NDArray[np.uint8]) -> Attributes:
 
 
 def _figure(lab: NDArray[np.float64]) -> NDArray[np.bool_] | None:
-    """Mask of an object on a plain ground, None where the ground is not plain: the ground's colour says nothing."""
+    """Mask of an object on a plain background, whose colour is irrelevant; None if the background is not plain."""
     border = np.concatenate([lab[:2].reshape(-1, 3), lab[-2:].reshape(-1, 3), lab[:, 0], lab[:, -1]])
     ground = np.median(border, axis=0)
     if (np.linalg.norm(border - ground, axis=1) < 8).mean() < 0.7:

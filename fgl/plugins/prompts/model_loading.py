@@ -1,4 +1,4 @@
-"""What captioning and writing have in common: finding a transformers model, and loading it without pickle or code."""
+"""Finds a transformers model for captioning or writing, and loads it without pickle or code."""
 
 from __future__ import annotations
 
@@ -23,8 +23,10 @@ WRITER = "a causal language model"
 
 
 def find(model: str, revision: str | None, kind: str) -> Path:
-    """The folder of `model`, pulled where it has to be. kind: what it should be, for messages. Raises ModelError where
-    there is none, or where it has no safetensors weights."""
+    """The folder of `model`, pulled if necessary. kind: what it should be, for messages.
+
+    Raises ModelError if it does not exist, or has no safetensors weights.
+    """
     expected = f"a folder or a Hub id (owner/name) of {kind} of transformers"
     folder = hub.resolve(model, revision, MODEL_FILES, expected=expected)
     if (folder / "adapter_config.json").exists():  # transformers would load what it names, unseen by any digest
@@ -41,7 +43,7 @@ def find(model: str, revision: str | None, kind: str) -> Path:
 
 
 def found_here(model: str, revision: str | None, kind: str) -> Path | None:
-    """As `find`, without a network: None for a Hub model that is not in the cache, or not whole."""
+    """As `find`, without a network: None for a Hub model that is missing from the cache, or incomplete."""
     if hub.is_local(model) or not cache.is_hub_id(model):
         return find(model, revision, kind)
     use = ModelRef(model, revision, files=MODEL_FILES)
@@ -49,8 +51,8 @@ def found_here(model: str, revision: str | None, kind: str) -> Path | None:
 
 
 def buildable(auto_class: Any, folder: Path, model: str) -> Any:
-    """The configuration of a model that `load` could build, by its configuration files and the headers of its weights;
-    no number is read. Raises ModelError."""
+    """The configuration of a model, checked with the headers of its weights: no numbers are read. Raises ModelError if
+    `load` could not build the model."""
     try:
         with quiet():
             config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
@@ -74,7 +76,17 @@ def buildable(auto_class: Any, folder: Path, model: str) -> Any:
 
 
 def load(auto_class: Any, folder: Path, model: str, device: str, dtype: Precision) -> Any:
-    """A model in evaluation mode on `device`. auto_class: of transformers. Raises ModelError."""
+    """Load a model in evaluation mode.
+
+    Args:
+        auto_class: The class of transformers to load it with.
+        folder: Its folder.
+        model: The user's name for it, for errors.
+        device: Where to load it.
+        dtype: Its number format.
+
+    Raises ModelError.
+    """
     try:
         with quiet():
             loaded, info = auto_class.from_pretrained(
@@ -104,7 +116,7 @@ def _cannot_load(auto_class: Any, model: str, error: BaseException) -> ModelErro
 
 
 def load_tokenizer(folder: Path, model: str, config: Any) -> Any:
-    """Raises ModelError where its files are not there, or are of another model."""
+    """Load a model's tokenizer. Raises ModelError if its files are missing, or belong to another model."""
     try:
         with quiet():
             tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
@@ -118,8 +130,8 @@ def load_tokenizer(folder: Path, model: str, config: Any) -> Any:
 
 
 def check_tokenizer(tokenizer: Any, config: Any, model: str) -> None:
-    """Raises ModelError for one that knows too few of the model's words: transformers makes an empty one up where its
-    files are not there."""
+    """Raise ModelError for a tokenizer that knows too few of the model's tokens: transformers builds an empty one if
+    its files are missing."""
     needed = getattr(config.get_text_config(decoder=True), "vocab_size", 0)
     if 2 * len(tokenizer) < needed:
         raise ModelError(
@@ -129,14 +141,15 @@ def check_tokenizer(tokenizer: Any, config: Any, model: str) -> None:
 
 
 def precision(dtype: Precision, device: str) -> torch.dtype:
-    """auto: fp16 on a GPU, as the paper's code has it; fp32 elsewhere, where half is slow or not there."""
+    """The dtype that an option stands for. auto: fp16 on a GPU, as in the paper's code; fp32 elsewhere, where half
+    precision is slow or not supported."""
     if dtype == "auto":
         return torch.float16 if device.startswith("cuda") else torch.float32
     return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[dtype]
 
 
 def digest(folder: Path) -> str:
-    """sha256 of what a model is: of the commit where the folder is of the Hub's cache, else of all its files."""
+    """sha256 that identifies a model: of the commit if the folder is in the Hub's cache, else of all its files."""
     commit = hub.commit_of(folder)
     if commit is not None:
         return hashlib.sha256(f"{folder.parent.parent.name}@{commit}".encode()).hexdigest()

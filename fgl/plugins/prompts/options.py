@@ -48,10 +48,10 @@ MODEL_FILES = (
     "sentencepiece.bpe.model",
     "README.md",
 )
-"""What is pulled of a transformers model: weights without pickle, configurations, tokenizer; no code."""
+"""The files of a transformers model that are pulled: weights (no pickle), configurations, tokenizer; no code."""
 
-# The main branch of this one has pickle weights alone. The revision is where the `mindone` library, which reads
-# nothing but safetensors, takes them from.
+# The main branch of this model has only pickle weights. This revision is the one that the `mindone` library uses, which
+# reads only safetensors.
 SAFE_REVISIONS = {"Salesforce/blip-image-captioning-base": "refs/pr/50"}
 LICENSES = {"Salesforce/blip-image-captioning-base": "BSD-3-Clause", "Salesforce/blip2-opt-2.7b": "MIT"}
 
@@ -138,7 +138,7 @@ class ClassNameOptions(Options):
     templates: Annotated[list[Annotated[str, AfterValidator(_class_template)]], AfterValidator(_distinct)] = Field(
         [CLASS_TEMPLATE],
         min_length=1,
-        description="Texts with {label} or {a label}. Each class gets one prompt a template, and its samples are "
+        description="Texts with {label} or {a label}. Each class gets one prompt per template, and its samples are "
         "shared evenly among them.",
     )
     negative_prompt: str | None = Field(
@@ -151,8 +151,8 @@ class DomainOptions(Options):
 
     templates: dict[str, Annotated[str, AfterValidator(_domain_template)]] = Field(
         DOMAINNET_TEMPLATES,
-        description="Domain to text with {label} or {a label}, and {domain} where wanted. Replaces the preset, which "
-        "is the paper's for DomainNet, as a whole.",
+        description="Domain to text with {label} or {a label}, and optionally {domain}. Replaces the default, which is "
+        "the paper's for DomainNet, as a whole.",
     )
     default_template: Annotated[str, AfterValidator(_domain_template)] = Field(
         "{label}, {domain} style, real world images, high resolution",
@@ -160,7 +160,7 @@ class DomainOptions(Options):
     )
     negative_prompts: dict[str, str | None] = Field(
         DOMAINNET_NEGATIVES,
-        description="Domain to negative prompt, null or empty for none. Replaces the preset as a whole.",
+        description="Domain to negative prompt, null or empty for none. Replaces the default as a whole.",
     )
     negative_prompt: str | None = Field(
         NEGATIVE_PROMPT,
@@ -174,22 +174,22 @@ class AttributesOptions(Options):
     attributes: Annotated[list[AttributeName], AfterValidator(_distinct)] = Field(
         ["colours", "brightness", "texture", "layout"],
         min_length=1,
-        description="What to measure on each image, in the order in which the text names it.",
+        description="What to measure on each image, in the order of the text.",
     )
     max_prompts: int = Field(
         40,
         ge=1,
-        description="Distinct prompts kept for each class, shared among its domains where the text names them (one "
-        "each at least). The most frequent stay; the samples of the others count for the most similar one that stays.",
+        description="Distinct prompts kept for each class, shared among its domains if the text names them (at least "
+        "one each). The most frequent stay; the samples of the others count for the most similar one that stays.",
     )
-    include_domain: bool = Field(True, description="Name the domain in the text where the dataset has domains.")
+    include_domain: bool = Field(True, description="Name the domain in the text if the dataset has domains.")
     template: Annotated[str, AfterValidator(_attributes_template)] = Field(
         "{label}, {attributes}, real world images, high resolution",
         description="Text with {label} or {a label}, and {attributes}.",
     )
     domain_template: Annotated[str, AfterValidator(_attributes_domain_template)] = Field(
         "{label}, {domain} style, {attributes}, real world images, high resolution",
-        description="Text with {label} or {a label}, {domain} and {attributes}, used where the domain is named.",
+        description="Text with {label} or {a label}, {domain} and {attributes}, used if the domain is named.",
     )
     negative_prompt: str | None = Field(
         NEGATIVE_PROMPT, description="What pictures should not look like; null or empty for no negative prompt."
@@ -202,14 +202,14 @@ class BudgetOptions(Options):
     max_per_class: int | None = Field(
         None,
         ge=1,
-        description="Prompts kept for each class, shared among its domains where prompts have one (one each at least): "
+        description="Prompts kept for each class, shared among its domains if prompts have one (at least one each): "
         "fewer bytes for less diversity; null keeps all.",
     )
     choose: Literal["frequent", "sampled", "clustered"] = Field(
         "frequent",
-        description="Which stay. frequent: those of most images. sampled: drawn by their images. clustered: the "
-        "medoids of a k-means of their embeddings, and the others count for the nearest one; otherwise the weight of "
-        "those left out is shared in proportion.",
+        description="Which prompts stay. frequent: those of most images. sampled: drawn at random, weighted by their "
+        "images. clustered: the medoids of a k-means of their embeddings, with each dropped prompt counting for the "
+        "nearest one; otherwise the weight of dropped prompts is shared in proportion.",
     )
 
 
@@ -230,15 +230,15 @@ class CaptionOptions(BudgetOptions):
     batch_size: int = Field(
         8,
         ge=1,
-        description="Images captioned together. The last batch is filled up, so that a caption does not depend on what "
-        "else is captioned; another size may round otherwise, and its captions are made anew.",
+        description="Images captioned together. The last batch is filled up, so that a caption does not depend on "
+        "other images; another size may round differently, so captions are recomputed for it.",
     )
-    max_new_tokens: int = Field(30, ge=1, le=512, description="Longest caption, tokens.")
-    num_beams: int = Field(1, ge=1, le=32, description="Beams of the search; 1 takes the likeliest token each time.")
+    max_new_tokens: int = Field(30, ge=1, le=512, description="Longest caption, in tokens.")
+    num_beams: int = Field(1, ge=1, le=32, description="Beams of the search; 1: greedy, the likeliest token each time.")
     prefix: str = Field(
         "",
-        description="Words that the caption goes on from, such as 'a photo of', and that are not repeated in the "
-        "prompt; what a model that follows instructions is asked.",
+        description="Words that the caption continues, such as 'a photo of', and that are not repeated in the prompt; "
+        "for a model that follows instructions, the instruction.",
     )
     max_words: int = Field(30, ge=1, description="Words kept of a caption.")
     template: Annotated[str, AfterValidator(_caption_template)] = Field(
@@ -246,20 +246,20 @@ class CaptionOptions(BudgetOptions):
         description="Text with {label} or {a label}, and {caption}. With {domain} the upload carries the domain too.",
     )
     fallback_template: Annotated[str, AfterValidator(_domain_template)] = Field(
-        CLASS_TEMPLATE, description="Text for images of which no caption is left; with {label} or {a label}."
+        CLASS_TEMPLATE, description="Text for images without a caption; with {label} or {a label}."
     )
     negative_prompt: str | None = Field(
         NEGATIVE_PROMPT, description="What pictures should not look like; null or empty for no negative prompt."
     )
     scrub: Annotated[list[ScrubKind], AfterValidator(_distinct)] = Field(
         ["emails", "links", "handles", "numbers", "names", "rare"],
-        description="What is taken out of captions; an empty list takes out nothing. Words of class names stay.",
+        description="What is removed from captions; an empty list removes nothing. Words of class names stay.",
     )
     rare_below: int = Field(
         3,
         ge=1,
-        description="A word that is neither ordinary English nor of a class name stays only if the captions of so many "
-        "of the client's images have it.",
+        description="A word that is neither ordinary English nor part of a class name stays only if the captions of at "
+        "least this many of the client's images have it.",
     )
     keep_words: list[str] = Field([], description="Words that scrubbing leaves alone, whatever they look like.")
 
@@ -273,7 +273,7 @@ class CaptionOptions(BudgetOptions):
 
     @property
     def pulled_revision(self) -> str | None:
-        """The revision asked for, or the one that is known to hold safetensors."""
+        """The requested revision, or one that is known to hold safetensors."""
         return self.revision or SAFE_REVISIONS.get(self.model)
 
     def models(self) -> tuple[ModelRef, ...]:
@@ -287,13 +287,13 @@ class PromptsFileOptions(BudgetOptions):
     """Options of `prompts-file`."""
 
     path: str = Field(
-        min_length=1, description="CSV or JSONL file with the columns `class` and `prompt`; see the docs."
+        min_length=1, description="CSV or JSONL file with the columns `class` and `prompt`; see docs/prompts.md."
     )
-    format: Literal["auto", "csv", "jsonl"] = Field("auto", description="auto: by the file's name.")
+    format: Literal["auto", "csv", "jsonl"] = Field("auto", description="auto: by the ending of the file's name.")
     missing: Literal["refuse", "class-name"] = Field(
         "refuse",
-        description="Classes that the client holds and the file lacks: refuse stops, class-name writes the class-level "
-        "prompt.",
+        description="What to do about classes that the client holds and the file lacks: refuse stops, class-name uses "
+        "the class-level prompt.",
     )
     template: Annotated[str, AfterValidator(_class_template)] = Field(
         CLASS_TEMPLATE, description="That class-level prompt, with {label} or {a label}."
@@ -313,21 +313,21 @@ class DiversifiedOptions(BudgetOptions):
     seed: int = Field(
         0,
         ge=0,
-        description="What is drawn follows from this and the class name alone, so that all clients write the same "
+        description="Together with the class name it determines what is drawn, so that all clients write the same "
         "prompts, which are then one conditioning each.",
     )
     views: Annotated[list[str], AfterValidator(_distinct)] = Field(
-        VIEWS, description="Of the grammar: from where it is seen; an empty list leaves this out."
+        VIEWS, description="Grammar: the viewpoint; an empty list leaves this out."
     )
-    light: Annotated[list[str], AfterValidator(_distinct)] = Field(LIGHT, description="Of the grammar: how it is lit.")
+    light: Annotated[list[str], AfterValidator(_distinct)] = Field(LIGHT, description="Grammar: the lighting.")
     settings: Annotated[list[str], AfterValidator(_distinct)] = Field(
-        SETTINGS, description="Of the grammar: season, weather, surroundings."
+        SETTINGS, description="Grammar: season, weather, surroundings."
     )
     composition: Annotated[list[str], AfterValidator(_distinct)] = Field(
-        COMPOSITION, description="Of the grammar: where in the picture it is."
+        COMPOSITION, description="Grammar: the position in the picture."
     )
     more: dict[str, Annotated[list[str], Field(min_length=1), AfterValidator(_distinct)]] = Field(
-        {}, description="Further parts of the grammar: any name to its phrases, each prompt gets one of each."
+        {}, description="Grammar: further parts, any name to its phrases; each prompt gets one phrase of each."
     )
     template: Annotated[str, AfterValidator(_details_template)] = Field(
         "{label}, {details}, real world images, high resolution",
@@ -345,12 +345,14 @@ class DiversifiedOptions(BudgetOptions):
     revision: Revision | None = Field(None, min_length=1, description="Hub branch, tag or commit of the model.")
     instruction: Annotated[str, AfterValidator(_class_template)] = Field(
         "Describe a photograph of {a label} in one short sentence: the view, the light and the surroundings.",
-        description="What the model is asked, or goes on from where it does not chat; with {label} or {a label}.",
+        description="What a chat model is asked, or the text that another model continues; with {label} or {a label}.",
     )
     dtype: Precision = Field("auto", description="Number format of the model; auto: fp16 on a GPU, else fp32.")
     batch_size: int = Field(8, ge=1, description="Texts that are written together.")
-    max_new_tokens: int = Field(40, ge=1, le=1024, description="Longest text that the model writes, tokens.")
-    temperature: float = Field(1.0, gt=0, le=5, description="Of the model's sampling: higher is more varied.")
+    max_new_tokens: int = Field(40, ge=1, le=1024, description="Longest text that the model writes, in tokens.")
+    temperature: float = Field(
+        1.0, gt=0, le=5, description="Temperature of the model's sampling: higher is more varied."
+    )
     max_words: int = Field(30, ge=1, description="Words kept of what the model wrote.")
 
     @model_validator(mode="after")

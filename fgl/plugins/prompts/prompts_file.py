@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 class PromptsFile:
-    """The file's prompts of the classes that the client holds; opens no image."""
+    """The file's prompts for the classes that a client holds. Opens no image."""
 
     def __init__(self, options: PromptsFileOptions) -> None:
         self.options = options
@@ -33,7 +33,7 @@ class PromptsFile:
             check_class_names(info.class_names)
 
     def texts(self, info: DatasetInfo) -> list[tuple[str, str]]:
-        """Each text of the file, and of what it is, such as "line 2, prompt". Raises DataError as `prompts`."""
+        """Each text of the file, after its place, such as "line 2, prompt". Raises DataError as `prompts`."""
         rows = read(self.options, info.class_names, bool(info.domains), info.domains)
         return [
             (f"{self.options.path}, line {row.line}, {what}", text)
@@ -43,11 +43,11 @@ class PromptsFile:
         ]
 
     def prompts(self, context: ClientContext) -> list[Prompt]:
-        """In order of class, then of the file. weight: the client's samples of the class, shared as the rows say.
+        """In order of class, then of the file. Weight: the client's samples of the class, shared as the rows say.
 
-        Rows of classes and domains that the client does not hold, and of other clients, are not used; where the client
-        cannot tell another's domain from a misspelt one, a warning names and counts them. Raises DataError, which lists
-        what is wrong with the file, line by line, or names the held classes that it has no prompt for.
+        Rows for classes and domains that the client does not hold, and for other clients, are not used. If the client
+        cannot tell another client's domain from a misspelt one, a warning names and counts such rows. Raises DataError,
+        which lists what is wrong with the file, line by line, or names held classes for which it has no prompt.
         """
         held = count_classes(context)
         if not held:
@@ -99,7 +99,7 @@ class PromptsFile:
             context.note("prompts_of_other_domains", strange.total())
             names = ", ".join(f"{short(name)} ({count})" for name, count in sorted(strange.items())[:5])
             log.warning(
-                "%s: %d prompts are of domains that it holds no image of, and are not used: %s%s; it holds %s",
+                "%s: %d prompts are for domains of which it holds no image, and are not used: %s%s; it holds %s",
                 context.client_id,
                 strange.total(),
                 names,
@@ -108,13 +108,13 @@ class PromptsFile:
             )
 
     def _tell_of_clients(self, rows: Sequence[Row], context: ClientContext) -> None:
-        """A client does not know the others' ids: of a misspelt one it can notice that its own is nowhere."""
+        """Warn if no row names this client: it does not know the other ids, but its own may be misspelt."""
         named = Counter(row.client for row in rows if row.client)
         if named and context.client_id not in named:
             context.note("prompts_of_other_clients", named.total())
             near = difflib.get_close_matches(context.client_id, named, 1)
             log.warning(
-                "%s: all %d prompts of %s that name a client name others%s; it takes those that name none",
+                "%s: all %d prompts of %s that name a client name others%s; it uses those that name none",
                 context.client_id,
                 named.total(),
                 self.options.path,

@@ -30,35 +30,57 @@ COLUMNS = {
     "guidance_scale": "guidance_scale",
     "client": "client",
 }
-"""What a column may be called, and what it is."""
+"""Accepted name of a column → the column."""
 
 _LIMIT = 20  # problems that are listed
-_MOST = 1000  # problems after which the rest of the file is not read: each takes time to say well
+_MOST = 1000  # problems after which the rest of the file is not read: each takes time to report
 _MAX_GUIDANCE = 100.0
-_LEAST_SHARE = 1e-6  # of the largest weight of a class: a client with one sample of it could send no less
+_LEAST_SHARE = 1e-6  # of the largest weight of a class: no client can send less
 _ID = re.compile(r"0|[1-9][0-9]*")  # "01" is more likely a name that is misspelt than the number 1
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One prompt of the file. share: relative to the class's other prompts. client: whose it is, "" for everybody's.
-    line: where it stands."""
+    """One prompt of the file."""
 
     class_id: int
+    """Its class."""
+
     text: str
+    """The prompt."""
+
     negative: str | None
+    """The negative prompt, if any."""
+
     domain: str | None
+    """Its domain, if any."""
+
     share: float
+    """Its weight relative to the other prompts of the class."""
+
     guidance_scale: float | None
+    """Its guidance scale; None: the generator's."""
+
     client: str
+    """The client that it is for; "": all clients."""
+
     line: int
+    """Its line in the file, from 1."""
 
 
 def read(
     options: PromptsFileOptions, class_names: Sequence[str], has_domains: bool, domains: Sequence[str] | None = None
 ) -> list[Row]:
-    """All rows of the file. has_domains: whether the dataset has any. domains: all that there are, None where nobody
-    here knows. Raises DataError with every problem, each with its line."""
+    """All rows of the file.
+
+    Args:
+        options: Names the file and its format.
+        class_names: Names of all classes, in label order.
+        has_domains: Whether the dataset has domains.
+        domains: All domains; None: unknown.
+
+    Raises DataError with every problem, each with its line.
+    """
     if "\0" in options.path:
         raise DataError(f"path: got {short(options.path)}; expected a path, which holds no NUL character")
     path = Path(options.path).expanduser()
@@ -145,7 +167,7 @@ def _jsonl(path: Path, problems: list[str]) -> Iterator[tuple[int, dict[str, Any
                 entry = strict_json.loads(text)
             except ValueError as error:
                 reason = error.msg if isinstance(error, JSONDecodeError) else str(error)
-                problems.append(f"line {line}: not JSON ({reason}); expected one object a line")
+                problems.append(f"line {line}: not JSON ({reason}); expected one object per line")
                 continue
             if not isinstance(entry, dict):
                 problems.append(f'line {line}: got {short(entry)}; expected an object such as {{"class": "…", …}}')
@@ -169,7 +191,7 @@ def _wrong_columns(names: Sequence[str]) -> list[str]:
     for column, other in (("class", "label"), ("prompt", "text")):
         if column not in meant:
             wrong.append(f"no column {column!r} (or {other!r})")
-    wrong += [f"the column {column!r} is there twice" for column in sorted({c for c in meant if meant.count(c) > 1})]
+    wrong += [f"the column {column!r} occurs twice" for column in sorted({c for c in meant if meant.count(c) > 1})]
     return wrong
 
 
@@ -182,7 +204,7 @@ def _row(
     has_domains: bool,
     domains: Sequence[str] | None,
 ) -> tuple[Row | None, list[str]]:
-    """(the row, or None where it is wrong; what is wrong with it)."""
+    """(the row, or None if it is wrong; what is wrong with it)."""
     wrong: list[str] = []
     class_id = _class_id(values.get("class"), class_names, by_name, wrong)
     texts: dict[str, str | None] = {}
@@ -214,7 +236,7 @@ def _row(
 
 
 def _by_name(class_names: Sequence[str]) -> dict[str, int]:
-    """Names as they are, and in lower case where that is no other class's."""
+    """Class names as they are, and in lower case unless that is ambiguous."""
     exact = {name: class_id for class_id, name in enumerate(class_names)}
     folded = [name.casefold() for name in class_names]
     loose = {name: class_id for class_id, name in enumerate(folded) if folded.count(name) == 1}
@@ -222,7 +244,7 @@ def _by_name(class_names: Sequence[str]) -> dict[str, int]:
 
 
 def _class_id(value: Any, class_names: Sequence[str], by_name: Mapping[str, int], wrong: list[str]) -> int | None:
-    """By name first: a class may be called "7"."""
+    """The class of a row, by name first, since a class may be called "7"."""
     if isinstance(value, str):
         name = value.strip()
         class_id = by_name.get(name, by_name.get(name.casefold()))
@@ -247,14 +269,14 @@ def _class_id(value: Any, class_names: Sequence[str], by_name: Mapping[str, int]
 
 
 def _meant(value: str, known: Sequence[str]) -> str:
-    """The value, and what was probably meant, or else what there is."""
+    """The value, and what was probably meant, or else what is known."""
     close = difflib.get_close_matches(value, known, n=1)
     some = ", ".join(map(repr, known[:8])) + (", …" if len(known) > 8 else "")
     return short(value) + (f": did you mean {close[0]!r}?" if close else f" ({some})")
 
 
 def _number(name: str, value: Any, default: float | None, high: float, wrong: list[str]) -> float | None:
-    """A weight is above 0, a guidance scale may be 0."""
+    """A number. A weight must be above 0, a guidance scale may be 0."""
     if value is None:
         return default
     try:
@@ -284,7 +306,7 @@ def _line_of_bad_byte(path: Path) -> int:
 
 
 def _weights_apart(rows: Sequence[Row]) -> list[str]:
-    """No client could send a row that stands for so little beside the others of its class."""
+    """Weights that are too small compared with others of their class for any client to send."""
     largest: dict[int, float] = {}
     for row in rows:
         largest[row.class_id] = max(largest.get(row.class_id, 0.0), row.share)
@@ -297,7 +319,7 @@ def _weights_apart(rows: Sequence[Row]) -> list[str]:
 
 
 def _same_of_two(rows: Sequence[Row], class_names: Sequence[str]) -> list[str]:
-    """A class of which every prompt is another's too: nothing would tell images of the two apart."""
+    """Classes of which every prompt is also a prompt of another class: their images could not be told apart."""
     first: dict[tuple[str, str], dict[int, Row]] = {}
     keys: dict[int, set[tuple[str, str]]] = {}
     for row in rows:

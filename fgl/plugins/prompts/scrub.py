@@ -1,7 +1,7 @@
-"""Takes out of captions what could say whose pictures they are of.
+"""Removes from captions what could identify people.
 
-A filter of words and no guarantee: it knows no names but by how they are written, and what is left still describes
-the pictures. docs/prompts.md says what gets through.
+It filters words and guarantees nothing: it recognizes names only by how they are written, and what is left still
+describes the images. docs/prompts.md says what gets through.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from fgl.plugins.prompts.vocabulary import is_ordinary
 
 KINDS = ("emails", "links", "handles", "numbers", "names", "rare")
 
-# Each begins where a run of its signs does, and nowhere inside it: a word of a million letters is read once, not from
-# each of its letters on.
+# Each matches only from the beginning of a run of its characters, not inside it: a word of a million letters is read
+# once, not from each of its letters on.
 _PATTERNS = {
     "emails": re.compile(r"(?<![\w.+%-])[\w.+%-]+\s?@\s?[\w-]+(?:\s?[.。]\s?[\w-]+)+"),
     "links": re.compile(
@@ -26,15 +26,15 @@ _PATTERNS = {
         re.I,
     ),
     "handles": re.compile(r"(?<!\w)[@#]\s?\w[\w.]*"),
-    # telephone numbers, dates and the like first, so that their signs go with them
+    # telephone numbers, dates and the like first, so that their punctuation goes with them
     "numbers": re.compile(
         r"[+(]?\d[\d\s()./:+-]{4,}\d|(?:[#№$€£]\s?)?(?<![\w.,'/-])[\w.,'/-]*\d[\w'/%-]*(?:[.,:]\d+)*"
     ),
 }
 _WORD = re.compile(r"[^\W\d_]+(?:['’-][^\W\d_]+)*")
 _NAMED = re.compile(r"\b(?:named|called|nicknamed|name is|names are)[\s\"'“‘]*$", re.I)
-# A title that is a word of its own says little ("a captain standing on a ship"); what follows an abbreviated one is a
-# name, an ordinary word or not ("dr. house"), and the title by itself says nothing of the picture.
+# A title that is an ordinary word says little ("a captain standing on a ship"). What follows an abbreviated title is a
+# name, even if it is an ordinary word ("dr. house"), and the title itself does not describe the image.
 _WORD_TITLE = re.compile(
     r"\b(?:miss|mister|professor|sir|saint|st|president|senator|captain|doctor|judge|officer|sergeant)\b\.?\s*$", re.I
 )
@@ -43,14 +43,14 @@ _DOTTED_TITLES = "rev|sgt|lt|capt|col|gen|gov|sen|hon|fr"
 _TITLE = re.compile(rf"(?:\b(?:(?:{_TITLES})\b\.?|(?:{_DOTTED_TITLES})\.)\s*(?:(?:and|&)\s+)?)+$", re.I)
 _TITLE_WORDS = frozenset(f"{_TITLES}|{_DOTTED_TITLES}".split("|"))
 _SENTENCE_END = re.compile(r"(?:^|[.!?]\s)[\s\"'“‘(]*$")
-# Points that end no sentence: "Dr. House", "John F. Kennedy".
+# Periods that do not end a sentence: "Dr. House", "John F. Kennedy".
 _ABBREVIATION = re.compile(rf"\b(?:{_TITLES}|{_DOTTED_TITLES}|st|jr|sr|vs|[^\W\d_])\.\s[\s\"'“‘(]*$", re.I)
 _LOOK_BACK = 64
-"""Characters before a word that are looked at to tell what it is."""
-# Marks on a letter and joiners between letters that show nothing, or next to it, and hide what it is from a pattern.
+"""Characters before a word that are used to classify it."""
+# Marks on letters and joiners between letters, invisible or nearly so, which would hide a word from the patterns.
 _DECORATION = re.compile("(?<=[!-~])[\u0300-\u036f\u200c\u200d\u20d0-\u20ff\ufe00-\ufe0f]+")
 
-# Written with a capital in English though they name nobody.
+# Capitalized in English, although they name nobody.
 _CAPITAL_WORDS = (
     "i monday tuesday wednesday thursday friday saturday sunday january february march april may june july august "
     "september october november december christmas easter halloween american african asian european chinese japanese "
@@ -65,16 +65,22 @@ _ORPHAN = re.compile(
 )
 _LITTLE_WORDS = "a an the in on of at by for from with and or to is are it its his her their this that one two three"
 _LITTLE = frozenset(_LITTLE_WORDS.split())
-_TITLE_CASE = 0.5  # share of capitalised words inside sentences from which capitals say nothing
+_TITLE_CASE = 0.5  # share of capitalized words inside sentences above which capitals mean nothing
 
 
 def scrub(
     captions: Sequence[str], kinds: Collection[str], class_names: Iterable[str], keep: Iterable[str], rare_below: int
 ) -> tuple[list[str], Counter[str]]:
-    """(captions without what `kinds` names, how many of each kind were taken out).
+    """Remove words from captions.
 
-    captions: one an image, of one client, because a word is rare or not among them all. kinds: of KINDS. class_names,
-    keep: their words stay. rare_below: a word that is not ordinary stays from so many captions on.
+    Args:
+        captions: All captions of one client, one for each image: rarity is judged among them.
+        kinds: What to remove, of KINDS.
+        class_names: Their words stay.
+        keep: These words stay too.
+        rare_below: A word that is not ordinary stays if at least this many captions have it.
+
+    Returns: (the captions, how many words of each kind were removed).
     """
     kept = {word for text in (*class_names, *keep) for word in _forms(_folded(text))}
     counts: Counter[str] = Counter()
@@ -85,14 +91,14 @@ def scrub(
         texts = _without_names(texts, kept, counts)
     if "rare" in kinds:
         texts = _without_rare(texts, kept, rare_below, counts)
-    # one of which nothing was taken out stays as it was written
+    # a caption from which nothing was removed stays as it was written
     return [
         old if before == text else _tidy(text) for old, before, text in zip(captions, folded, texts, strict=True)
     ], counts
 
 
 def _folded(text: str) -> str:
-    """`text` with signs that stand for others as those others, so that "ｊａｎｅ＠ｄｅ．ｏｒｇ" and "①②③" are found."""
+    """`text` with look-alike characters replaced by plain ones, so that "ｊａｎｅ＠ｄｅ．ｏｒｇ" and "①②③" match."""
     if text.isascii():
         return text
     text = _DECORATION.sub("", unicodedata.normalize("NFKC", text))
@@ -100,12 +106,12 @@ def _folded(text: str) -> str:
 
 
 def _digits(char: str) -> str:
-    """A number that is a sign of its own, such as a negative circled one, in digits."""
+    """A number character, such as a negative circled one, in digits."""
     return f"{unicodedata.numeric(char, 0):g}"
 
 
 def _tidy(text: str) -> str:
-    """Without what words leave behind that were taken out: "with a on her wrist". Empty where no word says anything."""
+    """Without the remains of removed words: "with a on her wrist". "" if only function words are left."""
     text = trim(_ORPHAN.sub("", " ".join(text.split())))
     return text if any(word.casefold() not in _LITTLE for word, _ in _words(text)) else ""
 
@@ -124,12 +130,12 @@ def _without_names(texts: Sequence[str], kept: Collection[str], counts: Counter[
     inside = [word[0] for text in texts for word, start in _words(text) if not _begins_sentence(text, start)]
     capitals_count = not inside or sum(letter.isupper() for letter in inside) <= _TITLE_CASE * len(inside)
     spans = [_name_spans(text, kept, capitals_count) for text in texts]
-    # What is a name in one caption is one in every other, at the beginning of a sentence or in lower case too.
+    # A name in one caption is a name in all others, also at the beginning of a sentence or in lower case.
     names = {
         _base(text[start:end])
         for text, name_spans in zip(texts, spans, strict=True)
         for start, (_, end) in name_spans.items()
-        if end - start > 2 and not is_ordinary(text[start:end].casefold())  # an initial says nothing elsewhere
+        if end - start > 2 and not is_ordinary(text[start:end].casefold())  # an initial means nothing elsewhere
     }
     result = []
     for text, name_spans in zip(texts, spans, strict=True):
@@ -139,10 +145,13 @@ def _without_names(texts: Sequence[str], kept: Collection[str], counts: Counter[
 
 
 def _name_spans(text: str, kept: Collection[str], capitals_count: bool) -> dict[int, tuple[int, int]]:
-    """Where a word stands that is written as names are → what to cut, which is the word, an abbreviated title before
-    it, and the point of an initial. capitals_count: whether capitals mean anything here."""
+    """Position of a word that is written like a name → the span to cut.
+
+    The span covers the word, an abbreviated title before it, and the period of an initial. capitals_count: whether
+    capitals mean anything in these captions.
+    """
     spans: dict[int, tuple[int, int]] = {}
-    last = -1  # end of the last name that something introduced, of whatever length
+    last = -1  # end of the last introduced name, however long
     for word, start in _words(text):
         plain, end = word.casefold(), start + len(word)
         if _base(word) in kept or plain in _TITLE_WORDS:
@@ -154,7 +163,7 @@ def _name_spans(text: str, kept: Collection[str], capitals_count: bool) -> dict[
             title is not None
             or (plain not in _LITTLE and _before(_NAMED, text, start) is not None)
             or (not ordinary and _before(_WORD_TITLE, text, start) is not None)
-            # "mr john smith": what is not ordinary and follows a name belongs to it
+            # "mr john smith": a word that is not ordinary and follows a name belongs to it
             or (not ordinary and start == last + 1 and text[last] == " ")
         )
         capital = capitals_count and word[0].isupper() and plain not in _CAPITALS and not _begins_sentence(text, start)
@@ -167,12 +176,12 @@ def _name_spans(text: str, kept: Collection[str], capitals_count: bool) -> dict[
 
 
 def _before(pattern: re.Pattern[str], text: str, end: int) -> re.Match[str] | None:
-    """`pattern`, which ends in $, in what stands before `end`."""
+    """A match of `pattern`, which ends in $, in the text before `end`."""
     return pattern.search(text, max(0, end - _LOOK_BACK), end)
 
 
 def _begins_sentence(text: str, start: int) -> bool:
-    if start > 1 and text[start - 1] == " " and text[start - 2].isalnum():  # most words, and no pattern is needed
+    if start > 1 and text[start - 1] == " " and text[start - 2].isalnum():  # true for most words, without a pattern
         return False
     return _before(_SENTENCE_END, text, start) is not None and _before(_ABBREVIATION, text, start) is None
 
@@ -206,12 +215,12 @@ def _words(text: str) -> list[tuple[str, int]]:
 
 def _base(word: str) -> str:
     word = word.casefold().replace("’", "'").removesuffix("'s")
-    # Singular and plural are one word. What this makes of "glass" is no word, but the same one every time.
+    # Singular and plural are one word. "glass" becomes something that is not a word, but always the same.
     return word[:-1] if len(word) > 3 and word.endswith("s") else word
 
 
 def _forms(text: str) -> set[str]:
-    """Words of a class name as `_base` has them, and its numbers."""
+    """The words of a class name in their `_base` form, and its numbers."""
     return {_base(word) for word, _ in _words(text)} | set(text.casefold().split())
 
 

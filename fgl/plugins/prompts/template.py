@@ -1,7 +1,7 @@
 """Templates of prompts: `{label}, real world images`.
 
-Not `str.format`: that would let a template reach into attributes of its arguments, and its messages speak of Python.
-A class called "{x}" is text like any other, because what is filled in is never read as a template again.
+Not `str.format`: with it a template could access attributes of its arguments, and its messages are about Python. A
+class called "{x}" is ordinary text, because filled-in text is never read as a template again.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ CAPTION, DETAILS = "caption", "details"
 
 _TOKEN = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 
-# Letters whose name begins with a vowel sound: an X-ray, an SUV; but a T-shirt, a UFO. Up to three capitals are taken
-# to be spelt out.
+# Letters whose name begins with a vowel sound: an X-ray, an SUV; but a T-shirt, a UFO. Up to three capitals are assumed
+# to be spelled out.
 _VOWEL_NAMED = "AEFHILMNORSX"
-# Spelt with a vowel but spoken with a consonant, and the reverse.
+# Spelled with a vowel but pronounced with a consonant, and the reverse.
 _SPOKEN_CONSONANT = re.compile(r"(?:eu|ewe|one\b|once|ubiq|uk|unanim|uni(?!n|m)|ur[aei]n|us[aeu]|uten|ut[io])", re.I)
 _SPOKEN_VOWEL = re.compile(r"(?:heir|honou?r|hour|honest|8|1[18](?!\d))", re.I)
 _HAS_ARTICLE = re.compile(r"(?:a|an|the)\s", re.I)
 
 
 def check_template(template: str, allowed: Collection[str], required: Collection[str] = (LABEL,)) -> str:
-    """Return `template`, or raise ValueError, which names the placeholder at fault and those that there are.
+    """Return `template`, or raise ValueError, which names the wrong placeholder and the allowed ones.
 
-    allowed: names of placeholders that may occur. required: those that must; {a label} counts as {label}.
+    allowed: placeholders that may occur. required: placeholders that must occur; {a label} counts as {label}.
     """
     offered = ", ".join(f"{{{name}}}" for name in allowed)
     used = set()
@@ -47,7 +47,7 @@ def check_template(template: str, allowed: Collection[str], required: Collection
 
 
 def fill(template: str, values: Mapping[str, str]) -> str:
-    """Put `values` in place of the placeholders of a checked template, in one pass. `{a label}` comes of itself."""
+    """Replace the placeholders of a checked template, in one pass. `{a label}` is derived from `{label}`."""
     if LABEL in values:
         values = {**values, A_LABEL: with_article(values[LABEL])}
 
@@ -58,10 +58,11 @@ def fill(template: str, values: Mapping[str, str]) -> str:
 
 
 def phrases(template: str, values: Mapping[str, Sequence[Sequence[str]]]) -> list[list[str]]:
-    """A checked template as what can stand at each place of its text, in order: texts are one phrase a place, joined.
+    """For each place of a checked template's texts, in order, the phrases that can stand there (see `Grammar`).
 
-    values: placeholder → the places that it stands for, each with its phrases. `{a label}` comes of {label}, which is
-    one place."""
+    values: placeholder → the places that it stands for, each with its phrases. `{a label}` is derived from `{label}`,
+    which is one place.
+    """
     if LABEL in values:
         values = {**values, A_LABEL: [[with_article(one) for one in values[LABEL][0]]]}
     places: list[list[str]] = []
@@ -74,14 +75,15 @@ def phrases(template: str, values: Mapping[str, Sequence[Sequence[str]]]) -> lis
 
 
 def names_domain(template: str) -> bool:
-    """Whether a checked template says {domain}."""
+    """Whether a checked template contains {domain}."""
     return any(token[1] == DOMAIN for token in _TOKEN.finditer(template))
 
 
 def with_article(label: str) -> str:
-    """ "a clock", "an airplane", "an hourglass", "a unicorn", "an X-ray": as the paper's quickdraw template has it.
+    """The label with its article: "a clock", "an airplane", "an hourglass", "a unicorn", "an X-ray".
 
-    By spelling, with the usual exceptions. A label that brings its article keeps it. Plurals are not known.
+    As in the paper's quickdraw template. By spelling, with the usual exceptions. A label with an article keeps it.
+    Plurals are not recognized.
     """
     if not label or _HAS_ARTICLE.match(label):
         return label

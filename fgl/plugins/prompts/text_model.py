@@ -1,4 +1,4 @@
-"""Descriptions by a transformers language model."""
+"""Descriptions written by a transformers language model."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from fgl.plugins.prompts.clean import clean
 from fgl.plugins.prompts.options import DiversifiedOptions
 from fgl.text import first_line
 
-_ROUNDS = 3  # as often as it may write the number that is wanted, until so many differ
-# What models that chat say before they answer, and how they number their lists.
+_ROUNDS = 3  # the model may write this many times the wanted number, until enough of them are distinct
+# What chat models write before they answer, and how they number lists.
 _PREAMBLE = re.compile(r"^(?:sure|certainly|of course|okay|ok|here(?:'s| is| are))\b[^:\n]*[:!\n]\s*", re.I)
 _BULLET = re.compile(r"^\s*(?:[-*•]|\(?\d+[.)])\s+")
 
 
 def check(options: DiversifiedOptions, folder: Path) -> None:
-    """Raises ModelError where a `Writer` could not be made of the folder; loads no weights."""
+    """Raise ModelError if a `Writer` could not be built from the folder. Loads no weights."""
     config = model_loading.buildable(AutoModelForCausalLM, folder, str(options.model))
     model_loading.load_tokenizer(folder, str(options.model), config)
 
 
 class Writer:
-    """A loaded model that writes what `instruction` asks for. Raises ModelError where it cannot be loaded or used."""
+    """A loaded model that writes what `instruction` asks for. Raises ModelError if it cannot be loaded or used."""
 
     def __init__(self, options: DiversifiedOptions, folder: Path, device: str) -> None:
         self._options, self._device, self._name = options, device, str(options.model)
@@ -40,7 +40,7 @@ class Writer:
         self._tokenizer: Any = model_loading.load_tokenizer(folder, self._name, self._model.config)
 
     def write(self, instruction: str, count: int, seed: str) -> list[str]:
-        """Up to `count` distinct descriptions. seed: what is drawn follows from it."""
+        """Up to `count` distinct descriptions. seed: determines what is drawn."""
         descriptions: dict[str, str] = {}
         per_round = -(-count // self._options.batch_size)
         for batch in range(_ROUNDS * per_round):
@@ -79,7 +79,7 @@ class Writer:
             ) from error
         except (RuntimeError, ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
             raise ModelError(
-                f"model: {self._name} does not write: {first_line(error)}; expected a causal language model, whose "
+                f"model: {self._name} does not write: {first_line(error)}; expected a causal language model whose "
                 "context has room for the instruction and max_new_tokens"
             ) from error
         new = self._tokenizer.batch_decode(written[:, ids.shape[1] :].tolist(), skip_special_tokens=True)
@@ -94,7 +94,7 @@ class Writer:
 
 @contextmanager
 def _seeded(seed: str, device: torch.device) -> Iterator[None]:
-    """transformers draws from the global generators alone: seeded inside, and as before outside."""
+    """Seed the global random generators, from which transformers draws; outside, they are unchanged."""
     cuda = [device.index or 0] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=cuda):
         number = int.from_bytes(hashlib.sha256(seed.encode()).digest()[:8], "big") >> 1

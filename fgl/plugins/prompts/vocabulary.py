@@ -1,4 +1,4 @@
-"""Which words are ordinary: said of many pictures, and so no sign of whose picture it is."""
+"""Which words are ordinary: used for many images, and therefore not identifying."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _LONGEST = 80
 
 @cache
 def ordinary_words() -> frozenset[str]:
-    """The shipped list, lower case."""
+    """The list that ships with fgl, in lower case."""
     text = (Path(__file__).parent / "words.txt").read_text(encoding="utf-8")
     return frozenset(word for line in text.splitlines() if not line.startswith("#") for word in line.split())
 
@@ -18,8 +18,9 @@ def ordinary_words() -> frozenset[str]:
 def is_ordinary(word: str) -> bool:
     """Whether a lower-case word, an inflection of it, or each part of a compound is in the list.
 
-    Inflections go by spelling alone, so that a few words pass that are none ("rivers" as a surname)."""
-    # a word longer than any of the list and its compounds is not to fill the cache
+    Inflections are recognized by spelling alone, so a few other words pass ("rivers" as a surname).
+    """
+    # a word longer than any in the list and its compounds must not fill the cache
     return len(word) <= _LONGEST and _is_ordinary(word)
 
 
@@ -31,7 +32,7 @@ def _is_ordinary(word: str) -> bool:
 
 
 def _stems(word: str) -> set[str]:
-    """`word` and what it may be an inflection of: "running" of "run", "bushes" of "bush"."""
+    """`word` and the words that it may be an inflection of: "run" for "running", "bush" for "bushes"."""
     word = word.removesuffix("'s").removesuffix("'")
     stems = {word}
     for ending, others in (
@@ -54,7 +55,9 @@ def _stems(word: str) -> set[str]:
         stem = word.removesuffix(ending)
         if stem == word or len(stem) < 3:
             continue
-        if ending == "es" and not stem.endswith(("s", "x", "z", "ch", "sh", "o")):  # "james" is no kind of jam
+        if ending == "es" and not stem.endswith(
+            ("s", "x", "z", "ch", "sh", "o")
+        ):  # "james" is not an inflection of "jam"
             continue
         stems |= {stem + other for other in others}
         if stem[-1] == stem[-2]:  # "sitting", "reddish"

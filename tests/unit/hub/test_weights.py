@@ -267,7 +267,7 @@ def test_json_that_is_no_utf8_or_no_file_is_refused(tmp_path: Path) -> None:
         ({"_class_name": 3}, "names no pipeline"),
         ({"unet": ["mine", "UNet2DConditionModel"]}, "has a unet of mine.UNet2DConditionModel; expected"),
         ({"unet": [{}, []]}, "has a unet of"),
-        ({"text_encoder": ["transformers", "NoSuchModel"]}, "NoSuchModel, which the installed one lacks"),
+        ({"text_encoder": ["transformers", "NoSuchModel"]}, "NoSuchModel, which the installed transformers lacks"),
     ],
 )
 def test_a_pipeline_of_another_kind_is_one_error(

@@ -271,7 +271,7 @@ def too_deep(root: Path) -> None:
 
 
 def two_spellings(root: Path) -> None:
-    """the class name 'é' is there twice"""
+    """the class name 'é' occurs twice"""
     put(root / unicodedata.normalize("NFC", "é"), 3)
     put(root / unicodedata.normalize("NFD", "é"), 3)
 
@@ -490,7 +490,7 @@ NAMES = {"class_names": ["cat", "dog"]}
         ),
         (table(4, 1), None, "found only one class, 'class 0'"),
         (table(4, 1), NAMES, "holds only the class 'cat'"),
-        (table(4), {"class_names": ["cat", "cat"]}, "the class name 'cat' is there twice"),
+        (table(4), {"class_names": ["cat", "cat"]}, "the class name 'cat' occurs twice"),
         (table(4), {"class_names": ["cat", " "]}, "' ' is not a class name"),
         (table(4), {"class_names": "cat"}, "class_names is a list of texts"),
         (table(2).slice(0, 0), NAMES, "the train split holds no images"),

@@ -295,7 +295,7 @@ def test_pixels_that_are_not_finite_are_an_error_and_not_a_black_image(own: Path
     painter = make(own, dtype="bf16").synthesizer("cpu")
     with pytest.raises(ModelError, match="not finite in bfloat16; set its dtype to fp32"):
         list(painter.synthesize(shard([0]), conditioning(arrays, indices, 3), silent))
-    with pytest.raises(ModelError, match="not finite in float32; no number format mends that"):
+    with pytest.raises(ModelError, match="not finite in float32; no number format fixes that"):
         list(make(own).synthesizer("cpu").synthesize(shard([0]), conditioning(arrays, indices, 3), silent))
 
 

@@ -96,5 +96,5 @@ def test_what_is_left_out_counts_for_the_nearest_medoid():
 
 def test_an_encoder_without_prompt_embeds_cannot_be_clustered_by():
     context = replace(CONTEXT, encode=lambda prompts: {"features": np.zeros((len(prompts), 3))})
-    with pytest.raises(ModelError, match=r"needs an encoder that gives prompt_embeds.*gives features.*sampled"):
+    with pytest.raises(ModelError, match=r"needs an encoder that yields prompt_embeds.*yields features.*sampled"):
         fit(2, "clustered", context=context)

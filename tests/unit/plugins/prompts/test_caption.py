@@ -277,13 +277,15 @@ def test_images_without_a_caption_get_the_class_level_prompt_and_are_counted(con
     prompts = Caption(options).prompts(replace(context, note=lambda kind, n: noted.update({kind: n})))
     assert ("river, real world images, high resolution", 3.0) in [(p.text, p.weight) for p in prompts]
     assert noted == {"captions": 13, "captions_missing": 2, "captions_scrubbed_away": 1, "scrubbed_rare": 1}
-    assert "no caption for 2 of 13 images (the model said nothing); they have the class-level prompt" in caplog.text
+    assert "no caption for 2 of 13 images (the model wrote nothing); they get the class-level prompt" in caplog.text
     assert "no caption for 1 of 13 images (nothing was left after scrubbing)" in caplog.text
 
 
 def test_a_model_that_says_nothing_at_all_is_an_error(context, tmp_path):
     folder = save_captioner(tmp_path / "mute", words="")
-    with pytest.raises(ModelError, match=r"said nothing about any of the 13 images; expected a model that was trained"):
+    with pytest.raises(
+        ModelError, match=r"wrote nothing about any of the 13 images; expected a model that was trained"
+    ):
         Caption(CaptionOptions(model=str(folder))).prompts(context)
 
 
@@ -395,7 +397,7 @@ def test_a_folder_that_cannot_be_written_is_said(context, options, tmp_path):
     (tmp_path / "file").write_text("")
     cache = CaptionCache(None, "model")
     cache._path = tmp_path / "file" / FILE
-    with pytest.raises(StoreError, match=r"what is in it is kept: make room, or make the folder writable"):
+    with pytest.raises(StoreError, match=r"what is in it is kept: free some space, or make the folder writable"):
         cache.add({"image": "a dog"})
 
 

@@ -130,7 +130,7 @@ def test_a_budget_keeps_the_heaviest(ask):
         ("class,text,domain\nriver,a,photo\n", "line 2: domain: got 'photo', but the dataset has no domains"),
         ("prompt\na\n", r"line 1: no column 'class' \(or 'label'\)"),
         ("class,promt\nriver,a\n", r"line 1: unknown column 'promt': did you mean 'prompt'\?"),
-        ("class,label,prompt\nriver,river,a\n", "line 1: the column 'class' is there twice"),
+        ("class,label,prompt\nriver,river,a\n", "line 1: the column 'class' occurs twice"),
         ("class;prompt\nriver;a\n", "line 1: got the one column 'class;prompt'; expected columns separated by commas"),
         ("", "it holds no prompts"),
         ("\n", "it holds no prompts"),
@@ -147,7 +147,7 @@ def test_a_wrong_csv_says_where_and_what_to_do(ask, text, message):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('{"class": "river", "prompt": "a"', r"line 1: not JSON \(.*\); expected one object a line"),
+        ('{"class": "river", "prompt": "a"', r"line 1: not JSON \(.*\); expected one object per line"),
         ('\n["river", "a"]', r"line 2: got \['river', 'a'\]; expected an object"),
         ('{"class": "river"}', r"line 1: no column 'prompt' \(or 'text'\)"),
         ('{"class": true, "prompt": "a"}', "line 1: class: got True; expected a class name or id"),
@@ -200,7 +200,7 @@ def test_domains_that_a_client_alone_cannot_judge_are_named_and_counted(ask, cap
     assert [p.text for p in ask("class,prompt,domain\n" + rows, context)] == ["mine", "held"]
     assert noted == [("prompts_of_other_domains", 3)]
     (record,) = caplog.records
-    assert "client-0: 3 prompts are of domains that it holds no image of" in record.getMessage()
+    assert "client-0: 3 prompts are for domains of which it holds no image" in record.getMessage()
     assert "'phtoo' (2), 'sketch' (1); it holds 'photo'" in record.getMessage()
 
 
