@@ -26,7 +26,8 @@ from fgl.plugins.prompts.caption import Caption
 from fgl.plugins.prompts.caption_cache import FILE, CaptionCache, image_digest
 from fgl.plugins.prompts.caption_model import Captioner, identity
 from fgl.plugins.prompts.options import CaptionOptions
-from fgl.testing.contracts import CLASS_NAMES, DrawnImages, client_context
+from fgl.testing.contracts import DrawnImages, client_context
+from fgl.testing.data import CLASS_NAMES
 from tests.helpers.captioners import WORDS, save_captioner, save_writer
 
 KINDS = ("blip", "blip-2", "git", "vision-encoder-decoder", "llava")
