@@ -79,7 +79,7 @@ def test_a_grammar_with_fewer_prompts_than_asked_for_gives_them_all_and_counts(c
     prompts = write(context, views=["from above", "from below"], light=[], settings=[], composition=[])
     assert [p.weight for p in prompts] == [2.0, 2.0]
     assert noted == {"prompts_too_few": 18}
-    assert "the grammar has 2 prompts a class, and 20 were asked for" in caplog.text
+    assert "the grammar has 2 prompts per class, and 20 are wanted" in caplog.text
 
 
 @pytest.mark.parametrize("chat", [False, True])
