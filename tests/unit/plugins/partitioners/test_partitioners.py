@@ -47,15 +47,15 @@ def test_a_file_says_who_holds_what_and_the_rest_is_nobodys(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("{", "no JSON"),
+        ("{", "it is not JSON"),
         ("[]", "no client ids"),
         ("{}", "no client ids"),
         ('{"../x": [1]}', "no client ids"),
         ('{"a": [1, 1.5]}', "positions from 0 to 3499"),
-        ('{"a": [3500]}', "of a run on the same data"),
+        ('{"a": [3500]}', "from a run on the same data"),
         ('{"a": [-1]}', "positions from 0"),
         ('{"a": [true]}', "positions from 0"),
-        ('{"a": [1, 2], "b": [2]}', "sample 2 is of a and of b"),
+        ('{"a": [1, 2], "b": [2]}', "sample 2 belongs to both a and b"),
         (None, "cannot read"),
     ],
 )
