@@ -157,7 +157,7 @@ def test_a_wrong_csv_says_where_and_what_to_do(ask, text, message):
         ('{"class": 0, "prompt": "a", "guidance_scale": 1e999}', r"line 1: not JSON \(1e999 is too large a number\)"),
         ('{"class": 0, "prompt": "a", "weight": NaN}', r"line 1: not JSON \(NaN is not JSON\)"),
         ('{"class": 0, "prompt": "a", "colour": 1}', "line 1: unknown column 'colour'"),
-        ("[" * 100_000, r"line 1: not JSON \(brackets in brackets"),
+        ("[" * 100_000, r"line 1: not JSON \(nested too deeply"),
     ],
 )
 def test_a_wrong_jsonl_says_where_and_what_to_do(ask, text, message):
