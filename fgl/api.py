@@ -184,18 +184,19 @@ def audit(
     resolved = resolve([saved.to_dict(), {**layer, **_features(features)}], manager.registry, "the arguments")
     with _shown(progress) as display, run_dir.lock():
         session = open_session(resolved, manager, run_dir, display, remote_clients=has_remote_clients(run_dir))
-        result = privacy_audit.run(session, saved)
-        if result["membership"] is not None and find_spec("matplotlib") is not None:
+        found = privacy_audit.run(session, saved)
+        if found.membership is not None and find_spec("matplotlib") is not None:
             from fgl.plots.roc import save_membership
 
-            save_membership(run_dir.path("audit"), result["membership"], run_dir.write)
+            save_membership(run_dir.path("audit"), found.membership, run_dir.write)
+    data = to_json(found)
     return Audit(
-        data=result,
+        data=data,
         folder=run_dir.path("audit"),
-        membership=result["membership"],
-        memorization=result["memorization"],
-        uploads=result["uploads"],
-        left_out=result["left_out"],
+        membership=data["membership"],
+        memorization=data["memorization"],
+        uploads=data["uploads"],
+        left_out=found.left_out,
     )
 
 

@@ -272,8 +272,9 @@ def against_best(setting: Mapping[str, Any]) -> list[str]:
 
 def interval(differences: Sequence[float]) -> str:
     found = student(differences)
-    mean, low, high = (None if found[key] is None else 100 * float(found[key] or 0) for key in ("mean", "low", "high"))
-    return f"{mean:+.1f}" if low is None else f"{mean:+.1f} ({low:+.1f} to {high:+.1f})"
+    if found.low is None or found.high is None:
+        return f"{100 * found.mean:+.1f}"
+    return f"{100 * found.mean:+.1f} ({100 * found.low:+.1f} to {100 * found.high:+.1f})"
 
 
 if __name__ == "__main__":

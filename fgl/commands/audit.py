@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,6 +15,7 @@ from fgl.commands._threads import Threads
 from fgl.core.plugin_manager import PluginManager
 
 if TYPE_CHECKING:
+    from fgl.core.report.audit_figures import Audit
     from fgl.core.report.tables import Table
 
 
@@ -48,6 +49,7 @@ def audit_command(
     from fgl.core.config.saved import saved_config
     from fgl.core.privacy import audit
     from fgl.core.store.run_dir import RunDir
+    from fgl.core.store.typed import to_json
 
     manager, folder = PluginManager.load(), RunDir(run)
     saved = saved_config(folder, manager)
@@ -66,28 +68,24 @@ def audit_command(
         if "membership" in audit.parts(session)[0]:
             plots.need("fgl audit, for the picture of membership,")
         found = audit.run(session, saved)
-        drawn = found["membership"] is not None
-        if drawn:
+        if found.membership is not None:
             from fgl.plots.roc import save_membership
 
-            save_membership(run / "audit", found["membership"], folder.write)
+            save_membership(run / "audit", found.membership, folder.write)
     if as_json:
-        say_json(found)
+        say_json(to_json(found))
     elif not quiet:
-        _show(run, found, drawn)
+        _show(run, found)
 
 
 def _list(text: str | None) -> list[str] | None:
     return None if text is None else [name for name in text.replace(" ", "").split(",") if name]
 
 
-def _show(run: Path, found: Mapping[str, Any], drawn: bool) -> None:
+def _show(run: Path, audit: Audit) -> None:
     from fgl.core.report import audit as report_audit
-    from fgl.core.report.audit_figures import Audit
-    from fgl.core.store.typed import from_json
 
     tables: tuple[Table, ...]
-    audit = from_json(Audit, found)
     if (membership := audit.membership) is not None:
         tables = report_audit.membership_table(membership), report_audit.gap_table(membership)
         _show_part("membership", tables, report_audit.membership_notes(membership))
@@ -99,7 +97,7 @@ def _show(run: Path, found: Mapping[str, Any], drawn: bool) -> None:
         _show_part("uploads", tables, report_audit.upload_notes(uploads))
     for name, why in audit.left_out.items():
         say(f"{name} was not measured: {why}")
-    picture = f", {run}/audit/roc.png" if drawn else ""
+    picture = f", {run}/audit/roc.png" if audit.membership is not None else ""
     say(f"all of it: {run}/audit/audit.json, {run}/audit/audit.md{picture}; and in {run}/report.md")
 
 

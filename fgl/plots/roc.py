@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import matplotlib as mpl
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from fgl.core.report.audit import ATTACKS
+from fgl.core.report.audit_figures import Membership
 from fgl.io import files
 from fgl.plots.curves import COLORS, Write, save
 from fgl.text import plain
@@ -50,16 +50,16 @@ def save_roc(
         save(_draw(lines, title, lowest), paths, write)
 
 
-def save_membership(folder: Path, membership: Mapping[str, Any], write: Write = files.write) -> None:
-    """Draw roc.png and roc.svg in the folder of an audit. membership: that part of its result. Raises StoreError."""
+def save_membership(folder: Path, membership: Membership, write: Write = files.write) -> None:
+    """Draw roc.png and roc.svg in the folder of an audit. Raises StoreError."""
     lines = [
-        Roc(f"{target['title']}: {name}", membership["grid"], target[attack]["curve"], place, attack != "lira")
-        for place, target in enumerate(membership["methods"].values())
+        Roc(f"{target.title}: {name}", membership.grid, target.attack(attack).curve or [], place, attack != "lira")
+        for place, target in enumerate(membership.methods.values())
         for attack, name in ATTACKS.items()
     ]
-    title = f"Membership inference, mean over {membership['shadows']} shadow models"
+    title = f"Membership inference, mean over {membership.shadows} shadow models"
     # below one false positive nothing is measured
-    save_roc([folder / "roc.png", folder / "roc.svg"], lines, title, 1 / max(2, membership["non_members"]), write)
+    save_roc([folder / "roc.png", folder / "roc.svg"], lines, title, 1 / max(2, membership.non_members), write)
 
 
 def _draw(lines: Sequence[Roc], title: str, lowest: float) -> Figure:

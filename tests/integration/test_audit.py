@@ -30,6 +30,7 @@ from fgl.core.report import contact_sheet
 from fgl.core.server import forget, uploads
 from fgl.core.stages import features
 from fgl.core.store.run_dir import RunDir
+from fgl.core.store.typed import to_json
 from fgl.errors import ConfigError, StoreError
 from fgl.plugins.classifiers.classifier import TransformersClassifier
 from fgl.plugins.generators.synthesizer import DiffusionSynthesizer
@@ -66,7 +67,7 @@ def audited(folder: Path, **options: Any) -> dict[str, Any]:
     asked = {**saved.to_dict(), "audit": {**saved.audit.model_dump(), **options}}
     session = open_session(load_config(asked, manager), manager, RunDir(folder), NullProgress())
     with session.run.lock():
-        return audit.run(session, saved)
+        return to_json(audit.run(session, saved))
 
 
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
@@ -389,8 +390,8 @@ def test_class_ids_and_weights_are_the_histogram(settings: Settings, tmp_path: P
     upload = uploads.opened(reopen(out, NullProgress()), list(found))[0]
     lies = replace(upload, class_id=np.array([0, 1]), weight=np.array([1.0, 3.0]))
     said = inversion.histogram(lies, [2, 0, 2], 3)
-    assert (said["named"], said["exact"], said["alone"]) == (2, False, 1)
-    assert said["distance"] == pytest.approx((abs(0.25 - 0.5) + 0.75 + 0.5) / 2)
+    assert (said.named, said.exact, said.alone) == (2, False, 1)
+    assert said.distance == pytest.approx((abs(0.25 - 0.5) + 0.75 + 0.5) / 2)
 
 
 # --- what cannot be measured ----------------------------------------------------------------------------------------

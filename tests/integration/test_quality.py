@@ -154,7 +154,8 @@ def test_the_synthetic_set_of_copies_is_found_out(settings: Settings, tmp_path: 
     session = opened(settings(evaluation={"quality": True}), tmp_path / "run")
     real = session.pixels("train")
     space = session.manager.create("features", session.config.features).extractor({}, session.classifier, None)
-    found, (distances, positions) = quality.compare(session, space, None, real)
+    figures, (distances, positions) = quality.compare(session, space, None, real, "", "")
+    found = to_json(figures)
     held = found["overall"]["held_out"]
     assert found["overall"]["synthetic"]["coverage"] >= held["coverage"]
     assert found["nearest"]["closer"] > 0.3, "most of the images are those of the reference"
@@ -170,7 +171,8 @@ def test_classes_without_images_are_named_and_the_others_measured(settings: Sett
     only = real.labels == 1
     made = type(real)(real.pixels[only], real.labels[only])
     space = session.manager.create("features", session.config.features).extractor({}, session.classifier, None)
-    found, _ = quality.compare(session, space, None, made)
+    figures, _ = quality.compare(session, space, None, made, "", "")
+    found = to_json(figures)
     assert "0 synthetic" in found["per_class"][session.info.class_names[0]]["why"]
     assert "why" not in found["per_class"][session.info.class_names[1]]
 

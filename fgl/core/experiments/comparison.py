@@ -258,7 +258,7 @@ def summarize(methods: Sequence[Method], seeds: Mapping[int, Mapping[str, Any]])
             "reached": None,
         }
         if all(value is not None for value in reference) and method.name != "fgl":
-            row["difference"] = student([a - b for a, b in zip(top1, reference, strict=True)])
+            row["difference"] = to_json(student([a - b for a, b in zip(top1, reference, strict=True)]))
             if method.name == method.algorithm:  # the others start from what is to be reached
                 row["reached"] = [
                     next((point[0] for point in one["curve"] if point[1] >= wanted), None)

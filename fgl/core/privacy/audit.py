@@ -6,6 +6,7 @@ goes to RUN/audit/audit.json and audit.md, and into the run's own report.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -16,13 +17,12 @@ from fgl.core.config.schema import EvaluationOptions
 from fgl.core.privacy import candidates, inversion, lira, memorization, shadow_sets, shadows
 from fgl.core.report import audit
 from fgl.core.report import run as report_run
-from fgl.core.report.audit_figures import Audit
+from fgl.core.report.audit_figures import Audit, Membership, MethodMembership, ShadowAccuracy
 from fgl.core.report.intervals import student
 from fgl.core.stages import pipeline, quality
 from fgl.core.stages.measured import into_report
-from fgl.core.store.typed import from_json, to_json
+from fgl.core.store.typed import to_json
 from fgl.errors import ConfigError, DataError, Problem, StoreError
-from fgl.io import strict_json
 
 if TYPE_CHECKING:
     from fgl.core.config.schema import RunConfig
@@ -56,7 +56,7 @@ def parts(session: Session) -> tuple[list[str], dict[str, str]]:
     return wanted, {name: reason for name, reason in why.items() if asked is None}
 
 
-def run(session: Session, saved: RunConfig) -> dict[str, Any]:
+def run(session: Session, saved: RunConfig) -> Audit:
     """Measure what the configuration's `audit` asks for, on a session that holds its run directory. saved: the run's
     own configuration, for its report. What an earlier audit of the same models found stays beside it.
 
@@ -65,19 +65,22 @@ def run(session: Session, saved: RunConfig) -> dict[str, Any]:
     wanted, left_out = parts(session)
     measuring = _measuring(session)
     of = report_run.audited(session)
-    earlier = report_run.kept_audit(session, of) or {}
-    found: dict[str, Any] = {"schema_version": 1, "of": to_json(of), "left_out": left_out}
-    work = {"membership": membership, "memorization": memorization.measure, "uploads": inversion.measure}
-    for name in PARTS:
-        found[name] = work[name](measuring) if name in wanted else earlier.get(name)
+    earlier = report_run.kept_audit(session, of) or Audit(
+        schema_version=1, of=of, left_out={}, membership=None, memorization=None, uploads=None
+    )
+    found = replace(
+        earlier,
+        left_out=left_out,
+        membership=membership(measuring) if "membership" in wanted else earlier.membership,
+        memorization=memorization.measure(measuring) if "memorization" in wanted else earlier.memorization,
+        uploads=inversion.measure(measuring) if "uploads" in wanted else earlier.uploads,
+    )
     folder = session.run.path("audit")
-    session.run.write_sealed(folder / "audit.json", found)
-    result: dict[str, Any] = strict_json.loads(strict_json.dumps(found))
-    figures = from_json(Audit, result)
-    lines = ["# Audit", "", *audit.section(figures, heading="##")]
+    session.run.write_sealed(folder / "audit.json", to_json(found))
+    lines = ["# Audit", "", *audit.section(found, heading="##")]
     session.run.write(folder / "audit.md", "\n".join([*lines, ""]).encode())
-    into_report(replace(session, config=saved), lambda report: replace(report, audit=figures))
-    return result
+    into_report(replace(session, config=saved), lambda report: replace(report, audit=found))
+    return found
 
 
 def check_finished(session: Session) -> None:
@@ -106,50 +109,68 @@ def _measuring(session: Session, quality_too: bool = False) -> Session:
     return replace(session, config=session.config.model_copy(update={"evaluation": chosen}))
 
 
-def membership(session: Session) -> dict[str, Any]:
-    """Attack each method's shadow models in turn. `difference`: to fgl's one-shot model, paired by target."""
+def membership(session: Session) -> Membership:
+    """Attack each method's shadow models in turn."""
     field = shadows.shadow_split(session)
     names = shadows.methods(session)
-    figures: dict[str, Any] = {}
-    found: dict[str, Any] = {}
+    figures: dict[str, dict[str, list[lira.TargetFigures]]] = {}
+    models: dict[str, list[dict[str, Any]]] = {}
     others = int((~field.members).sum(axis=1).min())
     for name in names:
-        odds, models = shadows.scores(session, field, name)
+        odds, models[name] = shadows.scores(session, field, name)
         figures[name] = lira.measure(odds, field.members)
-        gaps = [one["members"] - one["others"] for one in models]
-        found[name] = {
-            "title": shadows.title(session, name),
-            **{attack: lira.summarize(each, others) for attack, each in figures[name].items()},
-            "top1": {part: student([one[part] for one in models]) for part in ("members", "others", "test")},
-            "gap": student(gaps),
-            **_sameness(session, models),
-        }
+    methods = {}
     for name in names:
-        paired, fgl = name != shadows.ONE_SHOT and shadows.ONE_SHOT in names, figures.get(shadows.ONE_SHOT, {})
-        found[name]["difference"] = (
-            {attack: lira.difference(each, fgl[attack]) for attack, each in figures[name].items()} if paired else None
-        )
+        is_paired = name != shadows.ONE_SHOT and shadows.ONE_SHOT in names
+        compared = figures[shadows.ONE_SHOT] if is_paired else None
+        title = shadows.title(session, name)
+        methods[name] = _of_method(session, title, figures[name], models[name], compared, others)
     shadows.tidy(session)
     options = session.config.audit
-    return {
-        "methods": found,
-        "shadows": options.shadows,
-        "flip": options.flip,
-        "rounds": options.rounds,
-        "samples": len(field.pool),
-        "members": [int(count) for count in _ends(field.members)],
-        "non_members": others,
-        "own_variance": options.shadows // 2 - 1 >= lira.OWN_VARIANCE,
-        "grid": np.round(lira.GRID, 6).tolist(),
-    }
+    return Membership(
+        methods=methods,
+        shadows=options.shadows,
+        flip=options.flip,
+        rounds=options.rounds,
+        samples=len(field.pool),
+        members=[int(count) for count in _ends(field.members)],
+        non_members=others,
+        own_variance=options.shadows // 2 - 1 >= lira.OWN_VARIANCE,
+        grid=np.round(lira.GRID, 6).tolist(),
+    )
 
 
-def _sameness(session: Session, models: list[dict[str, Any]]) -> dict[str, Any]:
-    """How many models there are among the shadows, for a method that may have the same set in several."""
+def _of_method(
+    session: Session,
+    title: str,
+    figures: Mapping[str, list[lira.TargetFigures]],
+    models: list[dict[str, Any]],
+    one_shot: Mapping[str, list[lira.TargetFigures]] | None,
+    non_members: int,
+) -> MethodMembership:
+    """one_shot: figures of fgl's one-shot model, None where they are not compared with."""
+    distinct, as_run = _sameness(session, models)
+    members, others, test = (student([one[part] for one in models]) for part in ("members", "others", "test"))
+    return MethodMembership(
+        title=title,
+        lira=lira.summarize(figures["lira"], non_members),
+        loss=lira.summarize(figures["loss"], non_members),
+        top1=ShadowAccuracy(members=members, others=others, test=test),
+        gap=student([one["members"] - one["others"] for one in models]),
+        distinct=distinct,
+        as_run=as_run,
+        difference=None
+        if one_shot is None
+        else {attack: lira.difference(each, one_shot[attack]) for attack, each in figures.items()},
+    )
+
+
+def _sameness(session: Session, models: list[dict[str, Any]]) -> tuple[int, int | None]:
+    """(distinct models among the shadows, how many of them have the run's own set, None for a method without one)."""
     if "set" not in models[0]:
-        return {"distinct": len(models), "as_run": None}
+        return len(models), None
     own = shadow_sets.own_set(session)
-    return {"distinct": len({one["set"] for one in models}), "as_run": sum(one["set"] == own for one in models)}
+    return len({one["set"] for one in models}), sum(one["set"] == own for one in models)
 
 
 def _ends(members: Any) -> tuple[int, int]:

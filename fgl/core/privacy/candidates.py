@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fgl.contracts.prompts import SupportsGrammar, spells
 from fgl.core.config.defaults import DEFAULTS
+from fgl.core.report.audit_figures import Dictionary
 from fgl.errors import ConfigError, FGLError, Problem
 from fgl.io.files import read_text
 
@@ -47,14 +48,15 @@ class CandidateTexts:
         there = [name for name in self.names if name.casefold() in lowered]
         return max(there, key=len) if there else None
 
-    def said(self) -> dict[str, Any]:
-        return {
-            "source": self.source,
-            "texts": len(self.texts),
-            "classes": self.own,
-            "decoys": len(self.names) - self.own,
-            "searched": [prod(len(place) for place in grammar) for grammar in self.grammars],
-        }
+    def summary(self) -> Dictionary:
+        """For the report."""
+        return Dictionary(
+            source=self.source,
+            texts=len(self.texts),
+            classes=self.own,
+            decoys=len(self.names) - self.own,
+            searched=[prod(len(place) for place in grammar) for grammar in self.grammars],
+        )
 
 
 def candidate_texts(session: Session) -> CandidateTexts:

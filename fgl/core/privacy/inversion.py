@@ -19,11 +19,13 @@ import numpy as np
 
 from fgl.core.client import private_folder
 from fgl.core.privacy import candidates, lookup
-from fgl.core.report.intervals import wilson
+from fgl.core.report.audit_figures import AllInversions, ClientInversion, Histogram, UploadInversion
+from fgl.core.report.intervals import Share, wilson
 from fgl.core.server import upload_store
 from fgl.core.server import uploads as server_uploads
 from fgl.core.stages import partition
 from fgl.core.store.owned import file_digest
+from fgl.core.store.typed import from_json, to_json
 from fgl.core.wire.codecs import TEXT
 
 if TYPE_CHECKING:
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
 STAGE = "audit:uploads"
 
 
-def measure(session: Session) -> dict[str, Any]:
+def measure(session: Session) -> UploadInversion:
     """The stage: figures by client, and a table of what was found for each row."""
     uploads = dict(session.run.recorded("clients")["value"])  # type: ignore[index]
     names = list(uploads["bytes_per_client"])
@@ -52,23 +54,27 @@ def measure(session: Session) -> dict[str, Any]:
         session.run.write(table, _table(opened, texts, found))
         held = _held(session)
         clients = {
-            one.client_id: {
-                "codec": codecs[one.client_id],
-                **_inverted(session, one, texts[one.client_id], found.get(one.client_id), tried),
-                "histogram": histogram(one, held.get(one.client_id), len(session.info.class_names)),
-            }
+            one.client_id: _inverted(
+                session,
+                one,
+                codecs[one.client_id],
+                texts[one.client_id],
+                found.get(one.client_id),
+                tried,
+                held.get(one.client_id),
+            )
             for one in opened
         }
-        value = {
-            "clients": clients,
-            "all": _together(clients),
-            "dictionary": tried.said(),
-            "table": str(table.relative_to(session.run.root)),
-        }
-        return value, [table]
+        result = UploadInversion(
+            clients=clients,
+            all_clients=_together(list(clients.values())),
+            dictionary=tried.summary(),
+            table=session.run.name_of(table),
+        )
+        return to_json(result), [table]
 
     value, _ = session.stage(STAGE, inputs_of(session, uploads["uploads"]), work)
-    return dict(value)
+    return from_json(UploadInversion, value)
 
 
 def inputs_of(session: Session, uploads: str) -> dict[str, Any]:
@@ -114,93 +120,100 @@ def _held(session: Session) -> dict[str, list[int]]:
 def _inverted(
     session: Session,
     upload: ClientUpload,
+    codec: str,
     texts: Sequence[str] | None,
     found: LookupResult | None,
     tried: CandidateTexts,
-) -> dict[str, Any]:
-    """recovered: rows whose text was found to the letter, among all rows. findable: rows whose text was among those
-    that could be. classes: rows whose class the found text names, by the class ids that the upload has beside. found:
-    how many texts that the client has were found. None of what is not known."""
-    count = len(upload)
-    base: dict[str, Any] = {"rows": count, "texts": None if texts is None else len(set(texts))}
-    if found is None:  # nothing to invert: the prompts are what was sent
+    held: Sequence[int] | None,
+) -> ClientInversion:
+    """What one upload says.
+
+    Args:
+        session: Of the run.
+        upload: What the client sent.
+        codec: Of the upload.
+        texts: Of the client's rows; None where they are not known.
+        found: What was looked up; None where the prompts are what was sent.
+        tried: The candidates.
+        held: Samples of each class that the client holds; None where that is not known.
+    """
+    count, names = len(upload), session.info.class_names
+    distinct = None if texts is None else len(set(texts))
+    sent = histogram(upload, held, len(names))
+    if found is None:
         everything = wilson(count, count)
-        return {
-            **base,
-            "recovered": everything,
-            "classes": everything,
-            "findable": count,
-            "found": base["texts"],
-            "cosine": None,
-            "margin": None,
-        }
-    names = session.info.class_names
-    told = sum(
+        return ClientInversion(
+            codec=codec,
+            rows=count,
+            texts=distinct,
+            recovered=everything,
+            classes=everything,
+            findable=count,
+            found=distinct,
+            cosine=None,
+            margin=None,
+            histogram=sent,
+        )
+    named = sum(
         tried.class_of(text) == names[class_id]
         for text, class_id in zip(found.texts, upload.class_id.tolist(), strict=True)
     )
-    figures = {
-        **base,
-        "classes": wilson(told, count),
-        "recovered": None,
-        "findable": None,
-        "found": None,
-        "cosine": round(float(np.median(found.cosine)), 6),
-        "margin": round(float(np.median(found.margin)), 6),
-    }
+    right: list[str] | None = None
+    known: dict[str, bool] = {}
     if texts is not None:
         right = [own for own, other in zip(texts, found.texts, strict=True) if own == other]
         known = {text: tried.has(text) for text in set(texts)}
-        figures |= {
-            "recovered": wilson(len(right), count),
-            "findable": sum(known[text] for text in texts),
-            "found": len(set(right)),
-        }
-    return figures
+    return ClientInversion(
+        codec=codec,
+        rows=count,
+        texts=distinct,
+        recovered=None if right is None else wilson(len(right), count),
+        classes=wilson(named, count),
+        findable=None if texts is None else sum(known[text] for text in texts),
+        found=None if right is None else len(set(right)),
+        cosine=round(float(np.median(found.cosine)), 6),
+        margin=round(float(np.median(found.margin)), 6),
+        histogram=sent,
+    )
 
 
-def histogram(upload: ClientUpload, held: Sequence[int] | None, classes: int) -> dict[str, Any]:
-    """What class ids and weights say beside what the client holds, samples a class; None of what is not known.
-
-    named: classes that have a row. distance: total variation between the two distributions over classes, 0 to 1. exact:
-    whether the counts themselves are sent. alone: rows that stand for one sample, each of which describes that one."""
+def histogram(upload: ClientUpload, held: Sequence[int] | None, classes: int) -> Histogram:
+    """What class ids and weights say beside what the client holds, samples a class; held: None where that is not
+    known."""
     sent = np.bincount(upload.class_id, upload.weight, minlength=classes)
-    found: dict[str, Any] = {
-        "sent": sent.round(6).tolist(),
-        "named": int((sent > 0).sum()),
-        "held": None,
-        "distance": None,
-        "exact": None,
-        "alone": int((upload.weight <= 1 + 1e-9).sum()),
-    }
+    distance, exact = None, None
     if held is not None:
         true = np.asarray(held, dtype=np.float64)
         both = sent / sent.sum(), true / max(1.0, true.sum())
-        found |= {
-            "held": [int(one) for one in true],
-            "distance": round(float(np.abs(both[0] - both[1]).sum() / 2), 6),
-            "exact": bool(np.abs(sent - true).max() < 1e-6 * max(1.0, true.max())),
-        }
-    return found
+        distance = round(float(np.abs(both[0] - both[1]).sum() / 2), 6)
+        exact = bool(np.abs(sent - true).max() < 1e-6 * max(1.0, true.max()))
+    return Histogram(
+        sent=sent.round(6).tolist(),
+        named=int((sent > 0).sum()),
+        held=None if held is None else [int(one) for one in held],
+        distance=distance,
+        exact=exact,
+        alone=int((upload.weight <= 1 + 1e-9).sum()),
+    )
 
 
-def _together(clients: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+def _together(clients: Sequence[ClientInversion]) -> AllInversions:
     """Over all clients; None of what is not known of one of them."""
+    findable = [one.findable for one in clients if one.findable is not None]
+    return AllInversions(
+        rows=sum(one.rows for one in clients),
+        recovered=_summed([one.recovered for one in clients]),
+        classes=_summed([one.classes for one in clients]),
+        findable=sum(findable) if len(findable) == len(clients) else None,
+        alone=sum(one.histogram.alone for one in clients),
+    )
 
-    def summed(name: str) -> dict[str, Any] | None:
-        each = [one[name] for one in clients.values()]
-        if any(one is None for one in each):
-            return None
-        return wilson(sum(one["count"] for one in each), sum(one["total"] for one in each))
 
-    findable = [one["findable"] for one in clients.values()]
-    return {
-        "rows": sum(one["rows"] for one in clients.values()),
-        "recovered": summed("recovered"),
-        "classes": summed("classes"),
-        "findable": None if None in findable else sum(findable),
-        "alone": sum(one["histogram"]["alone"] for one in clients.values()),
-    }
+def _summed(shares: Sequence[Share | None]) -> Share | None:
+    known = [one for one in shares if one is not None]
+    if len(known) < len(shares):
+        return None
+    return wilson(sum(one.count for one in known), sum(one.total for one in known))
 
 
 def _table(

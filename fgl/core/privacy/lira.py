@@ -9,11 +9,13 @@ Shape legend: s shadow models, n samples, q queries of a sample (itself, mirrore
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fgl.core.report.audit_figures import AttackFigures
 from fgl.core.report.intervals import student
 
 if TYPE_CHECKING:
@@ -145,7 +147,21 @@ def balanced(scores: Floats, members: Mask, threshold: float) -> float:
     return float((said[members].mean() + (1 - said[~members]).mean()) / 2)
 
 
-def attack(odds: Floats, members: Mask, target: int) -> dict[str, dict[str, Any]]:
+@dataclass(frozen=True, slots=True)
+class TargetFigures:
+    """An attack on one target."""
+
+    tpr: list[float]
+    """True-positive rates at RATES."""
+    auc: float
+    """Area under the curve."""
+    balanced: float
+    """Balanced accuracy."""
+    curve: Floats
+    """True-positive rates at GRID."""
+
+
+def attack(odds: Floats, members: Mask, target: int) -> dict[str, TargetFigures]:
     """Attack → its figures and curve on one target: `lira`, and `loss`, the threshold on the loss. odds: [s, n, q].
 
     Balanced accuracies are at thresholds that were not chosen by looking at the target: likelihood ratio 1, and the
@@ -157,46 +173,43 @@ def attack(odds: Floats, members: Mask, target: int) -> dict[str, dict[str, Any]
     found = {}
     for name, scores, threshold in (("lira", ratios(odds, members, target), 0.0), ("loss", -own, -usual)):
         line = curve(scores, inside)
-        found[name] = {
-            "tpr": rate_at(line, RATES).tolist(),
-            "auc": area(scores, inside),
-            "balanced": balanced(scores, inside, threshold),
-            "curve": rate_at(line, GRID),
-        }
+        found[name] = TargetFigures(
+            tpr=rate_at(line, RATES).tolist(),
+            auc=area(scores, inside),
+            balanced=balanced(scores, inside, threshold),
+            curve=rate_at(line, GRID),
+        )
     return found
 
 
-def measure(odds: Floats, members: Mask) -> dict[str, list[dict[str, Any]]]:
+def measure(odds: Floats, members: Mask) -> dict[str, list[TargetFigures]]:
     """Attack → its figures on each shadow model in turn as the target. odds: float64 [s, n, q]."""
     each = [attack(odds, members, target) for target in range(len(odds))]
     return {name: [one[name] for one in each] for name in ("lira", "loss")}
 
 
-def summarize(each: Sequence[Mapping[str, Any]], non_members: int) -> dict[str, Any]:
+def summarize(each: Sequence[TargetFigures], non_members: int) -> AttackFigures:
     """Means over targets, each with its interval (`student`); tpr by rate, None where the non-members are too few to
     have one false positive; curve: means at the rates of GRID. non_members: fewest of any target."""
-    return {
-        "auc": student([one["auc"] for one in each]),
-        "balanced": student([one["balanced"] for one in each]),
-        "tpr": {
-            f"{rate:g}": student([one["tpr"][place] for one in each]) if rate * non_members >= 1 else None
+    return AttackFigures(
+        auc=student([one.auc for one in each]),
+        balanced=student([one.balanced for one in each]),
+        tpr={
+            f"{rate:g}": student([one.tpr[place] for one in each]) if rate * non_members >= 1 else None
             for place, rate in enumerate(RATES)
         },
-        "curve": np.mean([one["curve"] for one in each], axis=0).round(6).tolist(),
-    }
+        curve=np.mean([one.curve for one in each], axis=0).round(6).tolist(),
+    )
 
 
-def difference(each: Sequence[Mapping[str, Any]], other: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def difference(each: Sequence[TargetFigures], other: Sequence[TargetFigures]) -> AttackFigures:
     """Figures of the one less those of the other, target by target: the same members, and so paired."""
-
-    def less(pick: str, place: int | None = None) -> dict[str, float | None]:
-        pairs = zip(each, other, strict=True)
-        if place is None:
-            return student([one[pick] - two[pick] for one, two in pairs])
-        return student([one[pick][place] - two[pick][place] for one, two in pairs])
-
-    return {
-        "auc": less("auc"),
-        "balanced": less("balanced"),
-        "tpr": {f"{rate:g}": less("tpr", place) for place, rate in enumerate(RATES)},
-    }
+    pairs = list(zip(each, other, strict=True))
+    return AttackFigures(
+        auc=student([one.auc - two.auc for one, two in pairs]),
+        balanced=student([one.balanced - two.balanced for one, two in pairs]),
+        tpr={
+            f"{rate:g}": student([one.tpr[place] - two.tpr[place] for one, two in pairs])
+            for place, rate in enumerate(RATES)
+        },
+    )

@@ -15,10 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fgl.core.report.audit_figures import BothDistances, Memorization, MemorizationCounts
 from fgl.core.report.contact_sheet import sheet
+from fgl.core.report.figures import QUANTILES, Space, quantiles_of
 from fgl.core.report.intervals import wilson
 from fgl.core.stages import features, quality
 from fgl.core.stages.stage import Done
+from fgl.core.store.typed import from_json, to_json
 from fgl.core.synthesis.shards import read_plan
 from fgl.errors import DataError
 
@@ -32,10 +35,11 @@ if TYPE_CHECKING:
 
 
 STAGE = "audit:memorization"
-_QUANTILES = {"p01": 0.01, "p05": 0.05}
+_CLOSE = ("p01", "p05")
+"""Quantiles of the test images' distances that those of synthetic images are held against."""
 
 
-def measure(session: Session) -> dict[str, Any]:
+def measure(session: Session) -> Memorization:
     """The stage: figures, the distances image by image, and a picture of the closest pairs. The real images are those
     of `evaluation.real`: train, what the clients hold, or public. Raises DataError where nothing can be compared."""
     space = features.chosen(session)
@@ -51,11 +55,10 @@ def measure(session: Session) -> dict[str, Any]:
         table, picture = paths(session)
         session.run.write(table, _table(session, ids, near))
         session.run.write(picture, sheet(*_pairs(session, near, pixels)))
-        files = {name: str(path.relative_to(session.run.root)) for name, path in (("table", table), ("pairs", picture))}
-        return {**found, **files}, [table, picture]
+        return to_json(found), [table, picture]
 
     value, _ = session.stage(STAGE, inputs_of(session, learnt), work)
-    return dict(value)
+    return from_json(Memorization, value)
 
 
 def paths(session: Session) -> tuple[Path, Path]:
@@ -101,7 +104,7 @@ class NearestNeighbors:
 
 def compare(
     session: Session, space: Extractor, learnt: FeatureTrainingSplit | None, labels: Labels, pixels: Pixels
-) -> tuple[dict[str, Any], NearestNeighbors]:
+) -> tuple[Memorization, NearestNeighbors]:
     """Distances of synthetic images (int64 [m], uint8 [m, h, w, 3]) to the nearest real ones, beside those of test
     images: as many of each class. `identical`: how many are their nearest real image, pixel by pixel. `closer`: how
     many are nearer than all but a hundredth, or a twentieth, of the test images; any image is so with that chance."""
@@ -121,30 +124,24 @@ def compare(
     near = NearestNeighbors(
         (made[0], reference[made[1]]), (held_out[0], reference[held_out[1]]), rows, compared, labels
     )
-    limits = {key: float(np.quantile(held_out[0], at)) for key, at in _QUANTILES.items()}
+    limits = {key: float(np.quantile(held_out[0], QUANTILES[key])) for key in _CLOSE}
     of_class = real.labels[near.made[1]] == labels
     same = (pixels == real.pixels[near.made[1]]).reshape(len(pixels), -1).all(axis=1)
-    found = {
-        "space": features.described(session, space, learnt),
-        "real": name,
-        "real_is": features.TITLES[name],
-        "counts": {"synthetic": len(labels), "compared": len(compared), "test": len(rows), "real": len(reference)},
-        "distance": {"synthetic": _said(made[0][compared]), "test": _said(held_out[0])},
-        "closer": {key: wilson(int((made[0][compared] < limit).sum()), len(compared)) for key, limit in limits.items()},
-        "closer_test": {key: float((held_out[0] < limit).mean()) for key, limit in limits.items()},
-        "identical": int(same.sum()),
-        "same_class": wilson(int(of_class.sum()), len(of_class)),
-    }
+    table, picture = paths(session)
+    found = Memorization(
+        space=from_json(Space, features.described(session, space, learnt)),
+        real=name,
+        real_is=features.TITLES[name],
+        counts=MemorizationCounts(synthetic=len(labels), compared=len(compared), test=len(rows), real=len(reference)),
+        distance=BothDistances(synthetic=quantiles_of(made[0][compared]), test=quantiles_of(held_out[0])),
+        closer={key: wilson(int((made[0][compared] < limit).sum()), len(compared)) for key, limit in limits.items()},
+        closer_test={key: float((held_out[0] < limit).mean()) for key, limit in limits.items()},
+        identical=int(same.sum()),
+        same_class=wilson(int(of_class.sum()), len(of_class)),
+        table=session.run.name_of(table),
+        pairs=session.run.name_of(picture),
+    )
     return found, near
-
-
-def _said(distances: Array) -> dict[str, float]:
-    found = {
-        "min": distances.min(),
-        **{key: np.quantile(distances, at) for key, at in _QUANTILES.items()},
-        "median": np.median(distances),
-    }
-    return {key: round(float(value), 6) for key, value in found.items()}
 
 
 def _as_many(test: Labels, made: Labels, seed: int) -> tuple[Labels, Labels]:

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from fgl.core.store.typed import JsonObject, json_field, json_rest
+
+if TYPE_CHECKING:
+    from fgl.contracts.arrays import Array
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -13,9 +19,9 @@ class Space:
 
     model: str
     """Whose features these are."""
-    commit: str | None
+    commit: str | None = None
     """Of the model on the Hub; null where it has none."""
-    digest: str | None
+    digest: str | None = None
     """sha256 of the weights; null where there are none."""
     license: str
     """Of the model."""
@@ -79,6 +85,15 @@ class Distances:
         """A quantile by its name."""
         value: float = getattr(self, name)
         return value
+
+
+QUANTILES = {"p01": 0.01, "p05": 0.05, "median": 0.5}
+
+
+def quantiles_of(values: Array) -> Distances:
+    """Quantiles of distances, rounded. values: float64 [n]."""
+    quantiles = {name: round(float(np.quantile(values, at)), 6) for name, at in QUANTILES.items()}
+    return Distances(min=round(float(values.min()), 6), **quantiles)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -39,30 +39,23 @@ class Share:
     """Upper bound; null where `share` is."""
 
 
-def student(values: Sequence[float]) -> dict[str, float | None]:
-    """mean, and low and high of its confidence interval by Student's t; no interval from a single value."""
+def student(values: Sequence[float]) -> Interval:
+    """Mean and interval by Student's t; no interval from a single value."""
     mean = float(np.mean(values))
     if len(values) < 2:
-        return {"mean": mean, "low": None, "high": None}
+        return Interval(mean=mean, low=None, high=None)
     from scipy.stats import t
 
     factor = float(t.ppf((1 + LEVEL) / 2, len(values) - 1))
     half = factor * float(np.std(values, ddof=1)) / math.sqrt(len(values))
-    return {"mean": mean, "low": mean - half, "high": mean + half}
+    return Interval(mean=mean, low=mean - half, high=mean + half)
 
 
-def wilson(count: int, total: int) -> dict[str, float | int | None]:
-    """count, total, their share, and low and high of its score interval (Wilson 1927, J. Am. Stat. Assoc. 22, p. 209);
-    all three None of nothing."""
+def wilson(count: int, total: int) -> Share:
+    """A share and its interval; null where there is nothing to count."""
     if not total:
-        return {"count": count, "total": 0, "share": None, "low": None, "high": None}
+        return Share(count=count, total=0, share=None, low=None, high=None)
     from scipy.stats import binomtest
 
     bounds = binomtest(count, total).proportion_ci(LEVEL, method="wilson")
-    return {
-        "count": count,
-        "total": total,
-        "share": count / total,
-        "low": float(bounds.low),
-        "high": float(bounds.high),
-    }
+    return Share(count=count, total=total, share=count / total, low=float(bounds.low), high=float(bounds.high))

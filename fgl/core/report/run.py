@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import yaml
 
 from fgl.core.report import audit, clients, generator, intake, metrics, quality, rounds
-from fgl.core.report.audit_figures import Audited
+from fgl.core.report.audit_figures import Audit, Audited
 from fgl.core.report.results import results_table
 from fgl.core.report.schema import RunReport
 from fgl.core.report.tables import Table
-from fgl.core.store.typed import to_json
+from fgl.core.store.typed import from_json, to_json
 from fgl.text import counted, fenced
 from fgl.text import markdown as md
 
@@ -33,10 +33,10 @@ def audited(session: Session) -> Audited:
     )
 
 
-def kept_audit(session: Session, of: Audited) -> dict[str, Any] | None:
-    """What `fgl audit` found, None where there was no audit or one of something else. of: see `audited`."""
+def kept_audit(session: Session, of: Audited) -> Audit | None:
+    """What `fgl audit` measured, None where there was no audit or one of something else. of: see `audited`."""
     found = session.run.read_sealed(session.run.path("audit", "audit.json"))
-    return found if found is not None and found.get("of") == to_json(of) else None
+    return from_json(Audit, found) if found is not None and found.get("of") == to_json(of) else None
 
 
 def markdown(session: Session, report: RunReport, sheets: Sequence[Path]) -> str:

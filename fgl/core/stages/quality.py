@@ -15,11 +15,21 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fgl.contracts.dataset import LabelledPixels
-from fgl.core.report.figures import Quality
+from fgl.core.report.figures import (
+    QUANTILES,
+    BothFigures,
+    ClassQuality,
+    Figures,
+    Nearest,
+    Quality,
+    QualityCounts,
+    Space,
+    quantiles_of,
+)
 from fgl.core.stages import features, synthesize
 from fgl.core.stages.features import TITLES, described, extractor_of, label_of, learning, measured, space_made
 from fgl.core.stages.stage import Done, Inputs, Stage, Work
-from fgl.core.store.typed import JsonObject, from_json, to_json
+from fgl.core.store.typed import from_json, to_json
 from fgl.core.synthesis.shards import read_plan, read_shards
 from fgl.errors import ConfigError, DataError, Problem, StoreError
 from fgl.io import strict_json
@@ -30,9 +40,6 @@ if TYPE_CHECKING:
     from fgl.contracts.generator import Shard
     from fgl.core.session import Session
     from fgl.core.stages.features import FeatureTrainingSplit
-
-
-_QUANTILES = {"p01": 0.01, "p05": 0.05, "median": 0.5}
 
 
 # --- who is compared ------------------------------------------------------------------------------------------------
@@ -145,11 +152,13 @@ def _work(session: Session, done: Done, digest: str) -> Work[Quality]:
     learnt = features.learnt_on(session, chosen)
     space = extractor_of(session, chosen, features.learnt_state(session))
     ids, labels, pixels = synthetic_set(session, read_plan(session.run.plan_file))
-    figures, distances = compare(session, space, learnt, LabelledPixels(pixels, labels))
     table = session.run.path("quality", f"{label_of(session)}.csv")
+    set_digest = done[synthesize.STAGE].digest
+    figures, distances = compare(
+        session, space, learnt, LabelledPixels(pixels, labels), set_digest, f"quality/{table.name}"
+    )
     session.run.write(table, _table(session, ids, labels, distances))
-    made = {**figures, "synthetic_digest": done[synthesize.STAGE].digest, "distances": f"quality/{table.name}"}
-    return from_json(Quality, strict_json.native(made)), [table]
+    return figures, [table]
 
 
 def _show(session: Session, done: Done) -> None:
@@ -172,9 +181,15 @@ STAGE = Stage(
 
 
 def compare(
-    session: Session, space: Extractor, learnt: FeatureTrainingSplit | None, made: LabelledPixels
-) -> tuple[JsonObject, tuple[Array, Labels]]:
-    """(every figure, (distance to the nearest reference image, its position in the split) of each synthetic one)."""
+    session: Session,
+    space: Extractor,
+    learnt: FeatureTrainingSplit | None,
+    made: LabelledPixels,
+    set_digest: str,
+    table: str,
+) -> tuple[Quality, tuple[Array, Labels]]:
+    """(every figure, (distance to the nearest reference image, its position in the split) of each synthetic one).
+    set_digest: of the synthetic set; table: where the distances will lie."""
     options, seed = session.config.evaluation, session.config.seed
     real = session.pixels(options.real)
     there = measured(session, options.real, learnt)
@@ -185,73 +200,83 @@ def compare(
         raise DataError(
             f"quality: no class has a synthetic image and two real ones ({options.real} split): nothing to compare"
         )
-    points = {
-        "reference": space.features(real.pixels[reference], session.progress),
-        "held_out": space.features(real.pixels[held_out], session.progress),
-        "made": space.features(made.pixels, session.progress),
-    }
-    distances, positions = space.nearest(points["made"], points["reference"])
-    expected, _ = space.nearest(points["held_out"], points["reference"])
-    overall = {
-        "synthetic": strict_json.finite(dict(space.compare(points["reference"], points["made"][images], seed))),
-        "held_out": strict_json.finite(dict(space.compare(points["reference"], points["held_out"], seed))),
-    }
+    points = _Points(
+        reference=space.features(real.pixels[reference], session.progress),
+        held_out=space.features(real.pixels[held_out], session.progress),
+        made=space.features(made.pixels, session.progress),
+    )
+    distances, positions = space.nearest(points.made, points.reference)
+    expected, _ = space.nearest(points.held_out, points.reference)
+    figures = Quality(
+        space=from_json(Space, described(session, space, learnt)),
+        real=options.real,
+        real_is=TITLES[options.real],
+        counts=QualityCounts(
+            synthetic=len(made), compared=len(images), held_out=len(held_out), reference=len(reference)
+        ),
+        overall=BothFigures(
+            synthetic=_figures(space, points.reference, points.made[images], seed),
+            held_out=_figures(space, points.reference, points.held_out, seed),
+        ),
+        nearest=nearest_of(distances, expected),
+        per_class=_by_class(session, space, points, division, made.labels, real.labels[there]),
+        synthetic_digest=set_digest,
+        distances=table,
+    )
+    return figures, (distances, reference[positions])
+
+
+@dataclass(frozen=True, slots=True)
+class _Points:
+    """Features, float32 [n, d]: of the real images, class by class, and of all synthetic ones."""
+
+    reference: Array
+    held_out: Array
+    made: Array
+
+
+def _by_class(
+    session: Session, space: Extractor, points: _Points, division: EvaluationSplit, made: Labels, real: Labels
+) -> dict[str, ClassQuality]:
+    """made: classes of the synthetic images; real: of the real ones that may be compared with."""
+    seed = session.config.seed
     place_ref, place_held = _places(division.reference), _places(division.held_out)
-    per_class: JsonObject = {}
+    per_class = {}
     for class_id, class_name in enumerate(session.info.class_names):
-        counts = {
-            "synthetic": int((made.labels == class_id).sum()),
-            "compared": len(division.images.get(class_id, ())),
-            "held_out": len(division.held_out.get(class_id, ())),
-            "reference": len(division.reference.get(class_id, ())),
-        }
-        if not counts["compared"]:
-            real_ones = int((real.labels[there] == class_id).sum())
-            why = f"{counts['synthetic']} synthetic and {real_ones} real images; it takes one and two"
-            per_class[class_name] = {"counts": counts, "why": why}
+        counts = QualityCounts(
+            synthetic=int((made == class_id).sum()),
+            compared=len(division.images.get(class_id, ())),
+            held_out=len(division.held_out.get(class_id, ())),
+            reference=len(division.reference.get(class_id, ())),
+        )
+        if not counts.compared:
+            why = f"{counts.synthetic} synthetic and {int((real == class_id).sum())} real images; it takes one and two"
+            per_class[class_name] = ClassQuality(counts=counts, why=why)
             continue
-        near = points["reference"][place_ref[class_id]]
-        to_made = space.nearest(points["made"][made.labels == class_id], near)[0]
-        to_held = space.nearest(points["held_out"][place_held[class_id]], near)[0]
-        per_class[class_name] = {
-            "counts": counts,
-            "synthetic": strict_json.finite(dict(space.compare(near, points["made"][division.images[class_id]], seed))),
-            "held_out": strict_json.finite(dict(space.compare(near, points["held_out"][place_held[class_id]], seed))),
-            "nearest": nearest_of(to_made, to_held),
-        }
-    found = {
-        "space": described(session, space, learnt),
-        "real": options.real,
-        "real_is": TITLES[options.real],
-        "counts": {
-            "synthetic": len(made),
-            "compared": len(images),
-            "held_out": len(held_out),
-            "reference": len(reference),
-        },
-        "overall": overall,
-        "nearest": nearest_of(distances, expected),
-        "per_class": per_class,
-    }
-    return found, (distances, reference[positions])
+        near, held = points.reference[place_ref[class_id]], points.held_out[place_held[class_id]]
+        per_class[class_name] = ClassQuality(
+            counts=counts,
+            synthetic=_figures(space, near, points.made[division.images[class_id]], seed),
+            held_out=_figures(space, near, held, seed),
+            nearest=nearest_of(space.nearest(points.made[made == class_id], near)[0], space.nearest(held, near)[0]),
+        )
+    return per_class
 
 
-def nearest_of(made: Array, held_out: Array) -> JsonObject:
-    """Quantiles of distances to the nearest reference image; `closer`, the share of synthetic images that are nearer to
-    one than all but a hundredth of the held-out images are: more for copies; and `closer_held_out`, the share of
-    held-out images that are: 1 %, or what so few of them allow."""
+def _figures(space: Extractor, reference: Array, images: Array, seed: int) -> Figures:
+    return from_json(Figures, strict_json.finite(dict(space.compare(reference, images, seed))))
 
-    def said(distances: Array) -> dict[str, float]:
-        found = {name: float(np.quantile(distances, at)) for name, at in _QUANTILES.items()}
-        return {name: round(value, 6) for name, value in {"min": float(distances.min()), **found}.items()}
 
-    limit = np.quantile(held_out, _QUANTILES["p01"])
-    return {
-        "synthetic": said(made),
-        "held_out": said(held_out),
-        "closer": round(float((made < limit).mean()), 6),
-        "closer_held_out": round(float((held_out < limit).mean()), 6),
-    }
+def nearest_of(made: Array, held_out: Array) -> Nearest:
+    """Quantiles of distances to the nearest reference image, and how many are closer than all but a hundredth of the
+    held-out images: more of the synthetic ones for copies."""
+    limit = np.quantile(held_out, QUANTILES["p01"])
+    return Nearest(
+        synthetic=quantiles_of(made),
+        held_out=quantiles_of(held_out),
+        closer=round(float((made < limit).mean()), 6),
+        closer_held_out=round(float((held_out < limit).mean()), 6),
+    )
 
 
 def synthetic_set(session: Session, shards: Sequence[Shard]) -> tuple[list[str], Labels, Array]:

@@ -11,7 +11,7 @@ from fgl.core.config.resolve import resolve
 from fgl.core.experiments import sweep
 from fgl.core.experiments.comparison import Method, cells_of, parse, summarize
 from fgl.core.plugin_manager import PluginManager
-from fgl.core.report.intervals import student
+from fgl.core.report.intervals import Interval, student
 from fgl.errors import ConfigError
 from fgl.plots.curves import Line, save_curves
 
@@ -46,10 +46,10 @@ def test_means_deviations_and_paired_intervals_by_hand() -> None:
     # t with 2 degrees of freedom at 97.5 %: 4.30265.
     found = student([0.1, 0.2, 0.3])
     half = 4.302652729 * 0.1 / 3**0.5
-    assert found["mean"] == pytest.approx(0.2)
-    assert found["low"] == pytest.approx(0.2 - half)
-    assert found["high"] == pytest.approx(0.2 + half)
-    assert student([0.1]) == {"mean": 0.1, "low": None, "high": None}
+    assert found.mean == pytest.approx(0.2)
+    assert found.low == pytest.approx(0.2 - half)
+    assert found.high == pytest.approx(0.2 + half)
+    assert student([0.1]) == Interval(mean=0.1, low=None, high=None)
 
 
 def test_a_row_says_what_the_seeds_say() -> None:

@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import norm
 
 from fgl.core.privacy import lira
-from fgl.core.report.intervals import student, wilson
+from fgl.core.report.intervals import Interval, student, wilson
 
 
 def drawn(shadows: int, samples: int, gap: float, seed: int = 0, difficulty: float = 2.0) -> tuple[np.ndarray, ...]:
@@ -85,9 +85,9 @@ def test_equal_scores_are_at_chance_to_the_last_bit() -> None:
     members = lira.divide(np.zeros(100, dtype=np.int64), 8, 0)
     odds = np.repeat(np.random.default_rng(0).normal(0, 5, (1, 100, 2)), 8, axis=0)
     for figures in lira.measure(odds, members)["lira"]:
-        assert figures["auc"] == figures["balanced"] == 0.5
-        assert figures["tpr"] == pytest.approx(list(lira.RATES))
-        np.testing.assert_allclose(figures["curve"], lira.GRID)
+        assert figures.auc == figures.balanced == 0.5
+        assert figures.tpr == pytest.approx(list(lira.RATES))
+        np.testing.assert_allclose(figures.curve, lira.GRID)
 
 
 def test_the_attack_reaches_what_the_distributions_allow() -> None:
@@ -95,14 +95,14 @@ def test_the_attack_reaches_what_the_distributions_allow() -> None:
     the means from 63 models costs."""
     odds, members = drawn(128, 2000, 1.5)
     found = [lira.attack(odds, members, target) for target in range(6)]
-    auc = np.mean([one["lira"]["auc"] for one in found])
+    auc = np.mean([one["lira"].auc for one in found])
     assert auc == pytest.approx(norm.cdf(1.5 / math.sqrt(2)), abs=0.015)
-    tpr = np.mean([one["lira"]["tpr"] for one in found], axis=0)
+    tpr = np.mean([one["lira"].tpr for one in found], axis=0)
     assert tpr[:2] == pytest.approx([norm.cdf(1.5 - norm.ppf(1 - a)) for a in (0.1, 0.01)], abs=0.03)
-    balanced = np.mean([one["lira"]["balanced"] for one in found])
+    balanced = np.mean([one["lira"].balanced for one in found])
     assert balanced == pytest.approx(norm.cdf(0.75), abs=0.015)
     # one threshold for all samples mixes what is a member with what is easy
-    flat = np.mean([one["loss"]["auc"] for one in found])
+    flat = np.mean([one["loss"].auc for one in found])
     assert flat == pytest.approx(norm.cdf(1.5 / math.sqrt(2 * (1 + 4))), abs=0.02)
     assert flat < auc - 0.1
 
@@ -113,9 +113,9 @@ def test_a_model_that_leaks_nothing_is_at_chance_however_few_the_shadow_models(s
     each = lira.measure(odds, members)
     for name in ("lira", "loss"):
         figures = lira.summarize(each[name], 10_000)
-        assert figures["auc"]["mean"] == pytest.approx(0.5, abs=0.006)
-        assert figures["balanced"]["mean"] == pytest.approx(0.5, abs=0.006)
-        assert figures["tpr"]["0.1"]["mean"] == pytest.approx(0.1, abs=0.006)
+        assert figures.auc.mean == pytest.approx(0.5, abs=0.006)
+        assert figures.balanced.mean == pytest.approx(0.5, abs=0.006)
+        assert figures.tpr["0.1"].mean == pytest.approx(0.1, abs=0.006)
 
 
 def test_chance_at_a_false_positive_rate_is_a_little_above_it_where_non_members_are_few() -> None:
@@ -141,25 +141,25 @@ def test_with_the_targets_counterpart_a_model_that_leaks_nothing_would_come_out_
 def test_rates_that_the_non_members_cannot_resolve_are_left_out() -> None:
     odds, members = drawn(4, 120, 1.0)
     figures = lira.summarize(lira.measure(odds, members)["lira"], 60)
-    assert figures["tpr"]["0.01"] is None
-    assert figures["tpr"]["0.001"] is None
-    assert figures["tpr"]["0.1"] is not None
-    assert len(figures["curve"]) == len(lira.GRID)
+    assert figures.tpr["0.01"] is None
+    assert figures.tpr["0.001"] is None
+    assert figures.tpr["0.1"] is not None
+    assert len(figures.curve) == len(lira.GRID)
 
 
 def test_differences_are_paired_by_target() -> None:
     odds, members = drawn(8, 500, 0.0)
     strong = odds + 2 * members[:, :, None]
     one, other = (lira.measure(values, members)["lira"] for values in (strong, odds))
-    found = lira.difference(one, other)["auc"]
-    assert found["mean"] == pytest.approx(np.mean([a["auc"] - b["auc"] for a, b in zip(one, other, strict=True)]))
-    assert 0 < found["low"] < found["mean"] < found["high"]
+    found = lira.difference(one, other).auc
+    assert found.mean == pytest.approx(np.mean([a.auc - b.auc for a, b in zip(one, other, strict=True)]))
+    assert 0 < found.low < found.mean < found.high
 
 
 def test_intervals() -> None:
-    assert student([0.1]) == {"mean": 0.1, "low": None, "high": None}
-    found = student([1.0, 2.0, 3.0])
-    assert (found["low"], found["high"]) == pytest.approx((2 - 4.302653 / math.sqrt(3), 2 + 4.302653 / math.sqrt(3)))
+    assert student([0.1]) == Interval(mean=0.1, low=None, high=None)
+    interval = student([1.0, 2.0, 3.0])
+    assert (interval.low, interval.high) == pytest.approx((2 - 4.302653 / math.sqrt(3), 2 + 4.302653 / math.sqrt(3)))
     # Newcombe 1998, Statistics in Medicine 17, table I, method 3
     for count, total, low, high in (
         (81, 263, 0.2553, 0.3662),
@@ -168,6 +168,6 @@ def test_intervals() -> None:
         (1, 29, 0.0061, 0.1718),
         (29, 29, 0.8830, 1.0),
     ):
-        found = wilson(count, total)
-        assert (found["low"], found["high"]) == pytest.approx((low, high), abs=5e-5)
-    assert wilson(0, 0)["share"] is None
+        share = wilson(count, total)
+        assert (share.low, share.high) == pytest.approx((low, high), abs=5e-5)
+    assert wilson(0, 0).share is None
