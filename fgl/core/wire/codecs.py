@@ -253,3 +253,20 @@ def _pieces(shape: Sequence[int]) -> Iterator[slice]:
     """Rows that are looked at together."""
     step = max(1, PIECE // max(1, math.prod(shape[1:])))
     return (slice(start, start + step) for start in range(0, shape[0], step))
+
+
+def within(array: Array, bound: float) -> bool:
+    """Whether every number of a float16 or float32 array is finite and at most `bound` in magnitude.
+
+    Compares bit patterns: without its sign, an IEEE number orders as the integer that it is, with infinity and NaN
+    above every other. That is many times faster in float16, for which processors have no arithmetic."""
+    with np.errstate(over="ignore"):
+        limit = np.array(bound).astype(array.dtype)
+    if not np.isfinite(limit):
+        limit = np.array(np.finfo(array.dtype).max, dtype=array.dtype)
+    elif float(limit) > bound:
+        limit = np.nextafter(limit, array.dtype.type(0))
+    kind, mask = (np.dtype(np.uint16), 0x7FFF) if array.dtype.itemsize == 2 else (np.dtype(np.uint32), 0x7FFFFFFF)
+    highest = int(limit.view(kind))
+    bits: NDArray[Any] = np.ascontiguousarray(array).reshape(-1).view(kind)
+    return all(int((bits[i : i + PIECE] & mask).max()) <= highest for i in range(0, len(bits), PIECE))

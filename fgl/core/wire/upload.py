@@ -21,7 +21,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from safetensors.numpy import save
@@ -155,7 +155,7 @@ def classes_digest(class_names: Sequence[str]) -> str:
     return hashlib.sha256(json.dumps(list(class_names), allow_nan=False).encode()).hexdigest()
 
 
-def checksum(metadata: Mapping[str, Any], tensors: Mapping[str, Array]) -> str:
+def checksum(metadata: Mapping[str, object], tensors: Mapping[str, Array]) -> str:
     """sha256 over everything that an upload says, however its file is laid out. metadata: without its checksum."""
     stated = {key: value for key, value in metadata.items() if key != "checksum"}
     # of a sender's words, which `wire.parse` has judged

@@ -20,11 +20,12 @@ from fgl.contracts.aggregator import ClientUpload, Conditioning
 from fgl.contracts.conditioning import row_ids
 from fgl.contracts.generator import ArraySpec, UploadSchema
 from fgl.contracts.prompts import Prompt
+from fgl.core.wire import codecs
 from fgl.core.wire.codecs import CODECS, Quantized, check_quantized, quantize, scale_shape
 from fgl.core.wire.container import size_of
 from fgl.core.wire.disclosure import disclosed
 from fgl.core.wire.upload import UploadHeader, checksum, encode, encode_texts
-from fgl.core.wire.upload_reader import UploadPolicy, account, decode, stored, within
+from fgl.core.wire.upload_reader import UploadPolicy, account, decode, stored
 from fgl.errors import StoreError, UploadError
 from fgl.plugins.aggregators.class_mean import ClassMean
 from fgl.plugins.aggregators.options import ClassMeanOptions, UnionOptions
@@ -558,7 +559,7 @@ def test_bounds_are_those_of_plain_comparison(dtype: str) -> None:
             with np.errstate(over="ignore"):
                 array = np.array([[0.0, value]], dtype=dtype)
             plain = bool(np.isfinite(array).all() and (np.abs(array.astype(np.float64)) <= bound).all())
-            assert within(array, bound) == plain, (value, bound)
+            assert codecs.within(array, bound) == plain, (value, bound)
 
 
 numbers = st.floats(-100, 100, width=16)
