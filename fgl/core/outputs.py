@@ -114,11 +114,11 @@ def other_data(session: Session) -> str:
     return "" if session.info.digest in {record["inputs"].get("dataset") for record in records} else _words(saved)
 
 
-def _source(dataset: Mapping[str, Any]) -> dict[str, Any]:
+def _source(dataset: Mapping[str, object]) -> dict[str, Any]:
     return {key: dataset.get(key) for key in _SOURCE}
 
 
-def _words(dataset: Mapping[str, Any]) -> str:
+def _words(dataset: Mapping[str, object]) -> str:
     parts = [str(value) for key in _SOURCE if (value := dataset.get(key)) is not None]
     return plain(" ".join(parts))
 

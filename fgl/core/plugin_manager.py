@@ -162,7 +162,7 @@ class PluginManager:
     def stage_finished(self, context: StageContext) -> None:
         self._notify("fgl_stage_finished", context=context)
 
-    def round_finished(self, context: StageContext, entry: Mapping[str, Any]) -> None:
+    def round_finished(self, context: StageContext, entry: Mapping[str, object]) -> None:
         self._notify("fgl_round_finished", context=context, entry=entry)
 
     def run_failed(self, context: StageContext, error: BaseException) -> None:

@@ -365,7 +365,7 @@ def test_a_space_that_learnt_on_the_clients_images_judges_others(settings: Setti
     asked = settings(features={"name": "trained", "epochs": 1})
     asked["features"].pop("size")
     session = opened(asked, tmp_path / "run")
-    found = probe(session, 50)
+    found = to_json(probe(session, 50))
     assert "half of what the clients hold" in found["space"]["learnt_on"]
     # of 20 a class, 10 are learnt on; of the other 10, at two clients, half are reference and half beside them
     assert found["all"]["reference"] <= len(session.pixels("train")) // 4
@@ -388,7 +388,7 @@ def test_a_probe_tells_a_domain_that_the_generator_knows_from_one_that_it_does_n
             "generator": {"name": "tiny", "num_inference_steps": 4},
             "baselines": "none",
         }
-        found = probe(opened(asked, tmp_path / "run"), 5)["all"]
+        found = to_json(probe(opened(asked, tmp_path / "run"), 5))["all"]
         ratios[name] = found["made"]["nearest"] / found["real"]["nearest"]
     assert ratios["known"] < 1.5
     assert ratios["noise"] > 2

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fgl.core.store.owned import OwnedFolder, file_digest
 from fgl.errors import StoreError
@@ -26,7 +26,7 @@ def private_files(folder: Path) -> OwnedFolder:
     return OwnedFolder(folder, "private", private=True)
 
 
-def keep(folder: Path, prompts: Sequence[Prompt], summary: Mapping[str, Any]) -> None:
+def keep(folder: Path, prompts: Sequence[Prompt], summary: Mapping[str, object]) -> None:
     """Write the prompts, then the summary with their digest: it is the commit of both."""
     run = private_files(folder)
     lines = [strict_json.dumps(asdict(prompt)) + "\n" for prompt in prompts]

@@ -100,7 +100,7 @@ class Site:
         return self.train if self.config.upload.clients is not None else Subset(self.train, self.partition[client_id])
 
 
-def site_of(asked: Mapping[str, Any]) -> Site:
+def site_of(asked: Mapping[str, object]) -> Site:
     """What a request of the server's needs. asked: its config, device and data, as in `request`."""
     return _site(strict_json.dumps(asked["config"], sort_keys=True), asked["device"], asked["data"])
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def train(asked: Mapping[str, Any], message: memoryview) -> bytes:
+def train(asked: Mapping[str, object], message: memoryview) -> bytes:
     """One client's part of one round → the bytes of its update. Raises FGLError; to have diverged is an answer."""
     asked = policy.allowed(asked, "rounds")
     site = client_site.site_of(asked)

@@ -42,7 +42,7 @@ VALUES: Mapping[tuple[str, ...], Mapping[str, str]] = {
 """Key, with the section that it is in → old value → new value, in a list or by itself."""
 
 
-def current(layer: Mapping[str, Any], problems: list[Problem], source: str = "the configuration") -> dict[str, Any]:
+def current(layer: Mapping[str, object], problems: list[Problem], source: str = "the configuration") -> dict[str, Any]:
     """A layer by its present keys and values, with one warning for each that is old.
 
     An old key beside the new one is added to `problems`: which of the two counts would be a guess."""
@@ -63,7 +63,7 @@ def current(layer: Mapping[str, Any], problems: list[Problem], source: str = "th
 
 
 def current_options(
-    options: Mapping[str, Any], renamed: Mapping[str, str], family: str, problems: list[Problem]
+    options: Mapping[str, object], renamed: Mapping[str, str], family: str, problems: list[Problem]
 ) -> dict[str, Any]:
     """A component's options by their present names; see `Options.renamed`."""
     found = dict(options)

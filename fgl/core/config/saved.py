@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from fgl.core.config.loader import read_yaml
 from fgl.core.config.resolve import resolve
@@ -16,7 +15,7 @@ from fgl.core.store.run_dir import RunDir
 from fgl.errors import StoreError
 
 
-def load_config(config: RunConfig | Mapping[str, Any] | str | Path | None, manager: PluginManager) -> RunConfig:
+def load_config(config: RunConfig | Mapping[str, object] | str | Path | None, manager: PluginManager) -> RunConfig:
     if isinstance(config, RunConfig):
         return config
     if isinstance(config, str | Path):

@@ -106,7 +106,7 @@ def _axis(text: str) -> tuple[str, list[str]]:
     return key.strip(), values
 
 
-def write(store: RunDir, cells_: Sequence[Cell], rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def write(store: RunDir, cells_: Sequence[Cell], rows: Sequence[Mapping[str, Any]]) -> dict[str, object]:
     """sweep.json and sweep.md; returns what the first holds."""
     summary = {
         "schema_version": 1,

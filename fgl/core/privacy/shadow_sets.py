@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -52,7 +52,7 @@ class Images:
         ids, classes = [item.image_id for item in items], [item.class_id for item in items]
         return synthesize.divided_set(self.session, ids, classes, [pixels[one] for one in ids])
 
-    def _read(self) -> Iterator[tuple[dict[str, Any], Pixels]]:
+    def _read(self) -> Iterator[tuple[dict[str, object], Pixels]]:
         yield from read_shards(self.session.run.shards, self._own)
         yield from read_shards(self._folder, self._others)
 

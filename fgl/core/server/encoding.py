@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fgl.core import encoding as core_encoding
 from fgl.core.server.upload_store import encoded_path, read_upload, upload_path
@@ -64,7 +64,7 @@ class Encoding:
         return upload.encode(sender, expected.declaration, "fp32", accepted.prompts, arrays, indices)
 
 
-def identities(session: Session, manifests: Mapping[str, Mapping[str, Any] | None]) -> dict[str, str]:
+def identities(session: Session, manifests: Mapping[str, Mapping[str, object] | None]) -> dict[str, str]:
     """Of each client whose upload is kept, a digest of what it gives: of its bytes, and where they are texts, of what
     encodes them."""
     encoding, found = Encoding(session), {}

@@ -219,7 +219,7 @@ class _ClassList:
         return f"class {index}"
 
 
-def entry(name: str, score: Mapping[str, Any], bytes_: int = 0, images: int | None = None, note: str = "") -> Row:
+def entry(name: str, score: Mapping[str, object], bytes_: int = 0, images: int | None = None, note: str = "") -> Row:
     """One baseline in the result. top1 and last: fractions of the test set; bytes: sent by and to all clients."""
     return {
         "name": name,

@@ -266,7 +266,7 @@ class OwnedFolder:
         """Raises OSError, and ValueError for what is no JSON."""
         return strict_json.loads(files.read_text(path))
 
-    def write_sealed(self, path: Path, value: Mapping[str, Any]) -> None:
+    def write_sealed(self, path: Path, value: Mapping[str, object]) -> None:
         """JSON with a digest of itself, so that a flipped bit in a number cannot pass for the number."""
         self.write_json(path, {**value, _SEAL: digest_of(dict(value))})
 

@@ -209,7 +209,7 @@ class ShardStore:
         here = (path for path in self.run.owned() if path.parent == folder and path.name.startswith("shard-"))
         return sorted(path for path in here if (not suffix or path.suffix == suffix) and path.exists())
 
-    def _found(self, items: Sequence[PlanItem]) -> tuple[dict[_Key, EncodedImage], list[Mapping[str, Any]]]:
+    def _found(self, items: Sequence[PlanItem]) -> tuple[dict[_Key, EncodedImage], list[Mapping[str, object]]]:
         """What an earlier plan's shards hold of the items, as it was drawn, and the notes of those shards."""
         wanted: dict[Path, list[tuple[PlanItem, int]]] = {}
         for item in items:
@@ -226,7 +226,7 @@ class ShardStore:
         return found, [(self._manifest(path) or {}).get("notes", {}) for path in wanted]
 
 
-def joined(notes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def joined(notes: Sequence[Mapping[str, object]]) -> dict[str, Any]:
     """Notes in order as one: of a list, all that any of them has; of anything else, the last."""
     found: dict[str, Any] = {}
     for one in notes:
@@ -286,7 +286,7 @@ def _parquet(table: pa.Table) -> bytes:
     return buffer.getvalue()
 
 
-def _features(class_names: Sequence[str]) -> Mapping[str, Any]:
+def _features(class_names: Sequence[str]) -> Mapping[str, object]:
     value = {"dtype": "string", "_type": "Value"}
     number = {"dtype": "int64", "_type": "Value"}
     return {
