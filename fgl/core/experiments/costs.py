@@ -14,6 +14,7 @@ from fgl.core.baselines import BASELINES, compared
 from fgl.core.config.defaults import CLASS_LIST_PROMPTS
 from fgl.core.experiments.comparison import FGL, SERVER_EPOCHS, Method
 from fgl.core.partitioning import divide
+from fgl.core.report.tables import Table
 from fgl.core.store.run_dir import RunDir
 
 if TYPE_CHECKING:
@@ -171,8 +172,7 @@ def lines(costs: Sequence[tuple[str, Cost]], seeds: int, settings: int, data: Da
         f"{over}{seeds} seed{'s' * (seeds != 1)} × {methods}; {data.images:,} images at {data.clients} clients, "
         f"{data.classes} classes. For each seed:"
     ]
-    width = max(len(title) for title, _ in costs)
-    said += [f"  {title:<{width}}  {_said(cost)}" for title, cost in costs]
+    said += Table(("", ""), [(title, _said(cost)) for title, cost in costs], "ll").lines(indent=2)
     whole = total(cost for _, cost in costs).times(seeds)
     said.append(f"in all: {_said(whole)}")
     seconds = known.seconds(whole)
