@@ -175,9 +175,9 @@ def _watch(job: Mapping[str, Any]) -> None:
         log(f"epoch {self.folder.name}/{self.name}")
         save(self, arrays)
 
-    def logged_prepare(payload: bytes) -> bytes:
+    def logged_prepare(payload: bytes, *more: Any) -> bytes:
         log(f"client {json.loads(payload)['client_id']}")
-        return prepare(payload)
+        return prepare(payload, *more)
 
     def deadly_write(self: OwnedFolder, path: Path, data: bytes) -> None:
         nonlocal count
