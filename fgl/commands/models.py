@@ -18,7 +18,7 @@ from fgl.text import plain
 
 if TYPE_CHECKING:
     from fgl.contracts.options import ModelRef
-    from fgl.hub.pulling import Plan
+    from fgl.hub.sources import Plan
     from fgl.hub.state import State
 
 

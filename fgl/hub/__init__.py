@@ -2,6 +2,7 @@
 
     cache.py              what a commit holds, which files are present, locks and records beside the client's
     remote.py, http.py    listings and files from the Hub: retried, resumed, checked
+    sources.py            the model and its mirrors, and how a commit is held
     pulling.py            the order of a pull: the cache, then the Hub, then mirrors
     state.py, folders.py  what `fgl models list` and `fgl models verify` show
     messages.py           what went wrong, and what to do

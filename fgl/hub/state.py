@@ -13,8 +13,9 @@ from fgl.errors import ModelError
 from fgl.hub.cache import File, Listing, Repository
 from fgl.hub.messages import explain, is_unreachable, pull_command
 from fgl.hub.metering import meter
-from fgl.hub.pulling import Source, as_the_client_has_it, held, in_cache, sources
+from fgl.hub.pulling import as_the_client_has_it, in_cache
 from fgl.hub.remote import fetch_listing
+from fgl.hub.sources import Source, held, sources
 
 log = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from fgl.errors import ModelError
 from fgl.hub import messages
 from fgl.hub.cache import File, Listing, Repository, check_path, is_blob_name
 from fgl.hub.messages import is_full, is_unreachable, retry_after
-from fgl.hub.pulling import sources
+from fgl.hub.sources import sources
 from fgl.text import kind_and_line
 from tests.helpers.hub import git_blob
 
