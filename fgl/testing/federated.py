@@ -231,9 +231,8 @@ if not TYPE_CHECKING:  # else mypy takes any name for one that is there
     def __getattr__(name: str) -> Any:
         if name == "AlgorithmContract":  # where it was before there was a contract for every family
             import warnings
-
-            from fgl.testing.contracts import AlgorithmContract
+            from importlib import import_module  # the contracts import this module
 
             warnings.warn("import AlgorithmContract from fgl.testing.contracts", DeprecationWarning, stacklevel=2)
-            return AlgorithmContract
+            return import_module("fgl.testing.contracts").AlgorithmContract
         raise AttributeError(f"module 'fgl.testing.federated' has no attribute {name!r}")
