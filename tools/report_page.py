@@ -86,10 +86,13 @@ def _words(hint: Any) -> str:
 
 
 def _about(kind: type) -> dict[str, str]:
-    """Field → its docstring."""
+    """Field → its docstring, those of the classes that it extends too."""
+    found: dict[str, str] = {}
+    for base in kind.__bases__:
+        if is_dataclass(base):
+            found |= _about(base)
     body = ast.parse(textwrap.dedent(inspect.getsource(kind))).body[0]
     assert isinstance(body, ast.ClassDef)
-    found: dict[str, str] = {}
     for first, second in zip(body.body, body.body[1:], strict=False):
         if isinstance(first, ast.AnnAssign) and isinstance(second, ast.Expr) and isinstance(first.target, ast.Name):
             assert isinstance(second.value, ast.Constant)

@@ -13,8 +13,9 @@ from fgl.core.client import site
 from fgl.core.partitioning import divide
 from fgl.core.report.figures import Space
 from fgl.core.report.probe import Pictures, ProbeFigures
-from fgl.core.report.scores import BytesBothWays, Refusal
+from fgl.core.report.scores import BytesBothWays
 from fgl.core.server import uploads
+from fgl.core.server.refusals import Refusal
 from fgl.core.stages import baselines, features, plan
 from fgl.core.store.typed import from_json
 from fgl.core.synthesis import fill

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from fgl.core.report.schema import CodecBytes, CodecError, RunReport, Uploads
-from fgl.core.report.scores import Refusal
+from fgl.core.report.schema import RunReport, Uploads
 from fgl.core.report.tables import Table
 from fgl.core.server.claimed_weights import Dominant
 from fgl.core.server.intake_record import Intake
+from fgl.core.server.refusals import Refusal
+from fgl.core.server.tally import CodecBytes, CodecError
 from fgl.core.wire.codecs import TEXT
 from fgl.text import markdown as md
 

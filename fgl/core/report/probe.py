@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from fgl.core.report.figures import Space
 from fgl.core.report.quality import space_line
-from fgl.core.report.scores import BytesBothWays, Refusal
+from fgl.core.report.scores import BytesBothWays
 from fgl.core.report.tables import Table, number
+from fgl.core.server.refusals import Refusal
 from fgl.core.store.typed import JsonObject, json_field
 from fgl.core.wire.replies import BothScores, ProbeScores
 

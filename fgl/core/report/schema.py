@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 from fgl.core.report.audit_figures import Audit
 from fgl.core.report.figures import Quality
-from fgl.core.report.scores import BaselineResult, ChanceLevels, ClientTest, Refusal, Result, Rounds
+from fgl.core.report.scores import BaselineResult, ChanceLevels, ClientTest, Result, Rounds
 from fgl.core.server.intake_record import Intake
+from fgl.core.server.tally import ClientsResult
 from fgl.core.store.typed import JsonObject, from_json, json_field, to_json
 from fgl.io import strict_json
 
@@ -23,53 +24,9 @@ SCHEMA_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CodecBytes:
-    """What the same rows take in a codec."""
-
-    total: int
-    """Bytes of all clients' files, headers included."""
-    per_client: dict[str, int]
-    """Client → bytes of its file."""
-    how: str
-    """Whether that was measured or computed, in words."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CodecError:
-    """What a codec did to an array, by the clients' own account; the largest of any client."""
-
-    max_abs: float
-    """Largest absolute error."""
-    relative_rms: float
-    """‖x − q‖ / ‖x‖ over the array."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Uploads:
+class Uploads(ClientsResult):
     """What the accepted uploads amount to."""
 
-    bytes_total: int
-    """Bytes of all accepted files."""
-    bytes_per_client: dict[str, int]
-    """Client → bytes of its file; the clients whose uploads were accepted."""
-    codec: str
-    """Codecs that were used, separated by commas."""
-    bytes_by_codec: dict[str, CodecBytes]
-    """Codec → what the same rows take in it."""
-    codec_error: dict[str, dict[str, CodecError]]
-    """Codec that was used → array → its error."""
-    text_bytes_total: int
-    """Bytes that the same rows take as texts."""
-    prompts: dict[str, int]
-    """Client → rows of its upload."""
-    weight_per_class: dict[str, list[float]]
-    """Client → samples of each class that it says its rows stand for."""
-    uploads: str
-    """Digest of who sent what, and of what encodes it."""
-    sha256: dict[str, str]
-    """Client → digest of its file."""
-    refused: dict[str, Refusal]
-    """Client, or file of an unknown sender → why it was refused."""
     fedavg_bytes_per_round: int
     """Bytes of parameters that FedAvg with this classifier sends in one round: model × 2 ways × clients."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from fgl.core.server.refusals import Refusal
 from fgl.core.store.typed import json_field
 
 
@@ -110,16 +111,6 @@ class BytesBothWays:
     """Bytes to the clients."""
     up: int
     """Bytes from the clients."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Refusal:
-    """Why something that a client sent was refused."""
-
-    rule: str
-    """The rule that it broke."""
-    reason: str
-    """The reason in words."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,16 @@ if TYPE_CHECKING:
 # A run keeps the last refusals, and tells of the first: nobody must be able to fill the disk with them.
 _KEPT = 1000
 _REASON = 500  # characters
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """Why something that a client sent was refused."""
+
+    rule: str
+    """The rule that it broke."""
+    reason: str
+    """The reason in words."""
 
 
 def refuse(session: Session, client_id: str, error: UploadError, so_far: int = 0) -> dict[str, str]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from fgl.core.server import encoding
+from fgl.core.server.refusals import Refusal
 from fgl.core.store.owned import digest_of
 from fgl.core.wire.codecs import CODECS, TEXT
 from fgl.errors import TooFewUploadsError
@@ -42,17 +43,17 @@ class ClientsResult:
     """What the uploads that were accepted amount to."""
 
     bytes_total: int
-    """Of all files that were accepted."""
+    """Bytes of all accepted files."""
     bytes_per_client: dict[str, int]
-    """Client → bytes of its file. Its keys are the clients whose uploads were accepted."""
+    """Client → bytes of its file; the clients whose uploads were accepted."""
     codec: str
     """Codecs that were used, separated by commas."""
     bytes_by_codec: dict[str, CodecBytes]
-    """Codec → what the same rows would take in it."""
+    """Codec → what the same rows take in it."""
     codec_error: dict[str, dict[str, CodecError]]
     """Codec that was used → array → its error."""
     text_bytes_total: int
-    """What the same rows would take as texts."""
+    """Bytes that the same rows take as texts."""
     prompts: dict[str, int]
     """Client → rows of its upload."""
     weight_per_class: dict[str, list[float]]
@@ -61,8 +62,8 @@ class ClientsResult:
     """Digest of who sent what, and of what encodes it."""
     sha256: dict[str, str]
     """Client → digest of its file."""
-    refused: dict[str, dict[str, str]]
-    """Client, or file of nobody on the list → `rule` that it broke and `reason`."""
+    refused: dict[str, Refusal]
+    """Client, or file of an unknown sender → why it was refused."""
 
 
 def summary(session: Session, manifests: Mapping[str, Any], refused: Mapping[str, Mapping[str, str]]) -> ClientsResult:
@@ -91,7 +92,7 @@ def summary(session: Session, manifests: Mapping[str, Any], refused: Mapping[str
         weight_per_class={name: one["weight_per_class"] for name, one in ordered.items()},
         uploads=digest_of(encoding.identities(session, manifests)),
         sha256={name: one["sha256"] for name, one in ordered.items()},
-        refused={name: dict(one) for name, one in refused.items()},
+        refused={name: Refusal(rule=one["rule"], reason=one["reason"]) for name, one in refused.items()},
     )
 
 
