@@ -114,7 +114,7 @@ def membership(session: Session) -> Membership:
     field = shadows.shadow_split(session)
     names = shadows.methods(session)
     figures: dict[str, dict[str, list[lira.TargetFigures]]] = {}
-    models: dict[str, list[dict[str, Any]]] = {}
+    models: dict[str, list[shadows.ShadowScores]] = {}
     others = int((~field.members).sum(axis=1).min())
     for name in names:
         odds, models[name] = shadows.scores(session, field, name)
@@ -144,19 +144,23 @@ def _of_method(
     session: Session,
     title: str,
     figures: Mapping[str, list[lira.TargetFigures]],
-    models: list[dict[str, Any]],
+    models: list[shadows.ShadowScores],
     one_shot: Mapping[str, list[lira.TargetFigures]] | None,
     non_members: int,
 ) -> MethodMembership:
     """one_shot: figures of fgl's one-shot model, None where they are not compared with."""
     distinct, as_run = _sameness(session, models)
-    members, others, test = (student([one[part] for one in models]) for part in ("members", "others", "test"))
+    members, others, test = (
+        student([model.members for model in models]),
+        student([model.others for model in models]),
+        student([model.test for model in models]),
+    )
     return MethodMembership(
         title=title,
         lira=lira.summarize(figures["lira"], non_members),
         loss=lira.summarize(figures["loss"], non_members),
         top1=ShadowAccuracy(members=members, others=others, test=test),
-        gap=student([one["members"] - one["others"] for one in models]),
+        gap=student([model.members - model.others for model in models]),
         distinct=distinct,
         as_run=as_run,
         difference=None
@@ -165,12 +169,12 @@ def _of_method(
     )
 
 
-def _sameness(session: Session, models: list[dict[str, Any]]) -> tuple[int, int | None]:
+def _sameness(session: Session, models: list[shadows.ShadowScores]) -> tuple[int, int | None]:
     """(distinct models among the shadows, how many of them have the run's own set, None for a method without one)."""
-    if "set" not in models[0]:
+    if models[0].set is None:
         return len(models), None
     own = shadow_sets.own_set(session)
-    return len({one["set"] for one in models}), sum(one["set"] == own for one in models)
+    return len({model.set for model in models}), sum(model.set == own for model in models)
 
 
 def _ends(members: Any) -> tuple[int, int]:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from fgl.core.privacy.candidates import CandidateTexts
     from fgl.core.privacy.lookup import LookupResult
     from fgl.core.session import Session
+    from fgl.core.stages.stage import Inputs
 
 
 STAGE = "audit:uploads"
@@ -77,7 +78,7 @@ def measure(session: Session) -> UploadInversion:
     return from_json(UploadInversion, value)
 
 
-def inputs_of(session: Session, uploads: str) -> dict[str, Any]:
+def inputs_of(session: Session, uploads: str) -> Inputs:
     """uploads: digest of who sent what."""
     config, file = session.config, session.config.audit.dictionary
     return {

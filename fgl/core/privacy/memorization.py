@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from fgl.core.report.contact_sheet import Pair
     from fgl.core.session import Session
     from fgl.core.stages.features import FeatureTrainingSplit
+    from fgl.core.stages.stage import Inputs
 
 
 STAGE = "audit:memorization"
@@ -69,7 +70,7 @@ def paths(session: Session) -> tuple[Path, Path]:
     return session.run.path("audit", "distances.csv"), session.run.path("audit", "pairs.png")
 
 
-def inputs_of(session: Session, learnt: FeatureTrainingSplit | None) -> dict[str, Any]:
+def inputs_of(session: Session, learnt: FeatureTrainingSplit | None) -> Inputs:
     config, record = session.config, session.run.recorded("synthesize")
     return {
         "synthetic": None if record is None else record["value"]["digest"],

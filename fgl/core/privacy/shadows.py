@@ -10,8 +10,8 @@ The unit of commit is a method on a shadow: RUN/audit/scores/<method>-<k>.safete
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,6 +32,7 @@ from fgl.core.stages import clients as clients_stage
 from fgl.core.stages import partition as partition_stage
 from fgl.core.store.owned import digest_of
 from fgl.core.store.run_dir import RunDir
+from fgl.core.store.typed import from_json, json_field, to_json
 from fgl.errors import ConfigError, DataError, ModelError, Problem, suggestion
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from fgl.contracts.arrays import Array, Labels, Pixels
     from fgl.contracts.classifier import TrainedClassifier
     from fgl.core.session import Session
+    from fgl.core.stages.stage import Inputs, Work
 
 
 ONE_SHOT, AFTER_ROUNDS, CENTRALIZED = "fgl", "fgl-rounds", BASELINES["centralized"].name
@@ -90,6 +92,24 @@ class ShadowSplit:
         return {name: rows for name, rows in found.items() if rows}
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShadowScores:
+    """What is known of a shadow model; its top-1 is a share."""
+
+    members: float
+    """Top-1 on its training samples."""
+    others: float
+    """Top-1 on the clients' other samples."""
+    test: float
+    """Top-1 on the test split."""
+    set: str | None = json_field(omit_none=True)
+    """Digest of its synthetic set; only of fgl's one-shot model."""
+    trained: bool | None = json_field(omit_none=True)
+    """Whether it was trained for this audit, or the run or another shadow had it already; only where there is a set."""
+    state: str | None = json_field(omit_none=True)
+    """File of its parameters, below the run directory; only where there is a set."""
+
+
 def shadow_split(session: Session) -> ShadowSplit:
     """Raises DataError where there are too few samples to divide."""
     divided = partition_stage.divided(session, pipeline.run(session, "partition"))
@@ -104,17 +124,14 @@ def shadow_split(session: Session) -> ShadowSplit:
     return ShadowSplit(divided, pool, labels, members)
 
 
-def scores(session: Session, field: ShadowSplit, method: str) -> tuple[NDArray[np.float64], list[dict[str, Any]]]:
-    """(log-odds of the true class, [s, n, q]; what is known of each shadow model) of a method, computed or reused.
-
-    Of each: `members`, `others` and `test`, top-1 on its training samples, on the other samples of the clients, and on
-    the test split; of fgl also `set`, digest of its synthetic set, and `trained`, whether it was trained for this."""
+def scores(session: Session, field: ShadowSplit, method: str) -> tuple[NDArray[np.float64], list[ShadowScores]]:
+    """(log-odds of the true class, [s, n, q]; what is known of each shadow model) of a method, computed or reused."""
     maker = ShadowTrainer(session, field, method)
     values = []
     with session.progress.track(f"shadow models ({method})", len(field.members), "models") as task:
         for shadow in range(len(field.members)):
             value, _ = session.stage(_stage(method, shadow), maker.inputs(shadow), maker.work(shadow))
-            values.append(dict(value))
+            values.append(from_json(ShadowScores, value))
             maker.tidy(shadow)
             task.advance()
     return np.stack([_read(session, method, shadow)["odds"] for shadow in range(len(field.members))]), values
@@ -148,11 +165,11 @@ class ShadowTrainer:
     field: ShadowSplit
     method: str
 
-    def inputs(self, shadow: int) -> dict[str, Any]:
+    def inputs(self, shadow: int) -> Inputs:
         """Everything that determines the scores."""
         session, config = self.session, self.session.config
         held = digest_of(self.field.held(shadow))
-        asked = {"pool": digest_of(self.field.pool.tolist()), "flip": config.audit.flip}
+        asked: dict[str, object] = {"pool": digest_of(self.field.pool.tolist()), "flip": config.audit.flip}
         if self.method == CENTRALIZED:
             return {
                 **asked,
@@ -178,10 +195,15 @@ class ShadowTrainer:
             return one_shot
         return {**asked, **rounds.inputs_of(session, self._track(session), held, digest_of(one_shot))}
 
-    def work(self, shadow: int) -> Any:
+    def work(self, shadow: int) -> Callable[[str], tuple[Any, Sequence[Path]]]:
         """What `Session.stage` calls where the scores are not there."""
         make = {ONE_SHOT: self._one_shot, CENTRALIZED: self._centralized}.get(self.method, self._rounds)
-        return lambda digest: make(shadow, digest)
+
+        def work(digest: str) -> tuple[Any, Sequence[Path]]:
+            shadow_scores, files = make(shadow, digest)
+            return to_json(shadow_scores), files
+
+        return work
 
     def tidy(self, shadow: int) -> None:
         """Models that came up in rounds are no longer needed once they have been queried."""
@@ -193,14 +215,14 @@ class ShadowTrainer:
 
     # --- centralized ---
 
-    def _centralized(self, shadow: int, digest: str) -> tuple[dict[str, Any], list[Path]]:
+    def _centralized(self, shadow: int, digest: str) -> Work[ShadowScores]:
         data = baselines.clients_images(self.session, self.field.held(shadow))
         model = self.session.classifier.fit(data, None, self._context(shadow, digest))
         return self._keep(shadow, *self._query(model))
 
     # --- federated ---
 
-    def _rounds(self, shadow: int, digest: str) -> tuple[dict[str, Any], list[Path]]:
+    def _rounds(self, shadow: int, digest: str) -> Work[ShadowScores]:
         inner, held = self._inner(shadow), self.field.held(shadow)
         start = rounds_spec.Start()
         if self.method == AFTER_ROUNDS:
@@ -229,10 +251,10 @@ class ShadowTrainer:
 
     # --- fgl ---
 
-    def _one_shot(self, shadow: int, digest: str) -> tuple[dict[str, Any], list[Path]]:
+    def _one_shot(self, shadow: int, digest: str) -> Work[ShadowScores]:
         session, images = self.session, self._images
         identity = images.identity(shadow)
-        known = {"set": identity, "trained": False}
+        is_trained = False
         if identity == images.own:
             state = train.state_path(session, "selected")
         else:
@@ -244,10 +266,11 @@ class ShadowTrainer:
                 model = session.classifier.fit(data, validation, self._context(shadow, digest))
                 packed = contiguous(model.state("selected"))
                 session.run.write(state, save(packed))
-                known["trained"] = True
+                is_trained = True
         model = session.classifier.restore(load_file(state), train.context(session, "query"))
-        value, outputs = self._keep(shadow, *self._query(model))
-        return {**value, **known, "state": str(state.relative_to(session.run.root))}, [*outputs, state]
+        top1, outputs = self._keep(shadow, *self._query(model))
+        name = str(state.relative_to(session.run.root))
+        return replace(top1, set=identity, trained=is_trained, state=name), [*outputs, state]
 
     @cached_property
     def _images(self) -> Images:
@@ -298,8 +321,8 @@ class ShadowTrainer:
 
     def _keep(
         self, shadow: int, odds: NDArray[np.float64], right: NDArray[np.bool_], test: float
-    ) -> tuple[dict[str, Any], list[Path]]:
+    ) -> Work[ShadowScores]:
         path, inside = _path(self.session, self.method, shadow), self.field.members[shadow]
         self.session.run.write(path, save({"odds": odds, "right": right.astype(np.uint8)}))
-        top1 = {"members": float(right[inside].mean()), "others": float(right[~inside].mean()), "test": test}
-        return {name: round(value, 6) for name, value in top1.items()}, [path]
+        members, others = float(right[inside].mean()), float(right[~inside].mean())
+        return ShadowScores(members=round(members, 6), others=round(others, 6), test=round(test, 6)), [path]
