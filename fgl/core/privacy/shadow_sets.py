@@ -13,7 +13,7 @@ from fgl.contracts.generator import Shard
 from fgl.core.stages import synthesize
 from fgl.core.store.owned import digest_of
 from fgl.core.synthesis import fill
-from fgl.core.synthesis.shards import read_plan, read_shards
+from fgl.core.synthesis.shards import ShardRow, read_plan, read_shards
 
 if TYPE_CHECKING:
     from fgl.contracts.aggregator import ClientUpload
@@ -52,7 +52,7 @@ class Images:
         ids, classes = [item.image_id for item in items], [item.class_id for item in items]
         return synthesize.divided_set(self.session, ids, classes, [pixels[one] for one in ids])
 
-    def _read(self) -> Iterator[tuple[dict[str, object], Pixels]]:
+    def _read(self) -> Iterator[tuple[ShardRow, Pixels]]:
         yield from read_shards(self.session.run.shards, self._own)
         yield from read_shards(self._folder, self._others)
 

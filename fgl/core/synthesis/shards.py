@@ -14,7 +14,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 import pyarrow as pa
@@ -25,6 +25,7 @@ from fgl.contracts.generator import PlanItem, Shard
 from fgl.core.seeds import image_seed
 from fgl.core.store.owned import digest_of, file_digest
 from fgl.core.store.run_dir import RunDir
+from fgl.core.store.typed import JsonObject, from_json, to_json
 from fgl.errors import StoreError
 from fgl.io import files
 from fgl.text import first_line
@@ -53,6 +54,33 @@ class EncodedImage:
 
     item: PlanItem
     data: bytes
+
+
+class ShardRow(TypedDict):
+    """A row of a shard beside its pixels, as parquet has it."""
+
+    label: int
+    image_id: str
+    conditioning_id: str
+    domain: str
+    seed: int
+    draw: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """The commit of a shard."""
+
+    recipe: str
+    """Digest of what determines an image beside its item."""
+    items: str
+    """See `items_digest`."""
+    images: int
+    """How many it holds."""
+    sha256: str
+    """Of the parquet file."""
+    notes: JsonObject = field(default_factory=dict)
+    """The generator's, on what was made."""
 
 
 def write_plan(run: RunDir, path: Path, shards: Sequence[Shard]) -> None:
@@ -91,7 +119,7 @@ class ShardStore:
     def done(self, shard: Shard) -> bool:
         """Whether the shard is committed, holds just these items, and is undamaged."""
         manifest = self._manifest(self._path(shard.index))
-        return manifest is not None and manifest["items"] == items_digest(shard)
+        return manifest is not None and manifest.items == items_digest(shard)
 
     def begin(self, shards: Sequence[Shard]) -> list[Shard]:
         """Those of `shards` that are not there yet. Sets aside what is of another plan, and notes which of its images
@@ -146,21 +174,18 @@ class ShardStore:
         )
         path = self._path(shard.index)
         self.run.write(path, data)
-        self.run.write_sealed(
-            path.with_suffix(".json"),
-            {
-                "recipe": self.recipe,
-                "items": items_digest(shard),
-                "images": len(shard.items),
-                "sha256": hashlib.sha256(data).hexdigest(),
-                "notes": joined([*earlier, notes or {}]),
-            },
+        manifest = Manifest(
+            recipe=self.recipe,
+            items=items_digest(shard),
+            images=len(shard.items),
+            sha256=hashlib.sha256(data).hexdigest(),
+            notes=joined([*earlier, notes or {}]),
         )
+        self.run.write_sealed(path.with_suffix(".json"), to_json(manifest))
 
-    def notes(self, shards: Sequence[Shard]) -> dict[str, Any]:
+    def notes(self, shards: Sequence[Shard]) -> JsonObject:
         """The generator's notes on all of the shards, in whatever processes they were made."""
-        manifests = [self._manifest(self._path(shard.index)) for shard in shards]
-        return joined([(manifest or {}).get("notes", {}) for manifest in manifests])
+        return joined([self._notes(self._path(shard.index)) for shard in shards])
 
     def end(self, shards: Sequence[Shard]) -> None:
         """All of `shards` are there: what is of another plan, here or set aside, is no longer needed."""
@@ -176,13 +201,19 @@ class ShardStore:
     def _path(self, index: int) -> Path:
         return self.folder / f"shard-{index:05d}.parquet"
 
-    def _manifest(self, path: Path) -> dict[str, Any] | None:
+    def _notes(self, path: Path) -> JsonObject:
+        """Of a committed, undamaged shard; none of any other."""
+        manifest = self._manifest(path)
+        return {} if manifest is None else manifest.notes
+
+    def _manifest(self, path: Path) -> Manifest | None:
         """Of a committed, undamaged shard of this recipe."""
-        manifest = self.run.read_sealed(path.with_suffix(".json"))
-        if manifest is None or manifest.get("recipe") != self.recipe:
+        sealed = self.run.read_sealed(path.with_suffix(".json"))
+        if sealed is None or sealed.get("recipe") != self.recipe:
             return None
+        manifest = from_json(Manifest, sealed)
         try:
-            return manifest if manifest["sha256"] == file_digest(path) else None
+            return manifest if manifest.sha256 == file_digest(path) else None
         except StoreError:
             return None
 
@@ -192,7 +223,7 @@ class ShardStore:
         if manifest is None:
             self.run.remove(path, path.with_suffix(".json"))
             return
-        aside = self._aside / f"shard-{number(path):05d}-{manifest['sha256'][:16]}.parquet"
+        aside = self._aside / f"shard-{number(path):05d}-{manifest.sha256[:16]}.parquet"
         try:
             files.make_folders(self.run.root, self._aside)
             self.run.note(aside)
@@ -201,7 +232,7 @@ class ShardStore:
                 os.link(path, aside)
         except OSError:  # a file system without hard links
             self.run.write(aside, files.read_bytes(path))
-        self.run.write_sealed(aside.with_suffix(".json"), manifest)
+        self.run.write_sealed(aside.with_suffix(".json"), to_json(manifest))
         self.run.remove(path.with_suffix(".json"), path)
 
     def _own(self, folder: Path, suffix: str = "") -> list[Path]:
@@ -223,12 +254,12 @@ class ShardStore:
             for item, row in rows:
                 drawn = replace(item, seed=seeds[row].as_py(), draw=draws[row].as_py())
                 found[_key(item)] = EncodedImage(drawn, images[row]["bytes"].as_py())
-        return found, [(self._manifest(path) or {}).get("notes", {}) for path in wanted]
+        return found, [self._notes(path) for path in wanted]
 
 
-def joined(notes: Sequence[Mapping[str, object]]) -> dict[str, Any]:
+def joined(notes: Sequence[Mapping[str, object]]) -> JsonObject:
     """Notes in order as one: of a list, all that any of them has; of anything else, the last."""
-    found: dict[str, Any] = {}
+    found: JsonObject = {}
     for one in notes:
         for key, value in one.items():
             before = found.get(key)
@@ -239,7 +270,7 @@ def joined(notes: Sequence[Mapping[str, object]]) -> dict[str, Any]:
     return found
 
 
-def read_shards(folder: Path, shards: Sequence[Shard] | None = None) -> Iterator[tuple[dict[str, Any], Pixels]]:
+def read_shards(folder: Path, shards: Sequence[Shard] | None = None) -> Iterator[tuple[ShardRow, Pixels]]:
     """Each image of the set with its row, a shard in memory at a time. shards: just these of the plan; None reads what
     is there. Raises StoreError for a shard that is missing, of another plan, without manifest or with other bytes."""
     wanted = (
