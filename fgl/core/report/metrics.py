@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
+from typing import TYPE_CHECKING, NotRequired, TypedDict
 
 import numpy as np
 
 from fgl.core.report.scores import ChanceLevels, Majority, Score
 from fgl.core.report.tables import Table
+from fgl.core.store.typed import JsonObject
 from fgl.errors import DataError
 from fgl.text import plain
 
@@ -60,7 +61,7 @@ def _counts(row: Labels, class_names: Sequence[str]) -> dict[str, int]:
     return {class_names[index]: int(row[index]) for index in np.flatnonzero(row).tolist()}
 
 
-def short(score: Mapping[str, Any]) -> dict[str, Any]:
+def short(score: Mapping[str, object]) -> JsonObject:
     """Without the confusion matrix: of hundreds of clients, it would be most of a report."""
     return {key: value for key, value in score.items() if key != "confusion"}
 
@@ -93,18 +94,19 @@ def scale(levels: ChanceLevels) -> str:
     )
 
 
-def mean_of(scores: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def mean_of(scores: Sequence[JsonObject]) -> Scores:
     """The mean over several models of what `measure` found for each, on the same images."""
 
     def mean(values: Sequence[float]) -> float:
         return round(float(np.mean(values)), 6)
 
-    shares = {name: mean([one[name] for one in scores]) for name in ("top1", "balanced_accuracy", "macro_f1")}
     classes = scores[0]["per_class"]
     return {
-        **shares,
+        "top1": mean([score["top1"] for score in scores]),
+        "balanced_accuracy": mean([score["balanced_accuracy"] for score in scores]),
+        "macro_f1": mean([score["macro_f1"] for score in scores]),
         "images": scores[0]["images"],
-        "per_class": {name: mean([one["per_class"][name] for one in scores]) for name in classes},
+        "per_class": {name: mean([score["per_class"][name] for score in scores]) for name in classes},
     }
 
 
