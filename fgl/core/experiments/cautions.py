@@ -7,8 +7,9 @@ import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
+from fgl.core.store.typed import json_field
 from fgl.text import escaped
 
 if TYPE_CHECKING:
@@ -33,6 +34,18 @@ _CODE = (
     re.compile(r"(?!ox\b)[A-Za-z]{1,2}"),
     re.compile(r"[b-df-hj-np-tv-xz]{2,6}\d*", re.I),
 )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SplitCounts:
+    """Images of a split."""
+
+    images: int
+    """How many there are."""
+    by_class: dict[str, int]
+    """Class → its images; 0 where it has none."""
+    by_domain: dict[str, dict[str, int]] | None = json_field(omit_none=True)
+    """Domain → class → images; not there where the split has no domains."""
 
 
 class Place(NamedTuple):
@@ -82,8 +95,10 @@ class Twins:
         return found
 
 
-def cautions(info: DatasetInfo, splits: Mapping[str, ImageSet], counts: Mapping[str, Any], twins: Twins) -> list[str]:
-    """counts: of each split, as `fgl.core.experiments.dataset_check` has them."""
+def cautions(
+    info: DatasetInfo, splits: Mapping[str, ImageSet], counts: Mapping[str, SplitCounts], twins: Twins
+) -> list[str]:
+    """counts: of each split."""
     found = [*info.notes, *_counts(counts), *twins.cautions(splits, info.class_names)]
     codes = [name for name in info.class_names if any(code.fullmatch(name) for code in _CODE)]
     if codes:
@@ -105,9 +120,10 @@ def suggest_domains(info: DatasetInfo) -> str:
     return f"this data has {len(info.domains)} domains ({shown}): --partition domain makes each a client"
 
 
-def _counts(splits: Mapping[str, Any]) -> list[str]:
+def _counts(splits: Mapping[str, SplitCounts]) -> list[str]:
     found = []
-    held = {name: count for name, count in splits.get("train", {}).get("by_class", {}).items() if count}
+    by_class = {split: counts.by_class for split, counts in splits.items()}
+    held = {name: count for name, count in by_class.get("train", {}).items() if count}
     if held:
         most, least = max(held, key=lambda name: held[name]), min(held, key=lambda name: held[name])
         if held[most] >= _SKEW * held[least]:
@@ -118,9 +134,7 @@ def _counts(splits: Mapping[str, Any]) -> list[str]:
                 f"'{escaped(most)}' is right in {share:.0%} of them, so look at the accuracy of each class"
             )
     for split, least_wanted in _FEW.items():
-        few = {
-            name: count for name, count in splits.get(split, {}).get("by_class", {}).items() if 0 < count < least_wanted
-        }
+        few = {name: count for name, count in by_class.get(split, {}).items() if 0 < count < least_wanted}
         if few:
             shown = ", ".join(f"'{escaped(name)}' {count}" for name, count in list(few.items())[:_SHOWN])
             why = (
@@ -137,4 +151,4 @@ def _many(count: int, one: str, more: str = "") -> str:
     return f"{count:,} {one if count == 1 else more or one + 's'}"
 
 
-__all__ = ["Twins", "cautions", "suggest_domains"]
+__all__ = ["SplitCounts", "Twins", "cautions", "suggest_domains"]

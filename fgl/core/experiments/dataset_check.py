@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import difflib
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from fgl.contracts.dataset import DatasetInfo, ImageSet, Subset, SupportsKinds
 from fgl.contracts.progress import Progress
@@ -13,7 +13,8 @@ from fgl.contracts.prompts import SupportsCheck
 from fgl.core import partitioning
 from fgl.core.config.presets import Preset
 from fgl.core.config.schema import RunConfig, Selected
-from fgl.core.experiments.cautions import Twins, cautions, suggest_domains
+from fgl.core.experiments.cautions import SplitCounts, Twins, cautions, suggest_domains
+from fgl.core.store.typed import JsonObject, to_json
 from fgl.errors import DataError, FGLError
 from fgl.text import some
 
@@ -26,7 +27,7 @@ SPLITS = ("train", "test", "public")
 
 def survey(
     config: RunConfig, manager: PluginManager, preset: Preset | None, progress: Progress, divided: bool = True
-) -> dict[str, Any]:
+) -> JsonObject:
     """Everything that `fgl datasets check` says. JSON. divided: whether somebody has chosen the partition.
 
     Unreadable images are counted instead of raised. Raises DataError where the data cannot be opened at all,
@@ -55,7 +56,7 @@ def survey(
         "license": info.license,
         "class_names": list(info.class_names),
         "domains": list(info.domains),
-        "splits": counts,
+        "splits": to_json(counts),
         "kinds": _summed(kinds, lambda kind: " ".join(part for part in kind[:2] if part)),
         "sizes": _summed(kinds, lambda kind: f"{kind[2]}x{kind[3]}"),
         "unreadable": list(info.skipped),
@@ -68,7 +69,7 @@ def survey(
     return {**found, "warnings": warnings, "problems": problems, "fits": not problems}
 
 
-def divide(config: RunConfig, manager: PluginManager, progress: Progress) -> dict[str, Any]:
+def divide(config: RunConfig, manager: PluginManager, progress: Progress) -> JsonObject:
     """Samples of each class, and of each domain, that each client gets. JSON. Raises DataError."""
     dataset = manager.create("dataset", config.dataset)
     with progress.track("read the dataset", 1, "dataset") as task:
@@ -102,14 +103,14 @@ def _prompts(config: RunConfig, manager: PluginManager, info: DatasetInfo) -> li
     return []
 
 
-def _counts(images: ImageSet, info: DatasetInfo) -> dict[str, Any]:
-    found: dict[str, Any] = {"images": len(images), "by_class": _by_class(images, info)}
+def _counts(images: ImageSet, info: DatasetInfo) -> SplitCounts:
+    by_domain = None
     if images.domains is not None:
-        found["by_domain"] = {
+        by_domain = {
             domain: _by_class(Subset(images, [i for i, other in enumerate(images.domains) if other == domain]), info)
             for domain in info.domains
         }
-    return found
+    return SplitCounts(images=len(images), by_class=_by_class(images, info), by_domain=by_domain)
 
 
 def _by_class(images: ImageSet, info: DatasetInfo) -> dict[str, int]:
@@ -128,7 +129,9 @@ def _kind(images: ImageSet, index: int) -> tuple[str, str, int, int]:
     return "", image.mode, image.width, image.height
 
 
-def _summed(kinds: Counter[tuple[str, str, int, int]], name: Any) -> dict[str, int]:
+def _summed(
+    kinds: Counter[tuple[str, str, int, int]], name: Callable[[tuple[str, str, int, int]], str]
+) -> dict[str, int]:
     """Most frequent first."""
     total: Counter[str] = Counter()
     for kind, count in kinds.items():
@@ -136,7 +139,7 @@ def _summed(kinds: Counter[tuple[str, str, int, int]], name: Any) -> dict[str, i
     return dict(total.most_common())
 
 
-def _problems(info: DatasetInfo, counts: Mapping[str, Any], preset: Preset | None, holds: str) -> list[str]:
+def _problems(info: DatasetInfo, counts: Mapping[str, SplitCounts], preset: Preset | None, holds: str) -> list[str]:
     """What makes the data unfit for a run, or other than the preset's; each with what to do. holds: whether these are
     all images, or a client's or a server's own, which need not have the other split, nor each class."""
     found = []
@@ -150,7 +153,7 @@ def _problems(info: DatasetInfo, counts: Mapping[str, Any], preset: Preset | Non
         if split not in counts:
             found.append(f"there is no {split} split")
             continue
-        empty = [name for name, count in counts[split]["by_class"].items() if not count]
+        empty = [name for name, count in counts[split].by_class.items() if not count]
         if empty:
             found.append(f"the {split} split has no images of {some(empty, 10, total=True)}")
     if preset is None:
@@ -158,7 +161,7 @@ def _problems(info: DatasetInfo, counts: Mapping[str, Any], preset: Preset | Non
     found += _differences("class", info.class_names, list(preset.classes))
     if preset.domains or info.domains:
         found += _differences("domain", info.domains, preset.domains)
-    images = {split: counts[split]["images"] for split in counts}
+    images = {split: counts[split].images for split in counts}
     if preset.images and not any(wanted.items() <= images.items() for wanted in preset.images):
         wanted = " or ".join(_splits(one) for one in preset.images)
         held = _splits({split: images.get(split, 0) for split in ("train", "test")})

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 from fgl.core import outputs
 from fgl.core.config.schema import RunConfig
@@ -69,7 +68,7 @@ def opened(
         yield note
 
 
-def _said(settings: Mapping[str, RunConfig]) -> dict[str, Any]:
+def _said(settings: Mapping[str, RunConfig]) -> dict[str, dict[str, object]]:
     return {
         name: {key: value for key, value in config.to_dict().items() if key not in _BESIDE}
         for name, config in settings.items()
