@@ -108,18 +108,19 @@ def show_command(
     """Say in plain words what an upload reveals to whoever has it.
 
     Class names are not in it: they are read from the client's private folder, if it is there."""
+    from fgl.core.store.typed import to_json
     from fgl.core.wire.disclosure import MAX_BYTES, disclosed
 
     data = _read(file, MAX_BYTES)
     disclosure = disclosed(data)
-    beside = (file.with_suffix(".private"), file.parent / f"{disclosure['client_id']}.private")
+    beside = (file.with_suffix(".private"), file.parent / f"{disclosure.client_id}.private")
     for names in filter(None, map(_known_names, beside if private is None else (private,))):
-        if not disclosure["class_names_known"]:
+        if not disclosure.class_names_known:
             disclosure = disclosed(data, names)
     if as_json:
-        say_json({"file": str(file), **disclosure})
+        say_json({"file": str(file), **to_json(disclosure)})
     else:
-        print_upload(disclosure, texts=True)
+        print_upload(to_json(disclosure), texts=True)
 
 
 # --- what goes in ---------------------------------------------------------------------------------------------------
@@ -184,13 +185,14 @@ def _check_places(config: RunConfig, client: str, file: Path, private: Path) -> 
 
 def _upload_of(file: Path) -> tuple[str, str] | None:
     """The client and the run that an upload names, None where the file is not an upload."""
-    from fgl.core.wire import container, upload_reader
+    from fgl.core.wire import container
+    from fgl.core.wire.upload_metadata import metadata_of
 
     try:
-        metadata = upload_reader.metadata_of(container.header_of(file)[0])
+        metadata = metadata_of(container.header_of(file)[0])
     except (UploadError, StoreError):
         return None
-    return str(metadata["client_id"]), str(metadata["run"])
+    return metadata.client_id, metadata.run
 
 
 @contextmanager
@@ -224,12 +226,13 @@ def _check_left_out(draft: Draft, confirmed: bool) -> None:
 
 
 def _disclosure(draft: Draft, config: RunConfig, simulate: bool) -> dict[str, Any]:
+    from fgl.core.store.typed import to_json
     from fgl.core.wire.disclosure import disclosed
 
     disclosure = disclosed(draft.data, draft.class_names)
     return {
-        **disclosure,
-        "prompts": disclosure["rows"],
+        **to_json(disclosure),
+        "prompts": disclosure.rows,
         "dataset": {**draft.dataset, "images": sum(draft.held), "left_out": dict(draft.left_out)},
         "simulated": simulate,
         "holds": config.dataset.options.get("holds"),

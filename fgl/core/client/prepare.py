@@ -17,6 +17,7 @@ from fgl.core.client.private_folder import ERROR
 from fgl.core.client.site import site_of
 from fgl.core.encoding import encode_once_warned, warn_of_cuts
 from fgl.core.seeds import client_seed
+from fgl.core.store.typed import to_json
 from fgl.core.wire import identical_classes, upload, upload_reader
 from fgl.core.wire.codecs import TEXT
 from fgl.errors import BrokenPluginError, ClassListError, FGLError, UploadError
@@ -105,7 +106,7 @@ def keep(private: Path, made: Draft) -> None:
             "upload_bytes": len(made.data),
             "notes": dict(sorted(made.notes.items())),
             "class_names": list(made.class_names),
-            **upload_reader.account(made.data),
+            **to_json(upload_reader.account(made.data)),
         },
     )
     private_folder.private_files(private).remove(private / ERROR)

@@ -15,7 +15,7 @@ from fgl.core.server.ask import ask
 from fgl.core.stages import clients as clients_stage
 from fgl.core.stages import rounds
 from fgl.core.stages.stage import Done, Inputs, Stage, Work
-from fgl.core.store.typed import JsonObject, from_json
+from fgl.core.store.typed import JsonObject, from_json, to_json
 from fgl.core.wire import replies, requests
 from fgl.errors import ConfigError, Problem, UploadError
 from fgl.io import strict_json
@@ -76,7 +76,7 @@ def test(session: Session, clients: Sequence[str], claimed: Mapping[str, Sequenc
     config, names = session.config, session.info.class_names
     federation = session.manager.create("federation", config.federation)
     weights = load_file(state)
-    counts: dict[str, JsonObject] = {}
+    counts: dict[str, replies.ImageCounts] = {}
     refused: dict[str, dict[str, str]] = {}
 
     def request(client_id: str) -> bytes:
@@ -106,7 +106,7 @@ def test(session: Session, clients: Sequence[str], claimed: Mapping[str, Sequenc
         ClientTest,
         {
             **added_up(counts, names),
-            "per_client": counts,
+            "per_client": to_json(counts),
             "refused": refused,
             "bytes": {"down": traffic.down, "up": traffic.up},
             "stands_for": round(sum(sum(claimed[name]) for name in counts), 6),
@@ -114,12 +114,12 @@ def test(session: Session, clients: Sequence[str], claimed: Mapping[str, Sequenc
     )
 
 
-def added_up(counts: Mapping[str, JsonObject], class_names: Sequence[str]) -> JsonObject:
+def added_up(counts: Mapping[str, replies.ImageCounts], class_names: Sequence[str]) -> JsonObject:
     """right, total, top1 over all clients, and by class where clients gave that."""
-    right, total = (sum(one[key] for one in counts.values()) for key in ("right", "total"))
+    right, total = sum(each.right for each in counts.values()), sum(each.total for each in counts.values())
     per_class = {}
     for name in class_names:
-        pairs = [one["per_class"][name] for one in counts.values() if name in one.get("per_class", {})]
+        pairs = [each.per_class[name] for each in counts.values() if each.per_class and name in each.per_class]
         if pairs:
             of_class = [sum(pair[place] for pair in pairs) for place in (0, 1)]
             per_class[name] = {"right": of_class[0], "total": of_class[1], "top1": round(of_class[0] / of_class[1], 6)}

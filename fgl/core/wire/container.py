@@ -17,7 +17,7 @@ import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 
@@ -75,8 +75,8 @@ def layout(
     _require(length <= MAX_HEADER, f"a header of {length:,} bytes; at most {MAX_HEADER:,}")
     header = parse(bytes(data[8 : 8 + length]))
     metadata = header.pop("__metadata__", {})
-    well = isinstance(metadata, dict) and all(isinstance(value, str) for value in metadata.values())
-    _require(well, "metadata that is not a mapping of texts")
+    if not _are_texts(metadata):
+        raise UploadFormatError("refused: metadata that is not a mapping of texts")
     _require(len(header) <= most, f"{len(header)} arrays; at most {most}")
     begin = 8 + length
     found = {name: _slot(name, entry, begin, dtypes) for name, entry in header.items()}
@@ -125,7 +125,7 @@ class Stored(Mapping[str, "Array"]):
 def size_of(metadata: Mapping[str, str], tensors: Mapping[str, tuple[np.dtype[Any], tuple[int, ...]]]) -> int:
     """Bytes of the file that the safetensors library would write for tensors of these dtypes and shapes."""
     names = {dtype: name for name, dtype in DTYPES.items()}
-    header: dict[str, Any] = {"__metadata__": dict(metadata)}
+    header: dict[str, object] = {"__metadata__": dict(metadata)}
     reached = 0
     for name, (dtype, shape) in sorted(tensors.items(), key=lambda item: (_WRITTEN.index(names[item[1][0]]), item[0])):
         end = reached + math.prod(shape) * dtype.itemsize
@@ -147,7 +147,7 @@ def header_of(path: Path) -> tuple[dict[str, str], dict[str, Slot]]:
         raise StoreError(f"cannot read {path}: {error.strerror or error}") from error
 
 
-def parse(text: bytes) -> dict[str, Any]:
+def parse(text: bytes) -> dict[str, object]:
     # json.loads would guess at other encodings and take the last of equal names
     try:
         _require(text[:1] == b"{", "the header does not begin with {")
@@ -160,11 +160,15 @@ def parse(text: bytes) -> dict[str, Any]:
     return header
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
     found = dict(pairs)
     if len(found) != len(pairs):
         raise ValueError("a name is given twice")
     return found
+
+
+def _are_texts(value: object) -> TypeGuard[dict[str, str]]:
+    return isinstance(value, dict) and all(isinstance(text, str) for text in value.values())
 
 
 def _constant(text: str) -> None:

@@ -9,15 +9,17 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
 from fgl.contracts.aggregator import ClientUpload
 from fgl.contracts.dataset import CLIENT_ID
 from fgl.contracts.generator import ArraySpec, UploadSchema
+from fgl.core.store.typed import json_field
 from fgl.core.wire import container, upload, upload_reader
 from fgl.core.wire.codecs import CODECS, INDEX, NEGATIVES, NUMBERS, OFFSETS, PROMPTS, SCALE, TEXT, TEXTS
+from fgl.core.wire.upload_metadata import UploadMetadata
 from fgl.errors import UploadFormatError, UploadSizeError
 from fgl.text import quoted
 
@@ -36,63 +38,144 @@ _COLUMNS = {
 }
 
 
-def disclosed(data: bytes, class_names: Sequence[str] | None = None) -> dict[str, Any]:
-    """Everything that the file says, and what follows from it. JSON. class_names: in label order, where they are known;
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClassCount:
+    """What the rows of a class say."""
+
+    class_id: int
+    """Its place among the labels."""
+    name: str | None = json_field("class")
+    """None where class names are not known."""
+    rows: int
+    """Rows of this class."""
+    samples: float
+    """Samples that its rows stand for."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileField:
+    """An array of the file."""
+
+    name: str
+    """As the file calls it."""
+    dtype: str
+    """As numpy calls it."""
+    shape: list[int]
+    """Of the whole array."""
+    bytes: int
+    """Of the whole array."""
+    what: str
+    """What it holds, in words."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Disclosure:
+    """Everything that an upload says, and what follows from it."""
+
+    client_id: str
+    """Whose upload it is."""
+    run_id: str
+    """Empty where the run has no id."""
+    round: int
+    """Of the run."""
+    codec: str
+    """In which the embeddings are, or text."""
+    encoder: str
+    """Fingerprint of the text encoder; empty for texts."""
+    class_list: str
+    """Digest of the class names."""
+    format_version: str
+    """Of the file format."""
+    bytes: int
+    """Of the file."""
+    sha256: str
+    """Of the file."""
+    rows: int
+    """Of the upload."""
+    classes: list[ClassCount]
+    """Those that have rows."""
+    small_counts: list[ClassCount]
+    """Those of fewer than `FEW` samples."""
+    class_names_known: bool
+    """Whether the class names were known, and are those of the file."""
+    domains: dict[str, float]
+    """Domain → samples; empty where no row has one."""
+    distinct_texts: int
+    """Distinct prompts and negative prompts."""
+    text_bytes: int
+    """Of these."""
+    texts: list[str]
+    """Distinct prompts, with the codec text."""
+    negative_texts: list[str]
+    """Distinct negative prompts, with the codec text."""
+    codec_error: Mapping[str, tuple[float, float]]
+    """Array → largest error and relative RMS."""
+    bytes_by_codec: Mapping[str, int]
+    """Codec → bytes of an upload that says the same."""
+    fields: list[FileField]
+    """Every array of the file."""
+    exposes: list[str]
+    """What whoever has the file can make of it, in sentences."""
+
+
+def disclosed(data: bytes, class_names: Sequence[str] | None = None) -> Disclosure:
+    """Everything that the file says, and what follows from it. class_names: in label order, where they are known;
     those of another list are not used. Raises UploadError."""
     if len(data) > MAX_BYTES:
         raise UploadSizeError(f"refused: a file of {len(data)} bytes; no upload is larger than {MAX_BYTES}")
     metadata, slots = upload_reader.opened(data)
     _check_identity(metadata)
     names = None
-    if class_names is not None and upload.classes_digest(class_names) == metadata["classes"]:
+    if class_names is not None and upload.classes_digest(class_names) == metadata.classes:
         names = list(class_names)
     found = upload_reader.accepted(data, metadata, slots, _expected(metadata, slots, len(names) if names else None))
     classes = _classes(found, names)
     texts = list(dict.fromkeys(prompt.text for prompt in found.prompts))
     negatives = list(dict.fromkeys(prompt.negative for prompt in found.prompts if prompt.negative))
-    return {
-        "client_id": found.client_id,
-        "run_id": metadata["run"],
-        "round": found.round,
-        "codec": found.codec,
-        "encoder": found.encoder,
-        "class_list": metadata["classes"],
-        "format_version": metadata["version"],
-        "bytes": len(data),
-        "sha256": hashlib.sha256(data).hexdigest(),
-        "rows": len(found.class_id),
-        "classes": classes,
-        "small_counts": [one for one in classes if one["samples"] < FEW],
-        "class_names_known": names is not None,
-        "domains": _weights(found.domain, found) if any(found.domain) else {},
-        "distinct_texts": metadata["texts"][0],
-        "text_bytes": metadata["texts"][1],
-        "texts": texts,
-        "negative_texts": negatives,
-        "codec_error": found.codec_error,
-        "bytes_by_codec": found.bytes_by_codec,
-        "fields": _fields(metadata, slots),
-        "exposes": _exposes(found),
-    }
+    return Disclosure(
+        client_id=found.client_id,
+        run_id=metadata.run,
+        round=found.round,
+        codec=found.codec,
+        encoder=found.encoder,
+        class_list=metadata.classes,
+        format_version=metadata.version,
+        bytes=len(data),
+        sha256=hashlib.sha256(data).hexdigest(),
+        rows=len(found.class_id),
+        classes=classes,
+        small_counts=[each for each in classes if each.samples < FEW],
+        class_names_known=names is not None,
+        domains=_weights(found.domain, found) if any(found.domain) else {},
+        distinct_texts=metadata.texts[0],
+        text_bytes=metadata.texts[1],
+        texts=texts,
+        negative_texts=negatives,
+        codec_error=found.codec_error,
+        bytes_by_codec=found.bytes_by_codec,
+        fields=_fields(metadata, slots),
+        exposes=_exposes(found),
+    )
 
 
-def _check_identity(metadata: Mapping[str, Any]) -> None:
+def _check_identity(metadata: UploadMetadata) -> None:
     """What a server compares with what it expects is here held against its form alone."""
     forms = {"client_id": CLIENT_ID, "round": "[0-9]{1,9}", "encoder": "[ -~]{0,200}", "classes": "[0-9a-f]{64}"}
     for name, form in forms.items():
-        if not re.fullmatch(form, metadata[name]):
-            raise UploadFormatError(f"refused: {name} is {quoted(metadata[name])}")
-    if len(metadata["run"]) > 100:
-        raise UploadFormatError(f"refused: run is {quoted(metadata['run'])}")
-    if metadata["codec"] not in CODECS:
-        raise UploadFormatError(f"refused: codec is {quoted(metadata['codec'])}, expected {', '.join(CODECS)}")
+        text = getattr(metadata, name)
+        if not re.fullmatch(form, text):
+            raise UploadFormatError(f"refused: {name} is {quoted(text)}")
+    if len(metadata.run) > 100:
+        raise UploadFormatError(f"refused: run is {quoted(metadata.run)}")
+    if metadata.codec not in CODECS:
+        raise UploadFormatError(f"refused: codec is {quoted(metadata.codec)}, expected {', '.join(CODECS)}")
 
 
 def _expected(
-    metadata: Mapping[str, Any], slots: Mapping[str, container.Slot], classes: int | None
+    metadata: UploadMetadata, slots: Mapping[str, container.Slot], classes: int | None
 ) -> upload_reader.UploadPolicy:
     """What the file itself claims to be. classes: how many there are, None where that is not known."""
-    known = [] if metadata["codec"] == TEXT else [name for name in metadata["error"] if name in slots]
+    known = [] if metadata.codec == TEXT else [name for name in metadata.error if name in slots]
     dtypes = tuple(dtype.name for dtype in NUMBERS.values())
     largest = float(np.finfo(np.float32).max)
     arrays = tuple(
@@ -100,24 +183,29 @@ def _expected(
         for name in known
     )
     return upload_reader.UploadPolicy(
-        declaration=UploadSchema(arrays, metadata["encoder"]),
-        clients=[metadata["client_id"]],
-        round=int(metadata["round"]),
+        declaration=UploadSchema(arrays, metadata.encoder),
+        clients=[metadata.client_id],
+        round=int(metadata.round),
         class_names=range(2**31 - 1) if classes is None else range(classes),  # type: ignore[arg-type]
         max_bytes=MAX_BYTES,
         max_rows=2**31,
-        run=metadata["run"],
+        run=metadata.run,
         texts=True,
     )
 
 
-def _classes(found: ClientUpload, names: Sequence[str] | None) -> list[dict[str, Any]]:
+def _classes(found: ClientUpload, names: Sequence[str] | None) -> list[ClassCount]:
     """Of each class that has rows: its name, None where names are not known, rows and samples."""
     present, place = np.unique(found.class_id, return_inverse=True)
     rows, samples = np.bincount(place).tolist(), np.bincount(place, found.weight).tolist()
     return [
-        {"class_id": one, "class": names[one] if names else None, "rows": rows[at], "samples": round(samples[at], 6)}
-        for at, one in enumerate(present.tolist())
+        ClassCount(
+            class_id=class_id,
+            name=names[class_id] if names else None,
+            rows=rows[at],
+            samples=round(samples[at], 6),
+        )
+        for at, class_id in enumerate(present.tolist())
     ]
 
 
@@ -128,9 +216,9 @@ def _weights(labels: Sequence[str], found: ClientUpload) -> dict[str, float]:
     return {label: round(total, 6) for label, total in sorted(sums.items())}
 
 
-def _fields(metadata: Mapping[str, Any], slots: Mapping[str, container.Slot]) -> list[dict[str, Any]]:
+def _fields(metadata: UploadMetadata, slots: Mapping[str, container.Slot]) -> list[FileField]:
     return [
-        {"name": name, "dtype": slot.dtype.name, "shape": list(slot.shape), "bytes": slot.size, "what": _what(name)}
+        FileField(name=name, dtype=slot.dtype.name, shape=list(slot.shape), bytes=slot.size, what=_what(name))
         for name, slot in sorted(slots.items())
     ]
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from fgl.core.store.typed import from_json
+from fgl.core.store.typed import from_json, json_field
 from fgl.core.wire.container import parse
 from fgl.errors import (
     ClientFailedError,
@@ -75,10 +75,22 @@ class ProbeScores:
     """Class → its scores; only classes of which a client holds `evaluation.min_images`."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageCounts:
+    """On how many of its own images a client finds a classifier right."""
+
+    right: int
+    """Images on which it is right."""
+    total: int
+    """Images that it was tested on."""
+    per_class: dict[str, tuple[int, int]] | None = json_field(omit_none=True)
+    """Class → images on which it is right, and all; None where counts by class were not asked for."""
+
+
 def validate_counts(
     reply: bytes, client_id: str, class_names: Sequence[str], per_class: bool, claimed: Sequence[float] | None
-) -> dict[str, Any]:
-    """What `evaluate` said, if it can be true: {"right", "total", "per_class"}, the last by class.
+) -> ImageCounts:
+    """What `evaluate` said, if it can be true.
 
     claimed: samples of each class that the client's upload stands for; a client is not to weigh more here than there.
     None where nothing is known of it. Raises UploadError."""
@@ -87,20 +99,18 @@ def validate_counts(
     right, total = _counts((said["right"], said["total"]), sum(bounds), "in all")
     if total < 1:
         raise UploadValueError("refused: counts of no image")
-    found: dict[str, Any] = {"right": right, "total": total}
-    if per_class:
-        classes = said["per_class"]
-        if not isinstance(classes, dict) or not set(classes) <= set(class_names):
-            raise UploadClassesError("refused: counts by class are not a mapping of class names")
-        known = dict(zip(class_names, bounds, strict=True))
-        found["per_class"] = {
-            name: list(_counts(pair, known[name], f"of {quoted(name)}")) for name, pair in classes.items()
-        }
-        sums = [sum(pair[place] for pair in found["per_class"].values()) for place in (0, 1)]
-        # Classes of too few images are left out, so sums may be smaller; but neither part may be larger than all.
-        if sums[0] > right or sums[1] > total or sums[1] - sums[0] > total - right:
-            raise UploadValueError("refused: counts by class add up to more than those in all")
-    return found
+    if not per_class:
+        return ImageCounts(right=right, total=total)
+    classes = said["per_class"]
+    if not isinstance(classes, dict) or not set(classes) <= set(class_names):
+        raise UploadClassesError("refused: counts by class are not a mapping of class names")
+    known = dict(zip(class_names, bounds, strict=True))
+    pairs = {name: _counts(pair, known[name], f"of {quoted(name)}") for name, pair in classes.items()}
+    sums = [sum(pair[place] for pair in pairs.values()) for place in (0, 1)]
+    # Classes of too few images are left out, so sums may be smaller; but neither part may be larger than all.
+    if sums[0] > right or sums[1] > total or sums[1] - sums[0] > total - right:
+        raise UploadValueError("refused: counts by class add up to more than those in all")
+    return ImageCounts(right=right, total=total, per_class=pairs)
 
 
 def _counts(pair: Any, bound: float, of_what: str) -> tuple[int, int]:
@@ -117,8 +127,9 @@ def validate_scores(reply: bytes, client_id: str, class_names: Sequence[str], mo
     keys = {"client_id", "reference", "compared", "made", "real", "recognized", "per_class"}
     said = _read(reply, client_id, keys)
     for key in ("reference", "compared"):
-        if type(said[key]) is not int or not 0 <= said[key] <= most * len(class_names):
-            raise UploadValueError(f"refused: {key} is {quoted(said[key])}; expected a count of the images asked for")
+        count = said[key]
+        if type(count) is not int or not 0 <= count <= most * len(class_names):
+            raise UploadValueError(f"refused: {key} is {quoted(count)}; expected a count of the images asked for")
     if not said["reference"]:
         raise ClientFailedError("it holds no class with two images: nothing to compare the pictures with")
     for key in ("made", "real"):
@@ -150,7 +161,7 @@ def _check_score(name: str, value: Any) -> None:
         raise UploadValueError(f"refused: {name} is {quoted(value)}; expected a number from 0 to {highest:g}, or none")
 
 
-def _read(reply: bytes, client_id: str, keys: set[str]) -> dict[str, Any]:
+def _read(reply: bytes, client_id: str, keys: set[str]) -> dict[str, object]:
     """A reply of just these keys, from the client that was asked."""
     if len(reply) > MAX_REPLY:
         raise UploadSizeError(f"refused: a reply of {len(reply)} bytes; the cap is {MAX_REPLY}")

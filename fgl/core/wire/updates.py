@@ -95,7 +95,7 @@ def encode(header: Header, model: Mapping[str, Array], extra: Mapping[str, Array
     """Bytes of a message, down or up. Arrays of `extra` are sent as float32."""
     tensors = {f"{_MODEL}{name}": array for name, array in contiguous(model).items()}
     tensors |= {f"{_EXTRA}{name}": array for name, array in contiguous(extra, np.float32).items()}
-    metadata: dict[str, Any] = {
+    metadata: dict[str, object] = {
         "format": FORMAT,
         "version": VERSION,
         "run": header.run,
@@ -148,11 +148,11 @@ def accept(data: bytes | memoryview, expected: UpdatePolicy) -> tuple[LocalUpdat
     if metadata["status"] == LOST:
         raise KeptLostError("it no longer has what it kept in an earlier round")
     samples, loss, kept = metadata["samples"], _number(metadata["loss"]), metadata["kept"]
-    well = type(samples) is int and 1 <= samples <= expected.samples
-    _require(well, UploadWeightError, f"samples is {quoted(samples)}, expected 1 to {expected.samples}")
+    if type(samples) is not int or not 1 <= samples <= expected.samples:
+        raise UploadWeightError(f"refused: samples is {quoted(samples)}, expected 1 to {expected.samples}")
     _require(0 <= loss <= MAX_LOSS, UploadValueError, f"loss is {loss:.3g}, expected 0 to {MAX_LOSS:g}")
-    well = isinstance(kept, str) and _DIGEST.fullmatch(kept) is not None
-    _require(well, UploadFormatError, f"kept is {quoted(kept)}, expected a sha256 or nothing")
+    if not isinstance(kept, str) or _DIGEST.fullmatch(kept) is None:
+        raise UploadFormatError(f"refused: kept is {quoted(kept)}, expected a sha256 or nothing")
     model, extra = _part(tensors, _MODEL), _part(tensors, _EXTRA)
     _same("model", {name: (array.dtype, array.shape) for name, array in expected.model.items()}, model)
     _same("extra", {name: (np.dtype(np.float32), shape) for name, shape in expected.extra.items()}, extra)
@@ -162,7 +162,7 @@ def accept(data: bytes | memoryview, expected: UpdatePolicy) -> tuple[LocalUpdat
     return LocalUpdate(header.client_id, samples, model, extra, loss=loss), kept
 
 
-def _read(data: bytes | memoryview) -> tuple[dict[str, Any], dict[str, Array]]:
+def _read(data: bytes | memoryview) -> tuple[dict[str, object], dict[str, Array]]:
     header, slots = container.layout(data, model=True)
     _require(set(header) == {METADATA}, UploadFormatError, f"metadata other than {METADATA!r}")
     metadata = container.parse(header[METADATA].encode("utf-8", errors="replace"))

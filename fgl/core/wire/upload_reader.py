@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,20 +17,18 @@ from fgl.contracts.prompts import Prompt
 from fgl.core.wire import codecs, container
 from fgl.core.wire.codecs import CODECS, INDEX, NUMBERS, SCALE, TEXT
 from fgl.core.wire.upload import (
-    FORMAT,
     MAX_GUIDANCE,
     MAX_WEIGHT,
     METADATA,
     MIN_WEIGHT,
-    VERSION,
     checksum,
     classes_digest,
 )
+from fgl.core.wire.upload_metadata import UploadMetadata, join_some, metadata_of, require
 from fgl.errors import (
     UploadChecksumError,
     UploadClassesError,
     UploadEncoderError,
-    UploadError,
     UploadFormatError,
     UploadReplayError,
     UploadRoundError,
@@ -48,9 +45,6 @@ if TYPE_CHECKING:
     from fgl.contracts.arrays import Array
 
 
-METADATA_TEXTS = ("format", "version", "run", "client_id", "round", "encoder", "classes", "codec", "checksum")
-_KEYS = {*METADATA_TEXTS, "domains", "error", "texts"}
-_ERROR = re.compile(r"[0-9]\.[0-9]{6}e[+-][0-9]{2}")
 _COLUMNS = {"class_id": "int32", "weight": "float64", "domain": "int32", "guidance_scale": "float64"}
 
 
@@ -73,21 +67,29 @@ class UploadPolicy:
     texts: bool = False
 
 
-def account(data: bytes) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class CodecAccount:
     """What an upload that was written here says of its codec: its error, and bytes in this and other codecs."""
+
+    codec: str
+    codec_error: dict[str, tuple[float, float]]
+    bytes_by_codec: dict[str, int]
+
+
+def account(data: bytes) -> CodecAccount:
+    """The account of an upload that was written here."""
     header, slots = container.layout(data)
     metadata = metadata_of(header)
-    sizes = sizes_of(metadata, slots, len(data))
-    return {"codec": metadata["codec"], "codec_error": _errors(metadata), "bytes_by_codec": sizes}
+    return CodecAccount(metadata.codec, _errors(metadata), sizes_of(metadata, slots, len(data)))
 
 
-def sizes_of(metadata: Mapping[str, Any], slots: Mapping[str, container.Slot], length: int) -> dict[str, int]:
+def sizes_of(metadata: UploadMetadata, slots: Mapping[str, container.Slot], length: int) -> dict[str, int]:
     """Codec → bytes of an upload that says the same: of its own codec `length`, which is what it has, and of the others
     what follows from its shapes. From texts the shapes of embeddings do not follow: only texts are counted there."""
     columns = {name: (slots[name].dtype, slots[name].shape) for name in _COLUMNS}
     row = slots["class_id"].shape
     indices = {name: (slots[name].dtype, slots[name].shape) for name in slots if name.endswith(INDEX)}
-    texts, text_bytes = metadata["texts"]
+    texts, text_bytes = metadata.texts
     byte, number = np.dtype("u1"), np.dtype("<i4")
     tensors: dict[str, dict[str, tuple[np.dtype[Any], tuple[int, ...]]]] = {
         TEXT: {
@@ -98,8 +100,8 @@ def sizes_of(metadata: Mapping[str, Any], slots: Mapping[str, container.Slot], l
             codecs.NEGATIVES: (number, row),
         }
     }
-    for codec, dtype in NUMBERS.items() if metadata["codec"] != TEXT else ():
-        there = {name: (dtype.newbyteorder("<"), slots[name].shape) for name in metadata["error"]}
+    for codec, dtype in NUMBERS.items() if metadata.codec != TEXT else ():
+        there = {name: (dtype.newbyteorder("<"), slots[name].shape) for name in metadata.error}
         if codec == "int8":
             scales = {name + SCALE: codecs.scale_shape(shape) for name, (_, shape) in there.items()}
             there |= {name: (np.dtype("<f4"), shape) for name, shape in scales.items()}
@@ -107,13 +109,13 @@ def sizes_of(metadata: Mapping[str, Any], slots: Mapping[str, container.Slot], l
     found = {}
     for codec, one in tensors.items():
         changed = {"encoder": "", "error": {}} if codec == TEXT else {}
-        said = json.dumps({**metadata, **changed, "codec": codec}, sort_keys=True, allow_nan=False)
-        found[codec] = length if codec == metadata["codec"] else container.size_of({METADATA: said}, one)
+        said = json.dumps({**metadata.stated, **changed, "codec": codec}, sort_keys=True, allow_nan=False)
+        found[codec] = length if codec == metadata.codec else container.size_of({METADATA: said}, one)
     return {codec: found[codec] for codec in CODECS if codec in found}
 
 
-def _errors(metadata: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
-    return {name: (float(largest), float(rms)) for name, (largest, rms) in metadata["error"].items()}
+def _errors(metadata: UploadMetadata) -> dict[str, tuple[float, float]]:
+    return {name: (float(largest), float(rms)) for name, (largest, rms) in metadata.error.items()}
 
 
 def decode(data: bytes | memoryview, expected: UploadPolicy, client_id: str | None = None) -> ClientUpload:
@@ -131,7 +133,7 @@ def decode(data: bytes | memoryview, expected: UploadPolicy, client_id: str | No
     return accepted(data, metadata, slots, expected)
 
 
-def opened(data: bytes | memoryview) -> tuple[dict[str, Any], dict[str, container.Slot]]:
+def opened(data: bytes | memoryview) -> tuple[UploadMetadata, dict[str, container.Slot]]:
     """(metadata, arrays) as the file states them, of which nothing but their form has been judged. Raises
     UploadFormatError."""
     header, slots = container.layout(data)
@@ -139,7 +141,7 @@ def opened(data: bytes | memoryview) -> tuple[dict[str, Any], dict[str, containe
 
 
 def accepted(
-    data: bytes | memoryview, metadata: Mapping[str, Any], slots: Mapping[str, container.Slot], expected: UploadPolicy
+    data: bytes | memoryview, metadata: UploadMetadata, slots: Mapping[str, container.Slot], expected: UploadPolicy
 ) -> ClientUpload:
     """The upload, if it is sound, whoever sent it and for whatever run. Raises a subclass of UploadError."""
     rows = slots["class_id"].shape[0] if "class_id" in slots and slots["class_id"].shape else 0
@@ -147,18 +149,20 @@ def accepted(
         rows <= expected.max_rows, UploadSizeError, f"{rows} rows; the cap is {expected.max_rows} (upload.max_rows)"
     )
     tensors = container.views(data, slots)
-    require(checksum(metadata, tensors) == metadata["checksum"], UploadChecksumError, "damaged: the checksum differs")
+    require(
+        checksum(metadata.stated, tensors) == metadata.checksum, UploadChecksumError, "damaged: the checksum differs"
+    )
     columns = {name: _column(tensors, name, dtype, rows) for name, dtype in _COLUMNS.items()}
     require(rows > 0, UploadShapeError, "an upload of no rows")
-    _check_columns(columns, len(expected.class_names), len(metadata["domains"]))
-    if metadata["codec"] == TEXT:
+    _check_columns(columns, len(expected.class_names), len(metadata.domains))
+    if metadata.codec == TEXT:
         texts = _texts(tensors, metadata, expected, rows)
         require(not tensors, UploadShapeError, f"undeclared arrays: {join_some(tensors)}")
         return _upload(metadata, slots, len(data), columns, {}, {}, texts)
-    arrays, indices = _arrays(tensors, expected.declaration, metadata["codec"], rows)
+    arrays, indices = _arrays(tensors, expected.declaration, metadata.codec, rows)
     require(not tensors, UploadShapeError, f"undeclared arrays: {join_some(tensors)}")
-    told = set(metadata["error"]) == set(arrays)
-    require(told, UploadFormatError, f"errors of {join_some(metadata['error'])}, expected those of {', '.join(arrays)}")
+    told = set(metadata.error) == set(arrays)
+    require(told, UploadFormatError, f"errors of {join_some(metadata.error)}, expected those of {', '.join(arrays)}")
     scales = np.where(
         np.isnan(columns["guidance_scale"]), expected.declaration.guidance_scale, columns["guidance_scale"]
     )
@@ -180,12 +184,12 @@ def stored(path: Path, declaration: UploadSchema) -> ClientUpload:
     loaded = {name: np.array(array) for name, array in small.items()}
     indices = {name.removesuffix(INDEX): array for name, array in loaded.items() if name.endswith(INDEX)}
     tensors = container.Stored(path, {name: slot for name, slot in slots.items() if name in big})
-    arrays = codecs.Scaled(tensors, names) if metadata["codec"] == "int8" else tensors
+    arrays = codecs.Scaled(tensors, names) if metadata.codec == "int8" else tensors
     return _upload(metadata, slots, path.stat().st_size, loaded, arrays, indices)
 
 
 def _upload(
-    metadata: Mapping[str, Any],
+    metadata: UploadMetadata,
     slots: Mapping[str, container.Slot],
     length: int,
     columns: Mapping[str, Array],
@@ -193,7 +197,7 @@ def _upload(
     indices: Mapping[str, Array],
     texts: Sequence[tuple[str, str | None]] = (),
 ) -> ClientUpload:
-    domain = tuple("" if index < 0 else metadata["domains"][index] for index in columns["domain"].tolist())
+    domain = tuple("" if index < 0 else metadata.domains[index] for index in columns["domain"].tolist())
     classes, weights, scales = (columns[name].tolist() for name in ("class_id", "weight", "guidance_scale"))
     prompts = tuple(
         Prompt(
@@ -207,81 +211,44 @@ def _upload(
         for row, (text, negative) in enumerate(texts)
     )
     return ClientUpload(
-        client_id=metadata["client_id"],
-        round=int(metadata["round"]),
-        encoder=metadata["encoder"],
+        client_id=metadata.client_id,
+        round=int(metadata.round),
+        encoder=metadata.encoder,
         arrays=arrays,
         indices=indices,
         class_id=columns["class_id"].astype(np.int64),
         weight=np.array(columns["weight"]),
         domain=domain,
         guidance_scale=np.array(columns["guidance_scale"]),
-        codec=metadata["codec"],
+        codec=metadata.codec,
         codec_error=_errors(metadata),
         bytes_by_codec=sizes_of(metadata, slots, length),
         prompts=prompts,
     )
 
 
-def metadata_of(header: Mapping[str, str]) -> dict[str, Any]:
-    """What a file's header says, if it is one of this format. Raises UploadFormatError."""
-    require(set(header) == {METADATA}, UploadFormatError, f"metadata other than {METADATA!r}")
-    try:
-        metadata = container.parse(header[METADATA].encode("utf-8"))
-    except UnicodeEncodeError as error:
-        raise UploadFormatError("refused: metadata that is not text") from error
-    well = all(isinstance(metadata.get(name), str) for name in METADATA_TEXTS)
-    require(well, UploadFormatError, f"metadata that lacks one of {', '.join(METADATA_TEXTS)}")
-    found = quoted(metadata["format"])
-    require(metadata["format"] == FORMAT, UploadFormatError, f"format is {found}, expected {FORMAT!r}")
-    found = quoted(metadata["version"])
-    said = f"version is {found}, expected {VERSION!r}: client and server must have the same version of fgl"
-    require(metadata["version"] == VERSION, UploadFormatError, said)
-    extra = set(metadata) - _KEYS
-    require(not extra, UploadFormatError, f"metadata with unknown keys {join_some(extra)}")
-    counted = metadata.get("texts")
-    fits = isinstance(counted, list) and len(counted) == 2 and all(type(n) is int and 0 <= n < 2**31 for n in counted)
-    require(fits, UploadFormatError, f"texts is {quoted(counted)}, expected the number of texts and their bytes")
-    stated = metadata.get("error")
-    well = isinstance(stated, dict) and all(
-        isinstance(pair, list) and len(pair) == 2 and all(isinstance(n, str) and _ERROR.fullmatch(n) for n in pair)
-        for pair in stated.values()
-    )
-    require(well, UploadFormatError, "an error that is not two numbers an array, like 1.234567e-03")
-    domains = metadata.get("domains")
-    well = isinstance(domains, list) and all(
-        isinstance(name, str) and 0 < len(name) <= 200 and name.isprintable() for name in domains
-    )
-    require(well, UploadFormatError, "domains that are not a list of printable names")
-    assert isinstance(domains, list)
-    require(len(set(domains)) == len(domains), UploadFormatError, "a domain that is named twice")
-    return metadata
-
-
-def _identity(metadata: Mapping[str, Any], expected: UploadPolicy, client_id: str | None) -> None:
+def _identity(metadata: UploadMetadata, expected: UploadPolicy, client_id: str | None) -> None:
     """Whether the upload is for this run and from whom it should be."""
-    run, sender = metadata["run"], metadata["client_id"]
+    run, sender = metadata.run, metadata.client_id
     require(run == expected.run, UploadReplayError, f"written for the run {quoted(run)}, this one is {expected.run!r}")
-    found = quoted(metadata["round"])
-    require(
-        metadata["round"] == str(expected.round), UploadRoundError, f"round is {found}, expected '{expected.round}'"
-    )
+    found = quoted(metadata.round)
+    require(metadata.round == str(expected.round), UploadRoundError, f"round is {found}, expected '{expected.round}'")
     require(sender in expected.clients, UploadSenderError, f"unknown client {quoted(sender)}")
     require(
         client_id is None or sender == client_id, UploadSenderError, f"client id is {sender!r}, expected {client_id!r}"
     )
-    known = metadata["codec"] in CODECS
-    codec = quoted(metadata["codec"])
+    known = metadata.codec in CODECS
+    codec = quoted(metadata.codec)
     require(known, UploadFormatError, f"codec is {codec}, expected {', '.join(CODECS[:-1])} or {CODECS[-1]}")
     said = "a text upload, and this run takes embeddings alone: the server has not chosen upload.codec=text"
-    require(expected.texts or metadata["codec"] != TEXT, UploadFormatError, said)
+    require(expected.texts or metadata.codec != TEXT, UploadFormatError, said)
     require(
-        metadata["encoder"] == ("" if metadata["codec"] == TEXT else expected.declaration.encoder),
+        metadata.encoder == ("" if metadata.codec == TEXT else expected.declaration.encoder),
         UploadEncoderError,
         "encoded by another model than this generator's text encoder: client and server must use the same files",
     )
     require(
-        metadata["classes"] == classes_digest(expected.class_names),
+        metadata.classes == classes_digest(expected.class_names),
         UploadClassesError,
         "another list of classes: client and server must have the same class names in the same order",
     )
@@ -301,7 +268,7 @@ def _check_columns(columns: Mapping[str, Array], classes: int, domains: int) -> 
 
 
 def _texts(
-    tensors: dict[str, Array], metadata: Mapping[str, Any], expected: UploadPolicy, rows: int
+    tensors: dict[str, Array], metadata: UploadMetadata, expected: UploadPolicy, rows: int
 ) -> list[tuple[str, str | None]]:
     """(text, negative text) of each row. What they become is counted before anything is encoded, and as far as it is
     known before a text is looked at: a short one is an array of a hundred kilobytes."""
@@ -319,8 +286,8 @@ def _texts(
         tensors[codecs.TEXTS].size if codecs.TEXTS in tensors else 0,
     ]
     texts = codecs.unpack_texts(tensors, rows)
-    require(metadata["texts"] == counted, UploadFormatError, f"texts is {metadata['texts']}, expected {counted}")
-    require(not metadata["error"], UploadFormatError, "errors of a codec that has none")
+    require(metadata.texts == counted, UploadFormatError, f"texts is {metadata.texts}, expected {counted}")
+    require(not metadata.error, UploadFormatError, "errors of a codec that has none")
     count(min(rows, len({negative or "" for _, negative in texts})))  # without one, a row has that of an empty text
     return texts
 
@@ -366,11 +333,6 @@ def _arrays(
     return arrays, indices
 
 
-def join_some(names: Collection[str]) -> str:
-    """A few of a sender's names, none long enough to fill a log."""
-    return ", ".join(quoted(name) for name in sorted(names)[:5]) + (", ..." if len(names) > 5 else "")
-
-
 def _column(tensors: dict[str, Array], name: str, dtype: str, rows: int) -> Array:
     array = tensors.pop(name, None)
     if array is None:
@@ -378,8 +340,3 @@ def _column(tensors: dict[str, Array], name: str, dtype: str, rows: int) -> Arra
     fits = array.dtype == dtype and array.shape == (rows,)
     require(fits, UploadShapeError, f"{name} is {array.dtype} {array.shape}, expected {dtype} [{rows}]")
     return array
-
-
-def require(holds: bool, error: type[UploadError], rule: str) -> None:
-    if not holds:
-        raise error(f"refused: {rule}")

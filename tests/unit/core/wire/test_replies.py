@@ -27,7 +27,8 @@ def reply(**changes: Any) -> bytes:
 
 
 def judge(data: bytes) -> dict[str, Any]:
-    return replies.validate_counts(data, "k", CLASSES, True, CLAIMED)
+    found: dict[str, Any] = to_json(replies.validate_counts(data, "k", CLASSES, True, CLAIMED))
+    return found
 
 
 def test_counts_that_can_be_true_are_taken_as_they_are() -> None:
@@ -112,9 +113,9 @@ def test_a_message_does_not_repeat_what_a_terminal_would_obey() -> None:
 
 def test_counts_of_clients_add_up() -> None:
     counts = {
-        "a": {"right": 3, "total": 4, "per_class": {"river": [3, 4]}},
-        "b": {"right": 1, "total": 6, "per_class": {"river": [0, 1], "forest": [1, 5]}},
-        "c": {"right": 5, "total": 5, "per_class": {}},
+        "a": replies.ImageCounts(right=3, total=4, per_class={"river": (3, 4)}),
+        "b": replies.ImageCounts(right=1, total=6, per_class={"river": (0, 1), "forest": (1, 5)}),
+        "c": replies.ImageCounts(right=5, total=5, per_class={}),
     }
     found = federated_evaluation.added_up(counts, CLASSES)
     assert (found["right"], found["total"], found["top1"]) == (9, 15, 0.6)

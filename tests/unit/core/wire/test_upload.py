@@ -20,6 +20,7 @@ from fgl.contracts.aggregator import ClientUpload, Conditioning
 from fgl.contracts.conditioning import row_ids
 from fgl.contracts.generator import ArraySpec, UploadSchema
 from fgl.contracts.prompts import Prompt
+from fgl.core.store.typed import to_json
 from fgl.core.wire import codecs
 from fgl.core.wire.codecs import CODECS, Quantized, check_quantized, quantize, scale_shape
 from fgl.core.wire.container import size_of
@@ -182,9 +183,9 @@ def test_any_floats_are_off_by_half_a_scale_at_most(
 def test_what_an_upload_would_weigh_in_another_codec_is_exact(codec: str) -> None:
     found = account(packed(codec))
     sizes = {name: len(packed(name)) for name in CODECS}
-    assert found["bytes_by_codec"] == (sizes if codec != "text" else {"text": sizes["text"]})
-    assert decode(packed(codec), TEXTS).bytes_by_codec == found["bytes_by_codec"]
-    assert found["codec"] == codec
+    assert found.bytes_by_codec == (sizes if codec != "text" else {"text": sizes["text"]})
+    assert decode(packed(codec), TEXTS).bytes_by_codec == found.bytes_by_codec
+    assert found.codec == codec
 
 
 @pytest.mark.parametrize("codec", CODECS)
@@ -652,6 +653,6 @@ def test_whoever_looks_at_a_hostile_file_gets_an_account_or_the_usual_refusal() 
         except UploadError:
             assert accepted(data) is None, "what a server takes can be looked at"
             continue
-        json.dumps(said, allow_nan=False)
-        shown.add(said["codec"])
+        json.dumps(to_json(said), allow_nan=False)
+        shown.add(said.codec)
     assert shown == set(CODECS)
