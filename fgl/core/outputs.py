@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fgl.core.config.loader import read_yaml
 from fgl.core.store.folder_kind import NEW, REMOTE, is_outdated, kind_of, refuse_outdated
@@ -114,7 +114,7 @@ def other_data(session: Session) -> str:
     return "" if session.info.digest in {record["inputs"].get("dataset") for record in records} else _words(saved)
 
 
-def _source(dataset: Mapping[str, object]) -> dict[str, Any]:
+def _source(dataset: Mapping[str, object]) -> dict[str, object]:
     return {key: dataset.get(key) for key in _SOURCE}
 
 

@@ -96,8 +96,8 @@ def inputs_of(session: Session, uploads: str) -> Inputs:
 
 
 def _codec(session: Session, client_id: str) -> str:
-    manifest = session.run.read_sealed(upload_store.upload_path(session.run, client_id).with_suffix(".json"))
-    return str((manifest or {}).get("codec", ""))
+    manifest = upload_store.manifest_of(session.run, client_id)
+    return "" if manifest is None else manifest.codec
 
 
 def _true_texts(session: Session, upload: ClientUpload) -> list[str] | None:

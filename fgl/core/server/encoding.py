@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fgl.core import encoding as core_encoding
-from fgl.core.server.upload_store import encoded_path, read_upload, upload_path
+from fgl.core.server.upload_store import UploadManifest, encoded_path, read_upload, upload_path
 from fgl.core.store.owned import digest_of, file_digest
 from fgl.core.store.run_dir import RunDir
 from fgl.core.wire import requests, upload, upload_reader
@@ -64,14 +64,14 @@ class Encoding:
         return upload.encode(sender, expected.declaration, "fp32", accepted.prompts, arrays, indices)
 
 
-def identities(session: Session, manifests: Mapping[str, Mapping[str, object] | None]) -> dict[str, str]:
+def identities(session: Session, manifests: Mapping[str, UploadManifest | None]) -> dict[str, str]:
     """Of each client whose upload is kept, a digest of what it gives: of its bytes, and where they are texts, of what
     encodes them."""
     encoding, found = Encoding(session), {}
     for name, manifest in sorted(manifests.items()):
         if manifest is not None:
-            texts = manifest.get("codec") == TEXT
-            found[name] = digest_of([manifest["sha256"], encoding.identity]) if texts else str(manifest["sha256"])
+            texts = manifest.codec == TEXT
+            found[name] = digest_of([manifest.sha256, encoding.identity]) if texts else manifest.sha256
     return found
 
 

@@ -67,7 +67,7 @@ def _ingest(
     if sender in session.removed_clients:
         raise UploadReplayError(f"refused: {sender} was taken out of this run (fgl server forget)")
     earlier = kept(session.run, sender)
-    if earlier is not None and earlier["sha256"] == hashlib.sha256(data).hexdigest():
+    if earlier is not None and earlier.sha256 == hashlib.sha256(data).hexdigest():
         return sender, "already there"
     if earlier is not None and not again:
         raise UploadReplayError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from fgl.io import event_log
 from fgl.text import plain
 
 if TYPE_CHECKING:
+    from fgl.core.server.tally import ClientsResult
     from fgl.core.session import Session
 
 
@@ -74,16 +75,16 @@ class Intake:
     """Clients that decide what a class looks like."""
 
 
-def record(session: Session, clients: Sequence[str], uploads: Mapping[str, Any]) -> Intake:
+def record(session: Session, clients: Sequence[str], uploads: ClientsResult) -> Intake:
     """What report.json holds of it. clients: that may answer. uploads: what `server.collect` or `gather` returned."""
-    accepted, out = uploads["bytes_per_client"], removed.removal_times(session.run)
+    accepted, out = uploads.bytes_per_client, removed.removal_times(session.run)
     times = {
         (event.get("client"), event.get("sha256")): event.get("time")
         for event in event_log.events(session.run.root)
         if event.get("event") == "accepted"
     }
-    digests = uploads["sha256"]
-    claims, ratio = uploads["weight_per_class"], session.config.upload.max_weight_ratio
+    digests = uploads.sha256
+    claims, ratio = uploads.weight_per_class, session.config.upload.max_weight_ratio
     limited = claimed_weights.factors({name: sum(each) for name, each in claims.items()}, ratio)
     for name, factor in limited.items():
         log.warning(
@@ -104,17 +105,17 @@ def record(session: Session, clients: Sequence[str], uploads: Mapping[str, Any])
         },
         missing=[name for name in clients if name not in accepted and name not in out],
         forgotten=out,
-        refused=len(uploads["refused"]),
+        refused=len(uploads.refused),
         fields=fields(session, uploads),
         limited=limited,
         dominant=claimed_weights.dominant(claims, session.info.class_names),
     )
 
 
-def fields(session: Session, uploads: Mapping[str, Any]) -> list[str]:
+def fields(session: Session, uploads: ClientsResult) -> list[str]:
     """What clients sent, in words."""
     found = []
-    used = uploads["codec_error"]  # codec → array → its error
+    used = uploads.codec_error  # codec → array → its error
     if any(codec != TEXT for codec in used):
         arrays = ", ".join(dict.fromkeys(name for errors in used.values() for name in errors))
         found += [

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fgl.core.store.run_dir import RunDir
 from fgl.errors import StoreError
@@ -51,7 +51,7 @@ def add(run: RunDir, client_id: str) -> None:
         run.write_sealed(path, content)
 
 
-def _content(known: dict[str, str]) -> dict[str, Any]:
+def _content(known: dict[str, str]) -> dict[str, object]:
     ordered = dict(sorted(known.items()))
     return {"clients": list(ordered), "when": ordered}
 

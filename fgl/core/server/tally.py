@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fgl.core.server import encoding
 from fgl.core.server.refusals import Refusal
@@ -13,6 +13,7 @@ from fgl.core.wire.codecs import CODECS, TEXT
 from fgl.errors import TooFewUploadsError
 
 if TYPE_CHECKING:
+    from fgl.core.server.upload_store import UploadManifest
     from fgl.core.session import Session
 
 
@@ -66,18 +67,17 @@ class ClientsResult:
     """Client, or file of an unknown sender → why it was refused."""
 
 
-def summary(session: Session, manifests: Mapping[str, Any], refused: Mapping[str, Mapping[str, str]]) -> ClientsResult:
+def summary(
+    session: Session, manifests: Mapping[str, UploadManifest], refused: Mapping[str, Mapping[str, str]]
+) -> ClientsResult:
     """What the report says of the uploads."""
     ordered = dict(sorted(manifests.items()))
-    sizes = {name: one["bytes"] for name, one in ordered.items()}
-    used = [codec for codec in CODECS if any(one["codec"] == codec for one in ordered.values())]
+    sizes = {name: one.bytes for name, one in ordered.items()}
+    used = [codec for codec in CODECS if any(one.codec == codec for one in ordered.values())]
     by_codec = {}
     for codec in CODECS:
         # what a client sent is counted on its file, whatever would follow from its shapes
-        each = {
-            name: one["bytes"] if one["codec"] == codec else one["bytes_by_codec"][codec]
-            for name, one in ordered.items()
-        }
+        each = {name: one.bytes if one.codec == codec else one.bytes_by_codec[codec] for name, one in ordered.items()}
         computed = "computed from the clients' account of their texts" if codec == TEXT else "computed from shapes"
         how = "measured" if used == [codec] else f"measured and {computed}" if codec in used else computed
         by_codec[codec] = CodecBytes(sum(each.values()), each, how)
@@ -88,19 +88,19 @@ def summary(session: Session, manifests: Mapping[str, Any], refused: Mapping[str
         bytes_by_codec=by_codec,
         codec_error={codec: _worst(ordered.values(), codec) for codec in used},
         text_bytes_total=by_codec[TEXT].total,
-        prompts={name: one["rows"] for name, one in ordered.items()},
-        weight_per_class={name: one["weight_per_class"] for name, one in ordered.items()},
+        prompts={name: one.rows for name, one in ordered.items()},
+        weight_per_class={name: one.weight_per_class for name, one in ordered.items()},
         uploads=digest_of(encoding.identities(session, manifests)),
-        sha256={name: one["sha256"] for name, one in ordered.items()},
+        sha256={name: one.sha256 for name, one in ordered.items()},
         refused={name: Refusal(rule=one["rule"], reason=one["reason"]) for name, one in refused.items()},
     )
 
 
-def _worst(manifests: Iterable[Mapping[str, Any]], codec: str) -> dict[str, CodecError]:
+def _worst(manifests: Iterable[UploadManifest], codec: str) -> dict[str, CodecError]:
     """Array → the largest errors that a client with this codec states."""
     worst: dict[str, CodecError] = {}
     for one in manifests:
-        for name, (largest, rms) in sorted(one["codec_error"].items()) if one["codec"] == codec else ():
+        for name, (largest, rms) in sorted(one.codec_error.items()) if one.codec == codec else ():
             known = worst.get(name, CodecError(0.0, 0.0))
             worst[name] = CodecError(max(known.max_abs, largest), max(known.relative_rms, rms))
     return worst

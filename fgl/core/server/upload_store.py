@@ -2,13 +2,40 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from fgl.core.store.owned import file_digest
 from fgl.core.store.run_dir import RunDir
+from fgl.core.store.typed import from_json
 from fgl.errors import StoreError
 from fgl.io import files
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UploadManifest:
+    """What the server keeps beside an upload that it has accepted."""
+
+    client_id: str
+    """Whose upload it is."""
+    round: int
+    """Of the run."""
+    request: str
+    """Digest of what the client was asked; empty where it answers by file."""
+    bytes: int
+    """Of the file."""
+    rows: int
+    """Of the upload."""
+    weight_per_class: list[float]
+    """Samples of each class that its rows stand for, by the client's own account."""
+    sha256: str
+    """Of the file."""
+    codec: str
+    """In which it came."""
+    bytes_by_codec: dict[str, int]
+    """Codec → bytes of an upload that says the same."""
+    codec_error: dict[str, tuple[float, float]]
+    """Array → largest error and relative RMS."""
 
 
 def drop_encoded(run: RunDir, client_id: str) -> None:
@@ -16,14 +43,19 @@ def drop_encoded(run: RunDir, client_id: str) -> None:
     run.remove_named(path.with_suffix(".json"), path)
 
 
-def kept(run: RunDir, client_id: str) -> dict[str, Any] | None:
+def manifest_of(run: RunDir, client_id: str) -> UploadManifest | None:
+    """What is kept beside a client's upload, None where that is not there or not what was written."""
+    sealed = run.read_sealed(upload_path(run, client_id).with_suffix(".json"))
+    return None if sealed is None else from_json(UploadManifest, sealed)
+
+
+def kept(run: RunDir, client_id: str) -> UploadManifest | None:
     """The manifest of a client's upload, None where there is none or its bytes are no longer those that were kept."""
-    path = upload_path(run, client_id)
-    manifest = run.read_sealed(path.with_suffix(".json"))
-    if manifest is None or manifest["client_id"] != client_id:
+    manifest = manifest_of(run, client_id)
+    if manifest is None or manifest.client_id != client_id:
         return None
     try:
-        return manifest if file_digest(path) == manifest["sha256"] else None
+        return manifest if file_digest(upload_path(run, client_id)) == manifest.sha256 else None
     except StoreError:
         return None
 

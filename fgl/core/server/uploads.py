@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,7 +14,8 @@ from fgl.contracts.events import StageContext
 from fgl.contracts.federation import ClientFailure
 from fgl.core.server import refusals
 from fgl.core.server.encoding import Encoding, encoded, keep_encoded, of_own
-from fgl.core.server.upload_store import drop_encoded, read_upload, upload_path
+from fgl.core.server.upload_store import UploadManifest, drop_encoded, manifest_of, read_upload, upload_path
+from fgl.core.store.typed import to_json
 from fgl.core.wire import upload_reader
 from fgl.core.wire.codecs import TEXT
 from fgl.errors import ClientFailedError, UploadError
@@ -47,21 +49,19 @@ def accept(
     # What was encoded of an earlier upload goes first: killed in between, there is nothing that fits no upload.
     drop_encoded(session.run, accepted.client_id)
     session.run.write(path, data)
-    session.run.write_sealed(
-        path.with_suffix(".json"),
-        {
-            "client_id": accepted.client_id,
-            "round": accepted.round,
-            "request": request,
-            "bytes": len(data),
-            "rows": len(accepted),
-            "weight_per_class": held.round(6).tolist(),
-            "sha256": digest,
-            "codec": accepted.codec,
-            "bytes_by_codec": sizes,
-            "codec_error": {name: list(error) for name, error in accepted.codec_error.items()},
-        },
+    manifest = UploadManifest(
+        client_id=accepted.client_id,
+        round=accepted.round,
+        request=request,
+        bytes=len(data),
+        rows=len(accepted),
+        weight_per_class=held.round(6).tolist(),
+        sha256=digest,
+        codec=accepted.codec,
+        bytes_by_codec=sizes,
+        codec_error=dict(accepted.codec_error),
     )
+    session.run.write_sealed(path.with_suffix(".json"), to_json(manifest))
     session.manager.upload_accepted(context, accepted.client_id, digest, len(data))
     if embeddings:
         keep_encoded(session.run, accepted.client_id, embeddings, digest, encoding)
@@ -70,22 +70,22 @@ def accept(
 
 def validated(
     session: Session,
-    manifests: Mapping[str, Mapping[str, Any]],
+    manifests: Mapping[str, UploadManifest],
     expected: upload_reader.UploadPolicy,
     encoding: Encoding,
-) -> tuple[dict[str, Mapping[str, Any]], dict[str, dict[str, str]]]:
+) -> tuple[dict[str, UploadManifest], dict[str, dict[str, str]]]:
     """Of uploads that are kept: those that the configuration, which may have changed since, still accepts, and the
     refusals of the others."""
-    accepted: dict[str, Mapping[str, Any]] = {}
+    accepted: dict[str, UploadManifest] = {}
     refused: dict[str, dict[str, str]] = {}
     for client_id, manifest in manifests.items():
         try:
             found = upload_reader.decode(read_upload(upload_path(session.run, client_id)), expected, client_id)
             accepted[client_id] = manifest
             if found.codec == TEXT:  # another encoder may give arrays of another size
-                path = encoded(session, client_id, manifest["sha256"], encoding)
+                path = encoded(session, client_id, manifest.sha256, encoding)
                 sizes = upload_reader.stored(path, expected.declaration).bytes_by_codec
-                accepted[client_id] = {**manifest, "bytes_by_codec": dict(sizes)}
+                accepted[client_id] = replace(manifest, bytes_by_codec=dict(sizes))
         except UploadError as error:
             accepted.pop(client_id, None)
             refused[client_id] = refusals.refuse(session, client_id, error)
@@ -98,11 +98,10 @@ def opened(session: Session, clients: Sequence[str]) -> list[ClientUpload]:
     declaration, encoding = session.generator.declare(), Encoding(session)
     paths = []
     for name in sorted(clients):
-        manifest = session.run.read_sealed(upload_path(session.run, name).with_suffix(".json"))
-        texts = manifest is not None and manifest.get("codec") == TEXT
+        manifest = manifest_of(session.run, name)
         paths.append(
-            encoded(session, name, manifest["sha256"], encoding)
-            if manifest is not None and texts
+            encoded(session, name, manifest.sha256, encoding)
+            if manifest is not None and manifest.codec == TEXT
             else upload_path(session.run, name)
         )
     return [upload_reader.stored(path, declaration) for path in paths]

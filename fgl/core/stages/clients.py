@@ -16,7 +16,6 @@ from fgl.core.server.tally import ClientsResult
 from fgl.core.stages import foundation_models, partition
 from fgl.core.stages.stage import Done, Inputs, Stage, Work
 from fgl.core.store.owned import digest_of
-from fgl.core.store.typed import JsonObject
 from fgl.core.wire import requests, upload
 from fgl.errors import UploadError
 
@@ -124,12 +123,12 @@ def gather_inputs(session: Session, done: Done) -> Inputs:
     }
 
 
-def _received(session: Session, kept: Mapping[str, JsonObject | None]) -> dict[str, str | None]:
+def _received(session: Session, kept: Mapping[str, upload_store.UploadManifest | None]) -> dict[str, str | None]:
     """Client → digest of what its upload gives, None where that is damaged or not there."""
     return {**dict.fromkeys(sorted(kept)), **server_encoding.identities(session, kept)}
 
 
-def _known(session: Session, clients: Sequence[str]) -> dict[str, JsonObject | None]:
+def _known(session: Session, clients: Sequence[str]) -> dict[str, upload_store.UploadManifest | None]:
     """Client → the manifest of its upload, None where there is none; without those that were taken out."""
     out = set(session.removed_clients)
     return {name: upload_store.kept(session.run, name) for name in clients if name not in out}
@@ -202,16 +201,16 @@ FROM_FILES = Stage(
 """Takes what clients that are elsewhere have sent; for later stages it is the same one."""
 
 
-def _manifest(session: Session, client_id: str) -> JsonObject:
-    found = session.run.read_sealed(upload_store.upload_path(session.run, client_id).with_suffix(".json"))
+def _manifest(session: Session, client_id: str) -> upload_store.UploadManifest:
+    found = upload_store.manifest_of(session.run, client_id)
     if found is None:
         raise UploadError(f"the manifest of {client_id}'s upload is gone or damaged: run again")
     return found
 
 
-def _answered(session: Session, client_id: str, request: str) -> JsonObject | None:
+def _answered(session: Session, client_id: str, request: str) -> upload_store.UploadManifest | None:
     found = upload_store.kept(session.run, client_id)
-    return found if found is not None and found["request"] == request else None
+    return found if found is not None and found.request == request else None
 
 
 def _files(session: Session, manifests: Mapping[str, object]) -> list[Path]:

@@ -55,7 +55,7 @@ def contents(session: Session, done: Done, baselines: list[JsonObject]) -> JsonO
         "test_set": metrics.about(session.split("test").labels, session.info.class_names),
         "rounds": _json_of(done, rounds.STAGE),
         "warnings": [warning] if warning else [],
-        "intake": intake_record.record(session, partition.client_ids(session, done), sent),
+        "intake": intake_record.record(session, partition.client_ids(session, done), uploads),
         "upload": {**sent, "fedavg_bytes_per_round": rounds_bytes},
         "synthetic": {
             "images": synthetic.images,

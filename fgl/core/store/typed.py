@@ -47,7 +47,7 @@ def is_omitted(one: Field[Any]) -> bool:
 def to_json(value: object) -> Any:
     """A dataclass as a mapping, its fields in their order; whatever else JSON can hold as it is."""
     if is_dataclass(value) and not isinstance(value, type):
-        items: dict[str, Any] = {}
+        items: dict[str, object] = {}
         for one in fields(value):
             each = getattr(value, one.name)
             if is_rest(one):
