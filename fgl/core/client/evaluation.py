@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 
 from fgl.contracts.classifier import FitContext
@@ -18,8 +15,8 @@ from fgl.errors import DataError
 from fgl.io import strict_json
 
 
-def fit_context(asked: Mapping[str, Any], site: client_site.Site) -> FitContext:
-    return FitContext(class_names=site.class_names, seed=site.config.seed, device=asked["device"])
+def fit_context(device: str, site: client_site.Site) -> FitContext:
+    return FitContext(class_names=site.class_names, seed=site.config.seed, device=device)
 
 
 # --- testing the classifier at the client ---------------------------------------------------------------------------
@@ -34,10 +31,10 @@ def evaluate(payload: bytes) -> bytes:
     images = site.samples(asked["client_id"])
     if not len(images):
         raise DataError(f"{asked['client_id']} holds no image to test on")
-    model = site.classifier.restore(state, fit_context(asked, site))
+    model = site.classifier.restore(state, fit_context(asked["device"], site))
     pixels = decode_for(images, Preparation(**asked["prepare"]), NullProgress(), "decode")
     right = np.asarray(model.predict(pixels.pixels, "last", NullProgress())) == pixels.labels
-    said: dict[str, Any] = {"client_id": asked["client_id"], "right": int(right.sum()), "total": len(right)}
+    said: dict[str, object] = {"client_id": asked["client_id"], "right": int(right.sum()), "total": len(right)}
     if site.config.evaluation.per_class:
         said["per_class"] = {
             name: [int(right[mine].sum()), int(mine.sum())]

@@ -85,10 +85,10 @@ class Policy:
     """own: the site's own layers of configuration, later ones win, without the section `site`."""
 
     rules: SiteOptions = field(default_factory=SiteOptions)
-    own: Sequence[Mapping[str, Any]] = ()
+    own: Sequence[Mapping[str, object]] = ()
 
     def configure(
-        self, shared: Mapping[str, Any], manager: PluginManager, source: str = "the configuration"
+        self, shared: Mapping[str, object], manager: PluginManager, source: str = "the configuration"
     ) -> RunConfig:
         """What this site makes of a configuration that others wrote. Raises ConfigError, also where there is no dataset
         of the site's own, and PolicyError with everything that was asked for and may not be."""
@@ -146,18 +146,19 @@ class Policy:
         return [one[key] for one in sections if isinstance(one, Mapping) and key in one]
 
 
-def own_dataset(shared: Any, own: Sequence[Mapping[str, Any]], registry: Registry, source: str) -> dict[str, Any]:
+def own_dataset(shared: Any, own: Sequence[Mapping[str, object]], registry: Registry, source: str) -> dict[str, object]:
     """The dataset section of a site: its own, with what the shared one says of classes, and `holds: train` unless it
     says otherwise itself. Raises ConfigError where the site names none."""
     theirs = _section(shared, registry)
-    mine: dict[str, Any] = {}
+    mine: dict[str, object] = {}
     for layer in own:
         given = _section(layer.get("dataset"), registry)
         mine = {**(mine if given.get("name", mine.get("name")) == mine.get("name") else {}), **given}
-    if "name" not in mine and isinstance(mine.get("path"), str):
+    path = mine.get("path")
+    if "name" not in mine and isinstance(path, str):
         unsaid = DEFAULTS["dataset"]["name"]
         name = theirs.get("name", unsaid)
-        kind = short_forms.kind_of("dataset", mine["path"], registry) or PATHS["dataset", "folder"]
+        kind = short_forms.kind_of("dataset", path, registry) or PATHS["dataset", "folder"]
         mine["name"] = kind if name == unsaid else name
     if "name" not in mine:
         expected = (
@@ -176,11 +177,11 @@ def own_dataset(shared: Any, own: Sequence[Mapping[str, Any]], registry: Registr
     return {**({"holds": "train"} if "holds" in known else {}), **kept, **mine}
 
 
-def with_meaning(layers: Sequence[Mapping[str, Any]], registry: Registry) -> list[dict[str, Any]]:
+def with_meaning(layers: Sequence[Mapping[str, object]], registry: Registry) -> list[dict[str, object]]:
     """Layers in which a dataset is the one that the last of them names, with what an earlier one says of classes: a
     layer that selects another dataset would drop it."""
-    found: list[dict[str, Any]] = []
-    said: dict[str, Any] = {}
+    found: list[dict[str, object]] = []
+    said: dict[str, object] = {}
     for layer in layers:
         section = _section(layer.get("dataset"), registry)
         if "labels" in section or "class_names" in section:
@@ -190,7 +191,7 @@ def with_meaning(layers: Sequence[Mapping[str, Any]], registry: Registry) -> lis
     return found
 
 
-def at_server(layers: Sequence[Mapping[str, Any]], registry: Registry) -> list[dict[str, Any]]:
+def at_server(layers: Sequence[Mapping[str, object]], registry: Registry) -> list[dict[str, object]]:
     """The layers of a server; where clients hold data of their own, its images are test images unless it says
     otherwise: it trains on none, and a part of them would be left out in silence.
 
@@ -199,7 +200,7 @@ def at_server(layers: Sequence[Mapping[str, Any]], registry: Registry) -> list[d
     sections = [layer.get("upload") for layer in layers]
     if not any(isinstance(one, Mapping) and one.get("clients") is not None for one in sections):
         return found
-    said: dict[str, Any] = {}
+    said: dict[str, object] = {}
     for layer in layers:
         said |= _section(layer.get("dataset"), registry)
     if "name" not in said:
@@ -208,8 +209,9 @@ def at_server(layers: Sequence[Mapping[str, Any]], registry: Registry) -> list[d
             "server.yaml"
         )
         raise ConfigError([Problem("dataset", "none", expected)], "the configuration")
-    known = ("dataset", said["name"]) in registry.entries and "holds" not in said
-    if known and "holds" in registry.options_class(registry.find("dataset", said["name"])).model_fields:
+    name = str(said["name"])
+    known = ("dataset", name) in registry.entries and "holds" not in said
+    if known and "holds" in registry.options_class(registry.find("dataset", name)).model_fields:
         found.append({"dataset": {"holds": "test"}})
     return found
 
@@ -217,7 +219,7 @@ def at_server(layers: Sequence[Mapping[str, Any]], registry: Registry) -> list[d
 _TO_SIMULATE = f"to play a client of a partition instead, with nothing of a site's: {SIMULATE}"
 
 
-def _section(value: Any, registry: Registry) -> dict[str, Any]:
+def _section(value: Any, registry: Registry) -> dict[str, object]:
     value = short_forms.expanded("dataset", value, registry)
     return {str(key): one for key, one in value.items()} if isinstance(value, Mapping) else {}
 
@@ -232,7 +234,7 @@ def _problem(key: str, got: str, rule: str, allowed: Sequence[str]) -> Problem:
 # --- what an option names on this disk ------------------------------------------------------------------------------
 
 
-def _paths(options: Options, values: Mapping[str, Any], built_in: bool) -> Iterator[tuple[str, str, Path]]:
+def _paths(options: Options, values: Mapping[str, object], built_in: bool) -> Iterator[tuple[str, str, Path]]:
     """(option, value, path) of each text among the options that names something on this disk, or would.
 
     built_in: whether the options are known to declare all of their files and models. What a plugin's text names is
@@ -337,9 +339,9 @@ def _beside(asked: Mapping[str, Any], manager: PluginManager) -> list[tuple[str,
     return found
 
 
-def split(layers: Sequence[Mapping[str, Any]], source: str) -> Policy:
+def split(layers: Sequence[Mapping[str, object]], source: str) -> Policy:
     """The policy that a site's own layers make. Raises ConfigError where their section `site` is wrong."""
-    rules: dict[str, Any] = {}
+    rules: dict[str, object] = {}
     problems: list[Problem] = []
     for layer in layers:
         section = layer.get(SITE, {})

@@ -35,7 +35,7 @@ class Draft:
     data: bytes
     prompts: list[Prompt]
     notes: Counter[str]
-    dataset: Mapping[str, Any]
+    dataset: Mapping[str, object]
     class_names: tuple[str, ...]
     held: list[int]
     left_out: Mapping[str, int]

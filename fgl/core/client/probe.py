@@ -38,7 +38,7 @@ def probe(payload: bytes) -> bytes:
     site = client_site.site_of(asked)
     config, client_id, most = site.config, asked["client_id"], int(asked["per_class"])
     state = {name.removeprefix("state/"): array for name, array in arrays.items() if name.startswith("state/")}
-    extractor = site.space.extractor(state, site.classifier, fit_context(asked, site))
+    extractor = site.space.extractor(state, site.classifier, fit_context(asked["device"], site))
     rows = _few(site, client_id, asked["learnt"], most)
     reference, held_out = ([row for pair in rows.values() for row in pair[part]] for part in (0, 1))
     if not held_out:
@@ -51,7 +51,7 @@ def probe(payload: bytes) -> bytes:
     made = arrays["features"], arrays["labels"]
     pictures = _taken(made, _as_many(made[1], tested[1]))
     seed = seeds.client_seed(config.seed, client_id, 0)
-    said: dict[str, Any] = {
+    said: dict[str, object] = {
         "client_id": client_id,
         "reference": len(reference),
         "compared": len(pictures[1]),
@@ -59,7 +59,7 @@ def probe(payload: bytes) -> bytes:
         "real": _scores(extractor, real_ones, tested, real_ones, tested, seed),
     }
     said["recognized"] = _recognized(extractor, made, tested)
-    per_class: dict[str, Any] = {}
+    per_class: dict[str, object] = {}
     for class_id in np.unique(tested[1]).tolist():
         inner, drawn, others = (_taken(points, points[1] == class_id) for points in (real_ones, pictures, tested))
         if min(len(inner[1]), len(drawn[1]), len(others[1])) >= config.evaluation.min_images:
@@ -71,7 +71,7 @@ def probe(payload: bytes) -> bytes:
 
 
 # An answer and no error: of an error the server learns no more than its class.
-_NOTHING: dict[str, Any] = {
+_NOTHING: dict[str, object] = {
     "reference": 0,
     "compared": 0,
     "made": dict.fromkeys(SCORES),

@@ -42,7 +42,9 @@ VALUES: Mapping[tuple[str, ...], Mapping[str, str]] = {
 """Key, with the section that it is in → old value → new value, in a list or by itself."""
 
 
-def current(layer: Mapping[str, object], problems: list[Problem], source: str = "the configuration") -> dict[str, Any]:
+def current(
+    layer: Mapping[str, object], problems: list[Problem], source: str = "the configuration"
+) -> dict[str, object]:
     """A layer by its present keys and values, with one warning for each that is old.
 
     An old key beside the new one is added to `problems`: which of the two counts would be a guess."""
@@ -64,7 +66,7 @@ def current(layer: Mapping[str, object], problems: list[Problem], source: str = 
 
 def current_options(
     options: Mapping[str, object], renamed: Mapping[str, str], family: str, problems: list[Problem]
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """A component's options by their present names; see `Options.renamed`."""
     found = dict(options)
     for old, new in renamed.items():
@@ -89,7 +91,7 @@ def _is_old(name: str, value: Any) -> bool:
     return any(key.old == name and key.applies(value) for key in KEYS)
 
 
-def _replace(layer: dict[str, Any], path: tuple[str, ...], values: Mapping[str, str], source: str) -> None:
+def _replace(layer: dict[str, object], path: tuple[str, ...], values: Mapping[str, str], source: str) -> None:
     *sections, key = path
     place = layer
     for section in sections:

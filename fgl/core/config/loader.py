@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -13,7 +12,7 @@ from fgl.errors import ConfigError, Problem
 from fgl.io import yaml_text
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
+def read_yaml(path: Path) -> dict[str, object]:
     """Raises ConfigError that names the file and, for a syntax error, the line."""
     try:
         loaded = yaml_text.read(path)
@@ -40,7 +39,7 @@ def _yaml_reason(error: BaseException) -> str:
     return "brackets in brackets beyond measure" if isinstance(error, RecursionError) else text.plain(error, 300)
 
 
-def set_option(layer: dict[str, Any], assignment: str) -> None:
+def set_option(layer: dict[str, object], assignment: str) -> None:
     """Put `family.option=value` (value in YAML) into a layer. Raises ConfigError where it has another form."""
     key, equals, given = assignment.partition("=")
     parts = key.strip().split(".")
@@ -66,6 +65,6 @@ class ShortForm(str):
     what is installed: `short_forms.expanded`."""
 
 
-def expand(family: str, value: str) -> dict[str, Any]:
+def expand(family: str, value: str) -> dict[str, object]:
     """A component as a mapping, so that options can be set beside its short form."""
     return {"name": ShortForm(value)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fgl.core.config.schema import ORDER, RunConfig, Selected
 
@@ -16,7 +16,7 @@ def located(config: RunConfig, options_of: Callable[[str, Selected], Options]) -
     """The configuration with the paths of what lies here made absolute, so that another folder of the same name is
     never taken for it. Names of what is not here, such as a model's on the Hub, stay. options_of: family and component
     → its options."""
-    update: dict[str, Any] = {}
+    update: dict[str, object] = {}
     for section in ORDER:
         value = getattr(config, section)
         if isinstance(value, Selected):

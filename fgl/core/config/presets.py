@@ -45,10 +45,10 @@ class Preset(BaseModel):
     of_the_hub: bool = Field(False, description="the data is downloaded when it is opened first")
     smoke: dict[str, int] = Field({}, description="of the sizes that make its data small for a smoke run, others")
     images: list[dict[str, int]] = Field(default=[], description="images of each split; several where copies differ")
-    dataset: dict[str, Any] = Field(description="the data as fgl opens it; of a folder, where it is looked for")
+    dataset: dict[str, object] = Field(description="the data as fgl opens it; of a folder, where it is looked for")
     domains: list[str] = []
     classes: dict[str, list[str]] = Field(description="class name → what else the data calls it, in label order")
-    run: dict[str, Any] = Field(description="configuration, all but the dataset")
+    run: dict[str, object] = Field(description="configuration, all but the dataset")
 
     @field_validator("classes", mode="before")
     @classmethod
@@ -91,20 +91,22 @@ def load(name: str, option: str = "--preset") -> Preset:
         raise BrokenPluginError(f"the preset {file} is damaged: {error}; reinstall fgl") from error
 
 
-def layers(preset: Preset, smoke: bool, given: Sequence[Mapping[str, Any]], registry: Registry) -> list[dict[str, Any]]:
+def layers(
+    preset: Preset, smoke: bool, given: Sequence[Mapping[str, object]], registry: Registry
+) -> list[dict[str, object]]:
     """What goes under the layers that the user gave: the preset, and for a smoke run what makes it small."""
     given = [_expanded(layer, registry) for layer in given]
     name, elsewhere = _chosen(preset, given)
     options = _options(registry, name)
     own = {key: value for key, value in preset.dataset.items() if key != "unlisted_labels"}
-    dataset: dict[str, Any] = {"name": name}
+    dataset: dict[str, object] = {"name": name}
     if name == own["name"]:
         dataset |= {key: value for key, value in own.items() if key in _OF_THE_DATA or not elsewhere}
     if "labels" in options and not _states_classes(name, given):
         dataset["labels"] = preset.labels
         if "unlisted_labels" in preset.dataset:
             dataset["unlisted_labels"] = preset.dataset["unlisted_labels"]
-    found: list[dict[str, Any]] = [{**preset.run, "dataset": dataset}]
+    found: list[dict[str, object]] = [{**preset.run, "dataset": dataset}]
     if not smoke:
         return found
     if not elsewhere and not is_here(dataset, registry):
@@ -115,10 +117,10 @@ def layers(preset: Preset, smoke: bool, given: Sequence[Mapping[str, Any]], regi
     return [*found, _small(preset, [*found, *given], registry)]
 
 
-def _small(preset: Preset, layers: Sequence[Mapping[str, Any]], registry: Registry) -> dict[str, Any]:
+def _small(preset: Preset, layers: Sequence[Mapping[str, object]], registry: Registry) -> dict[str, object]:
     """What makes the components that these layers select small: sizes that each of them has for that."""
     count = max(4, SMOKE_IMAGES // len(preset.classes))
-    small: dict[str, Any] = {"synthesis": {"images_per_class": count}}
+    small: dict[str, object] = {"synthesis": {"images_per_class": count}}
     for family in FAMILIES:
         name = _selected(family, layers)
         component = short_forms.component_of(family, name, registry)
@@ -130,21 +132,21 @@ def _small(preset: Preset, layers: Sequence[Mapping[str, Any]], registry: Regist
     return small
 
 
-def _selected(family: str, layers: Sequence[Mapping[str, Any]]) -> str:
+def _selected(family: str, layers: Sequence[Mapping[str, object]]) -> str:
     """Name of the component that the last of these layers selects."""
-    sections = [layer[family] for layer in layers if isinstance(layer.get(family), Mapping)]
+    sections = [section for layer in layers if isinstance(section := layer.get(family), Mapping)]
     named = [section["name"] for section in sections if "name" in section]
     return str(named[-1] if named else DEFAULTS[family]["name"])
 
 
-def _expanded(layer: Mapping[str, Any], registry: Registry) -> dict[str, Any]:
+def _expanded(layer: Mapping[str, object], registry: Registry) -> dict[str, object]:
     """A layer whose components have no short forms."""
     return {
         key: short_forms.expanded(key, value, registry) if key in FAMILIES else value for key, value in layer.items()
     }
 
 
-def _chosen(preset: Preset, given: Sequence[Mapping[str, Any]]) -> tuple[str, bool]:
+def _chosen(preset: Preset, given: Sequence[Mapping[str, object]]) -> tuple[str, bool]:
     """(name of the dataset that these layers select over the preset's, whether they say where it lies)."""
     name, elsewhere = str(preset.dataset["name"]), False
     for layer in given:
@@ -156,10 +158,10 @@ def _chosen(preset: Preset, given: Sequence[Mapping[str, Any]]) -> tuple[str, bo
     return name, elsewhere
 
 
-def _states_classes(name: str, given: Sequence[Mapping[str, Any]]) -> bool:
+def _states_classes(name: str, given: Sequence[Mapping[str, object]]) -> bool:
     """Whether the user's own layers say what the classes are."""
-    found = [layer["dataset"] for layer in given if isinstance(layer.get("dataset"), Mapping)]
-    return any(value.get("name", name) == name and {"labels", "class_names"} & set(value) for value in found)
+    sections = [section for layer in given if isinstance(section := layer.get("dataset"), Mapping)]
+    return any(each.get("name", name) == name and {"labels", "class_names"} & set(each) for each in sections)
 
 
 def _options(registry: Registry, name: str) -> set[str]:
@@ -183,7 +185,7 @@ def data_of(preset: Preset, config: RunConfig) -> Data:
     return Data(own, not own and options.get("labels") != preset.labels)
 
 
-def is_here(dataset: Mapping[str, Any], registry: Registry) -> bool:
+def is_here(dataset: Mapping[str, object], registry: Registry) -> bool:
     """Whether a dataset can be opened without a network, as far as that shows without opening it."""
     address = {key: value for key, value in dataset.items() if key not in ("name", *_CLASSES)}
     try:

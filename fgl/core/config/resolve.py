@@ -35,14 +35,14 @@ _PLAIN: dict[str, type[Options]] = {
 }
 
 
-def resolve(layers: Sequence[Mapping[str, Any]], registry: Registry, source: str = "the configuration") -> RunConfig:
+def resolve(layers: Sequence[Mapping[str, object]], registry: Registry, source: str = "the configuration") -> RunConfig:
     """Merge layers (later ones win) over the defaults and check everything.
 
     A layer that selects another component drops the options that earlier layers gave to the old one. Raises ConfigError
     with every problem."""
     problems: list[Problem] = []
     merged = copy.deepcopy(DEFAULTS)
-    unknown: dict[str, Any] = {}
+    unknown: dict[str, object] = {}
     for layer in layers:
         for key, value in deprecated.current(layer, problems, source).items():
             if key in DEFAULTS:
@@ -112,7 +112,7 @@ def _unknown(key: str, value: Any, merged: Mapping[str, Any], registry: Registry
     return Problem(key, shown(value), f"unknown key{suggestion(key, DEFAULTS)} (known: {', '.join(DEFAULTS)})")
 
 
-def _options_of(family: str, merged: Mapping[str, Any], registry: Registry) -> Mapping[str, Any]:
+def _options_of(family: str, merged: Mapping[str, Any], registry: Registry) -> Mapping[str, object]:
     """Options of a part, or of the component that is selected for it; none where there is no such component."""
     if family in _PLAIN:
         return _PLAIN[family].model_fields
@@ -122,7 +122,7 @@ def _options_of(family: str, merged: Mapping[str, Any], registry: Registry) -> M
         return {}
 
 
-def _with_kind(value: dict[str, Any], old: Mapping[str, Any], registry: Registry) -> dict[str, Any]:
+def _with_kind(value: dict[str, object], old: Mapping[str, object], registry: Registry) -> dict[str, object]:
     """A dataset of which the path alone is said, with the name of its kind, which is read off what lies there."""
     path = value.get("path")
     if "name" in value or old != DEFAULTS["dataset"] or not isinstance(path, str):
@@ -130,7 +130,7 @@ def _with_kind(value: dict[str, Any], old: Mapping[str, Any], registry: Registry
     return {"name": short_forms.kind_of("dataset", path, registry) or PATHS["dataset", "folder"], **value}
 
 
-def _component(family: str, given: dict[str, Any], registry: Registry, problems: list[Problem]) -> Selected | None:
+def _component(family: str, given: dict[str, object], registry: Registry, problems: list[Problem]) -> Selected | None:
     name, options = given["name"], {key: value for key, value in given.items() if key != "name"}
     if not isinstance(name, str):
         known = ", ".join(registry.names(family))
@@ -157,7 +157,7 @@ def _dataset_hint(name: str, registry: Registry) -> str:
     return f"{meant}; a path must exist, bundled data is bundled:NAME, the Hub's is hf:OWNER/NAME"
 
 
-def _defaults(component: Component, given: Mapping[str, Any]) -> dict[str, Any]:
+def _defaults(component: Component, given: Mapping[str, object]) -> dict[str, object]:
     """The component's, less those that hold for another default that `given` replaces."""
     defaults = dict(component.defaults)
     for name, others in component.tied_defaults.items():
@@ -167,7 +167,7 @@ def _defaults(component: Component, given: Mapping[str, Any]) -> dict[str, Any]:
     return defaults
 
 
-def _plain(family: str, given: dict[str, Any], problems: list[Problem]) -> Options | None:
+def _plain(family: str, given: dict[str, object], problems: list[Problem]) -> Options | None:
     return validate(family, _PLAIN[family], given, problems)
 
 

@@ -237,7 +237,7 @@ class RunConfig(BaseModel):
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values in the form that a YAML file has; `resolve` turns it into an equal RunConfig."""
-        result: dict[str, Any] = {"seed": self.seed, "device": self.device}
+        result: dict[str, object] = {"seed": self.seed, "device": self.device}
         for family in ORDER:
             value = getattr(self, family)
             result[family] = (

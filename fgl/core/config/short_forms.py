@@ -26,7 +26,7 @@ def expanded(family: str, value: Any, registry: Registry, problems: list[Problem
     return value
 
 
-def _meant(family: str, text: str, registry: Registry, problems: list[Problem] | None) -> dict[str, Any]:
+def _meant(family: str, text: str, registry: Registry, problems: list[Problem] | None) -> dict[str, object]:
     names = registry.names(family)
     if text in names:
         return {"name": text}

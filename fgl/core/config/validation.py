@@ -13,7 +13,7 @@ from fgl.errors import FGLError, Problem, suggestion
 from fgl.io.yaml_text import Fraction, Number
 
 
-def validate(family: str, cls: type[Options], given: dict[str, Any], problems: list[Problem]) -> Options | None:
+def validate(family: str, cls: type[Options], given: dict[str, object], problems: list[Problem]) -> Options | None:
     """The options, or None where something is wrong: then it is in `problems`, each with its key below `family`."""
     given = {str(key): value for key, value in given.items()}
     broken = [Problem(key, shown(text), "expected text without NUL characters") for key, text in _nuls(family, given)]
@@ -42,7 +42,7 @@ def validate(family: str, cls: type[Options], given: dict[str, Any], problems: l
 _NOTHING = object()
 
 
-def _judged(family: str, cls: type[Options], given: dict[str, Any], detail: Any) -> tuple[str, Any, str]:
+def _judged(family: str, cls: type[Options], given: dict[str, object], detail: Any) -> tuple[str, Any, str]:
     """(key, what it holds, what it may hold) of what pydantic finds wrong."""
     place = detail["loc"]
     value = detail["input"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fgl.contracts.events import StageContext
 from fgl.errors import StoreError, UploadError
@@ -30,6 +30,15 @@ class Refusal:
     """The reason in words."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Refused:
+    """files: digest of a file → `rule` that it broke and `reason`. total: refusals so far, also of files no longer
+    listed."""
+
+    files: dict[str, dict[str, str]]
+    total: int
+
+
 def refuse(session: Session, client_id: str, error: UploadError, so_far: int = 0) -> dict[str, str]:
     """Tell the trackers; returns what the report says. so_far: refusals, this one too, where anybody may have
     more made: of many, one in a thousand is told of."""
@@ -47,23 +56,23 @@ def listed(run: RunDir) -> dict[str, dict[str, str]]:
     """Files that were refused and not accepted later, by a name that is their digest, the last thousand of them.
 
     Raises StoreError where the list is damaged."""
-    return dict(_refused(run)["files"])
+    return _refused(run).files
 
 
 def count(run: RunDir) -> int:
     """How often a file was refused, the same one or another."""
-    found = _refused(run)
-    return int(found.get("total", len(found["files"])))
+    return _refused(run).total
 
 
-def _refused(run: RunDir) -> dict[str, Any]:
+def _refused(run: RunDir) -> _Refused:
     path = path_of(run)
     if not path.exists():
-        return {"files": {}, "total": 0}
-    found = run.read_sealed(path)
-    if found is None:
+        return _Refused({}, 0)
+    sealed = run.read_sealed(path)
+    if sealed is None:
         raise StoreError(f"{path} is damaged: delete it, and what was refused so far is no longer known")
-    return found
+    files = dict(sealed["files"])
+    return _Refused(files, int(sealed.get("total", len(files))))
 
 
 def remember(run: RunDir, name: str, note: dict[str, str] | None) -> None:

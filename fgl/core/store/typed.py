@@ -82,7 +82,7 @@ def from_json(kind: type[T], value: Mapping[str, object], *, strict: bool = Fals
 
 
 @cache
-def hints(kind: type) -> dict[str, Any]:
+def hints(kind: type) -> dict[str, object]:
     """Field → its type."""
     found = get_type_hints(kind)
     return {one.name: found[one.name] for one in fields(kind)}
