@@ -24,6 +24,7 @@ from fgl.results import Audit, Comparison, MethodResult, Pair, Partition, Probe,
 
 if TYPE_CHECKING:
     from fgl.core.config.schema import RunConfig
+    from fgl.core.experiments.method_results import MethodRow, SeedResult
 
 
 @contextmanager
@@ -234,7 +235,7 @@ def compare(
     store, chosen = RunDir(folder, "compare"), range(first_seed, first_seed + seeds)
     resolved = load_config(config, manager)
     wanted = comparison.parse(list(methods), rounds, manager, resolved)
-    results: dict[int, Any] = {}
+    results: dict[int, dict[str, SeedResult]] = {}
     settings, names = {"": located(resolved, manager.options)}, [method.name for method in wanted]
     with _shown(progress) as display, folder_experiment.opened(store, settings, names, chosen, replace):
         for seed in chosen:
@@ -251,25 +252,27 @@ def compare(
         if find_spec("matplotlib") is not None:
             from fgl.plots.comparisons import save_comparison
 
-            what = f"{summary['dataset']}, {seeds} seed{'s' * (seeds > 1)}"
+            what = f"{summary.dataset}, {seeds} seed{'s' * (seeds > 1)}"
             titles = {method.name: method.title for method in wanted}
-            save_comparison(folder, titles, results, what, write=store.write)
-    return Comparison(data=summary, folder=folder, methods={row["method"]: _method(row) for row in summary["methods"]})
+            save_comparison(folder, titles, to_json(results), what, write=store.write)
+    return Comparison(
+        data=to_json(summary), folder=folder, methods={row.method: _method(row) for row in summary.methods}
+    )
 
 
-def _method(row: Mapping[str, Any]) -> MethodResult:
-    difference = row["difference"]
+def _method(row: MethodRow) -> MethodResult:
+    difference = row.difference
     minus = None
     if difference is not None:
-        low, high = difference["low"], difference["high"]
-        minus = (-difference["mean"], None if high is None else -high, None if low is None else -low)
+        low, high = difference.low, difference.high
+        minus = (-difference.mean, None if high is None else -high, None if low is None else -low)
     return MethodResult(
-        name=row["method"],
-        title=row["title"],
-        top1=(row["top1"]["mean"], row["top1"]["std"]),
+        name=row.method,
+        title=row.title,
+        top1=(row.top1.mean, row.top1.std),
         fgl_minus_this=minus,
-        bytes_sent=row["bytes"],
-        seconds=row["seconds"],
+        bytes_sent=row.bytes,
+        seconds=row.seconds,
     )
 
 

@@ -32,10 +32,11 @@ from fgl.console import progress
 from fgl.core.config.loader import set_option
 from fgl.core.config.resolve import resolve
 from fgl.core.config.schema import RunConfig
-from fgl.core.experiments import comparison, sweep
+from fgl.core.experiments import comparison, method_results, sweep
 from fgl.core.plugin_manager import PluginManager
 from fgl.core.report.intervals import student
 from fgl.core.store.run_dir import RunDir
+from fgl.core.store.typed import from_json, to_json
 from fgl.plots.comparisons import save_comparison
 
 HERE = Path(__file__).resolve().parent
@@ -109,8 +110,8 @@ def run(name: str, piece: Mapping[str, Any], args: argparse.Namespace) -> None:
                 "setting": setting,
                 "partition": config_["partition"],
                 "config": config_,
-                "methods": comparison.summarize(methods, found),
-                "each": found,
+                "methods": to_json(comparison.summarize(methods, found)),
+                "each": to_json(found),
             }
         )
         result["dataset"] = piece["dataset"]
@@ -126,7 +127,7 @@ def seed_of(
     manager: PluginManager,
     place: Path,
     seed: int,
-) -> dict[str, Any]:
+) -> dict[str, method_results.SeedResult]:
     console = Console(stderr=True)
     said = f"{name}{', ' + setting if setting else ''}, seed {seed}"
     with progress(console) as display:
@@ -222,11 +223,13 @@ def section(name: str, piece: Mapping[str, Any], one: Mapping[str, Any], picture
         lines += [f"| {piece.get('axis', 'setting')} | {' | '.join(titles)} | the last less the first setting's |"]
         lines += ["|---" * (len(titles) + 2) + "|"]
         for setting in one["settings"]:
-            cells = [comparison.spread(row["top1"], row["seeds"]) for row in setting["methods"]]
+            rows = [from_json(method_results.MethodRow, row) for row in setting["methods"]]
+            cells = [method_results.spread(row.top1, row.seeds) for row in rows]
             lines.append(f"| {setting['setting']} | {' | '.join(cells)} | {_against(first, setting)} |")
     else:
-        lines += [f"| {' | '.join(comparison.COLUMNS)} |", "|---" * len(comparison.COLUMNS) + "|"]
-        lines += [f"| {' | '.join(comparison.cells_of(row))} |" for row in first["methods"]]
+        lines += [f"| {' | '.join(method_results.COLUMNS)} |", "|---" * len(method_results.COLUMNS) + "|"]
+        rows = [from_json(method_results.MethodRow, row) for row in first["methods"]]
+        lines += [f"| {' | '.join(method_results.cells_of(row))} |" for row in rows]
         lines += against_best(first)
         lines += figures(name, one, pictures)
     return [*lines, ""]

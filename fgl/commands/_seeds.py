@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from fgl.contracts.progress import Progress
     from fgl.core.config.schema import RunConfig
     from fgl.core.experiments.comparison import Method
+    from fgl.core.experiments.method_results import SeedResult
     from fgl.core.plugin_manager import PluginManager
     from fgl.core.store.run_dir import RunDir
 
@@ -72,14 +73,16 @@ class Repeated:
             self._say_cost(list(settings.values()))
             yield progress
 
-    def run(self, config: RunConfig, progress: Progress, folder: str = "", prefix: str = "") -> dict[int, Any]:
+    def run(
+        self, config: RunConfig, progress: Progress, folder: str = "", prefix: str = ""
+    ) -> dict[int, dict[str, SeedResult]]:
         """Seed → the results of its methods, each in a run directory of its own.
 
         folder: of the runs, in the store. prefix: of the lines that announce a method."""
         from fgl.core.experiments import comparison, costs
 
         expected = {} if self.quiet else costs.of_seed(config, self.methods, costs.data_of(config, self.manager))
-        results: dict[int, Any] = {}
+        results: dict[int, dict[str, SeedResult]] = {}
         for seed in self.seeds:
 
             def announce(method: Method, seed: int = seed) -> None:

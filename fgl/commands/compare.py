@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fgl.commands import _preset
 from fgl.commands._config import configure
@@ -15,7 +15,7 @@ from fgl.commands._threads import Threads
 from fgl.core.plugin_manager import PluginManager
 
 if TYPE_CHECKING:
-    pass
+    from fgl.core.experiments.method_results import Summary
 
 
 METHODS = "fgl,fgl-5round,fedavg,fedprox,scaffold,fedadam,local,centralized,class-list"
@@ -41,6 +41,7 @@ def compare_command(
     from fgl import plots
     from fgl.core.experiments import comparison
     from fgl.core.store.run_dir import RunDir
+    from fgl.core.store.typed import to_json
 
     plots.need("fgl compare")
     from fgl.plots.comparisons import save_comparison
@@ -55,23 +56,21 @@ def compare_command(
         results = repeated.run(resolved, progress)
         test_set = comparison.test_set(resolved, manager)
         summary = comparison.write(repeated.store, resolved, manager, selected, results, test_set)
-        what = f"{summary['dataset']}, {seeds} seed{'s' * (seeds > 1)}"
-        save_comparison(out, repeated.titles, results, what, write=repeated.store.write)
+        what = f"{summary.dataset}, {seeds} seed{'s' * (seeds > 1)}"
+        save_comparison(out, repeated.titles, to_json(results), what, write=repeated.store.write)
     if as_json:
-        say_json(summary)
+        say_json(to_json(summary))
     elif not quiet:
         _show(summary, out)
 
 
-def _show(summary: dict[str, Any], out: Path) -> None:
-    from fgl.core.experiments.comparison import few_seeds, results_table
+def _show(summary: Summary, out: Path) -> None:
+    from fgl.core.experiments.method_results import few_seeds, results_table
     from fgl.core.report import metrics
-    from fgl.core.report.scores import ChanceLevels
-    from fgl.core.store.typed import from_json
 
     say_table(results_table(summary), WIDTH)
-    say(metrics.scale(from_json(ChanceLevels, summary["test_set"])))
-    caution = few_seeds(summary["seeds"])
+    say(metrics.scale(summary.test_set))
+    caution = few_seeds(summary.seeds)
     if caution:
         say(caution)
     say(f"results: {out}/compare.md, {out}/compare.json")

@@ -50,6 +50,7 @@ def sweep_command(
     from fgl import plots
     from fgl.core.experiments import comparison, sweep
     from fgl.core.store.run_dir import RunDir
+    from fgl.core.store.typed import to_json
 
     if ablation == "list":
         for name, known in sweep.ablations().items():
@@ -70,16 +71,16 @@ def sweep_command(
         for cell, resolved in settings:
             results = repeated.run(resolved, progress, cell.folder, f"{cell.name}, ")
             rows.append(
-                {
-                    "setting": cell.name,
-                    "values": cell.values,
-                    "seeds": results,
-                    "test_set": comparison.test_set(resolved, manager),
-                    "methods": comparison.summarize(selected, results),
-                }
+                sweep.SettingRow(
+                    setting=cell.name,
+                    values=cell.values,
+                    seeds=results,
+                    test_set=comparison.test_set(resolved, manager),
+                    methods=comparison.summarize(selected, results),
+                )
             )
         summary = sweep.write(repeated.store, cells, rows)
-        save_sweep([out / "sweep.png", out / "sweep.svg"], repeated.titles, rows, repeated.store.write)
+        save_sweep([out / "sweep.png", out / "sweep.svg"], repeated.titles, to_json(rows), repeated.store.write)
     if as_json:
         say_json(summary)
     elif not quiet:

@@ -31,6 +31,7 @@ from fgl.core import plugin_manager
 from fgl.core.config.resolve import resolve
 from fgl.core.experiments import comparison, sweep
 from fgl.core.experiments.comparison import Method
+from fgl.core.experiments.method_results import SeedResult
 from fgl.core.orchestrator import reopen
 from fgl.core.plugin_manager import PluginManager
 from fgl.core.report import audit, metrics, run
@@ -239,20 +240,20 @@ def test_titles_of_methods_and_settings_in_tables() -> None:
 def test_a_comparison_and_a_sweep_of_hostile_names(tmp_path: Path) -> None:
     config = resolve([{"dataset": {"name": "imagefolder", "path": PAYLOADS[9]}}], PluginManager.load().registry)
     methods = [Method(name, 2, name) for name in PAYLOADS]
-    one = {"top1": 0.5, "bytes": 1, "seconds": 1.0, "curve": [[1, 0.5, 1]]}
+    one = SeedResult(top1=0.5, bytes=1, seconds=1.0, curve=[(1, 0.5, 1)])
     seeds = {0: {method.name: one for method in methods}}
     guesses = metrics.about(np.array([0, 0, 1]), PAYLOADS)
     comparison.write(RunDir(tmp_path, "compare"), config, PluginManager.load(), methods, seeds, guesses)
     hold_markdown((tmp_path / "compare.md").read_text(encoding="utf-8"), images=2)
     cells = [sweep.Cell(name) for name in PAYLOADS]
     rows = [
-        {
-            "setting": cell.name,
-            "values": {},
-            "seeds": seeds,
-            "methods": comparison.summarize(methods, seeds),
-            "test_set": metrics.about(np.array([place]), PAYLOADS),
-        }
+        sweep.SettingRow(
+            setting=cell.name,
+            values={},
+            seeds=seeds,
+            methods=comparison.summarize(methods, seeds),
+            test_set=metrics.about(np.array([place]), PAYLOADS),
+        )
         for place, cell in enumerate(cells)
     ]
     sweep.write(RunDir(tmp_path, "sweep"), cells, rows)

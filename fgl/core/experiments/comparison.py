@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,11 +18,11 @@ from fgl.core.baselines import BASELINES, compared
 from fgl.core.config import short_forms
 from fgl.core.config.saved import save_config
 from fgl.core.config.schema import RoundsOptions, RunConfig
+from fgl.core.experiments.method_results import MethodRow, Point, SeedResult, Spread, Summary, markdown
 from fgl.core.preflight import open_session
 from fgl.core.report import metrics
 from fgl.core.report.intervals import student
 from fgl.core.report.scores import ChanceLevels
-from fgl.core.report.tables import Table
 from fgl.core.server import removed
 from fgl.core.stages import (
     clients,
@@ -35,10 +35,8 @@ from fgl.core.stages import (
 )
 from fgl.core.stages.stage import Done
 from fgl.core.store.run_dir import RunDir
-from fgl.core.store.typed import from_json, to_json
+from fgl.core.store.typed import to_json
 from fgl.errors import ConfigError, Problem, suggestion
-from fgl.text import counted
-from fgl.text import markdown as md
 
 if TYPE_CHECKING:
     from fgl.contracts.progress import Progress
@@ -147,7 +145,7 @@ def run_seed(
     run: RunDir,
     progress: Progress,
     announce: Callable[[Method], None],
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, SeedResult]:
     """Method → its result for the configuration's seed, computed or reused, in a run directory of its own. Raises
     FGLError."""
     plain = config.model_copy(update={"baselines": (), "all_baselines": False})
@@ -163,23 +161,22 @@ def run_seed(
         for method in methods:
             announce(method)
             found[method.name] = _result(base, method)
-        session.run.write_json(session.run.path("methods.json"), found)
+        session.run.write_json(session.run.path("methods.json"), to_json(found))
         return found
 
 
-def _result(base: _Base, method: Method) -> dict[str, Any]:
-    """top1: of the model that counts (selected on synthetic validation images where there are such, else the last).
-    bytes: both ways, all clients and rounds. curve: (round, top-1, bytes so far) for each tested round."""
+def _result(base: _Base, method: Method) -> SeedResult:
+    """Run the method, or reuse what is done of it. Raises FGLError."""
     session = base.session
     if method.name == FGL:
         shot = base.one_shot()
-        curve = [[1, shot.top1, shot.bytes]]
-        return {"top1": shot.top1, "bytes": shot.bytes, "seconds": shot.seconds, "curve": curve}
+        point = (1, shot.top1, shot.bytes)
+        return SeedResult(top1=shot.top1, bytes=shot.bytes, seconds=shot.seconds, curve=[point])
     if method.name in compared() and method.name != LOCAL:
         baseline = BASELINES[method.name]
         before_it = base.one_shot().seconds if baseline.after_one_shot else 0.0
         row = baseline.call("make", session, base.done)[method.name]
-        return {"top1": row["top1"], "bytes": row["bytes"], "seconds": before_it + row["seconds"], "curve": []}
+        return SeedResult(top1=row["top1"], bytes=row["bytes"], seconds=before_it + row["seconds"])
     track, start, before = _track(base, method)
     lost = rounds.discarded(session, track, rounds.inputs_of(session, track, base.partition_digest, start.digest))
     if lost:
@@ -189,21 +186,19 @@ def _result(base: _Base, method: Method) -> dict[str, Any]:
     result = rounds.run(session, track, base.divided, base.partition_digest, start)
     if method.name == LOCAL:
         mean = metrics.mean_of(list(result.rounds[0]["local"].values()))
-        return {"top1": mean["top1"], "bytes": 0, "seconds": session.seconds[track.stage], "curve": []}
+        return SeedResult(top1=mean["top1"], bytes=0, seconds=session.seconds[track.stage])
     shot_bytes, seconds, shift = before
-    curve, sent = [], shot_bytes
+    curve: list[Point] = []
+    sent = shot_bytes
     if shift:
-        curve.append([1, base.one_shot().top1, sent])
+        curve.append((1, base.one_shot().top1, sent))
     for entry in result.rounds:
         sent += entry["bytes_up"] + entry["bytes_down"]
         if entry["top1"] is not None:
-            curve.append([entry["round"] + shift, entry["top1"], sent])
-    return {
-        "top1": result.score["top1"],
-        "bytes": sent,
-        "seconds": seconds + session.seconds[track.stage],
-        "curve": curve,
-    }
+            curve.append((entry["round"] + shift, entry["top1"], sent))
+    return SeedResult(
+        top1=result.score["top1"], bytes=sent, seconds=seconds + session.seconds[track.stage], curve=curve
+    )
 
 
 def _track(base: _Base, method: Method) -> tuple[rounds_spec.RoundsSpec, rounds_spec.Start, tuple[int, float, int]]:
@@ -234,42 +229,40 @@ def _track(base: _Base, method: Method) -> tuple[rounds_spec.RoundsSpec, rounds_
     return track, rounds_spec.Start(), (0, 0.0, 0)
 
 
-def summarize(methods: Sequence[Method], seeds: Mapping[int, Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """One row a method, over seeds. seeds: seed → what `run_seed` returned.
-
-    top1, best: mean and standard deviation (of a sample, n - 1) of the result, and of the best tested round, which no
-    method may select by. difference: to fgl, paired by seed, see `student`; None without fgl. reached: for each seed
-    the first tested round with at least fgl's accuracy, None where there is none."""
+def summarize(methods: Sequence[Method], seeds: Mapping[int, Mapping[str, SeedResult]]) -> list[MethodRow]:
+    """One row a method, over seeds. seeds: seed → what `run_seed` returned."""
     rows = []
     for method in methods:
-        each = [seeds[seed][method.name] for seed in seeds]
-        top1 = [one["top1"] for one in each]
-        best = [max((point[1] for point in one["curve"]), default=one["top1"]) for one in each]
-        reference = [seeds[seed].get("fgl", {}).get("top1") for seed in seeds]
-        row: dict[str, Any] = {
-            "method": method.name,
-            "title": method.title,
-            "seeds": len(each),
-            "top1": _spread(top1),
-            "best": _spread(best) if method.rounds else None,
-            "bytes": round(float(np.mean([one["bytes"] for one in each]))),
-            "seconds": round(float(np.mean([one["seconds"] for one in each])), 1),
-            "difference": None,
-            "reached": None,
-        }
-        if all(value is not None for value in reference) and method.name != "fgl":
-            row["difference"] = to_json(student([a - b for a, b in zip(top1, reference, strict=True)]))
+        results = [of_seed[method.name] for of_seed in seeds.values()]
+        top1 = [result.top1 for result in results]
+        best = [max((point[1] for point in result.curve), default=result.top1) for result in results]
+        difference, reached = None, None
+        if method.name != FGL and all(FGL in of_seed for of_seed in seeds.values()):
+            reference = [of_seed[FGL].top1 for of_seed in seeds.values()]
+            difference = student([a - b for a, b in zip(top1, reference, strict=True)])
             if method.name == method.algorithm:  # the others start from what is to be reached
-                row["reached"] = [
-                    next((point[0] for point in one["curve"] if point[1] >= wanted), None)
-                    for one, wanted in zip(each, reference, strict=True)
+                reached = [
+                    next((point[0] for point in result.curve if point[1] >= wanted), None)
+                    for result, wanted in zip(results, reference, strict=True)
                 ]
-        rows.append(row)
+        rows.append(
+            MethodRow(
+                method=method.name,
+                title=method.title,
+                seeds=len(results),
+                top1=_spread(top1),
+                best=_spread(best) if method.rounds else None,
+                bytes=round(float(np.mean([result.bytes for result in results]))),
+                seconds=round(float(np.mean([result.seconds for result in results])), 1),
+                difference=difference,
+                reached=reached,
+            )
+        )
     return rows
 
 
-def _spread(values: Sequence[float]) -> dict[str, float]:
-    return {"mean": float(np.mean(values)), "std": float(np.std(values, ddof=1)) if len(values) > 1 else 0.0}
+def _spread(values: Sequence[float]) -> Spread:
+    return Spread(mean=float(np.mean(values)), std=float(np.std(values, ddof=1)) if len(values) > 1 else 0.0)
 
 
 def test_set(config: RunConfig, manager: PluginManager) -> ChanceLevels:
@@ -283,109 +276,19 @@ def write(
     config: RunConfig,
     manager: PluginManager,
     methods: Sequence[Method],
-    seeds: Mapping[int, Any],
+    seeds: Mapping[int, Mapping[str, SeedResult]],
     guesses: ChanceLevels,
-) -> dict[str, Any]:
+) -> Summary:
     """compare.json and compare.md; returns what the first holds. guesses: see `test_set`."""
-    name = short_forms.shown("dataset", config.dataset, manager.registry)
-    rows = summarize(methods, seeds)
-    summary = {
-        "schema_version": 1,
-        "folder": str(store.root),
-        "dataset": name,
-        "test_set": to_json(guesses),
-        "seeds": len(seeds),
-        "methods": rows,
-        "each": {str(seed): found for seed, found in seeds.items()},
-        "config": config.to_dict(),
-    }
-    store.write_json(store.path("compare.json"), summary)
-    store.write(store.path("compare.md"), _markdown(summary).encode())
-    return summary
-
-
-def _markdown(summary: Mapping[str, Any]) -> str:
-    lines = [
-        f"# Methods on {md(summary['dataset'])}",
-        "",
-        *results_table(summary).markdown(),
-        "",
-        md(metrics.scale(from_json(ChanceLevels, summary["test_set"]))),
-        "",
-        f"Mean ± standard deviation over {counted(summary['seeds'], 'seed')}. Top-1 is of the model after the last "
-        "round, or of the epoch selected on synthetic validation images; the best round is chosen by the test images, "
-        "in favour of the method, and not to be had in practice: no result here is one. Differences are of percentage "
-        "points, positive where fgl is better, paired by seed, with an interval by Student's t. Bytes are both ways, "
-        f"all clients and rounds. “{COLUMNS[-1]}”: for each seed the first tested round with at least the one-shot "
-        "accuracy of that seed.",
-        *(["", few] if (few := few_seeds(summary["seeds"])) else []),
-        "",
-        "![accuracy against rounds](accuracy-rounds.png)",
-        "",
-        "![accuracy against bytes](accuracy-bytes.png)",
-        "",
-    ]
-    return "\n".join(lines)
-
-
-def results_table(summary: Mapping[str, Any]) -> Table:
-    """A method a row. summary: see `write`."""
-    title = f"Top-1 on real test images, mean ± standard deviation over {counted(summary['seeds'], 'seed')}"
-    return Table(COLUMNS, [cells_of(row) for row in summary["methods"]], title=title)
-
-
-COLUMNS = (
-    "",
-    "top-1",
-    "best round",
-    "fgl minus this, points (95 % interval)",
-    "bytes",
-    "seconds",
-    "rounds to reach fgl",
-)
-"""Of `cells_of`."""
-
-
-def few_seeds(seeds: int) -> str:
-    """What an interval of few seeds is worth, "" where there are enough."""
-    if seeds > 3:
-        return ""
-    if seeds == 1:
-        return "One seed says nothing of the spread: there is no interval. Take --seeds 3 or more."
-    return (
-        f"{seeds} seeds leave Student's t with {seeds - 1} degree{'s' * (seeds > 2)} of freedom: intervals are wide, "
-        "and cut at -100 and +100 points. Take more seeds before a difference is believed."
+    summary = Summary(
+        folder=str(store.root),
+        dataset=short_forms.shown("dataset", config.dataset, manager.registry),
+        test_set=guesses,
+        seeds=len(seeds),
+        methods=summarize(methods, seeds),
+        each={str(seed): of_seed for seed, of_seed in seeds.items()},
+        config=config.to_dict(),
     )
-
-
-def _minus(difference: Mapping[str, float | None]) -> str:
-    """fgl minus the method, in points; the record has it the other way. No difference is beyond 100 points."""
-    mean, low, high = difference["mean"], difference["low"], difference["high"]
-    assert mean is not None
-    text = f"{_points(-mean)}"
-    return text if low is None or high is None else f"{text} ({_points(-high)} to {_points(-low)})"
-
-
-def _points(value: float) -> str:
-    return f"{100 * min(1.0, max(-1.0, value)) + 0.0:+.1f}"
-
-
-def cells_of(row: Mapping[str, Any]) -> list[str]:
-    """A row of `summarize` as text."""
-    seeds, difference, reached = row["seeds"], row["difference"], row["reached"]
-    shown = "" if difference is None else _minus(difference)
-    when = "" if reached is None else ", ".join("never" if one is None else str(one) for one in reached)
-    best = "" if row["best"] is None else spread(row["best"], seeds)
-    return [
-        row["title"],
-        spread(row["top1"], seeds),
-        best,
-        shown,
-        f"{row['bytes']:,}",
-        f"{row['seconds']:.1f}",
-        when,
-    ]
-
-
-def spread(value: Mapping[str, float], seeds: int) -> str:
-    return f"{100 * value['mean']:.1f} ± {100 * value['std']:.1f} %" if seeds > 1 else f"{100 * value['mean']:.1f} %"
+    store.write_json(store.path("compare.json"), to_json(summary))
+    store.write(store.path("compare.md"), markdown(summary).encode())
+    return summary

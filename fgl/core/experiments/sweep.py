@@ -8,14 +8,14 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from fgl.core.config.loader import set_option
 from fgl.core.config.schema import RunConfig
-from fgl.core.experiments.comparison import spread
+from fgl.core.experiments.method_results import MethodRow, SeedResult, spread
 from fgl.core.report import metrics
+from fgl.core.report.scores import ChanceLevels
 from fgl.core.report.tables import Table
 from fgl.core.store.owned import digest_of
 from fgl.core.store.run_dir import RunDir
@@ -32,8 +32,8 @@ class Cell:
 
     name: str
     assignments: tuple[str, ...] = ()
-    layer: Mapping[str, Any] = field(default_factory=dict)
-    values: Mapping[str, Any] = field(default_factory=dict)
+    layer: Mapping[str, object] = field(default_factory=dict)
+    values: Mapping[str, object] = field(default_factory=dict)
 
     @property
     def folder(self) -> str:
@@ -46,6 +46,22 @@ class Cell:
 class Ablation:
     title: str
     cells: tuple[Cell, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SettingRow:
+    """The results of a setting: a row of the table."""
+
+    setting: str
+    """Its name."""
+    values: Mapping[str, object]
+    """What is varied, as it is set here."""
+    seeds: Mapping[int, Mapping[str, SeedResult]]
+    """Seed → method → its result."""
+    test_set: ChanceLevels
+    """What guesses would score on the test images."""
+    methods: Sequence[MethodRow]
+    """Over the seeds."""
 
 
 def ablations() -> dict[str, Ablation]:
@@ -106,13 +122,17 @@ def _axis(text: str) -> tuple[str, list[str]]:
     return key.strip(), values
 
 
-def write(store: RunDir, cells_: Sequence[Cell], rows: Sequence[Mapping[str, Any]]) -> dict[str, object]:
+def write(store: RunDir, cells_: Sequence[Cell], rows: Sequence[SettingRow]) -> dict[str, object]:
     """sweep.json and sweep.md; returns what the first holds."""
     summary = {
         "schema_version": 1,
         "folder": str(store.root),
         "settings": [
-            {**to_json(row), "folder": cell.folder, "seeds": {str(seed): one for seed, one in row["seeds"].items()}}
+            {
+                **to_json(row),
+                "folder": cell.folder,
+                "seeds": {str(seed): to_json(of_seed) for seed, of_seed in row.seeds.items()},
+            }
             for cell, row in zip(cells_, rows, strict=True)
         ],
     }
@@ -135,36 +155,33 @@ def write(store: RunDir, cells_: Sequence[Cell], rows: Sequence[Mapping[str, Any
     return summary
 
 
-def results_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+def results_table(rows: Sequence[SettingRow]) -> Table:
     """A setting a row, a method a column."""
-    cells_ = [(row["setting"], *(spread(one["top1"], one["seeds"]) for one in row["methods"])) for row in rows]
+    cells_ = [(row.setting, *(spread(method.top1, method.seeds) for method in row.methods)) for row in rows]
     title = "Top-1 on real test images, mean ± standard deviation over seeds"
-    return Table(("setting", *(one["title"] for one in rows[0]["methods"])), cells_, title=title)
+    return Table(("setting", *(method.title for method in rows[0].methods)), cells_, title=title)
 
 
-def scales(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+def scales(rows: Sequence[SettingRow]) -> list[str]:
     """What top-1 is held against: one line, or one for each setting where settings have other test images."""
-    found = [metrics.scale(row["test_set"]) for row in rows]
+    found = [metrics.scale(row.test_set) for row in rows]
     if len(set(found)) == 1:
         return found[:1]
-    return [f"{row['setting']}: {line}" for row, line in zip(rows, found, strict=True)]
+    return [f"{row.setting}: {line}" for row, line in zip(rows, found, strict=True)]
 
 
-def unmoved(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+def unmoved(rows: Sequence[SettingRow]) -> list[str]:
     """A line for each method that every setting gives the same result, seed by seed: a table of equal figures would
     read as a finding."""
     lines = []
-    for one in rows[0]["methods"] if len(rows) > 1 else ():
+    for method in rows[0].methods if len(rows) > 1 else ():
         results = [
-            {
-                seed: (found[one["method"]]["top1"], found[one["method"]]["curve"])
-                for seed, found in row["seeds"].items()
-            }
+            {seed: (of_seed[method.method].top1, of_seed[method.method].curve) for seed, of_seed in row.seeds.items()}
             for row in rows
         ]
         if all(result == results[0] for result in results):
             lines.append(
-                f"{one['title']}: the same to the last digit at every setting. What was varied does not reach it, "
+                f"{method.title}: the same to the last digit at every setting. What was varied does not reach it, "
                 "which is no finding about what it does."
             )
     return lines

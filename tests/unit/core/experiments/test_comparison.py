@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from fgl.core.config.resolve import resolve
 from fgl.core.experiments import sweep
-from fgl.core.experiments.comparison import Method, cells_of, parse, summarize
+from fgl.core.experiments.comparison import Method, parse, summarize
+from fgl.core.experiments.method_results import Point, SeedResult, cells_of
 from fgl.core.plugin_manager import PluginManager
 from fgl.core.report.intervals import Interval, student
 from fgl.errors import ConfigError
@@ -21,8 +21,8 @@ def manager() -> PluginManager:
     return PluginManager.load()
 
 
-def result(top1: float, curve: list[list[float]] | None = None) -> dict[str, Any]:
-    return {"top1": top1, "bytes": 10, "seconds": 1.0, "curve": curve or []}
+def result(top1: float, curve: list[Point] | None = None) -> SeedResult:
+    return SeedResult(top1=top1, bytes=10, seconds=1.0, curve=curve or [])
 
 
 def test_names_of_methods(manager: PluginManager) -> None:
@@ -56,24 +56,26 @@ def test_a_row_says_what_the_seeds_say() -> None:
     methods = [Method("fgl"), Method("fedavg", 3, "fedavg"), Method("fgl-3round", 3, "fedavg")]
     seeds = {
         0: {
-            "fgl": result(0.6, [[1, 0.6, 5]]),
-            "fedavg": result(0.5, [[1, 0.2, 1], [2, 0.6, 2], [3, 0.5, 3]]),
-            "fgl-3round": result(0.7, [[1, 0.6, 5], [4, 0.7, 9]]),
+            "fgl": result(0.6, [(1, 0.6, 5)]),
+            "fedavg": result(0.5, [(1, 0.2, 1), (2, 0.6, 2), (3, 0.5, 3)]),
+            "fgl-3round": result(0.7, [(1, 0.6, 5), (4, 0.7, 9)]),
         },
         1: {
-            "fgl": result(0.7, [[1, 0.7, 5]]),
-            "fedavg": result(0.5, [[1, 0.3, 1], [2, 0.4, 2], [3, 0.5, 3]]),
-            "fgl-3round": result(0.9, [[1, 0.7, 5], [4, 0.9, 9]]),
+            "fgl": result(0.7, [(1, 0.7, 5)]),
+            "fedavg": result(0.5, [(1, 0.3, 1), (2, 0.4, 2), (3, 0.5, 3)]),
+            "fgl-3round": result(0.9, [(1, 0.7, 5), (4, 0.9, 9)]),
         },
     }
     fgl, fedavg, rounds = summarize(methods, seeds)
-    assert fgl["top1"]["mean"] == pytest.approx(0.65)
-    assert fgl["top1"]["std"] == pytest.approx(0.1 / 2**0.5)
-    assert fgl["difference"] is None
-    assert fedavg["best"]["mean"] == pytest.approx(0.55)
-    assert fedavg["difference"]["mean"] == pytest.approx(-0.15)
-    assert fedavg["reached"] == [2, None]
-    assert rounds["reached"] is None  # it starts from there
+    assert fgl.top1.mean == pytest.approx(0.65)
+    assert fgl.top1.std == pytest.approx(0.1 / 2**0.5)
+    assert fgl.difference is None
+    assert fedavg.best is not None
+    assert fedavg.best.mean == pytest.approx(0.55)
+    assert fedavg.difference is not None
+    assert fedavg.difference.mean == pytest.approx(-0.15)
+    assert fedavg.reached == [2, None]
+    assert rounds.reached is None  # it starts from there
     text = cells_of(fedavg)
     assert text[0] == "fedavg, 3 rounds"
     assert text[1] == "50.0 ± 0.0 %"

@@ -8,7 +8,8 @@ import pytest
 
 from fgl.core.config.resolve import resolve
 from fgl.core.experiments import costs
-from fgl.core.experiments.comparison import Method, cells_of, few_seeds, parse, summarize
+from fgl.core.experiments.comparison import Method, parse, summarize
+from fgl.core.experiments.method_results import SeedResult, cells_of, few_seeds
 from fgl.core.plugin_manager import PluginManager
 from fgl.core.store.run_dir import RunDir
 
@@ -72,12 +73,12 @@ def test_a_difference_is_fgls_less_the_methods_and_no_interval_goes_beyond_a_hun
     methods = [Method("fgl"), Method("local")]
     seeds = {
         0: {
-            "fgl": {"top1": 0.9, "bytes": 1, "seconds": 1.0, "curve": []},
-            "local": {"top1": 0.1, "bytes": 0, "seconds": 1.0, "curve": []},
+            "fgl": SeedResult(top1=0.9, bytes=1, seconds=1.0),
+            "local": SeedResult(top1=0.1, bytes=0, seconds=1.0),
         },
         1: {
-            "fgl": {"top1": 0.2, "bytes": 1, "seconds": 1.0, "curve": []},
-            "local": {"top1": 0.3, "bytes": 0, "seconds": 1.0, "curve": []},
+            "fgl": SeedResult(top1=0.2, bytes=1, seconds=1.0),
+            "local": SeedResult(top1=0.3, bytes=0, seconds=1.0),
         },
     }
     local = cells_of(summarize(methods, seeds)[1])
