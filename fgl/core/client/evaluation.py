@@ -25,20 +25,20 @@ def fit_context(device: str, site: client_site.Site) -> FitContext:
 def evaluate(payload: bytes) -> bytes:
     """How many of its own images the client finds the classifier right on. Counts leave it, and nothing else: by class
     only where it was asked for them, and for classes of which it holds enough images."""
-    asked, state = opened(payload)
-    asked = policy.allowed(asked, "evaluate")
-    site = client_site.site_of(asked)
-    images = site.samples(asked["client_id"])
+    request, state = opened(payload)
+    request = policy.allowed(request, "evaluate")
+    site = client_site.site_of(request)
+    images = site.samples(request["client_id"])
     if not len(images):
-        raise DataError(f"{asked['client_id']} holds no image to test on")
-    model = site.classifier.restore(state, fit_context(asked["device"], site))
-    pixels = decode_for(images, Preparation(**asked["prepare"]), NullProgress(), "decode")
+        raise DataError(f"{request['client_id']} holds no image to test on")
+    model = site.classifier.restore(state, fit_context(request["device"], site))
+    pixels = decode_for(images, Preparation(**request["prepare"]), NullProgress(), "decode")
     right = np.asarray(model.predict(pixels.pixels, "last", NullProgress())) == pixels.labels
-    said: dict[str, object] = {"client_id": asked["client_id"], "right": int(right.sum()), "total": len(right)}
+    counts: dict[str, object] = {"client_id": request["client_id"], "right": int(right.sum()), "total": len(right)}
     if site.config.evaluation.per_class:
-        said["per_class"] = {
-            name: [int(right[mine].sum()), int(mine.sum())]
+        counts["per_class"] = {
+            name: [int(right[of_class].sum()), int(of_class.sum())]
             for index, name in enumerate(site.class_names)
-            if (mine := pixels.labels == index).sum() >= site.config.evaluation.min_images
+            if (of_class := pixels.labels == index).sum() >= site.config.evaluation.min_images
         }
-    return strict_json.dumps(said).encode()
+    return strict_json.dumps(counts).encode()

@@ -74,9 +74,9 @@ class SiteOptions(Options):
     @field_validator("paths", "private")
     @classmethod
     def _anchored(cls, value: Any) -> Any:
-        for one in value if isinstance(value, list) else [value] * (value is not None):
-            if not Path(one).expanduser().is_absolute():
-                raise ValueError(f"{one!r} is relative: expected a path from / or ~, the same wherever one stands")
+        for path in value if isinstance(value, list) else [value] * (value is not None):
+            if not Path(path).expanduser().is_absolute():
+                raise ValueError(f"{path!r} is relative: expected a path from / or ~, the same wherever one stands")
         return value
 
 
@@ -137,8 +137,8 @@ class Policy:
         if any(real.is_relative_to(Path(root).expanduser().resolve()) for root in self.rules.paths):
             return True
         # its images are to be read as images, and as nothing else
-        said = [value for layer in self.own for key, value in layer.items() if key != "dataset"]
-        return any(real == own.resolve() for text in _texts(said) if (own := _as_path(text)) is not None)
+        values = [value for layer in self.own for key, value in layer.items() if key != "dataset"]
+        return any(real == named.resolve() for text in _texts(values) if (named := _as_path(text)) is not None)
 
     def _words(self, section: str, key: str) -> list[Any]:
         """What the site itself says of an option."""
@@ -149,46 +149,53 @@ class Policy:
 def own_dataset(shared: Any, own: Sequence[Mapping[str, object]], registry: Registry, source: str) -> dict[str, object]:
     """The dataset section of a site: its own, with what the shared one says of classes, and `holds: train` unless it
     says otherwise itself. Raises ConfigError where the site names none."""
-    theirs = _section(shared, registry)
-    mine: dict[str, object] = {}
+    shared_section = _section(shared, registry)
+    site_section: dict[str, object] = {}
     for layer in own:
         given = _section(layer.get("dataset"), registry)
-        mine = {**(mine if given.get("name", mine.get("name")) == mine.get("name") else {}), **given}
-    path = mine.get("path")
-    if "name" not in mine and isinstance(path, str):
+        site_section = {
+            **(site_section if given.get("name", site_section.get("name")) == site_section.get("name") else {}),
+            **given,
+        }
+    path = site_section.get("path")
+    if "name" not in site_section and isinstance(path, str):
         unsaid = DEFAULTS["dataset"]["name"]
-        name = theirs.get("name", unsaid)
+        name = shared_section.get("name", unsaid)
         kind = short_forms.kind_of("dataset", path, registry) or PATHS["dataset", "folder"]
-        mine["name"] = kind if name == unsaid else name
-    if "name" not in mine:
+        site_section["name"] = kind if name == unsaid else name
+    if "name" not in site_section:
         expected = (
             "expected a dataset of the site's own, in a file of its own or by --dataset: fgl client prepare "
             f"shared.yaml site.yaml --client K; {_TO_SIMULATE}"
         )
-        found = f"{plain(theirs['name'], 60)}, in the first file, which all share" if theirs.get("name") else "none"
-        raise ConfigError([Problem("dataset", found, expected)], source)
+        got = (
+            f"{plain(shared_section['name'], 60)}, in the first file, which all share"
+            if shared_section.get("name")
+            else "none"
+        )
+        raise ConfigError([Problem("dataset", got, expected)], source)
     try:
-        known = registry.options_class(registry.find("dataset", str(mine["name"]))).model_fields
+        known = registry.options_class(registry.find("dataset", str(site_section["name"]))).model_fields
     except Exception:  # `resolve` says what is wrong with it
-        return mine
-    kept = {key: theirs[key] for key in _MEANING if theirs.get(key) is not None and key in known}
-    if "labels" in mine or "class_names" in mine:
+        return site_section
+    kept = {key: shared_section[key] for key in _MEANING if shared_section.get(key) is not None and key in known}
+    if "labels" in site_section or "class_names" in site_section:
         kept = {}
-    return {**({"holds": "train"} if "holds" in known else {}), **kept, **mine}
+    return {**({"holds": "train"} if "holds" in known else {}), **kept, **site_section}
 
 
 def with_meaning(layers: Sequence[Mapping[str, object]], registry: Registry) -> list[dict[str, object]]:
     """Layers in which a dataset is the one that the last of them names, with what an earlier one says of classes: a
     layer that selects another dataset would drop it."""
-    found: list[dict[str, object]] = []
-    said: dict[str, object] = {}
+    complete: list[dict[str, object]] = []
+    meaning: dict[str, object] = {}
     for layer in layers:
         section = _section(layer.get("dataset"), registry)
         if "labels" in section or "class_names" in section:
-            said = {}
-        said |= {key: section[key] for key in _MEANING if section.get(key) is not None}
-        found.append({**layer, "dataset": {**said, **section}} if section else dict(layer))
-    return found
+            meaning = {}
+        meaning |= {key: section[key] for key in _MEANING if section.get(key) is not None}
+        complete.append({**layer, "dataset": {**meaning, **section}} if section else dict(layer))
+    return complete
 
 
 def at_server(layers: Sequence[Mapping[str, object]], registry: Registry) -> list[dict[str, object]]:
@@ -196,24 +203,24 @@ def at_server(layers: Sequence[Mapping[str, object]], registry: Registry) -> lis
     otherwise: it trains on none, and a part of them would be left out in silence.
 
     Raises ConfigError where it names none to test on: the bundled data is not what anybody meant."""
-    found = with_meaning(layers, registry)
+    complete = with_meaning(layers, registry)
     sections = [layer.get("upload") for layer in layers]
-    if not any(isinstance(one, Mapping) and one.get("clients") is not None for one in sections):
-        return found
-    said: dict[str, object] = {}
+    if not any(isinstance(section, Mapping) and section.get("clients") is not None for section in sections):
+        return complete
+    dataset: dict[str, object] = {}
     for layer in layers:
-        said |= _section(layer.get("dataset"), registry)
-    if "name" not in said:
+        dataset |= _section(layer.get("dataset"), registry)
+    if "name" not in dataset:
         expected = (
             "expected the images that the server tests on, in a file of its own: --config shared.yaml --config "
             "server.yaml"
         )
         raise ConfigError([Problem("dataset", "none", expected)], "the configuration")
-    name = str(said["name"])
-    known = ("dataset", name) in registry.entries and "holds" not in said
+    name = str(dataset["name"])
+    known = ("dataset", name) in registry.entries and "holds" not in dataset
     if known and "holds" in registry.options_class(registry.find("dataset", name)).model_fields:
-        found.append({"dataset": {"holds": "test"}})
-    return found
+        complete.append({"dataset": {"holds": "test"}})
+    return complete
 
 
 _TO_SIMULATE = f"to play a client of a partition instead, with nothing of a site's: {SIMULATE}"
@@ -221,14 +228,14 @@ _TO_SIMULATE = f"to play a client of a partition instead, with nothing of a site
 
 def _section(value: Any, registry: Registry) -> dict[str, object]:
     value = short_forms.expanded("dataset", value, registry)
-    return {str(key): one for key, one in value.items()} if isinstance(value, Mapping) else {}
+    return {str(key): option for key, option in value.items()} if isinstance(value, Mapping) else {}
 
 
 def _problem(key: str, got: str, rule: str, allowed: Sequence[str]) -> Problem:
-    said = ", ".join(allowed) if allowed else "none"
+    listed = ", ".join(allowed) if allowed else "none"
     advice = f"if that is meant, add it to {SITE}.{rule} in the site's own file"
     advice += ", or give this option there" if rule in ("codecs", "paths") else ""
-    return Problem(key, quoted(got, 200), f"{SITE}.{rule} allows {said}; {advice}")
+    return Problem(key, quoted(got, 200), f"{SITE}.{rule} allows {listed}; {advice}")
 
 
 # --- what an option names on this disk ------------------------------------------------------------------------------
@@ -251,11 +258,11 @@ def _texts(value: Any) -> Iterator[str]:
     if isinstance(value, str):
         yield value
     elif isinstance(value, Mapping):
-        for one in value.values():
-            yield from _texts(one)
+        for item in value.values():
+            yield from _texts(item)
     elif isinstance(value, list | tuple):
-        for one in value:
-            yield from _texts(one)
+        for item in value:
+            yield from _texts(item)
 
 
 def _as_path(text: str, seek: bool = True) -> Path | None:
@@ -264,12 +271,14 @@ def _as_path(text: str, seek: bool = True) -> Path | None:
         return None
     try:
         path = Path(text).expanduser()
-        there = seek and path.exists()
+        is_present = seek and path.exists()
     except (OSError, RuntimeError):  # too long for a name; a user who is not there
-        path, there = Path(text), False
+        path, is_present = Path(text), False
     # {: a template, whatever it begins with
-    looks = "{" not in text and (text.startswith(("/", "~", "./", "../")) or text in (".", "..") or "/../" in text)
-    return path if there or looks else None
+    is_pathlike = "{" not in text and (
+        text.startswith(("/", "~", "./", "../")) or text in (".", "..") or "/../" in text
+    )
+    return path if is_present or is_pathlike else None
 
 
 # --- where a request is answered ------------------------------------------------------------------------------------
@@ -327,16 +336,16 @@ def allowed(asked: Mapping[str, Any], task: str) -> dict[str, Any]:
 
 def _beside(asked: Mapping[str, Any], manager: PluginManager) -> list[tuple[str, Selected]]:
     """Components that the request of a round names beside its configuration. Raises ConfigError."""
-    found, problems = [], list[Problem]()
+    components, problems = [], list[Problem]()
     for family in ("algorithm", "classifier"):
         if family in asked:
             selected = Selected.model_validate(asked[family])
             entry = manager.registry.find(family, selected.name)
             validate(family, manager.registry.options_class(entry), selected.options, problems)
-            found.append((family, selected))
+            components.append((family, selected))
     if problems:
         raise ConfigError(problems, "what was asked of this site")
-    return found
+    return components
 
 
 def split(layers: Sequence[Mapping[str, object]], source: str) -> Policy:

@@ -33,32 +33,32 @@ def probe(payload: bytes) -> bytes:
     it: in all, and for classes of which at least `evaluation.min_images` were looked at.
 
     The same scores of as many other images of its own stand beside them."""
-    asked, arrays = opened(payload)
-    asked = policy.allowed(asked, "probe")
-    site = client_site.site_of(asked)
-    config, client_id, most = site.config, asked["client_id"], int(asked["per_class"])
+    request, arrays = opened(payload)
+    request = policy.allowed(request, "probe")
+    site = client_site.site_of(request)
+    config, client_id, most = site.config, request["client_id"], int(request["per_class"])
     state = {name.removeprefix("state/"): array for name, array in arrays.items() if name.startswith("state/")}
-    extractor = site.space.extractor(state, site.classifier, fit_context(asked["device"], site))
-    rows = _few(site, client_id, asked["learnt"], most)
+    extractor = site.space.extractor(state, site.classifier, fit_context(request["device"], site))
+    rows = _few(site, client_id, request["learnt"], most)
     reference, held_out = ([row for pair in rows.values() for row in pair[part]] for part in (0, 1))
     if not held_out:
         return strict_json.dumps({**_NOTHING, "client_id": client_id}).encode()
-    size = (asked["size"][0], asked["size"][1])
-    own = decode(Subset(site.train, [*reference, *held_out]), size, NullProgress(), "decode")
-    points = extractor.features(own.pixels, NullProgress())
+    size = (request["size"][0], request["size"][1])
+    decoded = decode(Subset(site.train, [*reference, *held_out]), size, NullProgress(), "decode")
+    points = extractor.features(decoded.pixels, NullProgress())
     count = len(reference)
-    real_ones, tested = (points[:count], own.labels[:count]), (points[count:], own.labels[count:])
+    real_ones, tested = (points[:count], decoded.labels[:count]), (points[count:], decoded.labels[count:])
     made = arrays["features"], arrays["labels"]
     pictures = _taken(made, _as_many(made[1], tested[1]))
     seed = seeds.client_seed(config.seed, client_id, 0)
-    said: dict[str, object] = {
+    scores: dict[str, object] = {
         "client_id": client_id,
         "reference": len(reference),
         "compared": len(pictures[1]),
         "made": _scores(extractor, real_ones, pictures, pictures, tested, seed),
         "real": _scores(extractor, real_ones, tested, real_ones, tested, seed),
     }
-    said["recognized"] = _recognized(extractor, made, tested)
+    scores["recognized"] = _recognized(extractor, made, tested)
     per_class: dict[str, object] = {}
     for class_id in np.unique(tested[1]).tolist():
         inner, drawn, others = (_taken(points, points[1] == class_id) for points in (real_ones, pictures, tested))
@@ -67,7 +67,7 @@ def probe(payload: bytes) -> bytes:
                 "made": _scores(extractor, inner, drawn, drawn, others, seed),
                 "real": _scores(extractor, inner, others, inner, others, seed),
             }
-    return strict_json.dumps({**said, "per_class": per_class}).encode()
+    return strict_json.dumps({**scores, "per_class": per_class}).encode()
 
 
 # An answer and no error: of an error the server learns no more than its class.
@@ -89,20 +89,22 @@ def _few(site: client_site.Site, client_id: str, learnt: bool, most: int) -> dic
     if learnt:
         held = np.intersect1d(held, halves(site.train.labels, site.config.seed)[1])
     draw = np.random.default_rng([seeds.client_seed(site.config.seed, client_id, 0), 3])
-    found = {}
+    drawn = {}
     labels = site.train.labels[held]
     for class_id in np.unique(labels).tolist():
         rows = draw.permutation(held[labels == class_id])
         count = min(most, len(rows) // 2)
         if count:
-            found[class_id] = (rows[:count].tolist(), rows[count : 2 * count].tolist())
-    return found
+            drawn[class_id] = (rows[:count].tolist(), rows[count : 2 * count].tolist())
+    return drawn
 
 
 def _as_many(classes: Labels, wanted: Labels) -> Labels:
     """Positions in `classes`: of each class as many as `wanted` has, as far as there are."""
-    found = [np.flatnonzero(classes == one)[: int((wanted == one).sum())] for one in np.unique(wanted).tolist()]
-    return np.concatenate(found) if found else np.empty(0, dtype=np.int64)
+    positions = [
+        np.flatnonzero(classes == label)[: int((wanted == label).sum())] for label in np.unique(wanted).tolist()
+    ]
+    return np.concatenate(positions) if positions else np.empty(0, dtype=np.int64)
 
 
 def _scores(
@@ -132,8 +134,8 @@ def _agreement(extractor: Extractor, means: Points, tested: Points, classes: Lab
     counted = np.isin(tested[1], classes)
     if len(classes) < 2 or not counted.any():
         return None
-    centres = np.stack([means[0][means[1] == one].mean(axis=0) for one in classes.tolist()])
-    _, nearest = extractor.nearest(tested[0][counted], centres)
+    centers = np.stack([means[0][means[1] == label].mean(axis=0) for label in classes.tolist()])
+    _, nearest = extractor.nearest(tested[0][counted], centers)
     return round(float((classes[nearest] == tested[1][counted]).mean()), 4)
 
 

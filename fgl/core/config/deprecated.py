@@ -48,38 +48,38 @@ def current(
     """A layer by its present keys and values, with one warning for each that is old.
 
     An old key beside the new one is added to `problems`: which of the two counts would be a guess."""
-    found = {str(key): value for key, value in layer.items()}
+    renewed = {str(key): value for key, value in layer.items()}
     for key in KEYS:
-        if key.old not in found or not key.applies(found[key.old]):
+        if key.old not in renewed or not key.applies(renewed[key.old]):
             continue
-        if key.new in found and not _is_old(key.new, found[key.new]):
+        if key.new in renewed and not _is_old(key.new, renewed[key.new]):
             expected = f"expected {key.new} alone: {key.old} is its old name, and both are given"
             problems.append(Problem(f"{key.old}, {key.new}", "both", expected))
-            del found[key.old]
+            del renewed[key.old]
             continue
         warn(key.old, key.new, source)
-        found[key.new] = found.pop(key.old)
+        renewed[key.new] = renewed.pop(key.old)
     for path, values in VALUES.items():
-        _replace(found, path, values, source)
-    return found
+        _replace(renewed, path, values, source)
+    return renewed
 
 
 def current_options(
     options: Mapping[str, object], renamed: Mapping[str, str], family: str, problems: list[Problem]
 ) -> dict[str, object]:
     """A component's options by their present names; see `Options.renamed`."""
-    found = dict(options)
+    renewed = dict(options)
     for old, new in renamed.items():
-        if old not in found:
+        if old not in renewed:
             continue
-        if new in found:
+        if new in renewed:
             expected = f"expected {new} alone: {old} is its old name, and both are given"
             problems.append(Problem(f"{family}.{old}, {family}.{new}", "both", expected))
-            del found[old]
+            del renewed[old]
             continue
         warn(f"{family}.{old}", f"{family}.{new}", "the configuration")
-        found[new] = found.pop(old)
-    return found
+        renewed[new] = renewed.pop(old)
+    return renewed
 
 
 def warn(old: str, new: str, source: str) -> None:

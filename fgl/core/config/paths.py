@@ -21,19 +21,19 @@ def located(config: RunConfig, options_of: Callable[[str, Selected], Options]) -
         value = getattr(config, section)
         if isinstance(value, Selected):
             options = options_of(section, value)
-            if found := _absolute(options):
-                update[section] = value.model_copy(update={"options": {**value.options, **found}})
-        elif found := _absolute(value):
-            update[section] = value.model_copy(update=found)
+            if absolute := _absolute(options):
+                update[section] = value.model_copy(update={"options": {**value.options, **absolute}})
+        elif absolute := _absolute(value):
+            update[section] = value.model_copy(update=absolute)
     return config.model_copy(update=update)
 
 
 def _absolute(options: Options) -> dict[str, str]:
-    found = {}
+    absolute = {}
     for name in options.local_paths():
         value = getattr(options, name)
         if isinstance(value, str) and value:
             path = Path(value).expanduser()
             if str(path.absolute()) != value and path.exists():
-                found[name] = str(path.absolute())
-    return found
+                absolute[name] = str(path.absolute())
+    return absolute

@@ -56,7 +56,7 @@ class Preset(BaseModel):
         if isinstance(value, list):
             return {name: [] for name in value}
         if isinstance(value, dict):
-            return {name: [found] if isinstance(found, str) else found or [] for name, found in value.items()}
+            return {name: [others] if isinstance(others, str) else others or [] for name, others in value.items()}
         return value
 
     @property
@@ -98,23 +98,23 @@ def layers(
     given = [_expanded(layer, registry) for layer in given]
     name, elsewhere = _chosen(preset, given)
     options = _options(registry, name)
-    own = {key: value for key, value in preset.dataset.items() if key != "unlisted_labels"}
+    own_options = {key: value for key, value in preset.dataset.items() if key != "unlisted_labels"}
     dataset: dict[str, object] = {"name": name}
-    if name == own["name"]:
-        dataset |= {key: value for key, value in own.items() if key in _OF_THE_DATA or not elsewhere}
+    if name == own_options["name"]:
+        dataset |= {key: value for key, value in own_options.items() if key in _OF_THE_DATA or not elsewhere}
     if "labels" in options and not _states_classes(name, given):
         dataset["labels"] = preset.labels
         if "unlisted_labels" in preset.dataset:
             dataset["unlisted_labels"] = preset.dataset["unlisted_labels"]
-    found: list[dict[str, object]] = [{**preset.run, "dataset": dataset}]
+    made: list[dict[str, object]] = [{**preset.run, "dataset": dataset}]
     if not smoke:
-        return found
+        return made
     if not elsewhere and not is_here(dataset, registry):
-        found[0]["dataset"] = short_forms.expanded(
+        made[0]["dataset"] = short_forms.expanded(
             "dataset", f"{DEFAULTS['dataset']['name']}:{preset.stand_in}", registry
         )
-    found[0]["generator"] = DEFAULTS["generator"]
-    return [*found, _small(preset, [*found, *given], registry)]
+    made[0]["generator"] = DEFAULTS["generator"]
+    return [*made, _small(preset, [*made, *given], registry)]
 
 
 def _small(preset: Preset, layers: Sequence[Mapping[str, object]], registry: Registry) -> dict[str, object]:
@@ -181,8 +181,8 @@ def without_labels(config: RunConfig) -> RunConfig:
 def data_of(preset: Preset, config: RunConfig) -> Data:
     """Whether a configuration is on the preset's own data, on a copy of it, or on something else."""
     options = config.dataset.options
-    own = config.dataset.name == preset.dataset["name"] and options.get("path") == preset.dataset["path"]
-    return Data(own, not own and options.get("labels") != preset.labels)
+    is_own = config.dataset.name == preset.dataset["name"] and options.get("path") == preset.dataset["path"]
+    return Data(is_own, not is_own and options.get("labels") != preset.labels)
 
 
 def is_here(dataset: Mapping[str, object], registry: Registry) -> bool:

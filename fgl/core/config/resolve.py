@@ -219,17 +219,17 @@ def _baseline_options(value: Any, registry: Registry, problems: list[Problem]) -
         expected = "expected algorithms with their options, such as {fedprox: {mu: 0.1}}"
         problems.append(Problem("baseline_options", shown(value), expected))
         return {}
-    found = {}
+    components = {}
     for name, given in value.items():
         before = len(problems)
         selected = _component("algorithm", {**given, "name": str(name)}, registry, problems)
         problems[before:] = [
-            Problem(one.key.replace("algorithm", f"baseline_options.{name}", 1), one.got, one.expected)
-            for one in problems[before:]
+            Problem(problem.key.replace("algorithm", f"baseline_options.{name}", 1), problem.got, problem.expected)
+            for problem in problems[before:]
         ]
         if selected is not None:
-            found[str(name)] = selected
-    return found
+            components[str(name)] = selected
+    return components
 
 
 def _baselines(value: Any, strategy: str, registry: Registry, problems: list[Problem]) -> tuple[str, ...]:

@@ -23,15 +23,17 @@ def validate(family: str, cls: type[Options], given: dict[str, object], problems
     try:
         return cls.of(given)
     except ValidationError as error:
-        found: dict[str, tuple[Any, list[str]]] = {}
+        by_key: dict[str, tuple[Any, list[str]]] = {}
         for detail in error.errors(include_url=False):
             key, value, expected = _judged(family, cls, given, detail)
-            found.setdefault(key, (value, []))[1].append(expected)
-        for key, (value, said) in found.items():
+            by_key.setdefault(key, (value, []))[1].append(expected)
+        for key, (value, rules) in by_key.items():
             # what each of several kinds would have to be is one sentence
-            alike = all(one.startswith("expected ") for one in said)
+            alike = all(rule.startswith("expected ") for rule in rules)
             text = (
-                "expected " + ", or ".join(one.removeprefix("expected ") for one in said) if alike else "; ".join(said)
+                "expected " + ", or ".join(rule.removeprefix("expected ") for rule in rules)
+                if alike
+                else "; ".join(rules)
             )
             problems.append(Problem(key, "nothing" if value is _NOTHING else shown(value), text))
     except FGLError as error:

@@ -114,23 +114,23 @@ def record(session: Session, clients: Sequence[str], uploads: ClientsResult) -> 
 
 def fields(session: Session, uploads: ClientsResult) -> list[str]:
     """What clients sent, in words."""
-    found = []
+    sentences = []
     used = uploads.codec_error  # codec → array → its error
     if any(codec != TEXT for codec in used):
         arrays = ", ".join(dict.fromkeys(name for errors in used.values() for name in errors))
-        found += [
+        sentences += [
             f"embeddings of the prompts ({arrays})",
             "the fingerprint of the text encoder",
             "the error of the codec",
         ]
     if TEXT in used:
-        found.append("the prompts as text")
-    found += _COLUMNS
+        sentences.append("the prompts as text")
+    sentences += _COLUMNS
     if session.config.rounds.count:
-        found.append("models trained on the clients' images, in both directions, with samples and loss (rounds)")
+        sentences.append("models trained on the clients' images, in both directions, with samples and loss (rounds)")
     if session.config.evaluation.at_clients:
-        found.append("counts of images that the classifier got right (evaluation.at_clients)")
-    return found
+        sentences.append("counts of images that the classifier got right (evaluation.at_clients)")
+    return sentences
 
 
 def _said(seconds: Any) -> str:

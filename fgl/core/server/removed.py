@@ -21,16 +21,16 @@ def removal_times(run: RunDir) -> dict[str, str]:
     """Client → when it was taken out (UTC, "" where that is not known). Raises StoreError where the list is damaged in
     both places, or in one and missing in the other: whom to leave out must not be lost."""
     places = _places(run)
-    there = [path for path in places if path.exists()]
-    sound = [found for path in there if (found := run.read_sealed(path)) is not None]
-    if not there:
+    present = [path for path in places if path.exists()]
+    sound = [content for path in present if (content := run.read_sealed(path)) is not None]
+    if not present:
         return {}
     if not sound:
-        names = " and ".join(str(path) for path in there)
+        names = " and ".join(str(path) for path in present)
         raise StoreError(f"{names} is damaged: delete it, and take the clients out again with fgl server forget")
     merged: dict[str, str] = {}
-    for found in sound:
-        merged |= {name: found.get("when", {}).get(name, "") for name in found["clients"]}
+    for content in sound:
+        merged |= {name: content.get("when", {}).get(name, "") for name in content["clients"]}
     return dict(sorted(merged.items()))
 
 

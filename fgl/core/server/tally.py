@@ -72,12 +72,15 @@ def summary(
 ) -> ClientsResult:
     """What the report says of the uploads."""
     ordered = dict(sorted(manifests.items()))
-    sizes = {name: one.bytes for name, one in ordered.items()}
-    used = [codec for codec in CODECS if any(one.codec == codec for one in ordered.values())]
+    sizes = {name: manifest.bytes for name, manifest in ordered.items()}
+    used = [codec for codec in CODECS if any(manifest.codec == codec for manifest in ordered.values())]
     by_codec = {}
     for codec in CODECS:
         # what a client sent is counted on its file, whatever would follow from its shapes
-        each = {name: one.bytes if one.codec == codec else one.bytes_by_codec[codec] for name, one in ordered.items()}
+        each = {
+            name: manifest.bytes if manifest.codec == codec else manifest.bytes_by_codec[codec]
+            for name, manifest in ordered.items()
+        }
         computed = "computed from the clients' account of their texts" if codec == TEXT else "computed from shapes"
         how = "measured" if used == [codec] else f"measured and {computed}" if codec in used else computed
         by_codec[codec] = CodecBytes(sum(each.values()), each, how)
@@ -88,19 +91,19 @@ def summary(
         bytes_by_codec=by_codec,
         codec_error={codec: _worst(ordered.values(), codec) for codec in used},
         text_bytes_total=by_codec[TEXT].total,
-        prompts={name: one.rows for name, one in ordered.items()},
-        weight_per_class={name: one.weight_per_class for name, one in ordered.items()},
+        prompts={name: manifest.rows for name, manifest in ordered.items()},
+        weight_per_class={name: manifest.weight_per_class for name, manifest in ordered.items()},
         uploads=digest_of(encoding.identities(session, manifests)),
-        sha256={name: one.sha256 for name, one in ordered.items()},
-        refused={name: Refusal(rule=one["rule"], reason=one["reason"]) for name, one in refused.items()},
+        sha256={name: manifest.sha256 for name, manifest in ordered.items()},
+        refused={name: Refusal(rule=each["rule"], reason=each["reason"]) for name, each in refused.items()},
     )
 
 
 def _worst(manifests: Iterable[UploadManifest], codec: str) -> dict[str, CodecError]:
     """Array → the largest errors that a client with this codec states."""
     worst: dict[str, CodecError] = {}
-    for one in manifests:
-        for name, (largest, rms) in sorted(one.codec_error.items()) if one.codec == codec else ():
+    for manifest in manifests:
+        for name, (largest, rms) in sorted(manifest.codec_error.items()) if manifest.codec == codec else ():
             known = worst.get(name, CodecError(0.0, 0.0))
             worst[name] = CodecError(max(known.max_abs, largest), max(known.relative_rms, rms))
     return worst
@@ -112,8 +115,8 @@ def check_enough(session: Session, accepted: int, asked: int, refused: Mapping[s
     if accepted >= needed:
         return
     grouped: dict[str, list[str]] = {}
-    for name, one in refused.items():
-        grouped.setdefault(one["reason"], []).append(name)
-    said = [f"{', '.join(names[:5])}{' …' if len(names) > 5 else ''}: {why}" for why, names in grouped.items()]
+    for name, refusal in refused.items():
+        grouped.setdefault(refusal["reason"], []).append(name)
+    reasons = [f"{', '.join(names[:5])}{' …' if len(names) > 5 else ''}: {why}" for why, names in grouped.items()]
     counted = f"{accepted} of {asked} clients' uploads were accepted, {needed} needed (upload.min_clients)"
-    raise TooFewUploadsError("\n  ".join([counted, *said[:5]]))
+    raise TooFewUploadsError("\n  ".join([counted, *reasons[:5]]))

@@ -80,9 +80,9 @@ def validated(
     refused: dict[str, dict[str, str]] = {}
     for client_id, manifest in manifests.items():
         try:
-            found = upload_reader.decode(read_upload(upload_path(session.run, client_id)), expected, client_id)
+            upload = upload_reader.decode(read_upload(upload_path(session.run, client_id)), expected, client_id)
             accepted[client_id] = manifest
-            if found.codec == TEXT:  # another encoder may give arrays of another size
+            if upload.codec == TEXT:  # another encoder may give arrays of another size
                 path = encoded(session, client_id, manifest.sha256, encoding)
                 sizes = upload_reader.stored(path, expected.declaration).bytes_by_codec
                 accepted[client_id] = replace(manifest, bytes_by_codec=dict(sizes))

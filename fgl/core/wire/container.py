@@ -79,14 +79,14 @@ def layout(
         raise UploadFormatError("refused: metadata that is not a mapping of texts")
     _require(len(header) <= most, f"{len(header)} arrays; at most {most}")
     begin = 8 + length
-    found = {name: _slot(name, entry, begin, dtypes) for name, entry in header.items()}
+    slots = {name: _slot(name, entry, begin, dtypes) for name, entry in header.items()}
     reached = begin
-    for name, slot in sorted(found.items(), key=lambda item: (item[1].start, item[1].size)):
+    for name, slot in sorted(slots.items(), key=lambda item: (item[1].start, item[1].size)):
         _require(slot.start == reached, f"array {quoted(name)} leaves a hole or lies over another")
         reached += slot.size
     _require(reached <= size, f"the file is cut: it lacks {reached - size:,} of its bytes")
     _require(reached == size, f"{size - reached:,} bytes at the end belong to no array")
-    return metadata, found
+    return metadata, slots
 
 
 def views(data: bytes | memoryview, slots: Mapping[str, Slot]) -> dict[str, Array]:
@@ -161,10 +161,10 @@ def parse(text: bytes) -> dict[str, object]:
 
 
 def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
+    mapping = dict(pairs)
+    if len(mapping) != len(pairs):
         raise ValueError("a name is given twice")
-    return found
+    return mapping
 
 
 def _are_texts(value: object) -> TypeGuard[dict[str, str]]:
@@ -176,8 +176,8 @@ def _constant(text: str) -> None:
 
 
 def _slot(name: str, entry: Any, begin: int, dtypes: Mapping[str, np.dtype[Any]]) -> Slot:
-    well = isinstance(entry, dict) and set(entry) == {"dtype", "shape", "data_offsets"}
-    _require(well, f"array {quoted(name)} is not described by dtype, shape and data_offsets")
+    is_described = isinstance(entry, dict) and set(entry) == {"dtype", "shape", "data_offsets"}
+    _require(is_described, f"array {quoted(name)} is not described by dtype, shape and data_offsets")
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
     known = isinstance(dtype, str) and dtype in dtypes
     _require(known, f"array {quoted(name)} is of dtype {quoted(dtype)}; expected {', '.join(dtypes)}")

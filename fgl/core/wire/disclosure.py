@@ -128,33 +128,35 @@ def disclosed(data: bytes, class_names: Sequence[str] | None = None) -> Disclosu
     names = None
     if class_names is not None and upload.classes_digest(class_names) == metadata.classes:
         names = list(class_names)
-    found = upload_reader.accepted(data, metadata, slots, _expected(metadata, slots, len(names) if names else None))
-    classes = _classes(found, names)
-    texts = list(dict.fromkeys(prompt.text for prompt in found.prompts))
-    negatives = list(dict.fromkeys(prompt.negative for prompt in found.prompts if prompt.negative))
+    client_upload = upload_reader.accepted(
+        data, metadata, slots, _expected(metadata, slots, len(names) if names else None)
+    )
+    classes = _classes(client_upload, names)
+    texts = list(dict.fromkeys(prompt.text for prompt in client_upload.prompts))
+    negatives = list(dict.fromkeys(prompt.negative for prompt in client_upload.prompts if prompt.negative))
     return Disclosure(
-        client_id=found.client_id,
+        client_id=client_upload.client_id,
         run_id=metadata.run,
-        round=found.round,
-        codec=found.codec,
-        encoder=found.encoder,
+        round=client_upload.round,
+        codec=client_upload.codec,
+        encoder=client_upload.encoder,
         class_list=metadata.classes,
         format_version=metadata.version,
         bytes=len(data),
         sha256=hashlib.sha256(data).hexdigest(),
-        rows=len(found.class_id),
+        rows=len(client_upload.class_id),
         classes=classes,
         small_counts=[each for each in classes if each.samples < FEW],
         class_names_known=names is not None,
-        domains=_weights(found.domain, found) if any(found.domain) else {},
+        domains=_weights(client_upload.domain, client_upload) if any(client_upload.domain) else {},
         distinct_texts=metadata.texts[0],
         text_bytes=metadata.texts[1],
         texts=texts,
         negative_texts=negatives,
-        codec_error=found.codec_error,
-        bytes_by_codec=found.bytes_by_codec,
+        codec_error=client_upload.codec_error,
+        bytes_by_codec=client_upload.bytes_by_codec,
         fields=_fields(metadata, slots),
-        exposes=_exposes(found),
+        exposes=_exposes(client_upload),
     )
 
 
@@ -194,10 +196,10 @@ def _expected(
     )
 
 
-def _classes(found: ClientUpload, names: Sequence[str] | None) -> list[ClassCount]:
+def _classes(client_upload: ClientUpload, names: Sequence[str] | None) -> list[ClassCount]:
     """Of each class that has rows: its name, None where names are not known, rows and samples."""
-    present, place = np.unique(found.class_id, return_inverse=True)
-    rows, samples = np.bincount(place).tolist(), np.bincount(place, found.weight).tolist()
+    present, place = np.unique(client_upload.class_id, return_inverse=True)
+    rows, samples = np.bincount(place).tolist(), np.bincount(place, client_upload.weight).tolist()
     return [
         ClassCount(
             class_id=class_id,
@@ -209,9 +211,9 @@ def _classes(found: ClientUpload, names: Sequence[str] | None) -> list[ClassCoun
     ]
 
 
-def _weights(labels: Sequence[str], found: ClientUpload) -> dict[str, float]:
+def _weights(labels: Sequence[str], client_upload: ClientUpload) -> dict[str, float]:
     sums: dict[str, float] = {}
-    for label, weight in zip(labels, found.weight.tolist(), strict=True):
+    for label, weight in zip(labels, client_upload.weight.tolist(), strict=True):
         sums[label] = sums.get(label, 0.0) + weight
     return {label: round(total, 6) for label, total in sorted(sums.items())}
 
@@ -233,18 +235,20 @@ def _what(name: str) -> str:
     return "embeddings of the prompts"
 
 
-def _exposes(found: ClientUpload) -> list[str]:
+def _exposes(client_upload: ClientUpload) -> list[str]:
     """What whoever has the file can make of it."""
-    said = ["The counts are a histogram of this client's labels: which classes it holds, and how many samples of each."]
-    if found.codec == TEXT:
-        said.append("The prompts stand in the file as text: whoever has it reads them.")
+    sentences = [
+        "The counts are a histogram of this client's labels: which classes it holds, and how many samples of each."
+    ]
+    if client_upload.codec == TEXT:
+        sentences.append("The prompts stand in the file as text: whoever has it reads them.")
     else:
-        said.append(
+        sentences.append(
             "Embeddings are no secret: prompts can be recovered from them, all of them where they are of a small "
             "grammar (fgl audit --parts uploads measures it)."
         )
-    if bool((found.weight <= 1).any()):
-        said.append("Rows of weight 1 or less describe single samples.")
-    if any(found.domain):
-        said.append("Domain names are in the file as they are.")
-    return said
+    if bool((client_upload.weight <= 1).any()):
+        sentences.append("Rows of weight 1 or less describe single samples.")
+    if any(client_upload.domain):
+        sentences.append("Domain names are in the file as they are.")
+    return sentences

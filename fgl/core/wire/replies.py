@@ -94,14 +94,14 @@ def validate_counts(
 
     claimed: samples of each class that the client's upload stands for; a client is not to weigh more here than there.
     None where nothing is known of it. Raises UploadError."""
-    said = _read(reply, client_id, {"client_id", "right", "total"} | ({"per_class"} if per_class else set()))
+    stated = _read(reply, client_id, {"client_id", "right", "total"} | ({"per_class"} if per_class else set()))
     bounds = [math.inf] * len(class_names) if claimed is None else [math.ceil(count) for count in claimed]
-    right, total = _counts((said["right"], said["total"]), sum(bounds), "in all")
+    right, total = _counts((stated["right"], stated["total"]), sum(bounds), "in all")
     if total < 1:
         raise UploadValueError("refused: counts of no image")
     if not per_class:
         return ImageCounts(right=right, total=total)
-    classes = said["per_class"]
+    classes = stated["per_class"]
     if not isinstance(classes, dict) or not set(classes) <= set(class_names):
         raise UploadClassesError("refused: counts by class are not a mapping of class names")
     known = dict(zip(class_names, bounds, strict=True))
@@ -114,8 +114,8 @@ def validate_counts(
 
 
 def _counts(pair: Any, bound: float, of_what: str) -> tuple[int, int]:
-    well = isinstance(pair, list | tuple) and len(pair) == 2 and all(type(number) is int for number in pair)
-    if not well or not 0 <= pair[0] <= pair[1]:
+    is_pair = isinstance(pair, list | tuple) and len(pair) == 2 and all(type(number) is int for number in pair)
+    if not is_pair or not 0 <= pair[0] <= pair[1]:
         raise UploadValueError(f"refused: counts {of_what}: {quoted(pair)}; expected whole numbers 0 <= right <= total")
     if pair[1] > bound:
         raise UploadValueError(f"refused: counts {of_what}: {quoted(pair[1])} images; its upload stands for {bound:g}")
@@ -125,25 +125,25 @@ def _counts(pair: Any, bound: float, of_what: str) -> tuple[int, int]:
 def validate_scores(reply: bytes, client_id: str, class_names: Sequence[str], most: int) -> ProbeScores:
     """What `probe` said, if it can be true. most: images a class that were asked for. Raises UploadError."""
     keys = {"client_id", "reference", "compared", "made", "real", "recognized", "per_class"}
-    said = _read(reply, client_id, keys)
+    stated = _read(reply, client_id, keys)
     for key in ("reference", "compared"):
-        count = said[key]
+        count = stated[key]
         if type(count) is not int or not 0 <= count <= most * len(class_names):
             raise UploadValueError(f"refused: {key} is {quoted(count)}; expected a count of the images asked for")
-    if not said["reference"]:
+    if not stated["reference"]:
         raise ClientFailedError("it holds no class with two images: nothing to compare the pictures with")
     for key in ("made", "real"):
-        _check_scores(said[key])
-    _check_score("recognized", said["recognized"])
-    classes = said["per_class"]
+        _check_scores(stated[key])
+    _check_score("recognized", stated["recognized"])
+    classes = stated["per_class"]
     if not isinstance(classes, dict) or not set(classes) <= set(class_names):
         raise UploadClassesError("refused: scores by class are not a mapping of class names")
-    for one in classes.values():
-        if not isinstance(one, dict) or set(one) != {"made", "real"}:
+    for both in classes.values():
+        if not isinstance(both, dict) or set(both) != {"made", "real"}:
             raise UploadFormatError("refused: scores of a class are not those of pictures and of real images")
-        for scores in one.values():
+        for scores in both.values():
             _check_scores(scores)
-    return from_json(ProbeScores, said)
+    return from_json(ProbeScores, stated)
 
 
 def _check_scores(scores: Any) -> None:
@@ -165,9 +165,9 @@ def _read(reply: bytes, client_id: str, keys: set[str]) -> dict[str, object]:
     """A reply of just these keys, from the client that was asked."""
     if len(reply) > MAX_REPLY:
         raise UploadSizeError(f"refused: a reply of {len(reply)} bytes; the cap is {MAX_REPLY}")
-    said = parse(reply)
-    if set(said) != keys:
-        raise UploadFormatError(f"refused: a reply of {quoted(sorted(said))}; expected {', '.join(sorted(keys))}")
-    if said["client_id"] != client_id:
-        raise UploadSenderError(f"refused: {client_id} was asked, and {quoted(said['client_id'])} answers")
-    return said
+    stated = parse(reply)
+    if set(stated) != keys:
+        raise UploadFormatError(f"refused: a reply of {quoted(sorted(stated))}; expected {', '.join(sorted(keys))}")
+    if stated["client_id"] != client_id:
+        raise UploadSenderError(f"refused: {client_id} was asked, and {quoted(stated['client_id'])} answers")
+    return stated

@@ -93,17 +93,17 @@ EVALUATE, PROBE = "fgl.core.client.tasks:answer_evaluate", "fgl.core.client.task
 
 
 def task_request(
-    config: RunConfig, client_id: str, device: str, data: str, arrays: Mapping[str, Array], **said: Any
+    config: RunConfig, client_id: str, device: str, data: str, arrays: Mapping[str, Array], **task: Any
 ) -> bytes:
-    """arrays: the weights of a model, features of images. said: JSON that the task needs beside."""
-    asked = {"config": config.to_dict(), "client_id": client_id, "device": device, "data": data, **said}
-    return save(contiguous(arrays), {"request": strict_json.dumps(asked)})
+    """arrays: the weights of a model, features of images. task: what else the task needs, JSON."""
+    request = {"config": config.to_dict(), "client_id": client_id, "device": device, "data": data, **task}
+    return save(contiguous(arrays), {"request": strict_json.dumps(request)})
 
 
 def opened(payload: bytes) -> tuple[dict[str, Any], dict[str, Array]]:
     try:
         length = int.from_bytes(payload[:8], "little")
-        asked = strict_json.loads(strict_json.loads(payload[8 : 8 + length])["__metadata__"]["request"])
-        return dict(asked), dict(load(payload))
+        request = strict_json.loads(strict_json.loads(payload[8 : 8 + length])["__metadata__"]["request"])
+        return dict(request), dict(load(payload))
     except (ValueError, KeyError, TypeError, SafetensorError) as error:
         raise UploadFormatError(f"the server's request cannot be read: {type(error).__name__}") from error

@@ -137,8 +137,8 @@ def accept(data: bytes | memoryview, expected: UpdatePolicy) -> tuple[LocalUpdat
     cap = expected.max_bytes()
     _require(len(data) <= cap, UploadSizeError, f"an update of {len(data)} bytes; a model of this shape has {cap}")
     metadata, tensors = _read(data)
-    found = quoted(metadata["client_id"])
-    _require(metadata["client_id"] == header.client_id, UploadSenderError, f"an update of {found}")
+    sender = quoted(metadata["client_id"])
+    _require(metadata["client_id"] == header.client_id, UploadSenderError, f"an update of {sender}")
     _require(metadata["run"] == header.run, UploadReplayError, "made for another run")
     # True and 1.0 equal 1, and are no number of a round
     round_ = type(metadata["round"]) is int and metadata["round"] == header.round
@@ -167,9 +167,11 @@ def _read(data: bytes | memoryview) -> tuple[dict[str, object], dict[str, Array]
     _require(set(header) == {METADATA}, UploadFormatError, f"metadata other than {METADATA!r}")
     metadata = container.parse(header[METADATA].encode("utf-8", errors="replace"))
     _require(set(metadata) == _KEYS, UploadFormatError, f"metadata that is not {', '.join(sorted(_KEYS))}")
-    mine = (metadata["format"], metadata["version"]) == (FORMAT, VERSION)
-    said = f"{quoted(metadata['format'])} {quoted(metadata['version'])}"
-    _require(mine, UploadFormatError, f"{said}, expected {FORMAT} {VERSION}: the same version of fgl on both sides")
+    is_ours = (metadata["format"], metadata["version"]) == (FORMAT, VERSION)
+    stated = f"{quoted(metadata['format'])} {quoted(metadata['version'])}"
+    _require(
+        is_ours, UploadFormatError, f"{stated}, expected {FORMAT} {VERSION}: the same version of fgl on both sides"
+    )
     _require(metadata["status"] in (DONE, DIVERGED, LOST), UploadFormatError, f"status {quoted(metadata['status'])}")
     tensors = container.views(data, slots)
     _require(checksum(metadata, tensors) == metadata["checksum"], UploadChecksumError, "damaged: the checksum differs")
@@ -192,13 +194,15 @@ def _part(tensors: Mapping[str, Array], prefix: str) -> dict[str, Array]:
     return {name.removeprefix(prefix): np.array(a) for name, a in tensors.items() if name.startswith(prefix)}
 
 
-def _same(what: str, wanted: Mapping[str, tuple[np.dtype[Any], tuple[int, ...]]], found: Mapping[str, Array]) -> None:
-    missing, surplus = sorted(set(wanted) - set(found)), sorted(set(found) - set(wanted))
+def _same(what: str, wanted: Mapping[str, tuple[np.dtype[Any], tuple[int, ...]]], given: Mapping[str, Array]) -> None:
+    missing, surplus = sorted(set(wanted) - set(given)), sorted(set(given) - set(wanted))
     if missing or surplus:
-        said = [f"{kind} {quoted(', '.join(names))}" for kind, names in (("lacks", missing), ("has", surplus)) if names]
-        raise UploadShapeError(f"refused: its {what} {' and '.join(said)}")
+        differences = [
+            f"{kind} {quoted(', '.join(names))}" for kind, names in (("lacks", missing), ("has", surplus)) if names
+        ]
+        raise UploadShapeError(f"refused: its {what} {' and '.join(differences)}")
     for name, (dtype, shape) in wanted.items():
-        array = found[name]
+        array = given[name]
         same = array.dtype == dtype and array.shape == shape
         _require(same, UploadShapeError, f"{name} is {array.dtype} {array.shape}, expected {dtype} {shape}")
 

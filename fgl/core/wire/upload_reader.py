@@ -101,17 +101,17 @@ def sizes_of(metadata: UploadMetadata, slots: Mapping[str, container.Slot], leng
         }
     }
     for codec, dtype in NUMBERS.items() if metadata.codec != TEXT else ():
-        there = {name: (dtype.newbyteorder("<"), slots[name].shape) for name in metadata.error}
+        encoded = {name: (dtype.newbyteorder("<"), slots[name].shape) for name in metadata.error}
         if codec == "int8":
-            scales = {name + SCALE: codecs.scale_shape(shape) for name, (_, shape) in there.items()}
-            there |= {name: (np.dtype("<f4"), shape) for name, shape in scales.items()}
-        tensors[codec] = {**columns, **indices, **there}
-    found = {}
-    for codec, one in tensors.items():
+            scales = {name + SCALE: codecs.scale_shape(shape) for name, (_, shape) in encoded.items()}
+            encoded |= {name: (np.dtype("<f4"), shape) for name, shape in scales.items()}
+        tensors[codec] = {**columns, **indices, **encoded}
+    lengths = {}
+    for codec, layout_of_codec in tensors.items():
         changed = {"encoder": "", "error": {}} if codec == TEXT else {}
-        said = json.dumps({**metadata.stated, **changed, "codec": codec}, sort_keys=True, allow_nan=False)
-        found[codec] = length if codec == metadata.codec else container.size_of({METADATA: said}, one)
-    return {codec: found[codec] for codec in CODECS if codec in found}
+        text = json.dumps({**metadata.stated, **changed, "codec": codec}, sort_keys=True, allow_nan=False)
+        lengths[codec] = length if codec == metadata.codec else container.size_of({METADATA: text}, layout_of_codec)
+    return {codec: lengths[codec] for codec in CODECS if codec in lengths}
 
 
 def _errors(metadata: UploadMetadata) -> dict[str, tuple[float, float]]:
@@ -161,15 +161,17 @@ def accepted(
         return _upload(metadata, slots, len(data), columns, {}, {}, texts)
     arrays, indices = _arrays(tensors, expected.declaration, metadata.codec, rows)
     require(not tensors, UploadShapeError, f"undeclared arrays: {join_some(tensors)}")
-    told = set(metadata.error) == set(arrays)
-    require(told, UploadFormatError, f"errors of {join_some(metadata.error)}, expected those of {', '.join(arrays)}")
+    has_errors = set(metadata.error) == set(arrays)
+    require(
+        has_errors, UploadFormatError, f"errors of {join_some(metadata.error)}, expected those of {', '.join(arrays)}"
+    )
     scales = np.where(
         np.isnan(columns["guidance_scale"]), expected.declaration.guidance_scale, columns["guidance_scale"]
     )
     for name in expected.declaration.guided:
-        there = indices[name] >= 0 if name in indices else np.full(rows, name in arrays)
-        said = f"rows with a guidance scale above 1 but without {name}: encode them for this generator's guidance_scale"
-        require(bool((there | (scales <= 1)).all()), UploadShapeError, said)
+        is_present = indices[name] >= 0 if name in indices else np.full(rows, name in arrays)
+        rule = f"rows with a guidance scale above 1 but without {name}: encode them for this generator's guidance_scale"
+        require(bool((is_present | (scales <= 1)).all()), UploadShapeError, rule)
     return _upload(metadata, slots, len(data), columns, arrays, indices)
 
 
@@ -231,8 +233,10 @@ def _identity(metadata: UploadMetadata, expected: UploadPolicy, client_id: str |
     """Whether the upload is for this run and from whom it should be."""
     run, sender = metadata.run, metadata.client_id
     require(run == expected.run, UploadReplayError, f"written for the run {quoted(run)}, this one is {expected.run!r}")
-    found = quoted(metadata.round)
-    require(metadata.round == str(expected.round), UploadRoundError, f"round is {found}, expected '{expected.round}'")
+    round_stated = quoted(metadata.round)
+    require(
+        metadata.round == str(expected.round), UploadRoundError, f"round is {round_stated}, expected '{expected.round}'"
+    )
     require(sender in expected.clients, UploadSenderError, f"unknown client {quoted(sender)}")
     require(
         client_id is None or sender == client_id, UploadSenderError, f"client id is {sender!r}, expected {client_id!r}"
@@ -240,8 +244,8 @@ def _identity(metadata: UploadMetadata, expected: UploadPolicy, client_id: str |
     known = metadata.codec in CODECS
     codec = quoted(metadata.codec)
     require(known, UploadFormatError, f"codec is {codec}, expected {', '.join(CODECS[:-1])} or {CODECS[-1]}")
-    said = "a text upload, and this run takes embeddings alone: the server has not chosen upload.codec=text"
-    require(expected.texts or metadata.codec != TEXT, UploadFormatError, said)
+    rule = "a text upload, and this run takes embeddings alone: the server has not chosen upload.codec=text"
+    require(expected.texts or metadata.codec != TEXT, UploadFormatError, rule)
     require(
         metadata.encoder == ("" if metadata.codec == TEXT else expected.declaration.encoder),
         UploadEncoderError,
@@ -277,8 +281,8 @@ def _texts(
 
     def count(shared: int) -> None:
         grown = sum(each[spec.name] * (shared if spec.shared else rows) for spec in arrays)
-        said = f"texts that become {grown} bytes of embeddings; the cap is {expected.max_bytes} (upload.max_megabytes)"
-        require(grown <= expected.max_bytes, UploadSizeError, said)
+        rule = f"texts that become {grown} bytes of embeddings; the cap is {expected.max_bytes} (upload.max_megabytes)"
+        require(grown <= expected.max_bytes, UploadSizeError, rule)
 
     count(0)
     counted = [
@@ -322,8 +326,8 @@ def _arrays(
             if scale is None:
                 raise UploadShapeError(f"refused: array {spec.name}{SCALE} is missing")
             fits = scale.dtype == np.float32 and scale.shape == shape
-            said = f"{spec.name}{SCALE} is {scale.dtype} {scale.shape}, expected float32 {shape}"
-            require(fits, UploadShapeError, said)
+            rule = f"{spec.name}{SCALE} is {scale.dtype} {scale.shape}, expected float32 {shape}"
+            require(fits, UploadShapeError, rule)
             codecs.check_quantized(spec.name, array, scale, spec.max_abs)
             arrays[spec.name] = codecs.Quantized(array, scale)
             continue
