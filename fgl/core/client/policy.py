@@ -1,8 +1,8 @@
-"""What the owner of a client lets a server ask. It is stronger than the request, whoever wrote that.
+"""What the owner of a client lets a server ask. It overrides the request, whoever wrote that.
 
-A site's own words are its file, beside the one that all share, and its command line. The dataset is theirs alone; what
-else they say replaces what was asked for; their section `site:` says what may be asked at all. Where they say nothing,
-an upload of embeddings may be asked for, and no file of this machine may be named.
+A site states its own configuration in its file, beside the one that all share, and on its command line. The dataset
+comes from there alone; whatever else they set overrides what was asked for; their section `site:` limits what may be
+asked at all. By default an upload of embeddings may be asked for, and no file of this machine may be named.
 """
 
 from __future__ import annotations
@@ -136,12 +136,12 @@ class Policy:
         real = path.resolve()
         if any(real.is_relative_to(Path(root).expanduser().resolve()) for root in self.rules.paths):
             return True
-        # its images are to be read as images, and as nothing else
+        # its images may be read as images, and as nothing else
         values = [value for layer in self.own for key, value in layer.items() if key != "dataset"]
         return any(real == named.resolve() for text in _texts(values) if (named := _as_path(text)) is not None)
 
     def _words(self, section: str, key: str) -> list[Any]:
-        """What the site itself says of an option."""
+        """The values that the site itself gives an option."""
         sections = [layer.get(section) for layer in self.own]
         return [one[key] for one in sections if isinstance(one, Mapping) and key in one]
 
@@ -266,15 +266,15 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 def _as_path(text: str, seek: bool = True) -> Path | None:
-    """None where a text is no path: it does not look like one and, with `seek`, nothing of that name is there."""
+    """None where a text is not a path: it does not look like one and, with `seek`, nothing of that name exists."""
     if not text or "\0" in text:
         return None
     try:
         path = Path(text).expanduser()
         is_present = seek and path.exists()
-    except (OSError, RuntimeError):  # too long for a name; a user who is not there
+    except (OSError, RuntimeError):  # too long for a name; an unknown user
         path, is_present = Path(text), False
-    # {: a template, whatever it begins with
+    # {: a template, however it begins
     is_pathlike = "{" not in text and (
         text.startswith(("/", "~", "./", "../")) or text in (".", "..") or "/../" in text
     )

@@ -61,7 +61,7 @@ class Preset(BaseModel):
 
     @property
     def labels(self) -> dict[str, str]:
-        """Label in the data → class name, in label order. A class name is a label of itself anyhow."""
+        """Label in the data → class name, in label order. A class name is always its own label too."""
         return {label: name for name, others in self.classes.items() for label in others or [name]}
 
 
@@ -165,7 +165,7 @@ def _states_classes(name: str, given: Sequence[Mapping[str, object]]) -> bool:
 
 
 def _options(registry: Registry, name: str) -> set[str]:
-    """Options of a dataset; none where there is no such dataset, which is said when the configuration is checked."""
+    """Options of a dataset; none where it does not exist, which is reported when the configuration is checked."""
     try:
         return set(registry.options_class(registry.find("dataset", name)).model_fields)
     except PluginError:
@@ -190,7 +190,7 @@ def is_here(dataset: Mapping[str, object], registry: Registry) -> bool:
     address = {key: value for key, value in dataset.items() if key not in ("name", *_CLASSES)}
     try:
         return registry.options_class(registry.find("dataset", str(dataset["name"]))).of(address).is_here()
-    except (PluginError, ValidationError):  # said when the configuration is checked
+    except (PluginError, ValidationError):  # reported when the configuration is checked
         return False
 
 

@@ -135,7 +135,7 @@ class RoundsOptions(Options):
     @field_validator("drop", mode="before")
     @classmethod
     def _numbers(cls, drop: Any) -> Any:
-        """JSON has no keys but texts."""
+        """Keys of JSON are always text."""
         if not isinstance(drop, dict):
             return drop
         found = {int(key) if isinstance(key, str) and key.isdecimal() else key: value for key, value in drop.items()}

@@ -50,8 +50,8 @@ def _meant(family: str, text: str, registry: Registry, problems: list[Problem] |
 
 
 def kind_of(family: str, text: str, registry: Registry) -> str | None:
-    """The component that opens what lies at a path, None where the text is no path. What looks like a path and is not
-    there is one too: the component says what is there instead."""
+    """The component that opens what lies at a path, None where the text is not a path. What looks like a path but does
+    not exist is one too: the component says what is there instead."""
     if (family, "file") not in PATHS:
         return None
     path = Path(text).expanduser()

@@ -1,4 +1,4 @@
-"""Options held against their types: what is wrong, what was given, and what it may be, in a person's words."""
+"""Options checked against their types: what is wrong, what was given, and what is allowed, in plain words."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def validate(family: str, cls: type[Options], given: dict[str, object], problems
     """The options, or None where something is wrong: then it is in `problems`, each with its key below `family`."""
     given = {str(key): value for key, value in given.items()}
     broken = [Problem(key, shown(text), "expected text without NUL characters") for key, text in _nuls(family, given)]
-    if broken:  # no file and no text encoder takes any, and what libraries say of them is a traceback
+    if broken:  # no file and no text encoder takes any, and libraries fail on them with a traceback
         problems += broken
         return None
     try:

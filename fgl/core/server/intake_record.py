@@ -134,7 +134,7 @@ def fields(session: Session, uploads: ClientsResult) -> list[str]:
 
 
 def _said(seconds: Any) -> str:
-    """UTC; "" for what is no time."""
+    """UTC; "" for what is not a time."""
     if not isinstance(seconds, int | float):
         return ""
     return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(seconds))

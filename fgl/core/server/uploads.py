@@ -46,7 +46,7 @@ def accept(
         embeddings = encoding.embeddings(accepted, expected)
         sizes = dict(of_own(embeddings, expected, accepted.client_id).bytes_by_codec)
     held = np.bincount(accepted.class_id, accepted.weight, minlength=len(expected.class_names))
-    # What was encoded of an earlier upload goes first: killed in between, there is nothing that fits no upload.
+    # What was encoded of an earlier upload goes first: killed in between, nothing is left that belongs to no upload.
     drop_encoded(session.run, accepted.client_id)
     session.run.write(path, data)
     manifest = UploadManifest(

@@ -1,6 +1,6 @@
 """Dataclasses as JSON, and back: the one place where results are written and read.
 
-A field is a key, in the order of the class. `json_field` is for a key that is no name in Python, and for one that is
+A field is a key, in the order of the class. `json_field` is for a key that is not a name in Python, and for one that is
 left out where there is nothing to say; `json_rest` takes the keys that only a plugin knows.
 """
 

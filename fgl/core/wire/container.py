@@ -2,8 +2,8 @@
 
 A safetensors file is a little-endian uint64 n, n bytes of JSON, and the tensors' bytes. The JSON maps each name to its
 dtype, shape and place. This reader decides everything from the header before it looks at a tensor, allocates nothing
-that the file's own size does not bound, and refuses what two readers could take differently: names given twice, holes,
-overlaps, places out of order, numbers that are no integers, text that is not UTF-8. What it accepts, the safetensors
+that the file's own size does not bound, and rejects what two readers could read differently: names given twice, holes,
+overlaps, places out of order, numbers that are not integers, text that is not UTF-8. What it accepts, the safetensors
 library reads as the same arrays; a test compares them.
 """
 
@@ -148,11 +148,11 @@ def header_of(path: Path) -> tuple[dict[str, str], dict[str, Slot]]:
 
 
 def parse(text: bytes) -> dict[str, object]:
-    # json.loads would guess at other encodings and take the last of equal names
+    # json.loads would guess at other encodings, and of a repeated name keep the last
     try:
         _require(text[:1] == b"{", "the header does not begin with {")
         header = json.loads(text.decode("utf-8"), object_pairs_hook=_once, parse_constant=_constant)
-        json.dumps(header, ensure_ascii=False, allow_nan=False).encode("utf-8")  # lone surrogates are no text
+        json.dumps(header, ensure_ascii=False, allow_nan=False).encode("utf-8")  # lone surrogates cannot be encoded
     except (ValueError, RecursionError) as error:
         raise UploadFormatError(f"refused: unreadable header: {type(error).__name__}: {quoted(error)}") from error
     if not isinstance(header, dict):

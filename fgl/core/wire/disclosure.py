@@ -1,7 +1,7 @@
-"""What an upload tells whoever has the file, in plain words: a person is to know what leaves before it does.
+"""What an upload tells whoever has the file, in plain words: a person should know what leaves before it does.
 
-Reads a file as strictly as a server does, and without a configuration: what a server would hold it against is what the
-file itself says.
+Reads a file as strictly as a server does, but without a configuration: it is checked against what the file itself
+states.
 """
 
 from __future__ import annotations
@@ -161,7 +161,7 @@ def disclosed(data: bytes, class_names: Sequence[str] | None = None) -> Disclosu
 
 
 def _check_identity(metadata: UploadMetadata) -> None:
-    """What a server compares with what it expects is here held against its form alone."""
+    """What a server compares with what it expects; here only its form is checked."""
     forms = {"client_id": CLIENT_ID, "round": "[0-9]{1,9}", "encoder": "[ -~]{0,200}", "classes": "[0-9a-f]{64}"}
     for name, form in forms.items():
         text = getattr(metadata, name)

@@ -64,9 +64,8 @@ class Training:
 
 
 def train_request(training: Training, client_id: str, number: int, private: Path, message: bytes) -> bytes:
-    """What goes to a client in round `number`. message: the model, see `fgl.core.wire.updates`. What is before it, a
-    client
-    that is elsewhere would know beforehand."""
+    """What goes to a client in round `number`. message: the model, see `fgl.core.wire.updates`. A client that is
+    elsewhere would know beforehand what comes before it."""
     head = strict_json.dumps(
         {
             "config": training.config.to_dict(),

@@ -1,8 +1,7 @@
 """Models that cross the wire in a round: down to a client, and up again. What comes up is hostile until it is accepted.
 
 Format, version 2: one safetensors file, read as strictly as an upload (`fgl.core.wire.container`). Header metadata: one
-key
-`fgl`, a JSON object with format, version, run, client_id, round, status, samples, loss, kept and checksum. Tensors:
+key `fgl`, a JSON object with format, version, run, client_id, round, status, samples, loss, kept and checksum. Tensors:
 `model/<name>` for each array of the model's state, in its own dtype, and `extra/<name>`, float32, for what the
 algorithm sends beside it. An update whose status is `diverged` or `lost` holds no tensor: the client has no model to
 give, or no longer has what it kept in an earlier round.
@@ -130,7 +129,7 @@ def digest_of_kept(arrays: Mapping[str, Array]) -> str:
 
 
 def accept(data: bytes | memoryview, expected: UpdatePolicy) -> tuple[LocalUpdate, str]:
-    """Accept an update whole or refuse it whole; its arrays are copies. Returns the update and the digest of what its
+    """Accept or reject an update as a whole; its arrays are copies. Returns the update and the digest of what its
     client keeps. Raises a subclass of UploadError that says the rule: ClientDivergedError and KeptLostError where the
     client itself says that it has nothing to send."""
     header = expected.header
@@ -140,7 +139,7 @@ def accept(data: bytes | memoryview, expected: UpdatePolicy) -> tuple[LocalUpdat
     sender = quoted(metadata["client_id"])
     _require(metadata["client_id"] == header.client_id, UploadSenderError, f"an update of {sender}")
     _require(metadata["run"] == header.run, UploadReplayError, "made for another run")
-    # True and 1.0 equal 1, and are no number of a round
+    # True and 1.0 equal 1, but neither is a round number
     round_ = type(metadata["round"]) is int and metadata["round"] == header.round
     _require(round_, UploadRoundError, f"made for round {quoted(metadata['round'])}")
     if metadata["status"] == DIVERGED:
@@ -209,7 +208,7 @@ def _same(what: str, wanted: Mapping[str, tuple[np.dtype[Any], tuple[int, ...]]]
 
 def _values(name: str, array: Array) -> None:
     if np.issubdtype(array.dtype, np.floating):
-        # not (x <= bound): NaN is refused too
+        # not (x <= bound): NaN is rejected too
         _require(
             bool((np.abs(array) <= MAX_ABS).all()),
             UploadValueError,

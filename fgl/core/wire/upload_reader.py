@@ -54,7 +54,7 @@ class UploadPolicy:
 
     clients: ids that may answer. class_names: in label order. run: id of the run that asks. max_bytes: looked at before
     parsing; the fp32 embeddings that an upload of texts becomes are held to it too. max_rows: looked at before any
-    array is. texts: whether the codec text was chosen; without it, no text is taken.
+    array is. texts: whether the codec text was chosen; without it, texts are rejected.
     """
 
     declaration: UploadSchema
@@ -84,8 +84,8 @@ def account(data: bytes) -> CodecAccount:
 
 
 def sizes_of(metadata: UploadMetadata, slots: Mapping[str, container.Slot], length: int) -> dict[str, int]:
-    """Codec → bytes of an upload that says the same: of its own codec `length`, which is what it has, and of the others
-    what follows from its shapes. From texts the shapes of embeddings do not follow: only texts are counted there."""
+    """Codec → bytes of an upload with the same content: in its own codec `length`, the size that it has, in the others
+    what follows from its shapes. Shapes of embeddings do not follow from texts: those are counted as texts only."""
     columns = {name: (slots[name].dtype, slots[name].shape) for name in _COLUMNS}
     row = slots["class_id"].shape
     indices = {name: (slots[name].dtype, slots[name].shape) for name in slots if name.endswith(INDEX)}
@@ -119,7 +119,7 @@ def _errors(metadata: UploadMetadata) -> dict[str, tuple[float, float]]:
 
 
 def decode(data: bytes | memoryview, expected: UploadPolicy, client_id: str | None = None) -> ClientUpload:
-    """Accept an upload whole or refuse it whole. client_id: whose it must be, None for any known client.
+    """Accept or reject an upload as a whole. client_id: whose it must be, None for any known client.
 
     Copies nothing: the arrays are views of `data`. Raises a subclass of UploadError, which says the rule that was
     broken."""
@@ -143,7 +143,7 @@ def opened(data: bytes | memoryview) -> tuple[UploadMetadata, dict[str, containe
 def accepted(
     data: bytes | memoryview, metadata: UploadMetadata, slots: Mapping[str, container.Slot], expected: UploadPolicy
 ) -> ClientUpload:
-    """The upload, if it is sound, whoever sent it and for whatever run. Raises a subclass of UploadError."""
+    """The upload, if it is sound, regardless of who sent it and for which run. Raises a subclass of UploadError."""
     rows = slots["class_id"].shape[0] if "class_id" in slots and slots["class_id"].shape else 0
     require(
         rows <= expected.max_rows, UploadSizeError, f"{rows} rows; the cap is {expected.max_rows} (upload.max_rows)"
