@@ -71,45 +71,45 @@ class Twins:
         def name(place: Place) -> str:
             return splits[place.split].name(place.sample)
 
-        found = []
-        for one, other in (("train", "test"), ("public", "train"), ("public", "test")):
-            both = [places for places in several if {one, other} <= {place.split for place in places}]
+        warnings = []
+        for split, other in (("train", "test"), ("public", "train"), ("public", "test")):
+            both = [places for places in several if {split, other} <= {place.split for place in places}]
             if both:
                 count = sum(place.split == other for places in both for place in places)
-                first, second = (next(name(p) for p in both[0] if p.split == which) for which in (other, one))
+                first, second = (next(name(p) for p in both[0] if p.split == which) for which in (other, split))
                 why = ": what is tested on them is memory; remove them from one" if other == "test" else ""
                 many = _many(count, f"{other} image")
-                found.append(f"{many} in {one} too, pixel by pixel, such as {first} = {second}{why}")
+                warnings.append(f"{many} in {split} too, pixel by pixel, such as {first} = {second}{why}")
         for split in ("train", "test"):
             groups = [group for places in several if len(group := [p for p in places if p.split == split]) > 1]
             if groups:
                 extra = sum(len(group) - 1 for group in groups)
-                said = f"{name(groups[0][0])} = {name(groups[0][1])}"
-                found.append(f"{_many(extra, 'image')} of {split} there more than once, such as {said}")
+                example = f"{name(groups[0][0])} = {name(groups[0][1])}"
+                warnings.append(f"{_many(extra, 'image')} of {split} there more than once, such as {example}")
         crossed = [places for places in several if len({place.label for place in places}) > 1]
         if crossed:
             a = crossed[0][0]
             b = next(place for place in crossed[0] if place.label != a.label)
-            said = " = ".join(f"{name(one)} ('{escaped(class_names[one.label])}')" for one in (a, b))
-            found.append(f"{_many(len(crossed), 'image')} in several classes, such as {said}")
-        return found
+            example = " = ".join(f"{name(place)} ('{escaped(class_names[place.label])}')" for place in (a, b))
+            warnings.append(f"{_many(len(crossed), 'image')} in several classes, such as {example}")
+        return warnings
 
 
 def cautions(
     info: DatasetInfo, splits: Mapping[str, ImageSet], counts: Mapping[str, SplitCounts], twins: Twins
 ) -> list[str]:
     """counts: of each split."""
-    found = [*info.notes, *_counts(counts), *twins.cautions(splits, info.class_names)]
+    warnings = [*info.notes, *_counts(counts), *twins.cautions(splits, info.class_names)]
     codes = [name for name in info.class_names if any(code.fullmatch(name) for code in _CODE)]
     if codes:
         shown = ", ".join(f"'{escaped(name)}'" for name in codes[:_SHOWN]) + (", …" if len(codes) > _SHOWN else "")
         look = "looks" if len(codes) == 1 else "look"
-        found.append(
+        warnings.append(
             f"{_many(len(codes), 'class name')} ({shown}) {look} like an abbreviation, a number or joined words: class "
             "names go into prompts as they are, and a generator knows ordinary words; give them by the dataset's "
             "option labels (class_names for numbered classes; docs/datasets.md)"
         )
-    return found
+    return warnings
 
 
 def suggest_domains(info: DatasetInfo) -> str:
@@ -121,14 +121,14 @@ def suggest_domains(info: DatasetInfo) -> str:
 
 
 def _counts(splits: Mapping[str, SplitCounts]) -> list[str]:
-    found = []
+    warnings = []
     by_class = {split: counts.by_class for split, counts in splits.items()}
     held = {name: count for name, count in by_class.get("train", {}).items() if count}
     if held:
         most, least = max(held, key=lambda name: held[name]), min(held, key=lambda name: held[name])
         if held[most] >= _SKEW * held[least]:
             share = held[most] / sum(held.values())
-            found.append(
+            warnings.append(
                 f"classes are out of balance: '{escaped(most)}' has {held[most] / held[least]:,.0f} times the training "
                 f"images of '{escaped(least)}' ({held[most]:,} and {held[least]:,}); whoever always guesses "
                 f"'{escaped(most)}' is right in {share:.0%} of them, so look at the accuracy of each class"
@@ -140,15 +140,15 @@ def _counts(splits: Mapping[str, SplitCounts]) -> list[str]:
             why = (
                 "one image moves a class's accuracy by 5 points or more" if split == "test" else "a client holds fewer"
             )
-            found.append(
+            warnings.append(
                 f"{_many(len(few), 'class', 'classes')} with fewer than {least_wanted} {split} images: {shown}"
                 f"{', …' if len(few) > _SHOWN else ''}; {why}"
             )
-    return found
+    return warnings
 
 
-def _many(count: int, one: str, more: str = "") -> str:
-    return f"{count:,} {one if count == 1 else more or one + 's'}"
+def _many(count: int, singular: str, plural: str = "") -> str:
+    return f"{count:,} {singular if count == 1 else plural or singular + 's'}"
 
 
 __all__ = ["SplitCounts", "Twins", "cautions", "suggest_domains"]

@@ -80,15 +80,15 @@ def parse(names: Sequence[str], count: int, manager: PluginManager, config: RunC
     """Methods by name. count: rounds of the federated algorithms. Raises ConfigError with every name that is none."""
     algorithms = manager.registry.names("algorithm")
     known = [FGL, *compared(), *algorithms, "fgl-5round", "fgl-5round-tuned"]
-    found, problems = [], []
+    methods, problems = [], []
     for name in dict.fromkeys(names):
         match = _ROUNDS.fullmatch(name)
         if name in (FGL, *compared()):
-            found.append(Method(name))
+            methods.append(Method(name))
         elif match:
-            found.append(Method(name, int(match[1]), config.algorithm.name, match[2] is not None))
+            methods.append(Method(name, int(match[1]), config.algorithm.name, match[2] is not None))
         elif name in algorithms:
-            found.append(Method(name, count, name))
+            methods.append(Method(name, count, name))
         else:
             expected = f"no such method{suggestion(name, known)} (known: {', '.join(known)}, with any number of rounds)"
             problems.append(Problem("--methods", repr(name), expected))
@@ -96,7 +96,7 @@ def parse(names: Sequence[str], count: int, manager: PluginManager, config: RunC
         problems.append(Problem("--methods", "nothing", f"expected some of {', '.join(known)}"))
     if problems:
         raise ConfigError(problems, "the command line")
-    return found
+    return methods
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,12 +157,12 @@ def run_seed(
         run_report.save_environment(session)
         base = _Base(session, pipeline.run(session, "partition"))
         rounds.check(config.rounds, partition.client_ids(session, base.done))
-        found = {}
+        results = {}
         for method in methods:
             announce(method)
-            found[method.name] = _result(base, method)
-        session.run.write_json(session.run.path("methods.json"), to_json(found))
-        return found
+            results[method.name] = _result(base, method)
+        session.run.write_json(session.run.path("methods.json"), to_json(results))
+        return results
 
 
 def _result(base: _Base, method: Method) -> SeedResult:
@@ -216,15 +216,15 @@ def _track(base: _Base, method: Method) -> tuple[rounds_spec.RoundsSpec, rounds_
     if method.name.startswith("fgl-"):
         shot = base.one_shot()
         epochs = (options.server_epochs or SERVER_EPOCHS) if method.tuned else 0
-        own = options.model_copy(update={"count": method.rounds, "server_epochs": epochs})
+        round_options = options.model_copy(update={"count": method.rounds, "server_epochs": epochs})
         track = rounds_spec.RoundsSpec(
-            method.name, stage, session.config.algorithm, own, options.local_epochs, goes_on=True
+            method.name, stage, session.config.algorithm, round_options, options.local_epochs, goes_on=True
         )
         start = rounds.after_one_shot(session, base.done)
         return track, start, (shot.bytes, shot.seconds, 1)
-    own = options.model_copy(update={"count": method.rounds, "server_epochs": 0})
+    round_options = options.model_copy(update={"count": method.rounds, "server_epochs": 0})
     track = rounds_spec.RoundsSpec(
-        method.name, stage, rounds_spec.baseline(session, method.name), own, options.local_epochs
+        method.name, stage, rounds_spec.baseline(session, method.name), round_options, options.local_epochs
     )
     return track, rounds_spec.Start(), (0, 0.0, 0)
 

@@ -51,7 +51,7 @@ def survey(
                 twins.add(images.image(index), split, labels[index], index)
                 task.advance()
     counts = {name: _counts(images, info) for name, images in splits.items()}
-    found = {
+    findings = {
         "dataset": {"name": info.name, "kind": config.dataset.name, "source": info.source, "digest": info.digest},
         "license": info.license,
         "class_names": list(info.class_names),
@@ -64,9 +64,9 @@ def survey(
     }
     problems = _problems(info, counts, preset, getattr(options, "holds", "all")) + _prompts(config, manager, info)
     warnings = cautions(info, splits, counts, twins)
-    if not divided and (said := suggest_domains(info)):
-        warnings.append(said)
-    return {**found, "warnings": warnings, "problems": problems, "fits": not problems}
+    if not divided and (suggestion := suggest_domains(info)):
+        warnings.append(suggestion)
+    return {**findings, "warnings": warnings, "problems": problems, "fits": not problems}
 
 
 def divide(config: RunConfig, manager: PluginManager, progress: Progress) -> JsonObject:
@@ -142,49 +142,53 @@ def _summed(
 def _problems(info: DatasetInfo, counts: Mapping[str, SplitCounts], preset: Preset | None, holds: str) -> list[str]:
     """What makes the data unfit for a run, or other than the preset's; each with what to do. holds: whether these are
     all images, or a client's or a server's own, which need not have the other split, nor each class."""
-    found = []
+    problems = []
     if info.skipped:
         named = ", ".join(info.skipped[:3]) + (", ..." if len(info.skipped) > 3 else "")
-        found.append(
+        problems.append(
             f"{len(info.skipped)} unreadable image{'s' * (len(info.skipped) > 1)}: {named}; replace them, or run with "
             "--skip-bad-images"
         )
     for split in ("train", "test") if holds == "all" else ():
         if split not in counts:
-            found.append(f"there is no {split} split")
+            problems.append(f"there is no {split} split")
             continue
         empty = [name for name, count in counts[split].by_class.items() if not count]
         if empty:
-            found.append(f"the {split} split has no images of {some(empty, 10, total=True)}")
+            problems.append(f"the {split} split has no images of {some(empty, 10, total=True)}")
     if preset is None:
-        return found
-    found += _differences("class", info.class_names, list(preset.classes))
+        return problems
+    problems += _differences("class", info.class_names, list(preset.classes))
     if preset.domains or info.domains:
-        found += _differences("domain", info.domains, preset.domains)
+        problems += _differences("domain", info.domains, preset.domains)
     images = {split: counts[split].images for split in counts}
     if preset.images and not any(wanted.items() <= images.items() for wanted in preset.images):
         wanted = " or ".join(_splits(one) for one in preset.images)
         held = _splits({split: images.get(split, 0) for split in ("train", "test")})
-        found.append(f"{held} images, expected {wanted}: an incomplete or another copy, or without its own test split")
-    return found
+        problems.append(
+            f"{held} images, expected {wanted}: an incomplete or another copy, or without its own test split"
+        )
+    return problems
 
 
 def _differences(what: str, got: Sequence[str], expected: Sequence[str]) -> list[str]:
     many = f"{what}es" if what == "class" else f"{what}s"
     missing = [name for name in expected if name not in got]
     surplus = [name for name in got if name not in expected]
-    found = []
+    problems = []
     if missing:
         near = []
         for name in missing:
             close = difflib.get_close_matches(name, surplus, n=1)
             near.append(f"'{name}'{f' - is it {close[0]!r}?' if close else ''}")
-        found.append(f"{many} missing: {some(near, 10, total=True)}")
+        problems.append(f"{many} missing: {some(near, 10, total=True)}")
     if surplus:
-        found.append(f"{many} that the preset does not have: {some([repr(name) for name in surplus], 10, total=True)}")
+        problems.append(
+            f"{many} that the preset does not have: {some([repr(name) for name in surplus], 10, total=True)}"
+        )
     if not missing and not surplus and list(got) != list(expected) and what == "class":
-        found.append("the classes are in another order than the preset's")
-    return found
+        problems.append("the classes are in another order than the preset's")
+    return problems
 
 
 def _splits(images: Mapping[str, int]) -> str:

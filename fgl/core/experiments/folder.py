@@ -26,17 +26,17 @@ def check(
     outputs.check(folder, replace)
     for config in settings.values():
         outputs.check_beside(config, folder.root)
-    there = folder.read_sealed(folder.path(FILE))
-    if there is None or there["kind"] != folder.kind:
+    earlier = folder.read_sealed(folder.path(FILE))
+    if earlier is None or earlier["kind"] != folder.kind:
         return ""
-    mine = _said(settings)
+    mine = _kept(settings)
     changed = [
         f"{name}: {change}" if name else change
-        for name, config in there["settings"].items()
+        for name, config in earlier["settings"].items()
         if name in mine
         for change in differences(config, mine[name])
     ]
-    changed += [f"{name}: not among these settings" for name in there["settings"] if name not in mine]
+    changed += [f"{name}: not among these settings" for name in earlier["settings"] if name not in mine]
     if changed and not replace:
         some = "; ".join(changed[:3]) + ("; …" if len(changed) > 3 else "")
         expected = (
@@ -46,7 +46,7 @@ def check(
         raise ConfigError([Problem("--out", str(folder.root), expected)], "the command line")
     lost = [
         f"{what} {', '.join(map(str, missing))}"
-        for what, old, new in (("methods", there["methods"], methods), ("seeds", there["seeds"], seeds))
+        for what, old, new in (("methods", earlier["methods"], methods), ("seeds", earlier["seeds"], seeds))
         if (missing := [one for one in old if one not in new])
     ]
     return f"the tables there leave out what an earlier call had: {'; '.join(lost)}; their runs stay" if lost else ""
@@ -63,12 +63,12 @@ def opened(
         note = check(folder, settings, methods, seeds, replace)
         if outputs.must_make_way(folder):
             outputs.clear(folder)
-        said = {"kind": folder.kind, "settings": _said(settings), "methods": list(methods), "seeds": list(seeds)}
-        folder.write_sealed(folder.path(FILE), said)
+        record = {"kind": folder.kind, "settings": _kept(settings), "methods": list(methods), "seeds": list(seeds)}
+        folder.write_sealed(folder.path(FILE), record)
         yield note
 
 
-def _said(settings: Mapping[str, RunConfig]) -> dict[str, dict[str, object]]:
+def _kept(settings: Mapping[str, RunConfig]) -> dict[str, dict[str, object]]:
     return {
         name: {key: value for key, value in config.to_dict().items() if key not in _BESIDE}
         for name, config in settings.items()

@@ -66,12 +66,12 @@ class SettingRow:
 
 def ablations() -> dict[str, Ablation]:
     """The paper's, by name."""
-    found = {}
+    by_name = {}
     for path in sorted(FOLDER.glob("*.yaml")):
         loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
         cells_ = tuple(Cell(name, layer=layer or {}, values=layer or {}) for name, layer in loaded["settings"].items())
-        found[path.stem] = Ablation(loaded["title"], cells_)
-    return found
+        by_name[path.stem] = Ablation(loaded["title"], cells_)
+    return by_name
 
 
 def cells(ablation: str | None, over: Sequence[str]) -> list[Cell]:
@@ -89,14 +89,14 @@ def cells(ablation: str | None, over: Sequence[str]) -> list[Cell]:
     keys = [key for key, _ in axes]
     if len(set(keys)) < len(keys):
         raise ConfigError([Problem("--over", ", ".join(keys), "expected each option once")], "the command line")
-    found = []
+    grid = []
     for values in itertools.product(*(values for _, values in axes)):
         pairs = list(zip(keys, values, strict=True))
         # the option's last word is enough for a name, as long as it is the only one
         names = [key if len({k.split(".")[-1] for k in keys}) < len(keys) else key.split(".")[-1] for key in keys]
         name = ", ".join(f"{short} {value}" for short, (_, value) in zip(names, pairs, strict=True))
-        found.append(Cell(name, tuple(f"{key}={value}" for key, value in pairs), values=dict(pairs)))
-    return found
+        grid.append(Cell(name, tuple(f"{key}={value}" for key, value in pairs), values=dict(pairs)))
+    return grid
 
 
 def check_different(ready: Sequence[tuple[Cell, RunConfig]]) -> None:
@@ -164,10 +164,10 @@ def results_table(rows: Sequence[SettingRow]) -> Table:
 
 def scales(rows: Sequence[SettingRow]) -> list[str]:
     """What top-1 is held against: one line, or one for each setting where settings have other test images."""
-    found = [metrics.scale(row.test_set) for row in rows]
-    if len(set(found)) == 1:
-        return found[:1]
-    return [f"{row.setting}: {line}" for row, line in zip(rows, found, strict=True)]
+    scale_lines = [metrics.scale(row.test_set) for row in rows]
+    if len(set(scale_lines)) == 1:
+        return scale_lines[:1]
+    return [f"{row.setting}: {line}" for row, line in zip(rows, scale_lines, strict=True)]
 
 
 def unmoved(rows: Sequence[SettingRow]) -> list[str]:

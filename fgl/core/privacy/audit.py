@@ -35,16 +35,18 @@ PARTS = ("membership", "memorization", "uploads")
 def parts(session: Session) -> tuple[list[str], dict[str, str]]:
     """(parts that will be measured, why the others cannot be). Raises ConfigError where one that was asked for cannot,
     or where an option is wrong: before anything is computed."""
-    asked = session.config.audit.parts
+    chosen = session.config.audit.parts
     why: dict[str, str] = {}
     if session.remote_clients:
         why["membership"] = "shadow models are made of the clients' images, which are elsewhere"
         if session.config.upload.clients is not None and session.dataset.split("public") is None:
             why["memorization"] = "the clients' images are elsewhere, and the dataset has no public ones"
-    problems = [Problem("audit.parts", repr(name), f"{why[name]}; leave it out") for name in asked or () if name in why]
+    problems = [
+        Problem("audit.parts", repr(name), f"{why[name]}; leave it out") for name in chosen or () if name in why
+    ]
     if problems:
         raise ConfigError(problems, "the command line")
-    wanted = [name for name in PARTS if name in (asked or PARTS) and name not in why]
+    wanted = [name for name in PARTS if name in (chosen or PARTS) and name not in why]
     if "membership" in wanted:
         shadows.methods(session)
         if len(session.info.class_names) < 2:
@@ -53,7 +55,7 @@ def parts(session: Session) -> tuple[list[str], dict[str, str]]:
         quality.check(_measuring(session, quality_too=True))
     if "uploads" in wanted and session.config.audit.dictionary is not None:
         candidates.read(session.config.audit.dictionary)
-    return wanted, {name: reason for name, reason in why.items() if asked is None}
+    return wanted, {name: reason for name, reason in why.items() if chosen is None}
 
 
 def run(session: Session, saved: RunConfig) -> Audit:
@@ -68,7 +70,7 @@ def run(session: Session, saved: RunConfig) -> Audit:
     earlier = report_run.kept_audit(session, of) or Audit(
         schema_version=1, of=of, left_out={}, membership=None, memorization=None, uploads=None
     )
-    found = replace(
+    result = replace(
         earlier,
         left_out=left_out,
         membership=membership(measuring) if "membership" in wanted else earlier.membership,
@@ -76,22 +78,22 @@ def run(session: Session, saved: RunConfig) -> Audit:
         uploads=inversion.measure(measuring) if "uploads" in wanted else earlier.uploads,
     )
     folder = session.run.path("audit")
-    session.run.write_sealed(folder / "audit.json", to_json(found))
-    lines = ["# Audit", "", *audit.section(found, heading="##")]
+    session.run.write_sealed(folder / "audit.json", to_json(result))
+    lines = ["# Audit", "", *audit.section(result, heading="##")]
     session.run.write(folder / "audit.md", "\n".join([*lines, ""]).encode())
-    into_report(replace(session, config=saved), lambda report: replace(report, audit=found))
-    return found
+    into_report(replace(session, config=saved), lambda report: replace(report, audit=result))
+    return result
 
 
 def check_finished(session: Session) -> None:
     """Raises StoreError where a stage of the run is missing or stale."""
     finished = {stage.name for stage in pipeline.upto(session, "export")}
-    for one in status.stages(session):
-        if one.stage in finished and one.state != "done":
-            why = f" ({one.why})" if one.why else ""
+    for entry in status.stages(session):
+        if entry.stage in finished and entry.state != "done":
+            why = f" ({entry.why})" if entry.why else ""
             again = "fgl server run" if session.remote_clients else "fgl run --resume"
             raise StoreError(
-                f"{session.run.root} is not finished: {one.stage} is {one.state}{why}; complete it with {again} "
+                f"{session.run.root} is not finished: {entry.stage} is {entry.state}{why}; complete it with {again} "
                 f"{session.run.root}"
             )
 
@@ -173,8 +175,8 @@ def _sameness(session: Session, models: list[shadows.ShadowScores]) -> tuple[int
     """(distinct models among the shadows, how many of them have the run's own set, None for a method without one)."""
     if models[0].set is None:
         return len(models), None
-    own = shadow_sets.own_set(session)
-    return len({model.set for model in models}), sum(model.set == own for model in models)
+    run_set = shadow_sets.own_set(session)
+    return len({model.set for model in models}), sum(model.set == run_set for model in models)
 
 
 def _ends(members: Any) -> tuple[int, int]:

@@ -51,16 +51,16 @@ def methods(session: Session) -> list[str]:
     """Whose classifiers are attacked: as configured, and where the run has rounds, fgl's after them too. Raises
     ConfigError with every name that is none."""
     known = [ONE_SHOT, CENTRALIZED, *session.manager.registry.names("algorithm")]
-    asked = session.config.audit.methods
+    method_names = session.config.audit.methods
     problems = [
         Problem("audit.methods", repr(name), f"no such method{suggestion(name, known)} (known: {', '.join(known)})")
-        for name in asked
+        for name in method_names
         if name not in known
     ]
     if problems:
         raise ConfigError(problems, "the command line")
     after = [AFTER_ROUNDS] if session.config.rounds.count else []
-    return [one for name in asked for one in ([name, *after] if name == ONE_SHOT else [name])]
+    return [one for name in method_names for one in ([name, *after] if name == ONE_SHOT else [name])]
 
 
 def title(session: Session, method: str) -> str:
@@ -87,9 +87,9 @@ class ShadowSplit:
 
     def held(self, shadow: int) -> dict[str, list[int]]:
         """Client → its members; clients without any are left out."""
-        there = set(self.pool[self.members[shadow]].tolist())
-        found = {name: [row for row in rows if row in there] for name, rows in self.divided.items()}
-        return {name: rows for name, rows in found.items() if rows}
+        members = set(self.pool[self.members[shadow]].tolist())
+        by_client = {name: [row for row in rows if row in members] for name, rows in self.divided.items()}
+        return {name: rows for name, rows in by_client.items() if rows}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,10 +169,10 @@ class ShadowTrainer:
         """Everything that determines the scores."""
         session, config = self.session, self.session.config
         held = digest_of(self.field.held(shadow))
-        asked: dict[str, object] = {"pool": digest_of(self.field.pool.tolist()), "flip": config.audit.flip}
+        shared: dict[str, object] = {"pool": digest_of(self.field.pool.tolist()), "flip": config.audit.flip}
         if self.method == CENTRALIZED:
             return {
-                **asked,
+                **shared,
                 "dataset": session.info.digest,
                 "members": held,
                 "classifier": config.classifier.model_dump(),
@@ -182,9 +182,9 @@ class ShadowTrainer:
                 **session.weights("classifier"),
             }
         if self.method not in (ONE_SHOT, AFTER_ROUNDS):
-            return {**asked, **rounds.inputs_of(session, self._track(session), held, "")}
+            return {**shared, **rounds.inputs_of(session, self._track(session), held, "")}
         one_shot = {
-            **asked,
+            **shared,
             "uploads": clients_stage.request_inputs(session, held),
             "aggregator": config.aggregator.model_dump(),
             "images_per_class": config.synthesis.images_per_class,
@@ -193,7 +193,7 @@ class ShadowTrainer:
         }
         if self.method == ONE_SHOT:
             return one_shot
-        return {**asked, **rounds.inputs_of(session, self._track(session), held, digest_of(one_shot))}
+        return {**shared, **rounds.inputs_of(session, self._track(session), held, digest_of(one_shot))}
 
     def work(self, shadow: int) -> Callable[[str], tuple[Any, Sequence[Path]]]:
         """What `Session.stage` calls where the scores are not there."""
@@ -240,14 +240,16 @@ class ShadowTrainer:
         """Tested once, at its end: nothing here is a curve over rounds."""
         options = session.config.rounds
         if self.method == AFTER_ROUNDS:
-            own = options.model_copy(update={"evaluate_every": options.count})
+            round_options = options.model_copy(update={"evaluate_every": options.count})
             return rounds_spec.RoundsSpec(
-                "own", "rounds", session.config.algorithm, own, options.local_epochs, goes_on=True
+                "own", "rounds", session.config.algorithm, round_options, options.local_epochs, goes_on=True
             )
         count = session.config.audit.rounds
-        own = options.model_copy(update={"count": count, "server_epochs": 0, "evaluate_every": count})
+        round_options = options.model_copy(update={"count": count, "server_epochs": 0, "evaluate_every": count})
         algorithm = rounds_spec.baseline(session, self.method)
-        return rounds_spec.RoundsSpec(self.method, f"method:{self.method}", algorithm, own, options.local_epochs)
+        return rounds_spec.RoundsSpec(
+            self.method, f"method:{self.method}", algorithm, round_options, options.local_epochs
+        )
 
     # --- fgl ---
 
@@ -258,8 +260,8 @@ class ShadowTrainer:
         if identity == images.own:
             state = train.state_path(session, "selected")
         else:
-            earlier = (session.run.recorded(_stage(ONE_SHOT, one)) for one in range(shadow))
-            same = [one["value"] for one in earlier if one is not None and one["value"]["set"] == identity]
+            earlier = (session.run.recorded(_stage(ONE_SHOT, number)) for number in range(shadow))
+            same = [record["value"] for record in earlier if record is not None and record["value"]["set"] == identity]
             state = session.run.path(same[0]["state"]) if same else self._folder(shadow).path("train.safetensors")
             if not same:
                 data, validation = images.of(shadow)

@@ -39,10 +39,10 @@ def measure(predicted: Labels, labels: Labels, class_names: Sequence[str], domai
         raise DataError("the test split is empty: there is nothing to measure on")
     right = predicted == labels
     counts = confusion(predicted, labels, len(class_names))
-    held, said, hits = counts.sum(1), counts.sum(0), counts.diagonal()
+    held, predictions, hits = counts.sum(1), counts.sum(0), counts.diagonal()
     tested = np.flatnonzero(held)
     recall = hits[tested] / held[tested]
-    f1 = 2 * hits[tested] / (held[tested] + said[tested])
+    f1 = 2 * hits[tested] / (held[tested] + predictions[tested])
     result: Scores = {
         "top1": round(float(right.mean()), 6),
         "images": len(labels),

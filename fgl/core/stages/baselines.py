@@ -34,12 +34,12 @@ Row = dict[str, Any]
 
 
 def centralized_inputs(session: Session, done: Done) -> Inputs:
-    own: dict[str, object] = {"split": "train"}
+    split_inputs: dict[str, object] = {"split": "train"}
     out = session.removed_clients
     # where clients hold all of the split, as they mostly do, it does not matter who holds what
     if out or _in_part(session):
-        own |= {"partition": rounds.partition_digest(session, done), "forgotten": out}
-    return {**_shared(session), **own}
+        split_inputs |= {"partition": rounds.partition_digest(session, done), "forgotten": out}
+    return {**_shared(session), **split_inputs}
 
 
 def centralized(session: Session, done: Done) -> dict[str, Row]:
@@ -154,13 +154,15 @@ def class_list(session: Session, done: Done) -> dict[str, Row]:
     """What the server could have done alone: class-name prompts for the whole class list, no client asked.
 
     Where that asks for the very same images, the result is the run's own by construction, and nothing is done twice."""
-    own, main = plan.planned(session, done).items, done[evaluate.STAGE]
+    run_items, main = plan.planned(session, done).items, done[evaluate.STAGE]
 
     def work(stage_digest: str) -> tuple[Any, list[Path]]:
         conditioning = plan.aggregate(session, [from_class_list(session)])
         planned = plan.Plan.of(session, conditioning)
         items = planned.items
-        same = {(item.image_id, item.class_id) for item in items} == {(item.image_id, item.class_id) for item in own}
+        same = {(item.image_id, item.class_id) for item in items} == {
+            (item.image_id, item.class_id) for item in run_items
+        }
         if same:
             note = "the same set of images as this run's, by construction: reused"
             return {**entry("class-list", main.selected, note=note), "last": main.last["top1"]}, []

@@ -155,9 +155,9 @@ class ShardStore:
         """Fill and commit a shard: parquet that `datasets.load_dataset("parquet", …)` opens with decoded images and
         named labels; then its manifest, which is the commit. made: image id → what was made of the items that no
         earlier shard holds. notes: the generator's, on what was made."""
-        found, earlier = self._found([item for item in shard.items if item.image_id not in made])
-        drawn = [made[item.image_id] if item.image_id in made else found[_key(item)] for item in shard.items]
-        images = [{"bytes": one.data, "path": None} for one in drawn]
+        earlier_images, earlier_notes = self._found([item for item in shard.items if item.image_id not in made])
+        drawn = [made[item.image_id] if item.image_id in made else earlier_images[_key(item)] for item in shard.items]
+        images = [{"bytes": image.data, "path": None} for image in drawn]
         table = pa.table(
             {
                 "image": pa.array(images, pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
@@ -165,8 +165,8 @@ class ShardStore:
                 "image_id": [item.image_id for item in shard.items],
                 "conditioning_id": [item.conditioning_id for item in shard.items],
                 "domain": [item.domain for item in shard.items],
-                "seed": pa.array([one.item.seed for one in drawn], pa.int64()),
-                "draw": pa.array([one.item.draw for one in drawn], pa.int64()),
+                "seed": pa.array([image.item.seed for image in drawn], pa.int64()),
+                "draw": pa.array([image.item.draw for image in drawn], pa.int64()),
             }
         )
         data = _parquet(
@@ -179,7 +179,7 @@ class ShardStore:
             items=items_digest(shard),
             images=len(shard.items),
             sha256=hashlib.sha256(data).hexdigest(),
-            notes=joined([*earlier, notes or {}]),
+            notes=joined([*earlier_notes, notes or {}]),
         )
         self.run.write_sealed(path.with_suffix(".json"), to_json(manifest))
 
@@ -247,27 +247,27 @@ class ShardStore:
             if _key(item) in self._places:
                 path, row = self._places[_key(item)]
                 wanted.setdefault(path, []).append((item, row))
-        found: dict[_Key, EncodedImage] = {}
+        images_by_key: dict[_Key, EncodedImage] = {}
         for path, rows in wanted.items():
             table = pq.read_table(path, columns=["image", "seed", "draw"])
             images, seeds, draws = (table.column(name) for name in ("image", "seed", "draw"))
             for item, row in rows:
                 drawn = replace(item, seed=seeds[row].as_py(), draw=draws[row].as_py())
-                found[_key(item)] = EncodedImage(drawn, images[row]["bytes"].as_py())
-        return found, [self._notes(path) for path in wanted]
+                images_by_key[_key(item)] = EncodedImage(drawn, images[row]["bytes"].as_py())
+        return images_by_key, [self._notes(path) for path in wanted]
 
 
 def joined(notes: Sequence[Mapping[str, object]]) -> JsonObject:
     """Notes in order as one: of a list, all that any of them has; of anything else, the last."""
-    found: JsonObject = {}
-    for one in notes:
-        for key, value in one.items():
-            before = found.get(key)
-            if isinstance(before, list) and isinstance(value, list):
-                found[key] = [*before, *(entry for entry in value if entry not in before)]
+    merged: JsonObject = {}
+    for shard_notes in notes:
+        for key, value in shard_notes.items():
+            so_far = merged.get(key)
+            if isinstance(so_far, list) and isinstance(value, list):
+                merged[key] = [*so_far, *(entry for entry in value if entry not in so_far)]
             else:
-                found[key] = value
-    return found
+                merged[key] = value
+    return merged
 
 
 def read_shards(folder: Path, shards: Sequence[Shard] | None = None) -> Iterator[tuple[ShardRow, Pixels]]:
