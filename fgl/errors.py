@@ -94,7 +94,7 @@ class PolicyError(ConfigError):
 
 class PluginError(FGLError):
     exit_code = 3
-    public_reason = "a plugin of it is missing or has failed"
+    public_reason = "one of its plugins is missing or has failed"
 
 
 class UnknownPluginError(PluginError):
@@ -119,7 +119,7 @@ class DataError(FGLError):
 
 
 class BadImageError(DataError):
-    public_reason = "an image of it cannot be decoded"
+    public_reason = "one of its images cannot be decoded"
 
 
 class ClassListError(DataError):
@@ -137,7 +137,7 @@ class UploadError(FGLError):
     rule = "upload"
     """Name of the rule that was broken, for reports and logs."""
 
-    public_reason = "what it wrote cannot be sent"
+    public_reason = "the upload that it wrote is invalid"
 
 
 class ClientFailedError(UploadError):

@@ -164,7 +164,7 @@ def forget_command(
         folder = session.run
         with folder.lock(wait):
             clients = client_ids(session)
-            forget.forget(session, clients, client)
+            forget.forget(session, clients, client, pipeline.left_over(session))
             try:
                 result = None if later else execute(session)
             except TooFewUploadsError as error:

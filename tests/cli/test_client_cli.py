@@ -112,7 +112,7 @@ def test_what_a_shared_file_may_not_ask_is_refused_with_the_rule_and_the_way_to_
     said = north(*PREPARE)
     assert said.code == 2
     assert "upload.codec: got 'text'; site.codecs allows fp16, fp32, int8" in said.err
-    assert "site.paths allows none; if that is meant, add it to site.paths in the site's own file" in said.err
+    assert "site.paths allows none; to allow it, add it to site.paths in the site's own file" in said.err
     assert not list(tmp_path.glob("north.s*"))
     site = {"codecs": ["text"], "paths": [str(tmp_path)], "private": str(tmp_path / "kept")}
     write(tmp_path / "north.yaml", {"dataset": {"name": "imagefolder", "path": "ward"}, "site": site})

@@ -122,7 +122,7 @@ def test_a_configuration_of_a_run_that_was_copied_to_files_of_the_users_makes_no
     for command in (("run", "proj/config.yaml", "--out", "proj"), ("run", "--resume", "proj"), ("audit", "proj")):
         said = fgl(*command)
         assert said.code in (2, 7), said.err
-        assert ("which fgl did not write" in flat(said)) or ("proj is no run directory" in flat(said))
+        assert ("which fgl did not write" in flat(said)) or ("proj is not a run directory" in flat(said))
     assert content(mine) == before
     (tmp_path / "r" / LEDGER).unlink()  # as `cp -r r/* elsewhere` leaves it
     assert fgl("run", "--resume", "r", "--quiet").code == 0

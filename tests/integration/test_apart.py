@@ -601,7 +601,7 @@ def test_the_two_ways_do_not_mix(command: Command, config: Path, tmp_path: Path)
     assert "simulates its clients" in command("server", "run", tmp_path / "one", "--quiet", fails=StoreError.exit_code)
     said = command("server", "ingest", run, tmp_path / "nothing", fails=2)
     assert "no such file" in said
-    assert "is no run directory" in command("server", "run", tmp_path / "nowhere", fails=StoreError.exit_code)
+    assert "is not a run directory" in command("server", "run", tmp_path / "nowhere", fails=StoreError.exit_code)
 
 
 def states(command: Command, *arguments: object) -> dict[str, tuple[str, str]]:

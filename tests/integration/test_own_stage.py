@@ -18,6 +18,7 @@ from fgl.core.stages import export, plan, synthesize
 from fgl.core.stages import pipeline as run_pipeline
 from fgl.core.stages.stage import Done, Inputs, Stage, Work
 from fgl.core.status import stages
+from tests.helpers.cli import checked
 from tests.helpers.settings import small
 
 if TYPE_CHECKING:
@@ -86,6 +87,23 @@ def test_a_stage_of_ones_own_is_run_reused_listed_and_forgotten(
     assert session.run.recorded("count") is None
     assert session.run.recorded("partition") is not None
     assert list((out / "server" / "uploads").iterdir())
+
+
+def test_what_a_stage_left_that_is_no_longer_asked_for_goes_with_the_client(
+    images: Callable[..., Path],
+    pipeline: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    out, data = tmp_path / "run", images(per_class=6)
+    fgl.run(small(data, pipeline, rounds={"count": 1}), out=out)
+    assert list((out / "rounds").rglob("*.safetensors"))
+    fgl.run(small(data, pipeline), out=out)
+    assert list((out / "rounds").rglob("*.safetensors"))  # a longer training may still want it
+    checked(monkeypatch, capsys)("server", "forget", out, "--client", "client-00", "--later", "--quiet")
+    assert not (out / "rounds").exists()
+    assert (out / "classifier" / "config.json").exists()  # the next run replaces it
 
 
 def claimed(path: Path, out: Path, places: set[str]) -> bool:

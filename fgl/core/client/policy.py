@@ -233,7 +233,7 @@ def _section(value: Any, registry: Registry) -> dict[str, object]:
 
 def _problem(key: str, got: str, rule: str, allowed: Sequence[str]) -> Problem:
     listed = ", ".join(allowed) if allowed else "none"
-    advice = f"if that is meant, add it to {SITE}.{rule} in the site's own file"
+    advice = f"to allow it, add it to {SITE}.{rule} in the site's own file"
     advice += ", or give this option there" if rule in ("codecs", "paths") else ""
     return Problem(key, quoted(got, 200), f"{SITE}.{rule} allows {listed}; {advice}")
 

@@ -84,7 +84,7 @@ def current_options(
 
 def warn(old: str, new: str, source: str) -> None:
     """Say once, for this use, what a name is called now."""
-    log.warning("%s: %s is called %s now; the old name is still taken, until the next release", source, old, new)
+    log.warning("%s: %s is called %s now; the old name works until fgl 0.3", source, old, new)
 
 
 def _is_old(name: str, value: Any) -> bool:

@@ -41,8 +41,8 @@ def saved_config(run: RunDir, manager: PluginManager) -> RunConfig:
     except (OSError, UnicodeDecodeError) as error:
         runs = sorted(one.name for one in run.root.glob("seed-*") if (one / "config.yaml").is_file())
         if runs:  # of fgl compare
-            raise StoreError(f"{run.root} is no run directory, but these in it are: {', '.join(runs)}") from error
-        raise StoreError(f"{run.root} is no run directory: {path} cannot be read") from error
+            raise StoreError(f"{run.root} is not a run directory, but these in it are: {', '.join(runs)}") from error
+        raise StoreError(f"{run.root} is not a run directory: {path} cannot be read") from error
     if text is None:
         again = f"to run a changed configuration, pass it: fgl run {path} --out {run.root}"
         if folder_kind.has_remote_clients(run):
@@ -50,7 +50,7 @@ def saved_config(run: RunDir, manager: PluginManager) -> RunConfig:
         raise StoreError(f"{path} is not what fgl wrote; {again}")
     if not folder_kind.is_begun(run.root):
         raise StoreError(
-            f"{run.root} is no run directory: {path} is a copy of a run's, and nothing else of that run is there; "
+            f"{run.root} is not a run directory: {path} is a copy of a run's, and nothing else of that run is there; "
             f"to begin a run by it, choose another folder: fgl run {path} --out NEW"
         )
     return resolve([read_yaml(path)], manager.registry, str(path))

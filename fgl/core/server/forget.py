@@ -21,9 +21,17 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def forget(session: Session, clients: Sequence[str], client_id: str) -> None:
-    """Remove all that the run holds of a client, and take no upload of it again. Raises UploadError where there is no
-    such client."""
+def forget(session: Session, clients: Sequence[str], client_id: str, left_over: Iterable[str] = ()) -> None:
+    """Remove all that the run holds of a client, and take no upload of it again.
+
+    Args:
+        session: the run, held alone.
+        clients: ids of all its clients.
+        client_id: who is taken out.
+        left_over: files and folders, relative to the run directory, that were made of uploads and that no stage of this
+            configuration will replace.
+
+    Raises UploadError where there is no such client."""
     if client_id not in clients:
         raise UploadError(f"there is no client {client_id!r} in this run; there are {', '.join(sorted(clients)[:20])}")
     # First the note, then the files: killed in between, the client is out, and the rest is removed by the next call.
@@ -41,6 +49,9 @@ def forget(session: Session, clients: Sequence[str], client_id: str) -> None:
         if left:
             names = plain(", ".join(map(str, left[:5])) + (", …" if len(left) > 5 else ""))
             log.warning("left in %s, since fgl did not write it: %s", run.root, names)
+    for place in left_over:
+        session.run.remove(session.run.path(place))
+        session.run.remove_below(session.run.path(place))
     removed.refresh(session)
     session.manager.client_forgotten(StageContext(str(session.run.root), "clients"), client_id)
 

@@ -70,7 +70,7 @@ def _refused(run: RunDir) -> _Refused:
         return _Refused({}, 0)
     sealed = run.read_sealed(path)
     if sealed is None:
-        raise StoreError(f"{path} is damaged: delete it, and what was refused so far is no longer known")
+        raise StoreError(f"{path} is damaged: delete it; the record of earlier refusals is lost with it")
     files = dict(sealed["files"])
     return _Refused(files, int(sealed.get("total", len(files))))
 

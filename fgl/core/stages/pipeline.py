@@ -82,3 +82,13 @@ def given() -> Iterator[str]:
     """Files and folders with what clients gave."""
     for stage in PIPELINE:
         yield from stage.given
+
+
+def left_over(session: Session) -> Iterator[str]:
+    """Outputs of stages that an earlier configuration of the run had and this one does not: no stage will replace
+    them."""
+    stages = enabled(session)
+    current = {place for stage in stages for place in (*stage.outputs, *stage.given)}
+    for stage in PIPELINE:
+        if stage not in stages:
+            yield from (place for place in stage.outputs if place not in current)

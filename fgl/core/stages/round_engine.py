@@ -55,7 +55,7 @@ class RoundEngine:
         self.session, self.track, self.start = session, track, start
         self.holders = sorted(client for client, rows in divided.items() if len(rows))
         if not self.holders:
-            raise DataError(f"{track.algorithm.name}: no client has data; expected one at least")
+            raise DataError(f"{track.algorithm.name}: no client has data; expected at least one")
         manager, config = session.manager, session.config
         self.algorithm: Algorithm = manager.create("algorithm", track.algorithm)
         self.federation: Federation = manager.create("federation", config.federation)

@@ -104,8 +104,8 @@ class Stage(Generic[T]):
     work: Callable[[Session, Done, str], Work[T]]
     """Does it; called with the digest of the inputs. Returns the result and the files that it wrote."""
     outputs: tuple[str, ...] = ()
-    """Files and folders that it leaves, relative to the run directory; where too few clients are left to make them
-    again, they are removed."""
+    """Files and folders that it leaves, relative to the run directory. They are removed with a client that is taken out
+    where the stage will not replace them: the configuration no longer asks for it, or too few clients are left."""
     given: tuple[str, ...] = ()
     """What it leaves of the clients' own, which stays until they are taken out themselves."""
     enabled: Callable[[Session], bool] = _always

@@ -234,10 +234,10 @@ def test_everything_that_may_not_be_asked_is_named_at_once_with_the_rule_and_wha
         of(ward, rules).configure(asked, manager)
     said = str(caught.value)
     for part in (
-        "upload.codec: got 'int8'; site.codecs allows fp32; if that is meant, add it to site.codecs",
+        "upload.codec: got 'int8'; site.codecs allows fp32; to allow it, add it to site.codecs",
         "prompt_strategy: got 'caption'; site.prompt_strategies allows class-name",
         "prompt_strategy.model: got 'else/where'; site.hub_models allows stabilityai/*",
-        "generator.model: got '~/model'; site.paths allows none; if that is meant, add it to site.paths in the site's "
+        "generator.model: got '~/model'; site.paths allows none; to allow it, add it to site.paths in the site's "
         "own file, or give this option there",
     ):
         assert part in said
