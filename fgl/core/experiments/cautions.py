@@ -1,4 +1,4 @@
-"""What a person should look at before a run on data that can be read: none of it stops one."""
+"""Warnings about data that can be read: worth a look before a run, but none of them prevents it."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 
 _SKEW = 5
-"""Times that the largest class may be the smallest before it is said."""
+"""Ratio of the largest class to the smallest from which a warning is given."""
 _FEW = {"train": 10, "test": 20}
-"""Images of a class below which it is said."""
+"""Images of a class below which a warning is given."""
 _SHOWN = 5
 # What a text encoder has never read in a caption: ids, numbers, joined words, and letters that no word is made of.
 _CODE = (
@@ -56,7 +56,7 @@ class Place(NamedTuple):
 
 @dataclass
 class Twins:
-    """Images of equal pixels, found as they come by. Two of one content are two of equal pixels."""
+    """Images with identical pixels, collected as they are read."""
 
     places: defaultdict[bytes, list[Place]] = field(default_factory=lambda: defaultdict(list))
 
@@ -113,7 +113,7 @@ def cautions(
 
 
 def suggest_domains(info: DatasetInfo) -> str:
-    """For data whose division nobody has chosen, "" where it has no domains."""
+    """A hint for data whose partition nobody has chosen; "" where it has no domains."""
     if len(info.domains) < 2:
         return ""
     shown = ", ".join(map(escaped, info.domains[:_SHOWN])) + (", …" if len(info.domains) > _SHOWN else "")

@@ -28,7 +28,7 @@ SPLITS = ("train", "test", "public")
 def survey(
     config: RunConfig, manager: PluginManager, preset: Preset | None, progress: Progress, divided: bool = True
 ) -> JsonObject:
-    """Everything that `fgl datasets check` says. JSON. divided: whether somebody has chosen the partition.
+    """Everything that `fgl datasets check` reports, as JSON. divided: whether the user has chosen the partition.
 
     Unreadable images are counted instead of raised. Raises DataError where the data cannot be opened at all,
     ClassListError where its classes are not those that were asked for."""
@@ -91,7 +91,7 @@ def divide(config: RunConfig, manager: PluginManager, progress: Progress) -> Jso
 
 
 def _prompts(config: RunConfig, manager: PluginManager, info: DatasetInfo) -> list[str]:
-    """What the prompt strategy has against the classes, as a run would say before it begins."""
+    """The prompt strategy's objections to the classes, which a run would raise before it begins."""
     strategy = manager.create("prompt_strategy", config.prompt_strategy)
     try:
         if isinstance(strategy, SupportsCheck):

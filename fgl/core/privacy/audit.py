@@ -1,7 +1,7 @@
 """`fgl audit`: what a run gives away about the clients' images, measured on what it has made.
 
-Three parts, each by itself: `membership` (shadows and lira), `memorization` and `uploads` (inversion). What is found
-goes to RUN/audit/audit.json and audit.md, and into the run's own report.
+Three independent parts: `membership` (shadows and lira), `memorization` and `uploads` (inversion). Results go to
+RUN/audit/audit.json and audit.md, and into the run's own report.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def parts(session: Session) -> tuple[list[str], dict[str, str]]:
 
 def run(session: Session, saved: RunConfig) -> Audit:
     """Measure what the configuration's `audit` asks for, on a session that holds its run directory. saved: the run's
-    own configuration, for its report. What an earlier audit of the same models found stays beside it.
+    own configuration, for its report. Parts that an earlier audit of the same models measured are kept.
 
     Raises StoreError where the run is not finished, ConfigError where a part cannot be measured."""
     check_finished(session)

@@ -77,8 +77,10 @@ def title(session: Session, method: str) -> str:
 
 @dataclass(frozen=True)
 class ShadowSplit:
-    """Who holds what, and who is a member where. divided: client → its samples. pool: all of them, int64 [n], rising;
-    labels: int64 [n] of them; members: bool [s, n]."""
+    """Which client holds which samples, and which are members of which shadow.
+
+    divided: client → its samples. pool: all of them, int64 [n], rising; labels: int64 [n] of them; members: bool
+    [s, n]."""
 
     divided: Mapping[str, Sequence[int]]
     pool: Labels
@@ -206,7 +208,7 @@ class ShadowTrainer:
         return work
 
     def tidy(self, shadow: int) -> None:
-        """Models that came up in rounds are no longer needed once they have been queried."""
+        """Remove the models of rounds, which are no longer needed once they have been queried."""
         if self.method not in (ONE_SHOT, CENTRALIZED):
             folder = self._folder(shadow)
             folder.remove_below(folder.path("rounds"))
@@ -237,7 +239,7 @@ class ShadowTrainer:
         return self._keep(shadow, *self._query(inner.classifier.restore(last, train.context(inner, "query"))))
 
     def _track(self, session: Session) -> rounds_spec.RoundsSpec:
-        """Tested once, at its end: nothing here is a curve over rounds."""
+        """Tested once, after the last round: no curve over rounds is needed here."""
         options = session.config.rounds
         if self.method == AFTER_ROUNDS:
             round_options = options.model_copy(update={"evaluate_every": options.count})

@@ -142,7 +142,7 @@ class ShardStore:
         return left
 
     def _planned(self, key: _Key) -> _Key:
-        """Who an image of a shard was in its plan: draws before an accepted one were blanked, and would be again."""
+        """The key of a shard's image in its plan: draws before the accepted one were blanked, and would be again."""
         image_id, seed, draw = key
         again = draw > 0 and seed == image_seed(self.seed, image_id, draw)
         return (image_id, image_seed(self.seed, image_id), 0) if again else key
@@ -188,7 +188,7 @@ class ShardStore:
         return joined([self._notes(self._path(shard.index)) for shard in shards])
 
     def end(self, shards: Sequence[Shard]) -> None:
-        """All of `shards` are there: what is of another plan, here or set aside, is no longer needed."""
+        """All of `shards` are committed: remove those of other plans, here or set aside."""
         planned = {shard.index for shard in shards}
         self.run.remove(*(path for path in self._own(self.folder) if number(path) not in planned))
         self.run.remove_below(self._aside)
@@ -236,7 +236,7 @@ class ShardStore:
         self.run.remove(path.with_suffix(".json"), path)
 
     def _own(self, folder: Path, suffix: str = "") -> list[Path]:
-        """Shards in a folder that fgl wrote, in order; others are somebody else's."""
+        """Shards in a folder that fgl wrote, in order; other files are left alone."""
         here = (path for path in self.run.owned() if path.parent == folder and path.name.startswith("shard-"))
         return sorted(path for path in here if (not suffix or path.suffix == suffix) and path.exists())
 
@@ -258,7 +258,7 @@ class ShardStore:
 
 
 def joined(notes: Sequence[Mapping[str, object]]) -> JsonObject:
-    """Notes in order as one: of a list, all that any of them has; of anything else, the last."""
+    """Notes merged in order: of lists, every entry that any has; of anything else, the last value."""
     merged: JsonObject = {}
     for shard_notes in notes:
         for key, value in shard_notes.items():
@@ -290,7 +290,7 @@ def read_shards(folder: Path, shards: Sequence[Shard] | None = None) -> Iterator
 
 
 def items_digest(shard: Shard) -> str:
-    """sha256 over who the images of a shard are, in order."""
+    """sha256 of the identities of a shard's images, in order."""
     return digest_of([[item.image_id, item.class_id, item.domain, item.seed, item.draw] for item in shard.items])
 
 
