@@ -1,10 +1,10 @@
-"""What two runs give away: membership against FedAvg and pooled training, memorized images, inverted uploads.
+"""What two runs give away: membership against FedAvg and centralized training, memorized images, inverted uploads.
 
     python benchmarks/privacy.py --work DIR --out benchmarks/results/privacy.json --picture docs/images/privacy-roc.svg
 
 The same clients, seeds and halves with class-name and with attribute prompts, by `fgl run` and `fgl audit` in
-processes of their own. FedAvg and pooled training are attacked once: they have nothing to do with prompts. A killed
-script goes on where it was. What is measured is told in docs/privacy.md.
+separate processes. FedAvg and centralized training are attacked once: they do not depend on prompts. A killed script
+resumes where it stopped. docs/privacy.md explains what is measured.
 """
 
 from __future__ import annotations
