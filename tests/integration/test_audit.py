@@ -263,22 +263,21 @@ def test_a_planted_copy_is_the_closest_pair(settings: Settings, tmp_path: Path) 
     labels = np.array([row["label"] for row, _ in rows])
     space = session.manager.create("features", session.config.features).extractor({}, session.classifier, None)
     found, near = memorization.compare(session, space, None, labels, pixels)
-    assert found["identical"] == 0
-    assert found["closer"]["p01"]["count"] == 0
+    assert found.identical == 0
+    assert found.closer["p01"].count == 0
     for key, nominal in (("p05", 0.05), ("p01", 0.01)):
         held_out = near.test[0]
-        assert found["closer_test"][key] == (held_out < np.quantile(held_out, nominal)).mean()
+        assert found.closer_test[key] == (held_out < np.quantile(held_out, nominal)).mean()
     planted = int(np.flatnonzero(labels == 1)[0])
     original = int(np.flatnonzero(real.labels == 1)[7])
     pixels[planted] = real.pixels[original]
     found, near = memorization.compare(session, space, None, labels, pixels)
-    assert found["identical"] == 1
+    assert found.identical == 1
     assert near.closest(3)[0][0] == planted
     assert near.made[0][planted] == 0
     assert near.made[1][planted] == original
     # test images are compared as they are, one class like the other
-    counts = found["counts"]
-    assert counts["compared"] == counts["test"] == 6
+    assert found.counts.compared == found.counts.test == 6
     sheet = contact_sheet.sheet(*memorization._pairs(session, near, pixels))
     with Image.open(io.BytesIO(sheet)) as image:
         shown = np.asarray(image)
