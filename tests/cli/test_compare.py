@@ -87,7 +87,7 @@ def test_tables_say_what_a_guess_would_score(fgl: Callable[..., CliResult], tmp_
     assert line in " ".join(said.out.split())
     assert "over 1 seed" in said.out
     assert "over 1 seeds" not in said.out
-    with pytest.raises(StoreError, match="no run directory, but these in it are: seed-0"):
+    with pytest.raises(StoreError, match="not a run directory, but these in it are: seed-0"):
         saved_config(RunDir(tmp_path / "runs" / "compare"), PluginManager.load())
     assert line in (tmp_path / "runs" / "compare" / "compare.md").read_text()
     swept = fgl("sweep", "--over", "synthesis.images_per_class=2,4", "--methods", "fgl", "--seeds", "1")
