@@ -117,7 +117,7 @@ def test_an_audit_of_no_run_is_an_error(fgl: Callable[..., CliResult], tmp_path:
     (tmp_path / "empty").mkdir()
     said = fgl("audit", "empty")
     assert said.code == 7
-    assert "no run directory" in said.err
+    assert "is not a run directory" in said.err
 
 
 def test_clients_that_are_elsewhere_leave_the_uploads(

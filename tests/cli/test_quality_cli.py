@@ -93,7 +93,7 @@ def test_quality_of_no_run_is_an_error(fgl: Callable[..., CliResult], tmp_path: 
     (tmp_path / "empty").mkdir()
     said = fgl("quality", "empty")
     assert said.code == 7
-    assert "no run directory" in said.err
+    assert "is not a run directory" in said.err
 
 
 def test_a_probe_prints_a_table_how_to_read_it_and_what_to_do_next(

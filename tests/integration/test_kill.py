@@ -277,7 +277,7 @@ def test_resume_takes_the_runs_own_configuration_and_no_other(
     (out / "config.yaml").write_text(text.replace("epochs: 3", "epochs: 4"))
     with pytest.raises(StoreError, match="not what fgl wrote"):
         resume(out)
-    with pytest.raises(StoreError, match="no run directory"):
+    with pytest.raises(StoreError, match="is not a run directory"):
         resume(tmp_path / "nowhere")
 
 

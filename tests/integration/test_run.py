@@ -380,7 +380,9 @@ def test_a_prompt_strategy_that_raises_is_named_to_the_client(
         raise KeyError("colour")
 
     monkeypatch.setattr(ClassName, "prompts", fail)
-    with pytest.raises(UploadError, match=r"client-00, client-01: BrokenPluginError at the client: a plugin of it is"):
+    with pytest.raises(
+        UploadError, match=r"client-00, client-01: BrokenPluginError at the client: one of its plugins is"
+    ):
         fgl.run(settings(), out=tmp_path / "run")
     said = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
     assert said == [f"client-0{n}: prompt strategy 'class-name' raised KeyError: 'colour'" for n in (0, 1)]
