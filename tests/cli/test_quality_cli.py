@@ -68,7 +68,7 @@ def test_quality_of_a_run_in_a_space_of_choice(fgl: Callable[..., CliResult], ru
 
 WRONG: list[tuple[list[str], int, list[str]]] = [
     (["--features", "dinov3"], 2, ["unknown features 'dinov3'", "did you mean 'dinov2'"]),
-    (["--features", "./nowhere"], 6, ["./nowhere", "no folder"]),
+    (["--features", "./nowhere"], 6, ["./nowhere", "neither a folder"]),
     (["--features", "nobody/nothing"], 6, ["nobody/nothing"]),
     (["--real", "trian"], 2, ["evaluation.real", "'train'"]),
     (["--features", "pixels", "--real", "public"], 2, ["evaluation.real", "no such split", "expected test"]),
