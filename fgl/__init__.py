@@ -43,11 +43,13 @@ if TYPE_CHECKING:
     from fgl.contracts.federation import ClientFailure, Executor, Federation
     from fgl.contracts.generator import (
         ArraySpec,
+        Denoiser,
         Encoder,
         Generator,
         ImageBatch,
         PlanItem,
         Shard,
+        SupportsDenoiser,
         Synthesizer,
         UploadSchema,
     )
@@ -101,6 +103,7 @@ __all__ = [
     "DataError",
     "Dataset",
     "DatasetInfo",
+    "Denoiser",
     "DivergedError",
     "Encoder",
     "Executor",
@@ -140,6 +143,7 @@ __all__ = [
     "StoreError",
     "Subset",
     "SupportsCheck",
+    "SupportsDenoiser",
     "SupportsFeatures",
     "SupportsGrammar",
     "SupportsKinds",
@@ -195,11 +199,13 @@ _HOMES = {
     "fgl.contracts.federation": ("ClientFailure", "Executor", "Federation"),
     "fgl.contracts.generator": (
         "ArraySpec",
+        "Denoiser",
         "Encoder",
         "Generator",
         "ImageBatch",
         "PlanItem",
         "Shard",
+        "SupportsDenoiser",
         "Synthesizer",
         "UploadSchema",
     ),

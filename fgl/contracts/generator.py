@@ -2,7 +2,7 @@
 
 Randomness, device and dtype are arguments, never module state: two runs in one process do not affect each other.
 
-Shapes: b images of a batch, n rows of an upload, h height and w width of an image.
+Shapes: b images of a batch, n rows of an upload, h height and w width of an image, t steps of a noise schedule.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import InitVar, dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from fgl.contracts.aggregator import Conditioning
@@ -177,3 +177,50 @@ class Generator(Protocol):
 
     def synthesizer(self, device: str) -> Synthesizer:
         """Load the server side."""
+
+
+class Denoiser(Protocol):
+    """A generator's denoiser with the encoder of images before it, for what learns from images: prompts, adapters.
+
+    Tensors are those of the generator's own library: torch for the built-in generators. All weights are frozen until
+    the caller says otherwise.
+    """
+
+    module: Any
+    """The network that denoises, in float32, as torch.nn.Module."""
+
+    timesteps: int
+    """t: the steps of the noise schedule that it was trained on, from 0, nearly an image, to t - 1, nearly noise."""
+
+    def latents(self, pixels: Pixels) -> Any:
+        """What the denoiser sees of images: uint8 [b, h, w, 3] at `image_size` -> float32 [b, ...], without a gradient.
+
+        A row does not depend on the other images, but for rounding.
+        """
+
+    def loss(self, latents: Any, arrays: Mapping[str, Any], rng: Any, timesteps: Any | None = None) -> Any:
+        """The denoising loss that it was trained with, of each image: float32 [b], with gradients to `arrays` and to
+        weights of `module` that are not frozen.
+
+        Args:
+            latents: As from `latents`, [b, ...].
+            arrays: What each image is conditioned on: by name of the upload schema, float tensors [b, *shape]. Arrays
+                that are only for guidance (negative ones) are ignored.
+            rng: The source of the noise and of timesteps: a torch.Generator on the CPU, so that every device draws the
+                same. Equal states give equal draws.
+            timesteps: int64 [b], from 0 to t - 1. None: drawn, spread evenly over the batch.
+        """
+
+    def parameters(self) -> int:
+        """Number of weights that were loaded, of the denoiser and of the encoder of images."""
+
+    def size_bytes(self) -> int:
+        """Bytes of memory that these weights take."""
+
+
+@runtime_checkable
+class SupportsDenoiser(Protocol):
+    """A generator whose denoiser can be trained, or trained against."""
+
+    def denoiser(self, device: str) -> Denoiser:
+        """Load the denoiser and the encoder of images. Never called for a run that only generates."""

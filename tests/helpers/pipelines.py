@@ -44,7 +44,7 @@ def save_pipeline(
     *,
     vae: Literal["kl", "tiny"] = "tiny",
     scheduler: str = "DDIMScheduler",
-    prediction_type: Literal["epsilon", "v_prediction"] = "epsilon",
+    prediction_type: Literal["epsilon", "v_prediction", "sample"] = "epsilon",
     time_cond_proj_dim: int | None = None,
     attention_mask: bool = False,
     seed: int = 0,

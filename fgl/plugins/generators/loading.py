@@ -88,3 +88,12 @@ def choose_dtype(wanted: str, device: torch.device) -> torch.dtype:
     # the oldest torch that fgl supports has no get_capabilities: float32 there
     has: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)() if device.type == "cpu" else {}
     return torch.bfloat16 if has.get("avx512_bf16") or has.get("amx_bf16") else torch.float32
+
+
+def autocast_dtype(wanted: str, device: torch.device) -> torch.dtype:
+    """The number format of computations that gradients pass through: as `choose_dtype`, but never fp16, in which small
+    gradients become zero."""
+    dtype = choose_dtype(wanted, device)
+    if dtype != torch.float16:
+        return dtype
+    return torch.bfloat16 if device.type != "cuda" or torch.cuda.is_bf16_supported() else torch.float32

@@ -90,3 +90,11 @@ def load_scheduler(folder: ModelFolder, wanted: str | None, distilled: bool = Fa
             f"scheduler: {name} does not take the configuration of {folder.name}: {first_line(error)}; choose another, "
             "or leave it unset for the model's own"
         ) from error
+
+
+def load_noise_schedule(folder: ModelFolder) -> Any:
+    """The noise that the model was trained with, as a DDPMScheduler, whatever solver it is sampled with."""
+    try:
+        return diffusers.DDPMScheduler.from_config(folder.config("scheduler"))
+    except (ImportError, TypeError, ValueError, NotImplementedError) as error:
+        raise ModelError(f"model: the noise schedule of {folder.name} cannot be read: {first_line(error)}") from error

@@ -18,16 +18,17 @@ from fgl.io import strict_json
 from fgl.io.files import digest
 from fgl.plugins.generators.batching import batch_size
 from fgl.plugins.generators.checking import check_parts
+from fgl.plugins.generators.denoiser import DiffusionDenoiser
 from fgl.plugins.generators.encoder import NEGATIVE, PromptEncoder
 from fgl.plugins.generators.known_models import EMBEDDED, LCM_WIDTHS
-from fgl.plugins.generators.loading import choose_dtype, load_parts, load_safety_checker
+from fgl.plugins.generators.loading import autocast_dtype, choose_dtype, load_parts, load_safety_checker
 from fgl.plugins.generators.lora import check_lora, fuse_lora
 from fgl.plugins.generators.model_folder import GENERATORS, ModelFolder
 from fgl.plugins.generators.model_source import is_local, resolve
 from fgl.plugins.generators.options import LORA_FILE, StableDiffusionOptions, StableDiffusionXLOptions
 from fgl.plugins.generators.pipeline_parts import CHECKER_FILES, STABLE_DIFFUSION, STABLE_DIFFUSION_XL, Layout
 from fgl.plugins.generators.safety_checker import SafetyCheck
-from fgl.plugins.generators.schedulers import load_scheduler, scheduler_name
+from fgl.plugins.generators.schedulers import load_noise_schedule, load_scheduler, scheduler_name
 from fgl.plugins.generators.synthesizer import DiffusionSynthesizer, kept_size
 
 # Part of the fingerprint: raise it when equal rows, seeds and options would yield other images.
@@ -188,6 +189,19 @@ class StableDiffusion:
         return DiffusionSynthesizer(
             pipeline, self.layout, options, on, dtype, self._size(folder), safety, self._micro()
         )
+
+    def denoiser(self, device: str) -> DiffusionDenoiser:
+        """Load denoiser and autoencoder, in float32, with the LoRA of the options fused in. Tokenizers and text
+        encoders may be missing."""
+        options, folder = self.options, self._folder(*self.layout.painters)
+        pipeline = load_parts(folder, self.layout.painters, scheduler=load_noise_schedule(folder))
+        if options.lora is not None:
+            fuse_lora(pipeline, self._lora(), options.lora, options.lora_scale)
+        on = torch.device(device)
+        dtype = autocast_dtype(options.dtype, on)
+        size = self._size(folder)
+        kept, scale = kept_size(size, options.save_size), options.guidance_range[1]
+        return DiffusionDenoiser(pipeline, self.layout, on, dtype, size, kept, self._micro(), scale)
 
     def _shapes(self, folder: ModelFolder) -> dict[str, tuple[int, ...]]:
         """Shape of a row of each array."""

@@ -23,6 +23,7 @@ from fgl.errors import ModelError
 from fgl.plugins._logging import quiet_diffusers
 from fgl.plugins.generators.batching import batch_size, is_out_of_memory, release
 from fgl.plugins.generators.encoder import NEGATIVE
+from fgl.plugins.generators.micro_conditions import time_ids
 from fgl.plugins.generators.pipeline_parts import STABLE_DIFFUSION_XL
 from fgl.text import first_line
 
@@ -204,15 +205,8 @@ class DiffusionSynthesizer:
         if not self._xl:
             return _Conditions(embeds, {}, scales, guided)
         pooled = self._rows("pooled_prompt_embeds", batch, conditioning, scales, guided)
-        size = self._size
-        stated = (
-            self._micro["original_size"] or size,
-            self._micro["crops_coords_top_left"],
-            self._micro["target_size"] or size,
-        )
-        ids = torch.tensor([[number for pair in stated for number in pair]], dtype=torch.float32)
-        time_ids = ids.to(self._device).repeat(len(pooled), 1)
-        return _Conditions(embeds, {"text_embeds": pooled, "time_ids": time_ids}, scales, guided)
+        ids = time_ids(self._micro, self._size, len(pooled)).to(self._device)
+        return _Conditions(embeds, {"text_embeds": pooled, "time_ids": ids}, scales, guided)
 
     def _rows(
         self, name: str, batch: Sequence[PlanItem], conditioning: Conditioning, scales: Sequence[float], guided: bool
