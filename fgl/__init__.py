@@ -58,7 +58,9 @@ if TYPE_CHECKING:
     from fgl.contracts.progress import NullProgress, Progress, ProgressTask
     from fgl.contracts.prompts import (
         ClientContext,
+        Encoded,
         Grammar,
+        Prepared,
         Prompt,
         PromptStrategy,
         SupportsCheck,
@@ -105,6 +107,7 @@ __all__ = [
     "DatasetInfo",
     "Denoiser",
     "DivergedError",
+    "Encoded",
     "Encoder",
     "Executor",
     "Extractor",
@@ -132,6 +135,7 @@ __all__ = [
     "PluginError",
     "PolicyError",
     "Preparation",
+    "Prepared",
     "Problem",
     "Progress",
     "ProgressTask",
@@ -214,7 +218,9 @@ _HOMES = {
     "fgl.contracts.progress": ("NullProgress", "Progress", "ProgressTask"),
     "fgl.contracts.prompts": (
         "ClientContext",
+        "Encoded",
         "Grammar",
+        "Prepared",
         "Prompt",
         "PromptStrategy",
         "SupportsCheck",

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fgl.contracts.arrays import Array, Labels
-    from fgl.contracts.prompts import Prompt
+    from fgl.contracts.prompt import Prompt
 
 
 class Rows(Protocol):

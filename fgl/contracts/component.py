@@ -94,6 +94,14 @@ class Component:
     requires: tuple[str, ...] = ()
     """What the dataset must have, of "domains" and "public". Checked before anything runs."""
 
+    provides: tuple[str, ...] = ()
+    """For prompt strategies: "arrays" if it returns arrays of its own (`Prepared`), which the codec text cannot send;
+    "private_counts" if its weights are deliberately not the samples that the client holds."""
+
+    client_needs: tuple[str, ...] = ()
+    """For what runs at a client: "generator" if it calls `ClientContext.generator`. Clients then pull all files of the
+    generator, and the report says so."""
+
     continuation_defaults: Mapping[str, Any] = field(default_factory=dict)
     """For classifiers: option values to use where clients continue training a model that is already trained (the
     rounds after the one-shot model), unless `rounds.local` sets them. A learning rate that suits training from scratch
@@ -143,7 +151,7 @@ def problem_of(component: Any, hook: str) -> str:
     version = component.api_version
     if not isinstance(version, int) or isinstance(version, bool) or version < 1:
         return f"{where}: api_version is {plain(repr(version), 80)}, expected a whole number from 1"
-    for name in ("extras", "modules", "requires", "opens"):
+    for name in ("extras", "modules", "requires", "provides", "client_needs", "opens"):
         value = getattr(component, name)
         if not isinstance(value, tuple) or not all(isinstance(one, str) for one in value):
             return f"{where}: {name} is {plain(repr(value), 80)}, expected a tuple of texts"

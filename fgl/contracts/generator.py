@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 if TYPE_CHECKING:
     from fgl.contracts.aggregator import Conditioning
     from fgl.contracts.arrays import Array, Pixels
-    from fgl.contracts.prompts import Prompt
+    from fgl.contracts.prompt import Prompt
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,44 +5,58 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from fgl.contracts.progress import NullProgress
+from fgl.contracts.prompt import Prompt as Prompt
 
 if TYPE_CHECKING:
     from fgl.contracts.arrays import Array
     from fgl.contracts.dataset import DatasetInfo, ImageSet
+    from fgl.contracts.generator import Generator, UploadSchema
     from fgl.contracts.progress import Progress
 
 Grammar = Sequence[Sequence[str]]
 """For each place of a text, the phrases that can stand there. A text is one phrase of each place, joined."""
 
 
-@dataclass(frozen=True, slots=True)
-class Prompt:
-    """One prompt of one client."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Prepared:
+    """Prompts with the arrays that go with them: what a client is about to send.
 
-    class_id: int
-    """Class of the images that it describes."""
+    A prompt strategy returns it in place of a list of prompts if its arrays are not what the text encoder makes of the
+    texts: averaged, learned or measured ones. An upload filter takes one and returns one.
+    """
 
-    text: str
-    """What the images should show."""
+    prompts: Sequence[Prompt]
+    """One for each row: class, domain, weight and guidance scale leave the client; the texts do not."""
 
-    negative: str | None = None
-    """What they should not show. None: no negative prompt."""
+    arrays: Mapping[str, Array]
+    """Name in the `UploadSchema` → [n, *shape], float32 or what numpy casts to it; [m, *shape] for a shared array.
+    Row i belongs to `prompts[i]`."""
 
-    domain: str | None = None
-    """Domain of the images, or None if the prompt states none."""
+    indices: Mapping[str, Array] = field(default_factory=dict)
+    """Name of a shared array → for each prompt its row in that array, int32 [n]; -1: none, if the array is optional."""
 
-    weight: float = 1.0
-    """How many samples it stands for. Positive."""
 
-    guidance_scale: float | None = None
-    """Overrides the generator's guidance scale. None: the generator's own."""
+class Encoded(dict[str, Any]):
+    """Arrays by name, float32, as `Encoder.encode` returns them, with the indices of shared arrays."""
+
+    indices: Mapping[str, Array]
+    """Name of a shared array → for each prompt its row in that array, int32 [n]; -1: none."""
+
+    def __init__(self, arrays: Mapping[str, Array], indices: Mapping[str, Array] | None = None) -> None:
+        super().__init__(arrays)
+        self.indices = dict(indices or {})
 
 
 def _unheard(kind: str, count: int) -> None:
     """Discard a note: the default of `ClientContext.note`."""
+
+
+def _no_generator() -> Generator:
+    """The default of `ClientContext.generator`."""
+    raise LookupError("this context has no generator")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +67,14 @@ class ClientContext:
     """The client that it runs at."""
 
     images: ImageSet
-    """The client's images."""
+    """The client's images: `images.image(i)` decodes one, a PIL image in RGB and its stored size; `images.labels` are
+    class ids, int64 [n]; `images.domains` names or None."""
 
     class_names: tuple[str, ...]
     """Names of all classes of the dataset, in label order."""
 
-    encode: Callable[[Sequence[Prompt]], Mapping[str, Array]]
-    """The client side of the generator: prompts → arrays (see `Encoder.encode`)."""
+    encode: Callable[[Sequence[Prompt]], Encoded]
+    """The client side of the generator: prompts → arrays (see `Encoder.encode`), with `indices` for shared ones."""
 
     seed: int
     """Seed of this client and round, for strategies that draw at random."""
@@ -80,6 +95,17 @@ class ClientContext:
     domains: tuple[str, ...] | None = None
     """All domains that any client may have. None: this client knows only its own."""
 
+    declaration: UploadSchema | None = None
+    """What the generator accepts: names, shapes and bounds of the arrays of a `Prepared`. None with the codec text,
+    which cannot send arrays."""
+
+    generator_name: str = ""
+    """The name that selects the run's generator in the configuration."""
+
+    generator: Callable[[], Generator] = _no_generator
+    """The run's generator, whole. Only for a component that states it: `Component(client_needs=("generator",))`; then
+    the client pulls the denoiser and the decoder as well."""
+
 
 class PromptStrategy(Protocol):
     """Turns a client's images into prompts. Runs at the client, so it may look at the images.
@@ -87,8 +113,13 @@ class PromptStrategy(Protocol):
     It may have the methods of `SupportsCheck`, `SupportsTexts` and `SupportsGrammar` too.
     """
 
-    def prompts(self, context: ClientContext) -> list[Prompt]:
-        """Return at least one prompt for each class that the client holds."""
+    def prompts(self, context: ClientContext) -> Sequence[Prompt] | Prepared:
+        """Describe the client's images.
+
+        Return at least one prompt for each class that the client holds and none for others; the weights of a class sum
+        to the samples that it holds (unless the component provides "private_counts"). Numbers may be numpy's. To send
+        arrays other than the texts' encodings, return a `Prepared`; the component then provides "arrays".
+        """
 
 
 @runtime_checkable

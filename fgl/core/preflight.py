@@ -50,6 +50,9 @@ def models_to_pull(config: RunConfig, manager: PluginManager) -> list[str]:
 def check_prompts(config: RunConfig, manager: PluginManager, info: DatasetInfo) -> None:
     """Have the prompt strategy say what it can without an image: hours of work are not to end in a misspelt line."""
     _check_files(config, manager)
+    entry = manager.registry.find("prompt_strategy", config.prompt_strategy.name)
+    if config.upload.codec == codecs.TEXT and "arrays" in entry.component.provides:
+        raise ConfigError([codecs.no_texts(entry.title)])
     strategy = manager.create("prompt_strategy", config.prompt_strategy)
     try:
         if isinstance(strategy, SupportsCheck):

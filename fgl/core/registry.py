@@ -25,6 +25,11 @@ class Entry:
     plugin: str
     distribution: str
 
+    @property
+    def title(self) -> str:
+        """What messages call it."""
+        return f"{self.family.replace('_', ' ')} {self.component.name!r} of {self.distribution}"
+
     def unfit(self) -> str:
         """Why a component of another plugin API cannot be used here, and what to do; "" where it can be."""
         version = self.component.api_version
@@ -97,7 +102,7 @@ class Registry:
         entry = self.find(family, name)
         kept = self.options_class(entry).of(options)
         target = load(entry.component.target, entry)
-        what = f"{family.replace('_', ' ')} {name!r} of {entry.distribution}"
+        what = entry.title
         try:
             made = target(kept) if entry.component.options is not None else target()
         except FGLError:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,10 +14,11 @@ from PIL import Image
 from fgl.contracts.aggregator import ClientUpload
 from fgl.contracts.classifier import FitContext
 from fgl.contracts.dataset import ImageSet, LabelledPixels
-from fgl.contracts.prompts import ClientContext, Prompt
+from fgl.contracts.generator import ArraySpec, UploadSchema
+from fgl.contracts.prompts import ClientContext, Encoded, Prompt
 
 if TYPE_CHECKING:
-    from fgl.contracts.arrays import Array, Labels
+    from fgl.contracts.arrays import Labels
 
 
 CLASS_NAMES = ("river", "airplane", "forest", "wrist watch")
@@ -56,18 +58,38 @@ class DrawnImages:
         return Image.fromarray((low * (1 - mix) + high * mix).astype(np.uint8))
 
 
-def encode_by_digest(prompts: Sequence[Prompt]) -> Mapping[str, Array]:
+ENCODER = "e" * 64
+"""Fingerprint of a text encoder."""
+SCHEMA = UploadSchema(
+    (ArraySpec("prompt_embeds", (4, 8)), ArraySpec("negative_prompt_embeds", (4, 8), shared=True, optional=True)),
+    ENCODER,
+)
+"""What uploads of `client_upload` and the arrays of `encode_by_digest` hold."""
+
+
+def encode_by_digest(prompts: Sequence[Prompt]) -> Encoded:
     """prompt_embeds, float32 [n, 4, 8]: a function of the text alone, for strategies that ask for an encoding."""
     rows = []
     for prompt in prompts:
         seed = int.from_bytes(hashlib.sha256(prompt.text.encode()).digest()[:8], "little")
         rows.append(np.random.default_rng(seed).standard_normal((4, 8), dtype=np.float32))
-    return {"prompt_embeds": np.stack(rows) if rows else np.zeros((0, 4, 8), dtype=np.float32)}
+    return Encoded({"prompt_embeds": np.stack(rows) if rows else np.zeros((0, 4, 8), dtype=np.float32)})
 
 
-def client_context(images: ImageSet, class_names: tuple[str, ...] = CLASS_NAMES) -> ClientContext:
-    """A client that holds `images`."""
-    return ClientContext("client-0", images, class_names, encode_by_digest, seed=7)
+def client_context(
+    images: ImageSet, class_names: tuple[str, ...] = CLASS_NAMES, private: Path | None = None
+) -> ClientContext:
+    """A client that holds `images`. private: the folder for what it keeps; None: it can keep nothing."""
+    return ClientContext(
+        "client-0",
+        images,
+        class_names,
+        encode_by_digest,
+        seed=7,
+        private=private,
+        declaration=SCHEMA,
+        generator_name="by-digest",
+    )
 
 
 def client_upload(client_id: str, seed: int, rows: int = 6, pool: int = 8) -> ClientUpload:
@@ -81,7 +103,7 @@ def client_upload(client_id: str, seed: int, rows: int = 6, pool: int = 8) -> Cl
     return ClientUpload(
         client_id=client_id,
         round=0,
-        encoder="e" * 64,
+        encoder=ENCODER,
         arrays={"prompt_embeds": embeds[picks], "negative_prompt_embeds": negative},
         indices={"negative_prompt_embeds": np.where(picks % 3 == 2, -1, 0).astype(np.int32)},
         class_id=(picks % 3).astype(np.int64),

@@ -11,20 +11,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fgl.contracts.progress import NullProgress, Progress
-from fgl.contracts.prompts import ClientContext, Prompt
-from fgl.core.client import policy, private_folder
+from fgl.contracts.prompts import ClientContext, Encoded, Prepared, Prompt
+from fgl.core.client import policy, prepared, private_folder
 from fgl.core.client.private_folder import ERROR
 from fgl.core.client.site import site_of
 from fgl.core.encoding import encode_once_warned, warn_of_cuts
 from fgl.core.seeds import client_seed
 from fgl.core.store.typed import to_json
 from fgl.core.wire import identical_classes, upload, upload_reader
-from fgl.core.wire.codecs import TEXT
-from fgl.errors import BrokenPluginError, ClassListError, FGLError, UploadError
+from fgl.core.wire.codecs import TEXT, no_texts
+from fgl.errors import BrokenPluginError, ClassListError, ConfigError, FGLError, UploadError
 from fgl.io import files, strict_json
 
 if TYPE_CHECKING:
+    from fgl.contracts.arrays import Array
+    from fgl.contracts.generator import Generator
     from fgl.core.client.site import Site
+    from fgl.core.registry import Entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,37 +66,62 @@ def draft(asked: Mapping[str, Any], progress: Progress | None = None) -> Draft:
 
     site = site_of(asked)
     client_id, round_number = asked["client_id"], asked["round"]
-    images = site.samples(client_id)
+    options, images, whose = site.config.upload, site.samples(client_id), site.strategy_entry.title
+    if options.codec == TEXT and "arrays" in site.strategy_entry.component.provides:
+        raise ConfigError([no_texts(whose)])
     context = ClientContext(
         client_id=client_id,
         images=images,
         class_names=site.class_names,
-        encode=lambda prompts: encode_once_warned(site.encoder, prompts)[0],
+        encode=lambda prompts: Encoded(*encode_once_warned(site.encoder, prompts)),
         seed=client_seed(site.config.seed, client_id, round_number),
         progress=progress or NullProgress(),
         device=asked["device"],
         private=private,
         note=note,
         domains=site.domains,
+        declaration=None if options.codec == TEXT else site.declaration,
+        generator_name=site.config.generator.name,
+        generator=lambda: _generator(site, site.strategy_entry),
     )
     with private_folder.private_files(private).host():  # a strategy may keep what took it long
-        prompts = _ask(site, context)
+        answer = _ask(site, context)
+    own_arrays = isinstance(answer, Prepared) and bool(answer.arrays)
+    prompts = prepared.checked_prompts(
+        answer.prompts if isinstance(answer, Prepared) else answer, site.class_names, whose
+    )
     if not prompts:
         raise UploadError(f"the prompt strategy wrote no prompt for {client_id}")
+    if "private_counts" not in site.strategy_entry.component.provides:
+        prepared.check_counts(prompts, images.labels, site.class_names, whose)
     upload.check_prompts(prompts, client_id)
-    options = site.config.upload
     sender = upload.UploadHeader(client_id, round_number, site.class_names, options.run_id)
     if options.codec == TEXT:
+        if own_arrays:
+            raise ConfigError([no_texts(whose)])
         data = upload.encode_texts(sender, prompts)
     else:
-        arrays, indices = encode_once_warned(site.encoder, prompts)
-        if cut := warn_of_cuts(site.encoder, prompts, client_id, site.class_names, quote=True):
-            note("prompts_truncated", cut)
+        arrays: Mapping[str, Array]
+        indices: Mapping[str, Array]
+        if own_arrays:
+            arrays, indices = prepared.checked_arrays(prompts, answer.arrays, answer.indices, site.declaration, whose)
+        else:
+            arrays, indices = encode_once_warned(site.encoder, prompts)
+            if cut := warn_of_cuts(site.encoder, prompts, client_id, site.class_names, quote=True):
+                note("prompts_truncated", cut)
         if pairs := identical_classes.of_arrays(arrays, indices, [prompt.class_id for prompt in prompts]):
             raise ClassListError(identical_classes.told(pairs, site.class_names))
         data = upload.encode(sender, site.declaration, options.codec, prompts, arrays, indices)
     held = np.bincount(images.labels, minlength=len(site.class_names)).tolist()
     return Draft(data, prompts, notes, site.about, site.class_names, held, site.left_out)
+
+
+def _generator(site: Site, entry: Entry) -> Generator:
+    if "generator" not in entry.component.client_needs:
+        raise BrokenPluginError(
+            f'{entry.title} asks for the generator, which its component does not state: client_needs=("generator",)'
+        )
+    return site.generator
 
 
 def keep(private: Path, made: Draft) -> None:
@@ -119,9 +147,10 @@ def write(made: Draft, file: Path, private: Path) -> None:
     files.write(file, made.data)
 
 
-def _ask(site: Site, context: ClientContext) -> list[Prompt]:
+def _ask(site: Site, context: ClientContext) -> Any:
     try:
-        return list(site.strategy.prompts(context))
+        answer = site.strategy.prompts(context)
+        return answer if isinstance(answer, Prepared) else list(answer)  # a generator may raise as it is read
     except FGLError:
         raise
     except (Exception, SystemExit) as error:

@@ -60,6 +60,7 @@ class Site:
         if config.upload.clients is None:
             self.partition = divide(manager, config, self.train)
         self.strategy: Any = manager.create("prompt_strategy", config.prompt_strategy)
+        self.strategy_entry = manager.registry.find("prompt_strategy", config.prompt_strategy.name)
         self.manager, self._device = manager, device
 
     # What a client with the codec text has no need of, and whose weights it must not pull.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fgl.contracts.dataset import LabelledPixels
-from fgl.contracts.prompts import ClientContext
+from fgl.contracts.prompts import ClientContext, Encoded
 from fgl.core.baselines import BASELINES, find
 from fgl.core.config.defaults import CLASS_LIST_PROMPTS
 from fgl.core.config.schema import RoundsOptions
@@ -188,7 +188,7 @@ def from_class_list(session: Session) -> Any:
         "server",
         _ClassList(len(session.info.class_names)),
         session.info.class_names,
-        lambda prompts: encoder.encode(prompts)[0],
+        lambda prompts: Encoded(*encoder.encode(prompts)),
         seed=config.seed,
     )
     prompts = strategy.prompts(context)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fgl.errors import UploadShapeError, UploadValueError
+from fgl.errors import Problem, UploadShapeError, UploadValueError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -160,6 +160,12 @@ def distinct_texts(prompts: Sequence[Prompt]) -> list[bytes]:
     """Texts and negative texts, each once, in the order in which they first appear."""
     negatives = [prompt.negative for prompt in prompts if prompt.negative is not None]
     return [text.encode() for text in dict.fromkeys([*(prompt.text for prompt in prompts), *negatives])]
+
+
+def no_texts(whose: str) -> Problem:
+    """What is wrong where arrays are not those of the prompts' texts, and texts are to be sent. whose: a component."""
+    expected = f"expected {', '.join(NUMBERS)}: {whose} sends arrays of its own, which the texts of prompts do not hold"
+    return Problem("upload.codec", repr(TEXT), expected)
 
 
 def pack_texts(prompts: Sequence[Prompt]) -> dict[str, Array]:

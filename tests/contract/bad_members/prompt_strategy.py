@@ -5,6 +5,9 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 
+import numpy as np
+
+from fgl import Prepared
 from fgl.plugins.prompts.class_name import ClassName
 from fgl.plugins.prompts.options import ClassNameOptions
 from fgl.testing.contracts import PromptStrategyContract
@@ -58,6 +61,11 @@ class RefuseStrangeDomain(PromptStrategyContract):
 class RefuseGrammarOfOtherTexts(PromptStrategyContract):
     refused_by = "test_its_grammar_has_the_texts_that_it_writes"
     make = each(text="something else")
+
+
+class RefuseUndeclaredArray(PromptStrategyContract):
+    refused_by = "test_arrays_of_its_own_are_what_the_generator_declares"
+    make = spoilt(lambda found, context: Prepared(found, {**context.encode(found), "latents": np.zeros(len(found))}))
 
 
 class RefuseAnotherTextEachTime(PromptStrategyContract):
