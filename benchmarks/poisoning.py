@@ -86,9 +86,9 @@ def run(
         folder_kind.mark_remote(session.run)
         found = ingest.ingest(session, clients, files)
     assert all(one["outcome"] == "accepted" for one in found.values()), found
-    result = run_session(session)
-    share = result["intake"]["limited"].get(HOSTILE)
-    top1 = result["result"]["selected"]["top1"]
+    report = run_session(session)
+    share = report.intake.limited.get(HOSTILE)
+    top1 = report.result.selected.top1
     print(f"{aggregator:>10}  ratio {ratio or 'default':>8}  {attack:<12}  top-1 {top1:.1%}", file=sys.stderr)
     return {
         "aggregator": aggregator,
@@ -96,7 +96,7 @@ def run(
         "attack": attack,
         "top1": top1,
         "limited": share,
-        "named": [one["class_name"] for one in result["intake"]["dominant"]],
+        "named": [one.class_name for one in report.intake.dominant],
     }
 
 

@@ -60,13 +60,13 @@ def run(
     Raises FGLError.
     """
     with _shown(progress) as display:
-        return RunResult(orchestrator.run(config, out, display, replace))
+        return RunResult(orchestrator.run(config, out, display, replace).to_dict())
 
 
 def resume(folder: str | Path, progress: Progress | bool | None = None) -> RunResult:
     """Complete a run with the configuration it was started with. Raises FGLError."""
     with _shown(progress) as display:
-        return RunResult(orchestrator.resume(folder, display))
+        return RunResult(orchestrator.resume(folder, display).to_dict())
 
 
 def probe(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -61,19 +62,18 @@ def run_command(
             _announce(manager, resolved, "dataset" not in keys, folder, chosen)
         suggest = not quiet and "partition" not in keys and chosen is None
         if dry_run:
-            result = _dry_run(manager, resolved, folder, replace, suggest)
+            plan = _dry_run(manager, resolved, folder, replace, suggest)
         else:
             with shown(quiet) as progress:
                 session = open_session(resolved, manager, RunDir(folder), progress)
                 if suggest:
                     _suggest_domains(session)
-                result = run_session(session, replace)
-    if chosen is not None:
-        result["preset"] = chosen.summary()
+                report = run_session(session, replace)
+    preset = None if chosen is None else chosen.summary()
     if dry_run:
-        _show_plan(result, as_json)
+        _show_plan(plan if preset is None else {**plan, "preset": preset}, as_json)
     else:
-        show_result(result, resolved, as_json, quiet)
+        show_result(dataclasses.replace(report, preset=preset), resolved, as_json, quiet)
 
 
 def _show_plan(result: dict[str, Any], as_json: bool) -> None:
@@ -89,23 +89,22 @@ def _show_plan(result: dict[str, Any], as_json: bool) -> None:
     say("everything fits; nothing was computed or written")
 
 
-def show_result(result: dict[str, Any], config: RunConfig, as_json: bool, quiet: bool) -> None:
+def show_result(report: RunReport, config: RunConfig, as_json: bool, quiet: bool) -> None:
     """The table on stdout and the notes on stderr, or the JSON alone."""
     if not quiet:
-        _warn(result, config)
+        _warn(report, config)
     if as_json:
-        say_json(result)
+        say_json(report.to_dict())
     elif not quiet:
         from fgl.core.report.results import results_table
-        from fgl.core.report.schema import RunReport
 
-        report, folder = RunReport.from_dict(result), result["run_dir"]
+        folder = report.run_dir
         say_table(results_table(report), 150, first_is_bold=True)
         for line in _beside(report):
             say(line)
         for line in (f"contact sheets: {folder}/sheets/", f"report:         {folder}/report.md, {folder}/report.json"):
             say(line)
-        for line in result["preset"]["notes"] if "preset" in result else ():
+        for line in report.preset["notes"] if report.preset is not None else ():
             say(line)
 
 
@@ -129,8 +128,8 @@ def _resume(run: Path, as_json: bool, quiet: bool) -> None:
 
     with stdout_to_stderr(), interruptible(run), shown(quiet) as progress:
         session = reopen(run, progress)
-        result = run_session(session)
-    show_result(result, session.config, as_json, quiet)
+        report = run_session(session)
+    show_result(report, session.config, as_json, quiet)
 
 
 def _check_alone(others: Sequence[str]) -> None:
@@ -166,15 +165,15 @@ def _suggest_domains(session: Session) -> None:
         note(f"note: {suggestion}", "yellow")
 
 
-def _warn(result: dict[str, Any], config: RunConfig) -> None:
+def _warn(report: RunReport, config: RunConfig) -> None:
     """Say what differs from what was requested, and would be overlooked in a report."""
-    lines = [f"{client}: {refusal['reason']}" for client, refusal in result["upload"]["refused"].items()]
-    missing, skipped = result["synthetic"]["missing_classes"], result["dataset"]["skipped"]
+    lines = [f"{client}: {refusal.reason}" for client, refusal in report.upload.refused.items()]
+    missing, skipped = report.synthetic.missing_classes, report.dataset.skipped
     if missing:
         lines.append(f"no client holds {', '.join(missing)}: no synthetic image of it exists")
     if skipped:
         lines.append(f"left out {len(skipped)} unreadable image{'s' * (len(skipped) > 1)}, named in the report")
-    left_out = set(config.baselines) - {baseline["name"] for baseline in result["baselines"]}
+    left_out = set(config.baselines) - {baseline.name for baseline in report.baselines}
     if left_out:
         lines.append(f"no baseline {', '.join(sorted(left_out))}: the dataset has nothing for it")
     for line in lines:

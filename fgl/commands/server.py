@@ -139,8 +139,8 @@ def run_command(
     resolved, _ = resolve(manager, flags, [layer])
     with stdout_to_stderr(), interruptible(run, f"fgl server run {run}"), shown(quiet) as progress:
         session = open_session(resolved, manager, folder, progress, remote_clients=True)
-        result = run_session(session, wait=wait)
-    show_result(result, session.config, as_json, quiet)
+        report = run_session(session, wait=wait)
+    show_result(report, session.config, as_json, quiet)
 
 
 def forget_command(
@@ -166,13 +166,13 @@ def forget_command(
             clients = client_ids(session)
             forget.forget(session, clients, client, pipeline.left_over(session))
             try:
-                result = None if later else execute(session)
+                report = None if later else execute(session)
             except TooFewUploadsError as error:
                 forget.clear(folder, pipeline.given())
                 text = f"{client} is removed, with all that was made from its upload; no new result: {error}"
                 raise TooFewUploadsError(text) from error
-    if result is not None:
-        show_result(result, session.config, as_json, quiet)
+    if report is not None:
+        show_result(report, session.config, as_json, quiet)
     elif not quiet:
         text = f"{client} is removed; the images and the classifier still reflect it until the run is resumed"
         note(text)

@@ -13,6 +13,7 @@ from fgl.core.config.schema import RunConfig
 from fgl.core.plugin_manager import PluginManager
 from fgl.core.preflight import open_session, other_prompts
 from fgl.core.report.headings import Headings
+from fgl.core.report.schema import RunReport
 from fgl.core.server import removed
 from fgl.core.session import Session, check_clients
 from fgl.core.stages import baselines as stages_baselines
@@ -20,7 +21,7 @@ from fgl.core.stages import partition, pipeline, rounds, run_report
 from fgl.core.stages.stage import Done
 from fgl.core.store import folder_kind
 from fgl.core.store.run_dir import RunDir, default_run_dir
-from fgl.core.store.typed import JsonObject
+from fgl.core.store.typed import JsonObject, to_json
 from fgl.core.synthesis import plan as synthesis_plan
 from fgl.core.synthesis.shards import read_plan, read_shards
 from fgl.errors import StoreError
@@ -33,8 +34,8 @@ def run(
     out: str | Path | None = None,
     progress: Progress | None = None,
     replace: bool = False,
-) -> JsonObject:
-    """Run the whole method and return what `fgl run --json` prints.
+) -> RunReport:
+    """Run the whole method and return its report.
 
     config: a RunConfig, a mapping as in a YAML file, a path of a YAML file, or None for the defaults. out: run
     directory, new or empty; one that holds an earlier run of the same data is completed: what depends on changed
@@ -47,7 +48,7 @@ def run(
     return run_session(open_session(resolved, manager, folder, progress or NullProgress()), replace, "out")
 
 
-def resume(folder: str | Path, progress: Progress | None = None) -> JsonObject:
+def resume(folder: str | Path, progress: Progress | None = None) -> RunReport:
     """Complete a run with the configuration that it was begun with. Raises StoreError where there is none."""
     return run_session(reopen(folder, progress or NullProgress()))
 
@@ -60,7 +61,7 @@ def reopen(folder: str | Path, progress: Progress) -> Session:
     )
 
 
-def run_session(session: Session, replace: bool = False, option: str = "--out", wait: float = 0.0) -> JsonObject:
+def run_session(session: Session, replace: bool = False, option: str = "--out", wait: float = 0.0) -> RunReport:
     """Execute a session that holds its run directory alone. replace: see `run`. option: what names the directory. wait:
     seconds for another process to end. Raises StoreError where another process holds it, or where it belongs to clients
     that are elsewhere, ConfigError where it is not to be written to (see `outputs`)."""
@@ -77,7 +78,7 @@ def run_session(session: Session, replace: bool = False, option: str = "--out", 
         return execute(session)
 
 
-def execute(session: Session, part_of_another: bool = False) -> JsonObject:
+def execute(session: Session, part_of_another: bool = False) -> RunReport:
     """All stages; those already committed from the same inputs are reused. part_of_another: whether the run is a
     baseline of another one, which has said so."""
     config = session.config
@@ -126,14 +127,14 @@ def other_prompts_row(session: Session, done: Done, name: str) -> dict[str, Json
     """Name of the baseline → its row: a second run with another prompt strategy."""
     nested = other_prompts(session, name)
     with nested.run.lock():
-        result = execute(nested, part_of_another=True)
-    selected = result["result"]["selected"]
-    rows = result["synthetic"]["conditionings"]
-    note = f"{rows} conditionings; baselines/{nested.run.root.name}"
-    row = stages_baselines.entry(name, selected, result["upload"]["bytes_total"], result["synthetic"]["images"], note)
-    seconds = round(sum(result["seconds"].values()), 2)
+        report = execute(nested, part_of_another=True)
+    synthetic, scores = report.synthetic, report.result
+    note = f"{synthetic.conditionings} conditionings; baselines/{nested.run.root.name}"
+    selected = to_json(scores.selected)
+    row = stages_baselines.entry(name, selected, report.upload.bytes_total, synthetic.images, note)
+    seconds = round(sum(report.seconds.values()), 2)
     session.seconds[f"baseline:{name}"] = seconds
-    return {name: {**row, "last": result["result"]["last"]["top1"], "seconds": seconds}}
+    return {name: {**row, "last": scores.last.top1, "seconds": seconds}}
 
 
 def digest(folder: str | Path) -> str:

@@ -106,7 +106,7 @@ def test_each_damaged_file_is_made_again_or_named(finished: Path, tmp_path: Path
     shown = {one.stage: one for one in stages(reopen(out, NullProgress()))}
     assert shown["files"].state == "damaged"
     assert all(name in shown["files"].why for name in (*NAMED[1:], "private/rounds/own", *MADE_AGAIN[:2]))
-    result = resume(out)
+    result = resume(out).to_dict()
     assert {name: (out / name).read_bytes() for name in MADE_AGAIN} == before
     assert result["result"] == told["result"]
     assert result["synthetic"]["digest"] == told["synthetic"]["digest"]

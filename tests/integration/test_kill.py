@@ -270,7 +270,7 @@ def test_resume_takes_the_runs_own_configuration_and_no_other(
     out = tmp_path / "run"
     shutil.copytree(first, out)
     shutil.rmtree(out / "train")
-    result = resume(out)
+    result = resume(out).to_dict()
     assert result["synthetic"]["digest"] == whole.result["synthetic"]["digest"]
     assert "train" not in result["reused_stages"]
     text = (out / "config.yaml").read_text()

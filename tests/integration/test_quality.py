@@ -404,7 +404,7 @@ def test_images_of_a_client_that_was_taken_out_are_no_longer_compared_with(setti
     session = reopen(out, NullProgress())
     names = [f"client-{k:02d}" for k in range(3)]
     forget.forget(session, names, "client-01")
-    after = execute(session)
+    after = execute(session).to_dict()
     gone = set(json.loads((out / "partition.json").read_text())["client-01"])
     assert gone
     with (out / after["quality"]["distances"]).open(encoding="utf-8") as file:

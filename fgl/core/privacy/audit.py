@@ -16,11 +16,9 @@ from fgl.core import status
 from fgl.core.config.schema import EvaluationOptions
 from fgl.core.privacy import candidates, inversion, lira, memorization, shadow_sets, shadows
 from fgl.core.report import audit
-from fgl.core.report import run as report_run
 from fgl.core.report.audit_figures import Audit, Membership, MethodMembership, ShadowAccuracy
 from fgl.core.report.intervals import student
-from fgl.core.stages import pipeline, quality
-from fgl.core.stages.measured import into_report
+from fgl.core.stages import measured, pipeline, quality
 from fgl.core.store.typed import to_json
 from fgl.errors import ConfigError, DataError, Problem, StoreError
 
@@ -66,8 +64,8 @@ def run(session: Session, saved: RunConfig) -> Audit:
     check_finished(session)
     wanted, left_out = parts(session)
     measuring = _measuring(session)
-    of = report_run.audited(session)
-    earlier = report_run.kept_audit(session, of) or Audit(
+    of = measured.audited(session)
+    earlier = measured.kept_audit(session, of) or Audit(
         schema_version=1, of=of, left_out={}, membership=None, memorization=None, uploads=None
     )
     result = replace(
@@ -81,7 +79,7 @@ def run(session: Session, saved: RunConfig) -> Audit:
     session.run.write_sealed(folder / "audit.json", to_json(result))
     lines = ["# Audit", "", *audit.section(result, heading="##")]
     session.run.write(folder / "audit.md", "\n".join([*lines, ""]).encode())
-    into_report(replace(session, config=saved), lambda report: replace(report, audit=result))
+    measured.into_report(replace(session, config=saved), lambda report: replace(report, audit=result))
     return result
 
 

@@ -1,4 +1,4 @@
-"""report.md: the report of a run for people, one function a section; and what of an audit belongs to the run."""
+"""report.md: the report of a run for people, one function a section."""
 
 from __future__ import annotations
 
@@ -10,33 +10,14 @@ from typing import TYPE_CHECKING
 import yaml
 
 from fgl.core.report import audit, clients, generator, intake, metrics, quality, rounds
-from fgl.core.report.audit_figures import Audit, Audited
 from fgl.core.report.results import results_table
 from fgl.core.report.schema import RunReport
 from fgl.core.report.tables import Table
-from fgl.core.store.typed import from_json, to_json
 from fgl.text import counted, fenced
 from fgl.text import markdown as md
 
 if TYPE_CHECKING:
     from fgl.core.session import Session
-
-
-def audited(session: Session) -> Audited:
-    """Digests of what an audit is of: uploads, synthetic set and classifier, as they are recorded."""
-    records = {name: session.run.recorded(name) for name in ("clients", "synthesize", "export")}
-    known = {name: record for name, record in records.items() if record is not None}
-    return Audited(
-        uploads=known["clients"]["value"]["uploads"] if "clients" in known else None,
-        synthetic=known["synthesize"]["value"]["digest"] if "synthesize" in known else None,
-        model=known["export"]["inputs"]["model"] if "export" in known else None,
-    )
-
-
-def kept_audit(session: Session, of: Audited) -> Audit | None:
-    """What `fgl audit` measured, None where there was no audit or one of something else. of: see `audited`."""
-    found = session.run.read_sealed(session.run.path("audit", "audit.json"))
-    return from_json(Audit, found) if found is not None and found.get("of") == to_json(of) else None
 
 
 def markdown(session: Session, report: RunReport, sheets: Sequence[Path]) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from fgl.core.baselines import BASELINES
 from fgl.core.client import private_folder, training
 from fgl.core.server import refusals
-from fgl.core.stages import round_state
+from fgl.core.stages import round_state, rounds
 from fgl.core.store.owned import digest_of
 from fgl.core.store.typed import JsonObject
 from fgl.io import event_log
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 # Folder of a training by rounds → the stage that it is of.
-_TRACKS = {"own": "rounds", "fedavg-1": BASELINES["fedavg"].stage}
+_TRACKS = {"own": rounds.STAGE.name, "fedavg-1": BASELINES["fedavg"].stage}
 
 
 def named(session: Session) -> dict[str, str]:

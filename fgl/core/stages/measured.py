@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fgl.core.report import run
+from fgl.core.report.audit_figures import Audit, Audited
 from fgl.core.report.figures import Quality
 from fgl.core.report.schema import RunReport
-from fgl.core.stages import features, quality
+from fgl.core.stages import clients, export, features, quality, synthesize
 from fgl.core.store.typed import JsonObject, from_json, to_json
 from fgl.errors import StoreError
 
@@ -46,6 +47,23 @@ def quality_of(session: Session, saved: RunConfig) -> JsonObject:
         into_report(own, lambda report: replace(report, quality_beside=beside))
     result: JsonObject = to_json(found)
     return result
+
+
+def audited(session: Session) -> Audited:
+    """Digests of what an audit examines, uploads, synthetic set and classifier, as their stages recorded them."""
+    uploads, synthetic = (session.run.recorded(one.STAGE.name) for one in (clients, synthesize))
+    model = session.run.recorded(export.STAGE.name)
+    return Audited(
+        uploads=None if uploads is None else uploads["value"]["uploads"],
+        synthetic=None if synthetic is None else synthetic["value"]["digest"],
+        model=None if model is None else model["inputs"]["model"],
+    )
+
+
+def kept_audit(session: Session, of: Audited) -> Audit | None:
+    """What `fgl audit` measured; None if there was no audit, or one of other files. of: see `audited`."""
+    kept = session.run.read_sealed(session.run.path("audit", "audit.json"))
+    return from_json(Audit, kept) if kept is not None and kept.get("of") == to_json(of) else None
 
 
 def into_report(session: Session, change: Callable[[RunReport], RunReport]) -> None:

@@ -32,15 +32,15 @@ if TYPE_CHECKING:
     from fgl.core.stages.stage import Done, Stage
 
 
-def write(session: Session, done: Done, baselines: list[JsonObject]) -> JsonObject:
-    """Write the report, and return what report.json holds."""
+def write(session: Session, done: Done, baselines: list[JsonObject]) -> RunReport:
+    """Write the report, and return it."""
     result = contents(session, done, baselines)
     result |= {"damaged": integrity.warn(session), "log": event_log.mark(session.run.root)}
     sheets = contact_sheet.contact_sheets(session, session.run.shards, plan.planned(session, done).shards)
     report = RunReport.from_dict(strict_json.native(to_json(result)))
     session.run.write(session.run.path("report.md"), report_run.markdown(session, report, sheets).encode())
     session.run.write_json(session.run.path("report.json"), report.to_dict())
-    return report.to_dict()
+    return report
 
 
 def contents(session: Session, done: Done, baselines: list[JsonObject]) -> JsonObject:
@@ -72,7 +72,7 @@ def contents(session: Session, done: Done, baselines: list[JsonObject]) -> JsonO
         "at_clients": _json_of(done, federated_evaluation.STAGE),
         "quality": _json_of(done, quality.STAGE),
         "quality_beside": measured.qualities(session, synthetic.digest),
-        "audit": report_run.kept_audit(session, report_run.audited(session)),
+        "audit": measured.kept_audit(session, measured.audited(session)),
         "seconds": session.seconds,
         "baselines": baselines,
         "partition": {"samples": _samples(session, done)},
