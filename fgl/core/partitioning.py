@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fgl.contracts.dataset import CLIENT_ID
-from fgl.errors import BrokenPluginError, FGLError
+from fgl.errors import BrokenPluginError
 from fgl.text import quoted
 
 if TYPE_CHECKING:
@@ -21,19 +21,15 @@ if TYPE_CHECKING:
 def divide(manager: PluginManager, config: RunConfig, train: ImageSet) -> dict[str, list[int]]:
     """Client id → positions of its samples in `train`, sorted; no sample is two clients'.
 
-    Raises PartitionError where the samples cannot be divided so, BrokenPluginError where the partitioner raises
-    anything else, or says what no division is."""
-    name = config.partition.name
+    Raises PartitionError where the samples cannot be divided so, BrokenPluginError where what the partitioner returns
+    is no division."""
     partitioner = manager.create("partition", config.partition)
     try:
-        divided = partitioner.partition(train.labels, train.domains, config.seed)
-        return _checked(divided, len(train))
-    except FGLError:
-        raise
-    except Exception as error:
+        return _checked(partitioner.partition(train.labels, train.domains, config.seed), len(train))
+    except _WrongError as error:
+        name = config.partition.name
         whose = manager.registry.find("partition", name).distribution
-        said = str(error) if isinstance(error, _WrongError) else f"raised {type(error).__name__}: {error}"
-        raise BrokenPluginError(f"partitioner {name!r} of {whose} {said}") from error
+        raise BrokenPluginError(f"partitioner {name!r} of {whose} {error}") from error
 
 
 class _WrongError(Exception):

@@ -94,7 +94,7 @@ class PluginManager:
                     module = import_module(point.value)
                     self.pm.register(module, name=point.name)
                     self.pm.check_pending()
-                    self._collect(point.name, distribution)
+                    self._collect(point.name, distribution, not outsider)
             except (Exception, SystemExit) as error:
                 if self.pm.has_plugin(point.name):
                     self.pm.unregister(name=point.name)
@@ -107,7 +107,7 @@ class PluginManager:
             PluginStatus(point.name, distribution, version, problem, outsider, point.module.partition(".")[0])
         )
 
-    def _collect(self, plugin: str, distribution: str) -> None:
+    def _collect(self, plugin: str, distribution: str, builtin: bool) -> None:
         found: list[Entry] = []
         for family, hook in FAMILIES.items():
             for implementation in getattr(self.pm.hook, hook).get_hookimpls():
@@ -116,7 +116,7 @@ class PluginManager:
                 for component in implementation.function() or ():
                     if problem := problem_of(component, hook):
                         raise TypeError(problem)
-                    found.append(Entry(family, component, plugin, distribution))
+                    found.append(Entry(family, component, plugin, distribution, builtin))
         for entry in found:
             self.registry.add(entry)
 

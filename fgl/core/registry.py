@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from fgl.contracts.component import API_CHANGES, API_VERSION, PROTOCOLS, Component, name_of
-from fgl.errors import BrokenPluginError, FGLError, MissingExtraError, PluginClashError, UnknownPluginError, suggestion
+from fgl.errors import BrokenPluginError, MissingExtraError, PluginClashError, UnknownPluginError, suggestion
 
 if TYPE_CHECKING:
     from fgl.contracts.options import Options
@@ -24,11 +24,14 @@ class Entry:
     component: Component
     plugin: str
     distribution: str
+    builtin: bool = False
+    """Whether it is one of fgl's own: those are not guarded (`fgl.core.guard`)."""
 
     @property
     def title(self) -> str:
         """What messages call it."""
-        return f"{self.family.replace('_', ' ')} {self.component.name!r} of {self.distribution}"
+        kind = {"partition": "partitioner", "features": "feature space"}.get(self.family, self.family)
+        return f"{kind.replace('_', ' ')} {self.component.name!r} of {self.distribution}"
 
     def unfit(self) -> str:
         """Why a component of another plugin API cannot be used here, and what to do; "" where it can be."""
@@ -98,22 +101,20 @@ class Registry:
 
     def create(self, family: str, name: str, options: dict[str, Any]) -> Any:
         """Import the component's class and call it with its options, already checked. Raises BrokenPluginError where
-        the class raises something of its own, or lacks a method of its family."""
+        the class of a plugin raises something of its own, or lacks a method of its family, and later where a method
+        does, or returns what the contract does not allow (see `fgl.core.guard`)."""
+        from fgl.core import guard
+
         entry = self.find(family, name)
         kept = self.options_class(entry).of(options)
         target = load(entry.component.target, entry)
-        what = entry.title
         try:
             made = target(kept) if entry.component.options is not None else target()
-        except FGLError:
-            raise
-        except (Exception, SystemExit) as error:
-            raise BrokenPluginError(f"{what} raised {type(error).__name__}: {error}") from error
-        missing = [method for method in methods_of(family) if not callable(getattr(made, method, None))]
-        if missing:
-            protocol = PROTOCOLS[family].partition(":")[2]
-            raise BrokenPluginError(f"{what} has no {', '.join(missing)}, which fgl.{protocol} has")
-        return made
+        except BaseException as error:
+            if entry.builtin or guard.passes(error):
+                raise
+            raise guard.broken(entry.title, error) from error
+        return made if entry.builtin else guard.guarded(made, family, entry.title)
 
 
 def methods_of(family: str) -> list[str]:
