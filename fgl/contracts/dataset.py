@@ -101,6 +101,14 @@ class DatasetInfo:
     """What a person should know about how the data was read, one sentence each: for example files that were passed
     over, or images that come out dark."""
 
+    prompt_names: tuple[str, ...] = ()
+    """What prompts call the classes, in label order: "red blood cell" for RBC. Empty: their class names."""
+
+    @property
+    def names_in_prompts(self) -> tuple[str, ...]:
+        """What prompts call the classes, in label order."""
+        return self.prompt_names or self.class_names
+
 
 @dataclass(frozen=True, slots=True)
 class LabelledPixels:

@@ -152,6 +152,7 @@ SET_BY_NAME: Mapping[str, Mapping[str, str]] = {
         "skip_bad_images": "set by --skip-bad-images, and by fgl datasets check to count unreadable images",
         "labels": "the class list of a preset: label in the data to class name, in label order",
         "class_names": "class names in label order; a site takes them from the file that all share",
+        "prompt_names": "what prompts call the classes; a site takes it from the file that all share",
         "unlisted_labels": "leave out or refuse: what happens to labels that are not classes of the preset",
         "holds": "set to train at a client with data of its own, to test at its server",
     },

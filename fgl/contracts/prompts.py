@@ -71,7 +71,7 @@ class ClientContext:
     class ids, int64 [n]; `images.domains` names or None."""
 
     class_names: tuple[str, ...]
-    """Names of all classes of the dataset, in label order."""
+    """What prompts call the classes of the dataset, in label order (`DatasetInfo.names_in_prompts`)."""
 
     encode: Callable[[Sequence[Prompt]], Encoded]
     """The client side of the generator: prompts → arrays (see `Encoder.encode`), with `indices` for shared ones."""
@@ -105,6 +105,9 @@ class ClientContext:
     generator: Callable[[], Generator] = _no_generator
     """The run's generator, whole. Only for a component that states it: `Component(client_needs=("generator",))`; then
     the client pulls the denoiser and the decoder as well."""
+
+    label_names: tuple[str, ...] | None = None
+    """What the data, reports and files of a user call the classes, in label order. None: as in `class_names`."""
 
 
 class PromptStrategy(Protocol):

@@ -1,22 +1,37 @@
-"""Prompts → arrays, with one warning where the text encoder cuts prompts off."""
+"""Prompts → arrays, with one warning where the text encoder cuts prompts off, and one of words that it cannot know."""
 
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from fgl.contracts.prompts import Prompt
 from fgl.core.registry import changed
 from fgl.errors import BrokenPluginError
+from fgl.text import counted, escaped
 
 if TYPE_CHECKING:
     from fgl.contracts.arrays import Array
+    from fgl.contracts.dataset import DatasetInfo
     from fgl.contracts.generator import Encoder
 
 
 log = logging.getLogger(__name__)
 _SHOWN = 60  # characters of a prompt that a warning quotes
+_NAMES = 5  # class names that a warning quotes
+# What a text encoder has never read in a caption: ids, numbers, joined words, and letters that no word is made of.
+_CODE = (
+    re.compile(r"n\d{8}"),
+    re.compile(r"[\d\W_]+"),
+    re.compile(r"(?:class|label|cls|category|cat|c|id)[\s_-]?\d+", re.I),
+    re.compile(r"\w*[a-z][A-Z]\w*"),
+    re.compile(r"[A-Z]{1,4}\d*"),
+    re.compile(r"\w+_\w+"),
+    re.compile(r"(?!ox\b)[A-Za-z]{1,2}"),
+    re.compile(r"[b-df-hj-np-tv-xz]{2,6}\d*", re.I),
+)
 
 
 def encode_once_warned(encoder: Encoder, prompts: Sequence[Prompt]) -> tuple[Mapping[str, Array], Mapping[str, Array]]:
@@ -65,6 +80,25 @@ def truncated(encoder: Encoder, prompts: Sequence[Prompt]) -> int:
         name = f"{type(encoder).__module__}.{type(encoder).__qualname__}"
         raise BrokenPluginError(f"{name} has no method truncated: {changed('generator', 1)}")
     return encoder.truncated(prompts)
+
+
+def is_doubtful_name(name: str) -> bool:
+    """Whether a class name looks like an abbreviation, a number or joined words, and not like words of a caption."""
+    return any(code.fullmatch(name) for code in _CODE)
+
+
+def doubtful_names(info: DatasetInfo) -> str:
+    """A warning where prompts would call classes by names that a text encoder is unlikely to know; "" elsewhere."""
+    names = [name for name in info.names_in_prompts if is_doubtful_name(name)]
+    if not names:
+        return ""
+    listed = ", ".join(f"'{escaped(name)}'" for name in names[:_NAMES]) + (", …" if len(names) > _NAMES else "")
+    look = "looks" if len(names) == 1 else "look"
+    return (
+        f"{counted(len(names), 'class name')} ({listed}) {look} like an abbreviation, a number or joined words: class "
+        "names go into prompts as they are, and a generator knows ordinary words; say what prompts call them with "
+        "dataset.prompt_names, such as {RBC: red blood cell} (docs/datasets.md)"
+    )
 
 
 class _AsInfo(logging.Filter):

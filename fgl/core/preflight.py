@@ -12,6 +12,7 @@ from fgl.contracts.prompts import SupportsCheck, SupportsTexts
 from fgl.core import baselines
 from fgl.core.config.paths import located
 from fgl.core.config.schema import EvaluationOptions, RunConfig, Selected
+from fgl.core.encoding import doubtful_names
 from fgl.core.plugin_manager import PluginManager
 from fgl.core.server.removed import removed_clients
 from fgl.core.session import Session, check_fit, has
@@ -109,7 +110,7 @@ def open_session(
         with progress.track("read the dataset", 1, "dataset") as task:
             info = dataset.info()
             task.advance()
-        for note in info.notes:
+        for note in filter(None, (*info.notes, doubtful_names(info))):
             log.warning("%s: %s", info.name, note)
     else:
         dataset, info = beside.dataset, beside.info

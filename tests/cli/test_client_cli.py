@@ -230,3 +230,32 @@ def test_files_that_are_no_sound_upload_are_refused_as_a_server_refuses_them(nor
         said = north("client", "show", place)
         assert said.code == 7
         assert "cannot read" in said.err
+
+
+def test_prompts_say_what_the_shared_file_calls_the_classes_whatever_a_site_calls_its_folders(
+    north: Typed, tmp_path: Path
+) -> None:
+    names = {"malignant": "a dark mole", "benign": "a pale mole"}
+    write(tmp_path / "shared.yaml", shared(dataset={"class_names": CLASSES, "prompt_names": names}))
+    as_text = (*PREPARE, "--dry-run", "--json", "--set", "upload.codec=text")
+    texts = json.loads(north(*as_text).out)["texts"]
+    assert texts
+    assert all("a pale mole" in text or "a dark mole" in text for text in texts)
+    assert not any(name in text for text in texts for name in CLASSES)
+    (tmp_path / "ward" / "malignant").rename(tmp_path / "ward" / "MAL")
+    own = {"benign": "benign", "MAL": "malignant"}
+    write(tmp_path / "north.yaml", {"dataset": {"name": "imagefolder", "path": "ward", "labels": own}})
+    assert sorted(json.loads(north(*as_text).out)["texts"]) == sorted(texts)
+
+
+def test_a_site_is_warned_of_class_names_that_a_text_encoder_cannot_know(
+    north: Typed, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "ward" / "malignant").rename(tmp_path / "ward" / "MAL")
+    write(tmp_path / "shared.yaml", shared(dataset={"class_names": ["benign", "MAL"]}))
+    assert north(*PREPARE, "--dry-run").code == 0
+    assert "1 class name ('MAL') looks like an abbreviation" in caplog.text
+    caplog.clear()
+    write(tmp_path / "shared.yaml", shared(dataset={"class_names": ["benign", "MAL"], "prompt_names": {"MAL": "mole"}}))
+    assert north(*PREPARE, "--dry-run").code == 0
+    assert "abbreviation" not in caplog.text

@@ -32,6 +32,7 @@ from fgl.plugins.federations.local import LocalFederation
 from fgl.plugins.federations.options import LocalOptions
 from fgl.plugins.prompts.class_name import ClassName
 from tests.conftest import CLASSES
+from tests.helpers.settings import small
 
 Run = Callable[..., dict[str, Any]]
 
@@ -552,3 +553,21 @@ def test_config_is_a_value(settings: Run) -> None:
     config = load_config(settings(), PluginManager.load())
     assert isinstance(config, RunConfig)
     assert load_config(config, PluginManager.load()) is config
+
+
+def test_prompt_names_reach_clients_and_class_list_and_make_earlier_uploads_stale(
+    images: Callable[..., Path], pipeline: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = small(images(per_class=6), pipeline, baselines=["class-list"], prompt_strategy={"name": "class-name"})
+    plain = fgl.run(settings, out=tmp_path / "run")
+    assert plain["config"]["dataset"]["prompt_names"] is None
+    settings["dataset"] = {"name": "imagefolder", "path": settings["dataset"], "prompt_names": {"river": "wet ribbon"}}
+    named = fgl.run(settings, out=tmp_path / "run")
+    assert "clients" not in named["reused_stages"]
+    assert "partition" in named["reused_stages"]
+    assert named["synthetic"]["digest"] != plain["synthetic"]["digest"]
+    assert "reused" in named["baselines"][0]["note"], "the server writes the prompts that clients write"
+    assert "river" in named["result"]["per_class"], "reports call classes as the data does"
+    kept = [(file.read_text()) for file in (tmp_path / "run" / "clients").rglob("prompts.jsonl")]
+    assert kept
+    assert all("wet ribbon" in text and "river" not in text for text in kept)

@@ -32,7 +32,7 @@ from fgl.text import plain, quoted
 SITE = "site"
 SIMULATE = "--simulate"
 # What a client may take from somebody else's dataset section: what its labels mean, and nothing of where they lie.
-_MEANING = ("class_names", "labels", "unlisted_labels")
+_MEANING = ("class_names", "labels", "unlisted_labels", "prompt_names")
 # What a client loads for one task or another.
 _ASKED = ("prompt_strategy", "generator", "classifier", "features", "algorithm", "executor")
 _BUILT_IN = "fgl"
@@ -180,7 +180,7 @@ def own_dataset(shared: Any, own: Sequence[Mapping[str, object]], registry: Regi
         return site_section
     kept = {key: shared_section[key] for key in _MEANING if shared_section.get(key) is not None and key in known}
     if "labels" in site_section or "class_names" in site_section:
-        kept = {}
+        kept = {key: value for key, value in kept.items() if key == "prompt_names"}
     return {**({"holds": "train"} if "holds" in known else {}), **kept, **site_section}
 
 
@@ -192,7 +192,7 @@ def with_meaning(layers: Sequence[Mapping[str, object]], registry: Registry) -> 
     for layer in layers:
         section = _section(layer.get("dataset"), registry)
         if "labels" in section or "class_names" in section:
-            meaning = {}
+            meaning = {key: value for key, value in meaning.items() if key == "prompt_names"}
         meaning |= {key: section[key] for key in _MEANING if section.get(key) is not None}
         complete.append({**layer, "dataset": {**meaning, **section}} if section else dict(layer))
     return complete

@@ -72,7 +72,7 @@ def draft(asked: Mapping[str, Any], progress: Progress | None = None) -> Draft:
     context = ClientContext(
         client_id=client_id,
         images=images,
-        class_names=site.class_names,
+        class_names=site.prompt_names,
         encode=lambda prompts: Encoded(*encode_once_warned(site.encoder, prompts)),
         seed=client_seed(site.config.seed, client_id, round_number),
         progress=progress or NullProgress(),
@@ -83,6 +83,7 @@ def draft(asked: Mapping[str, Any], progress: Progress | None = None) -> Draft:
         declaration=None if options.codec == TEXT else site.declaration,
         generator_name=site.config.generator.name,
         generator=lambda: _generator(site, site.strategy_entry),
+        label_names=site.class_names,
     )
     with private_folder.private_files(private).host():  # a strategy may keep what took it long
         answer = _ask(site, context)

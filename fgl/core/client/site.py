@@ -12,6 +12,7 @@ import numpy as np
 from fgl.contracts.dataset import ImageSet, Subset
 from fgl.core.config.resolve import resolve
 from fgl.core.config.schema import RunConfig
+from fgl.core.encoding import doubtful_names
 from fgl.core.partitioning import divide
 from fgl.core.plugin_manager import PluginManager
 from fgl.errors import DataError
@@ -39,9 +40,11 @@ class Site:
         self.config = config
         dataset = _dataset(strict_json.dumps([config.dataset.name, config.dataset.options], sort_keys=True), data)
         info = dataset.info()
-        for note in info.notes if config.upload.clients is not None else ():  # else the run itself says so
+        notes = (*info.notes, doubtful_names(info)) if config.upload.clients is not None else ()  # else the run says so
+        for note in filter(None, notes):
             log.warning("%s: %s", info.name, note)
         self.class_names: tuple[str, ...] = info.class_names
+        self.prompt_names: tuple[str, ...] = info.names_in_prompts
         # A client with data of its own does not see which domains there are elsewhere.
         self.domains: tuple[str, ...] | None = info.domains if config.upload.clients is None else None
         self.about = {

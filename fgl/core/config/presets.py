@@ -24,7 +24,7 @@ from fgl.errors import BrokenPluginError, ConfigError, DataError, PluginError, P
 FOLDER = Path(__file__).parents[2] / "presets"
 # What belongs to the preset's own data, wherever a copy of it lies. The rest of its options is the address.
 _OF_THE_DATA = ("image_column", "label_column", "domain_column", "train_split", "test_split")
-_CLASSES = ("class_names", "labels", "unlisted_labels")
+_CLASSES = ("class_names", "labels", "unlisted_labels", "prompt_names")
 
 SMOKE_IMAGES = 80
 """Synthetic images of a smoke run, for all classes together, as long as each has four."""
@@ -174,7 +174,8 @@ def _options(registry: Registry, name: str) -> set[str]:
 
 def without_labels(config: RunConfig) -> RunConfig:
     """The same on data whose classes are whatever they are called there."""
-    options = {**config.dataset.options, "class_names": None, "labels": None, "unlisted_labels": "refuse"}
+    none = dict.fromkeys(("class_names", "labels", "prompt_names"))
+    options = {**config.dataset.options, **none, "unlisted_labels": "refuse"}
     return config.model_copy(update={"dataset": Selected(name=config.dataset.name, options=options)})
 
 

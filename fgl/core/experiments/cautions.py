@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
+from fgl.core.encoding import doubtful_names
 from fgl.core.store.typed import json_field
 from fgl.text import escaped
 
@@ -23,17 +23,6 @@ _SKEW = 5
 _FEW = {"train": 10, "test": 20}
 """Images of a class below which a warning is given."""
 _SHOWN = 5
-# What a text encoder has never read in a caption: ids, numbers, joined words, and letters that no word is made of.
-_CODE = (
-    re.compile(r"n\d{8}"),
-    re.compile(r"[\d\W_]+"),
-    re.compile(r"(?:class|label|cls|category|cat|c|id)[\s_-]?\d+", re.I),
-    re.compile(r"\w*[a-z][A-Z]\w*"),
-    re.compile(r"[A-Z]{1,4}\d*"),
-    re.compile(r"\w+_\w+"),
-    re.compile(r"(?!ox\b)[A-Za-z]{1,2}"),
-    re.compile(r"[b-df-hj-np-tv-xz]{2,6}\d*", re.I),
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,16 +89,8 @@ def cautions(
 ) -> list[str]:
     """counts: of each split."""
     warnings = [*info.notes, *_counts(counts), *twins.cautions(splits, info.class_names)]
-    codes = [name for name in info.class_names if any(code.fullmatch(name) for code in _CODE)]
-    if codes:
-        shown = ", ".join(f"'{escaped(name)}'" for name in codes[:_SHOWN]) + (", …" if len(codes) > _SHOWN else "")
-        look = "looks" if len(codes) == 1 else "look"
-        warnings.append(
-            f"{_many(len(codes), 'class name')} ({shown}) {look} like an abbreviation, a number or joined words: class "
-            "names go into prompts as they are, and a generator knows ordinary words; give them by the dataset's "
-            "option labels (class_names for numbered classes; docs/datasets.md)"
-        )
-    return warnings
+    doubtful = doubtful_names(info)
+    return [*warnings, doubtful] if doubtful else warnings
 
 
 def suggest_domains(info: DatasetInfo) -> str:

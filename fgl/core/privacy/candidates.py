@@ -64,7 +64,7 @@ def candidate_texts(session: Session) -> CandidateTexts:
     the bundled ones. A grammar of the run's own strategy that has too many texts is searched, of another left out.
 
     Raises ConfigError where the file cannot be read."""
-    options, own = session.config.audit, session.info.class_names
+    options, own = session.config.audit, session.info.names_in_prompts
     if options.dictionary is not None:
         return CandidateTexts(read(options.dictionary), (), own, len(own), "file")
     names = (*own, *(name for name in _decoys(session) if name not in own))

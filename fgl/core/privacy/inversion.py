@@ -23,7 +23,7 @@ from fgl.core.report.audit_figures import AllInversions, ClientInversion, Histog
 from fgl.core.report.intervals import Share, wilson
 from fgl.core.server import upload_store
 from fgl.core.server import uploads as server_uploads
-from fgl.core.stages import partition
+from fgl.core.stages import clients, partition
 from fgl.core.store.owned import file_digest
 from fgl.core.store.typed import from_json, to_json
 from fgl.core.wire.codecs import TEXT
@@ -88,6 +88,7 @@ def inputs_of(session: Session, uploads: str) -> Inputs:
         "dictionary": None if file is None else file_digest(Path(file).expanduser()),
         "prompt_strategy": config.prompt_strategy.model_dump(),
         "classes": session.info.class_names,
+        **clients.prompt_names(session),
         "domains": list(session.info.domains),
         "strategies": session.manager.registry.names("prompt_strategy"),
         "partition": None if session.remote_clients else partition.partition_inputs(session),
@@ -138,7 +139,7 @@ def _inverted(
         tried: The candidates.
         held: Samples of each class that the client holds; None where that is not known.
     """
-    count, names = len(upload), session.info.class_names
+    count, names = len(upload), session.info.names_in_prompts
     distinct = None if texts is None else len(set(texts))
     sent = histogram(upload, held, len(names))
     if found is None:

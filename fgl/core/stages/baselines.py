@@ -16,7 +16,7 @@ from fgl.core.config.defaults import CLASS_LIST_PROMPTS
 from fgl.core.config.schema import RoundsOptions
 from fgl.core.report import metrics
 from fgl.core.server import encoding
-from fgl.core.stages import evaluate, partition, plan, rounds, rounds_spec, synthesize
+from fgl.core.stages import clients, evaluate, partition, plan, rounds, rounds_spec, synthesize
 from fgl.core.stages import train as train_stage
 from fgl.core.stages.partition import divided
 from fgl.core.wire import requests, upload, upload_reader
@@ -139,6 +139,7 @@ def class_list_inputs(session: Session, done: Done) -> Inputs:
         **_shared(session),
         "main": done.made(train_stage.STAGE),
         "prompts": dict(options),
+        **clients.prompt_names(session),
         "aggregator": config.aggregator.model_dump(),
         "codec": config.upload.codec,
         "encoding": dict(session.generator.encoding()),
@@ -187,9 +188,10 @@ def from_class_list(session: Session) -> Any:
     context = ClientContext(
         "server",
         _ClassList(len(session.info.class_names)),
-        session.info.class_names,
+        session.info.names_in_prompts,
         lambda prompts: Encoded(*encoder.encode(prompts)),
         seed=config.seed,
+        label_names=session.info.class_names,
     )
     prompts = strategy.prompts(context)
     arrays, indices = encoder.encode(prompts)

@@ -33,6 +33,7 @@ def request_inputs(session: Session, partition_digest: str) -> Inputs:
     return {
         "partition": partition_digest,
         "prompt_strategy": config.prompt_strategy.model_dump(),
+        **prompt_names(session),
         **({"prompt_files": {name: model_digests.of_path(name) for name in files}} if files else {}),
         **({"prompt_models": models} if (models := _prompt_models(session)) else {}),
         "generator": dict(session.generator.encoding()),
@@ -43,6 +44,12 @@ def request_inputs(session: Session, partition_digest: str) -> Inputs:
         "round": requests.ROUND,
         "device": session.device_kind,
     }
+
+
+def prompt_names(session: Session) -> Inputs:
+    """For the inputs of a stage that writes prompts: what they call the classes, where that is not the class names."""
+    names = session.info.prompt_names
+    return {"prompt_names": names} if names else {}
 
 
 def _prompt_models(session: Session) -> dict[str, str | None]:

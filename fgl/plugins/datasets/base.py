@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -18,6 +18,7 @@ import numpy as np
 
 from fgl.contracts.dataset import DatasetInfo, ImageSet, Subset
 from fgl.errors import BadImageError, DataError
+from fgl.plugins.datasets.class_list import check_prompt_names
 from fgl.plugins.datasets.decode import examine
 from fgl.plugins.datasets.holdout import hold_out
 from fgl.plugins.datasets.images import LazyImages
@@ -65,6 +66,9 @@ class Checks:
     max_per_class: int | None = None
     """Number of samples of each class and domain to take from each split. None: all."""
 
+    prompt_names: Sequence[str] | Mapping[str, str] | None = None
+    """What prompts call the classes: all in label order, or some by class name. None: by their class names."""
+
     @classmethod
     def of(cls, options: SplitOptions) -> Checks:
         return cls(
@@ -74,6 +78,7 @@ class Checks:
             holds=options.holds,
             partial=options.class_names is not None and (options.labels is None or options.holds != "all"),
             max_per_class=options.max_per_class,
+            prompt_names=options.prompt_names,
         )
 
 
@@ -119,9 +124,11 @@ def assemble(
         by_split: Split → its images, with labels in range, or -1 for images to leave out.
         checks: How to treat the samples.
 
-    Raises BadImageError for unreadable images (unless they are skipped), and DataError for a split without images or
+    Raises BadImageError for unreadable images (unless they are skipped), ClassListError for prompt names that do not
+    fit the classes, and DataError for a split without images or
     training data of a single class.
     """
+    prompt_names = check_prompt_names(checks.prompt_names, class_names, origin.name)
     by_split = {split: _taken(images, checks) for split, images in only(by_split, checks.holds).items()}
     kept: dict[str, list[int]] = {}
     hashes: dict[str, list[bytes]] = {}
@@ -177,6 +184,7 @@ def assemble(
         source=origin.source,
         skipped=tuple(skipped),
         notes=(*origin.notes, *seen.notes()),
+        prompt_names=prompt_names,
     )
     return Loaded(info, splits)
 

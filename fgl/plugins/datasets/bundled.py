@@ -57,6 +57,7 @@ class Bundled(LoadedOnce):
                 skip_bad_images=options.skip_bad_images,
                 max_per_class=options.max_per_class,
                 seed=options.seed,
+                prompt_names=options.prompt_names,
             ),
         )
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fgl.errors import ClassListError, DataError
-from fgl.text import some
+from fgl.errors import ClassListError, DataError, suggestion
+from fgl.text import escaped, some
 
 if TYPE_CHECKING:
     from fgl.contracts.arrays import Labels
@@ -40,6 +40,33 @@ def check_class_names(names: Sequence[object], where: str) -> tuple[str, ...]:
         hint = "a classifier needs at least two; images that lack some state them all in class_names"
         raise DataError(f"{where}: found {held}; {hint}")
     return tuple(checked)
+
+
+def check_prompt_names(
+    given: Sequence[str] | Mapping[str, str] | None, class_names: Sequence[str], where: str
+) -> tuple[str, ...]:
+    """What prompts call each class, in label order; () where nothing is given. given: all names in label order, or some
+    by class name. Raises ClassListError, which lists everything that does not fit the classes."""
+    if not given:
+        return ()
+    if isinstance(given, Mapping):
+        problems = [f"no class '{name}'{suggestion(name, class_names)}" for name in given if name not in class_names]
+        names = [given.get(name, name) for name in class_names]
+    else:
+        problems = [f"{len(given)} names for {len(class_names)} classes"] if len(given) != len(class_names) else []
+        names = list(given)
+    problems += [f"'{escaped(name)}' is empty or has invisible characters" for name in names if not _is_sayable(name)]
+    if problems:
+        known = some([f"'{escaped(name)}'" for name in class_names], 10, total=True)
+        raise ClassListError(
+            f"{where}: prompt_names does not fit the classes: {'; '.join(problems[:10])}; expected a mapping of class "
+            f"names or a list in label order; the classes: {known}"
+        )
+    return () if tuple(names) == tuple(class_names) else tuple(names)
+
+
+def _is_sayable(name: str) -> bool:
+    return bool(name.strip()) and name.isprintable()
 
 
 @dataclass(frozen=True, slots=True)

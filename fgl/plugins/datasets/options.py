@@ -14,6 +14,10 @@ _LIMIT = (
     "Most images of each class, and of each domain in it, that are taken from each split, drawn by `seed`; null for "
     "all. For trying something out: no other image is opened."
 )
+_PROMPT_NAMES = (
+    "What prompts call the classes, where a text encoder does not know their names: a mapping of class names, such as "
+    "{RBC: red blood cell}, or a list in label order. Class names stay what labels and reports have."
+)
 _SKIP = "Leave out images that cannot be decoded, and list them, instead of stopping at them."
 
 
@@ -31,6 +35,7 @@ class BundledOptions(Options):
     )
     max_per_class: int | None = Field(None, ge=1, description=_LIMIT)
     seed: int = Field(0, ge=0, description="Seed of what max_per_class takes; unused without it.")
+    prompt_names: list[str] | dict[str, str] | None = Field(None, description=_PROMPT_NAMES)
 
 
 class SplitOptions(Options):
@@ -67,8 +72,9 @@ class SplitOptions(Options):
         "refuse", description="What becomes of images whose label `labels` does not name."
     )
     max_per_class: int | None = Field(None, ge=1, description=_LIMIT)
+    prompt_names: list[str] | dict[str, str] | None = Field(None, description=_PROMPT_NAMES)
 
-    @field_validator("labels", mode="before")
+    @field_validator("labels", "prompt_names", mode="before")
     @classmethod
     def _yaml_reads_digits_as_numbers(cls, value: Any) -> Any:
         if not isinstance(value, dict):

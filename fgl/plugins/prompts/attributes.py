@@ -29,7 +29,7 @@ class AttributePrompts:
 
     def check(self, info: DatasetInfo) -> None:
         """Raises ClassListError if two classes would have the same prompts."""
-        check_class_names(info.class_names)
+        check_class_names(info.names_in_prompts)
 
     def prompts(self, context: ClientContext) -> list[Prompt]:
         """In order of class, domain, frequency. The weight of a prompt is the number of images that it stands for.

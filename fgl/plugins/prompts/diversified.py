@@ -37,7 +37,7 @@ class Diversified:
     def check(self, info: DatasetInfo) -> None:
         """Raise ClassListError if two classes have the same name, and ModelError if the model is on this machine and
         cannot write. Loads no weights, and asks no Hub."""
-        check_class_names(info.class_names)
+        check_class_names(info.names_in_prompts)
         if self.options.model is not None:
             from fgl.plugins.prompts.model_loading import WRITER, found_here
             from fgl.plugins.prompts.text_model import check

@@ -20,7 +20,7 @@ class DomainPrompts:
 
     def check(self, info: DatasetInfo) -> None:
         """Raise ClassListError if two classes would have the same prompts."""
-        check_class_names(info.class_names)
+        check_class_names(info.names_in_prompts)
 
     def prompts(self, context: ClientContext) -> list[Prompt]:
         """In order of class, then domain. Weight: the client's samples of that class and domain.

@@ -26,8 +26,8 @@ def check_class_names(class_names: Sequence[str]) -> None:
         raise ClassListError(
             f"classes alike: {'; '.join(alike[:_SHOWN])}{'; …' if len(alike) > _SHOWN else ''} differ only in "
             "case or spaces, which text encoders ignore: their prompts would be the same, and so would their "
-            "images. Give them different words with the dataset's option labels (docs/datasets.md), which can also "
-            "make them one class"
+            "images. Give them different words with the dataset's option prompt_names, or make them one class with "
+            "its option labels (docs/datasets.md)"
         )
 
 

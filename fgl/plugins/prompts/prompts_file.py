@@ -30,7 +30,7 @@ class PromptsFile:
         """Read the whole file as every client of a dataset would. Raises DataError as `prompts`."""
         read(self.options, info.class_names, bool(info.domains), info.domains)
         if self.options.missing == "class-name":
-            check_class_names(info.class_names)
+            check_class_names(info.names_in_prompts)
 
     def texts(self, info: DatasetInfo) -> list[tuple[str, str]]:
         """Each text of the file, after its place, such as "line 2, prompt". Raises DataError as `prompts`."""
@@ -53,7 +53,8 @@ class PromptsFile:
         if not held:
             return []
         domains = context.images.domains
-        rows = read(self.options, context.class_names, domains is not None, context.domains)
+        names = context.label_names or context.class_names
+        rows = read(self.options, names, domains is not None, context.domains)
         self._tell_of_strangers(rows, context)
         self._tell_of_clients(rows, context)
         here = None if domains is None else set(zip(context.images.labels.tolist(), domains, strict=True))
@@ -66,9 +67,9 @@ class PromptsFile:
         ]
         missing = [class_id for class_id in held if all(row.class_id != class_id for row in client_rows)]
         if missing and self.options.missing == "refuse":
-            names = ", ".join(repr(context.class_names[class_id]) for class_id in missing[:10])
+            lacking = ", ".join(repr(names[class_id]) for class_id in missing[:10])
             raise DataError(
-                f"{self.options.path}: no prompt for {names}{', …' if len(missing) > 10 else ''}, of which "
+                f"{self.options.path}: no prompt for {lacking}{', …' if len(missing) > 10 else ''}, of which "
                 f"{context.client_id} holds images; add rows, or set missing: class-name for the class-level prompt"
             )
         if missing:

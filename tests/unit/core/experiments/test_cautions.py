@@ -75,6 +75,7 @@ def test_names_that_no_caption_has_are_warned_of(tmp_path: Path, name: str) -> N
     assert warned(found, f"1 class name ('{name}') looks like an abbreviation, a number or joined words")
     mapped = check(tmp_path, labels={name: "something else", "melanoma": "melanoma"})
     assert not warned(mapped, "abbreviation")
+    assert not warned(check(tmp_path, prompt_names={name: "something else"}), "abbreviation")
 
 
 @pytest.mark.parametrize("name", ["cat", "sky", "NORMAL", "river", "T-shirt", "naïve", "猫", "English springer"])

@@ -293,3 +293,40 @@ def test_a_file_that_is_no_archive_is_said(tmp_path: Path, content: bytes) -> No
     (tmp_path / "a.npz").write_bytes(content)
     with pytest.raises(DataError, match=r"a\.npz' is not a readable \.npz file"):
         npz(tmp_path / "a.npz").info()
+
+
+# --- what prompts call the classes ------------------------------------------------------------------------------------
+
+
+def test_prompts_may_call_classes_by_other_names_and_labels_and_digest_stay(tmp_path: Path) -> None:
+    plain = folder(tmp_path, {"RBC": 4, "lymph": 4})
+    mapped = ImageFolder(ImageFolderOptions(path=str(tmp_path), prompt_names={"RBC": "red blood cell"}))
+    listed = ImageFolder(ImageFolderOptions(path=str(tmp_path), prompt_names=["red blood cell", "lymph"]))
+    for named in (mapped, listed):
+        assert named.info().class_names == plain.info().class_names == ("RBC", "lymph")
+        assert named.info().names_in_prompts == ("red blood cell", "lymph")
+        assert named.info().digest == plain.info().digest
+    assert plain.info().names_in_prompts == ("RBC", "lymph")
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ({"RBCs": "red blood cell"}, "no class 'RBCs': did you mean 'RBC'?"),
+        (["red blood cell"], "1 names for 2 classes"),
+        ({"RBC": "  "}, "'  ' is empty"),
+        ({"RBC": "red\u0007cell"}, "invisible characters"),
+    ],
+)
+def test_prompt_names_that_do_not_fit_the_classes_are_refused(tmp_path: Path, names: Any, message: str) -> None:
+    with pytest.raises(ClassListError) as caught:
+        folder(tmp_path, {"RBC": 4, "lymph": 4}, prompt_names=names).info()
+    assert message in str(caught.value)
+    assert "the classes: 'RBC', 'lymph'" in str(caught.value)
+    assert "\u0007" not in str(caught.value)
+
+
+def test_the_bundled_data_takes_prompt_names_too() -> None:
+    info = Bundled(BundledOptions(prompt_names={"river": "a river seen from above"}, max_per_class=1)).info()
+    assert "a river seen from above" in info.names_in_prompts
+    assert "a river seen from above" not in info.class_names

@@ -269,3 +269,9 @@ def test_every_text_is_told_with_its_line(tmp_path):
     path.write_text('class,prompt,negative\nriver,"two\nlines",ugly\n')
     found = PromptsFile(PromptsFileOptions(path=str(path))).texts(DatasetInfo("x", ("river", "airplane"), (), ""))
     assert found == [(f"{path}, line 3, prompt", "two\nlines"), (f"{path}, line 3, negative", "ugly")]
+
+
+def test_a_file_names_classes_as_the_data_does_whatever_prompts_call_them(ask):
+    context = replace(client(), class_names=("a wide river", "a plane"), label_names=client().class_names)
+    prompts = ask("class,prompt\nriver,a river at night\n", context, missing="class-name")
+    assert [(prompt.class_id, "a plane" in prompt.text) for prompt in prompts] == [(0, False), (1, True)]
