@@ -67,6 +67,8 @@ if TYPE_CHECKING:
         SupportsGrammar,
         SupportsTexts,
     )
+    from fgl.contracts.upload_filter import FilterContext, UploadFilter
+    from fgl.core.creating import create
     from fgl.errors import (
         BadImageError,
         BrokenPluginError,
@@ -114,6 +116,7 @@ __all__ = [
     "FGLError",
     "FeatureSpace",
     "Federation",
+    "FilterContext",
     "FitContext",
     "Generator",
     "GlobalState",
@@ -158,10 +161,12 @@ __all__ = [
     "TrainedClassifier",
     "TrainingHook",
     "UploadError",
+    "UploadFilter",
     "UploadSchema",
     "__version__",
     "audit",
     "compare",
+    "create",
     "hookimpl",
     "load_image",
     "partition",
@@ -227,6 +232,8 @@ _HOMES = {
         "SupportsGrammar",
         "SupportsTexts",
     ),
+    "fgl.contracts.upload_filter": ("FilterContext", "UploadFilter"),
+    "fgl.core.creating": ("create",),
     "fgl.errors": (
         "BadImageError",
         "BrokenPluginError",

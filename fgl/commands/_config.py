@@ -72,6 +72,8 @@ def flag_layer(flags: ConfigFlags, problems: list[Problem]) -> dict[str, Any]:
     for key, section in _OPTIONS.items():
         if key in given:
             layer.setdefault(section, {})[key] = given[key]
+    if flags.upload_filter:
+        layer["upload"] = {"filters": list(flags.upload_filter)}
     if flags.rounds is not None:
         layer["rounds"] = {"count": flags.rounds}
     if flags.controls is not None:

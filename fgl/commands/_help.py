@@ -40,7 +40,8 @@ class PlainCommand(TyperCommand):
 
 def command_class(registry: Registry) -> type[PlainCommand]:
     """`PlainCommand` that knows what is installed."""
-    families = {"dataset", "prompt_strategy", "generator", "aggregator", "classifier", "partition", "features"}
+    families = {"dataset", "prompt_strategy", "upload_filter", "generator", "aggregator", "classifier", "partition"}
+    families |= {"features"}
     names = {family: ", ".join(registry.names(family)) for family in families}
     return type("InstalledCommand", (PlainCommand,), {"installed": names})
 

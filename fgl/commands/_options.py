@@ -41,6 +41,12 @@ class ConfigFlags:
     prompt_strategy: Annotated[
         str | None, typer.Option(metavar="NAME", help="How clients describe images: {installed}.")
     ] = None
+    upload_filter: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--upload-filter", metavar="NAME", help="What clients do to uploads; repeatable, in order: {installed}."
+        ),
+    ] = None
     aggregator: Annotated[str | None, typer.Option(metavar="NAME", help="How uploads are combined: {installed}.")] = (
         None
     )

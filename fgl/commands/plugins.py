@@ -167,6 +167,8 @@ def _as_json(value: Any) -> Any:
 
 
 def _print_component(component: dict[str, Any]) -> None:
+    from fgl.contracts.component import SELECTED_BY
+
     origin = f"{plain(component['distribution'])} {plain(component['version'])}".strip()
     say(f"{component['name']} ({component['family']}, from {origin}): {plain(component['summary'])}")
     if component["problem"]:
@@ -176,9 +178,11 @@ def _print_component(component: dict[str, Any]) -> None:
     for what, names in (("needs a dataset with", component["needs"]), ("needs the extra", component["extras"])):
         if names:
             say(f"  {what}: {plain(', '.join(names))}")
+    key = component["family"]
+    key = f"{SELECTED_BY[key]}.{component['name']}" if key in SELECTED_BY else key
     for option in component["options"]:
         shown = "required" if option["required"] else strict_json.dumps(option["default"])
-        say(f"  {component['family']}.{option['name']}: {option['type']} = {plain(shown)}")
+        say(f"  {key}.{option['name']}: {option['type']} = {plain(shown)}")
         if option["description"]:
             say(f"      {plain(option['description'])}")
     if component["continued"]:

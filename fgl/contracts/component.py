@@ -34,6 +34,7 @@ FAMILIES = {
     "dataset": "fgl_datasets",
     "partition": "fgl_partitioners",
     "prompt_strategy": "fgl_prompt_strategies",
+    "upload_filter": "fgl_upload_filters",
     "aggregator": "fgl_aggregators",
     "generator": "fgl_generators",
     "classifier": "fgl_classifiers",
@@ -42,13 +43,17 @@ FAMILIES = {
     "federation": "fgl_federations",
     "executor": "fgl_executors",
 }
-"""Configuration key of each plugin family → the hook that registers its members."""
+"""Plugin family → the hook that registers its members."""
+
+SELECTED_BY = {"upload_filter": "upload.filters"}
+"""Plugin family → the configuration key that selects its members, where that is not the family's name."""
 
 
 PROTOCOLS = {
     "dataset": "fgl.contracts.dataset:Dataset",
     "partition": "fgl.contracts.dataset:Partitioner",
     "prompt_strategy": "fgl.contracts.prompts:PromptStrategy",
+    "upload_filter": "fgl.contracts.upload_filter:UploadFilter",
     "aggregator": "fgl.contracts.aggregator:Aggregator",
     "generator": "fgl.contracts.generator:Generator",
     "classifier": "fgl.contracts.classifier:Classifier",
@@ -95,8 +100,9 @@ class Component:
     """What the dataset must have, of "domains" and "public". Checked before anything runs."""
 
     provides: tuple[str, ...] = ()
-    """For prompt strategies: "arrays" if it returns arrays of its own (`Prepared`), which the codec text cannot send;
-    "private_counts" if its weights are deliberately not the samples that the client holds."""
+    """For prompt strategies and upload filters: "arrays" if it returns arrays of its own (`Prepared`), which the codec
+    text cannot send. For prompt strategies: "private_counts" if its weights are deliberately not the samples that the
+    client holds."""
 
     client_needs: tuple[str, ...] = ()
     """For what runs at a client: "generator" if it calls `ClientContext.generator`. Clients then pull all files of the

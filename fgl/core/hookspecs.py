@@ -43,6 +43,12 @@ def fgl_prompt_strategies() -> list[Component]:
 
 
 @hookspec
+def fgl_upload_filters() -> list[Component]:
+    """What clients do to their uploads before they are sent (`UploadFilter`), selected by `upload.filters:`."""
+    raise AssertionError("a specification is not called")
+
+
+@hookspec
 def fgl_aggregators() -> list[Component]:
     """Ways to combine uploads (`Aggregator`), selected by `aggregator:`."""
     raise AssertionError("a specification is not called")

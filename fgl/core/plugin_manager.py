@@ -41,6 +41,7 @@ BUILTINS = tuple(
         "partitioners",
         "prompts",
         "trackers",
+        "upload_filters",
     )
 )
 

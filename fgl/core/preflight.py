@@ -16,7 +16,7 @@ from fgl.core.encoding import doubtful_names
 from fgl.core.plugin_manager import PluginManager
 from fgl.core.server.removed import removed_clients
 from fgl.core.session import Session, check_fit, has
-from fgl.core.stages import federated_evaluation, quality, train
+from fgl.core.stages import federated_evaluation, quality, train, upload_filters
 from fgl.core.store.run_dir import RunDir
 from fgl.core.wire import codecs
 from fgl.errors import BrokenPluginError, ConfigError, DataError, FGLError, Problem
@@ -48,12 +48,19 @@ def models_to_pull(config: RunConfig, manager: PluginManager) -> list[str]:
     return [use.model for use in hosted if state.state(use, ask=False).cache != "all"]
 
 
+def _check_text(config: RunConfig, manager: PluginManager) -> None:
+    """Raises ConfigError where texts are to be sent, and a component has arrays of its own."""
+    chosen = [("prompt_strategy", config.prompt_strategy), *(("upload_filter", one) for one in config.upload.chain())]
+    entries = [manager.registry.find(family, one.name) for family, one in chosen]
+    unfit = [codecs.no_texts(entry.title) for entry in entries if "arrays" in entry.component.provides]
+    if config.upload.codec == codecs.TEXT and unfit:
+        raise ConfigError(unfit)
+
+
 def check_prompts(config: RunConfig, manager: PluginManager, info: DatasetInfo) -> None:
     """Have the prompt strategy say what it can without an image: hours of work are not to end in a misspelt line."""
     _check_files(config, manager)
-    entry = manager.registry.find("prompt_strategy", config.prompt_strategy.name)
-    if config.upload.codec == codecs.TEXT and "arrays" in entry.component.provides:
-        raise ConfigError([codecs.no_texts(entry.title)])
+    _check_text(config, manager)
     strategy = manager.create("prompt_strategy", config.prompt_strategy)
     try:
         if isinstance(strategy, SupportsCheck):
@@ -127,6 +134,7 @@ def open_session(
     executor = manager.create("executor", config.executor)
     generator = manager.create("generator", config.generator)
     check_declaration(config, generator.declare())
+    upload_filters.described(config, manager)
     if not remote_clients:
         check_prompts(config, manager, info)
     session = Session(

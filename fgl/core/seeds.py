@@ -17,6 +17,12 @@ def client_seed(run_seed: int, client_id: str, round_number: int) -> int:
     return derive(run_seed, "client", client_id, round_number)
 
 
+def filter_seed(run_seed: int, client_id: str, round_number: int, place: int) -> int:
+    """Seed of the upload filter at this place of the chain, from 0."""
+    digest = hashlib.sha256(f"{run_seed}/client/{client_id}/{round_number}/filter/{place}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
 def image_seed(run_seed: int, image: str, draw: int = 0) -> int:
     """Seed of an image's generator."""
     return derive(run_seed, image, draw)

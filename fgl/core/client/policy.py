@@ -21,7 +21,7 @@ from fgl.contracts.boundary import is_simulated
 from fgl.contracts.options import Options
 from fgl.core.config import short_forms
 from fgl.core.config.defaults import DEFAULTS, PATHS
-from fgl.core.config.resolve import resolve
+from fgl.core.config.resolve import resolve, resolved_filters
 from fgl.core.config.schema import RunConfig, Selected
 from fgl.core.config.validation import shown, validate
 from fgl.core.plugin_manager import PluginManager
@@ -55,6 +55,14 @@ class SiteOptions(Options):
         min_length=1,
         description="codecs that may be asked for; text, with which the prompts themselves leave, only where it is "
         "named here or is the site's own choice",
+    )
+    upload_filters: list[str] | None = Field(
+        None, description="upload filters that may be asked for; null: any that is installed here"
+    )
+    required_filters: list[str | dict[str, Any]] = Field(
+        [],
+        description="upload filters that this site applies to all that it sends, after those that were asked for: "
+        "names, or mappings with a name and options",
     )
     paths: list[str] = Field(
         [],
@@ -97,12 +105,25 @@ class Policy:
         dataset = own_dataset(shared.get("dataset"), self.own, manager.registry, source)
         config = resolve([rest, {"dataset": dataset}, *own], manager.registry, source)
         self.judge(config, manager)
-        return config
+        return self._with_required(config, manager.registry)
+
+    def _with_required(self, config: RunConfig, registry: Registry) -> RunConfig:
+        """With the filters that this site requires at the end of the chain, where it does not end with them anyway."""
+        problems = list[Problem]()
+        required = resolved_filters(self.rules.required_filters, registry, problems, f"{SITE}.required_filters")
+        if problems:
+            raise ConfigError(problems, "this site's policy")
+        asked = config.upload.filters
+        if not required or asked[-len(required) :] == required:
+            return config
+        return config.model_copy(update={"upload": config.upload.model_copy(update={"filters": [*asked, *required]})})
 
     def judge(self, config: RunConfig, manager: PluginManager, others: Sequence[tuple[str, Selected]] = ()) -> None:
         """others: components that a request names beside its configuration, each with its family."""
         problems = [*self._refused(config)]
-        for family, component in [*((family, getattr(config, family)) for family in _ASKED), *others]:
+        asked = [*((family, getattr(config, family)) for family in _ASKED), *others]
+        asked += [("upload_filter", one) for one in config.upload.chain()]
+        for family, component in asked:
             problems += self._component(family, component, manager)
         if problems:
             raise PolicyError(dict.fromkeys(problems), "what was asked of this site")
@@ -117,6 +138,10 @@ class Policy:
         allowed = self.rules.prompt_strategies
         if allowed is not None and strategy not in allowed:
             yield _problem("prompt_strategy", strategy, "prompt_strategies", allowed)
+        allowed, own = self.rules.upload_filters, self._words("upload", "filters")
+        for name in dict.fromkeys(one.name for one in config.upload.chain()):
+            if allowed is not None and name not in allowed and not own:
+                yield _problem("upload.filters", name, "upload_filters", allowed)
 
     def _component(self, family: str, component: Selected, manager: PluginManager) -> Iterator[Problem]:
         rules, entry = self.rules, manager.registry.find(family, component.name)
@@ -234,7 +259,7 @@ def _section(value: Any, registry: Registry) -> dict[str, object]:
 def _problem(key: str, got: str, rule: str, allowed: Sequence[str]) -> Problem:
     listed = ", ".join(allowed) if allowed else "none"
     advice = f"to allow it, add it to {SITE}.{rule} in the site's own file"
-    advice += ", or give this option there" if rule in ("codecs", "paths") else ""
+    advice += ", or give this option there" if rule in ("codecs", "paths", "upload_filters") else ""
     return Problem(key, quoted(got, 200), f"{SITE}.{rule} allows {listed}; {advice}")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,11 +12,13 @@ import numpy as np
 
 from fgl.contracts.progress import NullProgress, Progress
 from fgl.contracts.prompts import ClientContext, Encoded, Prepared, Prompt
+from fgl.contracts.upload_filter import FilterContext
 from fgl.core.client import policy, prepared, private_folder
+from fgl.core.client.filtering import filtered
 from fgl.core.client.private_folder import ERROR
 from fgl.core.client.site import site_of
 from fgl.core.encoding import encode_once_warned, warn_of_cuts
-from fgl.core.seeds import client_seed
+from fgl.core.seeds import client_seed, filter_seed
 from fgl.core.store.typed import to_json
 from fgl.core.wire import identical_classes, upload, upload_reader
 from fgl.core.wire.codecs import TEXT, no_texts
@@ -24,8 +26,8 @@ from fgl.errors import BrokenPluginError, ClassListError, ConfigError, FGLError,
 from fgl.io import files, strict_json
 
 if TYPE_CHECKING:
-    from fgl.contracts.arrays import Array
-    from fgl.contracts.generator import Generator
+    from fgl.contracts.arrays import Array, Labels
+    from fgl.contracts.generator import Generator, UploadSchema
     from fgl.core.client.site import Site
     from fgl.core.registry import Entry
 
@@ -66,9 +68,12 @@ def draft(asked: Mapping[str, Any], progress: Progress | None = None) -> Draft:
 
     site = site_of(asked)
     client_id, round_number = asked["client_id"], asked["round"]
-    options, images, whose = site.config.upload, site.samples(client_id), site.strategy_entry.title
-    if options.codec == TEXT and "arrays" in site.strategy_entry.component.provides:
-        raise ConfigError([no_texts(whose)])
+    options, images = site.config.upload, site.samples(client_id)
+    entries = [site.strategy_entry, *(entry for entry, _ in site.filters)]
+    unfit = [no_texts(entry.title) for entry in entries if "arrays" in entry.component.provides]
+    if options.codec == TEXT and unfit:
+        raise ConfigError(unfit)
+    schema = None if options.codec == TEXT else site.declaration
     context = ClientContext(
         client_id=client_id,
         images=images,
@@ -80,41 +85,79 @@ def draft(asked: Mapping[str, Any], progress: Progress | None = None) -> Draft:
         private=private,
         note=note,
         domains=site.domains,
-        declaration=None if options.codec == TEXT else site.declaration,
+        declaration=schema,
         generator_name=site.config.generator.name,
         generator=lambda: _generator(site, site.strategy_entry),
         label_names=site.class_names,
     )
+
+    def filter_context(place: int) -> FilterContext:
+        return FilterContext(
+            client_id=client_id,
+            round=round_number,
+            seed=filter_seed(site.config.seed, client_id, round_number, place),
+            class_names=site.class_names,
+            declaration=schema,
+            private=private,
+            device=asked["device"],
+            progress=context.progress,
+            note=note,
+        )
+
     with private_folder.private_files(private).host():  # a strategy may keep what took it long
         answer = _ask(site, context)
-    own_arrays = isinstance(answer, Prepared) and bool(answer.arrays)
-    prompts = prepared.checked_prompts(
-        answer.prompts if isinstance(answer, Prepared) else answer, site.class_names, whose
-    )
-    if not prompts:
-        raise UploadError(f"the prompt strategy wrote no prompt for {client_id}")
-    if "private_counts" not in site.strategy_entry.component.provides:
-        prepared.check_counts(prompts, images.labels, site.class_names, whose)
-    upload.check_prompts(prompts, client_id)
+        prompts = _prompts(answer, site, images.labels)
+        if not prompts:
+            raise UploadError(f"the prompt strategy wrote no prompt for {client_id}")
+        upload.check_prompts(prompts, client_id)
+        made = _encoded(answer, prompts, site, schema, client_id, note)
+        made = filtered(site.filters, made, schema, site.class_names, filter_context)
+    if site.filters:
+        upload.check_prompts(made.prompts, client_id)
     sender = upload.UploadHeader(client_id, round_number, site.class_names, options.run_id)
-    if options.codec == TEXT:
-        if own_arrays:
-            raise ConfigError([no_texts(whose)])
-        data = upload.encode_texts(sender, prompts)
+    if schema is None:
+        data = upload.encode_texts(sender, made.prompts)
     else:
-        arrays: Mapping[str, Array]
-        indices: Mapping[str, Array]
-        if own_arrays:
-            arrays, indices = prepared.checked_arrays(prompts, answer.arrays, answer.indices, site.declaration, whose)
-        else:
-            arrays, indices = encode_once_warned(site.encoder, prompts)
-            if cut := warn_of_cuts(site.encoder, prompts, client_id, site.class_names, quote=True):
-                note("prompts_truncated", cut)
-        if pairs := identical_classes.of_arrays(arrays, indices, [prompt.class_id for prompt in prompts]):
-            raise ClassListError(identical_classes.told(pairs, site.class_names))
-        data = upload.encode(sender, site.declaration, options.codec, prompts, arrays, indices)
+        data = upload.encode(sender, schema, options.codec, made.prompts, made.arrays, made.indices)
     held = np.bincount(images.labels, minlength=len(site.class_names)).tolist()
-    return Draft(data, prompts, notes, site.about, site.class_names, held, site.left_out)
+    return Draft(data, list(made.prompts), notes, site.about, site.class_names, held, site.left_out)
+
+
+def _prompts(answer: Any, site: Site, labels: Labels) -> list[Prompt]:
+    """The strategy's prompts, if they are what it promised. labels: of the client's samples."""
+    whose, listed = site.strategy_entry.title, answer.prompts if isinstance(answer, Prepared) else answer
+    prompts = prepared.checked_prompts(listed, site.class_names, whose)
+    if prompts and "private_counts" not in site.strategy_entry.component.provides:
+        prepared.check_counts(prompts, labels, site.class_names, whose)
+    return prompts
+
+
+def _encoded(
+    answer: Any,
+    prompts: list[Prompt],
+    site: Site,
+    schema: UploadSchema | None,
+    client_id: str,
+    note: Callable[[str, int], None],
+) -> Prepared:
+    """The prompts with their arrays: the strategy's own, or the encodings of the texts. schema: None where texts are
+    sent, which have no arrays."""
+    whose, has_arrays = site.strategy_entry.title, isinstance(answer, Prepared) and bool(answer.arrays)
+    if schema is None:
+        if has_arrays:
+            raise ConfigError([no_texts(whose)])
+        return Prepared(prompts, {})
+    arrays: Mapping[str, Array]
+    indices: Mapping[str, Array]
+    if has_arrays:
+        arrays, indices = prepared.checked_arrays(prompts, answer.arrays, answer.indices, schema, whose)
+    else:
+        arrays, indices = encode_once_warned(site.encoder, prompts)
+        if cut := warn_of_cuts(site.encoder, prompts, client_id, site.class_names, quote=True):
+            note("prompts_truncated", cut)
+    if pairs := identical_classes.of_arrays(arrays, indices, [prompt.class_id for prompt in prompts]):
+        raise ClassListError(identical_classes.told(pairs, site.class_names))
+    return Prepared(prompts, arrays, indices)
 
 
 def _generator(site: Site, entry: Entry) -> Generator:

@@ -64,6 +64,10 @@ class Site:
             self.partition = divide(manager, config, self.train)
         self.strategy: Any = manager.create("prompt_strategy", config.prompt_strategy)
         self.strategy_entry = manager.registry.find("prompt_strategy", config.prompt_strategy.name)
+        self.filters = [
+            (manager.registry.find("upload_filter", one.name), manager.create("upload_filter", one))
+            for one in config.upload.chain()
+        ]
         self.manager, self._device = manager, device
 
     # What a client with the codec text has no need of, and whose weights it must not pull.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fgl.core.config.schema import ORDER, RunConfig, Selected
 
@@ -16,7 +16,7 @@ def located(config: RunConfig, options_of: Callable[[str, Selected], Options]) -
     """The configuration with the paths of what lies here made absolute, so that another folder of the same name is
     never taken for it. Names of what is not here, such as a model's on the Hub, stay. options_of: family and component
     → its options."""
-    update: dict[str, object] = {}
+    update: dict[str, Any] = {}
     for section in ORDER:
         value = getattr(config, section)
         if isinstance(value, Selected):
@@ -25,6 +25,11 @@ def located(config: RunConfig, options_of: Callable[[str, Selected], Options]) -
                 update[section] = value.model_copy(update={"options": {**value.options, **absolute}})
         elif absolute := _absolute(value):
             update[section] = value.model_copy(update=absolute)
+    chain = config.upload.chain()
+    places = [_absolute(options_of("upload_filter", one)) for one in chain]
+    if any(places):
+        filters = [{"name": one.name, **one.options, **place} for one, place in zip(chain, places, strict=True)]
+        update["upload"] = update.get("upload", config.upload).model_copy(update={"filters": filters})
     return config.model_copy(update=update)
 
 

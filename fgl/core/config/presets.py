@@ -121,7 +121,7 @@ def _small(preset: Preset, layers: Sequence[Mapping[str, object]], registry: Reg
     """What makes the components that these layers select small: sizes that each of them has for that."""
     count = max(4, SMOKE_IMAGES // len(preset.classes))
     small: dict[str, object] = {"synthesis": {"images_per_class": count}}
-    for family in FAMILIES:
+    for family in FAMILIES.keys() & DEFAULTS.keys():
         name = _selected(family, layers)
         component = short_forms.component_of(family, name, registry)
         if component is not None and component.smoke:

@@ -7,7 +7,7 @@ import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fgl.contracts.component import FAMILIES, Component
+from fgl.contracts.component import FAMILIES, SELECTED_BY, Component
 from fgl.contracts.options import Options
 from fgl.core.baselines import BASELINES, PROMPTS
 from fgl.core.config import deprecated, short_forms
@@ -57,6 +57,8 @@ def resolve(layers: Sequence[Mapping[str, object]], registry: Registry, source: 
     }
     for family in ORDER:
         given = merged[family]
+        if family == "upload":
+            given = {**given, "filters": resolved_filters(given.get("filters", []), registry, problems)}
         values[family] = (
             _plain(family, given, problems) if family in _PLAIN else _component(family, given, registry, problems)
         )
@@ -106,6 +108,8 @@ _MAIN = {"rounds": "count", "synthesis": "images_per_class"}
 
 def _unknown(key: str, value: Any, merged: Mapping[str, Any], registry: Registry) -> Problem:
     """An unknown key. What is an option of a family, as flags are, is told where it belongs."""
+    if key in SELECTED_BY:
+        return Problem(key, shown(value), f"unknown key: set {SELECTED_BY[key]}")
     places = [f"{family}.{key}" for family in ORDER if key in _options_of(family, merged, registry)]
     if places:
         return Problem(key, shown(value), f"unknown key: set {' or '.join(places)}")
@@ -146,6 +150,18 @@ def _component(family: str, given: dict[str, object], registry: Registry, proble
     options = deprecated.current_options(options, cls.renamed, family, problems)
     checked = validate(family, cls, {**_defaults(entry.component, options), **options}, problems)
     return None if checked is None else Selected(name=name, options=checked.model_dump(mode="json"))
+
+
+def selected(family: str, name: str, options: Mapping[str, object], registry: Registry) -> Selected:
+    """A component outside of any configuration, with every option. Raises ConfigError."""
+    problems: list[Problem] = []
+    if family not in FAMILIES:
+        expected = f"unknown family{suggestion(family, FAMILIES)} (known: {', '.join(FAMILIES)})"
+        raise ConfigError([Problem("family", shown(family), expected)], "a call of fgl.create")
+    component = _component(family, {**options, "name": name}, registry, problems)
+    if component is None:
+        raise ConfigError(problems, "a call of fgl.create")
+    return component
 
 
 def _dataset_hint(name: str, registry: Registry) -> str:
@@ -230,6 +246,32 @@ def _baseline_options(value: Any, registry: Registry, problems: list[Problem]) -
         if selected is not None:
             components[str(name)] = selected
     return components
+
+
+def resolved_filters(
+    value: Any, registry: Registry, problems: list[Problem], key: str = SELECTED_BY["upload_filter"]
+) -> list[dict[str, object]]:
+    """A chain of upload filters, each as a mapping with its name and every option. A single one needs no list. key: of
+    the configuration, for problems."""
+    family = "upload_filter"
+    chain = value if isinstance(value, list | tuple) else [value]
+    resolved = []
+    for given in chain:
+        before = len(problems)
+        one = short_forms.expanded(family, given, registry, problems)
+        if isinstance(one, dict) and "name" in one:
+            component = _component(family, one, registry, problems)
+            if component is not None:
+                resolved.append({"name": component.name, **component.options})
+        elif len(problems) == before:
+            known = ", ".join(registry.names(family))
+            expected = f"expected names, or mappings with a name and options (installed: {known})"
+            problems.append(Problem(family, shown(given), expected))
+        for place, problem in enumerate(problems[before:], before):
+            rest = problem.key.removeprefix(family)
+            where = f".{one['name']}" if rest and rest != ".name" and isinstance(one, dict) else ""
+            problems[place] = Problem(f"{key}{where}{rest}", problem.got, problem.expected)
+    return resolved
 
 
 def _baselines(value: Any, strategy: str, registry: Registry, problems: list[Problem]) -> tuple[str, ...]:

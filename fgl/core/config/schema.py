@@ -63,6 +63,11 @@ class UploadOptions(Options):
         description="a client's weights count for at most so many times the total of the median client; what it claims "
         "beyond that is scaled down",
     )
+    filters: list[dict[str, Any]] = Field(
+        default_factory=list,
+        description="upload filters, applied by each client in this order to what it is about to send: names, or "
+        "mappings with a name and options ([{name: clip, max_norm: 30}])",
+    )
     min_clients: int = Field(1, ge=1, description="uploads that must be accepted for the run to go on")
     run_id: str = Field(
         "", max_length=100, description="name of this run, the same at all clients; uploads for another are refused"
@@ -72,6 +77,16 @@ class UploadOptions(Options):
         min_length=1,
         description="ids of clients that hold data of their own; null: the simulated clients of the partition",
     )
+
+    def chain(self) -> list[Selected]:
+        """The upload filters, in order."""
+        rest = [{key: value for key, value in one.items() if key != "name"} for one in self.filters]
+        return [Selected(name=one["name"], options=options) for one, options in zip(self.filters, rest, strict=True)]
+
+    def inputs(self) -> dict[str, Any]:
+        """What determines a result. Without filters they leave no trace, so that earlier runs stay as they are."""
+        values = self.model_dump()
+        return values if self.filters else {key: value for key, value in values.items() if key != "filters"}
 
     @field_validator("clients")
     @classmethod

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from fgl.core.report.schema import RunReport, Uploads
+from fgl.core.report.generator import words
+from fgl.core.report.schema import RunReport, UploadFilterSummary, Uploads
 from fgl.core.report.tables import Table
 from fgl.core.server.claimed_weights import Dominant
 from fgl.core.server.intake_record import Intake
@@ -46,6 +47,7 @@ def intake_section(report: RunReport) -> list[str]:
         "",
         *_bytes(up, _fedavg_bytes(report)),
         f"- fields: {'; '.join(intake.fields)}",
+        *map(_filter, report.upload_filters or ()),
         *_senders(intake),
         *(_limited(name, factor, sum(up.weight_per_class[name])) for name, factor in intake.limited.items()),
         *map(_dominant, intake.dominant),
@@ -69,6 +71,14 @@ def _bytes(up: Uploads, fedavg: int | None) -> list[str]:
         f"- {_READ if TEXT in up.codec_error else _INVERTED}, and class ids with weights are a histogram of each "
         "client's labels: neither is a privacy guarantee",
     ]
+
+
+def _filter(one: UploadFilterSummary) -> str:
+    of = "" if one.distribution == "fgl" else f" of {md(one.distribution)}"
+    return (
+        f"- clients were asked to apply the upload filter {md(one.name)}{of}: {md(words(one.does))}; no filter by "
+        "itself is a privacy guarantee"
+    )
 
 
 def _senders(intake: Intake) -> list[str]:

@@ -24,6 +24,18 @@ SCHEMA_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UploadFilterSummary:
+    """What clients were asked to do to their uploads before they sent them."""
+
+    name: str
+    """Of the upload filter."""
+    distribution: str
+    """Of the plugin that it belongs to."""
+    does: JsonObject
+    """What the filter says of itself."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Uploads(ClientsResult):
     """What the accepted uploads amount to."""
 
@@ -164,6 +176,8 @@ class RunReport:
     """File that no stage reads again → what is wrong with it; empty where all are sound."""
     log: LogMark
     """The log of the run."""
+    upload_filters: list[UploadFilterSummary] | None = json_field(omit_none=True)
+    """Upload filters, in the order in which clients applied them. Only where there are any."""
     preset: JsonObject | None = json_field(omit_none=True)
     """The preset that the run was started from. Only in what `fgl run --preset --json` prints."""
 

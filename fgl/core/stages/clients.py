@@ -20,6 +20,7 @@ from fgl.core.wire import requests, upload
 from fgl.errors import UploadError
 
 if TYPE_CHECKING:
+    from fgl.contracts.options import ModelRef
     from fgl.core.session import Session
 
 
@@ -38,6 +39,7 @@ def request_inputs(session: Session, partition_digest: str) -> Inputs:
         **({"prompt_models": models} if (models := _prompt_models(session)) else {}),
         "generator": dict(session.generator.encoding()),
         "codec": config.upload.codec,
+        **_filters(session),
         "format": upload.VERSION,
         "run_id": config.upload.run_id,
         "seed": config.seed,
@@ -52,17 +54,33 @@ def prompt_names(session: Session) -> Inputs:
     return {"prompt_names": names} if names else {}
 
 
+def _filters(session: Session) -> Inputs:
+    """The upload filters, with the files and models that they name; nothing where there are none."""
+    chain = session.config.upload.chain()
+    options = [session.manager.options("upload_filter", one) for one in chain]
+    files = {name: model_digests.of_path(name) for one in options for name in one.files()}
+    models = _commits([use for one in options for use in one.models()])
+    return {
+        **({"filters": session.config.upload.filters} if chain else {}),
+        **({"filter_files": files} if files else {}),
+        **({"filter_models": models} if models else {}),
+    }
+
+
 def _prompt_models(session: Session) -> dict[str, str | None]:
     """The commit at which clients here would use each Hub model that writes prompts."""
+    return _commits(session.manager.options("prompt_strategy", session.config.prompt_strategy).models())
+
+
+def _commits(uses: Sequence[ModelRef]) -> dict[str, str | None]:
     from fgl import hub
     from fgl.hub import state
 
-    uses = session.manager.options("prompt_strategy", session.config.prompt_strategy).models()
     return {use.model: state.commit(use) for use in uses if not hub.is_local(use.model)}
 
 
 def clients_inputs(session: Session, partition_digest: str) -> Inputs:
-    inputs = {**request_inputs(session, partition_digest), "upload": session.config.upload.model_dump()}
+    inputs = {**request_inputs(session, partition_digest), "upload": session.config.upload.inputs()}
     out = session.removed_clients
     return {**inputs, "forgotten": out} if out else inputs
 
@@ -120,7 +138,7 @@ def gather_inputs(session: Session, done: Done) -> Inputs:
     clients = partition.client_ids(session, done)
     return {
         "clients": digest_of(sorted(clients)),
-        "upload": session.config.upload.model_dump(),
+        "upload": session.config.upload.inputs(),
         "generator": dict(session.generator.encoding()),
         "round": requests.ROUND,
         "format": upload.VERSION,

@@ -23,6 +23,7 @@ from fgl.core.stages import (
     rounds,
     synthesize,
     train,
+    upload_filters,
 )
 from fgl.core.store.typed import JsonObject, to_json
 from fgl.io import event_log, strict_json
@@ -56,6 +57,7 @@ def contents(session: Session, done: Done, baselines: list[JsonObject]) -> JsonO
         "rounds": _json_of(done, rounds.STAGE),
         "warnings": [warning] if warning else [],
         "intake": intake_record.record(session, partition.client_ids(session, done), uploads),
+        "upload_filters": upload_filters.described(session.config, session.manager) or None,
         "upload": {**sent, "fedavg_bytes_per_round": rounds_bytes},
         "synthetic": {
             "images": synthetic.images,

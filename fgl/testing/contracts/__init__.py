@@ -20,12 +20,14 @@ from fgl.testing.contracts.federations import FederationContract
 from fgl.testing.contracts.generators import GeneratorContract
 from fgl.testing.contracts.partitioners import PartitionerContract
 from fgl.testing.contracts.prompts import PromptStrategyContract
+from fgl.testing.contracts.upload_filters import UploadFilterContract
 from fgl.testing.data import DrawnImages, client_context, client_upload, encode_by_digest, fit_context, labelled_pixels
 
 CONTRACTS = {
     "dataset": DatasetContract,
     "partition": PartitionerContract,
     "prompt_strategy": PromptStrategyContract,
+    "upload_filter": UploadFilterContract,
     "aggregator": AggregatorContract,
     "generator": GeneratorContract,
     "classifier": ClassifierContract,
@@ -49,6 +51,7 @@ __all__ = [
     "GeneratorContract",
     "PartitionerContract",
     "PromptStrategyContract",
+    "UploadFilterContract",
     "client_context",
     "client_upload",
     "encode_by_digest",

@@ -334,3 +334,42 @@ def test_a_policy_that_says_something_wrong_is_no_policy(section: Any, word: str
 def test_a_policy_knows_every_task_that_clients_answer() -> None:
     named = set(policy.SiteOptions.model_fields["tasks"].annotation.__args__[0].__args__)  # type: ignore[union-attr]
     assert named == {"upload", "rounds", "evaluate", "probe"}
+
+
+# --- upload filters -------------------------------------------------------------------------------------------------
+
+
+def test_only_upload_filters_that_the_owner_lists_may_be_asked_for(ward: Path, manager: PluginManager) -> None:
+    asked = shared(upload={"filters": ["clip:3", "aggregate"]})
+    assert len(of(ward).configure(asked, manager).upload.chain()) == 2
+    with pytest.raises(
+        PolicyError, match=r"upload\.filters: got 'aggregate'; site\.upload_filters allows clip"
+    ) as caught:
+        of(ward, {"upload_filters": ["clip"]}).configure(asked, manager)
+    assert len(caught.value.problems) == 1
+    own = of(ward, {"upload_filters": []}, upload={"filters": ["aggregate"]})
+    assert [one.name for one in own.configure(asked, manager).upload.chain()] == ["aggregate"]
+
+
+def test_filters_that_the_owner_requires_run_after_those_that_were_asked_for(
+    ward: Path, tmp_path: Path, manager: PluginManager
+) -> None:
+    policy = of(ward, {"required_filters": ["min-samples:3", {"name": "clip", "max_norm": 2.0}]})
+    names = ["aggregate", "min-samples", "clip"]
+    asked = policy.configure(shared(upload={"filters": "aggregate"}), manager)
+    assert [one.name for one in asked.upload.chain()] == names
+    again = policy.configure(shared(upload={"filters": asked.upload.filters}), manager)
+    assert [one.name for one in again.upload.chain()] == names, "a chain that ends with them stays as it is"
+    with pytest.raises(ConfigError, match=r"site\.required_filters: got 'clipp'.*did you mean 'clip'"):
+        of(ward, {"required_filters": ["clipp"]}).configure(shared(), manager)
+
+
+def test_a_required_filter_that_withholds_everything_sends_nothing(
+    ward: Path, tmp_path: Path, manager: PluginManager
+) -> None:
+    """Three samples of each class are fewer than ten, with texts as with numbers."""
+    site = {"codecs": ["text"], "required_filters": ["min-samples:10"]}
+    config = resolve([shared(upload={"codec": "text"})], manager.registry)
+    with at_site(of(ward, site), tmp_path / "kept"), pytest.raises(ClientFailedError, match="upload that it wrote"):
+        tasks.answer_prepare(request(config, tmp_path))
+    assert "left no row of the upload of north" in (tmp_path / "kept" / private_folder.ERROR).read_text()

@@ -6,9 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from fgl.contracts.component import Component
+from fgl.contracts.options import Options
 from fgl.core.config.paths import located
 from fgl.core.config.resolve import resolve
+from fgl.core.config.schema import Selected
 from fgl.core.plugin_manager import PluginManager
+from fgl.core.registry import Entry
 
 
 def test_what_lies_here_gets_its_absolute_path_and_other_names_stay(
@@ -48,3 +52,27 @@ def test_what_lies_here_gets_its_absolute_path_and_other_names_stay(
         **config.to_dict(),
         "generator": {**config.to_dict()["generator"], "lora": str(tmp_path / "home" / "lora")},
     }
+
+
+class Named(Options):
+    table: str
+
+    def files(self) -> tuple[str, ...]:
+        return (self.table,)
+
+
+def test_a_path_in_an_upload_filter_is_made_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bounds.csv").write_text("1\n")
+    registry = PluginManager.load().registry
+    component = Component("by-table", Named, Named)
+    registry.add(Entry("upload_filter", component, "mine", "fgl-mine"))
+    config = resolve([{"upload": {"filters": ["aggregate", {"name": "by-table", "table": "bounds.csv"}]}}], registry)
+
+    def options_of(family: str, selected: Selected) -> Options:
+        return registry.options_class(registry.find(family, selected.name)).of(selected.options)
+
+    assert located(config, options_of).upload.filters == [
+        {"name": "aggregate", "aggregator": "class-mean", "options": {}},
+        {"name": "by-table", "table": str(tmp_path / "bounds.csv")},
+    ]

@@ -279,3 +279,55 @@ def test_only_what_may_be_meant_is_suggested(registry: Registry, family: str, go
         resolve([{family: got}], registry)
     assert ("did you mean" in str(caught.value)) == (said is not None)
     assert (said or "") in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        ["clip:30", {"name": "aggregate"}],
+        [{"name": "clip", "max_norm": 30.0}, "aggregate:class-mean"],
+        [{"name": "clip", "max_norm": 30}, "aggregate"],
+    ],
+)
+def test_upload_filters_are_names_short_forms_or_mappings_and_keep_their_order(
+    registry: Registry, given: list[Any]
+) -> None:
+    config = resolve([{"upload": {"filters": given}}], registry)
+    assert config.upload.filters == [
+        {"name": "clip", "max_norm": 30.0, "arrays": None},
+        {"name": "aggregate", "aggregator": "class-mean", "options": {}},
+    ]
+    assert [(one.name, one.options.get("max_norm")) for one in config.upload.chain()] == [
+        ("clip", 30.0),
+        ("aggregate", None),
+    ]
+    assert resolve([config.to_dict()], registry) == config
+
+
+def test_one_upload_filter_needs_no_list_and_a_later_layer_replaces_the_chain(registry: Registry) -> None:
+    layers = [{"upload": {"filters": "min-samples:3", "codec": "fp32"}}, {"upload": {"filters": ["aggregate"]}}]
+    assert [one.name for one in resolve(layers[:1], registry).upload.chain()] == ["min-samples"]
+    config = resolve(layers, registry)
+    assert ([one.name for one in config.upload.chain()], config.upload.codec) == (["aggregate"], "fp32")
+
+
+def test_what_is_wrong_with_an_upload_filter_names_it_and_its_option(registry: Registry) -> None:
+    chain = ["agregate", {"name": "clip", "max_norm": -1}, {"name": "min-samples", "sample": 3}, "clip:x", 7]
+    with pytest.raises(ConfigError) as caught:
+        resolve([{"upload": {"filters": chain}, "upload_filter": "clip"}], registry)
+    lines = [str(problem) for problem in caught.value.problems]
+    for said in (
+        "upload_filter: got 'clip'; unknown key: set upload.filters",
+        "upload.filters: got 'agregate'; unknown upload filter 'agregate': did you mean 'aggregate'?",
+        "upload.filters.clip.max_norm: got -1; expected more than 0",
+        "upload.filters.min-samples.sample: got 3; unknown option: did you mean 'samples'?",
+        "upload.filters: got 'clip:x'; clip expected a number after the colon",
+        "upload.filters: got 7; expected names, or mappings with a name and options (installed: aggregate, clip",
+    ):
+        assert any(line.startswith(said) for line in lines), (said, lines)
+
+
+def test_a_run_without_upload_filters_has_the_inputs_that_it_had_before_there_were_any(registry: Registry) -> None:
+    assert "filters" not in resolve([], registry).upload.inputs()
+    filtered = resolve([{"upload": {"filters": ["aggregate"]}}], registry).upload.inputs()
+    assert [one["name"] for one in filtered["filters"]] == ["aggregate"]

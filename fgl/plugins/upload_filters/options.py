@@ -1,0 +1,53 @@
+"""Options of the upload filters."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from pydantic import Field
+
+from fgl.contracts.options import Options
+
+
+class AggregateOptions(Options):
+    """Combines the rows of one client as an aggregator combines those of all clients at the server."""
+
+    short_option: ClassVar[str] = "aggregator"
+
+    aggregator: str = Field("class-mean", description="aggregator to run at each client on its own upload")
+    options: dict[str, Any] = Field(default_factory=dict, description="options of that aggregator")
+
+
+class ClipOptions(Options):
+    """Bounds how much one row can say, as Gaussian noise that is added afterwards presupposes."""
+
+    short_option: ClassVar[str] = "max_norm"
+
+    max_norm: float = Field(
+        gt=0, description="largest L2 norm of a row, over all of its elements; larger ones are scaled"
+    )
+    arrays: list[str] | None = Field(
+        None, min_length=1, description="names of the arrays to clip; null: all that are not shared by rows"
+    )
+
+    @classmethod
+    def from_text(cls, text: str) -> dict[str, Any]:
+        try:
+            return {"max_norm": float(text)}
+        except ValueError:
+            raise ValueError("expected a number after the colon, the largest norm of a row (clip:30)") from None
+
+
+class MinSamplesOptions(Options):
+    """Keeps small counts, which single out samples, from being sent."""
+
+    short_option: ClassVar[str] = "samples"
+
+    samples: int = Field(5, ge=1, description="fewest samples of a class for which its rows are sent")
+
+    @classmethod
+    def from_text(cls, text: str) -> dict[str, Any]:
+        try:
+            return {"samples": int(text)}
+        except ValueError:
+            raise ValueError("expected a whole number after the colon, the fewest samples (min-samples:5)") from None
