@@ -66,6 +66,13 @@ def fill(
 
         session.executor.run(left, one)
         commits.wait()
+    lacking = [shard.index for shard in left if not store.is_committed(shard)]
+    if lacking:
+        title = session.manager.registry.find("executor", session.config.executor.name).title
+        raise BrokenPluginError(
+            f"{title}: Executor.run() returned before shard {lacking[0]} was committed: it must call `work` on every "
+            "shard, and a process that does must not end before the threads that it has begun"
+        )
     store.end(shards)
     return total, store.notes(shards)
 

@@ -121,6 +121,10 @@ class ShardStore:
         manifest = self._manifest(self._path(shard.index))
         return manifest is not None and manifest.items == items_digest(shard)
 
+    def is_committed(self, shard: Shard) -> bool:
+        """Whether the shard has a manifest, its last file. Nothing is read."""
+        return self._path(shard.index).with_suffix(".json").exists()
+
     def begin(self, shards: Sequence[Shard]) -> list[Shard]:
         """Those of `shards` that are not there yet. Sets aside what is of another plan, and notes which of its images
         can be used again; drops what is of another recipe."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 import fgl
+from tests.helpers.installed import install
 
 
 def test_a_component_has_its_own_defaults_and_the_options_that_are_given():
@@ -23,3 +26,33 @@ def test_whatever_is_wrong_is_said_at_once():
         fgl.create("agregator", "union")
     with pytest.raises(fgl.ConfigError, match="did you mean 'union'"):
         fgl.create("aggregator", "unoin")
+
+
+PLUGIN = """
+from fgl import Component, Options, hookimpl
+
+class SizedOptions(Options):
+    size: int = 3
+
+class Sized:
+    def __init__(self, options): self.size = options.size
+    def prompts(self, context): raise KeyError("colour")
+
+@hookimpl
+def fgl_prompt_strategies():
+    return [
+        Component("sized", Sized, SizedOptions),
+        Component("large", Sized, SizedOptions, defaults={"size": 30}),
+    ]
+"""
+
+
+def test_a_component_of_a_plugin_is_built_alike_and_named_where_it_fails(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    install(monkeypatch, tmp_path / "plugin", "fgl_sized", PLUGIN, "sized")
+    assert fgl.create("prompt_strategy", "sized").size == 3
+    assert fgl.create("prompt_strategy", "large").size == 30
+    assert fgl.create("prompt_strategy", "large", size=4).size == 4
+    with pytest.raises(fgl.BrokenPluginError, match=r"strategy 'sized' of fgl-sized: .* raised KeyError: 'colour'"):
+        fgl.create("prompt_strategy", "sized").prompts(None)
