@@ -28,6 +28,12 @@ def print_draft(disclosure: dict[str, Any], config: RunConfig, dry_run: bool) ->
         say(f"          {count:,} more are of the split {split}, and are not used")
     if data["skipped"]:
         say(f"          {data['skipped']:,} cannot be read, and are not used (skip_bad_images)")
+    loaded = disclosure["loaded"]
+    if loaded is not None and loaded["parts"]:
+        parts, size = plain(", ".join(loaded["parts"]), 200), f"{loaded['size_bytes']:,} bytes"
+        say(f"model     of {config.generator.name}: {parts}; {loaded['parameters']:,} parameters, {size}")
+    if disclosure["filters"]:
+        say(f"filters   {plain(', '.join(disclosure['filters']), 200)}, in this order; what follows is what is left")
     print_upload(disclosure, texts=dry_run, fields=dry_run)
     if disclosure["notes"]:
         say(", ".join(f"{kind.replace('_', ' ')}: {count:,}" for kind, count in disclosure["notes"].items()))

@@ -78,6 +78,7 @@ def uses(given: Given, *, ask: bool = False, update: bool = False) -> list[Model
     """The models that NAME stands for. ask: whether the Hub may be asked what a repository holds. Raises ConfigError if
     NAME stands for none."""
     from fgl.contracts.options import is_revision
+    from fgl.core.footprint import needs_generator
     from fgl.errors import suggestion
     from fgl.hub.cache import is_hub_id
 
@@ -110,7 +111,10 @@ def uses(given: Given, *, ask: bool = False, update: bool = False) -> list[Model
         if selected.name != name:
             raise _refused("--set", f"{family}.name={selected.name}", f"expected {name}, which NAME selects")
         cls = manager.registry.options_class(manager.registry.find(family, name))
-        uses += cls(**selected.options).models()
+        models = cls(**selected.options).models()
+        if family == "generator" and needs_generator(config, manager.registry):  # its clients need all of it
+            models = tuple(replace(use, client_files=use.files) for use in models)
+        uses += models
     if not uses:
         raise _refused("NAME", repr(name), "expected a component that needs a model; all of this one ships with it")
     return uses

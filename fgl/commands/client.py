@@ -238,6 +238,8 @@ def _disclosure(draft: Draft, config: RunConfig, simulate: bool) -> dict[str, An
         "holds": config.dataset.options.get("holds"),
         "held": dict(zip(draft.class_names, draft.held, strict=True)),
         "notes": dict(sorted(draft.notes.items())),
+        "filters": list(draft.filters),
+        "loaded": None if draft.loaded is None else to_json(draft.loaded),
     }
 
 

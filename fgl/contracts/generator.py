@@ -224,3 +224,25 @@ class SupportsDenoiser(Protocol):
 
     def denoiser(self, device: str) -> Denoiser:
         """Load the denoiser and the encoder of images. Never called for a run that only generates."""
+
+
+@dataclass(frozen=True, slots=True)
+class Footprint:
+    """How much of a model has to be loaded."""
+
+    parts: tuple[str, ...]
+    """Names of the parts that have weights, such as "text_encoder"."""
+
+    parameters: int
+    """Number of weights in these parts."""
+
+    size_bytes: int
+    """Bytes of the files that hold them."""
+
+
+@runtime_checkable
+class SupportsFootprint(Protocol):
+    """A generator that can tell what its halves weigh; the report says what clients had to load."""
+
+    def footprint(self, whole: bool) -> Footprint:
+        """What `encoder` loads, or with `whole` all of the model. Reads headers of files, and loads no weights."""

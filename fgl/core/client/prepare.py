@@ -27,7 +27,7 @@ from fgl.io import files, strict_json
 
 if TYPE_CHECKING:
     from fgl.contracts.arrays import Array, Labels
-    from fgl.contracts.generator import Generator, UploadSchema
+    from fgl.contracts.generator import Footprint, Generator, UploadSchema
     from fgl.core.client.site import Site
     from fgl.core.registry import Entry
 
@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True)
 class Draft:
     """An upload that is made and not yet written. class_names: in label order. held: samples of each class that the
-    client holds. left_out: samples of its data that are not, by the split that they are in."""
+    client holds. left_out: samples of its data that are not, by the split that they are in. loaded: what was needed of
+    the generator; None where it does not tell. filters: names of the upload filters that were applied."""
 
     data: bytes
     prompts: list[Prompt]
@@ -44,6 +45,8 @@ class Draft:
     class_names: tuple[str, ...]
     held: list[int]
     left_out: Mapping[str, int]
+    loaded: Footprint | None = None
+    filters: tuple[str, ...] = ()
 
 
 def prepare(payload: bytes, progress: Progress | None = None) -> bytes:
@@ -74,6 +77,7 @@ def draft(asked: Mapping[str, Any], progress: Progress | None = None) -> Draft:
     if options.codec == TEXT and unfit:
         raise ConfigError(unfit)
     schema = None if options.codec == TEXT else site.declaration
+    _ = site.loaded  # a model that cannot be pulled is an error before hours of captioning
     context = ClientContext(
         client_id=client_id,
         images=images,
@@ -120,7 +124,17 @@ def draft(asked: Mapping[str, Any], progress: Progress | None = None) -> Draft:
     else:
         data = upload.encode(sender, schema, options.codec, made.prompts, made.arrays, made.indices)
     held = np.bincount(images.labels, minlength=len(site.class_names)).tolist()
-    return Draft(data, list(made.prompts), notes, site.about, site.class_names, held, site.left_out)
+    return Draft(
+        data,
+        list(made.prompts),
+        notes,
+        site.about,
+        site.class_names,
+        held,
+        site.left_out,
+        site.loaded,
+        tuple(entry.component.name for entry, _ in site.filters),
+    )
 
 
 def _prompts(answer: Any, site: Site, labels: Labels) -> list[Prompt]:

@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fgl.contracts.dataset import ImageSet, Subset
+from fgl.contracts.generator import Footprint
+from fgl.core import footprint
 from fgl.core.config.resolve import resolve
 from fgl.core.config.schema import RunConfig
 from fgl.core.encoding import doubtful_names
 from fgl.core.partitioning import divide
 from fgl.core.plugin_manager import PluginManager
+from fgl.core.wire.codecs import TEXT
 from fgl.errors import DataError
 from fgl.io import strict_json
 
@@ -75,6 +78,13 @@ class Site:
     def generator(self) -> Generator:
         found: Generator = self.manager.create("generator", self.config.generator)
         return found
+
+    @cached_property
+    def loaded(self) -> Footprint | None:
+        """What this client needs of the generator, all of which is pulled; None where the generator does not tell."""
+        if self.config.upload.codec == TEXT and not footprint.needs_generator(self.config, self.manager.registry):
+            return Footprint((), 0, 0)
+        return footprint.of_client(self.config, self.generator, self.manager.registry)
 
     @cached_property
     def declaration(self) -> UploadSchema:

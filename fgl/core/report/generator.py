@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fgl.core.report.schema import RunReport
+from fgl.core.report.schema import ClientModel, RunReport
 from fgl.text import markdown as md
 from fgl.text import plain
 
@@ -19,7 +19,19 @@ def generator_section(report: RunReport) -> list[str]:
     for one in report.prompt_models:
         at = f", {md(one.repository)} at commit {md(one.commit)}" if one.commit else ""
         lines += [f"- prompts by {md(one.model)}{at}, license {md(one.license)}"]
+    if report.client_model is not None:
+        lines.append(f"- {_client_line(report.client_model)}")
     return ["## Generator", "", *lines]
+
+
+def _client_line(loaded: ClientModel) -> str:
+    if not loaded.parts:
+        return "a client loads nothing of it: prompts are sent as texts"
+    why = " (its prompt strategy needs the denoiser)" if loaded.whole else ""
+    return (
+        f"a client loads {md(', '.join(loaded.parts))}{why}: {loaded.parameters:,} parameters, {loaded.bytes:,} bytes "
+        "of weights"
+    )
 
 
 def words(value: object) -> str:

@@ -36,6 +36,20 @@ class UploadFilterSummary:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ClientModel:
+    """What each client has to load of the generator, by the configuration."""
+
+    whole: bool
+    """Whether the prompt strategy needs the denoiser and the decoder too."""
+    parts: list[str]
+    """Parts of the model that have weights; empty where prompts are sent as texts."""
+    parameters: int
+    """Weights in these parts."""
+    bytes: int
+    """Size of the files that hold them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Uploads(ClientsResult):
     """What the accepted uploads amount to."""
 
@@ -178,6 +192,8 @@ class RunReport:
     """The log of the run."""
     upload_filters: list[UploadFilterSummary] | None = json_field(omit_none=True)
     """Upload filters, in the order in which clients applied them. Only where there are any."""
+    client_model: ClientModel | None = json_field(omit_none=True)
+    """What a client had to load of the generator. Only where the generator tells."""
     preset: JsonObject | None = json_field(omit_none=True)
     """The preset that the run was started from. Only in what `fgl run --preset --json` prints."""
 

@@ -7,6 +7,7 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
+from fgl.core import footprint
 from fgl.core.report import contact_sheet, metrics
 from fgl.core.report import run as report_run
 from fgl.core.report.schema import SCHEMA_VERSION, RunReport
@@ -58,6 +59,7 @@ def contents(session: Session, done: Done, baselines: list[JsonObject]) -> JsonO
         "warnings": [warning] if warning else [],
         "intake": intake_record.record(session, partition.client_ids(session, done), uploads),
         "upload_filters": upload_filters.described(session.config, session.manager) or None,
+        "client_model": _client_model(session),
         "upload": {**sent, "fedavg_bytes_per_round": rounds_bytes},
         "synthetic": {
             "images": synthetic.images,
@@ -164,6 +166,19 @@ def _samples(session: Session, done: Done) -> JsonObject:
         return dict(done[clients.STAGE].weight_per_class)
     out = session.removed_clients
     return {name: counts for name, counts in parts.samples.items() if name not in out}
+
+
+def _client_model(session: Session) -> JsonObject | None:
+    registry = session.manager.registry
+    found = footprint.of_client(session.config, session.generator, registry)
+    if found is None:
+        return None
+    return {
+        "whole": footprint.needs_generator(session.config, registry),
+        "parts": list(found.parts),
+        "parameters": found.parameters,
+        "bytes": found.size_bytes,
+    }
 
 
 def _prompt_models(session: Session) -> list[JsonObject]:

@@ -11,7 +11,7 @@ from typing import ClassVar
 import torch
 
 from fgl import hub
-from fgl.contracts.generator import ArraySpec, UploadSchema
+from fgl.contracts.generator import ArraySpec, Footprint, UploadSchema
 from fgl.errors import ModelError
 from fgl.hub import cache, commit_of, messages, repository_of
 from fgl.io import strict_json
@@ -159,6 +159,13 @@ class StableDiffusion:
             "lora_commit": None if options.lora is None else commit_of(self._lora().parent),
             "safety_checker": options.safety_checker,
         }
+
+    def footprint(self, whole: bool) -> Footprint:
+        """Parameters from the headers of the weight files, and the sizes of these files."""
+        parts = (*self.layout.encoders, *(self.layout.painters if whole else ()))
+        folder = self._folder(*parts)
+        sizes = [path.stat().st_size for part in parts for path in folder.weights(part)]
+        return Footprint(parts, sum(map(folder.parameters, parts)), sum(sizes))
 
     def encoder(self, device: str) -> PromptEncoder:
         """Load tokenizers and text encoders, in float32. The denoiser and the decoder may be missing."""

@@ -20,6 +20,7 @@ from fgl.contracts.generator import (
     PlanItem,
     Shard,
     SupportsDenoiser,
+    SupportsFootprint,
     UploadSchema,
 )
 from fgl.contracts.prompts import Prompt
@@ -234,6 +235,21 @@ class GeneratorContract:
         weights = list(denoiser.module.parameters())
         assert denoiser.parameters() >= sum(weight.numel() for weight in weights)
         assert denoiser.size_bytes() >= sum(weight.numel() * weight.element_size() for weight in weights)
+
+    # --- what it weighs
+
+    def test_the_clients_half_weighs_no_more_than_the_whole(self) -> None:
+        """Only generators that tell have a footprint."""
+        generator = self.make()
+        if not isinstance(generator, SupportsFootprint):
+            return
+        half, whole = generator.footprint(False), generator.footprint(True)
+        assert set(half.parts) <= set(whole.parts)
+        for one in (half, whole):
+            assert len(set(one.parts)) == len(one.parts)
+            assert (one.parameters > 0) == (one.size_bytes > 0) == bool(one.parts), one
+        assert half.parameters <= whole.parameters
+        assert half.size_bytes <= whole.size_bytes
 
     # --- the server's half
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from fgl.contracts.generator import ArraySpec, ImageBatch, UploadSchema
+from fgl.contracts.generator import ArraySpec, Footprint, ImageBatch, UploadSchema
 from fgl.testing.contracts import GeneratorContract
 
 SIDE = 8
@@ -221,6 +221,18 @@ class RefuseErrorForNoItems(GeneratorContract):
 class RefuseObjectInNotes(GeneratorContract):
     refused_by = "test_notes_are_json"
     make = server(notes=lambda self: {"sizes": object()})
+
+
+class RefuseHalfThatIsMoreThanTheWhole(GeneratorContract):
+    refused_by = "test_the_clients_half_weighs_no_more_than_the_whole"
+
+    @staticmethod
+    def make():
+        class Told(Generator):
+            def footprint(self, whole):
+                return Footprint(("text", "image"), 2, 8) if not whole else Footprint(("text",), 1, 4)
+
+        return Told()
 
 
 class RefuseGlobalNoise(GeneratorContract):

@@ -25,6 +25,7 @@ from fgl.contracts.prompts import Prompt
 from fgl.errors import ModelError
 from fgl.plugins.generators import fgl_generators
 from fgl.plugins.generators.options import StableDiffusionOptions
+from fgl.plugins.generators.pipeline_parts import WEIGHTS
 from fgl.plugins.generators.stable_diffusion import StableDiffusion
 from fgl.plugins.generators.synthesizer import draw_guidance
 from tests.helpers.hub import Hub
@@ -422,6 +423,18 @@ def test_a_client_pulls_its_half_and_the_commit_is_locked(hub: Hub, own: Path, t
     assert _run(online, whole).split() == [commit, commit]
     assert hub.sent(UNET) == 1
     assert not [one.path for one in hub.downloads() if "fp16" in one.path or one.path.endswith(".bin")]
+
+
+def test_the_footprint_of_a_client_is_the_text_encoder_and_that_of_the_whole_all_parts(own: Path) -> None:
+    half, whole = make(own).footprint(False), make(own).footprint(True)
+    files = {name: own / name / f"{WEIGHTS[name]}.safetensors" for name in whole.parts}
+    assert (half.parts, whole.parts) == (("text_encoder",), ("text_encoder", "unet", "vae"))
+    assert half.size_bytes == files["text_encoder"].stat().st_size
+    assert whole.size_bytes == sum(path.stat().st_size for path in files.values())
+    parameters = make(own).describe()["parameters"]
+    assert isinstance(parameters, dict)
+    assert whole.parameters == parameters["total"]
+    assert half.parameters == sum(value.numel() for value in load_file(files["text_encoder"]).values())
 
 
 def test_options_name_the_model_and_its_halves() -> None:
