@@ -55,6 +55,7 @@ if TYPE_CHECKING:
         Synthesizer,
         UploadSchema,
     )
+    from fgl.contracts.method import Method
     from fgl.contracts.options import ModelRef, Options
     from fgl.contracts.preparation import Preparation
     from fgl.contracts.progress import NullProgress, Progress, ProgressTask
@@ -130,6 +131,7 @@ __all__ = [
     "Labels",
     "LocalJob",
     "LocalUpdate",
+    "Method",
     "ModelError",
     "ModelRef",
     "NullProgress",
@@ -224,6 +226,7 @@ _HOMES = {
         "Synthesizer",
         "UploadSchema",
     ),
+    "fgl.contracts.method": ("Method",),
     "fgl.contracts.options": ("ModelRef", "Options"),
     "fgl.contracts.preparation": ("Preparation",),
     "fgl.contracts.progress": ("NullProgress", "Progress", "ProgressTask"),

@@ -234,7 +234,9 @@ def compare(
     manager, folder = PluginManager.load(), Path(out).expanduser()
     store, chosen = RunDir(folder, "compare"), range(first_seed, first_seed + seeds)
     resolved = load_config(config, manager)
-    wanted = comparison.parse(list(methods), rounds, manager, resolved)
+    wanted = comparison.parse(
+        list(methods), rounds, manager, resolved, lambda method: load_config(config, manager, method)
+    )
     results: dict[int, dict[str, SeedResult]] = {}
     settings, names = {"": located(resolved, manager.options)}, [method.name for method in wanted]
     with _shown(progress) as display, folder_experiment.opened(store, settings, names, chosen, replace):

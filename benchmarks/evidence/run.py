@@ -21,6 +21,7 @@ import sys
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from fgl.console import progress
 from fgl.core.baselines import BASELINES, compared
 from fgl.core.config.loader import set_option
 from fgl.core.config.resolve import resolve
+from fgl.core.config.saved import load_config
 from fgl.core.config.schema import RunConfig
 from fgl.core.experiments import comparison, method_results, sweep
 from fgl.core.plugin_manager import PluginManager
@@ -95,7 +97,8 @@ def run(name: str, piece: Mapping[str, Any], args: argparse.Namespace) -> None:
     }
     before: Path | None = None if not piece.get("like") else args.work / pieces()[piece["like"]]["folder"]
     for setting, folder, config in settings(piece, args, manager):
-        methods = comparison.parse(piece["methods"], piece["rounds"], manager, config)
+        configured = partial(load_config, config, manager)
+        methods = comparison.parse(piece["methods"], piece["rounds"], manager, config, configured)
         found = {}
         for seed in seeds:
             place = folder / f"seed-{seed}"

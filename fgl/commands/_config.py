@@ -24,10 +24,14 @@ _OPTIONS = {
 
 
 def resolve(
-    manager: PluginManager, flags: ConfigFlags, below: Sequence[dict[str, Any]] = (), source: str = ""
+    manager: PluginManager,
+    flags: ConfigFlags,
+    below: Sequence[dict[str, Any]] = (),
+    source: str = "",
+    method: str | None = None,
 ) -> tuple[RunConfig, set[str]]:
     """The configuration: `below` and a preset, then YAML, flags and --set, over the defaults; and the top-level keys
-    that any of these sets. source: where `below` comes from, for messages.
+    that any of these sets. source: where `below` comes from, for messages. method: see `fgl.core.config.resolve`.
 
     Raises ConfigError with all problems of all layers."""
     from fgl.core.config import resolve as config_resolve
@@ -36,24 +40,28 @@ def resolve(
     problems: list[Problem] = []
     files = [read_yaml(Path(flags.config))] if flags.config is not None else []
     layers = [*below, *files, flag_layer(flags, problems)]
-    layers = [*_preset.layers(manager, flags, layers), *layers]
+    preset = _preset.layers(manager, flags, layers)
     source = source or flags.config or "the configuration"
     try:
-        resolved = config_resolve.resolve(layers, manager.registry, source)
+        resolved = config_resolve.resolve(layers, manager.registry, source, preset, method)
     except ConfigError as error:
         raise ConfigError([*problems, *error.problems], source) from None
     if problems:
         raise ConfigError(problems, COMMAND_LINE)
-    return resolved, {str(key) for layer in layers for key in layer}
+    return resolved, {str(key) for layer in (*preset, *layers) for key in layer}
 
 
 def configure(
-    manager: PluginManager, flags: ConfigFlags, command: str, below: Sequence[dict[str, Any]] = ()
+    manager: PluginManager,
+    flags: ConfigFlags,
+    command: str,
+    below: Sequence[dict[str, Any]] = (),
+    method: str | None = None,
 ) -> tuple[RunConfig, set[str], _preset.Chosen | None]:
     """As `resolve`, for a command that takes --preset: the preset too, None where none is named.
 
     Raises DataError where its data is not here; command: such as "fgl run", for what to do then."""
-    resolved, keys = resolve(manager, flags, below)
+    resolved, keys = resolve(manager, flags, below, method=method)
     chosen = _preset.choose(manager, resolved, flags, command)
     return resolved if chosen is None else chosen.config, keys, chosen
 
@@ -66,7 +74,7 @@ def flag_layer(flags: ConfigFlags, problems: list[Problem]) -> dict[str, Any]:
     from fgl.core.config.loader import expand, set_option
 
     given, layer = flags.given(), dict[str, Any]()
-    for key in ("generator", "prompt_strategy", "aggregator", "classifier", "partition", "dataset"):
+    for key in ("method", "generator", "prompt_strategy", "aggregator", "classifier", "partition", "dataset"):
         if key in given:
             layer[key] = expand(key, given[key])
     for key, section in _OPTIONS.items():

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from typer.core import TyperCommand, TyperGroup
 
 from fgl.commands._table import NAMES
+from fgl.contracts.component import FAMILIES
 
 if TYPE_CHECKING:
     from fgl.core.registry import Registry
@@ -40,9 +41,7 @@ class PlainCommand(TyperCommand):
 
 def command_class(registry: Registry) -> type[PlainCommand]:
     """`PlainCommand` that knows what is installed."""
-    families = {"dataset", "prompt_strategy", "upload_filter", "generator", "aggregator", "classifier", "partition"}
-    families |= {"features"}
-    names = {family: ", ".join(registry.names(family)) for family in families}
+    names = {family: ", ".join(registry.names(family)) for family in FAMILIES}
     return type("InstalledCommand", (PlainCommand,), {"installed": names})
 
 

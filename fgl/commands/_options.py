@@ -37,6 +37,7 @@ class ConfigFlags:
     smoke: Annotated[
         bool, typer.Option("--smoke", help="The preset in about a minute, on stand-in data if its own is missing.")
     ] = False
+    method: Annotated[str | None, typer.Option(metavar="NAME", help="What all below defaults to: {installed}.")] = None
     generator: Annotated[str | None, typer.Option(metavar="NAME", help="Foundation model: {installed}.")] = None
     prompt_strategy: Annotated[
         str | None, typer.Option(metavar="NAME", help="How clients describe images: {installed}.")

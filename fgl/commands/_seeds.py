@@ -26,7 +26,8 @@ Methods = Annotated[
     str,
     typer.Option(
         metavar="A,B,…",
-        help="fgl, fgl-Nround, fgl-Nround-tuned, a federated algorithm, local, centralized, class-list.",
+        help="fgl, fgl-Nround, fgl-Nround-tuned, a method (fgl plugins list --family method), a federated algorithm, "
+        "local, centralized, class-list.",
     ),
 ]
 Seeds = Annotated[int, typer.Option(metavar="N", min=1, max=1000, help="Number of seeds.")]

@@ -15,6 +15,7 @@ from fgl.commands._threads import Threads
 from fgl.core.plugin_manager import PluginManager
 
 if TYPE_CHECKING:
+    from fgl.core.config.schema import RunConfig
     from fgl.core.experiments.method_results import Summary
 
 
@@ -48,7 +49,11 @@ def compare_command(
 
     manager = PluginManager.load()
     resolved, _, chosen = configure(manager, flags, "fgl compare")
-    selected = comparison.parse(method_names(methods), rounds, manager, resolved)
+
+    def configured(method: str) -> RunConfig:
+        return configure(manager, flags, "fgl compare", method=method)[0]
+
+    selected = comparison.parse(method_names(methods), rounds, manager, resolved, configured)
     check_folder("--out", out)
     seed_range = range(first_seed, first_seed + seeds)
     repeated = Repeated(manager, selected, seed_range, RunDir(out, "compare"), quiet)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace as replace_fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -62,21 +62,26 @@ def sweep_command(
     manager = PluginManager.load()
     cells = sweep.cells(ablation, over or ())
     settings = _resolved(manager, flags, cells)  # every setting is checked before the first is run
-    selected = comparison.parse(method_names(methods), rounds, manager, settings[0][1])
+    selected = {
+        cell.name: comparison.parse(method_names(methods), rounds, manager, resolved, _configured(manager, flags, cell))
+        for cell, resolved in settings
+    }
+    first = selected[cells[0].name]
     check_folder("--out", out)
     seed_range = range(first_seed, first_seed + seeds)
-    repeated = Repeated(manager, selected, seed_range, RunDir(out, "sweep"), quiet)
+    repeated = Repeated(manager, first, seed_range, RunDir(out, "sweep"), quiet)
     rows = []
     with repeated.opened({cell.name: resolved for cell, resolved in settings}, replace) as progress:
         for cell, resolved in settings:
-            results = repeated.run(resolved, progress, cell.folder, f"{cell.name}, ")
+            of_cell = replace_fields(repeated, methods=selected[cell.name])
+            results = of_cell.run(resolved, progress, cell.folder, f"{cell.name}, ")
             rows.append(
                 sweep.SettingRow(
                     setting=cell.name,
                     values=cell.values,
                     seeds=results,
                     test_set=comparison.test_set(resolved, manager),
-                    methods=comparison.summarize(selected, results),
+                    methods=comparison.summarize(selected[cell.name], results),
                 )
             )
         summary = sweep.write(repeated.store, cells, rows)
@@ -91,14 +96,20 @@ def sweep_command(
         say(f"figure:  {out}/sweep.png, .svg")
 
 
+def _configured(manager: PluginManager, flags: ConfigFlags, cell: Cell) -> Callable[[str], RunConfig]:
+    """Name of a method that is a component → the configuration of a setting with it."""
+    return lambda method: _of_cell(manager, flags, cell, method)
+
+
+def _of_cell(manager: PluginManager, flags: ConfigFlags, cell: Cell, method: str | None = None) -> RunConfig:
+    given = replace_fields(flags, set_=[*(flags.set_ or ()), *cell.assignments])
+    return configure(manager, given, "fgl sweep", [dict(cell.layer)] if cell.layer else [], method)[0]
+
+
 def _resolved(manager: PluginManager, flags: ConfigFlags, cells: Sequence[Cell]) -> list[tuple[Cell, RunConfig]]:
     """The configuration of each setting. Raises ConfigError where one is wrong, or two are the same."""
     from fgl.core.experiments import sweep
 
-    settings = []
-    for cell in cells:
-        of_cell = replace_fields(flags, set_=[*(flags.set_ or ()), *cell.assignments])
-        resolved, _, _ = configure(manager, of_cell, "fgl sweep", [dict(cell.layer)] if cell.layer else [])
-        settings.append((cell, resolved))
+    settings = [(cell, _of_cell(manager, flags, cell)) for cell in cells]
     sweep.check_different(settings)
     return settings

@@ -31,6 +31,7 @@ API_CHANGES: Mapping[int, Mapping[str, str]] = {
 plugins of the previous version."""
 
 FAMILIES = {
+    "method": "fgl_methods",
     "dataset": "fgl_datasets",
     "partition": "fgl_partitioners",
     "prompt_strategy": "fgl_prompt_strategies",
@@ -50,6 +51,7 @@ SELECTED_BY = {"upload_filter": "upload.filters"}
 
 
 PROTOCOLS = {
+    "method": "fgl.contracts.method:Method",
     "dataset": "fgl.contracts.dataset:Dataset",
     "partition": "fgl.contracts.dataset:Partitioner",
     "prompt_strategy": "fgl.contracts.prompts:PromptStrategy",

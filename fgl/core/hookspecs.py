@@ -25,6 +25,12 @@ hookimpl: pluggy.HookimplMarker = pluggy.HookimplMarker(PROJECT)
 
 
 @hookspec
+def fgl_methods() -> list[Component]:
+    """Methods (`Method`), bundles of components and options, selected by `method:`."""
+    raise AssertionError("a specification is not called")
+
+
+@hookspec
 def fgl_datasets() -> list[Component]:
     """Datasets (`fgl.contracts.dataset.Dataset`), selected by `dataset:`."""
     raise AssertionError("a specification is not called")

@@ -38,6 +38,7 @@ BUILTINS = tuple(
         "features",
         "federations",
         "generators",
+        "methods",
         "partitioners",
         "prompts",
         "trackers",

@@ -105,7 +105,7 @@ def open_session(
 ) -> Session:
     """Build the plugins and check that they fit each other and the data. Nothing is computed or written yet.
 
-    beside: a session over the same data and classifier, to share what it has read and checked. remote_clients: whether
+    beside: a session over the same data, to share what it has read and checked. remote_clients: whether
     the clients are elsewhere."""
     config = located(config, manager.options)
     if config.upload.clients is not None and not remote_clients:
@@ -154,10 +154,10 @@ def open_session(
     _ = session.image_size  # where the generator does not say, that is an error before clients work
     federated_evaluation.check(session)
     quality.check(session)
-    if beside is None:
+    if beside is None or beside.config.classifier != config.classifier:
         # Hours of synthesis are not to end in a classifier that cannot be built.
         session.classifier.check(train.context(session, "check"))
-    else:
+    if beside is not None:
         session.share_pixels(beside)
     return session
 

@@ -186,3 +186,40 @@ def test_the_ablations_are_listed(fgl: Callable[..., CliResult]) -> None:
     said = fgl("sweep", "--ablation", "list")
     assert said.code == 0
     assert "guidance scale" in said.out
+
+
+def test_a_method_of_its_own_components_is_a_row_beside_the_others(
+    fgl: Callable[..., CliResult], tmp_path: Path
+) -> None:
+    words = ("compare", "--methods", "fgl,fgl-rounds", "--seeds", "1", "--set", "baseline_options.fgl-rounds.rounds=1")
+    words = (*words, "--set", "baseline_options.fgl-rounds.server_epochs=1", "--out", "two", "--json")
+    first = fgl(*words)
+    assert first.code == 0, first.err
+    rows = methods(first)
+    assert rows["fgl-rounds"]["title"] == "fgl-rounds, 1 round after it"
+    assert rows["fgl-rounds"]["bytes"] > rows["fgl"]["bytes"]
+    assert len(json.loads(first.out)["each"]["0"]["fgl-rounds"]["curve"]) == 2
+    run = RunDir(tmp_path / "two" / "seed-0" / "methods" / "fgl-rounds")
+    config = saved_config(run, PluginManager.load())
+    assert (config.method.name, config.rounds.count, config.synthesis.images_per_class) == ("fgl-rounds", 1, 3)
+    stages = {path.name: path.stat().st_mtime_ns for path in (run.root / "stages").iterdir()}
+    assert methods(fgl(*words))["fgl-rounds"]["top1"] == rows["fgl-rounds"]["top1"]
+    assert {path.name: path.stat().st_mtime_ns for path in (run.root / "stages").iterdir()} == stages
+
+
+def test_a_method_whose_options_are_wrong_is_named_before_anything_runs(
+    fgl: Callable[..., CliResult], tmp_path: Path
+) -> None:
+    ended = fgl(
+        "compare", "--methods", "fgl,fgl-rounds", "--set", "baseline_options.fgl-rounds.rounds=0", "--out", "two"
+    )
+    assert ended.code == 2
+    assert "baseline_options.fgl-rounds.rounds: got 0" in ended.err
+    assert not (tmp_path / "two").exists()
+
+
+def test_a_sweep_varies_a_method(fgl: Callable[..., CliResult]) -> None:
+    words = ("--over", "method=fgl,fgl-rounds", "--seeds", "1", "--set", "rounds.server_epochs=0", "--out", "both")
+    ended = fgl("sweep", *words, "--set", "rounds.count=1", "--json")
+    assert ended.code == 0, ended.err
+    assert [row["setting"] for row in json.loads(ended.out)["settings"]] == ["method fgl", "method fgl-rounds"]

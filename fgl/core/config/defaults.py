@@ -7,6 +7,7 @@ from typing import Any
 DEFAULTS: dict[str, Any] = {
     "seed": 0,
     "device": "auto",
+    "method": {"name": "fgl"},
     "dataset": {"name": "bundled"},
     "partition": {"name": "dirichlet"},
     "prompt_strategy": {"name": "class-name"},

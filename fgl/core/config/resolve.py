@@ -10,7 +10,7 @@ from typing import Any
 from fgl.contracts.component import FAMILIES, SELECTED_BY, Component
 from fgl.contracts.options import Options
 from fgl.core.baselines import BASELINES, PROMPTS
-from fgl.core.config import deprecated, short_forms
+from fgl.core.config import deprecated, methods, short_forms
 from fgl.core.config.defaults import DEFAULTS, PATHS, PROMPTS_COMPARED
 from fgl.core.config.schema import (
     ORDER,
@@ -35,16 +35,30 @@ _PLAIN: dict[str, type[Options]] = {
 }
 
 
-def resolve(layers: Sequence[Mapping[str, object]], registry: Registry, source: str = "the configuration") -> RunConfig:
+def resolve(
+    layers: Sequence[Mapping[str, object]],
+    registry: Registry,
+    source: str = "the configuration",
+    preset: Sequence[Mapping[str, object]] = (),
+    method: str | None = None,
+) -> RunConfig:
     """Merge layers (later ones win) over the defaults and check everything.
 
-    A layer that selects another component drops the options that earlier layers gave to the old one. Raises ConfigError
-    with every problem."""
+    The method that the layers select lies below them, and above the layers of a preset. A layer that selects another
+    component drops the options that earlier layers gave to the old one. method: in a comparison, the method to use
+    instead; its components win over those that the layers select. Raises ConfigError with every problem."""
     problems: list[Problem] = []
     merged = copy.deepcopy(DEFAULTS)
     unknown: dict[str, object] = {}
-    for layer in layers:
-        for key, value in deprecated.current(layer, problems, source).items():
+    below = [deprecated.current(layer, problems, source) for layer in preset]
+    above: list[Mapping[str, object]] = [deprecated.current(layer, problems, source) for layer in layers]
+    if method is not None:
+        above.append(methods.selection(method, above))
+    parts = methods.layer([*below, *above], registry, problems)
+    if method is not None:
+        above = methods.without_rivals(above, parts, registry)
+    for layer in (*below, parts, *above):
+        for key, value in layer.items():
             if key in DEFAULTS:
                 _merge(merged, key, copy.deepcopy(value), registry, problems)
             else:
@@ -232,15 +246,17 @@ def _overrides(rounds: Any, classifier: Any, registry: Registry, problems: list[
 
 def _baseline_options(value: Any, registry: Registry, problems: list[Problem]) -> dict[str, Selected]:
     if not isinstance(value, dict) or not all(isinstance(given, dict) for given in value.values()):
-        expected = "expected algorithms with their options, such as {fedprox: {mu: 0.1}}"
+        expected = "expected algorithms or methods with their options, such as {fedprox: {mu: 0.1}}"
         problems.append(Problem("baseline_options", shown(value), expected))
         return {}
-    components = {}
+    components, algorithms = {}, registry.names("algorithm")
     for name, given in value.items():
         before = len(problems)
-        selected = _component("algorithm", {**given, "name": str(name)}, registry, problems)
+        # of two components of one name, the algorithm is what a comparison runs
+        family = methods.KEY if name in registry.names(methods.KEY) and name not in algorithms else "algorithm"
+        selected = _component(family, {**given, "name": str(name)}, registry, problems)
         problems[before:] = [
-            Problem(problem.key.replace("algorithm", f"baseline_options.{name}", 1), problem.got, problem.expected)
+            Problem(problem.key.replace(family, f"baseline_options.{name}", 1), problem.got, problem.expected)
             for problem in problems[before:]
         ]
         if selected is not None:

@@ -15,12 +15,15 @@ from fgl.core.store.run_dir import RunDir
 from fgl.errors import StoreError
 
 
-def load_config(config: RunConfig | Mapping[str, object] | str | Path | None, manager: PluginManager) -> RunConfig:
+def load_config(
+    config: RunConfig | Mapping[str, object] | str | Path | None, manager: PluginManager, method: str | None = None
+) -> RunConfig:
+    """A configuration in any of the forms that the Python interface takes. method: see `resolve`."""
     if isinstance(config, RunConfig):
-        return config
+        return config if method is None else resolve([config.to_dict()], manager.registry, method=method)
     if isinstance(config, str | Path):
-        return resolve([read_yaml(Path(config))], manager.registry, str(config))
-    return resolve([config or {}], manager.registry)
+        return resolve([read_yaml(Path(config))], manager.registry, str(config), method=method)
+    return resolve([config or {}], manager.registry, method=method)
 
 
 def save_config(run: RunDir, config: RunConfig, remote_clients: bool = False) -> None:

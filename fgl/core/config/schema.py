@@ -12,6 +12,7 @@ from fgl.core.baselines import PROMPTS
 from fgl.io import yaml_text
 
 ORDER = (
+    "method",
     "dataset",
     "partition",
     "prompt_strategy",
@@ -225,6 +226,7 @@ class RunConfig(BaseModel):
     model_config = ConfigDict(frozen=True)
     seed: int
     device: str
+    method: Selected
     dataset: Selected
     partition: Selected
     prompt_strategy: Selected

@@ -19,6 +19,7 @@ from fgl.core.config import short_forms
 from fgl.core.config.saved import save_config
 from fgl.core.config.schema import RoundsOptions, RunConfig
 from fgl.core.experiments.method_results import MethodRow, Point, SeedResult, Spread, Summary, markdown
+from fgl.core.orchestrator import execute
 from fgl.core.preflight import open_session
 from fgl.core.report import metrics
 from fgl.core.report.intervals import student
@@ -37,6 +38,7 @@ from fgl.core.stages.stage import Done
 from fgl.core.store.run_dir import RunDir
 from fgl.core.store.typed import to_json
 from fgl.errors import ConfigError, Problem, suggestion
+from fgl.text import counted
 
 if TYPE_CHECKING:
     from fgl.contracts.progress import Progress
@@ -56,16 +58,27 @@ LOCAL = BASELINES["local"].name
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """What is compared. rounds: after the one-shot model, or of the algorithm; 0 where there are none. algorithm: ""
-    where none is used. tuned: whether the server trains on the synthetic set after each round."""
+    """What is compared."""
 
     name: str
+    """On the command line."""
     rounds: int = 0
+    """After the one-shot model, or of the algorithm; 0 where there are none."""
     algorithm: str = ""
+    """"" where none is used."""
     tuned: bool = False
+    """Whether the server trains on the synthetic set after each round."""
+    config: RunConfig | None = None
+    """Of a method that is a component (`fgl.contracts.method`): a run of its own. None: stages of the shared run."""
+
+    @property
+    def all_rounds(self) -> int:
+        return self.rounds if self.config is None else self.config.rounds.count
 
     @property
     def title(self) -> str:
+        if self.config is not None:
+            return after_rounds(self.name, self.config.rounds.count)
         if self.name == FGL:
             return "fgl, one round"
         if self.name in compared():
@@ -76,10 +89,23 @@ class Method:
         return f"{self.algorithm}, {counted}"
 
 
-def parse(names: Sequence[str], count: int, manager: PluginManager, config: RunConfig) -> list[Method]:
-    """Methods by name. count: rounds of the federated algorithms. Raises ConfigError with every name that is none."""
+def after_rounds(name: str, rounds: int) -> str:
+    """Title of a method whose one-shot model may be followed by rounds."""
+    return f"{name}, {counted(rounds, 'round')} after it" if rounds else name
+
+
+def parse(
+    names: Sequence[str],
+    count: int,
+    manager: PluginManager,
+    config: RunConfig,
+    configured: Callable[[str], RunConfig],
+) -> list[Method]:
+    """Methods by name. count: rounds of the federated algorithms. configured: the configuration with the method of this
+    name, a component, in place of its own. Raises ConfigError with every unknown name."""
     algorithms = manager.registry.names("algorithm")
-    known = [FGL, *compared(), *algorithms, "fgl-5round", "fgl-5round-tuned"]
+    bundles = [name for name in manager.registry.names("method") if name != FGL]
+    known = [FGL, *compared(), *algorithms, *bundles, "fgl-5round", "fgl-5round-tuned"]
     methods, problems = [], []
     for name in dict.fromkeys(names):
         match = _ROUNDS.fullmatch(name)
@@ -89,6 +115,11 @@ def parse(names: Sequence[str], count: int, manager: PluginManager, config: RunC
             methods.append(Method(name, int(match[1]), config.algorithm.name, match[2] is not None))
         elif name in algorithms:
             methods.append(Method(name, count, name))
+        elif name in bundles:
+            try:
+                methods.append(Method(name, config=configured(name)))
+            except ConfigError as error:
+                problems += [Problem(f"{name}: {one.key}", one.got, one.expected) for one in error.problems]
         else:
             expected = f"no such method{suggestion(name, known)} (known: {', '.join(known)}, with any number of rounds)"
             problems.append(Problem("--methods", repr(name), expected))
@@ -155,12 +186,13 @@ def run_seed(
         save_config(session.run, session.config)
         removed.refresh(session)
         run_report.save_environment(session)
+        runs = {method.name: _own_run(session, method.config) for method in methods if method.config is not None}
         base = _Base(session, pipeline.run(session, "partition"))
         rounds.check(config.rounds, partition.client_ids(session, base.done))
         results = {}
         for method in methods:
             announce(method)
-            results[method.name] = _result(base, method)
+            results[method.name] = _of_run(runs[method.name]) if method.name in runs else _result(base, method)
         session.run.write_json(session.run.path("methods.json"), to_json(results))
         return results
 
@@ -199,6 +231,34 @@ def _result(base: _Base, method: Method) -> SeedResult:
     return SeedResult(
         top1=result.score["top1"], bytes=sent, seconds=seconds + session.seconds[track.stage], curve=curve
     )
+
+
+def _own_run(beside: Session, config: RunConfig) -> Session:
+    """A run of a method that is a component, in a directory of its own below the seed's.
+
+    All are opened before the first method runs. Raises FGLError where the parts of one do not fit each other or the
+    data."""
+    changes = {"seed": beside.config.seed, "baselines": (), "all_baselines": False}
+    folder = beside.run.nested("methods", config.method.name)
+    return open_session(config.model_copy(update=changes), beside.manager, folder, beside.progress, beside)
+
+
+def _of_run(session: Session) -> SeedResult:
+    """Do what is not done yet of a method's own run."""
+    with session.run.lock():
+        report = execute(session, part_of_another=True)
+    sent = report.upload.bytes_total
+    seconds = round(sum(report.seconds.values()), 2)
+    if report.rounds is None:
+        top1 = report.result.selected.top1
+        return SeedResult(top1=top1, bytes=sent, seconds=seconds, curve=[(1, top1, sent)])
+    one_shot = report.result.one_shot
+    curve: list[Point] = [] if one_shot is None else [(1, one_shot.selected.top1, sent)]
+    for entry in report.rounds.rounds:
+        sent += entry.bytes_up + entry.bytes_down
+        if entry.top1 is not None:
+            curve.append((entry.round + 1, entry.top1, sent))
+    return SeedResult(top1=report.result.selected.top1, bytes=sent, seconds=seconds, curve=curve)
 
 
 def _track(base: _Base, method: Method) -> tuple[rounds_spec.RoundsSpec, rounds_spec.Start, tuple[int, float, int]]:
@@ -251,7 +311,7 @@ def summarize(methods: Sequence[Method], seeds: Mapping[int, Mapping[str, SeedRe
                 title=method.title,
                 seeds=len(results),
                 top1=_spread(top1),
-                best=_spread(best) if method.rounds else None,
+                best=_spread(best) if method.all_rounds else None,
                 bytes=round(float(np.mean([result.bytes for result in results]))),
                 seconds=round(float(np.mean([result.seconds for result in results])), 1),
                 difference=difference,

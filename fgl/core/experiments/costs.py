@@ -63,7 +63,8 @@ def of_seed(config: RunConfig, methods: Sequence[Method], data: Data) -> dict[st
     for method in methods:
         cost = _own(config, method, data)
         baseline = BASELINES.get(method.name)
-        takes_shot = method.name.split("-")[0] == FGL or (baseline is not None and baseline.after_one_shot)
+        own = method.config is None and method.name.split("-")[0] == FGL
+        takes_shot = own or (baseline is not None and baseline.after_one_shot)
         if takes_shot and not shot_counted:
             cost, shot_counted = cost + _one_shot(config, data), True
         found[method.name] = cost
@@ -81,19 +82,27 @@ def _one_shot(config: RunConfig, data: Data) -> Cost:
 
 
 def _own(config: RunConfig, method: Method, data: Data) -> Cost:
-    options = config.rounds
+    if method.config is not None:
+        return _one_shot(method.config, data) + _rounds(method.config, method.config.rounds.count, data)
     if method.name == FGL:
         return Cost()
     if method.name in compared():
         cost: Cost = BASELINES[method.name].call("cost", config, data)
         return cost
+    tuned = (config.rounds.server_epochs or SERVER_EPOCHS) if method.tuned else 0
+    return _rounds(config, method.rounds, data, tuned)
+
+
+def _rounds(config: RunConfig, count: int, data: Data, server_epochs: int | None = None) -> Cost:
+    """server_epochs: None for those of the configuration."""
+    options = config.rounds
     asked = max(1, round(options.fraction * data.clients))
     images = data.images * asked / data.clients
-    cost = Cost(0, method.rounds * asked, round(method.rounds * options.local_epochs * images))
-    if method.tuned:
+    cost = Cost(0, count * asked, round(count * options.local_epochs * images))
+    epochs = options.server_epochs if server_epochs is None else server_epochs
+    if count and epochs:
         painted = config.synthesis.images_per_class * data.classes
-        passes = painted * (options.server_epochs or SERVER_EPOCHS) * method.rounds
-        cost += Cost(0, method.rounds, passes)
+        cost += Cost(0, count, painted * epochs * count)
     return cost
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from fgl.core.config.defaults import DEFAULTS
 from fgl.core.report.schema import RunReport
 from fgl.core.report.scores import ChanceLevels, Score
 from fgl.core.report.tables import Table
@@ -37,12 +38,24 @@ def rows(report: RunReport) -> list[ResultRow]:
     return [*_own_rows(report), *baselines, *guesses(report.test_set)]
 
 
+def method_title(report: RunReport) -> str:
+    """What the run's one-shot model is called."""
+    name = _method(report)
+    return f"{name} one-shot" if name == DEFAULTS["method"]["name"] else f"{name}, one-shot"
+
+
+def _method(report: RunReport) -> str:
+    """Reports of versions without methods are of the default one."""
+    method: dict[str, str] = report.config.get("method", DEFAULTS["method"])
+    return method["name"]
+
+
 def _own_rows(report: RunReport) -> list[ResultRow]:
     result, after = report.result, report.rounds
     seconds = {stage: value for stage, value in report.seconds.items() if not stage.startswith(_BESIDE)}
     selected, last = _one_shot(report)
     one_shot = ResultRow(
-        title=f"fgl one-shot, {report.config['prompt_strategy']['name']} prompts",
+        title=f"{method_title(report)}, {report.config['prompt_strategy']['name']} prompts",
         top1=selected.top1,
         last=last.top1,
         bytes=report.upload.bytes_total,
@@ -53,7 +66,7 @@ def _own_rows(report: RunReport) -> list[ResultRow]:
         return [one_shot]
     count, fine = len(after.rounds), report.config["rounds"]["server_epochs"]
     with_rounds = ResultRow(
-        title=f"fgl, {count} round{'s' * (count > 1)} after it{', fine-tuned' if fine else ''}",
+        title=f"{_method(report)}, {count} round{'s' * (count > 1)} after it{', fine-tuned' if fine else ''}",
         top1=result.last.top1,
         last=result.last.top1,
         bytes=one_shot.bytes + after.bytes_up + after.bytes_down,

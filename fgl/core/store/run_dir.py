@@ -123,7 +123,7 @@ class RunDir(OwnedFolder):
         sound = {path: record for path in records if (record := self.read_sealed(path)) and "outputs" in record}
         nested = {
             path.parents[sign.count("/")]
-            for folder in ("clients/*/private", "baselines/*", "audit/shadows/*")
+            for folder in ("clients/*/private", "baselines/*", "methods/*", "audit/shadows/*")
             for sign in _SIGNS
             for path in self.root.glob(f"{folder}/{sign}")
         }

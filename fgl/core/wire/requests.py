@@ -31,7 +31,7 @@ def prepare_request(
     dataset, so that clients of one process share what they loaded only while it is the same data."""
     return strict_json.dumps(
         {
-            "config": config.to_dict(),
+            "config": _parts(config),
             "client_id": client_id,
             "round": round_number,
             "private": str(private),
@@ -39,6 +39,11 @@ def prepare_request(
             "data": data,
         }
     ).encode()
+
+
+def _parts(config: RunConfig) -> dict[str, Any]:
+    """A configuration without the method that chose its parts: a client needs to have installed only the parts."""
+    return {key: value for key, value in config.to_dict().items() if key != "method"}
 
 
 TRAIN = "fgl.core.client.tasks:answer_train"
@@ -68,7 +73,7 @@ def train_request(training: Training, client_id: str, number: int, private: Path
     elsewhere would know beforehand what comes before it."""
     head = strict_json.dumps(
         {
-            "config": training.config.to_dict(),
+            "config": _parts(training.config),
             "name": training.name,
             "algorithm": training.algorithm.model_dump(),
             "classifier": training.classifier.model_dump(),
@@ -95,7 +100,7 @@ def task_request(
     config: RunConfig, client_id: str, device: str, data: str, arrays: Mapping[str, Array], **task: Any
 ) -> bytes:
     """arrays: the weights of a model, features of images. task: what else the task needs, JSON."""
-    request = {"config": config.to_dict(), "client_id": client_id, "device": device, "data": data, **task}
+    request = {"config": _parts(config), "client_id": client_id, "device": device, "data": data, **task}
     return save(contiguous(arrays), {"request": strict_json.dumps(request)})
 
 

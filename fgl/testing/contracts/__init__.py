@@ -18,12 +18,14 @@ from fgl.testing.contracts.executors import ExecutorContract
 from fgl.testing.contracts.features import FeatureSpaceContract
 from fgl.testing.contracts.federations import FederationContract
 from fgl.testing.contracts.generators import GeneratorContract
+from fgl.testing.contracts.methods import MethodContract
 from fgl.testing.contracts.partitioners import PartitionerContract
 from fgl.testing.contracts.prompts import PromptStrategyContract
 from fgl.testing.contracts.upload_filters import UploadFilterContract
 from fgl.testing.data import DrawnImages, client_context, client_upload, encode_by_digest, fit_context, labelled_pixels
 
 CONTRACTS = {
+    "method": MethodContract,
     "dataset": DatasetContract,
     "partition": PartitionerContract,
     "prompt_strategy": PromptStrategyContract,
@@ -49,6 +51,7 @@ __all__ = [
     "FeatureSpaceContract",
     "FederationContract",
     "GeneratorContract",
+    "MethodContract",
     "PartitionerContract",
     "PromptStrategyContract",
     "UploadFilterContract",

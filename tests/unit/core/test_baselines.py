@@ -69,7 +69,7 @@ def test_a_new_baseline_is_one_row(row: Baseline, tmp_path: Path) -> None:
     assert "| the most frequent class | 10.0% |" in (out / "report.md").read_text()
     session = open_session(config, manager, RunDir(out), NullProgress())
     assert {state.stage: state.state for state in status.stages(session)}["baseline:majority"] == "done"
-    (method,) = comparison.parse(["majority"], 1, manager, config)
+    (method,) = comparison.parse(["majority"], 1, manager, config, lambda name: config)
     assert method.title == row.title
     assert costs.of_seed(config, [method], costs.Data(10, 2, 2))["majority"] == costs.Cost(models=3)
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
+from fgl.core.config.saved import load_config
 from fgl.core.experiments import comparison
 from fgl.core.plugin_manager import PluginManager
 
@@ -34,7 +36,8 @@ def test_every_piece_is_a_configuration_with_methods(
     folders = []
     for piece in evidence.pieces().values():
         for _, folder, config in evidence.settings(piece, arguments, manager):
-            assert comparison.parse(piece["methods"], piece["rounds"], manager, config)
+            configured = partial(load_config, config, manager)
+            assert comparison.parse(piece["methods"], piece["rounds"], manager, config, configured)
             folders.append(folder)
     assert len(set(folders)) > 15
     with pytest.raises(SystemExit, match="say where it lies with --data"):

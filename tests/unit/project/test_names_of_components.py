@@ -12,6 +12,8 @@ TABLE = "core/config/defaults.py"
 FILES = [ROOT / "api.py", ROOT / "cli.py", *(ROOT / "core").rglob("*.py"), *(ROOT / "commands").rglob("*.py")]
 
 WORDS = {
+    "fgl": "the program, its package and its plugin group; in a comparison, the run of the configuration itself",
+    "fgl-rounds": "in an audit, the model after the rounds of the run",
     "domain": "a column of uploads and plans, and a word of tables",
     "local": "a baseline, a part of the rounds' options, and a column of their history",
     "fedavg": "a baseline: the row that compares with one round of FedAvg",

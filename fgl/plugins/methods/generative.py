@@ -1,0 +1,28 @@
+"""Federated generative learning, in one round and with rounds after it. Source: arXiv 2306.16064."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fgl.plugins.methods.options import RoundsOptions
+
+
+class OneShot:
+    """One communication round: prompts up, a synthetic set, a classifier trained on it.
+
+    It sets nothing: this is what fgl does by default."""
+
+    def configuration(self) -> Mapping[str, object]:
+        return {}
+
+
+class Rounds:
+    """Rounds of local training at the clients and fine-tuning at the server after the one-shot model."""
+
+    def __init__(self, options: RoundsOptions) -> None:
+        self.options = options
+
+    def configuration(self) -> Mapping[str, object]:
+        return {"rounds": {"count": self.options.rounds, "server_epochs": self.options.server_epochs}}

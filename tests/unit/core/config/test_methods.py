@@ -1,0 +1,135 @@
+"""A method lies below what the user sets and above presets; in a comparison its components win."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pytest
+
+from fgl.contracts.component import Component
+from fgl.contracts.options import Options
+from fgl.core.config.resolve import resolve
+from fgl.core.plugin_manager import PluginManager
+from fgl.core.registry import Entry, Registry
+from fgl.errors import BrokenPluginError, ConfigError
+
+
+class MeanOptions(Options):
+    count: int = 2
+
+
+class Mean:
+    def __init__(self, options: MeanOptions) -> None:
+        self.options = options
+
+    def configuration(self) -> Mapping[str, object]:
+        return {
+            "prompt_strategy": {"name": "attributes"},
+            "aggregator": {"name": "class-mean", "per_client": True},
+            "rounds": {"count": self.options.count},
+        }
+
+
+def registry_with(**methods: type) -> Registry:
+    registry = PluginManager.load().registry
+    for name, target in methods.items():
+        options = MeanOptions if target is Mean else None
+        registry.add(Entry("method", Component(name=name, target=target, options=options), "rivals", "fgl-rivals"))
+    return registry
+
+
+def returning(value: object) -> type:
+    class Fixed:
+        def configuration(self) -> object:
+            return value
+
+    return Fixed
+
+
+def problems(registry: Registry, *layers: Mapping[str, object]) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        resolve(layers, registry)
+    return [f"{one.key}: {one.got} {one.expected}" for one in caught.value.problems]
+
+
+def test_a_method_sets_what_the_user_does_not() -> None:
+    config = resolve([{"method": "mean", "rounds": {"local_epochs": 3}}], registry_with(mean=Mean))
+    assert (config.method.name, config.prompt_strategy.name, config.aggregator.name) == (
+        "mean",
+        "attributes",
+        "class-mean",
+    )
+    assert (config.rounds.count, config.rounds.local_epochs) == (2, 3)
+
+
+def test_what_the_user_sets_wins_whatever_comes_first() -> None:
+    given = [{"aggregator": "union", "rounds": {"count": 7}}, {"method": {"name": "mean", "count": 4}}]
+    config = resolve(given, registry_with(mean=Mean))
+    assert (config.aggregator.name, config.aggregator.options.get("per_client")) == ("union", None)
+    assert (config.rounds.count, config.method.options) == (7, {"count": 4})
+
+
+def test_a_method_wins_over_a_preset() -> None:
+    preset = [{"prompt_strategy": {"name": "domain"}, "classifier": {"name": "resnet18"}}]
+    config = resolve([{"method": "mean"}], registry_with(mean=Mean), preset=preset)
+    assert (config.prompt_strategy.name, config.classifier.name) == ("attributes", "resnet18")
+
+
+def test_what_is_saved_resolves_to_the_same_again() -> None:
+    registry = registry_with(mean=Mean)
+    config = resolve([{"method": "mean", "aggregator": {"per_client": False}}], registry)
+    assert resolve([config.to_dict()], registry) == config
+
+
+def test_in_a_comparison_components_of_the_method_win_and_sizes_are_shared() -> None:
+    shared = [
+        {"prompt_strategy": {"name": "class-name"}, "synthesis": {"images_per_class": 9}},
+        {"aggregator": {"name": "class-mean", "per_domain": True}, "baseline_options": {"mean": {"count": 1}}},
+    ]
+    config = resolve(shared, registry_with(mean=Mean), method="mean")
+    assert (config.prompt_strategy.name, config.synthesis.images_per_class, config.rounds.count) == ("attributes", 9, 1)
+    assert config.aggregator.options == {**config.aggregator.options, "per_client": True, "per_domain": True}
+
+
+def test_options_of_a_component_that_the_method_replaces_are_not_for_it() -> None:
+    shared = [{"prompt_strategy": {"template": "{label}"}}]  # of the default strategy, class-name
+    assert resolve(shared, registry_with(mean=Mean), method="mean").prompt_strategy.name == "attributes"
+
+
+def test_options_of_a_method_are_checked_where_they_are_given() -> None:
+    registry = registry_with(mean=Mean)
+    assert problems(registry, {"method": {"name": "mean", "cuont": 1}}) == [
+        "method.cuont: 1 unknown option: did you mean 'count'? (known: count)"
+    ]
+    given = problems(registry, {"baseline_options": {"mean": {"count": "many"}}})
+    assert len(given) == 1
+    assert given[0].startswith("baseline_options.mean.count: ")
+
+
+def test_an_unknown_method_is_one_problem() -> None:
+    given = problems(registry_with(mean=Mean), {"method": "maen"})
+    assert len(given) == 1
+    assert "did you mean 'mean'?" in given[0]
+
+
+def test_a_part_that_is_not_installed_is_the_methods_problem() -> None:
+    registry = registry_with(odd=returning({"generator": {"name": "imagined"}, "classifier": {"epochs": 2}}))
+    given = problems(registry, {"method": "odd"})
+    assert [one.split(":")[0] for one in given] == ["method", "method"]
+    assert "unknown generator 'imagined'" in given[0]
+    assert "expected a name, or a mapping with a name and options" in given[1]
+
+
+@pytest.mark.parametrize("value", [None, ["rounds"], {"dataset": {"name": "bundled"}}, {"seed": 3}, {1: 2}])
+def test_what_no_method_may_set_names_the_method(value: object) -> None:
+    with pytest.raises(BrokenPluginError, match="method 'odd'"):
+        resolve([{"method": "odd"}], registry_with(odd=returning(value)))
+
+
+def test_a_method_that_raises_is_named() -> None:
+    class Raises:
+        def configuration(self) -> object:
+            raise KeyError("nothing here")
+
+    with pytest.raises(BrokenPluginError, match=r"'odd' of fgl-rivals: Method.configuration\(\) raised KeyError"):
+        resolve([{"method": "odd"}], registry_with(odd=Raises))
