@@ -7,6 +7,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALL := $(PIP) install --quiet
+# Distributions of their own, each with its tests.
+CONTRIB := $(patsubst %/pyproject.toml,%,$(wildcard plugins-contrib/*/pyproject.toml))
 # A wheel is tried where nothing of the checkout can be imported.
 WHEEL := .venv-wheel
 
@@ -23,7 +25,7 @@ lint: $(STAMP)
 
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist worksteal $(ARGS)
-	$(BIN)/pytest plugins-contrib/fgl-example-prompts/tests
+	for plugin in $(CONTRIB); do $(BIN)/pytest $$plugin/tests || exit 1; done
 	$(MAKE) package
 
 # The oldest versions of the command line's libraries that pyproject.toml promises to work with.
@@ -57,7 +59,7 @@ advisories: $(STAMP)
 
 # torch first and by itself: its builds for the CPU and for CUDA are different files of one version, and pip prefers the
 # index's where it is given hashes. The last line of the recipe completes the libraries of a build for CUDA.
-$(STAMP): pyproject.toml constraints.txt requirements.lock plugins-contrib/fgl-example-prompts/pyproject.toml
+$(STAMP): pyproject.toml constraints.txt requirements.lock $(CONTRIB:%=%/pyproject.toml)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "fgl needs Python 3.11 or newer; say which with: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
@@ -69,10 +71,10 @@ ifeq ($(UNLOCKED),)
 	rm -rf $(VENV)/torch
 	$(INSTALL) --no-deps --require-hashes -r requirements.lock
 	$(INSTALL) -c constraints.txt torch
-	$(INSTALL) --no-deps --no-build-isolation -e . -e plugins-contrib/fgl-example-prompts
+	$(INSTALL) --no-deps --no-build-isolation -e . $(CONTRIB:%=-e %)
 else
 	$(INSTALL) -c constraints.txt torch
-	$(INSTALL) -c constraints.txt -e '.[dev,supply]' -e plugins-contrib/fgl-example-prompts
+	$(INSTALL) -c constraints.txt -e '.[dev,supply]' $(CONTRIB:%=-e %)
 endif
 	$(PIP) check
 	@touch $(STAMP)

@@ -71,7 +71,7 @@ if TYPE_CHECKING:
         SupportsTexts,
     )
     from fgl.contracts.upload_filter import FilterContext, UploadFilter
-    from fgl.core.creating import create
+    from fgl.core.creating import create, options_of
     from fgl.errors import (
         BadImageError,
         BrokenPluginError,
@@ -175,6 +175,7 @@ __all__ = [
     "create",
     "hookimpl",
     "load_image",
+    "options_of",
     "partition",
     "probe",
     "quality",
@@ -242,7 +243,7 @@ _HOMES = {
         "SupportsTexts",
     ),
     "fgl.contracts.upload_filter": ("FilterContext", "UploadFilter"),
-    "fgl.core.creating": ("create",),
+    "fgl.core.creating": ("create", "options_of"),
     "fgl.errors": (
         "BadImageError",
         "BrokenPluginError",

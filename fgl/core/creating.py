@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fgl.core.config.resolve import selected
 from fgl.core.plugin_manager import PluginManager
+
+if TYPE_CHECKING:
+    from fgl.contracts.options import Options
 
 
 def create(family: str, name: str, /, **options: Any) -> Any:
@@ -21,3 +24,10 @@ def create(family: str, name: str, /, **options: Any) -> Any:
     """
     manager = PluginManager.load()
     return manager.create(family, selected(family, name, options, manager.registry))
+
+
+def options_of(family: str, name: str, /, **options: Any) -> Options:
+    """The checked options of a component, which is not imported: what its models and files are, for the options of a
+    component that builds on it. Arguments and errors as those of `create`."""
+    manager = PluginManager.load()
+    return manager.options(family, selected(family, name, options, manager.registry))

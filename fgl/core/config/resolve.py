@@ -285,7 +285,8 @@ def resolved_filters(
             problems.append(Problem(family, shown(given), expected))
         for place, problem in enumerate(problems[before:], before):
             rest = problem.key.removeprefix(family)
-            where = f".{one['name']}" if rest and rest != ".name" and isinstance(one, dict) else ""
+            known = isinstance(one, dict) and one.get("name") in registry.names(family)
+            where = f".{one['name']}" if known else ""
             problems[place] = Problem(f"{key}{where}{rest}", problem.got, problem.expected)
     return resolved
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from fgl.contracts.options import Options
+import fgl
+from fgl.contracts.options import ModelRef, Options
+from fgl.errors import ConfigError
 
 
 class AggregateOptions(Options):
@@ -16,6 +18,24 @@ class AggregateOptions(Options):
 
     aggregator: str = Field("class-mean", description="aggregator to run at each client on its own upload")
     options: dict[str, Any] = Field(default_factory=dict, description="options of that aggregator")
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        try:
+            self.inner()
+        except ConfigError as error:
+            raise ValueError("; ".join(map(str, error.problems))) from None
+        return self
+
+    def inner(self) -> Options:
+        """The options of the aggregator."""
+        return fgl.options_of("aggregator", self.aggregator, **self.options)
+
+    def models(self) -> tuple[ModelRef, ...]:
+        return self.inner().models()
+
+    def files(self) -> tuple[str, ...]:
+        return self.inner().files()
 
 
 class ClipOptions(Options):

@@ -56,3 +56,10 @@ def test_a_component_of_a_plugin_is_built_alike_and_named_where_it_fails(
     assert fgl.create("prompt_strategy", "large", size=4).size == 4
     with pytest.raises(fgl.BrokenPluginError, match=r"strategy 'sized' of fgl-sized: .* raised KeyError: 'colour'"):
         fgl.create("prompt_strategy", "sized").prompts(None)
+
+
+def test_the_options_of_a_component_tell_its_models_without_importing_it():
+    (use,) = fgl.options_of("prompt_strategy", "caption-small").models()
+    assert use.model == "Salesforce/blip-image-captioning-base"
+    with pytest.raises(fgl.ConfigError, match="did you mean 'batch_size'"):
+        fgl.options_of("prompt_strategy", "caption", batchsize=3)

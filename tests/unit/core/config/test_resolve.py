@@ -321,7 +321,7 @@ def test_what_is_wrong_with_an_upload_filter_names_it_and_its_option(registry: R
         "upload.filters: got 'agregate'; unknown upload filter 'agregate': did you mean 'aggregate'?",
         "upload.filters.clip.max_norm: got -1; expected more than 0",
         "upload.filters.min-samples.sample: got 3; unknown option: did you mean 'samples'?",
-        "upload.filters: got 'clip:x'; clip expected a number after the colon",
+        "upload.filters.clip: got 'clip:x'; clip expected a number after the colon",
         "upload.filters: got 7; expected names, or mappings with a name and options (installed: aggregate, clip",
     ):
         assert any(line.startswith(said) for line in lines), (said, lines)

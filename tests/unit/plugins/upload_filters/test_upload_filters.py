@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from fgl import ClientUpload, ConfigError, FilterContext, Prepared, Prompt
 from fgl.plugins.aggregators.class_mean import ClassMean
@@ -94,7 +95,9 @@ def test_the_rows_are_those_that_the_aggregator_makes_of_the_upload(given):
 def test_an_option_of_the_aggregator_is_passed_on_and_checked(given):
     by_domain = Aggregate(AggregateOptions(options={"per_domain": True}))
     assert len(applied(by_domain, given).prompts) == 4
-    with pytest.raises(ConfigError, match="did you mean 'class-mean'"):
-        Aggregate(AggregateOptions(aggregator="class-men"))
-    with pytest.raises(ConfigError, match="did you mean 'per_domain'"):
-        Aggregate(AggregateOptions(options={"per_domian": True}))
+    with pytest.raises(ValidationError, match="did you mean 'class-mean'"):
+        AggregateOptions(aggregator="class-men")
+    with pytest.raises(
+        ValidationError, match=r"aggregator\.per_domian: got true; unknown option: did you mean 'per_domain'"
+    ):
+        AggregateOptions(options={"per_domian": True})
