@@ -18,7 +18,7 @@ KEY = "method"
 def layer(layers: Sequence[Mapping[str, object]], registry: Registry, problems: list[Problem]) -> Mapping[str, object]:
     """The configuration of the method that these layers select (later ones win). Adds to `problems` what is wrong with
     its parts; what is wrong with the selection itself is left to whoever checks all components."""
-    selected = _selected(layers, registry)
+    selected = _selected(KEY, layers, registry)
     name = selected.get("name")
     if not isinstance(name, str):
         return {}
@@ -33,7 +33,17 @@ def layer(layers: Sequence[Mapping[str, object]], registry: Registry, problems: 
     parts = checked(name, method.configuration())
     missing = _not_installed(name, parts, registry)
     problems += missing.values()
-    return {key: value for key, value in parts.items() if key not in missing}
+    return {
+        key: _named(key, value, layers, registry) if key in FAMILIES else value
+        for key, value in parts.items()
+        if key not in missing
+    }
+
+
+def _named(family: str, value: object, layers: Sequence[Mapping[str, object]], registry: Registry) -> object:
+    """A section with a name: options without one are for the component that these layers select."""
+    section = short_forms.expanded(family, value, registry)
+    return {"name": _selected(family, layers, registry)["name"], **section} if isinstance(section, Mapping) else value
 
 
 def checked(name: str, parts: object) -> dict[str, object]:
@@ -64,11 +74,7 @@ def without_rivals(
 ) -> list[Mapping[str, object]]:
     """The layers without sections that select, or set options of, another component than the method does. In a
     comparison the configuration is that of all methods, and what it says of other components is not for this one."""
-    names = {
-        family: section["name"]
-        for family, value in parts.items()
-        if family in FAMILIES and isinstance(section := short_forms.expanded(family, value, registry), Mapping)
-    }
+    names = {family: value["name"] for family, value in parts.items() if isinstance(value, Mapping) and "name" in value}
     current = {family: DEFAULTS[family]["name"] for family in names}
     kept: list[Mapping[str, object]] = []
     for one in layers:
@@ -85,11 +91,11 @@ def without_rivals(
     return kept
 
 
-def _selected(layers: Sequence[Mapping[str, object]], registry: Registry) -> dict[str, object]:
+def _selected(family: str, layers: Sequence[Mapping[str, object]], registry: Registry) -> dict[str, object]:
     """Name and options that the last of these layers give."""
-    selected: dict[str, object] = dict(DEFAULTS[KEY])
+    selected: dict[str, object] = dict(DEFAULTS[family])
     for one in layers:
-        value = short_forms.expanded(KEY, one[KEY], registry) if KEY in one else None
+        value = short_forms.expanded(family, one[family], registry) if family in one else None
         if isinstance(value, Mapping):
             name = value.get("name", selected["name"])
             selected = {**(selected if name == selected["name"] else {}), **value, "name": name}
@@ -108,10 +114,12 @@ def _not_installed(method: str, parts: Mapping[str, object], registry: Registry)
         if family not in FAMILIES:
             continue
         section = short_forms.expanded(family, value, registry)
-        name = section.get("name") if isinstance(section, Mapping) else None
-        if not isinstance(name, str):
-            expected = f"sets {family} to {shown(value)}, expected a name, or a mapping with a name and options"
+        if not isinstance(section, Mapping):
+            expected = f"sets {family} to {shown(value)}, expected a name, or a mapping of options"
             problems[family] = Problem(KEY, repr(method), expected)
+            continue
+        name = section.get("name")
+        if not isinstance(name, str):  # options for whichever component is selected; a wrong name is reported later
             continue
         try:
             registry.find(family, name)

@@ -25,13 +25,13 @@ class MethodContract:
         assert isinstance(configuration, Mapping)
         assert set(configuration) <= set(SECTIONS)
 
-    def test_its_components_are_named_and_installed(self) -> None:
+    def test_the_components_that_it_names_are_installed(self) -> None:
         registry = PluginManager.load().registry
         for family, section in self.make().configuration().items():
             if family in FAMILIES:
                 assert isinstance(section, Mapping)
-                assert "name" in section, f"{family} has options but no name: what if the default changes?"
-                registry.find(family, str(section["name"]))
+                if "name" in section:  # else they are options for whichever component the run has
+                    registry.find(family, str(section["name"]))
 
     def test_its_options_are_those_of_its_components(self) -> None:
         resolve([deepcopy(dict(self.make().configuration()))], PluginManager.load().registry, "the method")

@@ -33,13 +33,13 @@ class RefuseASeed(MethodContract):
 
 
 class RefuseAComponentThatIsNotInstalled(MethodContract):
-    refused_by = "test_its_components_are_named_and_installed"
+    refused_by = "test_the_components_that_it_names_are_installed"
     make = returning(lambda: {"generator": {"name": "no-such-generator"}})
 
 
-class RefuseOptionsOfNoComponent(MethodContract):
-    refused_by = "test_its_components_are_named_and_installed"
-    make = returning(lambda: {"generator": {"guidance_scale": 2.0}})
+class RefuseANameInsteadOfASection(MethodContract):
+    refused_by = "test_the_components_that_it_names_are_installed"
+    make = returning(lambda: {"generator": "tiny"})
 
 
 class RefuseAnUnknownOption(MethodContract):

@@ -113,11 +113,20 @@ def test_an_unknown_method_is_one_problem() -> None:
 
 
 def test_a_part_that_is_not_installed_is_the_methods_problem() -> None:
-    registry = registry_with(odd=returning({"generator": {"name": "imagined"}, "classifier": {"epochs": 2}}))
+    registry = registry_with(odd=returning({"generator": {"name": "imagined"}, "classifier": 7}))
     given = problems(registry, {"method": "odd"})
     assert [one.split(":")[0] for one in given] == ["method", "method"]
     assert "unknown generator 'imagined'" in given[0]
-    assert "expected a name, or a mapping with a name and options" in given[1]
+    assert "expected a name, or a mapping of options" in given[1]
+
+
+def test_options_without_a_name_are_for_whichever_component_is_selected() -> None:
+    registry = registry_with(loose=returning({"classifier": {"epochs": 3}}))
+    assert resolve([{"method": "loose"}], registry).classifier.options["epochs"] == 3
+    chosen = resolve([{"method": "loose", "classifier": "resnet18"}], registry).classifier
+    assert (chosen.name, chosen.options["epochs"]) == ("resnet18", 3)
+    compared = resolve([{"classifier": {"name": "resnet18", "epochs": 9}}], registry, method="loose").classifier
+    assert (compared.name, compared.options["epochs"]) == ("resnet18", 9)
 
 
 @pytest.mark.parametrize("value", [None, ["rounds"], {"dataset": {"name": "bundled"}}, {"seed": 3}, {1: 2}])
