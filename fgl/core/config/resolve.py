@@ -285,8 +285,8 @@ def resolved_filters(
             problems.append(Problem(family, shown(given), expected))
         for place, problem in enumerate(problems[before:], before):
             rest = problem.key.removeprefix(family)
-            known = isinstance(one, dict) and one.get("name") in registry.names(family)
-            where = f".{one['name']}" if known else ""
+            is_known = isinstance(one, dict) and one.get("name") in registry.names(family)
+            where = f".{one['name']}" if is_known else ""
             problems[place] = Problem(f"{key}{where}{rest}", problem.got, problem.expected)
     return resolved
 
