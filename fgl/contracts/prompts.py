@@ -67,7 +67,7 @@ class ClientContext:
     """The client that it runs at."""
 
     images: ImageSet
-    """The client's images: `images.image(i)` decodes one, a PIL image in RGB and its stored size; `images.labels` are
+    """The client's images: `images.image(i)` decodes one, a PIL image in RGB, at its stored size; `images.labels` are
     class ids, int64 [n]; `images.domains` names or None."""
 
     class_names: tuple[str, ...]

@@ -59,7 +59,7 @@ class Contrast:
         if not self._others:
             self._others = [self._copy(model, state) for state in self._states]
             # the forward pass of this first step is over: read its representation from another one
-            features = _representation(model, images)
+            features: torch.Tensor | None = _representation(model, images)
             last_linear(model).register_forward_pre_hook(self._read)
         else:
             features = self._features
