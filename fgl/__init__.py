@@ -38,7 +38,7 @@ if TYPE_CHECKING:
         TrainingHook,
     )
     from fgl.contracts.dataset import Dataset, DatasetInfo, ImageSet, LabelledPixels, Partitioner, Subset, SupportsKinds
-    from fgl.contracts.events import StageContext
+    from fgl.contracts.events import RunContext, StageContext
     from fgl.contracts.features import Extractor, FeatureSpace
     from fgl.contracts.federation import ClientFailure, Executor, Federation
     from fgl.contracts.generator import (
@@ -70,6 +70,7 @@ if TYPE_CHECKING:
         SupportsGrammar,
         SupportsTexts,
     )
+    from fgl.contracts.tracker import Event, Tracker
     from fgl.contracts.upload_filter import FilterContext, UploadFilter
     from fgl.core.creating import create, options_of
     from fgl.errors import (
@@ -114,6 +115,7 @@ __all__ = [
     "DivergedError",
     "Encoded",
     "Encoder",
+    "Event",
     "Executor",
     "Extractor",
     "FGLError",
@@ -150,6 +152,7 @@ __all__ = [
     "Prompt",
     "PromptStrategy",
     "Rows",
+    "RunContext",
     "Shard",
     "StageContext",
     "StoreError",
@@ -164,6 +167,7 @@ __all__ = [
     "SupportsPreparation",
     "SupportsTexts",
     "Synthesizer",
+    "Tracker",
     "TrainedClassifier",
     "TrainingHook",
     "UploadError",
@@ -210,7 +214,7 @@ _HOMES = {
         "Subset",
         "SupportsKinds",
     ),
-    "fgl.contracts.events": ("StageContext",),
+    "fgl.contracts.events": ("RunContext", "StageContext"),
     "fgl.contracts.features": ("Extractor", "FeatureSpace"),
     "fgl.contracts.federation": ("ClientFailure", "Executor", "Federation"),
     "fgl.contracts.generator": (
@@ -242,6 +246,7 @@ _HOMES = {
         "SupportsGrammar",
         "SupportsTexts",
     ),
+    "fgl.contracts.tracker": ("Event", "Tracker"),
     "fgl.contracts.upload_filter": ("FilterContext", "UploadFilter"),
     "fgl.core.creating": ("create", "options_of"),
     "fgl.errors": (

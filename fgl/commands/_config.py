@@ -82,6 +82,8 @@ def flag_layer(flags: ConfigFlags, problems: list[Problem]) -> dict[str, Any]:
             layer.setdefault(section, {})[key] = given[key]
     if flags.upload_filter:
         layer["upload"] = {"filters": list(flags.upload_filter)}
+    if flags.tracker:
+        layer["trackers"] = list(flags.tracker)
     if flags.rounds is not None:
         layer["rounds"] = {"count": flags.rounds}
     if flags.controls is not None:

@@ -75,6 +75,10 @@ class ConfigFlags:
         ),
     ] = None
     controls: Annotated[str | None, typer.Option(hidden=True, help="The old name of --baselines.")] = None
+    tracker: Annotated[
+        list[str] | None,
+        typer.Option("--tracker", metavar="NAME", help="Where figures go as the run goes on; repeatable: {installed}."),
+    ] = None
     seed: Annotated[int | None, typer.Option(metavar="S", help="Seed of everything random.")] = None
     device: Annotated[str | None, typer.Option(metavar="NAME", help="auto, cpu, cuda, cuda:N or mps.")] = None
     skip_bad_images: Annotated[

@@ -128,6 +128,9 @@ class FitContext:
     on_step: Callable[[int, float], None] | None = None
     """Called after each optimizer step with (step, loss)."""
 
+    on_epoch: Callable[[Mapping[str, float]], None] | None = None
+    """Called after each epoch with its entry of `TrainedClassifier.history`; not for epochs that a checkpoint holds."""
+
     label: str = "train"
     """Name of this training in progress displays."""
 

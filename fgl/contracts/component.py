@@ -43,10 +43,11 @@ FAMILIES = {
     "algorithm": "fgl_algorithms",
     "federation": "fgl_federations",
     "executor": "fgl_executors",
+    "tracker": "fgl_trackers",
 }
 """Plugin family → the hook that registers its members."""
 
-SELECTED_BY = {"upload_filter": "upload.filters"}
+SELECTED_BY = {"upload_filter": "upload.filters", "tracker": "trackers"}
 """Plugin family → the configuration key that selects its members, where that is not the family's name."""
 
 
@@ -63,6 +64,7 @@ PROTOCOLS = {
     "algorithm": "fgl.contracts.algorithm:Algorithm",
     "federation": "fgl.contracts.federation:Federation",
     "executor": "fgl.contracts.federation:Executor",
+    "tracker": "fgl.contracts.tracker:Tracker",
 }
 """Family → the protocol of its members, all of whose methods each of them has."""
 

@@ -25,3 +25,20 @@ class StageContext:
 
     outputs: Mapping[str, Any] = field(default_factory=dict)
     """The numbers of the stage's result, by name."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunContext:
+    """The run that starts or has finished."""
+
+    run_dir: str
+    """Path of the run directory."""
+
+    config: Mapping[str, Any]
+    """The whole configuration, in the form that a YAML file has."""
+
+    seed: int
+    """Its seed."""
+
+    version: str
+    """Version of fgl."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import typer
 
     from fgl.contracts.component import Component
-    from fgl.contracts.events import StageContext
+    from fgl.contracts.events import RunContext, StageContext
 
 
 PROJECT = "fgl"
@@ -97,8 +97,26 @@ def fgl_executors() -> list[Component]:
 
 
 @hookspec
+def fgl_trackers() -> list[Component]:
+    """Where a run's figures go while it runs (`Tracker`), selected by `trackers:`."""
+    raise AssertionError("a specification is not called")
+
+
+@hookspec
 def fgl_register_commands(app: typer.Typer) -> None:
     """Add commands to the plugin's own sub-command of `fgl`. app: mounted under the plugin's name."""
+    raise AssertionError("a specification is not called")
+
+
+@hookspec
+def fgl_run_started(context: RunContext) -> None:
+    """A run starts, or is resumed: its configuration is saved, and no stage has run yet."""
+    raise AssertionError("a specification is not called")
+
+
+@hookspec
+def fgl_run_finished(context: RunContext, report: Mapping[str, Any]) -> None:
+    """A run has finished and its report is written. report: what report.json holds (docs/report.md)."""
     raise AssertionError("a specification is not called")
 
 
@@ -111,6 +129,14 @@ def fgl_stage_started(context: StageContext) -> None:
 @hookspec
 def fgl_stage_finished(context: StageContext) -> None:
     """A stage has been committed, or an earlier commit of it is reused."""
+    raise AssertionError("a specification is not called")
+
+
+@hookspec
+def fgl_epoch_finished(context: StageContext, entry: Mapping[str, Any]) -> None:
+    """An epoch of the training on the synthetic set has finished. entry: `epoch` from 1, `loss`, and with a validation
+    set `validation_top1`, as in the classifier's history. Epochs of an earlier, interrupted process are not reported
+    again."""
     raise AssertionError("a specification is not called")
 
 

@@ -85,12 +85,19 @@ def execute(session: Session, part_of_another: bool = False) -> RunReport:
     parts = [*pipeline.headings(session), *map(baselines.heading, config.baselines)]
     headings = Headings(session.progress, () if part_of_another else parts)
     _begin(session)
-    done = pipeline.run(session, "partition", begin=headings.begin)
-    clients = partition.client_ids(session, done)
-    rounds.check(config.rounds, clients)
-    check_clients(config, clients)
-    pipeline.run(session, done=done, begin=headings.begin)
-    return run_report.write(session, done, _baselines(session, done, headings))
+    session.events.run_started()
+    try:
+        done = pipeline.run(session, "partition", begin=headings.begin)
+        clients = partition.client_ids(session, done)
+        rounds.check(config.rounds, clients)
+        check_clients(config, clients)
+        pipeline.run(session, done=done, begin=headings.begin)
+        report = run_report.write(session, done, _baselines(session, done, headings))
+    except BaseException:
+        session.events.run_ended()
+        raise
+    session.events.run_finished(report.to_dict())
+    return report
 
 
 def _begin(session: Session) -> None:

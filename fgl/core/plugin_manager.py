@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -16,13 +17,14 @@ import pluggy
 from fgl.contracts.component import FAMILIES, problem_of
 from fgl.core import hookspecs
 from fgl.core.registry import Entry, Registry
-from fgl.errors import BrokenPluginError, StoreError
+from fgl.errors import BrokenPluginError
+from fgl.text import kind_and_line
 
 if TYPE_CHECKING:
-    from fgl.contracts.events import StageContext
     from fgl.contracts.options import Options
 
 
+log = logging.getLogger(__name__)
 GROUP = "fgl"
 DISABLE = "FGL_DISABLE_PLUGINS"
 
@@ -66,6 +68,8 @@ class PluginManager:
     pm: pluggy.PluginManager
     registry: Registry = field(default_factory=Registry)
     statuses: list[PluginStatus] = field(default_factory=list)
+    warned: set[tuple[str, str]] = field(default_factory=set)
+    """(plugin, hook) of those whose errors have been shown."""
 
     @classmethod
     def load(cls, extra: Iterable[EntryPoint] = ()) -> PluginManager:
@@ -158,35 +162,17 @@ class PluginManager:
         hook = self.pm.hook.fgl_register_commands
         return [(implementation.plugin_name, implementation.function) for implementation in hook.get_hookimpls()]
 
-    def stage_started(self, context: StageContext) -> None:
-        self._notify("fgl_stage_started", context=context)
-
-    def stage_finished(self, context: StageContext) -> None:
-        self._notify("fgl_stage_finished", context=context)
-
-    def round_finished(self, context: StageContext, entry: Mapping[str, object]) -> None:
-        self._notify("fgl_round_finished", context=context, entry=entry)
-
-    def run_failed(self, context: StageContext, error: BaseException) -> None:
-        self._notify("fgl_run_failed", context=context, error=error)
-
-    def upload_accepted(self, context: StageContext, client_id: str, sha256: str, size: int) -> None:
-        self._notify("fgl_upload_accepted", context=context, client_id=client_id, sha256=sha256, size=size)
-
-    def client_forgotten(self, context: StageContext, client_id: str) -> None:
-        self._notify("fgl_client_forgotten", context=context, client_id=client_id)
-
-    def upload_refused(self, context: StageContext, client_id: str, rule: str, reason: str) -> None:
-        self._notify("fgl_upload_refused", context=context, client_id=client_id, rule=rule, reason=reason)
-
-    def _notify(self, name: str, **arguments: Any) -> None:
-        """Call each implementation by itself, so that an error carries the name of the plugin that raised it."""
-        for implementation in getattr(self.pm.hook, name).get_hookimpls():
+    def notify(self, hook: str, **arguments: Any) -> None:
+        """Call each implementation of a hook. What a plugin raises is a warning, once for each of its hooks: what only
+        looks on cannot end a run. Errors of fgl's own plugins are raised."""
+        builtin = {status.name for status in self.statuses if not status.outsider}
+        for implementation in getattr(self.pm.hook, hook).get_hookimpls():
+            name = implementation.plugin_name
             try:
                 implementation.function(*(arguments[argument] for argument in implementation.argnames))
-            except StoreError:  # a full disk is not the plugin's fault
-                raise
             except (Exception, SystemExit) as error:
-                raise BrokenPluginError(
-                    f"plugin {implementation.plugin_name!r} raised in {name}: {type(error).__name__}: {error}"
-                ) from error
+                if name in builtin:
+                    raise
+                if (name, hook) not in self.warned:
+                    self.warned.add((name, hook))
+                    log.warning("plugin %r raised in %s; the run goes on: %s", name, hook, kind_and_line(error, 300))

@@ -16,8 +16,9 @@ from fgl.contracts.preparation import Preparation
 from fgl.contracts.progress import Progress
 from fgl.core import baselines, model_digests
 from fgl.core.data import decode, decode_for
+from fgl.core.events import Events
 from fgl.core.store.owned import digest_of
-from fgl.errors import BrokenPluginError, ConfigError, DataError, FGLError, Problem
+from fgl.errors import BrokenPluginError, ConfigError, DataError, Problem
 from fgl.text import plain
 
 if TYPE_CHECKING:
@@ -51,7 +52,11 @@ class Session:
     """Whether clients are elsewhere: then their samples are not here, and uploads come in as files."""
     seconds: dict[str, float] = field(default_factory=dict)
     reused: list[str] = field(default_factory=list)
+    events: Events = field(init=False)
     _pixels: dict[str, LabelledPixels] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.events = Events(self.manager, self.run, self.config)
 
     def stage(
         self, name: str, inputs: Mapping[str, object], work: Callable[[str], tuple[Any, Sequence[Path]]]
@@ -65,7 +70,7 @@ class Session:
         context = StageContext(str(self.run.root), name)
         self.run.note(self.run.path("metrics.jsonl"))  # trackers write it
         if record is None:
-            self.manager.stage_started(context)
+            self.events.stage_started(context)
             start = time.monotonic()
             try:
                 value, outputs = work(digest)
@@ -73,8 +78,8 @@ class Session:
                 self.run.record(name, inputs, outputs, seconds, value)
             except BaseException as error:
                 try:
-                    self.manager.run_failed(context, error)
-                except FGLError as other:  # the run's own error must reach the caller, whatever the hook does
+                    self.events.stage_failed(context, error)
+                except Exception as other:  # the run's own error must reach the caller, whatever happens to its log
                     error.add_note(str(other))
                 raise
         else:
@@ -82,7 +87,7 @@ class Session:
             self.run.checkpoints(name, "").drop()  # killed between the commit and this, it would lie there for good
             self.reused.append(name)
         self.seconds[name] = round(seconds, 2)
-        self.manager.stage_finished(
+        self.events.stage_finished(
             StageContext(str(self.run.root), name, round(seconds, 3), record is not None, _numbers(value))
         )
         return value, digest

@@ -165,8 +165,11 @@ def test_a_plugin_that_fails_ends_with_its_name_and_the_cause(
 
 
 def test_numbers_of_numpy_reach_the_report(run: Callable[..., CliResult], tmp_path: Path) -> None:
-    ended = run(executor="numpy")
+    ended = run(executor="numpy", trackers=["csv"])
     assert ended.code == 0, ended.err
     environment = json.loads((tmp_path / "run" / "environment.json").read_text())
     assert (environment["threads"], environment["speed"], environment["sizes"]) == (2, 0.5, [0, 1])
     assert "python" in environment
+    table = (tmp_path / "run" / "trackers" / "csv" / "events.csv").read_text()
+    assert ",train,epoch_finished,1,loss," in table
+    assert ",evaluate,stage_finished,,selected.top1," in table

@@ -101,7 +101,7 @@ class Policy:
         """What this site makes of a configuration that others wrote. Raises ConfigError, also where there is no dataset
         of the site's own, and PolicyError with everything that was asked for and may not be."""
         own = [{key: value for key, value in layer.items() if key != "dataset"} for layer in self.own]
-        rest = {key: value for key, value in shared.items() if key != "dataset"}
+        rest = {key: value for key, value in shared.items() if key not in ("dataset", "trackers")}
         dataset = own_dataset(shared.get("dataset"), self.own, manager.registry, source)
         config = resolve([rest, {"dataset": dataset}, *own], manager.registry, source)
         self.judge(config, manager)

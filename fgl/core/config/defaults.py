@@ -23,6 +23,7 @@ DEFAULTS: dict[str, Any] = {
     "algorithm": {"name": "fedavg"},
     "federation": {"name": "local"},
     "executor": {"name": "local"},
+    "trackers": [],
     "baseline_options": {},
     "baselines": ["class-list"],
 }

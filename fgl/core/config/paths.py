@@ -30,6 +30,12 @@ def located(config: RunConfig, options_of: Callable[[str, Selected], Options]) -
     if any(places):
         filters = [{"name": one.name, **one.options, **place} for one, place in zip(chain, places, strict=True)]
         update["upload"] = update.get("upload", config.upload).model_copy(update={"filters": filters})
+    placed = [_absolute(options_of("tracker", one)) for one in config.trackers]
+    if any(placed):
+        update["trackers"] = tuple(
+            one.model_copy(update={"options": {**one.options, **place}})
+            for one, place in zip(config.trackers, placed, strict=True)
+        )
     return config.model_copy(update=update)
 
 

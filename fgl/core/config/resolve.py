@@ -78,6 +78,7 @@ def resolve(
         )
     _overrides(values["rounds"], values["classifier"], registry, problems)
     values["baseline_options"] = _baseline_options(merged["baseline_options"], registry, problems)
+    values["trackers"] = _trackers(merged["trackers"], registry, problems)
     upload = values["upload"]
     if upload is not None and upload.clients is not None and upload.min_clients > len(upload.clients):
         expected = f"at most {len(upload.clients)}: upload.clients lists no more"
@@ -269,7 +270,11 @@ def resolved_filters(
 ) -> list[dict[str, object]]:
     """A chain of upload filters, each as a mapping with its name and every option. A single one needs no list. key: of
     the configuration, for problems."""
-    family = "upload_filter"
+    return _list_of("upload_filter", value, registry, problems, key)
+
+
+def _list_of(family: str, value: Any, registry: Registry, problems: list[Problem], key: str) -> list[dict[str, object]]:
+    """Several components of a family, as `resolved_filters`."""
     chain = value if isinstance(value, list | tuple) else [value]
     resolved = []
     for given in chain:
@@ -289,6 +294,15 @@ def resolved_filters(
             where = f".{one['name']}" if is_known else ""
             problems[place] = Problem(f"{key}{where}{rest}", problem.got, problem.expected)
     return resolved
+
+
+def _trackers(value: Any, registry: Registry, problems: list[Problem]) -> tuple[Selected, ...]:
+    chosen = _list_of("tracker", value, registry, problems, SELECTED_BY["tracker"])
+    names = [str(one["name"]) for one in chosen]
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    problems += [Problem(SELECTED_BY["tracker"], shown(name), "expected each tracker once") for name in repeated]
+    options = [{key: value for key, value in one.items() if key != "name"} for one in chosen]
+    return tuple(Selected(name=name, options=given) for name, given in zip(names, options, strict=True))
 
 
 def _baselines(value: Any, strategy: str, registry: Registry, problems: list[Problem]) -> tuple[str, ...]:

@@ -242,6 +242,8 @@ class RunConfig(BaseModel):
     algorithm: Selected
     federation: Selected
     executor: Selected
+    trackers: tuple[Selected, ...] = ()
+    """Where figures go while the run goes on. No result depends on them."""
     baseline_options: dict[str, Selected]
     """Options of the algorithms that `fgl compare` and the baselines run, those that are not the defaults."""
     baselines: tuple[str, ...]
@@ -260,6 +262,8 @@ class RunConfig(BaseModel):
             result[family] = (
                 {"name": value.name, **value.options} if isinstance(value, Selected) else value.model_dump(mode="json")
             )
+        if self.trackers:  # without them, a configuration is the one that it was before there were any
+            result["trackers"] = [{"name": one.name, **one.options} for one in self.trackers]
         result["baseline_options"] = {name: dict(one.options) for name, one in self.baseline_options.items()}
         result["baselines"] = "all" if self.all_baselines else list(self.baselines)
         return result

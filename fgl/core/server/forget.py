@@ -53,7 +53,7 @@ def forget(session: Session, clients: Sequence[str], client_id: str, left_over: 
         session.run.remove(session.run.path(place))
         session.run.remove_below(session.run.path(place))
     removed.refresh(session)
-    session.manager.client_forgotten(StageContext(str(session.run.root), "clients"), client_id)
+    session.events.client_forgotten(StageContext(str(session.run.root), "clients"), client_id)
 
 
 _STAYS = (

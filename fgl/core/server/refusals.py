@@ -45,10 +45,10 @@ def refuse(session: Session, client_id: str, error: UploadError, so_far: int = 0
     context = StageContext(str(session.run.root), "clients")
     reason = str(error) if len(str(error)) <= _REASON else f"{str(error)[:_REASON]}…"
     if so_far < _KEPT:
-        session.manager.upload_refused(context, client_id, error.rule, reason)
+        session.events.upload_refused(context, client_id, error.rule, reason)
     elif so_far % _KEPT == 0:
         more = f"{so_far:,} files were refused so far; one in {_KEPT:,} is told of: {reason}"
-        session.manager.upload_refused(context, client_id, error.rule, more)
+        session.events.upload_refused(context, client_id, error.rule, more)
     return {"rule": error.rule, "reason": reason}
 
 

@@ -62,7 +62,7 @@ def accept(
         codec_error=dict(accepted.codec_error),
     )
     session.run.write_sealed(path.with_suffix(".json"), to_json(manifest))
-    session.manager.upload_accepted(context, accepted.client_id, digest, len(data))
+    session.events.upload_accepted(context, accepted.client_id, digest, len(data))
     if embeddings:
         keep_encoded(session.run, accepted.client_id, embeddings, digest, encoding)
     return accepted.client_id

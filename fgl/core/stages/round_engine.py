@@ -98,7 +98,7 @@ class RoundEngine:
                 entry["seconds"] = round(time.monotonic() - began, 3)
                 reached = Committed(after, [*reached.history, entry], kept)
                 round_state.write(self.store, reached)
-                self.session.manager.round_finished(self.stage_context, dict(entry))
+                self.session.events.round_finished(self.stage_context, dict(entry))
                 task.advance(1, "" if entry["top1"] is None else f"top-1 {entry['top1']:.1%}")
         training.release()
         if all(not entry["clients"] for entry in reached.history):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ from safetensors.numpy import save
 
 from fgl.contracts.arrays import contiguous
 from fgl.contracts.classifier import FitContext
+from fgl.contracts.events import StageContext
 from fgl.core.stages import synthesize
 from fgl.core.stages.stage import Done, Inputs, Stage, Work
 
@@ -73,7 +74,11 @@ def _work(session: Session, done: Done, digest: str) -> Work[TrainResult]:
     if why is not None:
         log.warning("%s", why)
     kept = session.run.checkpoints("train", digest)
-    model = session.classifier.fit(train_set, validation, context(session, "train", kept))
+    stage = StageContext(str(session.run.root), STAGE.name)
+    how = replace(
+        context(session, "train", kept), on_epoch=lambda entry: session.events.epoch_finished(stage, dict(entry))
+    )
+    model = session.classifier.fit(train_set, validation, how)
     files = []
     for which in WHICH:
         path = state_path(session, which)

@@ -22,6 +22,7 @@ RUN/audit/audit.{json,md}            what `fgl audit` found; roc.{png,svg}; scor
 RUN/audit/private/                   closest pairs with clients' images, distances, prompts that were found
 RUN/audit/shadows/, images/          shadow models and their images, while an audit is not at its end
 RUN/sheets/*.png                     contact sheets, one a class
+RUN/trackers/<name>/                 what a tracker of the configuration writes
 RUN/metrics.jsonl, report.json, report.md
 RUN/.lock, .fgl-files                who is at work; which of all these files fgl wrote (see `ledger`)
 """

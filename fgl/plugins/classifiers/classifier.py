@@ -156,6 +156,8 @@ class TransformersClassifier:
                 fit.history.append(entry)
                 if context.checkpoint is not None:
                     context.checkpoint.save(fit.pack())
+                if context.on_epoch is not None:
+                    context.on_epoch(entry)
         last = fit.state()
         return Trained(network, fit.selected or last, last, fit.history)
 

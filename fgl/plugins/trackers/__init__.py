@@ -1,6 +1,7 @@
 """Built-in trackers: what happened, as it happened.
 
-The hooks are called in every run, so what they need is imported when they are.
+RUN/metrics.jsonl is written by hooks, which are called in every run, so what they need is imported when they are. The
+others are components, which a configuration lists.
 """
 
 from __future__ import annotations
@@ -9,11 +10,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fgl import hookimpl
+from fgl.contracts.component import Component
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from fgl.contracts.events import StageContext
+
+
+@hookimpl
+def fgl_trackers() -> list[Component]:
+    return [
+        Component(
+            name="csv",
+            target="fgl.plugins.trackers.csv_table:CsvTable",
+            options="fgl.plugins.trackers.options:CsvOptions",
+            summary="A table of all numbers, one a row, for spreadsheets and pandas: RUN/trackers/csv/events.csv.",
+        )
+    ]
 
 
 @hookimpl

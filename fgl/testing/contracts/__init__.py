@@ -21,6 +21,7 @@ from fgl.testing.contracts.generators import GeneratorContract
 from fgl.testing.contracts.methods import MethodContract
 from fgl.testing.contracts.partitioners import PartitionerContract
 from fgl.testing.contracts.prompts import PromptStrategyContract
+from fgl.testing.contracts.trackers import TrackerContract
 from fgl.testing.contracts.upload_filters import UploadFilterContract
 from fgl.testing.data import DrawnImages, client_context, client_upload, encode_by_digest, fit_context, labelled_pixels
 
@@ -37,6 +38,7 @@ CONTRACTS = {
     "algorithm": AlgorithmContract,
     "federation": FederationContract,
     "executor": ExecutorContract,
+    "tracker": TrackerContract,
 }
 """Configuration key of each plugin family, and the tests that its members must pass."""
 
@@ -54,6 +56,7 @@ __all__ = [
     "MethodContract",
     "PartitionerContract",
     "PromptStrategyContract",
+    "TrackerContract",
     "UploadFilterContract",
     "client_context",
     "client_upload",
