@@ -39,6 +39,30 @@ def writer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_writer(tmp_path_factory.mktemp("writer") / "gpt2")
 
 
+@pytest.fixture(scope="session")
+def learnable(pipeline: Path) -> Callable[..., Any]:
+    """Gives a ClientContext the generator of `pipeline`: its encoder, its declaration and its denoiser."""
+    from dataclasses import replace
+
+    from fgl.contracts.prompts import ClientContext, Encoded
+    from fgl.plugins.generators.options import StableDiffusionOptions
+    from fgl.plugins.generators.stable_diffusion import StableDiffusion
+
+    generator = StableDiffusion(StableDiffusionOptions(model=str(pipeline), dtype="fp32"))
+    encoder = generator.encoder("cpu")
+
+    def give(context: ClientContext) -> ClientContext:
+        return replace(
+            context,
+            encode=lambda prompts: Encoded(*encoder.encode(prompts)),
+            declaration=generator.declare(),
+            generator=lambda: generator,
+            generator_name="stable-diffusion",
+        )
+
+    return give
+
+
 @pytest.fixture
 def images(tmp_path: Path) -> Callable[..., Path]:
     """Write class folders (or domain/class folders) of small PNGs and return the folder."""

@@ -7,6 +7,7 @@ import sys
 from importlib import import_module
 from typing import ClassVar
 
+import numpy as np
 import pytest
 
 from fgl.contracts.options import Options
@@ -16,6 +17,8 @@ from fgl.plugins.prompts.caption import Caption
 from fgl.plugins.prompts.class_name import ClassName
 from fgl.plugins.prompts.diversified import Diversified
 from fgl.plugins.prompts.domain import DomainPrompts
+from fgl.plugins.prompts.learned import LearnedPrompts
+from fgl.plugins.prompts.learned_options import LearnedOptions
 from fgl.plugins.prompts.options import (
     AttributesOptions,
     CaptionOptions,
@@ -26,6 +29,7 @@ from fgl.plugins.prompts.options import (
 )
 from fgl.plugins.prompts.prompts_file import PromptsFile
 from fgl.testing.contracts import PromptStrategyContract
+from fgl.testing.data import DOMAINS, DrawnImages, client_context
 
 
 class TestClassName(PromptStrategyContract):
@@ -48,6 +52,29 @@ class TestAttributes(PromptStrategyContract):
 
 class TestAttributesWithOnePromptAClass(PromptStrategyContract):
     make = staticmethod(lambda: AttributePrompts(AttributesOptions(max_prompts=1, include_domain=False)))
+
+
+class _Learned(PromptStrategyContract):
+    options: ClassVar[dict[str, object]] = {}
+
+    @pytest.fixture
+    def context(self, learnable, tmp_path):
+        labels = np.array([0] * 12 + [1] * 7 + [3] * 5, dtype=np.int64)
+        images = DrawnImages(labels, [DOMAINS[index % 2] for index in range(len(labels))])
+        return learnable(client_context(images, private=tmp_path / "private"))
+
+    @pytest.fixture(autouse=True)
+    def _make(self):
+        options = LearnedOptions(steps=2, batch_size=4, evaluations=1, **self.options)
+        self.make = lambda: LearnedPrompts(options)
+
+
+class TestLearned(_Learned):
+    pass
+
+
+class TestLearnedWithAGuidance(_Learned):
+    options: ClassVar[dict[str, object]] = {"guidance_scale": 2.0, "rows_per_class": 2, "holdout": 0.5}
 
 
 class _Captioned(PromptStrategyContract):

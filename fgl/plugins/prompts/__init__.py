@@ -53,4 +53,13 @@ def fgl_prompt_strategies() -> list[Component]:
             options="fgl.plugins.prompts.options:DiversifiedOptions",
             summary="Many prompts per class from a grammar of views and light, or a text model. Looks at no image.",
         ),
+        Component(
+            name="learned",
+            target="fgl.plugins.prompts.learned:LearnedPrompts",
+            options="fgl.plugins.prompts.learned_options:LearnedOptions",
+            summary="Embeddings that each client learns from its images, for what the generator does not know by name.",
+            provides=("arrays",),
+            client_needs=("generator",),
+            smoke={"steps": 4, "batch_size": 16, "images_per_class": 8},
+        ),
     ]

@@ -74,7 +74,7 @@ def medoids(points: Floats, weights: Floats, count: int, random: np.random.Gener
     """
     chosen = _plus_plus(points, weights, count, random)
     centres = points[chosen]
-    nearest = _nearest(points, centres)
+    nearest = assign(points, centres)
     for _ in range(_ROUNDS):
         centres = np.stack(
             [
@@ -84,7 +84,7 @@ def medoids(points: Floats, weights: Floats, count: int, random: np.random.Gener
                 for k, centre in enumerate(centres)
             ]
         )
-        again = _nearest(points, centres)
+        again = assign(points, centres)
         if (again == nearest).all():
             break
         nearest = again
@@ -99,7 +99,7 @@ def medoids(points: Floats, weights: Floats, count: int, random: np.random.Gener
 def _clustered(points: Floats, weights: Floats, count: int, random: np.random.Generator) -> dict[int, float]:
     """Medoid → the weight of the points nearest to it."""
     rows = medoids(points, weights, count, random)
-    nearest = _nearest(points, points[rows])
+    nearest = assign(points, points[rows])
     nearest[rows] = np.arange(len(rows))  # of two equal points each keeps itself
     return {row: float(weights[nearest == k].sum()) for k, row in enumerate(rows)}
 
@@ -135,7 +135,7 @@ def _plus_plus(points: Floats, weights: Floats, count: int, random: np.random.Ge
     return rows
 
 
-def _nearest(points: Floats, centres: Floats) -> NDArray[np.int64]:
+def assign(points: Floats, centres: Floats) -> NDArray[np.int64]:
     """For each point the nearest centre, the first of equals."""
     # squared distances, less the square of the point, which is the same for all centres
     distance = (centres**2).sum(axis=1)[:, None] - 2 * centres @ points.T
@@ -147,4 +147,4 @@ def _random(seed: int, class_id: int, domain: str) -> np.random.Generator:
     return np.random.default_rng(int.from_bytes(digest[:8], "big"))
 
 
-__all__ = ["fit_budget", "medoids"]
+__all__ = ["assign", "fit_budget", "medoids"]

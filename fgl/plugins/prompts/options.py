@@ -101,7 +101,7 @@ COMPOSITION = [
 ]
 
 
-def _class_template(template: str) -> str:
+def check_class_template(template: str) -> str:
     return check_template(template, (LABEL, A_LABEL))
 
 
@@ -135,7 +135,7 @@ def _distinct(values: list[str]) -> list[str]:
 class ClassNameOptions(Options):
     """Options of `class-name`."""
 
-    templates: Annotated[list[Annotated[str, AfterValidator(_class_template)]], AfterValidator(_distinct)] = Field(
+    templates: Annotated[list[Annotated[str, AfterValidator(check_class_template)]], AfterValidator(_distinct)] = Field(
         [CLASS_TEMPLATE],
         min_length=1,
         description="Texts with {label} or {a label}. Each class gets one prompt per template, and its samples are "
@@ -295,7 +295,7 @@ class PromptsFileOptions(BudgetOptions):
         description="What to do about classes that the client holds and the file lacks: refuse stops, class-name uses "
         "the class-level prompt.",
     )
-    template: Annotated[str, AfterValidator(_class_template)] = Field(
+    template: Annotated[str, AfterValidator(check_class_template)] = Field(
         CLASS_TEMPLATE, description="That class-level prompt, with {label} or {a label}."
     )
     negative_prompt: str | None = Field(
@@ -343,7 +343,7 @@ class DiversifiedOptions(BudgetOptions):
         "grammar writes all.",
     )
     revision: Revision | None = Field(None, min_length=1, description="Hub branch, tag or commit of the model.")
-    instruction: Annotated[str, AfterValidator(_class_template)] = Field(
+    instruction: Annotated[str, AfterValidator(check_class_template)] = Field(
         "Describe a photograph of {a label} in one short sentence: the view, the light and the surroundings.",
         description="What a chat model is asked, or the text that another model continues; with {label} or {a label}.",
     )
