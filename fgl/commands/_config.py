@@ -40,15 +40,15 @@ def resolve(
     problems: list[Problem] = []
     files = [read_yaml(Path(flags.config))] if flags.config is not None else []
     layers = [*below, *files, flag_layer(flags, problems)]
-    preset = _preset.layers(manager, flags, layers)
+    layers = [*_preset.layers(manager, flags, layers), *layers]
     source = source or flags.config or "the configuration"
     try:
-        resolved = config_resolve.resolve(layers, manager.registry, source, preset, method)
+        resolved = config_resolve.resolve(layers, manager.registry, source, method)
     except ConfigError as error:
         raise ConfigError([*problems, *error.problems], source) from None
     if problems:
         raise ConfigError(problems, COMMAND_LINE)
-    return resolved, {str(key) for layer in (*preset, *layers) for key in layer}
+    return resolved, {str(key) for layer in layers for key in layer}
 
 
 def configure(

@@ -15,7 +15,16 @@ from fgl.errors import BrokenPluginError, PluginError, Problem
 KEY = "method"
 
 
-def layer(layers: Sequence[Mapping[str, object]], registry: Registry, problems: list[Problem]) -> Mapping[str, object]:
+def with_parts(
+    layers: Sequence[Mapping[str, object]], registry: Registry, problems: list[Problem]
+) -> list[Mapping[str, object]]:
+    """The layers (later ones win), with what the selected method sets directly below the layer that selects it:
+    a method on the command line overrides a file, and is overridden by other flags."""
+    last = max((place for place, one in enumerate(layers) if KEY in one), default=0)
+    return [*layers[:last], _parts(layers, registry, problems), *layers[last:]]
+
+
+def _parts(layers: Sequence[Mapping[str, object]], registry: Registry, problems: list[Problem]) -> Mapping[str, object]:
     """The configuration of the method that these layers select (later ones win). Adds to `problems` what is wrong with
     its parts; what is wrong with the selection itself is left to whoever checks all components."""
     selected = _selected(KEY, layers, registry)
@@ -67,28 +76,6 @@ def selection(name: str, layers: Sequence[Mapping[str, object]]) -> Mapping[str,
         of_method = given.get(name) if isinstance(given, Mapping) else None
         options |= of_method if isinstance(of_method, Mapping) else {}
     return {KEY: {**options, "name": name}}
-
-
-def without_rivals(
-    layers: Sequence[Mapping[str, object]], parts: Mapping[str, object], registry: Registry
-) -> list[Mapping[str, object]]:
-    """The layers without sections that select, or set options of, another component than the method does. In a
-    comparison the configuration is that of all methods, and what it says of other components is not for this one."""
-    names = {family: value["name"] for family, value in parts.items() if isinstance(value, Mapping) and "name" in value}
-    current = {family: DEFAULTS[family]["name"] for family in names}
-    kept: list[Mapping[str, object]] = []
-    for one in layers:
-        rest = dict(one)
-        for family, name in names.items():
-            if family not in rest:
-                continue
-            section = short_forms.expanded(family, rest[family], registry)
-            if isinstance(section, Mapping):
-                current[family] = section.get("name", current[family])
-            if current[family] != name:
-                del rest[family]
-        kept.append(rest)
-    return kept
 
 
 def _selected(family: str, layers: Sequence[Mapping[str, object]], registry: Registry) -> dict[str, object]:

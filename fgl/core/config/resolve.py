@@ -39,25 +39,20 @@ def resolve(
     layers: Sequence[Mapping[str, object]],
     registry: Registry,
     source: str = "the configuration",
-    preset: Sequence[Mapping[str, object]] = (),
     method: str | None = None,
 ) -> RunConfig:
     """Merge layers (later ones win) over the defaults and check everything.
 
-    The method that the layers select lies below them, and above the layers of a preset. A layer that selects another
-    component drops the options that earlier layers gave to the old one. method: in a comparison, the method to use
-    instead; its components win over those that the layers select. Raises ConfigError with every problem."""
+    What a method sets lies directly below the layer that selects it. A layer that selects another component drops the
+    options that earlier layers gave to the old one. method: in a comparison, the method to use instead of that of the
+    layers; what it sets wins. Raises ConfigError with every problem."""
     problems: list[Problem] = []
     merged = copy.deepcopy(DEFAULTS)
     unknown: dict[str, object] = {}
-    below = [deprecated.current(layer, problems, source) for layer in preset]
-    above: list[Mapping[str, object]] = [deprecated.current(layer, problems, source) for layer in layers]
+    current: list[Mapping[str, object]] = [deprecated.current(layer, problems, source) for layer in layers]
     if method is not None:
-        above.append(methods.selection(method, above))
-    parts = methods.layer([*below, *above], registry, problems)
-    if method is not None:
-        above = methods.without_rivals(above, parts, registry)
-    for layer in (*below, parts, *above):
+        current.append(methods.selection(method, current))
+    for layer in methods.with_parts(current, registry, problems):
         for key, value in layer.items():
             if key in DEFAULTS:
                 _merge(merged, key, copy.deepcopy(value), registry, problems)

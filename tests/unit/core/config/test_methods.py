@@ -1,4 +1,4 @@
-"""A method lies below what the user sets and above presets; in a comparison its components win."""
+"""What a method sets lies directly below the layer that selects it; in a comparison it wins."""
 
 from __future__ import annotations
 
@@ -62,17 +62,18 @@ def test_a_method_sets_what_the_user_does_not() -> None:
     assert (config.rounds.count, config.rounds.local_epochs) == (2, 3)
 
 
-def test_what_the_user_sets_wins_whatever_comes_first() -> None:
-    given = [{"aggregator": "union", "rounds": {"count": 7}}, {"method": {"name": "mean", "count": 4}}]
+def test_what_stands_beside_the_selection_wins_and_so_does_what_comes_later() -> None:
+    given = [{"method": {"name": "mean", "count": 4}, "aggregator": "union"}, {"rounds": {"count": 7}}]
     config = resolve(given, registry_with(mean=Mean))
     assert (config.aggregator.name, config.aggregator.options.get("per_client")) == ("union", None)
     assert (config.rounds.count, config.method.options) == (7, {"count": 4})
 
 
-def test_a_method_wins_over_a_preset() -> None:
-    preset = [{"prompt_strategy": {"name": "domain"}, "classifier": {"name": "resnet18"}}]
-    config = resolve([{"method": "mean"}], registry_with(mean=Mean), preset=preset)
+def test_a_method_wins_over_layers_below_its_selection_such_as_presets_and_files() -> None:
+    below = {"prompt_strategy": {"name": "domain"}, "classifier": {"name": "resnet18"}, "method": "fgl-rounds"}
+    config = resolve([below, {"method": "mean"}], registry_with(mean=Mean))
     assert (config.prompt_strategy.name, config.classifier.name) == ("attributes", "resnet18")
+    assert (config.rounds.count, config.rounds.server_epochs) == (2, 0)
 
 
 def test_what_is_saved_resolves_to_the_same_again() -> None:
@@ -81,7 +82,7 @@ def test_what_is_saved_resolves_to_the_same_again() -> None:
     assert resolve([config.to_dict()], registry) == config
 
 
-def test_in_a_comparison_components_of_the_method_win_and_sizes_are_shared() -> None:
+def test_in_a_comparison_what_the_method_sets_wins_and_the_rest_is_shared() -> None:
     shared = [
         {"prompt_strategy": {"name": "class-name"}, "synthesis": {"images_per_class": 9}},
         {"aggregator": {"name": "class-mean", "per_domain": True}, "baseline_options": {"mean": {"count": 1}}},
@@ -126,7 +127,7 @@ def test_options_without_a_name_are_for_whichever_component_is_selected() -> Non
     chosen = resolve([{"method": "loose", "classifier": "resnet18"}], registry).classifier
     assert (chosen.name, chosen.options["epochs"]) == ("resnet18", 3)
     compared = resolve([{"classifier": {"name": "resnet18", "epochs": 9}}], registry, method="loose").classifier
-    assert (compared.name, compared.options["epochs"]) == ("resnet18", 9)
+    assert (compared.name, compared.options["epochs"]) == ("resnet18", 3)
 
 
 @pytest.mark.parametrize("value", [None, ["rounds"], {"dataset": {"name": "bundled"}}, {"seed": 3}, {1: 2}])
