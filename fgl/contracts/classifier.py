@@ -5,19 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 from fgl.contracts.progress import NullProgress
 
 if TYPE_CHECKING:
     from fgl.contracts.arrays import Array, Labels, Pixels
-    from fgl.contracts.dataset import LabelledPixels
     from fgl.contracts.preparation import Preparation
+    from fgl.contracts.product import Product
     from fgl.contracts.progress import Progress
 
 
 CheckpointName = Literal["selected", "last"]
 """Which state of a trained model to use: the one selected by validation, or that of the last epoch."""
+
+
+TrainingSet: TypeAlias = Any
+"""`LabelledPixels`; for a classifier of another product `LabelledArrays`, or a `Conditioning` where nothing is
+synthesized. A classifier annotates the kinds that it accepts."""
 
 
 class TrainedClassifier(Protocol):
@@ -141,14 +146,22 @@ class FitContext:
     hook: TrainingHook | None = None
     """What a federated algorithm adds to each step."""
 
+    product: Product | None = None
+    """What the generator yields; its shape is that of every item that the model reads. None: images."""
+
 
 class Classifier(Protocol):
-    """Trains an image classifier. It may have the method of `SupportsPreparation` too."""
+    """Trains an image classifier. It may have the method of `SupportsPreparation` too.
+
+    A classifier of another product (`Component.accepts`) gets `LabelledArrays` in place of `LabelledPixels`, of real
+    images as of synthetic ones, and [n, *shape] in place of pixels. Where the product is not synthesized, `fit` gets
+    the Conditioning as `train`, and `LabelledArrays` of real images from baselines and rounds.
+    """
 
     def check(self, context: FitContext) -> None:
         """Raise ModelError if the classifier cannot be built. Called before anything else is computed."""
 
-    def fit(self, train: LabelledPixels, validation: LabelledPixels | None, context: FitContext) -> TrainedClassifier:
+    def fit(self, train: TrainingSet, validation: TrainingSet | None, context: FitContext) -> TrainedClassifier:
         """Train on `train`, and call `context.hook` at each step.
 
         The selected checkpoint is the best by top-1 accuracy on `validation`, or the last one if `validation` is None.

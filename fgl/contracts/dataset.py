@@ -120,6 +120,11 @@ class LabelledPixels:
     labels: Labels
     """Class ids, int64 [n]."""
 
+    @property
+    def values(self) -> Pixels:
+        """The pixels, by the name that sets of every product have (`LabelledArrays`)."""
+        return self.pixels
+
     def __len__(self) -> int:
         return len(self.labels)
 

@@ -10,11 +10,14 @@ from PIL import Image, ImageOps
 
 from fgl.contracts.dataset import LabelledPixels
 from fgl.contracts.preparation import square
+from fgl.contracts.product import LabelledArrays, shape_of
+from fgl.errors import BrokenPluginError
 
 if TYPE_CHECKING:
     from fgl.contracts.arrays import Labels, Pixels
     from fgl.contracts.dataset import ImageSet
     from fgl.contracts.preparation import Preparation
+    from fgl.contracts.product import SupportsProduct
     from fgl.contracts.progress import Progress
 
 
@@ -37,6 +40,26 @@ def decode_for(
     """uint8 [n, side, side, 3] for a classifier: to be tested, or to train on. See `Preparation`."""
     side = how.train if train else how.resize
     return _decoded(images, (side, side), lambda image: square(image, side, how.crop), progress, label)
+
+
+def features_for(
+    images: ImageSet, generator: SupportsProduct, device: str, progress: Progress, label: str, train: bool = False
+) -> LabelledArrays:
+    """Real images as a classifier of the generator's product takes them. Raises BrokenPluginError where they become
+    anything else."""
+    product = generator.product()
+    pixels = decode_for(images, generator.preparation(), progress, label, train)
+    values = generator.image_features(device).features(pixels.pixels, progress)
+    expected = (len(pixels), *product.shape)
+    if not isinstance(values, np.ndarray) or values.shape != expected:
+        made = list(values.shape) if isinstance(values, np.ndarray) else type(values).__name__
+        raise BrokenPluginError(
+            f"{type(generator).__name__}.image_features turned {len(pixels)} images into {made}; expected "
+            f"{list(expected)}, for its product is {shape_of(product)}"
+        )
+    if not np.isfinite(values).all():
+        raise BrokenPluginError(f"{type(generator).__name__}.image_features gave NaN or infinite values")
+    return LabelledArrays(values, pixels.labels)
 
 
 def _decoded(

@@ -13,15 +13,17 @@ from fgl.contracts.classifier import SupportsPreparation
 from fgl.contracts.dataset import DatasetInfo, ImageSet, LabelledPixels
 from fgl.contracts.events import StageContext
 from fgl.contracts.preparation import Preparation
+from fgl.contracts.product import IMAGES, LabelledArrays, Product, SupportsProduct
 from fgl.contracts.progress import Progress
 from fgl.core import baselines, model_digests
-from fgl.core.data import decode, decode_for
+from fgl.core.data import decode, decode_for, features_for
 from fgl.core.events import Events
 from fgl.core.store.owned import digest_of
 from fgl.errors import BrokenPluginError, ConfigError, DataError, Problem
 from fgl.text import plain
 
 if TYPE_CHECKING:
+    from fgl.contracts.arrays import Array, Labels
     from fgl.contracts.classifier import Classifier
     from fgl.contracts.dataset import Dataset
     from fgl.contracts.federation import Executor
@@ -29,6 +31,10 @@ if TYPE_CHECKING:
     from fgl.core.config.schema import RunConfig
     from fgl.core.plugin_manager import PluginManager
     from fgl.core.store.run_dir import RunDir
+
+
+LabelledSet = LabelledPixels | LabelledArrays
+"""Items of a run's product, with their labels."""
 
 
 @dataclass(slots=True)
@@ -54,6 +60,7 @@ class Session:
     reused: list[str] = field(default_factory=list)
     events: Events = field(init=False)
     _pixels: dict[str, LabelledPixels] = field(default_factory=dict)
+    _features: dict[str, LabelledArrays] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.events = Events(self.manager, self.run, self.config)
@@ -104,6 +111,17 @@ class Session:
         return self.device.split(":")[0]
 
     @property
+    def product(self) -> Product:
+        """What the generator yields."""
+        if isinstance(self.generator, SupportsProduct):
+            return self.generator.product()
+        return Product(IMAGES, (*self.image_size, 3), "uint8")
+
+    @property
+    def yields_images(self) -> bool:
+        return not isinstance(self.generator, SupportsProduct)
+
+    @property
     def image_size(self) -> tuple[int, int]:
         """(height, width) of synthetic images, pixels."""
         said = self.generator.describe().get("image_size")
@@ -131,8 +149,10 @@ class Session:
 
     def share_pixels(self, other: Session) -> None:
         """Decode each split once for both: the two sessions are over the same data at the same size, or share none."""
-        if self.image_size == other.image_size and self.preparation == other.preparation:
-            self._pixels = other._pixels
+        if self.yields_images != other.yields_images or self.real_inputs != other.real_inputs:
+            return
+        if not self.yields_images or self.image_size == other.image_size:
+            self._pixels, self._features = other._pixels, other._features
 
     def pixels(self, name: str) -> LabelledPixels:
         """A whole split at the size of synthetic images, to be compared with them; decoded once a run."""
@@ -142,20 +162,40 @@ class Session:
 
     @property
     def preparation(self) -> Preparation:
-        """What the classifier wants real images to become."""
+        """What the classifier, or what turns them into features, wants real images to become."""
+        if isinstance(self.generator, SupportsProduct):
+            return self.generator.preparation()
         height, width = self.image_size
         if isinstance(self.classifier, SupportsPreparation):
             return self.classifier.preparation((height, width))
         side = min(height, width)
         return Preparation(side, side, side)
 
-    def inputs(self, name: str) -> LabelledPixels:
+    @property
+    def real_inputs(self) -> dict[str, object]:
+        """What determines the classifier's inputs beside real images, for the recorded inputs of a stage."""
+        made: dict[str, object] = {**self.preparation.inputs()}
+        if isinstance(self.generator, SupportsProduct):
+            made["features"] = dict(self.generator.feature_space())
+        return made
+
+    def inputs(self, name: str) -> LabelledSet:
         """A whole split as the classifier takes it: `test` to be tested, the others to train on; decoded once a run."""
         key, train = f"{name} for the classifier", name != "test"
+        if isinstance(self.generator, SupportsProduct):
+            if key not in self._features:
+                self._features[key] = features_for(
+                    self.split(name), self.generator, self.device, self.progress, f"features {name}", train
+                )
+            return self._features[key]
         if key not in self._pixels:
             found = decode_for(self.split(name), self.preparation, self.progress, f"decode {name}", train)
             self._pixels[key] = found
         return self._pixels[key]
+
+    def labelled(self, values: Array, labels: Labels) -> LabelledSet:
+        """Items of the product as a set. values: [n, *shape]; labels: int64 [n]."""
+        return LabelledPixels(values, labels) if self.yields_images else LabelledArrays(values, labels)
 
 
 def has(info: DatasetInfo, has_public: bool) -> frozenset[str]:

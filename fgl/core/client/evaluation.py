@@ -9,14 +9,13 @@ from fgl.contracts.preparation import Preparation
 from fgl.contracts.progress import NullProgress
 from fgl.core.client import policy
 from fgl.core.client import site as client_site
-from fgl.core.data import decode_for
 from fgl.core.wire.requests import opened
 from fgl.errors import DataError
 from fgl.io import strict_json
 
 
 def fit_context(device: str, site: client_site.Site) -> FitContext:
-    return FitContext(class_names=site.class_names, seed=site.config.seed, device=device)
+    return FitContext(class_names=site.class_names, seed=site.config.seed, device=device, product=site.product)
 
 
 # --- testing the classifier at the client ---------------------------------------------------------------------------
@@ -32,13 +31,13 @@ def evaluate(payload: bytes) -> bytes:
     if not len(images):
         raise DataError(f"{request['client_id']} holds no image to test on")
     model = site.classifier.restore(state, fit_context(request["device"], site))
-    pixels = decode_for(images, Preparation(**request["prepare"]), NullProgress(), "decode")
-    right = np.asarray(model.predict(pixels.pixels, "last", NullProgress())) == pixels.labels
+    data = site.inputs(images, Preparation(**request["prepare"]), "decode")
+    right = np.asarray(model.predict(data.values, "last", NullProgress())) == data.labels
     counts: dict[str, object] = {"client_id": request["client_id"], "right": int(right.sum()), "total": len(right)}
     if site.config.evaluation.per_class:
         counts["per_class"] = {
             name: [int(right[of_class].sum()), int(of_class.sum())]
             for index, name in enumerate(site.class_names)
-            if (of_class := pixels.labels == index).sum() >= site.config.evaluation.min_images
+            if (of_class := data.labels == index).sum() >= site.config.evaluation.min_images
         }
     return strict_json.dumps(counts).encode()

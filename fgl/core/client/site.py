@@ -12,8 +12,11 @@ import numpy as np
 from fgl.contracts.dataset import ImageSet, Subset
 from fgl.contracts.generator import Footprint
 from fgl.core import footprint
+from fgl.contracts.product import SupportsProduct
+from fgl.contracts.progress import NullProgress
 from fgl.core.config.resolve import resolve
 from fgl.core.config.schema import RunConfig
+from fgl.core.data import decode_for, features_for
 from fgl.core.encoding import doubtful_names
 from fgl.core.partitioning import divide
 from fgl.core.plugin_manager import PluginManager
@@ -26,6 +29,8 @@ if TYPE_CHECKING:
     from fgl.contracts.classifier import Classifier
     from fgl.contracts.features import FeatureSpace
     from fgl.contracts.generator import Encoder, Generator, UploadSchema
+    from fgl.contracts.preparation import Preparation
+    from fgl.contracts.product import Product
 
 
 log = logging.getLogger(__name__)
@@ -103,6 +108,18 @@ class Site:
     def space(self) -> FeatureSpace:
         found: FeatureSpace = self.manager.create("features", self.config.features)
         return found
+
+    @cached_property
+    def product(self) -> Product | None:
+        """What the generator yields, where that is not images."""
+        return self.generator.product() if isinstance(self.generator, SupportsProduct) else None
+
+    def inputs(self, images: ImageSet, prepare: Preparation, label: str, train: bool = False) -> Any:
+        """Images as the run's classifier takes them: LabelledPixels, or LabelledArrays of another product. prepare:
+        what the server says that images become."""
+        if isinstance(self.generator, SupportsProduct):
+            return features_for(images, self.generator, self._device, NullProgress(), label, train)
+        return decode_for(images, prepare, NullProgress(), label, train)
 
     def positions(self, client_id: str) -> Labels:
         """Which of the training samples the client holds. Raises DataError as `samples` does."""

@@ -7,20 +7,17 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fgl.contracts.algorithm import LocalJob
 from fgl.contracts.classifier import FitContext
-from fgl.contracts.dataset import LabelledPixels
 from fgl.contracts.preparation import Preparation
-from fgl.contracts.progress import NullProgress
 from fgl.core import seeds
 from fgl.core.client import policy, private_folder
 from fgl.core.client import site as client_site
 from fgl.core.config.schema import Selected
-from fgl.core.data import decode_for
 from fgl.core.store.checkpoints import Checkpoints
 from fgl.core.wire import updates
 from fgl.errors import DivergedError
@@ -58,6 +55,7 @@ def train(asked: Mapping[str, object], message: memoryview) -> bytes:
         start=model,
         epochs=asked["epochs"],
         label=f"round {number}, {client_id}",
+        product=site.product,
     )
 
     def fit(hook: TrainingHook | None) -> TrainedClassifier:
@@ -90,11 +88,10 @@ def release() -> None:
 
 
 @lru_cache(maxsize=256)
-def _pixels(data: str, config: str, device: str, client_id: str, prepare: Preparation) -> LabelledPixels:
-    """A client's images, decoded once for all its rounds."""
+def _pixels(data: str, config: str, device: str, client_id: str, prepare: Preparation) -> Any:
+    """A client's images as the classifier takes them, decoded once for all its rounds."""
     site = client_site.site_of({"config": strict_json.loads(config), "device": device, "data": data})
-    samples = site.samples(client_id)
-    return decode_for(samples, prepare, NullProgress(), f"decode {client_id}", train=True)
+    return site.inputs(site.samples(client_id), prepare, f"decode {client_id}", train=True)
 
 
 def _check(arrays: Mapping[str, Array]) -> None:

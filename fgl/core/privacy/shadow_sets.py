@@ -17,7 +17,7 @@ from fgl.core.synthesis.shards import ShardRow, read_plan, read_shards
 
 if TYPE_CHECKING:
     from fgl.contracts.aggregator import ClientUpload
-    from fgl.contracts.arrays import Pixels
+    from fgl.contracts.arrays import Array
     from fgl.contracts.generator import PlanItem
     from fgl.core.session import Session
     from fgl.core.stages.plan import Plan
@@ -46,13 +46,15 @@ class Images:
 
     def of(self, shadow: int) -> synthesize.Set:
         """The set of a shadow, as training and validation part."""
+        if not self.session.product.synthesized:
+            return self.plans[shadow].conditioning, None
         items = self.plans[shadow].items
         wanted = {item.image_id for item in items}
         pixels = {row["image_id"]: rgb for row, rgb in self._read() if row["image_id"] in wanted}
         ids, classes = [item.image_id for item in items], [item.class_id for item in items]
         return synthesize.divided_set(self.session, ids, classes, [pixels[one] for one in ids])
 
-    def _read(self) -> Iterator[tuple[ShardRow, Pixels]]:
+    def _read(self) -> Iterator[tuple[ShardRow, Array]]:
         yield from read_shards(self.session.run.shards, self._own)
         yield from read_shards(self._folder, self._others)
 

@@ -38,7 +38,7 @@ from fgl.errors import ConfigError, DataError, ModelError, Problem, suggestion
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from fgl.contracts.arrays import Array, Labels, Pixels
+    from fgl.contracts.arrays import Array, Labels
     from fgl.contracts.classifier import TrainedClassifier
     from fgl.core.session import Session
     from fgl.core.stages.stage import Inputs, Work
@@ -179,7 +179,7 @@ class ShadowTrainer:
                 "members": held,
                 "classifier": config.classifier.model_dump(),
                 "seed": config.seed,
-                "preparation": session.preparation.inputs(),
+                "preparation": session.real_inputs,
                 "device": session.device_kind,
                 **session.weights("classifier"),
             }
@@ -315,9 +315,10 @@ class ShadowTrainer:
             raise ModelError(
                 f"classifier {name!r} hands out no logits, which membership inference reads; choose another"
             )
-        pixels: Pixels = self.session.inputs("train").pixels[self.field.pool]
+        values: Array = self.session.inputs("train").values[self.field.pool]
         odds, right = [], np.empty(0, dtype=bool)
-        for place, seen in enumerate([pixels, pixels[:, :, ::-1]] if self.session.config.audit.flip else [pixels]):
+        flipped = self.session.config.audit.flip and self.session.yields_images  # features have no left and right
+        for place, seen in enumerate([values, values[:, :, ::-1]] if flipped else [values]):
             logits = np.asarray(model.logits(np.ascontiguousarray(seen), "last", self.session.progress))
             odds.append(lira.log_odds(logits, self.field.labels))
             right = logits.argmax(axis=1) == self.field.labels if place == 0 else right

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fgl.contracts.dataset import LabelledPixels
 from fgl.contracts.prompts import ClientContext, Encoded
 from fgl.core.baselines import BASELINES, find
 from fgl.core.config.defaults import CLASS_LIST_PROMPTS
@@ -25,7 +24,7 @@ from fgl.io import strict_json
 
 if TYPE_CHECKING:
     from fgl.contracts.arrays import Labels
-    from fgl.core.session import Session
+    from fgl.core.session import LabelledSet, Session
     from fgl.core.stages.stage import Done, Inputs
 
 
@@ -64,15 +63,13 @@ def _shared(session: Session) -> dict[str, object]:
         "dataset": session.info.digest,
         "classifier": config.classifier.model_dump(),
         "seed": config.seed,
-        "preparation": session.preparation.inputs(),
+        "preparation": session.real_inputs,
         "device": session.device_kind,
         **session.weights("classifier"),
     }
 
 
-def _real(
-    session: Session, name: str, split: str, inputs: Inputs, images: Callable[[], LabelledPixels]
-) -> dict[str, Row]:
+def _real(session: Session, name: str, split: str, inputs: Inputs, images: Callable[[], LabelledSet]) -> dict[str, Row]:
     """Train the same classifier on real images. images: reads them."""
 
     def work(digest: str) -> tuple[Any, list[Path]]:
@@ -85,11 +82,11 @@ def _real(
     return _stage(session, name, inputs, work)
 
 
-def clients_images(session: Session, held: Mapping[str, Sequence[int]]) -> LabelledPixels:
+def clients_images(session: Session, held: Mapping[str, Sequence[int]]) -> LabelledSet:
     """The training images that clients hold, in the order of the split. held: client → its samples."""
     data = session.inputs("train")
     rows = sorted(row for samples in held.values() for row in samples)
-    return data if len(rows) == len(data) else LabelledPixels(data.pixels[rows], data.labels[rows])
+    return data if len(rows) == len(data) else session.labelled(data.values[rows], data.labels[rows])
 
 
 def _in_part(session: Session) -> bool:

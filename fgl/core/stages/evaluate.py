@@ -28,7 +28,7 @@ class EvaluateResult:
 
 
 def evaluate_inputs(session: Session, train_digest: str) -> Inputs:
-    return {"train": train_digest, "dataset": session.info.digest, "preparation": session.preparation.inputs()}
+    return {"train": train_digest, "dataset": session.info.digest, "preparation": session.real_inputs}
 
 
 def _work(session: Session, done: Done, digest: str) -> Work[EvaluateResult]:
@@ -53,5 +53,5 @@ STAGE = Stage(
 def score(session: Session, model: TrainedClassifier, which: CheckpointName) -> Scores:
     """What `metrics.measure` finds over the real test split."""
     test = session.inputs("test")
-    predicted = model.predict(test.pixels, which, session.progress)
+    predicted = model.predict(test.values, which, session.progress)
     return metrics.measure(predicted, test.labels, session.info.class_names, session.split("test").domains)

@@ -31,7 +31,7 @@ def export_inputs(session: Session, made_by: str) -> Inputs:
         "model": made_by,
         "classes": session.info.class_names,
         "dataset": session.info.digest,
-        "preparation": session.preparation.inputs(),
+        "preparation": session.real_inputs,
     }
 
 

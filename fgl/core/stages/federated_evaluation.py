@@ -34,7 +34,7 @@ def inputs_of(session: Session, clients: Sequence[str], uploads: str, train_dige
         "uploads": uploads,
         "per_class": options.per_class,
         "min_images": options.min_images if options.per_class else None,
-        "preparation": session.preparation.inputs(),
+        "preparation": session.real_inputs,
         "device": session.device_kind,
     }
 

@@ -141,6 +141,8 @@ def aggregate(session: Session, uploads: Sequence[ClientUpload]) -> Conditioning
 def divide(session: Session, conditioning: Conditioning) -> list[Shard]:
     """Conditioning → shards to fill."""
     options = session.config.synthesis
+    if not session.product.synthesized:
+        return plan.list_rows(conditioning, session.config.seed, options.shard_size)
     return plan.make_plan(conditioning, options.images_per_class, session.config.seed, options.shard_size)
 
 

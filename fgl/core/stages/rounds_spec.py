@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from fgl.contracts.dataset import LabelledPixels
 from fgl.core.config.schema import Selected
 
 if TYPE_CHECKING:
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
     from fgl.core.stages.stage import Inputs
 
 
-SyntheticSet = tuple[LabelledPixels, LabelledPixels | None]
+SyntheticSet = tuple[Any, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +79,7 @@ def identity(session: Session, track: RoundsSpec, partition_digest: str, start_d
         "seed": config.seed,
         "classifier": clients,
         "epochs": track.epochs,
-        "preparation": session.preparation.inputs(),
+        "preparation": session.real_inputs,
         "algorithm": track.algorithm.model_dump(),
         "server": fine if options.server_epochs else None,
         "rounds": how,

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fgl.contracts.dataset import LabelledPixels
 from fgl.contracts.generator import Shard
 from fgl.core.stages import plan as plan_stage
 from fgl.core.stages.stage import Done, Inputs, Stage, Work
@@ -20,13 +19,14 @@ from fgl.core.synthesis.shards import ShardStore, read_plan, read_shards
 from fgl.errors import DataError, StoreError
 
 if TYPE_CHECKING:
-    from fgl.contracts.arrays import Pixels
+    from fgl.contracts.arrays import Array
     from fgl.core.session import Session
     from fgl.core.stages.plan import Plan
 
 
-Set = tuple[LabelledPixels, LabelledPixels | None]
-"""A synthetic set: its training part, and its validation part where there is one."""
+Set = tuple[Any, Any]
+"""A synthetic set as `Classifier.fit` takes it: its training part, and its validation part where there is one. Where
+nothing is synthesized, the rows that clients sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +108,8 @@ STAGE = Stage(
 
 def own_set(session: Session, done: Done) -> Set:
     """The run's own synthetic set."""
+    if not session.product.synthesized:
+        return plan_stage.planned(session, done).conditioning, None
     return load_set(session, session.run.shards, plan_stage.planned(session, done).shards)
 
 
@@ -125,19 +127,26 @@ def shard_files(folder: Path, planned: Plan) -> list[Path]:
 def shard_store(session: Session, folder: Path | None = None) -> ShardStore:
     """folder: None for the run's own set."""
     place = session.run.shards if folder is None else folder
-    return ShardStore(session.run, place, digest_of(recipe(session)), session.info.class_names, session.config.seed)
+    return ShardStore(
+        session.run,
+        place,
+        digest_of(recipe(session)),
+        session.info.class_names,
+        session.config.seed,
+        session.product,
+    )
 
 
 def load_set(session: Session, folder: Path, shards: Sequence[Shard]) -> Set:
     """The synthetic set of a plan as training and validation part, in the order of the plan."""
-    rows, pixels = [], []
-    for row, rgb in read_shards(folder, shards):
+    rows, values = [], []
+    for row, value in read_shards(folder, shards):
         rows.append(row)
-        pixels.append(rgb)
-    return divided_set(session, [row["image_id"] for row in rows], [row["label"] for row in rows], pixels)
+        values.append(value)
+    return divided_set(session, [row["image_id"] for row in rows], [row["label"] for row in rows], values)
 
 
-def divided_set(session: Session, image_ids: Sequence[str], classes: Sequence[int], pixels: Sequence[Pixels]) -> Set:
+def divided_set(session: Session, image_ids: Sequence[str], classes: Sequence[int], values: Sequence[Array]) -> Set:
     """Synthetic images as training and validation part, each in their order. Too few to select by are trained on."""
     if not image_ids:
         raise DataError("the synthetic set is empty")
@@ -146,6 +155,6 @@ def divided_set(session: Session, image_ids: Sequence[str], classes: Sequence[in
     if mask.sum() < options.validation_per_class * len(set(classes)):
         # A share of n images has a standard error of up to 0.5 / √n: the best of many epochs on a handful is chance.
         mask[:] = False
-    images, labels = np.stack(pixels), np.array(classes, dtype=np.int64)
-    validation = LabelledPixels(images[mask], labels[mask]) if mask.any() else None
-    return LabelledPixels(images[~mask], labels[~mask]), validation
+    items, labels = np.stack(values), np.array(classes, dtype=np.int64)
+    validation = session.labelled(items[mask], labels[mask]) if mask.any() else None
+    return session.labelled(items[~mask], labels[~mask]), validation

@@ -50,6 +50,7 @@ def context(session: Session, label: str, checkpoint: Checkpoint | None = None) 
         progress=session.progress,
         label=label,
         checkpoint=checkpoint,
+        product=None if session.yields_images else session.product,
     )
 
 

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fgl.contracts.generator import Shard
+from fgl.contracts.product import IMAGES, shape_of
 from fgl.core.synthesis import plan
-from fgl.core.synthesis.shards import EncodedImage, ShardStore, png
+from fgl.core.synthesis.shards import EncodedImage, ShardStore
 from fgl.errors import BrokenPluginError, ModelError
 
 if TYPE_CHECKING:
@@ -50,16 +51,17 @@ def fill(
         ThreadPoolExecutor(_WRITERS, "fgl-encode") as pool,
         _Commits() as commits,
     ):
-        synthesizer = session.generator.synthesizer(session.device) if total else None
+        drawn_from = session.product.synthesized
+        synthesizer = session.generator.synthesizer(session.device) if total and drawn_from else None
 
         def one(shard: Shard) -> None:
             made: dict[str, Future[EncodedImage]] = {}
             if missing[shard.index]:
                 wanted = Shard(shard.index, missing[shard.index])
-                for item, pixels in _paint(session, synthesizer, wanted, conditioning(), task.advance):
+                for item, value in _items(session, synthesizer, wanted, conditioning(), task.advance):
                     commits.wait()
                     # copied, since a generator may use its buffer again while a thread still reads it
-                    made[item.image_id] = pool.submit(_encode, item, pixels.copy())
+                    made[item.image_id] = pool.submit(_encode, store, item, value.copy())
             notes = synthesizer.notes() if synthesizer is not None and made else {}
             commits.wait()
             commits.begin(lambda: store.write(shard, {name: drawn.result() for name, drawn in made.items()}, notes))
@@ -80,7 +82,7 @@ def fill(
 def images(
     session: Session, shards: list[Shard], conditioning: Conditioning, label: str
 ) -> Iterator[tuple[PlanItem, Any]]:
-    """Every item of the shards with its pixels, uint8 [h, w, 3]; nothing is kept."""
+    """Every item of the shards with its pixels, uint8 [h, w, 3], or values of another product; nothing is kept."""
     synthesizer = session.generator.synthesizer(session.device)
     with session.progress.track(label, sum(len(shard.items) for shard in shards)) as task:
         for shard in shards:
@@ -112,42 +114,59 @@ class _Commits:
                 self._begun.popleft().result()
 
 
-def _check_painted(session: Session, painted: Any) -> None:
-    """Raises BrokenPluginError where images are not what the generator says they are: they would be stretched in
-    silence, or be an error of a library's after hours."""
-    pixels, (height, width) = getattr(painted, "pixels", None), session.image_size
-    name = session.config.generator.name
-    if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8 or pixels.shape[1:] != (height, width, 3):
-        made = f"{pixels.dtype} {list(pixels.shape)}" if isinstance(pixels, np.ndarray) else type(pixels).__name__
-        raise BrokenPluginError(f"generator {name!r} made {made}; expected images of uint8 [n, {height}, {width}, 3]")
-    beyond = [position for position in painted.rejected if not 0 <= position < len(pixels)]
+def _values_of(session: Session, batch: Any) -> Any:
+    """The items of a batch, [b, ...]. Raises BrokenPluginError where they are not what the generator says they are:
+    they would be stretched in silence, or be an error of a library's after hours."""
+    product, name = session.product, session.config.generator.name
+    values = getattr(batch, "pixels" if product.kind == IMAGES else "values", None)
+    shape, dtype = product.shape, np.dtype(product.dtype)
+    if not isinstance(values, np.ndarray) or values.dtype != dtype or values.shape[1:] != shape:
+        made = f"{values.dtype} {list(values.shape)}" if isinstance(values, np.ndarray) else type(values).__name__
+        sizes = ", ".join(map(str, ("n", *shape)))
+        raise BrokenPluginError(f"generator {name!r} made {made}; expected {product.kind} of {dtype} [{sizes}]")
+    if dtype.kind == "f" and not np.isfinite(values).all():
+        raise BrokenPluginError(f"generator {name!r} made {shape_of(product)} with NaN or infinite values")
+    beyond = [position for position in batch.rejected if not 0 <= position < len(values)]
     if beyond:
         raise BrokenPluginError(
-            f"generator {name!r} says that the image at {beyond[0]} was blanked; it made {len(pixels)}, from 0 on"
+            f"generator {name!r} says that the image at {beyond[0]} was blanked; it made {len(values)}, from 0 on"
         )
+    return values
 
 
-def _encode(item: PlanItem, pixels: Any) -> EncodedImage:
-    return EncodedImage(item, png(pixels))
+def _encode(store: ShardStore, item: PlanItem, value: Any) -> EncodedImage:
+    return EncodedImage(item, store.form.encode(value))
+
+
+def _items(
+    session: Session, synthesizer: Any, shard: Shard, conditioning: Conditioning, advance: Callable[[int], None]
+) -> Iterator[tuple[PlanItem, Any]]:
+    """Every item of the shard with what is kept of it: of a product that is not synthesized, its row's weight."""
+    if session.product.synthesized:
+        yield from _paint(session, synthesizer, shard, conditioning, advance)
+        return
+    for item in shard.items:
+        advance(1)
+        yield item, np.asarray(conditioning.weight[item.conditioning])
 
 
 def _paint(
     session: Session, synthesizer: Any, shard: Shard, conditioning: Conditioning, advance: Callable[[int], None]
 ) -> Iterator[tuple[PlanItem, Any]]:
-    """Every item of the shard with its pixels, [h, w, 3]; where the generator blanks an image, its next draw."""
+    """Every item of the shard with its value, [*shape]; where the generator blanks an image, its next draw."""
     wanted, again = list(shard.items), []
     for _ in range(MOST_DRAWS):
         place = 0
         for painted in synthesizer.synthesize(Shard(shard.index, tuple(wanted)), conditioning, advance):
-            _check_painted(session, painted)
+            values = _values_of(session, painted)
             blanked = set(painted.rejected)
-            for position, pixels in enumerate(painted.pixels[: len(wanted) - place]):
+            for position, value in enumerate(values[: len(wanted) - place]):
                 item = wanted[place + position]
                 if position in blanked:
                     again.append(plan.redraw(item, session.config.seed))
                 else:
-                    yield item, pixels
-            place += len(painted.pixels)
+                    yield item, value
+            place += len(values)
         if place != len(wanted):
             name = session.config.generator.name
             raise BrokenPluginError(f"generator {name!r} made {place} images where {len(wanted)} were asked for")

@@ -64,6 +64,21 @@ def make_plan(conditioning: Conditioning, images_per_class: int, run_seed: int, 
                         seed=image_seed(run_seed, image),
                     )
                 )
+    return _cut(items, shard_size)
+
+
+def list_rows(conditioning: Conditioning, run_seed: int, shard_size: int) -> list[Shard]:
+    """One item for each row: the plan of a product that is not synthesized. Items are known by their weight too, since
+    that is what is kept of them."""
+    items = []
+    for row, (conditioning_id, weight) in enumerate(zip(conditioning.ids, conditioning.weight.tolist(), strict=True)):
+        name = image_id(f"{conditioning_id}/{float(weight).hex()}", 0)
+        class_id, domain = int(conditioning.class_id[row]), conditioning.domain[row]
+        items.append(PlanItem(name, row, conditioning_id, class_id, domain, None, image_seed(run_seed, name)))
+    return _cut(items, shard_size)
+
+
+def _cut(items: Sequence[PlanItem], shard_size: int) -> list[Shard]:
     return [Shard(n, tuple(items[i : i + shard_size])) for n, i in enumerate(range(0, len(items), shard_size))]
 
 

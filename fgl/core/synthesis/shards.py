@@ -16,22 +16,23 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from PIL import Image
 
 from fgl.contracts.generator import PlanItem, Shard
+from fgl.contracts.product import Product
 from fgl.core.seeds import image_seed
 from fgl.core.store.owned import digest_of, file_digest
 from fgl.core.store.run_dir import RunDir
 from fgl.core.store.typed import JsonObject, from_json, to_json
+from fgl.core.synthesis import forms
 from fgl.errors import StoreError
 from fgl.io import files
 from fgl.text import first_line
 
 if TYPE_CHECKING:
-    from fgl.contracts.arrays import Pixels
+    from fgl.contracts.arrays import Array
+    from fgl.core.synthesis.forms import Form
 
 
 _COLUMNS = (
@@ -50,7 +51,8 @@ _Key = tuple[str, int, int]
 
 @dataclass(frozen=True, slots=True)
 class EncodedImage:
-    """An image as it was made. item: that of the plan, or of a later draw. data: the encoded file."""
+    """An image, or an item of another product, as it was made. item: that of the plan, or of a later draw. data: the
+    encoded file, see `Form.encode`."""
 
     item: PlanItem
     data: bytes
@@ -107,13 +109,14 @@ def read_plan(path: Path) -> list[Shard]:
 @dataclass(slots=True)
 class ShardStore:
     """The shards in one folder, all of one recipe. recipe: digest of what determines an image beside its item. seed: of
-    the run, from which all draws of an image follow."""
+    the run, from which all draws of an image follow. product: what the generator yields."""
 
     run: RunDir
     folder: Path
     recipe: str
     class_names: Sequence[str]
     seed: int = 0
+    product: Product = field(default_factory=Product)
     _places: dict[_Key, tuple[Path, int]] = field(default_factory=dict)
 
     def done(self, shard: Shard) -> bool:
@@ -161,10 +164,10 @@ class ShardStore:
         earlier shard holds. notes: the generator's, on what was made."""
         earlier_images, earlier_notes = self._found([item for item in shard.items if item.image_id not in made])
         drawn = [made[item.image_id] if item.image_id in made else earlier_images[_key(item)] for item in shard.items]
-        images = [{"bytes": image.data, "path": None} for image in drawn]
+        form = self.form
         table = pa.table(
             {
-                "image": pa.array(images, pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
+                form.column: form.packed([image.data for image in drawn]),
                 "label": pa.array([item.class_id for item in shard.items], pa.int64()),
                 "image_id": [item.image_id for item in shard.items],
                 "conditioning_id": [item.conditioning_id for item in shard.items],
@@ -173,9 +176,8 @@ class ShardStore:
                 "draw": pa.array([image.item.draw for image in drawn], pa.int64()),
             }
         )
-        data = _parquet(
-            table.replace_schema_metadata({"huggingface": json.dumps(_features(self.class_names), allow_nan=False)})
-        )
+        described = json.dumps(_features(self.class_names, form), allow_nan=False).encode()
+        data = _parquet(table.replace_schema_metadata({b"huggingface": described, **form.metadata()}))
         path = self._path(shard.index)
         self.run.write(path, data)
         manifest = Manifest(
@@ -197,6 +199,11 @@ class ShardStore:
         self.run.remove(*(path for path in self._own(self.folder) if number(path) not in planned))
         self.run.remove_below(self._aside)
         self._places.clear()
+
+    @property
+    def form(self) -> Form:
+        """How its items are kept."""
+        return forms.of_product(self.product)
 
     @property
     def _aside(self) -> Path:
@@ -253,11 +260,12 @@ class ShardStore:
                 wanted.setdefault(path, []).append((item, row))
         images_by_key: dict[_Key, EncodedImage] = {}
         for path, rows in wanted.items():
-            table = pq.read_table(path, columns=["image", "seed", "draw"])
-            images, seeds, draws = (table.column(name) for name in ("image", "seed", "draw"))
-            for item, row in rows:
+            table = pq.read_table(path, columns=[self.form.column, "seed", "draw"])
+            images, seeds, draws = (table.column(name) for name in (self.form.column, "seed", "draw"))
+            encoded = self.form.encoded(images, [row for _, row in rows])
+            for (item, row), data in zip(rows, encoded, strict=True):
                 drawn = replace(item, seed=seeds[row].as_py(), draw=draws[row].as_py())
-                images_by_key[_key(item)] = EncodedImage(drawn, images[row]["bytes"].as_py())
+                images_by_key[_key(item)] = EncodedImage(drawn, data)
         return images_by_key, [self._notes(path) for path in wanted]
 
 
@@ -274,9 +282,10 @@ def joined(notes: Sequence[Mapping[str, object]]) -> JsonObject:
     return merged
 
 
-def read_shards(folder: Path, shards: Sequence[Shard] | None = None) -> Iterator[tuple[ShardRow, Pixels]]:
-    """Each image of the set with its row, a shard in memory at a time. shards: just these of the plan; None reads what
-    is there. Raises StoreError for a shard that is missing, of another plan, without manifest or with other bytes."""
+def read_shards(folder: Path, shards: Sequence[Shard] | None = None) -> Iterator[tuple[ShardRow, Array]]:
+    """Each image of the set, or item of another product, with its row, a shard in memory at a time. shards: just these
+    of the plan; None reads what is there. Raises StoreError for a shard that is missing, of another plan, without
+    manifest or with other bytes."""
     wanted = (
         None if shards is None else {folder / f"shard-{one.index:05d}.parquet": items_digest(one) for one in shards}
     )
@@ -288,9 +297,10 @@ def read_shards(folder: Path, shards: Sequence[Shard] | None = None) -> Iterator
             raise StoreError(f"{path} holds other images than the plan asks for; run again to redo it")
         if manifest.get("sha256") != file_digest(path):
             raise StoreError(f"{path} is damaged: its bytes are not those that were committed; run again to redo it")
-        for row in pq.read_table(path).to_pylist():
-            image = row.pop("image")["bytes"]
-            yield row, np.asarray(Image.open(io.BytesIO(image)).convert("RGB"), dtype=np.uint8)
+        table = pq.read_table(path)
+        form = forms.of_table(table)
+        rows: list[Any] = table.drop_columns([form.column]).to_pylist()
+        yield from zip(rows, form.decoded(table.column(form.column)), strict=True)
 
 
 def items_digest(shard: Shard) -> str:
@@ -302,12 +312,6 @@ def number(path: Path) -> int:
     return int(path.stem.split("-")[1])
 
 
-def png(pixels: Pixels) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, format="PNG", compress_level=4)
-    return buffer.getvalue()
-
-
 def _key(item: PlanItem) -> _Key:
     return item.image_id, item.seed, item.draw
 
@@ -315,19 +319,21 @@ def _key(item: PlanItem) -> _Key:
 def _parquet(table: pa.Table) -> bytes:
     """Pictures are compressed already, and no two are equal: to compress them again, look for equal ones and note the
     smallest took four times as long, while the generator waits."""
-    buffer, plain = io.BytesIO(), [name for name in table.column_names if name != "image"]
-    codecs = {"image.bytes": "none", "image.path": "none", **dict.fromkeys(plain, "snappy")}
+    items = {"image": ("image.bytes", "image.path"), "values": ("values.list.element",)}
+    buffer, plain = io.BytesIO(), [name for name in table.column_names if name not in items]
+    large = [part for name in table.column_names for part in items.get(name, ())]
+    codecs = {**dict.fromkeys(large, "none"), **dict.fromkeys(plain, "snappy")}
     pq.write_table(table, buffer, compression=codecs, use_dictionary=plain, write_statistics=plain)
     return buffer.getvalue()
 
 
-def _features(class_names: Sequence[str]) -> Mapping[str, object]:
+def _features(class_names: Sequence[str], form: Form) -> Mapping[str, object]:
     value = {"dtype": "string", "_type": "Value"}
     number = {"dtype": "int64", "_type": "Value"}
     return {
         "info": {
             "features": {
-                "image": {"_type": "Image"},
+                form.column: form.feature(),
                 "label": {"names": list(class_names), "_type": "ClassLabel"},
                 "image_id": value,
                 "conditioning_id": value,

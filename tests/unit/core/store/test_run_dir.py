@@ -17,8 +17,9 @@ import pytest
 from fgl.contracts.generator import PlanItem, Shard
 from fgl.core.seeds import image_seed
 from fgl.core.store.run_dir import RunDir
+from fgl.core.synthesis.forms import png
 from fgl.core.synthesis.plan import redraw, set_digest
-from fgl.core.synthesis.shards import EncodedImage, ShardStore, png, read_plan, read_shards, write_plan
+from fgl.core.synthesis.shards import EncodedImage, ShardStore, read_plan, read_shards, write_plan
 from fgl.errors import StoreError
 
 NAMES = ("river", 'a "quoted" name', "林/地")
