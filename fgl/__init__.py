@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from fgl.contracts.method import Method
     from fgl.contracts.options import ModelRef, Options
     from fgl.contracts.preparation import Preparation
+    from fgl.contracts.product import ArrayBatch, ImageFeatures, LabelledArrays, Product, SupportsProduct
     from fgl.contracts.progress import NullProgress, Progress, ProgressTask
     from fgl.contracts.prompts import (
         ClientContext,
@@ -95,6 +96,7 @@ __all__ = [
     "Aggregator",
     "Algorithm",
     "Array",
+    "ArrayBatch",
     "ArraySpec",
     "BadImageError",
     "BrokenPluginError",
@@ -128,7 +130,9 @@ __all__ = [
     "GlobalState",
     "Grammar",
     "ImageBatch",
+    "ImageFeatures",
     "ImageSet",
+    "LabelledArrays",
     "LabelledPixels",
     "Labels",
     "LocalJob",
@@ -147,6 +151,7 @@ __all__ = [
     "Preparation",
     "Prepared",
     "Problem",
+    "Product",
     "Progress",
     "ProgressTask",
     "Prompt",
@@ -165,6 +170,7 @@ __all__ = [
     "SupportsKinds",
     "SupportsLogits",
     "SupportsPreparation",
+    "SupportsProduct",
     "SupportsTexts",
     "Synthesizer",
     "Tracker",
@@ -234,6 +240,7 @@ _HOMES = {
     "fgl.contracts.method": ("Method",),
     "fgl.contracts.options": ("ModelRef", "Options"),
     "fgl.contracts.preparation": ("Preparation",),
+    "fgl.contracts.product": ("ArrayBatch", "ImageFeatures", "LabelledArrays", "Product", "SupportsProduct"),
     "fgl.contracts.progress": ("NullProgress", "Progress", "ProgressTask"),
     "fgl.contracts.prompts": (
         "ClientContext",

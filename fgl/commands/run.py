@@ -175,7 +175,7 @@ def _warn(report: RunReport, config: RunConfig) -> None:
         lines.append(f"left out {len(skipped)} unreadable image{'s' * (len(skipped) > 1)}, named in the report")
     left_out = set(config.baselines) - {baseline.name for baseline in report.baselines}
     if left_out:
-        lines.append(f"no baseline {', '.join(sorted(left_out))}: the dataset has nothing for it")
+        lines.append(f"no baseline {', '.join(sorted(left_out))}: the dataset or the generator has nothing for it")
     for line in lines:
         note(f"note: {line}", "yellow")
 

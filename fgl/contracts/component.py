@@ -104,9 +104,23 @@ class Component:
     """What the dataset must have, of "domains" and "public". Checked before anything runs."""
 
     provides: tuple[str, ...] = ()
-    """For prompt strategies and upload filters: "arrays" if it returns arrays of its own (`Prepared`), which the codec
-    text cannot send. For prompt strategies: "private_counts" if its weights are deliberately not the samples that the
-    client holds."""
+    """What it hands on; each name must be among those that the next part accepts.
+
+    For prompt strategies and upload filters: "arrays" if it returns arrays of its own (`Prepared`), which the codec text
+    cannot send. For prompt strategies: with it a name for the arrays if only some generators accept them ("moments"),
+    without which the generator must encode text; "private_counts" if its weights are deliberately not the samples that
+    the client holds. For generators: the kind of its product; (): "images"."""
+
+    accepts: tuple[str, ...] = ()
+    """What it takes from the part before it.
+
+    For generators: "text" if its encoder encodes prompts, names of arrays, or both; (): "text". For classifiers: kinds
+    of products, and "rounds" if `fit` can continue from a state and calls hooks; (): "images" and "rounds". For upload
+    filters: "text" or names of arrays; (): anything."""
+
+    companions: Mapping[str, Any] = field(default_factory=dict)
+    """Configuration that goes with it: defaults of other sections, used if this component is selected and nothing else
+    is chosen there (`{"generator": {"name": "moments"}, "upload": {"codec": "fp32"}}`)."""
 
     client_needs: tuple[str, ...] = ()
     """For what runs at a client: "generator" if it calls `ClientContext.generator`. Clients then pull all files of the
@@ -161,11 +175,11 @@ def problem_of(component: Any, hook: str) -> str:
     version = component.api_version
     if not isinstance(version, int) or isinstance(version, bool) or version < 1:
         return f"{where}: api_version is {plain(repr(version), 80)}, expected a whole number from 1"
-    for name in ("extras", "modules", "requires", "provides", "client_needs", "opens"):
+    for name in ("extras", "modules", "requires", "provides", "accepts", "client_needs", "opens"):
         value = getattr(component, name)
         if not isinstance(value, tuple) or not all(isinstance(one, str) for one in value):
             return f"{where}: {name} is {plain(repr(value), 80)}, expected a tuple of texts"
-    for name in ("defaults", "tied_defaults", "continuation_defaults", "smoke"):
+    for name in ("defaults", "tied_defaults", "continuation_defaults", "smoke", "companions"):
         value = getattr(component, name)
         if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
             return f"{where}: {name} is {plain(repr(value), 80)}, expected a mapping with names of options as keys"

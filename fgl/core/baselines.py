@@ -36,6 +36,8 @@ class Baseline:
     """What the dataset must have, as in `Component.requires`."""
     needs_clients: Literal["", "images", "prompts"] = ""
     """What of the clients it takes: their images, which a server has in a simulation alone, or their prompts anew."""
+    hands: tuple[str, ...] = ()
+    """What it hands to the generator, as in `Component.provides`."""
     after_one_shot: bool = False
     """Whether the run's one-shot model comes first."""
     cost: str = ""
@@ -67,6 +69,7 @@ _ROWS = (
         answers="what the server could have made alone, from the class names",
         make=f"{_STAGES}:class_list",
         inputs=f"{_STAGES}:class_list_inputs",
+        hands=("text",),
         after_one_shot=True,
         cost=f"{_COSTS}:class_list",
     ),

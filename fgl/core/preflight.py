@@ -10,6 +10,7 @@ from fgl.contracts.generator import UploadSchema
 from fgl.contracts.progress import Progress
 from fgl.contracts.prompts import SupportsCheck, SupportsTexts
 from fgl.core import baselines
+from fgl.core.config import fit
 from fgl.core.config.paths import located
 from fgl.core.config.schema import EvaluationOptions, RunConfig, Selected
 from fgl.core.encoding import doubtful_names
@@ -125,6 +126,7 @@ def open_session(
     check_fit(config, manager, info, has_public)
     if config.all_baselines:
         out = baselines.lacking(config.baselines, has(info, has_public))
+        out += fit.unfit_baselines(config, manager.registry)
         config = config.model_copy(update={"baselines": tuple(name for name in config.baselines if name not in out)})
     if remote_clients:
         config = _without_clients(config)

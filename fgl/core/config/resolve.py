@@ -10,7 +10,7 @@ from typing import Any
 from fgl.contracts.component import FAMILIES, SELECTED_BY, Component
 from fgl.contracts.options import Options
 from fgl.core.baselines import BASELINES, PROMPTS
-from fgl.core.config import deprecated, methods, short_forms
+from fgl.core.config import companions, deprecated, fit, methods, short_forms
 from fgl.core.config.defaults import DEFAULTS, PATHS, PROMPTS_COMPARED
 from fgl.core.config.schema import (
     ORDER,
@@ -52,7 +52,8 @@ def resolve(
     current: list[Mapping[str, object]] = [deprecated.current(layer, problems, source) for layer in layers]
     if method is not None:
         current.append(methods.selection(method, current))
-    for layer in methods.with_parts(current, registry, problems):
+    chosen = methods.with_parts(current, registry, problems)
+    for layer in (*companions.layers(chosen, registry), *chosen):
         for key, value in layer.items():
             if key in DEFAULTS:
                 _merge(merged, key, copy.deepcopy(value), registry, problems)
@@ -80,6 +81,7 @@ def resolve(
         problems.append(Problem("upload.min_clients", str(upload.min_clients), expected))
     strategy = values["prompt_strategy"].name if values["prompt_strategy"] is not None else ""
     values["baselines"] = _baselines(merged["baselines"], strategy, registry, problems)
+    problems += fit.check(values, registry)
     if problems:
         raise ConfigError(problems, source)
     return RunConfig(**values)

@@ -15,7 +15,7 @@ import numpy as np
 
 from fgl.core import outputs
 from fgl.core.baselines import BASELINES, compared
-from fgl.core.config import short_forms
+from fgl.core.config import fit, short_forms
 from fgl.core.config.saved import save_config
 from fgl.core.config.schema import RoundsOptions, RunConfig
 from fgl.core.experiments.method_results import MethodRow, Point, SeedResult, Spread, Summary, markdown
@@ -125,6 +125,8 @@ def parse(
             problems.append(Problem("--methods", repr(name), expected))
     if not names:
         problems.append(Problem("--methods", "nothing", f"expected some of {', '.join(known)}"))
+    rounds_of = [(method.name, bool(method.rounds)) for method in methods]
+    problems += fit.method_problems(config, rounds_of, manager.registry)
     if problems:
         raise ConfigError(problems, "the command line")
     return methods

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fgl.core import status
+from fgl.core.config import fit
 from fgl.core.config.schema import EvaluationOptions
 from fgl.core.privacy import candidates, inversion, lira, memorization, shadow_sets, shadows
 from fgl.core.report import audit
@@ -34,7 +35,7 @@ def parts(session: Session) -> tuple[list[str], dict[str, str]]:
     """(parts that will be measured, why the others cannot be). Raises ConfigError where one that was asked for cannot,
     or where an option is wrong: before anything is computed."""
     chosen = session.config.audit.parts
-    why: dict[str, str] = {}
+    why = fit.unfit_parts(session.config, session.manager.registry)
     if session.remote_clients:
         why["membership"] = "shadow models are made of the clients' images, which are elsewhere"
         if session.config.upload.clients is not None and session.dataset.split("public") is None:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from fgl.contracts.generator import ImageBatch, PlanItem, Shard
+from fgl.contracts.product import Product
 from fgl.contracts.progress import NullProgress
 from fgl.core.store.run_dir import RunDir
 from fgl.core.synthesis.fill import fill
@@ -64,7 +65,7 @@ def run(painter: Painter, kept: ShardStore, wanted: list[Shard]) -> int:
         executor=one_by_one,
         config=SimpleNamespace(seed=0, generator=SimpleNamespace(name="painter")),
         info=SimpleNamespace(class_names=NAMES),
-        image_size=(8, 8),
+        product=Product("images", (8, 8, 3), "uint8"),
     )
     done, _ = fill(session, kept, wanted, lambda: None, "synthesize")  # type: ignore[arg-type,return-value]
     return done

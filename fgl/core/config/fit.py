@@ -1,0 +1,180 @@
+"""Whether the chosen parts fit each other, told from what their components state. Nothing is imported or computed.
+
+One rule: what a part hands on must be among what the next part accepts. Prompt strategies, baselines and the attack on
+uploads hand prompts or arrays to the generator; the generator hands its product to the classifier, to the measure of
+image quality and to the audit of memorization; rounds hand a model to the classifier.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from fgl.contracts.product import IMAGES
+from fgl.core import baselines
+from fgl.errors import PluginError, Problem
+
+if TYPE_CHECKING:
+    from fgl.contracts.component import Component
+    from fgl.core.config.schema import RunConfig
+    from fgl.core.registry import Registry
+
+
+TEXT, ROUNDS = "text", "rounds"
+_MARKS = ("arrays", "private_counts")
+"""What a prompt strategy provides that is no name of arrays."""
+_ACCEPTS: Mapping[str, tuple[str, ...]] = {"generator": (TEXT,), "classifier": (IMAGES, ROUNDS)}
+"""Family → what a component accepts that does not say."""
+_PROVIDES: Mapping[str, tuple[str, ...]] = {"prompt_strategy": (TEXT,), "generator": (IMAGES,)}
+"""Family → what a component provides that does not say."""
+_WORDS = {
+    TEXT: "prompts to encode",
+    IMAGES: "images",
+    ROUNDS: "a model to continue training, which rounds and their algorithms need",
+}
+_AUDITED = {"uploads": ("accepts", TEXT), "memorization": ("yields", IMAGES)}
+"""Part of an audit → what it needs of the generator."""
+
+
+def accepts(family: str, component: Component) -> tuple[str, ...]:
+    return component.accepts or _ACCEPTS.get(family, ())
+
+
+def provides(family: str, component: Component) -> tuple[str, ...]:
+    """Names that the next part must accept."""
+    names = tuple(name for name in component.provides if name not in _MARKS)
+    return names or _PROVIDES.get(family, ())
+
+
+@dataclass(frozen=True, slots=True)
+class Handed:
+    """Something that one part hands to another. key, value: where the configuration chooses the first. names: what it
+    hands on. to: family of the second. rest: what else to choose, for the message."""
+
+    key: str
+    value: str
+    names: tuple[str, ...]
+    to: str
+    rest: str = ""
+
+
+def check(values: Mapping[str, Any], registry: Registry) -> list[Problem]:
+    """Every misfit of a configuration. values: its sections by key, None where one is not valid."""
+    chosen = _components(values, registry)
+    handed = _handed(values, chosen, registry)
+    problems = [problem for one in handed for problem in _misfits(one, chosen, registry)]
+    generator = chosen.get("generator")
+    for key, shown, needed in _of_product(values) if generator is not None else ():
+        if needed not in (given := provides("generator", generator)):
+            expected = f"leave it out: it needs {needed}, and generator {generator.name!r} yields {', '.join(given)}"
+            problems.append(Problem(key, shown, expected))
+    return problems
+
+
+def method_problems(config: RunConfig, methods: Iterable[tuple[str, bool]], registry: Registry) -> list[Problem]:
+    """Misfits of methods of a comparison. methods: (name, whether it trains in rounds)."""
+    chosen = _components({family: getattr(config, family) for family in _ACCEPTS}, registry)
+    handed = []
+    for name, in_rounds in methods:
+        if in_rounds:
+            handed.append(Handed("--methods", repr(name), (ROUNDS,), "classifier", "leave the method out"))
+        elif name in baselines.BASELINES and (given := baselines.BASELINES[name].hands):
+            handed.append(Handed("--methods", repr(name), given, "generator", "leave the method out"))
+    return [problem for one in handed for problem in _misfits(one, chosen, registry)]
+
+
+def unfit_parts(config: RunConfig, registry: Registry) -> dict[str, str]:
+    """Parts of an audit that the run's generator has nothing for → why."""
+    generator = registry.find("generator", config.generator.name).component
+    sides = {"accepts": accepts("generator", generator), "yields": provides("generator", generator)}
+    return {
+        part: f"generator {generator.name!r} {side} {', '.join(sides[side])}, not {needed}"
+        for part, (side, needed) in _AUDITED.items()
+        if needed not in sides[side]
+    }
+
+
+def unfit_baselines(config: RunConfig, registry: Registry) -> list[str]:
+    """Those of the run's baselines that its generator has nothing for."""
+    accepted = accepts("generator", registry.find("generator", config.generator.name).component)
+    return [name for name in config.baselines if not set(_of_baseline(name, registry)) <= set(accepted)]
+
+
+def _handed(values: Mapping[str, Any], chosen: Mapping[str, Component], registry: Registry) -> Iterator[Handed]:
+    strategy, generator = chosen.get("prompt_strategy"), chosen.get("generator")
+    if strategy is not None:
+        names, others = provides("prompt_strategy", strategy), _strategies_for(generator, registry)
+        yield Handed("prompt_strategy", repr(strategy.name), names, "generator", others)
+    if generator is not None:
+        yield Handed("generator", repr(generator.name), provides("generator", generator), "classifier")
+    for name in values.get("baselines") or () if not values.get("all_baselines") else ():
+        if names := _of_baseline(name, registry):
+            others = ", ".join(other for other in values["baselines"] if other != name)
+            yield Handed("baselines", repr(name), names, "generator", f"use baselines=[{others}]")
+    rounds, audit = values.get("rounds"), values.get("audit")
+    if rounds is not None and rounds.count:
+        yield Handed("rounds.count", str(rounds.count), (ROUNDS,), "classifier", "use rounds.count=0")
+    if audit is not None and "uploads" in (audit.parts or ()):
+        yield Handed("audit.parts", "'uploads'", (TEXT,), "generator", "leave it out")
+
+
+def _of_baseline(name: str, registry: Registry) -> tuple[str, ...]:
+    """What a baseline hands to the generator."""
+    try:
+        if name.startswith(baselines.PROMPTS):
+            component = registry.find("prompt_strategy", name.removeprefix(baselines.PROMPTS)).component
+            return provides("prompt_strategy", component)
+        return baselines.find(name).hands
+    except (PluginError, KeyError):  # reported where the name is checked
+        return ()
+
+
+def _of_product(values: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """(key, value, kind of product that it needs)."""
+    evaluation, audit = values.get("evaluation"), values.get("audit")
+    if evaluation is not None and evaluation.quality:
+        yield "evaluation.quality", "true", IMAGES
+    if audit is not None and "memorization" in (audit.parts or ()):
+        yield "audit.parts", "'memorization'", IMAGES
+
+
+def _misfits(handed: Handed, chosen: Mapping[str, Component], registry: Registry) -> Iterator[Problem]:
+    taker = chosen.get(handed.to)
+    accepted = handed.names if taker is None else accepts(handed.to, taker)
+    lacking = [name for name in handed.names if name not in accepted]
+    if taker is None or not lacking:
+        return
+    what = " and ".join(_WORDS.get(name, f"{name!r}") for name in lacking)
+    fitting = ", ".join(_fitting(handed.to, handed.names, registry))
+    ways = [f"a {handed.to} that does ({fitting})", handed.rest] if fitting else [handed.rest]
+    hint = " or ".join(filter(None, ways))
+    accepted_names = ", ".join(accepted)
+    expected = f"{handed.to} {taker.name!r} accepts {accepted_names}, and this hands on {what}; choose {hint}"
+    yield Problem(handed.key, handed.value, expected.removesuffix("; choose "))
+
+
+def _fitting(family: str, names: Iterable[str], registry: Registry) -> list[str]:
+    """Installed components of a family that accept all of the names."""
+    entries = (entry for entry in registry.all() if entry.family == family)
+    return sorted({entry.component.name for entry in entries if set(names) <= set(accepts(family, entry.component))})
+
+
+def _strategies_for(generator: Component | None, registry: Registry) -> str:
+    """Installed prompt strategies whose output the generator accepts, in words."""
+    family, accepted = "prompt_strategy", set() if generator is None else set(accepts("generator", generator))
+    entries = (entry for entry in registry.all() if entry.family == family)
+    names = {entry.component.name for entry in entries if set(provides(family, entry.component)) <= accepted}
+    return f"a prompt strategy for it ({', '.join(sorted(names))})" if names else ""
+
+
+def _components(values: Mapping[str, Any], registry: Registry) -> dict[str, Component]:
+    """Family → the component that is chosen for it; those that are not valid are reported elsewhere."""
+    chosen = {}
+    for family in dict.fromkeys((*_ACCEPTS, *_PROVIDES)):
+        selected = values.get(family)
+        with suppress(PluginError):
+            if selected is not None:
+                chosen[family] = registry.find(family, selected.name).component
+    return chosen
