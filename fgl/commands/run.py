@@ -102,7 +102,9 @@ def show_result(report: RunReport, config: RunConfig, as_json: bool, quiet: bool
         say_table(results_table(report), 150, first_is_bold=True)
         for line in _beside(report):
             say(line)
-        for line in (f"contact sheets: {folder}/sheets/", f"report:         {folder}/report.md, {folder}/report.json"):
+        product = report.synthetic.product
+        sheets = f"{folder}/sheets/" if product is None else f"none, for {product.kind} are no images"
+        for line in (f"contact sheets: {sheets}", f"report:         {folder}/report.md, {folder}/report.json"):
             say(line)
         for line in report.preset["notes"] if report.preset is not None else ():
             say(line)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+import numpy as np
+
 from fgl.contracts.dataset import DatasetInfo
 from fgl.contracts.generator import UploadSchema
 from fgl.contracts.progress import Progress
@@ -21,6 +23,7 @@ from fgl.core.stages import federated_evaluation, quality, train, upload_filters
 from fgl.core.store.run_dir import RunDir
 from fgl.core.wire import codecs
 from fgl.errors import BrokenPluginError, ConfigError, DataError, FGLError, Problem
+from fgl.text import plain
 
 log = logging.getLogger(__name__)
 
@@ -96,6 +99,28 @@ def check_declaration(config: RunConfig, declaration: UploadSchema) -> None:
             raise ConfigError([Problem("upload.codec", repr(config.upload.codec), expected)])
 
 
+def check_product(session: Session) -> None:
+    """Raises BrokenPluginError where the generator does not say what it yields, or says two things: before clients
+    work."""
+    product, name = session.product, session.config.generator.name
+    stated = fit.provides("generator", session.manager.registry.find("generator", name).component)
+    if stated != (product.kind,):
+        raise BrokenPluginError(
+            f"generator {name!r} yields {product.kind}, and its component states provides={list(stated)}; expected the "
+            "same"
+        )
+    sizes_are_whole = all(isinstance(size, int) and size > 0 for size in product.shape)
+    try:
+        is_numeric = np.dtype(product.dtype).kind in "fiu"
+    except TypeError:
+        is_numeric = False
+    if not (product.shape and sizes_are_whole and is_numeric):
+        raise BrokenPluginError(
+            f"generator {name!r} yields {plain(repr(product), 160)}; expected a shape of whole numbers from 1, and the "
+            "numpy dtype of a number"
+        )
+
+
 def open_session(
     config: RunConfig,
     manager: PluginManager,
@@ -153,7 +178,7 @@ def open_session(
         removed_clients=tuple(removed_clients(run_dir)),
         remote_clients=remote_clients,
     )
-    _ = session.image_size  # where the generator does not say, that is an error before clients work
+    check_product(session)
     federated_evaluation.check(session)
     quality.check(session)
     if beside is None or beside.config.classifier != config.classifier:

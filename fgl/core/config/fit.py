@@ -66,8 +66,8 @@ def check(values: Mapping[str, Any], registry: Registry) -> list[Problem]:
     handed = _handed(values, chosen, registry)
     problems = [problem for one in handed for problem in _misfits(one, chosen, registry)]
     generator = chosen.get("generator")
-    for key, shown, needed in _of_product(values) if generator is not None else ():
-        if needed not in (given := provides("generator", generator)):
+    for key, shown, needed in _of_product(values):
+        if generator is not None and needed not in (given := provides("generator", generator)):
             expected = f"leave it out: it needs {needed}, and generator {generator.name!r} yields {', '.join(given)}"
             problems.append(Problem(key, shown, expected))
     return problems

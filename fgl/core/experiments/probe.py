@@ -39,6 +39,9 @@ def probe(session: Session, per_class: int, learn_images: int = LEARN_IMAGES) ->
     on. Raises FGLError; a client that fails is named and left out."""
     if per_class < 1:
         raise ConfigError([Problem("--per-class", str(per_class), "expected 1 or more")], "the command line")
+    if not session.yields_images:
+        kind = f"a generator of images; {session.config.generator.name!r} yields {session.product.kind}"
+        raise ConfigError([Problem("generator", repr(session.config.generator.name), f"expected {kind}")])
     start = time.monotonic()
     config, names = session.config, session.info.class_names
     train = session.split("train")

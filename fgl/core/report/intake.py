@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 
 _READ, _INVERTED = "texts are read by the server", "embeddings can be inverted to text"
+_DESCRIBED = "statistics of few images describe each of them"
 
 
 def title(session: Session) -> str:
@@ -45,7 +46,7 @@ def intake_section(report: RunReport) -> list[str]:
         "",
         "## What crossed the boundary",
         "",
-        *_bytes(up, _fedavg_bytes(report)),
+        *_bytes(up, _fedavg_bytes(report), report.synthetic.product is None),
         f"- fields: {'; '.join(intake.fields)}",
         *map(_filter, report.upload_filters or ()),
         *_senders(intake),
@@ -60,15 +61,18 @@ def _fedavg_bytes(report: RunReport) -> int | None:
     return next((one.bytes for one in report.baselines if one.name == "fedavg"), None)
 
 
-def _bytes(up: Uploads, fedavg: int | None) -> list[str]:
-    sent = " and ".join(dict.fromkeys("texts" if codec == TEXT else "embeddings" for codec in up.codec_error))
+def _bytes(up: Uploads, fedavg: int | None, of_images: bool) -> list[str]:
+    """of_images: whether what was sent are prompts for a generator of images, not statistics of features."""
+    rows = "embeddings" if of_images else "statistics"
+    sent = " and ".join(dict.fromkeys("texts" if codec == TEXT else rows for codec in up.codec_error))
+    readable = (_READ if TEXT in up.codec_error else _INVERTED) if of_images else _DESCRIBED
     count = len(up.bytes_per_client)
     files = "" if fedavg is None else f"; as files, each with a header and a checksum, {fedavg:,}, as the table has it"
     return [
         f"- {up.bytes_total:,} bytes of {sent} from {count} client{'s' * (count != 1)}, codec {up.codec}",
         f"- FedAvg with this classifier sends {up.fedavg_bytes_per_round:,} bytes of parameters a round "
         f"(model × 2 ways × clients){files}",
-        f"- {_READ if TEXT in up.codec_error else _INVERTED}, and class ids with weights are a histogram of each "
+        f"- {readable}, and class ids with weights are a histogram of each "
         "client's labels: neither is a privacy guarantee",
     ]
 

@@ -11,7 +11,7 @@ import yaml
 
 from fgl.core.report import audit, clients, generator, intake, metrics, quality, rounds
 from fgl.core.report.results import results_table
-from fgl.core.report.schema import RunReport
+from fgl.core.report.schema import ProductSummary, RunReport
 from fgl.core.report.tables import Table
 from fgl.text import counted, fenced
 from fgl.text import markdown as md
@@ -70,6 +70,8 @@ def _test_set(report: RunReport) -> list[str]:
 
 def _pictures(session: Session, report: RunReport, sheets: Sequence[Path]) -> list[str]:
     """The contact sheets, and how to look at them."""
+    if report.synthetic.product is not None:
+        return _no_pictures(report.synthetic.product, report.synthetic.images)
     lines = [
         f"## Synthetic images ({report.synthetic.images:,})",
         "",
@@ -81,6 +83,18 @@ def _pictures(session: Session, report: RunReport, sheets: Sequence[Path]) -> li
         lines += ["", f"**{md(name)}**", ""]
         lines += [f"![{md(name)}](<{path.relative_to(session.run.root).as_posix()}>)"]
     return lines
+
+
+def _no_pictures(product: ProductSummary, items: int) -> list[str]:
+    """That a run without images has no contact sheets and no measure of image quality."""
+    made = f"{items:,} synthetic items" if product.synthesized else f"{counted(items, 'row')} of statistics"
+    size = " × ".join(map(str, product.shape))
+    return [
+        f"## No synthetic images ({md(product.kind)})",
+        "",
+        f"The classifier was fitted to {made}, {md(product.kind)} of {size} numbers, and reads real images as features "
+        "of that size. There are no contact sheets and no measure of image quality, since there are no images.",
+    ]
 
 
 def _missing_classes(report: RunReport) -> list[str]:

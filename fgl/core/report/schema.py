@@ -61,6 +61,20 @@ class Uploads(ClientsResult):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ProductSummary:
+    """What a generator yields that makes no images."""
+
+    kind: str
+    """Its name, such as features."""
+    shape: list[int]
+    """Of one item."""
+    dtype: str
+    """Of its numbers."""
+    synthesized: bool
+    """Whether items were drawn; false where the classifier is fitted to what clients sent."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SyntheticSet:
     """The synthetic images."""
 
@@ -84,6 +98,8 @@ class SyntheticSet:
     """What the generator says of making them."""
     missing_classes: list[str]
     """Classes that no client holds; there is no image of them."""
+    product: ProductSummary | None = json_field(omit_none=True)
+    """What the generator yields. Only where that is not images: what is said of images is then true of its items."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

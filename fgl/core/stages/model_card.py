@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
-from fgl.text import markdown
+from fgl.contracts.product import SupportsProduct
+from fgl.text import fenced, markdown, plain
 
 if TYPE_CHECKING:
     from fgl.core.report.metrics import Scores
@@ -38,12 +40,28 @@ channel have to be opened by `fgl.load_image(path)` first: Pillow alone would cu
 """
 
 
+def _of_features(session: Session) -> list[str]:
+    """How to use a classifier that reads features of images, and what of the head of the card is true of it."""
+    assert isinstance(session.generator, SupportsProduct)
+    described = json.dumps(dict(session.generator.feature_space()), sort_keys=True, allow_nan=False)
+    return [
+        "",
+        "## Use",
+        "",
+        f"It reads features of images, {session.product.dtype} {list(session.product.shape)}, and no pixels: "
+        "config.json says which file holds the weights and what to compute with them. The features are those of",
+        "",
+        *fenced(plain(described, 4000), "json"),
+        "",
+    ]
+
+
 def card(session: Session, score: Scores, rounds: int) -> str:
     """score: see `metrics.measure`. rounds: of federated training after the one-shot model. Nothing of what a single
     client holds is in it."""
     info, config, how = session.info, session.config, session.preparation
     about = session.generator.describe()
-    lines = [_HEAD]
+    lines = [_HEAD] if session.yields_images else [_HEAD.replace("library_name: transformers\n", "")]
     # of a local model its name: where it lies is nobody's business
     model = str(about.get("model")).rstrip("/")
     if model.startswith((".", "/", "~")):
@@ -52,7 +70,11 @@ def card(session: Session, score: Scores, rounds: int) -> str:
     lines += [
         f"Classifier {markdown(config.classifier.name)}, {len(info.class_names)} classes, trained on synthetic images "
         f"by {markdown(source)} from {markdown(config.prompt_strategy.name)} prompts of federated clients, without "
-        "their images leaving them.",
+        "their images leaving them."
+        if session.yields_images
+        else f"Classifier {markdown(config.classifier.name)}, {len(info.class_names)} classes, on features of "
+        f"{markdown(source)}, fitted to {markdown(session.product.kind)} that federated clients sent, without their "
+        "images leaving them.",
     ]
     if rounds:
         lines += [
@@ -63,7 +85,7 @@ def card(session: Session, score: Scores, rounds: int) -> str:
     lines += ["", "Classes: " + ", ".join(map(markdown, info.class_names)) + "."]
     lines += ["", "## Data", "", f"- {markdown(info.name)}, license: {markdown(info.license)}"]
     lines += [f"- {markdown(info.attribution)}"] if info.attribution else []
-    lines += [_USE.format(resize=how.resize, crop=how.crop)]
+    lines += [_USE.format(resize=how.resize, crop=how.crop)] if session.yields_images else _of_features(session)
     lines += [
         "## Measured",
         "",

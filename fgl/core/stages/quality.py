@@ -107,6 +107,10 @@ def check(session: Session) -> None:
     real = session.config.evaluation.real
     if not session.config.evaluation.quality:
         return
+    if not session.yields_images:
+        name, kind = session.config.generator.name, session.product.kind
+        expected = f"leave it out: it needs images, and generator {name!r} yields {kind}"
+        raise ConfigError([Problem("evaluation.quality", "true", expected)])
     if session.dataset.split(real) is not None and not (real == "train" and elsewhere(session)):
         space = session.manager.create("features", session.config.features)
         learnt = learning(session, real) if space.learns() else None

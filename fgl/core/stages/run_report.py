@@ -38,7 +38,11 @@ def write(session: Session, done: Done, baselines: list[JsonObject]) -> RunRepor
     """Write the report, and return it."""
     result = contents(session, done, baselines)
     result |= {"damaged": integrity.warn(session), "log": event_log.mark(session.run.root)}
-    sheets = contact_sheet.contact_sheets(session, session.run.shards, plan.planned(session, done).shards)
+    sheets = []
+    if session.yields_images:
+        sheets = contact_sheet.contact_sheets(session, session.run.shards, plan.planned(session, done).shards)
+    else:
+        session.run.remove(*session.run.owned("sheets"))  # of an earlier run in this folder, whose product was images
     report = RunReport.from_dict(strict_json.native(to_json(result)))
     session.run.write(session.run.path("report.md"), report_run.markdown(session, report, sheets).encode())
     session.run.write_json(session.run.path("report.json"), report.to_dict())
@@ -72,6 +76,7 @@ def contents(session: Session, done: Done, baselines: list[JsonObject]) -> JsonO
             "redrawn": synthetic.images_redrawn,
             "notes": synthetic.notes,
             "missing_classes": planned.missing_classes,
+            **({} if session.yields_images else {"product": to_json(session.product)}),
         },
         "at_clients": _json_of(done, federated_evaluation.STAGE),
         "quality": _json_of(done, quality.STAGE),
