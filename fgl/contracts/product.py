@@ -9,8 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
+from fgl.errors import BrokenPluginError
+
 if TYPE_CHECKING:
     from fgl.contracts.arrays import Array, Labels, Pixels
+    from fgl.contracts.dataset import ImageSet
     from fgl.contracts.preparation import Preparation
     from fgl.contracts.progress import Progress
 
@@ -96,3 +99,35 @@ class SupportsProduct(Protocol):
 def shape_of(product: Product) -> str:
     """A product in words, for messages: "features of float32 [192]"."""
     return f"{product.kind} of {product.dtype} {list(product.shape)}" if product.shape else product.kind
+
+
+def features_of(
+    images: ImageSet, generator: SupportsProduct, device: str, progress: Progress, label: str = "features"
+) -> Array:
+    """Real images as a classifier of the generator's product takes them: [n, *shape]. The one way from images to
+    features, at the server and at clients, in a prompt strategy and in training.
+
+    Raises BrokenPluginError if the generator turns images into anything but its product.
+    """
+    import numpy as np
+
+    from fgl.contracts.preparation import cropped, square
+
+    how, product = generator.preparation(), generator.product()
+    pixels = np.empty((len(images), how.crop, how.crop, 3), dtype=np.uint8)
+    with progress.track(label, len(images)) as task:
+        for index in range(len(images)):
+            resized = square(images.image(index), how.resize, how.crop)
+            pixels[index] = cropped(resized[None], how.resize, how.crop)[0]
+            task.advance()
+    values = generator.image_features(device).features(pixels, progress)
+    whose, expected = type(generator).__name__, (len(images), *product.shape)
+    if not isinstance(values, np.ndarray) or values.shape != expected or values.dtype != np.dtype(product.dtype):
+        made = f"{values.dtype} {list(values.shape)}" if isinstance(values, np.ndarray) else type(values).__name__
+        raise BrokenPluginError(
+            f"{whose}.image_features turned {len(images)} images into {made}; expected {product.dtype} "
+            f"{list(expected)}, for its product is {shape_of(product)}"
+        )
+    if not np.isfinite(values).all():
+        raise BrokenPluginError(f"{whose}.image_features gave NaN or infinite values")
+    return values

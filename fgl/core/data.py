@@ -10,8 +10,7 @@ from PIL import Image, ImageOps
 
 from fgl.contracts.dataset import LabelledPixels
 from fgl.contracts.preparation import square
-from fgl.contracts.product import LabelledArrays, shape_of
-from fgl.errors import BrokenPluginError
+from fgl.contracts.product import LabelledArrays, features_of
 
 if TYPE_CHECKING:
     from fgl.contracts.arrays import Labels, Pixels
@@ -43,23 +42,10 @@ def decode_for(
 
 
 def features_for(
-    images: ImageSet, generator: SupportsProduct, device: str, progress: Progress, label: str, train: bool = False
+    images: ImageSet, generator: SupportsProduct, device: str, progress: Progress, label: str
 ) -> LabelledArrays:
-    """Real images as a classifier of the generator's product takes them. Raises BrokenPluginError where they become
-    anything else."""
-    product = generator.product()
-    pixels = decode_for(images, generator.preparation(), progress, label, train)
-    values = generator.image_features(device).features(pixels.pixels, progress)
-    expected = (len(pixels), *product.shape)
-    if not isinstance(values, np.ndarray) or values.shape != expected:
-        made = list(values.shape) if isinstance(values, np.ndarray) else type(values).__name__
-        raise BrokenPluginError(
-            f"{type(generator).__name__}.image_features turned {len(pixels)} images into {made}; expected "
-            f"{list(expected)}, for its product is {shape_of(product)}"
-        )
-    if not np.isfinite(values).all():
-        raise BrokenPluginError(f"{type(generator).__name__}.image_features gave NaN or infinite values")
-    return LabelledArrays(values, pixels.labels)
+    """Real images as a classifier of the generator's product takes them."""
+    return LabelledArrays(features_of(images, generator, device, progress, label), images.labels)
 
 
 def _decoded(

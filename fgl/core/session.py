@@ -185,7 +185,7 @@ class Session:
         if isinstance(self.generator, SupportsProduct):
             if key not in self._features:
                 self._features[key] = features_for(
-                    self.split(name), self.generator, self.device, self.progress, f"features {name}", train
+                    self.split(name), self.generator, self.device, self.progress, f"features {name}"
                 )
             return self._features[key]
         if key not in self._pixels:

@@ -118,7 +118,7 @@ class Site:
         """Images as the run's classifier takes them: LabelledPixels, or LabelledArrays of another product. prepare:
         what the server says that images become."""
         if isinstance(self.generator, SupportsProduct):
-            return features_for(images, self.generator, self._device, NullProgress(), label, train)
+            return features_for(images, self.generator, self._device, NullProgress(), label)
         return decode_for(images, prepare, NullProgress(), label, train)
 
     def positions(self, client_id: str) -> Labels:

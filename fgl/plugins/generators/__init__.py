@@ -49,4 +49,34 @@ def fgl_generators() -> list[Component]:
         _component("sdxl-turbo", _XL, "SDXL distilled to 4 steps (1 works) without guidance: 512x512", SDXL_TURBO),
         _component("stable-diffusion", _SD, "any Stable Diffusion 1.x or 2.x pipeline: a folder or a Hub id", {}),
         _component("stable-diffusion-xl", _XL, "any Stable Diffusion XL pipeline: a folder or a Hub id", {}),
+        Component(
+            name="moments",
+            target="fgl.plugins.generators.moments:Moments",
+            options="fgl.plugins.generators.feature_options:MomentsOptions",
+            summary="no images: clients send means and second moments of features, for the heads analytic and gaussian",
+            provides=("moments",),
+            accepts=("moments",),
+            tied_defaults={"model": ("revision",)},
+            # Counts are exact, and the head is that of the pooled data only if no client's are scaled down.
+            companions={
+                "prompt_strategy": {"name": "moments"},
+                "classifier": {"name": "analytic"},
+                "upload": {"codec": "fp32", "max_weight_ratio": 1e9},
+                "baselines": "none",
+            },
+        ),
+        Component(
+            name="class-gaussians",
+            target="fgl.plugins.generators.class_gaussians:ClassGaussians",
+            options="fgl.plugins.generators.feature_options:ClassGaussiansOptions",
+            summary="no images: features drawn from Gaussians that clients fit to each class (FedPFT)",
+            provides=("features",),
+            accepts=("gaussians",),
+            tied_defaults={"model": ("revision",)},
+            companions={
+                "prompt_strategy": {"name": "class-gaussians"},
+                "classifier": {"name": "linear"},
+                "baselines": "none",
+            },
+        ),
     ]

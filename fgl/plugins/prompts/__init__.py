@@ -62,4 +62,20 @@ def fgl_prompt_strategies() -> list[Component]:
             client_needs=("generator",),
             smoke={"steps": 4, "batch_size": 16, "images_per_class": 8},
         ),
+        Component(
+            name="moments",
+            target="fgl.plugins.prompts.feature_statistics:MomentsStrategy",
+            options="fgl.plugins.prompts.statistics_options:MomentsOptions",
+            summary="No prompts: class means and second moments of the images' features. For the generator moments.",
+            provides=("arrays", "moments"),
+            client_needs=("generator",),
+        ),
+        Component(
+            name="class-gaussians",
+            target="fgl.plugins.prompts.feature_statistics:ClassGaussiansStrategy",
+            options="fgl.plugins.prompts.statistics_options:ClassGaussiansOptions",
+            summary="No prompts: Gaussians of each class's features. For the generator class-gaussians.",
+            provides=("arrays", "gaussians"),
+            client_needs=("generator",),
+        ),
     ]

@@ -1,0 +1,123 @@
+"""What generators of features share: the feature space that clients and server use alike."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+import fgl
+from fgl.contracts.classifier import FitContext
+from fgl.contracts.preparation import Preparation, cropped
+from fgl.contracts.progress import NullProgress
+from fgl.errors import ConfigError, ModelError, Problem
+from fgl.plugins.generators.feature_options import FeatureOptions
+
+if TYPE_CHECKING:
+    from fgl.contracts.arrays import Array, Pixels
+    from fgl.contracts.features import Extractor, FeatureSpace
+    from fgl.contracts.progress import Progress
+    from fgl.contracts.prompts import Prompt
+
+_SIDE = 32
+"""Pixels of a side, for a space that does not say what it reads."""
+_NOT_OF_THE_FEATURES = ("neighbors", "dtype")
+
+
+class FeatureEncoder:
+    """The client side of a generator that accepts arrays alone (contract `Encoder`)."""
+
+    def __init__(self, whose: str) -> None:
+        self._whose = whose
+
+    def encode(self, prompts: Sequence[Prompt]) -> tuple[Mapping[str, Array], Mapping[str, Array]]:
+        """Raises ModelError: there is no text encoder."""
+        raise ModelError(f"generator {self._whose!r} encodes no prompts; it accepts statistics of features alone")
+
+    def truncated(self, prompts: Sequence[Prompt]) -> int:
+        """No prompt is cut."""
+        return 0
+
+
+class FeatureSpaceUser:
+    """The half of `SupportsProduct` that does not depend on the product. All methods raise ModelError if the space's
+    model cannot be found or used, and ConfigError if the space must be trained first."""
+
+    options: FeatureOptions
+
+    @cached_property
+    def _space(self) -> FeatureSpace:
+        options, given = self.options, dict(self.options.space_options)
+        for name in ("model", "revision"):
+            if getattr(options, name) is not None:
+                given[name] = getattr(options, name)
+        space: FeatureSpace = fgl.create("features", options.space, **given)
+        if getattr(getattr(space, "options", None), "dtype", None) == "auto":
+            # half precision on one machine and not on another would be two spaces
+            space = fgl.create("features", options.space, **{**given, "dtype": "fp32"})
+        if space.learns():
+            expected = (
+                "a space that needs no training (pixels, dinov2, image-model): clients could not all train it alike"
+            )
+            raise ConfigError([Problem("generator.space", repr(options.space), f"expected {expected}")])
+        return space
+
+    @cached_property
+    def _extractor(self) -> Extractor:
+        return self._load("cpu")
+
+    def _load(self, device: str) -> Extractor:
+        context = FitContext(class_names=(), seed=0, device=device)
+        # a space that does not learn has no use for a classifier
+        unused: Any = None
+        return self._space.extractor({}, unused, context)
+
+    def feature_space(self) -> Mapping[str, object]:
+        """What the space says of itself, with the digest of its weights and the size of the images that it sees."""
+        described = {key: value for key, value in self._extractor.describe().items() if key not in _NOT_OF_THE_FEATURES}
+        return {**described, "side": self._side}
+
+    def preparation(self) -> Preparation:
+        """Squares of `image_size` pixels, or of what the space's model reads."""
+        return Preparation(self._side, self._side, self._side)
+
+    def image_features(self, device: str) -> SquaresToFeatures:
+        """The space, loaded on the device."""
+        extractor = self._extractor if device == "cpu" else self._load(device)
+        return SquaresToFeatures(extractor, self._side, self.width)
+
+    @cached_property
+    def width(self) -> int:
+        """d: number of features of an image."""
+        return int(str(self._extractor.describe()["dimensions"]))
+
+    @cached_property
+    def _side(self) -> int:
+        if self.options.image_size is not None:
+            return self.options.image_size
+        size = self._extractor.describe().get("image_size")
+        sides = [value for value in size.values() if isinstance(value, int)] if isinstance(size, Mapping) else []
+        return min(sides, default=_SIDE)
+
+    def space_digest(self) -> str:
+        """sha256 of `feature_space`."""
+        said = json.dumps(dict(self.feature_space()), sort_keys=True, allow_nan=False)
+        return hashlib.sha256(said.encode()).hexdigest()
+
+
+class SquaresToFeatures:
+    """Contract `ImageFeatures`."""
+
+    def __init__(self, extractor: Extractor, side: int, width: int) -> None:
+        self._extractor, self._side, self._width = extractor, side, width
+
+    def features(self, pixels: Pixels, progress: Progress | None = None) -> Array:
+        """uint8 [m, h, w, 3] → float32 [m, d]."""
+        if not len(pixels):
+            return np.empty((0, self._width), dtype=np.float32)
+        squares = cropped(pixels, self._side, self._side)
+        return np.asarray(self._extractor.features(squares, progress or NullProgress()), dtype=np.float32)
