@@ -72,7 +72,7 @@ def _work(session: Session, done: Done, digest: str) -> Work[TrainResult]:
     """Fit on the synthetic set, and save the states of the selected and of the last epoch."""
     train_set, validation = synthesize.own_set(session, done)
     why = None if validation is not None else unselected(session, len(train_set))
-    if why is not None:
+    if why is not None and session.product.synthesized:
         log.warning("%s", why)
     kept = session.run.checkpoints("train", digest)
     stage = StageContext(str(session.run.root), STAGE.name)
@@ -109,6 +109,8 @@ STAGE = Stage(
 def unselected(session: Session, images: int) -> str:
     """What is said where no epoch is selected. images: that are trained on."""
     options = session.config.synthesis
+    if not session.product.synthesized:
+        return f"Nothing is selected: the classifier is fitted to all {session.product.kind} that clients sent."
     if not options.validation_fraction:
         return "No epoch is selected, the last one counts: synthesis.validation_fraction is 0."
     return (

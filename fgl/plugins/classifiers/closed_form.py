@@ -43,7 +43,8 @@ class Moments:
     @property
     def scatter(self) -> Float64:
         """Sum of (x - mean)(x - mean)ᵀ, [d, d]."""
-        return self.gram - self.counts.sum() * np.outer(self.mean, self.mean)
+        scatter: Float64 = self.gram - self.counts.sum() * np.outer(self.mean, self.mean)
+        return scatter
 
 
 def moments_of(data: Conditioning | LabelledArrays, classes: int) -> Moments:
@@ -90,9 +91,7 @@ class _ClosedForm:
             state = self._solve(moments_of(train, len(context.class_names)))
             task.advance()
         if not all(np.isfinite(array).all() for array in state.values()):
-            raise DataError(
-                "the clients' moments give a head with NaN or infinite weights; refuse the uploads at fault"
-            )
+            raise DataError("the clients' moments give a head with NaN or infinite weights; reject those at fault")
         return Head(context.class_names, state, state)
 
     def initial(self, context: FitContext) -> Head:

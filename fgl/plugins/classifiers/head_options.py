@@ -44,7 +44,7 @@ class GaussianOptions(Options):
 
     covariance: Literal["full", "diagonal"] = Field(
         "full",
-        description="full: linear discriminant analysis; diagonal: naive Bayes with variances that classes share",
+        description="full: linear discriminant analysis; diagonal: naive Bayes with shared variances",
     )
     shrinkage: float = Field(
         1e-2,

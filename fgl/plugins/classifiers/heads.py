@@ -44,14 +44,15 @@ class Head:
 
     def predict(self, values: Array, which: CheckpointName, progress: Progress | None = None) -> Labels:
         """float32 [n, d] → class ids, int64 [n]."""
-        return np.argmax(self.logits(values, which, progress), axis=1).astype(np.int64)
+        labels: Labels = self.logits(values, which, progress).argmax(axis=1).astype(np.int64)
+        return labels
 
     def logits(self, values: Array, which: CheckpointName, progress: Progress | None = None) -> Array:
         """float32 [n, d] → scores, float32 [n, c]."""
         state = self._states[which]
-        parts = [np.empty((0, len(self._class_names)), dtype=np.float32)]
+        parts: list[Array] = [np.empty((0, len(self._class_names)), dtype=np.float32)]
         for start in range(0, len(values), _SHARE):
-            points = np.asarray(values[start : start + _SHARE], dtype=np.float32)
+            points: Array = np.asarray(values[start : start + _SHARE], dtype=np.float32)
             if "mean" in state:
                 points = (points - state["mean"]) / state["scale"]
             parts.append(points @ state["weight"].T + state["bias"])

@@ -30,6 +30,8 @@ class _Layer(torch.nn.Module):
         super().__init__()
         self.weight = torch.nn.Parameter(torch.tensor(state["weight"]))
         self.bias = torch.nn.Parameter(torch.tensor(state["bias"]))
+        self.mean: torch.Tensor
+        self.scale: torch.Tensor
         for name in ("mean", "scale"):
             self.register_buffer(name, torch.tensor(state[name]))
 
@@ -115,7 +117,7 @@ class LinearHead:
                     for group in fit.optimizer.param_groups:
                         group["lr"] = lr
                     fit.optimizer.zero_grad(set_to_none=True)
-                    loss.backward()  # type: ignore[no-untyped-call]
+                    loss.backward()
                     if context.hook is not None:
                         context.hook.gradients(model, lr)
                     fit.optimizer.step()

@@ -41,4 +41,10 @@ def fgl_feature_spaces() -> list[Component]:
             options="fgl.plugins.features.options:PixelsOptions",
             summary="mean colours on a coarse grid: no model, for tests and first looks",
         ),
+        Component(
+            name="random-filters",
+            target="fgl.plugins.features.random_filters:RandomFiltersSpace",
+            options="fgl.plugins.features.options:RandomFiltersOptions",
+            summary="colours and textures, by filters drawn from a seed: no model, no training, no download",
+        ),
     ]

@@ -69,3 +69,11 @@ class PixelsOptions(NeighborOptions):
     """Mean colours on a grid."""
 
     size: int = Field(8, ge=1, le=64, description="cells of the grid along each side; three features per cell")
+
+
+class RandomFiltersOptions(NeighborOptions):
+    """Pooled responses of random filters."""
+
+    filters: int = Field(128, ge=1, le=4096, description="number of filters; two features each")
+    filter_size: int = Field(3, ge=1, le=31, description="side of a filter, pixels")
+    seed: int = Field(0, ge=0, description="of the filters; spaces of different seeds cannot be compared")

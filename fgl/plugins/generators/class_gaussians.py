@@ -38,8 +38,8 @@ class ClassGaussians(FeatureSpaceUser):
         self.options = options
 
     def declare(self) -> UploadSchema:
-        """feature_mean [n, d] and feature_spread: standard deviations [n, 1] or [n, d], or the packed Cholesky factor of
-        the covariance [n, t]."""
+        """feature_mean [n, d] and feature_spread: standard deviations [n, 1] or [n, d], or the packed Cholesky factors
+        of covariances [n, t]."""
         sizes = {"spherical": 1, "diagonal": self.width, "full": triangle(self.width)}
         return UploadSchema(
             arrays=(ArraySpec(MEAN, (self.width,)), ArraySpec(SPREAD, (sizes[self.options.covariance],))),
@@ -106,4 +106,5 @@ class GaussianSynthesizer:
         noise = np.random.default_rng(seed).standard_normal(self._width)
         # summed by numpy's own loop: a product of BLAS could round differently in another batch or build
         moved = np.einsum("ij,j->i", spread, noise) if spread.ndim == 2 else spread * noise
-        return (mean + moved).astype(np.float32)
+        drawn: Array = (mean + moved).astype(np.float32)
+        return drawn

@@ -27,15 +27,16 @@ class FeatureOptions(Options):
     short_option: ClassVar[str] = "space"
 
     space: str = Field(
-        "pixels",
+        "random-filters",
         min_length=1,
-        description="feature space by name (fgl plugins list), one that needs no training: pixels, dinov2, image-model",
+        description="feature space by name (fgl plugins list), one that needs no training: random-filters, "
+        "pixels, dinov2, image-model",
     )
     model: str | None = Field(
         None,
         min_length=1,
-        description="folder or Hub id of a transformers image model, for space=image-model; also the folder classifier/ "
-        "of an fgl run",
+        description="folder or Hub id of a transformers image model, for space=image-model; the folder classifier/ of "
+        "an fgl run is one",
     )
     revision: Revision | None = Field(None, description="commit, tag or branch of the model on the Hub")
     space_options: dict[str, Any] = Field(

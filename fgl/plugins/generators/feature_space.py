@@ -60,9 +60,7 @@ class FeatureSpaceUser:
             # half precision on one machine and not on another would be two spaces
             space = fgl.create("features", options.space, **{**given, "dtype": "fp32"})
         if space.learns():
-            expected = (
-                "a space that needs no training (pixels, dinov2, image-model): clients could not all train it alike"
-            )
+            expected = "a space that is not trained: clients could not do it alike (random-filters, dinov2, pixels)"
             raise ConfigError([Problem("generator.space", repr(options.space), f"expected {expected}")])
         return space
 

@@ -28,9 +28,9 @@ class Moments(FeatureSpaceUser):
         self.options = options
 
     def declare(self) -> UploadSchema:
-        """feature_mean [n, 2, d]: of the client's images of the row's class; second_moment [m, 2, t], shared by all rows
-        of a client: the mean of x xᵀ over all of its images, a packed triangle. Weighted by the rows' samples, the
-        first sum to the class sums and the second to the Gram matrix. Both are float64, split (`_symmetric.split`)."""
+        """feature_mean [n, 2, d]: of the client's images of the row's class. second_moment [m, 2, t], shared by all
+        rows of a client: the mean of x xᵀ over all of its images, a packed triangle. Weighted by the rows' samples,
+        the first sum to the class sums and the second to the Gram matrix. Both are float64, as pairs of float32."""
         dtypes = ("float32",)
         return UploadSchema(
             arrays=(

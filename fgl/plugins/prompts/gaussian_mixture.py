@@ -28,8 +28,8 @@ class Gaussian:
 
 
 def fit_mixture(points: Float64, components: int, kind: str, floor: float, rng: np.random.Generator) -> list[Gaussian]:
-    """Fit up to `components` Gaussians. points: [n, d], one at least. kind: spherical, diagonal or full. floor: smallest
-    variance of a feature."""
+    """Fit up to `components` Gaussians. points: [n, d], one at least. kind: spherical, diagonal or full. floor:
+    smallest variance of a feature."""
     count = max(1, min(components, len(points) // _FEWEST))
     weights = np.ones((len(points), 1)) if count == 1 else _responsibilities(points, count, floor, rng)
     shares = weights.sum(axis=0)
@@ -44,14 +44,14 @@ def _gaussian(points: Float64, weights: Float64, share: float, kind: str, floor:
     centered = points - mean
     if kind == "full":
         covariance = (centered * weights[:, None]).T @ centered + floor * np.eye(points.shape[1])
-        return Gaussian(share, mean, packed(np.linalg.cholesky(covariance)))
+        return Gaussian(share, mean, packed(np.asarray(np.linalg.cholesky(covariance), dtype=np.float64)))
     variances: Float64 = weights @ centered**2 + floor
     return Gaussian(share, mean, np.sqrt(variances if kind == "diagonal" else variances.mean(keepdims=True)))
 
 
 def _responsibilities(points: Float64, count: int, floor: float, rng: np.random.Generator) -> Float64:
-    """[n, k]: how far each point belongs to each Gaussian of a diagonal mixture. Full covariances are then measured with
-    these: their own EM takes more points than a client has."""
+    """[n, k]: how far each point belongs to each Gaussian of a diagonal mixture. Full covariances are then measured
+    with these: their own EM takes more points than a client has."""
     means = _spread_out(points, count, rng)
     variances = np.tile(points.var(axis=0) + floor, (count, 1))
     shares = np.full(count, 1 / count)
@@ -65,7 +65,7 @@ def _responsibilities(points: Float64, count: int, floor: float, rng: np.random.
             axis=1,
         )
         highest = densities.max(axis=1, keepdims=True)
-        weights = np.exp(densities - highest)
+        weights: Float64 = np.exp(densities - highest)
         sums = weights.sum(axis=1, keepdims=True)
         weights /= sums
         likelihood = float((highest + np.log(sums)).mean())
