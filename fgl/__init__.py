@@ -22,7 +22,7 @@ from fgl.core.hookspecs import hookimpl
 from fgl.errors import FGLError
 
 if TYPE_CHECKING:
-    from fgl.api import audit, compare, create, partition, probe, quality, resume, run
+    from fgl.api import audit, compare, partition, probe, quality, resume, run
     from fgl.contracts.aggregator import Aggregator, ClientUpload, Conditioning, Rows
     from fgl.contracts.algorithm import Algorithm, GlobalState, LocalJob, LocalUpdate
     from fgl.contracts.arrays import Array, Labels, Pixels
@@ -196,7 +196,7 @@ __all__ = [
 _environment.mend()
 
 _HOMES = {
-    "fgl.api": ("audit", "compare", "create", "partition", "probe", "quality", "resume", "run"),
+    "fgl.api": ("audit", "compare", "partition", "probe", "quality", "resume", "run"),
     "fgl.contracts.aggregator": ("Aggregator", "ClientUpload", "Conditioning", "Rows"),
     "fgl.contracts.algorithm": ("Algorithm", "GlobalState", "LocalJob", "LocalUpdate"),
     "fgl.contracts.arrays": ("Array", "Labels", "Pixels"),

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from fgl.contracts.progress import Announcing, NullProgress, Progress
 from fgl.core import orchestrator
 from fgl.core.config.loader import expand
-from fgl.core.config.resolve import resolve, selected
+from fgl.core.config.resolve import resolve
 from fgl.core.config.saved import load_config, saved_config
 from fgl.core.plugin_manager import PluginManager
 from fgl.core.preflight import open_session
@@ -290,22 +290,6 @@ def partition(
     names = result["class_names"]
     samples = {client: dict(zip(names, row, strict=True)) for client, row in result["samples"].items()}
     return Partition(data=result, class_names=tuple(names), samples=samples, domains=result["domains"])
-
-
-def create(family: str, name: str, /, **options: Any) -> Any:
-    """A component by its name, as a configuration that selects it would get it: for a plugin that builds on another
-    component, and for trying one out.
-
-    Args:
-        family: Key of the family in a configuration, such as "generator" or "prompt_strategy".
-        name: Name of the component.
-        options: Its options; the others have the component's defaults.
-
-    Raises ConfigError for a family, name or option that does not exist or fit, MissingExtraError, and
-    BrokenPluginError where the component cannot be made.
-    """
-    manager = PluginManager.load()
-    return manager.create(family, selected(family, name, options, manager.registry))
 
 
 def _features(features: str | Mapping[str, Any] | None) -> dict[str, Any]:

@@ -106,10 +106,10 @@ class Component:
     provides: tuple[str, ...] = ()
     """What it hands on; each name must be among those that the next part accepts.
 
-    For prompt strategies and upload filters: "arrays" if it returns arrays of its own (`Prepared`), which the codec text
-    cannot send. For prompt strategies: with it a name for the arrays if only some generators accept them ("moments"),
-    without which the generator must encode text; "private_counts" if its weights are deliberately not the samples that
-    the client holds. For generators: the kind of its product; (): "images"."""
+    For prompt strategies and upload filters: "arrays" if it returns arrays of its own (`Prepared`), which the codec
+    text cannot send. For prompt strategies: with it a name for the arrays if only some generators accept them, such as
+    "moments", without which the generator must encode text; "private_counts" if its weights are deliberately not the
+    samples that the client holds. For generators: the kind of its product; (): "images"."""
 
     accepts: tuple[str, ...] = ()
     """What it takes from the part before it.

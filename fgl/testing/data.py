@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ from fgl.contracts.aggregator import ClientUpload
 from fgl.contracts.classifier import FitContext
 from fgl.contracts.dataset import ImageSet, LabelledPixels
 from fgl.contracts.generator import ArraySpec, UploadSchema
+from fgl.contracts.product import LabelledArrays, Product
 from fgl.contracts.prompts import ClientContext, Encoded, Prompt
 
 if TYPE_CHECKING:
@@ -125,3 +126,17 @@ def labelled_pixels(count: int = 48, side: int = 32, classes: int = 4, seed: int
     colors = np.random.default_rng(99).integers(60, 196, (classes, 3))
     pixels = colors[labels][:, None, None, :] + draw.normal(0, 30, (count, side, side, 3))
     return LabelledPixels(pixels.clip(0, 255).astype(np.uint8), labels)
+
+
+def labelled_arrays(count: int = 48, width: int = 6, classes: int = 4, seed: int = 0) -> LabelledArrays:
+    """Points around one mean for each class, float32 [count, width]: easy to tell apart."""
+    draw = np.random.default_rng(seed)
+    labels = np.arange(count, dtype=np.int64) % classes
+    means = np.random.default_rng(99).normal(0, 2, (classes, width))
+    values = means[labels] + draw.normal(0, 0.5, (count, width))
+    return LabelledArrays(values.astype(np.float32), labels)
+
+
+def features_context(class_names: tuple[str, ...] = CLASS_NAMES, width: int = 6) -> FitContext:
+    """How to fit a classifier of features on the CPU, from a seed."""
+    return replace(fit_context(class_names), product=Product("features", (width,), "float32"))

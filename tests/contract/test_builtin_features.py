@@ -12,14 +12,19 @@ from fgl.contracts.options import Options
 from fgl.plugins.features import fgl_feature_spaces
 from fgl.plugins.features.classifier_space import TrainedSpace
 from fgl.plugins.features.image_model import ImageModelSpace
-from fgl.plugins.features.options import ImageModelOptions, PixelsOptions, TrainedOptions
+from fgl.plugins.features.options import ImageModelOptions, PixelsOptions, RandomFiltersOptions, TrainedOptions
 from fgl.plugins.features.pixels import PixelsSpace
+from fgl.plugins.features.random_filters import RandomFiltersSpace
 from fgl.testing.contracts import FeatureSpaceContract
 from tests.helpers.image_models import save_image_model
 
 
 class TestPixels(FeatureSpaceContract):
     make = staticmethod(lambda: PixelsSpace(PixelsOptions()))
+
+
+class TestRandomFilters(FeatureSpaceContract):
+    make = staticmethod(lambda: RandomFiltersSpace(RandomFiltersOptions(filters=8)))
 
 
 class TestTrained(FeatureSpaceContract):

@@ -65,6 +65,7 @@ def check(values: Mapping[str, Any], registry: Registry) -> list[Problem]:
     chosen = _components(values, registry)
     handed = _handed(values, chosen, registry)
     problems = [problem for one in handed for problem in _misfits(one, chosen, registry)]
+    problems += _filter_problems(values.get("upload"), chosen.get("prompt_strategy"), registry)
     generator = chosen.get("generator")
     for key, shown, needed in _of_product(values):
         if generator is not None and needed not in (given := provides("generator", generator)):
@@ -118,6 +119,17 @@ def _handed(values: Mapping[str, Any], chosen: Mapping[str, Component], registry
         yield Handed("rounds.count", str(rounds.count), (ROUNDS,), "classifier", "use rounds.count=0")
     if audit is not None and "uploads" in (audit.parts or ()):
         yield Handed("audit.parts", "'uploads'", (TEXT,), "generator", "leave it out")
+
+
+def _filter_problems(upload: Any, strategy: Component | None, registry: Registry) -> Iterator[Problem]:
+    """Upload filters that do not accept what the prompt strategy provides; each stands between it and the generator."""
+    handed = () if strategy is None else provides("prompt_strategy", strategy)
+    for selected in upload.chain() if upload is not None else ():
+        with suppress(PluginError):
+            accepted = registry.find("upload_filter", selected.name).component.accepts
+            if accepted and not set(handed) <= set(accepted):
+                expected = f"leave it out: it accepts {', '.join(accepted)}, and the prompt strategy hands on "
+                yield Problem("upload.filters", repr(selected.name), expected + ", ".join(handed))
 
 
 def _of_baseline(name: str, registry: Registry) -> tuple[str, ...]:

@@ -87,18 +87,6 @@ def resolve(
     return RunConfig(**values)
 
 
-def selected(family: str, name: str, options: Mapping[str, object], registry: Registry) -> Selected:
-    """A component with its options, the others at their defaults, checked as in a configuration. Raises ConfigError."""
-    problems: list[Problem] = []
-    if family not in FAMILIES:
-        expected = f"unknown family{suggestion(family, FAMILIES)} (known: {', '.join(FAMILIES)})"
-        raise ConfigError([Problem("family", shown(family), expected)], "the arguments")
-    component = _component(family, {**options, "name": name}, registry, problems)
-    if component is None or problems:
-        raise ConfigError(problems, "the arguments")
-    return component
-
-
 def _merge(merged: dict[str, Any], key: str, value: Any, registry: Registry, problems: list[Problem]) -> None:
     if key in FAMILIES:
         value = short_forms.expanded(key, value, registry, problems)

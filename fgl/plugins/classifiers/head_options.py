@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Literal
 
 from pydantic import Field
 
@@ -19,12 +19,9 @@ class LinearOptions(Options):
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="share of the target that is spread over all classes")
     standardize: bool = Field(
         True,
-        description="shift and scale each feature to mean 0 and variance 1 on the training set; part of the model, and "
-        "kept in rounds",
+        description="train on features shifted and scaled to mean 0 and variance 1; not with algorithms that compare "
+        "weights of clients (fedprox, scaffold). The weights that are kept are of the features as they are",
     )
-    fixed_in_rounds: ClassVar[dict[str, str]] = {
-        "standardize": "expected nothing: it belongs to the model; set classifier.standardize"
-    }
 
 
 class AnalyticOptions(Options):

@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from fgl.contracts.progress import Progress
 
 State = dict[str, "Array"]
-FORMULA = "scores = ((features - mean) / scale) @ weight.T + bias; without mean and scale, of the features as they are"
+FORMULA = "scores = features @ weight.T + bias"
 _SHARE = 4096
 """Items whose scores are computed together."""
 
 
 class Head:
-    """Scores are linear in the features: weight [c, d], bias [c], and, if it standardizes, mean [d] and scale [d]."""
+    """Scores are linear in the features: weight [c, d] and bias [c]."""
 
     def __init__(
         self,
@@ -53,8 +53,6 @@ class Head:
         parts: list[Array] = [np.empty((0, len(self._class_names)), dtype=np.float32)]
         for start in range(0, len(values), _SHARE):
             points: Array = np.asarray(values[start : start + _SHARE], dtype=np.float32)
-            if "mean" in state:
-                points = (points - state["mean"]) / state["scale"]
             parts.append(points @ state["weight"].T + state["bias"])
         return np.concatenate(parts)
 
@@ -79,6 +77,7 @@ class Head:
         """Write model.safetensors and config.json, which names the classes and says how scores are computed. No library
         opens such a folder by itself: the features have to be computed first."""
         state = self._states[which]
+        folder.mkdir(parents=True, exist_ok=True)
         save_file({name: np.ascontiguousarray(array) for name, array in state.items()}, folder / "model.safetensors")
         config = {
             "model_type": "fgl-linear-head",
@@ -93,10 +92,10 @@ def restored(state: Mapping[str, Array], context: FitContext) -> State:
     """A head's arrays, checked. Raises ModelError if they are not those of a head for these classes."""
     classes, kept = len(context.class_names), {name: np.asarray(array, np.float32) for name, array in state.items()}
     weight, bias = kept.get("weight"), kept.get("bias")
-    if set(kept) - {"weight", "bias", "mean", "scale"} or weight is None or bias is None or weight.ndim != 2:
-        raise ModelError(f"a head has weight and bias, and may have mean and scale; got {', '.join(sorted(kept))}")
+    if set(kept) != {"weight", "bias"} or weight is None or bias is None or weight.ndim != 2:
+        raise ModelError(f"a head has weight [c, d] and bias [c]; got {', '.join(sorted(kept))}")
     width = weight.shape[1] if context.product is None else context.product.shape[0]
-    shapes = {"weight": (classes, width), "bias": (classes,), "mean": (width,), "scale": (width,)}
+    shapes = {"weight": (classes, width), "bias": (classes,)}
     for name, array in kept.items():
         if array.shape != shapes[name]:
             raise ModelError(f"{name} of the head is {list(array.shape)}; expected {list(shapes[name])}")

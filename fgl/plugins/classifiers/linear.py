@@ -24,16 +24,17 @@ if TYPE_CHECKING:
 
 
 class _Layer(torch.nn.Module):
-    """[n, d] → [n, c]; mean and scale are buffers."""
+    """[n, d] → [n, c], of features that are shifted and scaled first: what it has learnt is a layer of the features
+    themselves, with other weights."""
 
-    def __init__(self, state: Mapping[str, Array]) -> None:
+    def __init__(self, state: Mapping[str, Array], mean: Array, scale: Array) -> None:
         super().__init__()
-        self.weight = torch.nn.Parameter(torch.tensor(state["weight"]))
-        self.bias = torch.nn.Parameter(torch.tensor(state["bias"]))
+        self.weight = torch.nn.Parameter(torch.tensor(state["weight"] * scale))
+        self.bias = torch.nn.Parameter(torch.tensor(state["bias"] + state["weight"] @ mean))
         self.mean: torch.Tensor
         self.scale: torch.Tensor
-        for name in ("mean", "scale"):
-            self.register_buffer(name, torch.tensor(state[name]))
+        self.register_buffer("mean", torch.tensor(mean))
+        self.register_buffer("scale", torch.tensor(scale))
 
     def forward(self, points: torch.Tensor) -> torch.Tensor:
         return F.linear((points - self.mean) / self.scale, self.weight, self.bias)
@@ -50,11 +51,11 @@ class LinearHead:
         zeros(context)
 
     def initial(self, context: FitContext) -> Head:
-        state = _with_buffers(zeros(context))
+        state = zeros(context)
         return Head(context.class_names, state, state)
 
     def restore(self, state: Mapping[str, Array], context: FitContext) -> Head:
-        kept = _with_buffers(restored(state, context))
+        kept = restored(state, context)
         return Head(context.class_names, kept, kept)
 
     def fit(self, train: LabelledArrays, validation: LabelledArrays | None, context: FitContext) -> Head:
@@ -70,20 +71,23 @@ class LinearHead:
             validation = None
         device = torch.device(context.device)
         with seeded(context.seed, device):
-            return self._train(_Layer(self._start(train, context)).to(device), train, validation, context)
+            return self._train(self._layer(train, context).to(device), train, validation, context)
 
-    def _start(self, train: LabelledArrays, context: FitContext) -> State:
-        if context.start is not None:
-            return _with_buffers(restored(context.start, context))
+    def _layer(self, train: LabelledArrays, context: FitContext) -> _Layer:
         classes, width = len(context.class_names), train.values.shape[1]
-        state = {"weight": np.zeros((classes, width), np.float32), "bias": np.zeros(classes, np.float32)}
-        if self.options.standardize:
+        if context.start is not None:
+            state = restored(context.start, context)
+        else:
+            state = {"weight": np.zeros((classes, width), np.float32), "bias": np.zeros(classes, np.float32)}
+        mean, scale = np.zeros(width, np.float32), np.ones(width, np.float32)
+        # a hook compares weights of several clients, which must mean the same at each of them
+        if self.options.standardize and context.hook is None:
             values = np.asarray(train.values, dtype=np.float64)
             deviation = values.std(axis=0)
-            state["mean"] = values.mean(axis=0).astype(np.float32)
             # a feature that does not vary says nothing, and must not become noise
-            state["scale"] = np.where(deviation > 1e-6 * max(deviation.max(), 1e-12), deviation, 1).astype(np.float32)
-        return _with_buffers(state)
+            varies = deviation > 1e-6 * max(float(deviation.max()), 1e-12)
+            mean, scale = values.mean(axis=0).astype(np.float32), np.where(varies, deviation, 1).astype(np.float32)
+        return _Layer(state, mean, scale)
 
     def _train(
         self, model: _Layer, train: LabelledArrays, validation: LabelledArrays | None, context: FitContext
@@ -151,12 +155,10 @@ def _top1(model: _Layer, data: LabelledArrays, context: FitContext) -> float:
 
 
 def _arrays(state: Mapping[str, torch.Tensor]) -> State:
-    return {name: tensor.detach().cpu().numpy().copy() for name, tensor in state.items()}
-
-
-def _with_buffers(state: State) -> State:
-    width = state["weight"].shape[1]
-    return {"mean": np.zeros(width, np.float32), "scale": np.ones(width, np.float32), **state}
+    """Of a `_Layer`'s state, the layer of the features themselves."""
+    mean, scale, weight, bias = (state[name].detach().cpu().numpy() for name in ("mean", "scale", "weight", "bias"))
+    unscaled: Array = weight / scale
+    return {"weight": unscaled, "bias": bias - unscaled @ mean}
 
 
 __all__ = ["LinearHead"]

@@ -12,9 +12,10 @@ from __future__ import annotations
 
 from fgl.testing.contracts.aggregators import AggregatorContract
 from fgl.testing.contracts.algorithms import AlgorithmContract
-from fgl.testing.contracts.classifiers import ClassifierContract
+from fgl.testing.contracts.classifiers import ClassifierContract, ClosedFormContract
 from fgl.testing.contracts.datasets import DatasetContract
 from fgl.testing.contracts.executors import ExecutorContract
+from fgl.testing.contracts.feature_generators import FeatureGeneratorContract
 from fgl.testing.contracts.features import FeatureSpaceContract
 from fgl.testing.contracts.federations import FederationContract
 from fgl.testing.contracts.generators import GeneratorContract
@@ -23,7 +24,16 @@ from fgl.testing.contracts.partitioners import PartitionerContract
 from fgl.testing.contracts.prompts import PromptStrategyContract
 from fgl.testing.contracts.trackers import TrackerContract
 from fgl.testing.contracts.upload_filters import UploadFilterContract
-from fgl.testing.data import DrawnImages, client_context, client_upload, encode_by_digest, fit_context, labelled_pixels
+from fgl.testing.data import (
+    DrawnImages,
+    client_context,
+    client_upload,
+    encode_by_digest,
+    features_context,
+    fit_context,
+    labelled_arrays,
+    labelled_pixels,
+)
 
 CONTRACTS = {
     "method": MethodContract,
@@ -47,9 +57,11 @@ __all__ = [
     "AggregatorContract",
     "AlgorithmContract",
     "ClassifierContract",
+    "ClosedFormContract",
     "DatasetContract",
     "DrawnImages",
     "ExecutorContract",
+    "FeatureGeneratorContract",
     "FeatureSpaceContract",
     "FederationContract",
     "GeneratorContract",
@@ -61,6 +73,8 @@ __all__ = [
     "client_context",
     "client_upload",
     "encode_by_digest",
+    "features_context",
     "fit_context",
+    "labelled_arrays",
     "labelled_pixels",
 ]

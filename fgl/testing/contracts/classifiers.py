@@ -23,10 +23,11 @@ from fgl.contracts.classifier import (
 )
 from fgl.contracts.dataset import LabelledPixels
 from fgl.contracts.preparation import Preparation
+from fgl.contracts.product import LabelledArrays
 from fgl.contracts.progress import NullProgress
 from fgl.errors import DivergedError
 from fgl.io import strict_json
-from fgl.testing.data import CLASS_NAMES, fit_context, labelled_pixels
+from fgl.testing.data import CLASS_NAMES, features_context, fit_context, labelled_arrays, labelled_pixels
 from fgl.testing.randomness import global_state_untouched
 
 if TYPE_CHECKING:
@@ -37,10 +38,8 @@ _QUIET = NullProgress()
 _CHECKPOINTS: tuple[CheckpointName, ...] = ("selected", "last")
 
 
-class ClassifierContract:
-    """A classifier learns the same from the same, remembers unfinished work, and is the same when it is restored.
-
-    Give `make` a small network and few epochs, two at least: every test trains it."""
+class _FittedContract:
+    """What holds for every classifier, however it is fitted."""
 
     @staticmethod
     def make() -> Classifier:
@@ -63,7 +62,7 @@ class ClassifierContract:
     def model(self, train: LabelledPixels, context: FitContext) -> TrainedClassifier:
         return self.make().fit(train, None, context)
 
-    # --- training
+    # --- fitting
 
     def test_what_can_be_trained_passes_the_check(self, context: FitContext) -> None:
         self.make().check(context)  # raises ModelError where it cannot be built
@@ -72,6 +71,105 @@ class ClassifierContract:
         self, model: TrainedClassifier, train: LabelledPixels, context: FitContext
     ) -> None:
         _assert_same(model.state("last"), self.make().fit(train, None, context).state("last"))
+
+    def test_images_are_not_written_to(self, train: LabelledPixels, context: FitContext) -> None:
+        values, labels = train.values.copy(), train.labels.copy()
+        self.make().fit(train, None, context)
+        np.testing.assert_array_equal(train.values, values)
+        np.testing.assert_array_equal(train.labels, labels)
+
+    def test_training_leaves_global_random_numbers_alone(self, train: LabelledPixels, context: FitContext) -> None:
+        with global_state_untouched():
+            self.make().fit(train, None, context).predict(train.values[:4], "last", _QUIET)
+
+    def test_a_restored_model_is_the_same_model(
+        self, model: TrainedClassifier, train: LabelledPixels, context: FitContext
+    ) -> None:
+        carried = {name: np.array(array) for name, array in model.state("last").items()}
+        restored = self.make().restore(carried, context)
+        _assert_same(restored.state("last"), model.state("last"))
+        np.testing.assert_array_equal(
+            restored.predict(train.values, "last", _QUIET), model.predict(train.values, "last", _QUIET)
+        )
+
+    def test_what_is_trained_is_part_of_the_state(self, model: TrainedClassifier) -> None:
+        state, trained = model.state("last"), model.trained()
+        assert len(trained) > 0, "no array is trained"
+        assert set(trained) <= set(state)
+        assert all(np.issubdtype(state[name].dtype, np.floating) for name in trained)
+        assert model.state("selected").keys() == state.keys()
+
+    def test_its_size_is_that_of_its_state(self, model: TrainedClassifier) -> None:
+        assert model.size_bytes() == sum(array.nbytes for array in model.state("last").values())
+
+    # --- answers
+
+    def test_predictions_are_classes(self, model: TrainedClassifier, train: LabelledPixels) -> None:
+        for name in _CHECKPOINTS:
+            found = model.predict(train.values, name, _QUIET)
+            assert found.dtype == np.int64
+            assert found.shape == (len(train),)
+            assert ((found >= 0) & (found < len(CLASS_NAMES))).all()
+
+    def test_no_images_are_no_predictions(self, model: TrainedClassifier, train: LabelledPixels) -> None:
+        assert model.predict(train.values[:0], "last", _QUIET).shape == (0,)
+
+    def test_an_answer_does_not_depend_on_the_images_beside_it(
+        self, model: TrainedClassifier, train: LabelledPixels
+    ) -> None:
+        if not isinstance(model, SupportsLogits):
+            pytest.skip("no method `logits`")
+        straight = model.logits(train.values, "last", _QUIET)
+        turned = model.logits(train.values[::-1].copy(), "last", _QUIET)[::-1]
+        alone = model.logits(train.values[5:6], "last", _QUIET)
+        scale = np.abs(straight).max()
+        assert np.abs(straight - turned).max() <= 1e-3 * scale
+        assert np.abs(straight[5:6] - alone).max() <= 1e-3 * scale
+
+    def test_logits_are_what_predictions_are_made_of(self, model: TrainedClassifier, train: LabelledPixels) -> None:
+        if not isinstance(model, SupportsLogits):
+            pytest.skip("no method `logits`")
+        logits = model.logits(train.values, "last", _QUIET)
+        assert logits.dtype == np.float32
+        assert logits.shape == (len(train), len(CLASS_NAMES))
+        assert np.isfinite(logits).all()
+        np.testing.assert_array_equal(logits.argmax(1), model.predict(train.values, "last", _QUIET))
+
+    def test_features_are_points(self, model: TrainedClassifier, train: LabelledPixels) -> None:
+        if not isinstance(model, SupportsFeatures):
+            pytest.skip("no method `features`")
+        points = model.features(train.values, "last", _QUIET)
+        assert points.dtype == np.float32
+        assert points.shape[0] == len(train)
+        assert points.ndim == 2
+        assert np.isfinite(points).all()
+
+    # --- what leaves it
+
+    def test_what_is_saved_names_the_classes_and_holds_weights(self, model: TrainedClassifier, tmp_path: Path) -> None:
+        model.save(tmp_path / "model", "last")
+        config = json.loads((tmp_path / "model" / "config.json").read_text(encoding="utf-8"))
+        assert [config["id2label"][str(index)] for index in range(len(CLASS_NAMES))] == list(CLASS_NAMES)
+        assert list((tmp_path / "model").glob("*.safetensors")), "no weights were saved"
+        assert not [path.name for path in (tmp_path / "model").rglob("*") if path.suffix in (".bin", ".pt", ".pkl")]
+
+    def test_it_says_what_real_images_are_to_become(self) -> None:
+        """Optional: without the method, real images become squares of their middle."""
+        classifier = self.make()
+        if not isinstance(classifier, SupportsPreparation):
+            pytest.skip("no method `preparation`")
+        for made in ((32, 32), (48, 64)):
+            found = classifier.preparation(made)
+            assert isinstance(found, Preparation)
+            assert 0 < found.crop <= found.train
+            assert 0 < found.resize <= found.train
+
+
+class ClassifierContract(_FittedContract):
+    """A classifier learns the same from the same, remembers unfinished work, and is the same when it is restored.
+
+    Give `make` a small network and few epochs, two at least: every test trains it. Override the fixtures `train`,
+    `validation` and `context` for a classifier of another product (see `labelled_arrays` in `fgl.testing.data`)."""
 
     def test_it_learns(self, model: TrainedClassifier, train: LabelledPixels) -> None:
         losses = [entry["loss"] for entry in model.history()]
@@ -126,18 +224,6 @@ class ClassifierContract:
         with pytest.raises(DivergedError):
             self.make().fit(train, None, replace(context, hook=_Diverging()))
 
-    def test_images_are_not_written_to(self, train: LabelledPixels, context: FitContext) -> None:
-        pixels, labels = train.pixels.copy(), train.labels.copy()
-        self.make().fit(train, None, context)
-        np.testing.assert_array_equal(train.pixels, pixels)
-        np.testing.assert_array_equal(train.labels, labels)
-
-    def test_training_leaves_global_random_numbers_alone(self, train: LabelledPixels, context: FitContext) -> None:
-        with global_state_untouched():
-            self.make().fit(train, None, context).predict(train.pixels[:4], "last", _QUIET)
-
-    # --- where training starts
-
     def test_the_first_model_is_the_one_that_training_starts_from(
         self, model: TrainedClassifier, train: LabelledPixels, context: FitContext
     ) -> None:
@@ -145,87 +231,39 @@ class ClassifierContract:
         _assert_same(first, self.make().initial(context).state("last"))
         _assert_same(model.state("last"), self.make().fit(train, None, replace(context, start=first)).state("last"))
 
-    def test_a_restored_model_is_the_same_model(
-        self, model: TrainedClassifier, train: LabelledPixels, context: FitContext
+
+class ClosedFormContract(_FittedContract):
+    """A classifier that solves instead of training: neither seeds nor where it starts from change what it finds."""
+
+    @pytest.fixture
+    def train(self) -> Any:
+        """48 points of 6 features, of four classes."""
+        return labelled_arrays()
+
+    @pytest.fixture
+    def validation(self) -> Any:
+        return labelled_arrays(16, seed=1)
+
+    @pytest.fixture
+    def context(self) -> FitContext:
+        return features_context(CLASS_NAMES)
+
+    def test_it_tells_classes_apart_that_are_easy_to_tell_apart(self, model: TrainedClassifier, train: Any) -> None:
+        assert (model.predict(train.values, "last", _QUIET) == train.labels).mean() > 0.9
+
+    def test_neither_a_seed_nor_a_start_changes_it(
+        self, model: TrainedClassifier, train: Any, context: FitContext
     ) -> None:
-        carried = {name: np.array(array) for name, array in model.state("last").items()}
-        restored = self.make().restore(carried, context)
-        _assert_same(restored.state("last"), model.state("last"))
-        np.testing.assert_array_equal(
-            restored.predict(train.pixels, "last", _QUIET), model.predict(train.pixels, "last", _QUIET)
-        )
+        first = self.make().initial(context).state("last")
+        again = self.make().fit(train, None, replace(context, seed=context.seed + 1, start=first, epochs=1))
+        _assert_same(again.state("last"), model.state("last"))
 
-    def test_what_is_trained_is_part_of_the_state(self, model: TrainedClassifier) -> None:
-        state, trained = model.state("last"), model.trained()
-        assert len(trained) > 0, "no array is trained"
-        assert set(trained) <= set(state)
-        assert all(np.issubdtype(state[name].dtype, np.floating) for name in trained)
-        assert model.state("selected").keys() == state.keys()
-
-    def test_its_size_is_that_of_its_state(self, model: TrainedClassifier) -> None:
-        assert model.size_bytes() == sum(array.nbytes for array in model.state("last").values())
-
-    # --- answers
-
-    def test_predictions_are_classes(self, model: TrainedClassifier, train: LabelledPixels) -> None:
-        for name in _CHECKPOINTS:
-            found = model.predict(train.pixels, name, _QUIET)
-            assert found.dtype == np.int64
-            assert found.shape == (len(train),)
-            assert ((found >= 0) & (found < len(CLASS_NAMES))).all()
-
-    def test_no_images_are_no_predictions(self, model: TrainedClassifier, train: LabelledPixels) -> None:
-        assert model.predict(train.pixels[:0], "last", _QUIET).shape == (0,)
-
-    def test_an_answer_does_not_depend_on_the_images_beside_it(
-        self, model: TrainedClassifier, train: LabelledPixels
+    def test_the_order_of_the_items_does_not_matter(
+        self, model: TrainedClassifier, train: Any, context: FitContext
     ) -> None:
-        if not isinstance(model, SupportsLogits):
-            pytest.skip("no method `logits`")
-        straight = model.logits(train.pixels, "last", _QUIET)
-        turned = model.logits(train.pixels[::-1].copy(), "last", _QUIET)[::-1]
-        alone = model.logits(train.pixels[5:6], "last", _QUIET)
-        scale = np.abs(straight).max()
-        assert np.abs(straight - turned).max() <= 1e-3 * scale
-        assert np.abs(straight[5:6] - alone).max() <= 1e-3 * scale
-
-    def test_logits_are_what_predictions_are_made_of(self, model: TrainedClassifier, train: LabelledPixels) -> None:
-        if not isinstance(model, SupportsLogits):
-            pytest.skip("no method `logits`")
-        logits = model.logits(train.pixels, "last", _QUIET)
-        assert logits.dtype == np.float32
-        assert logits.shape == (len(train), len(CLASS_NAMES))
-        assert np.isfinite(logits).all()
-        np.testing.assert_array_equal(logits.argmax(1), model.predict(train.pixels, "last", _QUIET))
-
-    def test_features_are_points(self, model: TrainedClassifier, train: LabelledPixels) -> None:
-        if not isinstance(model, SupportsFeatures):
-            pytest.skip("no method `features`")
-        points = model.features(train.pixels, "last", _QUIET)
-        assert points.dtype == np.float32
-        assert points.shape[0] == len(train)
-        assert points.ndim == 2
-        assert np.isfinite(points).all()
-
-    # --- what leaves it
-
-    def test_what_is_saved_names_the_classes_and_holds_weights(self, model: TrainedClassifier, tmp_path: Path) -> None:
-        model.save(tmp_path / "model", "last")
-        config = json.loads((tmp_path / "model" / "config.json").read_text(encoding="utf-8"))
-        assert [config["id2label"][str(index)] for index in range(len(CLASS_NAMES))] == list(CLASS_NAMES)
-        assert list((tmp_path / "model").glob("*.safetensors")), "no weights were saved"
-        assert not [path.name for path in (tmp_path / "model").rglob("*") if path.suffix in (".bin", ".pt", ".pkl")]
-
-    def test_it_says_what_real_images_are_to_become(self) -> None:
-        """Optional: without the method, real images become squares of their middle."""
-        classifier = self.make()
-        if not isinstance(classifier, SupportsPreparation):
-            pytest.skip("no method `preparation`")
-        for made in ((32, 32), (48, 64)):
-            found = classifier.preparation(made)
-            assert isinstance(found, Preparation)
-            assert 0 < found.crop <= found.train
-            assert 0 < found.resize <= found.train
+        turned = LabelledArrays(train.values[::-1].copy(), train.labels[::-1].copy())
+        for name, array in self.make().fit(turned, None, context).state("last").items():
+            np.testing.assert_allclose(array, model.state("last")[name], rtol=1e-4, atol=1e-5)
 
 
 class _KilledError(Exception):
