@@ -11,9 +11,9 @@ import numpy as np
 
 from fgl.contracts.dataset import ImageSet, Subset
 from fgl.contracts.generator import Footprint
-from fgl.core import footprint
 from fgl.contracts.product import SupportsProduct
 from fgl.contracts.progress import NullProgress
+from fgl.core import footprint
 from fgl.core.config.resolve import resolve
 from fgl.core.config.schema import RunConfig
 from fgl.core.data import decode_for, features_for
