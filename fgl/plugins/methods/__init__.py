@@ -20,4 +20,22 @@ def fgl_methods() -> list[Component]:
             options="fgl.plugins.methods.options:RoundsOptions",
             summary="The same, then rounds of local training and fine-tuning on the synthetic set (arXiv 2306.16064).",
         ),
+        Component(
+            name="analytic",
+            target="fgl.plugins.methods.heads:Analytic",
+            options="fgl.plugins.methods.options:FeatureOptions",
+            summary="Ridge regression on features in closed form; the split does not matter (AFL, arXiv 2405.16240).",
+        ),
+        Component(
+            name="gaussian",
+            target="fgl.plugins.methods.heads:Gaussian",
+            options="fgl.plugins.methods.options:FeatureOptions",
+            summary="Linear discriminant of features, from counts and moments (FedCGS, arXiv 2503.06962).",
+        ),
+        Component(
+            name="fedpft",
+            target="fgl.plugins.methods.heads:FedPFT",
+            options="fgl.plugins.methods.options:FedPFTOptions",
+            summary="A head trained on samples of Gaussians that clients fit to their features (arXiv 2402.01862).",
+        ),
     ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from fgl.contracts.options import Options
@@ -14,3 +16,20 @@ class RoundsOptions(Options):
     server_epochs: int = Field(
         5, ge=0, description="passes of the server over the synthetic set after each round; 0: no fine-tuning"
     )
+
+
+class FeatureOptions(Options):
+    """The feature space of a head."""
+
+    space: str = Field("random-filters", min_length=1, description="feature space; see the generator moments")
+    model: str | None = Field(None, min_length=1, description="model of the space; see the generator moments")
+    image_size: int | None = Field(
+        None, ge=1, le=4096, description="side of the images that the space sees, pixels; see the generator moments"
+    )
+
+
+class FedPFTOptions(FeatureOptions):
+    """The feature space, and the Gaussians that clients fit in it."""
+
+    covariance: Literal["spherical", "diagonal", "full"] = Field("full", description="of each Gaussian")
+    components: int = Field(1, ge=1, le=64, description="Gaussians for each class of a client")

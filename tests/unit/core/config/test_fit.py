@@ -138,8 +138,12 @@ def test_companions_give_way_to_whatever_is_chosen(manager: PluginManager) -> No
 
 def test_methods_of_a_comparison_are_judged_by_the_same_rule(manager: PluginManager) -> None:
     config = resolved(manager, {"classifier": "analytic"})
+
+    def configured(name: str) -> RunConfig:
+        return resolve([{"classifier": "analytic"}], manager.registry, method=name)
+
     with pytest.raises(ConfigError) as caught:
-        comparison.parse(["fgl", "fedprox", "fgl-5round", "class-list", "centralized"], 2, manager, config)
+        comparison.parse(["fgl", "fedprox", "fgl-5round", "class-list", "centralized"], 2, manager, config, configured)
     told = [(problem.key, problem.got) for problem in caught.value.problems]
     assert told == [("--methods", "'fedprox'"), ("--methods", "'fgl-5round'"), ("--methods", "'class-list'")]
 
