@@ -22,7 +22,15 @@ from fgl.core.hookspecs import hookimpl
 from fgl.errors import FGLError
 
 if TYPE_CHECKING:
-    from fgl.api import audit, compare, partition, probe, quality, resume, run
+    from fgl.api import adapt, audit, compare, partition, probe, quality, resume, run
+    from fgl.contracts.adaptation import (
+        Adaptation,
+        AdaptContext,
+        Adapted,
+        AdapterSpec,
+        CaptionedImages,
+        SupportsAdaptation,
+    )
     from fgl.contracts.aggregator import Aggregator, ClientUpload, Conditioning, Rows
     from fgl.contracts.algorithm import Algorithm, GlobalState, LocalJob, LocalUpdate
     from fgl.contracts.arrays import Array, Labels, Pixels
@@ -93,6 +101,10 @@ if TYPE_CHECKING:
 
 __version__ = "0.2.0"
 __all__ = [
+    "AdaptContext",
+    "Adaptation",
+    "Adapted",
+    "AdapterSpec",
     "Aggregator",
     "Algorithm",
     "Array",
@@ -100,6 +112,7 @@ __all__ = [
     "ArraySpec",
     "BadImageError",
     "BrokenPluginError",
+    "CaptionedImages",
     "Checkpoint",
     "CheckpointName",
     "ClassListError",
@@ -162,6 +175,7 @@ __all__ = [
     "StageContext",
     "StoreError",
     "Subset",
+    "SupportsAdaptation",
     "SupportsCheck",
     "SupportsDenoiser",
     "SupportsFeatures",
@@ -180,6 +194,7 @@ __all__ = [
     "UploadFilter",
     "UploadSchema",
     "__version__",
+    "adapt",
     "audit",
     "compare",
     "create",
@@ -196,7 +211,15 @@ __all__ = [
 _environment.mend()
 
 _HOMES = {
-    "fgl.api": ("audit", "compare", "partition", "probe", "quality", "resume", "run"),
+    "fgl.api": ("adapt", "audit", "compare", "partition", "probe", "quality", "resume", "run"),
+    "fgl.contracts.adaptation": (
+        "AdaptContext",
+        "Adaptation",
+        "Adapted",
+        "AdapterSpec",
+        "CaptionedImages",
+        "SupportsAdaptation",
+    ),
     "fgl.contracts.aggregator": ("Aggregator", "ClientUpload", "Conditioning", "Rows"),
     "fgl.contracts.algorithm": ("Algorithm", "GlobalState", "LocalJob", "LocalUpdate"),
     "fgl.contracts.arrays": ("Array", "Labels", "Pixels"),

@@ -20,7 +20,7 @@ from fgl.core.plugin_manager import PluginManager
 from fgl.core.preflight import open_session
 from fgl.core.store.run_dir import RunDir
 from fgl.core.store.typed import from_json, to_json
-from fgl.results import Audit, Comparison, MethodResult, Pair, Partition, Probe, Quality, RunResult
+from fgl.results import AdaptedGenerator, Audit, Comparison, MethodResult, Pair, Partition, Probe, Quality, RunResult
 
 if TYPE_CHECKING:
     from fgl.core.config.schema import RunConfig
@@ -104,6 +104,45 @@ def probe(
         coverage=pairs["coverage"],
         density=pairs["density"],
         distance=pairs["nearest"],
+    )
+
+
+def adapt(
+    config: RunConfig | Mapping[str, Any] | str | Path | None = None,
+    out: str | Path = "runs/adapted",
+    progress: Progress | bool | None = None,
+    replace: bool = False,
+    **options: Any,
+) -> AdaptedGenerator:
+    """Adapt a generator to images of a domain that it does not know, or resume.
+
+    Args:
+        config: As for `run`: the dataset to learn from, the generator, and the prompt strategy that writes captions.
+        out: Folder of the result; an adaptation of the same data and settings in it is resumed.
+        progress: Where progress is shown; see the module.
+        replace: Let this adaptation replace another one.
+        options: Options of the configuration's section `adaptation`, for example kind, rank or steps.
+
+    Raises FGLError.
+    """
+    from fgl.core.experiments import adapt as adapt_experiment
+
+    manager = PluginManager.load()
+    resolved = load_config(config, manager)
+    if options:
+        resolved = resolve([resolved.to_dict(), {"adaptation": options}], manager.registry, "the arguments")
+    store = RunDir(Path(out).expanduser(), "adapted")
+    with _shown(progress) as display:
+        result = adapt_experiment.adapt(resolved, manager, store, display, replace)
+    tied = manager.registry.find("generator", result.generator).component.tied_defaults.get(result.option, ())
+    kept = {name: value for name, value in resolved.generator.options.items() if name not in tied}
+    chosen = {"name": result.generator, **kept, result.option: result.path}
+    return AdaptedGenerator(
+        data=to_json(result),
+        folder=store.root,
+        generator=chosen,
+        steps=result.steps,
+        held_out_loss=result.first_and_kept(),
     )
 
 

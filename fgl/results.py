@@ -1,4 +1,4 @@
-"""What `fgl.run`, `fgl.probe`, `fgl.compare`, `fgl.quality`, `fgl.audit` and `fgl.partition` return.
+"""What `fgl.run`, `fgl.adapt`, `fgl.probe`, `fgl.compare`, `fgl.quality`, `fgl.audit` and `fgl.partition` return.
 
 The most important figures are attributes; `to_dict()` has everything, as `--json` prints it.
 """
@@ -128,6 +128,20 @@ class Audit(_Result):
     """What uploads reveal, None if it was not measured."""
     left_out: Mapping[str, str]
     """Part that was not measured → why."""
+
+
+@dataclass(frozen=True)
+class AdaptedGenerator(_Result):
+    """A generator that has learned from images."""
+
+    folder: Path
+    """Holds the weights, their card and samples."""
+    generator: Mapping[str, Any]
+    """The section `generator` of a configuration that uses it."""
+    steps: int
+    """Optimizer steps."""
+    held_out_loss: tuple[float, float] | None
+    """Before and after, None if no images were held out."""
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from fgl.commands import (
+    adapt,
     audit,
     client,
     compare,
@@ -47,6 +48,7 @@ PANELS: dict[str, dict[str, Command | Group]] = {
         "datasets": Group("Look at data.", {"check": announced(datasets.check_command)}),
         "partition": announced(partition.partition_command),
         "probe": announced(probe.probe_command),
+        "adapt": announced(adapt.adapt_command),
     },
     "Run": {
         "run": announced(run.run_command),

@@ -23,6 +23,7 @@ _KINDS = {
     REMOTE: "a run whose clients are elsewhere (fgl server ingest)",
     "compare": "a comparison (fgl compare)",
     "sweep": "a sweep (fgl sweep)",
+    "adapted": "an adapted generator (fgl adapt)",
     "private": "what a client keeps (fgl client prepare)",
 }
 _SOURCE = ("name", "path", "subset", "config")

@@ -14,6 +14,7 @@ DEFAULTS: dict[str, Any] = {
     "upload": {},
     "aggregator": {"name": "union"},
     "generator": {"name": "tiny"},
+    "adaptation": {},
     "synthesis": {},
     "classifier": {"name": "small"},
     "rounds": {},

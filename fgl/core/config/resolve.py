@@ -11,6 +11,7 @@ from fgl.contracts.component import FAMILIES, SELECTED_BY, Component
 from fgl.contracts.options import Options
 from fgl.core.baselines import BASELINES, PROMPTS
 from fgl.core.config import companions, deprecated, fit, methods, short_forms
+from fgl.core.config.adaptation import AdaptationOptions
 from fgl.core.config.defaults import DEFAULTS, PATHS, PROMPTS_COMPARED
 from fgl.core.config.schema import (
     ORDER,
@@ -28,6 +29,7 @@ from fgl.errors import ConfigError, PluginError, Problem, suggestion
 
 _PLAIN: dict[str, type[Options]] = {
     "upload": UploadOptions,
+    "adaptation": AdaptationOptions,
     "synthesis": SynthesisOptions,
     "rounds": RoundsOptions,
     "evaluation": EvaluationOptions,

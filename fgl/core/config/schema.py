@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_vali
 from fgl.contracts.dataset import CLIENT_ID
 from fgl.contracts.options import Options
 from fgl.core.baselines import PROMPTS
+from fgl.core.config.adaptation import AdaptationOptions
 from fgl.io import yaml_text
 
 ORDER = (
@@ -19,6 +20,7 @@ ORDER = (
     "upload",
     "aggregator",
     "generator",
+    "adaptation",
     "synthesis",
     "classifier",
     "rounds",
@@ -233,6 +235,7 @@ class RunConfig(BaseModel):
     upload: UploadOptions
     aggregator: Selected
     generator: Selected
+    adaptation: AdaptationOptions
     synthesis: SynthesisOptions
     classifier: Selected
     rounds: RoundsOptions

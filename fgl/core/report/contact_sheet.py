@@ -41,12 +41,17 @@ def contact_sheets(session: Session, folder: Path, shards: Sequence[Shard]) -> l
 
 
 def _sheet(images: Sequence[Pixels]) -> bytes:
+    return grid(images, _COLUMNS)
+
+
+def grid(images: Sequence[Pixels], columns: int) -> bytes:
+    """PNG of images of one size, uint8 [h, w, 3], row by row, shown at no less than 64 pixels each."""
     height, width = images[0].shape[:2]
     scale = max(1, -(-64 // min(height, width)))
-    rows = -(-len(images) // _COLUMNS)
-    sheet = np.full((rows * height, _COLUMNS * width, 3), 255, dtype=np.uint8)
+    rows = -(-len(images) // columns)
+    sheet = np.full((rows * height, columns * width, 3), 255, dtype=np.uint8)
     for index, image in enumerate(images):
-        top, left = index // _COLUMNS * height, index % _COLUMNS * width
+        top, left = index // columns * height, index % columns * width
         sheet[top : top + height, left : left + width] = image
     picture = Image.fromarray(sheet)
     picture = picture.resize((picture.width * scale, picture.height * scale), Image.Resampling.NEAREST)

@@ -5,14 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from safetensors import safe_open
 
 from fgl.errors import ModelError
 from fgl.hub.weights import WeightsError, tensors
+from fgl.io import strict_json
 from fgl.plugins._logging import quiet_diffusers
 from fgl.plugins._weights import check_content
 from fgl.text import first_line, plain
 
+if TYPE_CHECKING:
+    from fgl.plugins.generators.model_folder import ModelFolder
+
+BASE = "fgl_base"
+"""Key of a file's metadata: the model, and the sha256 of the denoiser, that its weights were trained beside."""
 _OF_TEXT = ("text_encoder", "lora_te", "te_", "te1_", "te2_")
 _DENOISER = ("unet.", "lora_unet_")
 # Names of the two factors of a layer, and of its scale, in diffusers, peft, and kohya's scripts.
@@ -51,6 +59,35 @@ def check_lora(file: Path, name: str, *, content: bool = False) -> None:
         )
     if content:
         check_content([file], f"lora: {name}")
+
+
+def base_metadata(folder: ModelFolder) -> dict[str, str]:
+    """What a LoRA file says of the denoiser that it was trained beside. One key: safetensors writes several in an order
+    that changes."""
+    return {BASE: strict_json.dumps({"model": Path(folder.name).name, "unet": folder.unet_digest()}, sort_keys=True)}
+
+
+def check_base(file: Path, name: str, folder: ModelFolder) -> None:
+    """Raise ModelError if LoRA weights state another denoiser than the folder's. Only those that fgl trained state one;
+    others are taken at their names' word.
+
+    name: the user's name for them.
+    """
+    with safe_open(file, "np") as weights:
+        text = (weights.metadata() or {}).get(BASE)
+    if text is None:
+        return
+    try:
+        stated = strict_json.loads(text)
+        model, unet = str(stated["model"]), str(stated["unet"])
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise ModelError(f"lora: {name} does not say which model it is for ({BASE} is damaged)") from error
+    here = folder.unet_digest()
+    if unet != here:
+        raise ModelError(
+            f"lora: {name} was trained beside the denoiser of {plain(model, 80)} (sha256 {plain(unet[:12])}), and that "
+            f"of {folder.name} is another one (sha256 {here[:12]}); expected the model that was adapted"
+        )
 
 
 def fuse_lora(pipeline: Any, file: Path, name: str, scale: float) -> None:

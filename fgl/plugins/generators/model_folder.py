@@ -275,6 +275,22 @@ class ModelFolder:
         configs.append(self.path / "scheduler/scheduler_config.json")
         return [*configs, *(path for name in painters for path in self.weights(name))]
 
+    def unet_digest(self) -> str:
+        """sha256 over the denoiser alone, for what fits one denoiser and no other."""
+        return self.digest([self.path / "unet/config.json", *self.weights("unet")])
+
+    def files(self) -> list[Path]:
+        """The files of all parts, with their configurations and lists of shards."""
+        parts = (*self.layout.encoders, *self.layout.painters)
+        lists = [path for part in parts for path in self.indices(part)]
+        return list(
+            dict.fromkeys([self.path / "model_index.json", *self.encoder_files(), *self.painter_files(), *lists])
+        )
+
+    def dtypes(self, part: str) -> set[str]:
+        """The number formats of the part's weights, by safetensors' names, such as F16."""
+        return {one.dtype for path in self.weights(part) for one in tensors(path).values()}
+
     def digest(self, files: Iterable[Path]) -> str:
         """sha256 over names and contents.
 

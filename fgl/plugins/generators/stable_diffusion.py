@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 
@@ -16,13 +16,14 @@ from fgl.errors import ModelError
 from fgl.hub import cache, commit_of, messages, repository_of
 from fgl.io import strict_json
 from fgl.io.files import digest
+from fgl.plugins.generators.adaptation import BaseModel, DenoiserAdaptation
 from fgl.plugins.generators.batching import batch_size
 from fgl.plugins.generators.checking import check_parts
 from fgl.plugins.generators.denoiser import DiffusionDenoiser
 from fgl.plugins.generators.encoder import NEGATIVE, PromptEncoder
 from fgl.plugins.generators.known_models import EMBEDDED, LCM_WIDTHS
 from fgl.plugins.generators.loading import autocast_dtype, choose_dtype, load_parts, load_safety_checker
-from fgl.plugins.generators.lora import check_lora, fuse_lora
+from fgl.plugins.generators.lora import check_base, check_lora, fuse_lora
 from fgl.plugins.generators.model_folder import GENERATORS, ModelFolder
 from fgl.plugins.generators.model_source import is_local, resolve
 from fgl.plugins.generators.options import LORA_FILE, StableDiffusionOptions, StableDiffusionXLOptions
@@ -30,6 +31,9 @@ from fgl.plugins.generators.pipeline_parts import CHECKER_FILES, STABLE_DIFFUSIO
 from fgl.plugins.generators.safety_checker import SafetyCheck
 from fgl.plugins.generators.schedulers import load_noise_schedule, load_scheduler, scheduler_name
 from fgl.plugins.generators.synthesizer import DiffusionSynthesizer, kept_size
+
+if TYPE_CHECKING:
+    from fgl.contracts.adaptation import AdapterSpec
 
 # Part of the fingerprint: raise it when equal rows, seeds and options would yield other images.
 _METHOD = "fgl stable-diffusion 1"
@@ -93,6 +97,7 @@ class StableDiffusion:
         # Features that are off leave no trace, so that fingerprints stay the same when fgl gains features.
         if options.lora is not None:
             check_lora(self._lora(), options.lora, content=True)
+            check_base(self._lora(), options.lora, folder)
             picture["lora"] = [digest(self._lora()), options.lora_scale]
         if options.vae_tiling:
             picture["vae_tiling"] = True
@@ -210,6 +215,14 @@ class StableDiffusion:
         kept, scale = kept_size(size, options.save_size), options.guidance_range[1]
         return DiffusionDenoiser(pipeline, self.layout, on, dtype, size, kept, self._micro(), scale)
 
+    def adaptation(self, spec: AdapterSpec) -> DenoiserAdaptation:
+        """How the denoiser is adapted. All parts of the model must be here."""
+        folder = self._folder(*self.layout.encoders, *self.layout.painters)
+        has_lora = self.options.lora is not None
+        return DenoiserAdaptation(
+            spec, BaseModel(folder, self._size(folder), has_lora, self.denoiser, self.synthesizer)
+        )
+
     def _shapes(self, folder: ModelFolder) -> dict[str, tuple[int, ...]]:
         """Shape of a row of each array."""
         pooled = folder.pooled_width()
@@ -237,6 +250,8 @@ class StableDiffusion:
             )
         if options.lora is not None and Path(options.lora).expanduser().exists():
             check_lora(self._lora(), options.lora)
+            if folder.has("unet"):
+                check_base(self._lora(), options.lora, folder)
         if options.safety_checker == "own" and is_local(options.model):
             self._checker()
 

@@ -143,6 +143,10 @@ class DiffusionSynthesizer:
                     shrink(pixels, self._options.save_size), tuple(place for place in blanked if place < len(batch))
                 )
 
+    def load_denoiser(self, weights: Mapping[str, Tensor]) -> None:
+        """Replace all weights of the denoiser; they are converted to its dtype."""
+        self._pipeline.unet.load_state_dict(weights)
+
     def notes(self) -> Mapping[str, object]:
         """batch_size: images denoised together. batch_sizes: all sizes in turn, if memory ran out on the way."""
         notes: dict[str, object] = {"batch_size": self._batch}

@@ -10,6 +10,7 @@ Each test builds its plugin with `make()`. Override a fixture to test on data of
 
 from __future__ import annotations
 
+from fgl.testing.contracts.adaptations import AdaptationContract
 from fgl.testing.contracts.aggregators import AggregatorContract
 from fgl.testing.contracts.algorithms import AlgorithmContract
 from fgl.testing.contracts.classifiers import ClassifierContract, ClosedFormContract
@@ -54,6 +55,7 @@ CONTRACTS = {
 
 __all__ = [
     "CONTRACTS",
+    "AdaptationContract",
     "AggregatorContract",
     "AlgorithmContract",
     "ClassifierContract",

@@ -1,0 +1,123 @@
+"""The state of unfinished adaptation, from one entry of its history to the next, as named arrays."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fgl.plugins.generators.adapter_weights import AdapterWeights, State
+
+if TYPE_CHECKING:
+    from fgl.contracts.arrays import Array
+    from fgl.contracts.classifier import Checkpoint
+
+_COLUMNS = ("step", "epoch", "minutes", "loss", "held_out_loss")
+
+
+@dataclass(slots=True)
+class AdapterFit:
+    """One training between two entries."""
+
+    weights: AdapterWeights
+    """What is trained."""
+
+    optimizer: torch.optim.Optimizer
+    """Its optimizer."""
+
+    average: State | None
+    """Moving average of the weights, if one is wanted."""
+
+    step: int = 0
+    """Optimizer steps done."""
+
+    spent: float = 0.0
+    """Seconds of training."""
+
+    best: float = math.inf
+    """Lowest held-out loss so far."""
+
+    waited: int = 0
+    """Entries since then."""
+
+    selected: State | None = None
+    """Weights of that entry."""
+
+    history: list[dict[str, float]] = field(default_factory=list)
+    """The entries."""
+
+    def state(self) -> State:
+        """A copy of the weights that count: the averaged ones, if there are any."""
+        if self.average is None:
+            return self.weights.state()
+        return {name: tensor.clone() for name, tensor in self.average.items()}
+
+    @torch.no_grad()
+    def follow(self, decay: float) -> None:
+        """Move the average towards the weights. It starts faster, so that it does not remember random weights."""
+        if self.average is not None:
+            keep = min(decay, self.step / (self.step + 9))
+            # one call for all weights: a loop over hundreds of small ones takes longer than the sums
+            torch._foreach_lerp_(list(self.average.values()), list(self.weights.named.values()), 1 - keep)
+
+    def pack(self) -> dict[str, Array]:
+        """Everything as arrays, for `resume`. Learning rates follow from the step."""
+        arrays: dict[str, Array] = {
+            "at": np.array([self.step, self.waited], dtype=np.int64),
+            "measured": np.array([self.spent, self.best], dtype=np.float64),
+            "history": np.array([[entry.get(name, np.nan) for name in _COLUMNS] for entry in self.history]),
+        }
+        for part, state in (("model", self.weights.named), ("average", self.average), ("selected", self.selected)):
+            arrays |= {f"{part}/{name}": _array(tensor) for name, tensor in (state or {}).items()}
+        for index, values in self.optimizer.state_dict()["state"].items():
+            arrays |= {f"optimizer/{index}/{key}": _array(value) for key, value in values.items() if value is not None}
+        return arrays
+
+    def resume(self, checkpoint: Checkpoint) -> None:
+        """Resume from `checkpoint`, if it holds anything."""
+        arrays = checkpoint.load()
+        if arrays is None:
+            return
+        parts: dict[str, State] = {"model": {}, "average": {}, "selected": {}, "optimizer": {}}
+        for name, array in arrays.items():
+            part, slash, rest = name.partition("/")
+            if slash:
+                parts[part][rest] = torch.from_numpy(array.copy())
+        self.weights.load(parts["model"])
+        if self.average is not None:
+            for name, tensor in parts["average"].items():
+                self.average[name].copy_(tensor)
+        if parts["selected"]:
+            self.selected = {
+                name: tensor.to(self.weights.named[name].device) for name, tensor in parts["selected"].items()
+            }
+        trained = list(self.weights.named.values())
+        values: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in parts["optimizer"].items():
+            index, _, key = name.partition("/")
+            weight = trained[int(index)]
+            # In the memory layout of its weight: fused optimizers iterate over both together.
+            like = torch.empty_like(weight).copy_(tensor) if tensor.shape == weight.shape else tensor
+            values.setdefault(int(index), {})[key] = like.detach()
+        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": values})
+        self.step, self.waited = arrays["at"].tolist()
+        self.spent, self.best = arrays["measured"].tolist()
+        rows = arrays["history"].tolist()
+        self.history = [
+            {key: value for key, value in zip(_COLUMNS, row, strict=True) if not math.isnan(value)} for row in rows
+        ]
+
+
+def arrays_of(state: Mapping[str, Tensor]) -> dict[str, Array]:
+    """float32 arrays on the CPU."""
+    return {name: _array(tensor).astype(np.float32, copy=False) for name, tensor in state.items()}
+
+
+def _array(tensor: Tensor) -> Array:
+    array: Array = tensor.detach().cpu().numpy()
+    return array
