@@ -180,7 +180,8 @@ class Generator(Protocol):
 
 
 class Denoiser(Protocol):
-    """A generator's denoiser with the encoder of images before it, for what learns from images: prompts, adapters.
+    """A generator's denoiser with the encoder and decoder of images around it, for what learns from images (prompts,
+    adapters) and for samplers of one's own.
 
     Tensors are those of the generator's own library: torch for the built-in generators. All weights are frozen until
     the caller says otherwise.
@@ -211,8 +212,23 @@ class Denoiser(Protocol):
             timesteps: int64 [b], from 0 to t - 1. None: drawn, spread evenly over the batch.
         """
 
+    signal: Any
+    """How much of the latents is left at each step, float32 [t]: noisy = signal * latents + (1 - signal²)^½ * noise."""
+
+    def predict(self, noisy: Any, timesteps: Any, arrays: Mapping[str, Any]) -> Any:
+        """The latents that the denoiser makes out in noisy ones: float32 [b, ...]. Samplers are built on it.
+
+        Args:
+            noisy: [b, ...], noisy as `signal` says.
+            timesteps: int64 [b], from 0 to t - 1.
+            arrays: As for `loss`.
+        """
+
+    def pixels(self, latents: Any) -> Pixels:
+        """The images of latents: [b, ...] -> uint8 [b, h, w, 3] at `image_size`. What `latents` lost stays lost."""
+
     def parameters(self) -> int:
-        """Number of weights that were loaded, of the denoiser and of the encoder of images."""
+        """Number of weights that were loaded, of the denoiser and of the encoder and decoder of images."""
 
     def size_bytes(self) -> int:
         """Bytes of memory that these weights take."""

@@ -71,7 +71,7 @@ class DiffusionDenoiser:
         if tuple(pixels.shape[1:]) not in {(*self._size, 3), (*self._kept, 3)}:
             height, width = self._kept
             raise ModelError(f"the denoiser got images of {list(pixels.shape[1:])}; expected [{height}, {width}, 3]")
-        pixels = _enlarged(pixels, self._size)
+        pixels = _resized(pixels, self._size)
         at_once = max(1, _ENCODED_PIXELS // (self._size[0] * self._size[1]))
         parts = []
         with torch.no_grad():
@@ -101,17 +101,49 @@ class DiffusionDenoiser:
         steps = timesteps.to(self._device)
         noise = torch.randn(latents.shape, generator=rng).to(self._device)
         noisy = self._schedule.add_noise(latents, noise, steps)
+        error = self._guess(noisy, steps, arrays) - self._target(latents, noise, steps)
+        return error.square().flatten(1).mean(1)
+
+    @property
+    def signal(self) -> Tensor:
+        """Square root of the schedule's cumulative product of alphas, float32 [t]."""
+        alphas: Tensor = self._schedule.alphas_cumprod
+        return alphas.to(self._device).sqrt()
+
+    def predict(self, noisy: Tensor, timesteps: Tensor, arrays: Mapping[str, Tensor]) -> Tensor:
+        """float32 [b, c, …]; see the contract. Raises ModelError as `loss` does."""
+        steps = timesteps.to(self._device)
+        guess = self._guess(noisy, steps, arrays)
+        kept = self.signal[steps].view(-1, *([1] * (noisy.ndim - 1)))
+        spread = (1 - kept.square()).sqrt()
+        kind = self._kind()
+        if kind == "epsilon":
+            return (noisy - spread * guess) / kept
+        return kept * noisy - spread * guess if kind == "v_prediction" else guess
+
+    def pixels(self, latents: Tensor) -> Pixels:
+        """uint8 [b, h, w, 3]; see the contract."""
+        at_once = max(1, _ENCODED_PIXELS // (self._size[0] * self._size[1]))
+        parts = []
+        with torch.no_grad():
+            for part in torch.split(self._unscaled(latents.to(self._device)), at_once):
+                image = self._vae.decode(part, return_dict=False)[0].float()
+                image = (image * 0.5 + 0.5).clamp(0, 1).mul(255).round().to(torch.uint8)
+                parts.append(image.permute(0, 2, 3, 1).contiguous().cpu().numpy())
+        return _resized(np.concatenate(parts), self._kept)
+
+    def _guess(self, noisy: Tensor, steps: Tensor, arrays: Mapping[str, Tensor]) -> Tensor:
+        """What the denoiser predicts: the noise, the velocity or the image."""
         with torch.autocast(self._device.type, self._dtype, enabled=self._dtype != torch.float32):
-            guess = self.module(
+            guess: Tensor = self.module(
                 noisy,
                 steps,
                 encoder_hidden_states=self._array(arrays, "prompt_embeds"),
-                timestep_cond=self._distilled(count),
-                added_cond_kwargs=self._added(arrays, count),
+                timestep_cond=self._distilled(len(noisy)),
+                added_cond_kwargs=self._added(arrays, len(noisy)),
                 return_dict=False,
             )[0]
-        error: Tensor = guess.float() - self._target(latents, noise, steps)
-        return error.square().flatten(1).mean(1)
+        return guess.float()
 
     def parameters(self) -> int:
         """Number of weights of denoiser and autoencoder."""
@@ -124,15 +156,19 @@ class DiffusionDenoiser:
         )
 
     def _target(self, latents: Tensor, noise: Tensor, steps: Tensor) -> Tensor:
-        kind = self._schedule.config.prediction_type
+        kind = self._kind()
         if kind == "epsilon":
             return noise
         if kind == "v_prediction":
             velocity: Tensor = self._schedule.get_velocity(latents, noise, steps)
             return velocity
-        if kind == "sample":
-            return latents
-        raise ModelError(f"the model's prediction_type is {kind!r}; expected epsilon, v_prediction or sample")
+        return latents
+
+    def _kind(self) -> str:
+        kind = str(self._schedule.config.prediction_type)
+        if kind not in ("epsilon", "v_prediction", "sample"):
+            raise ModelError(f"the model's prediction_type is {kind!r}; expected epsilon, v_prediction or sample")
+        return kind
 
     def _array(self, arrays: Mapping[str, Tensor], name: str) -> Tensor:
         if name not in arrays:
@@ -156,16 +192,25 @@ class DiffusionDenoiser:
 
     def _scaled(self, latents: Tensor) -> Tensor:
         """The denoiser's input from the encoder's output: what the synthesizer undoes before it decodes."""
-        config = self._vae.config
-        scale = float(config.scaling_factor)
-        mean, std = config.get("latents_mean"), config.get("latents_std")
-        if not self._xl or mean is None or std is None:
-            return latents * scale
-        shift, spread = (torch.tensor(values, device=latents.device).view(1, -1, 1, 1) for values in (mean, std))
+        scale, shift, spread = self._scaling()
         return (latents - shift) * scale / spread
 
+    def _unscaled(self, latents: Tensor) -> Tensor:
+        """The decoder's input from the denoiser's output."""
+        scale, shift, spread = self._scaling()
+        return latents / scale * spread + shift
 
-def _enlarged(pixels: Pixels, size: tuple[int, int]) -> Pixels:
+    def _scaling(self) -> tuple[float, Tensor, Tensor]:
+        """Scale, shift and spread of latents; most models have the first alone."""
+        config = self._vae.config
+        mean, std = config.get("latents_mean"), config.get("latents_std")
+        if not self._xl or mean is None or std is None:
+            mean, std = [0.0], [1.0]
+        shift, spread = (torch.tensor(values, device=self._device).view(1, -1, 1, 1) for values in (mean, std))
+        return float(config.scaling_factor), shift, spread
+
+
+def _resized(pixels: Pixels, size: tuple[int, int]) -> Pixels:
     if pixels.shape[1:3] == size or not len(pixels):
         return pixels
     images = (Image.fromarray(image).resize(size[::-1], Image.Resampling.LANCZOS) for image in pixels)

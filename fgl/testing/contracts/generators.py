@@ -14,18 +14,17 @@ import pytest
 from fgl.contracts.aggregator import Conditioning
 from fgl.contracts.conditioning import unite
 from fgl.contracts.generator import (
-    Denoiser,
     Encoder,
     Generator,
     PlanItem,
     Shard,
-    SupportsDenoiser,
     SupportsFootprint,
     UploadSchema,
 )
 from fgl.contracts.prompts import Prompt
 from fgl.core.wire import codecs, upload, upload_reader
 from fgl.io import strict_json
+from fgl.testing.contracts.denoisers import DenoiserTests, image_size
 from fgl.testing.data import CLASS_NAMES
 from fgl.testing.randomness import global_state_untouched
 
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
 _DEVICE = "cpu"
 
 
-class GeneratorContract:
+class GeneratorContract(DenoiserTests):
     """A generator's two halves agree on its declaration, and an image depends on its item alone.
 
     Give `make` a model that is small: every test loads it. Override the fixture `prompts` where texts are not what it
@@ -105,7 +104,7 @@ class GeneratorContract:
             strict_json.dumps(strict_json.finite(statement))  # raises where JSON does not have a value
 
     def test_the_size_of_its_images_is_stated(self) -> None:
-        _image_size(self.make())
+        image_size(self.make())
 
     # --- the client's half
 
@@ -167,75 +166,6 @@ class GeneratorContract:
         assert set(single) <= {0, 1}
         assert encoder.truncated([*prompts, long]) == sum(single)
 
-    # --- the denoiser, where it can be trained against
-
-    @pytest.fixture
-    def denoiser(self) -> Denoiser:
-        generator = self.make()
-        if not isinstance(generator, SupportsDenoiser):
-            pytest.skip("no method `denoiser`")
-        return generator.denoiser(_DEVICE)
-
-    @pytest.fixture
-    def pixels(self) -> Pixels:
-        """Five images of noise at the generator's size."""
-        return np.random.default_rng(0).integers(0, 256, (5, *_image_size(self.make()), 3), dtype=np.uint8)
-
-    def test_latents_follow_the_images_and_have_no_gradient(self, denoiser: Denoiser, pixels: Pixels) -> None:
-        straight, turned = denoiser.latents(pixels), denoiser.latents(pixels[::-1].copy())
-        assert len(straight) == len(pixels)
-        assert not straight.requires_grad
-        np.testing.assert_allclose(straight.numpy(), turned.numpy()[::-1], rtol=0, atol=1e-3)
-
-    def test_the_loss_is_each_images_and_its_draws_are_the_generators(
-        self, denoiser: Denoiser, pixels: Pixels, encoder: Encoder, prompts: list[Prompt]
-    ) -> None:
-        arrays, latents = _tensors(encoder, prompts), denoiser.latents(pixels)
-        with global_state_untouched():
-            losses = [denoiser.loss(latents, arrays, _rng(seed)).detach().numpy() for seed in (1, 1, 2)]
-        assert losses[0].shape == (len(pixels),)
-        assert losses[0].dtype == np.float32
-        assert np.isfinite(losses[0]).all()
-        assert (losses[0] >= 0).all()
-        assert losses[0].tobytes() == losses[1].tobytes(), "equal states of rng gave other losses"
-        assert losses[0].tobytes() != losses[2].tobytes(), "another state of rng gave the same losses"
-
-    def test_the_loss_takes_the_timesteps_of_the_caller(
-        self, denoiser: Denoiser, pixels: Pixels, encoder: Encoder, prompts: list[Prompt]
-    ) -> None:
-        import torch
-
-        arrays, latents = _tensors(encoder, prompts), denoiser.latents(pixels)
-        steps = [torch.full((len(pixels),), step) for step in (0, denoiser.timesteps - 1)]
-        first, last = (denoiser.loss(latents, arrays, _rng(1), step).detach().numpy() for step in steps)
-        assert np.isfinite([first, last]).all()
-        assert first.tobytes() != last.tobytes()
-
-    def test_gradients_reach_what_images_are_conditioned_on_and_no_frozen_weight(
-        self, denoiser: Denoiser, pixels: Pixels, encoder: Encoder, prompts: list[Prompt]
-    ) -> None:
-        arrays = {name: array.requires_grad_() for name, array in _tensors(encoder, prompts).items()}
-        denoiser.loss(denoiser.latents(pixels), arrays, _rng(1)).sum().backward()
-        gradients = {name: array.grad for name, array in arrays.items()}
-        assert all(gradient is not None for gradient in gradients.values()), "an array has no gradient"
-        assert any(bool(gradient.any()) for gradient in gradients.values()), "all gradients are zero"
-        weights = list(denoiser.module.parameters())
-        assert weights
-        assert not any(weight.requires_grad for weight in weights), "weights are to be frozen as loaded"
-        assert all(weight.grad is None for weight in weights)
-
-    def test_its_weights_train_once_they_are_unfrozen(
-        self, denoiser: Denoiser, pixels: Pixels, encoder: Encoder, prompts: list[Prompt]
-    ) -> None:
-        denoiser.module.requires_grad_(True)
-        denoiser.loss(denoiser.latents(pixels), _tensors(encoder, prompts), _rng(1)).sum().backward()
-        assert any(weight.grad is not None and bool(weight.grad.any()) for weight in denoiser.module.parameters())
-
-    def test_what_is_loaded_is_counted(self, denoiser: Denoiser) -> None:
-        weights = list(denoiser.module.parameters())
-        assert denoiser.parameters() >= sum(weight.numel() for weight in weights)
-        assert denoiser.size_bytes() >= sum(weight.numel() * weight.element_size() for weight in weights)
-
     # --- what it weighs
 
     def test_the_clients_half_weighs_no_more_than_the_whole(self) -> None:
@@ -255,7 +185,7 @@ class GeneratorContract:
 
     def test_every_item_gets_one_image_of_the_stated_size(self, conditioning: Conditioning, shard: Shard) -> None:
         generator, done = self.make(), list[int]()
-        height, width = _image_size(generator)
+        height, width = image_size(generator)
         images = 0
         for batch in generator.synthesizer(_DEVICE).synthesize(shard, conditioning, done.append):
             assert batch.pixels.dtype == np.uint8
@@ -308,16 +238,6 @@ def _statements(generator: Generator) -> list[Mapping[str, object]]:
     return [generator.encoding(), generator.rounding(_DEVICE), generator.describe()]
 
 
-def _image_size(generator: Generator) -> tuple[int, int]:
-    found: Any = generator.describe().get("image_size")
-    assert found is not None, "describe() lacks image_size"
-    assert len(found) == 2, f"image_size is {found!r}, expected (height, width)"
-    height, width = (int(side) for side in found)
-    assert (height, width) == tuple(found), f"image_size is {found!r}, expected whole numbers of pixels"
-    assert min(height, width) > 0
-    return height, width
-
-
 def _uploaded(
     declared: UploadSchema, arrays: Mapping[str, Array], indices: Mapping[str, Array], prompts: Sequence[Prompt]
 ) -> Any:
@@ -339,20 +259,6 @@ def _rows(arrays: Mapping[str, Array], indices: Mapping[str, Array]) -> list[dic
         places = {name: int(indices[name][row]) if name in indices else row for name in arrays}
         found.append({name: np.asarray(arrays[name][place]) for name, place in places.items() if place >= 0})
     return found
-
-
-def _tensors(encoder: Encoder, prompts: Sequence[Prompt]) -> dict[str, Any]:
-    """What each prompt conditions an image on, as torch tensors."""
-    import torch
-
-    arrays, indices = encoder.encode(prompts)
-    return {name: torch.from_numpy(np.array(array)) for name, array in arrays.items() if name not in indices}
-
-
-def _rng(seed: int) -> Any:
-    import torch
-
-    return torch.Generator().manual_seed(seed)
 
 
 def _item(conditioning: Conditioning, row: int, seed: int) -> PlanItem:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import random
 from dataclasses import replace
 
 import numpy as np
+import torch
 
 from fgl.contracts.generator import ArraySpec, Footprint, ImageBatch, UploadSchema
 from fgl.testing.contracts import GeneratorContract
@@ -238,3 +240,158 @@ class RefuseHalfThatIsMoreThanTheWhole(GeneratorContract):
 class RefuseGlobalNoise(GeneratorContract):
     refused_by = "test_work_leaves_global_random_numbers_alone"
     make = server(image=lambda self, item, row: np.random.seed(item.seed % 1000) or Synthesizer.image(self, item, row))
+
+
+# --- with a denoiser
+
+
+class Net(torch.nn.Module):
+    """Adds what it is conditioned on to what it sees."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.ones(3))
+
+    def forward(self, noisy, row):
+        return noisy * self.scale + row.mean(1, keepdim=True) * 1e-3
+
+
+class Denoiser:
+    """A sound one, whose latents are mean colors."""
+
+    timesteps = 10
+
+    def __init__(self):
+        self.module = Net().requires_grad_(False)
+        self.signal = torch.linspace(0.999, 0.1, self.timesteps)
+
+    def latents(self, pixels):
+        return torch.from_numpy(pixels.copy()).float().mean((1, 2)) / 127.5 - 1
+
+    def loss(self, latents, arrays, rng, timesteps=None):
+        steps = torch.randint(0, 10, (len(latents),), generator=rng) if timesteps is None else timesteps
+        noise = torch.randn(latents.shape, generator=rng)
+        kept = self.signal[steps][:, None]
+        noisy = kept * latents + (1 - kept**2).sqrt() * noise
+        return (self.module(noisy, arrays["row"]) - latents).square().mean(1)
+
+    def predict(self, noisy, timesteps, arrays):
+        return self.module(noisy, arrays["row"])
+
+    def pixels(self, latents):
+        colors = ((latents + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).numpy()
+        return np.broadcast_to(colors[:, None, None], (len(latents), SIDE, SIDE, 3)).copy()
+
+    def parameters(self):
+        return 3
+
+    def size_bytes(self):
+        return 12
+
+
+def denoiser(**members):
+    kind = type("OtherDenoiser", (Denoiser,), members)
+    return generator(denoiser=lambda self, device: kind())
+
+
+class RefuseLatentsInAnotherOrder(GeneratorContract):
+    refused_by = "test_latents_follow_the_images_and_have_no_gradient"
+    make = denoiser(latents=lambda self, pixels: Denoiser.latents(self, pixels).sort(0).values)
+
+
+class RefuseLatentsWithAGradient(GeneratorContract):
+    refused_by = "test_latents_follow_the_images_and_have_no_gradient"
+    make = denoiser(latents=lambda self, pixels: Denoiser.latents(self, pixels).requires_grad_())
+
+
+class RefuseOneLossForAll(GeneratorContract):
+    refused_by = "test_the_loss_is_each_images_and_its_draws_are_the_generators"
+    make = denoiser(loss=lambda self, *given, **more: Denoiser.loss(self, *given, **more).mean())
+
+
+class RefuseNoiseOfItsOwn(GeneratorContract):
+    refused_by = "test_the_loss_is_each_images_and_its_draws_are_the_generators"
+    make = denoiser(
+        loss=lambda self, latents, arrays, rng, timesteps=None: Denoiser.loss(
+            self, latents, arrays, torch.Generator().manual_seed(5), timesteps
+        )
+    )
+
+
+class RefuseTimestepsOfItsOwn(GeneratorContract):
+    refused_by = "test_the_loss_takes_the_timesteps_of_the_caller"
+    make = denoiser(loss=lambda self, latents, arrays, rng, timesteps=None: Denoiser.loss(self, latents, arrays, rng))
+
+
+class RefuseDetachedRows(GeneratorContract):
+    refused_by = "test_gradients_reach_what_images_are_conditioned_on_and_no_frozen_weight"
+    make = denoiser(
+        loss=lambda self, latents, arrays, *rest: Denoiser.loss(
+            self, latents.requires_grad_(), {"row": arrays["row"].detach()}, *rest
+        )
+    )
+
+
+class RefuseTrainableAsLoaded(GeneratorContract):
+    refused_by = "test_gradients_reach_what_images_are_conditioned_on_and_no_frozen_weight"
+
+    @staticmethod
+    def make():
+        class Loose(Denoiser):
+            def __init__(self):
+                super().__init__()
+                self.module.requires_grad_(True)
+
+        return generator(denoiser=lambda self, device: Loose())()
+
+
+class RefuseFrozenForGood(GeneratorContract):
+    refused_by = "test_its_weights_train_once_they_are_unfrozen"
+
+    @staticmethod
+    def make():
+        class Frozen(Denoiser):
+            def loss(self, latents, arrays, rng, timesteps=None):
+                other = copy.deepcopy(self.module)
+                self.module, kept = other, self.module
+                try:
+                    return super().loss(latents, arrays, rng, timesteps)
+                finally:
+                    self.module = kept
+
+        return generator(denoiser=lambda self, device: Frozen())()
+
+
+class RefuseWeightsThatAreNotCounted(GeneratorContract):
+    refused_by = "test_what_is_loaded_is_counted"
+    make = denoiser(parameters=lambda self: 2)
+
+
+class RefuseBytesThatAreNotCounted(GeneratorContract):
+    refused_by = "test_what_is_loaded_is_counted"
+    make = denoiser(size_bytes=lambda self: 6)
+
+
+class RefuseSignalThatGrows(GeneratorContract):
+    refused_by = "test_noisy_latents_are_made_out_the_better_the_less_noise_there_is"
+    make = denoiser(signal=property(lambda self: torch.linspace(0.1, 0.9, 10), lambda self, value: None))
+
+
+class RefuseTheNoiseForTheLatents(GeneratorContract):
+    refused_by = "test_noisy_latents_are_made_out_the_better_the_less_noise_there_is"
+    make = denoiser(predict=lambda self, noisy, timesteps, arrays: torch.randn(noisy.shape) * 3)
+
+
+class RefuseFractionsForPixels(GeneratorContract):
+    refused_by = "test_latents_become_images_of_the_stated_size"
+    make = denoiser(pixels=lambda self, latents: Denoiser.pixels(self, latents) / 255)
+
+
+class RefuseSmallerImages(GeneratorContract):
+    refused_by = "test_latents_become_images_of_the_stated_size"
+    make = denoiser(pixels=lambda self, latents: Denoiser.pixels(self, latents)[:, ::2, ::2])
+
+
+class RefuseColorsOfTheBatch(GeneratorContract):
+    refused_by = "test_latents_become_images_of_the_stated_size"
+    make = denoiser(pixels=lambda self, latents: Denoiser.pixels(self, latents - latents.mean(0) + 0.3))

@@ -154,3 +154,34 @@ def test_the_embedded_model_knows_which_class_its_images_are_of() -> None:
             return float(denoiser.loss(latents, embeds, _rng(5)).mean())
 
     assert loss(0) < loss(3)
+
+
+@pytest.mark.parametrize("target", ["epsilon", "v_prediction", "sample"])
+def test_the_latents_it_makes_out_are_those_that_its_loss_is_of(tmp_path: Path, target: Any) -> None:
+    """A guess without error would give a loss of zero and the latents themselves; the error of one follows from that of
+    the other."""
+    denoiser = _generator(save_pipeline(tmp_path, prediction_type=target)).denoiser("cpu")
+    latents, steps = denoiser.latents(_pixels(3)), torch.tensor([0, 400, 900])
+    arrays = {"prompt_embeds": torch.randn(3, TOKENS, WIDTH, generator=_rng(1))}
+    noise = torch.randn(latents.shape, generator=_rng(7))
+    kept = denoiser.signal[steps].view(-1, 1, 1, 1)
+    spread = (1 - kept**2).sqrt()
+    torch.testing.assert_close(denoiser.signal.square(), _alphas().float(), rtol=1e-4, atol=1e-6)
+    with torch.no_grad():
+        made_out = denoiser.predict(kept * latents + spread * noise, steps, arrays)
+        loss = denoiser.loss(latents, arrays, _rng(7), steps)
+    factor = {"epsilon": kept / spread, "v_prediction": 1 / spread, "sample": torch.ones_like(kept)}[target]
+    error = ((made_out - latents) * factor).square().mean((1, 2, 3))
+    torch.testing.assert_close(error, loss, rtol=1e-3, atol=1e-4)
+
+
+def test_images_survive_the_way_to_latents_and_back(tmp_path: Path) -> None:
+    folder = save_pipeline(tmp_path)
+    whole, shrunk = (_generator(folder, **options).denoiser("cpu") for options in ({}, {"save_size": SIDE // 2}))
+    vae = AutoencoderTiny.from_pretrained(folder, subfolder="vae")
+    latents = whole.latents(_pixels(2))
+    with torch.no_grad():
+        image = vae.decode(latents / vae.config.scaling_factor).sample
+    expected = ((image / 2 + 0.5).clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
+    assert np.abs(whole.pixels(latents).astype(int) - expected).max() <= 1
+    assert shrunk.pixels(latents).shape == (2, SIDE // 2, SIDE // 2, 3)
