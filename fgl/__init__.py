@@ -45,6 +45,7 @@ if TYPE_CHECKING:
         TrainedClassifier,
         TrainingHook,
     )
+    from fgl.contracts.codec import Codec, SupportsBoundCheck
     from fgl.contracts.dataset import Dataset, DatasetInfo, ImageSet, LabelledPixels, Partitioner, Subset, SupportsKinds
     from fgl.contracts.events import RunContext, StageContext
     from fgl.contracts.features import Extractor, FeatureSpace
@@ -120,6 +121,7 @@ __all__ = [
     "ClientContext",
     "ClientFailure",
     "ClientUpload",
+    "Codec",
     "Component",
     "Conditioning",
     "ConfigError",
@@ -176,6 +178,7 @@ __all__ = [
     "StoreError",
     "Subset",
     "SupportsAdaptation",
+    "SupportsBoundCheck",
     "SupportsCheck",
     "SupportsDenoiser",
     "SupportsFeatures",
@@ -234,6 +237,7 @@ _HOMES = {
         "SupportsLogits",
         "SupportsPreparation",
     ),
+    "fgl.contracts.codec": ("Codec", "SupportsBoundCheck"),
     "fgl.contracts.dataset": (
         "Dataset",
         "DatasetInfo",

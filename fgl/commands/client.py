@@ -23,6 +23,7 @@ from fgl.errors import COMMAND_LINE, ConfigError, DataError, Problem, StoreError
 from fgl.io import strict_json
 
 if TYPE_CHECKING:
+    from fgl.contracts.codec import Codec
     from fgl.core.client.policy import Policy
     from fgl.core.client.prepare import Draft
     from fgl.core.config.schema import RunConfig
@@ -112,11 +113,12 @@ def show_command(
     from fgl.core.wire.disclosure import MAX_BYTES, disclosed
 
     data = _read(file, MAX_BYTES)
-    disclosure = disclosed(data)
+    known = _codecs_of(data)
+    disclosure = disclosed(data, known=known)
     beside = (file.with_suffix(".private"), file.parent / f"{disclosure.client_id}.private")
     for names in filter(None, map(_known_names, beside if private is None else (private,))):
         if not disclosure.class_names_known:
-            disclosure = disclosed(data, names)
+            disclosure = disclosed(data, names, known)
     if as_json:
         say_json({"file": str(file), **to_json(disclosure)})
     else:
@@ -229,7 +231,7 @@ def _disclosure(draft: Draft, config: RunConfig, simulate: bool) -> dict[str, An
     from fgl.core.store.typed import to_json
     from fgl.core.wire.disclosure import disclosed
 
-    disclosure = disclosed(draft.data, draft.class_names)
+    disclosure = disclosed(draft.data, draft.class_names, draft.codecs)
     return {
         **to_json(disclosure),
         "prompts": disclosure.rows,
@@ -262,6 +264,15 @@ def _read(file: Path, most: int) -> bytes:
         raise StoreError(
             f"cannot read {plain(file)}: {error.strerror or error}; expected the path of an upload"
         ) from error
+
+
+def _codecs_of(data: bytes) -> dict[str, Codec]:
+    """The codecs in which a file can be read here: the built-in ones, and its own where that is installed."""
+    from fgl.core.wire import codecs, upload_reader
+
+    registry = PluginManager.load().registry
+    name = upload_reader.opened(data)[0].codec
+    return codecs.table(registry, name if name in registry.names("codec") else "")
 
 
 def _known_names(private: Path) -> list[str] | None:

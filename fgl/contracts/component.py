@@ -36,6 +36,7 @@ FAMILIES = {
     "partition": "fgl_partitioners",
     "prompt_strategy": "fgl_prompt_strategies",
     "upload_filter": "fgl_upload_filters",
+    "codec": "fgl_codecs",
     "aggregator": "fgl_aggregators",
     "generator": "fgl_generators",
     "classifier": "fgl_classifiers",
@@ -47,7 +48,7 @@ FAMILIES = {
 }
 """Plugin family → the hook that registers its members."""
 
-SELECTED_BY = {"upload_filter": "upload.filters", "tracker": "trackers"}
+SELECTED_BY = {"upload_filter": "upload.filters", "codec": "upload.codec", "tracker": "trackers"}
 """Plugin family → the configuration key that selects its members, where that is not the family's name."""
 
 
@@ -57,6 +58,7 @@ PROTOCOLS = {
     "partition": "fgl.contracts.dataset:Partitioner",
     "prompt_strategy": "fgl.contracts.prompts:PromptStrategy",
     "upload_filter": "fgl.contracts.upload_filter:UploadFilter",
+    "codec": "fgl.contracts.codec:Codec",
     "aggregator": "fgl.contracts.aggregator:Aggregator",
     "generator": "fgl.contracts.generator:Generator",
     "classifier": "fgl.contracts.classifier:Classifier",

@@ -55,6 +55,12 @@ def fgl_upload_filters() -> list[Component]:
 
 
 @hookspec
+def fgl_codecs() -> list[Component]:
+    """How rows become the tensors of an upload and are read back (`Codec`), selected by `upload.codec:`."""
+    raise AssertionError("a specification is not called")
+
+
+@hookspec
 def fgl_aggregators() -> list[Component]:
     """Ways to combine uploads (`Aggregator`), selected by `aggregator:`."""
     raise AssertionError("a specification is not called")

@@ -35,6 +35,7 @@ BUILTINS = tuple(
         "aggregators",
         "algorithms",
         "classifiers",
+        "codecs",
         "datasets",
         "executors",
         "features",

@@ -83,10 +83,11 @@ def check_prompts(config: RunConfig, manager: PluginManager, info: DatasetInfo) 
         raise DataError("\n".join([said, *(f"  {one}" for one in wrong[:20])]))
 
 
-def check_declaration(config: RunConfig, declaration: UploadSchema) -> None:
+def check_declaration(config: RunConfig, manager: PluginManager, declaration: UploadSchema) -> None:
     """Raises BrokenPluginError where the generator declares arrays of a dtype that no upload can hold, and ConfigError
     where it is another codec that can."""
-    written = {codec: codecs.presented(codec).name for codec in codecs.CODECS}
+    known = codecs.table(manager.registry, config.upload.codec)
+    written = {**{name: codec.presented for name, codec in known.items()}, codecs.TEXT: "float32"}
     for spec in declaration.arrays:
         fitting = [codec for codec, dtype in written.items() if dtype in spec.dtypes]
         if not fitting:
@@ -160,7 +161,7 @@ def open_session(
         raise ConfigError([Problem("rounds.count", str(config.rounds.count), expected)])
     executor = manager.create("executor", config.executor)
     generator = manager.create("generator", config.generator)
-    check_declaration(config, generator.declare())
+    check_declaration(config, manager, generator.declare())
     upload_filters.described(config, manager)
     if not remote_clients:
         check_prompts(config, manager, info)

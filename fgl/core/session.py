@@ -19,12 +19,14 @@ from fgl.core import baselines, model_digests
 from fgl.core.data import decode, decode_for, features_for
 from fgl.core.events import Events
 from fgl.core.store.owned import digest_of
+from fgl.core.wire import codecs
 from fgl.errors import BrokenPluginError, ConfigError, DataError, Problem
 from fgl.text import plain
 
 if TYPE_CHECKING:
     from fgl.contracts.arrays import Array, Labels
     from fgl.contracts.classifier import Classifier
+    from fgl.contracts.codec import Codec
     from fgl.contracts.dataset import Dataset
     from fgl.contracts.federation import Executor
     from fgl.contracts.generator import Generator
@@ -59,6 +61,7 @@ class Session:
     seconds: dict[str, float] = field(default_factory=dict)
     reused: list[str] = field(default_factory=list)
     events: Events = field(init=False)
+    _codecs: dict[str, Codec] = field(default_factory=dict)
     _pixels: dict[str, LabelledPixels] = field(default_factory=dict)
     _features: dict[str, LabelledArrays] = field(default_factory=dict)
 
@@ -136,6 +139,13 @@ class Session:
                 "hold [height, width] in pixels"
             )
         return height, width
+
+    @property
+    def codecs(self) -> dict[str, Codec]:
+        """Codecs in which uploads are accepted, by name."""
+        if not self._codecs:
+            self._codecs = codecs.table(self.manager.registry, self.config.upload.codec)
+        return self._codecs
 
     def split(self, name: str) -> ImageSet:
         found = self.dataset.split(name)

@@ -20,9 +20,10 @@ import numpy as np
 from safetensors.numpy import load, save
 
 from fgl.contracts.aggregator import ClientUpload
-from fgl.core.wire.codecs import INDEX, MAX_TEXT, NEGATIVES, OFFSETS, PROMPTS, SCALE, TEXTS
+from fgl.core.wire.codecs import INDEX, MAX_TEXT, NEGATIVES, OFFSETS, PROMPTS, TEXTS
 from fgl.core.wire.upload import MAX_GUIDANCE, MAX_WEIGHT, METADATA, MIN_WEIGHT, checksum
 from fgl.core.wire.upload_reader import UploadPolicy
+from fgl.plugins.codecs.int8 import SCALE
 
 if TYPE_CHECKING:
     from fgl.contracts.aggregator import Rows

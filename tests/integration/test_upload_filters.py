@@ -9,7 +9,7 @@ import pytest
 from safetensors.numpy import load_file
 
 import fgl
-from fgl.core.client import site
+from fgl.core.client import private_folder, site
 from tests.helpers.settings import small, write_noise
 
 ATTRIBUTES = {"name": "attributes"}
@@ -63,6 +63,14 @@ def test_what_the_server_encodes_for_itself_passes_through_no_filter(run):
     (row,) = clipped["baselines"]
     assert row["images"] is not None, "the class list asks for other images than the clipped rows"
     assert row["top1"] == next(one["top1"] for one in plain["baselines"])
+
+
+def test_only_rows_that_are_encodings_of_texts_have_a_true_text_for_an_audit(run):
+    """Clipped rows have, averaged ones have not."""
+    for name, filters in (("clipped", ["clip:1"]), ("averaged", ["aggregate"])):
+        folder, _ = run(name, prompt_strategy=ATTRIBUTES, upload={"filters": filters})
+        texts = private_folder.texts(folder / "clients" / "client-00" / "private")
+        assert (texts is not None) == (name == "clipped")
 
 
 def test_a_run_without_filters_is_recorded_as_it_was_before_there_were_any(run):

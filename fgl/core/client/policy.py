@@ -20,8 +20,8 @@ from pydantic import Field, field_validator
 from fgl.contracts.boundary import is_simulated
 from fgl.contracts.options import Options
 from fgl.core.config import short_forms
-from fgl.core.config.defaults import DEFAULTS, PATHS
-from fgl.core.config.resolve import resolve, resolved_filters
+from fgl.core.config.defaults import CODECS_ALLOWED, DEFAULTS, PATHS, TEXT_CODEC
+from fgl.core.config.resolve import codec_problems, resolve, resolved_filters
 from fgl.core.config.schema import RunConfig, Selected
 from fgl.core.config.validation import shown, validate
 from fgl.core.plugin_manager import PluginManager
@@ -50,8 +50,8 @@ class SiteOptions(Options):
     prompt_strategies: list[str] | None = Field(
         None, description="prompt strategies that may be asked for; null: any that is installed here"
     )
-    codecs: list[Literal["fp16", "fp32", "int8", "text"]] = Field(
-        ["fp16", "fp32", "int8"],
+    codecs: list[str] = Field(
+        list(CODECS_ALLOWED),
         min_length=1,
         description="codecs that may be asked for; text, with which the prompts themselves leave, only where it is "
         "named here or is the site's own choice",
@@ -123,6 +123,8 @@ class Policy:
         problems = [*self._refused(config)]
         asked = [*((family, getattr(config, family)) for family in _ASKED), *others]
         asked += [("upload_filter", one) for one in config.upload.chain()]
+        if config.upload.codec != TEXT_CODEC:
+            asked.append(("codec", Selected(name=config.upload.codec, options={})))
         for family, component in asked:
             problems += self._component(family, component, manager)
         if problems:
@@ -385,6 +387,11 @@ def split(layers: Sequence[Mapping[str, object]], source: str) -> Policy:
         else:
             rules |= section
     checked = validate(SITE, SiteOptions, rules, problems)
+    if isinstance(checked, SiteOptions) and {"codecs", "required_filters"} & set(rules):
+        registry = PluginManager.load().registry
+        for name in checked.codecs:
+            problems += codec_problems(f"{SITE}.codecs", name, registry)
+        resolved_filters(checked.required_filters, registry, problems, f"{SITE}.required_filters")
     if problems or not isinstance(checked, SiteOptions):
         raise ConfigError(problems, source)
     return Policy(checked, [{key: value for key, value in layer.items() if key != SITE} for layer in layers])

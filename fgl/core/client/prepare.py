@@ -27,6 +27,7 @@ from fgl.io import files, strict_json
 
 if TYPE_CHECKING:
     from fgl.contracts.arrays import Array, Labels
+    from fgl.contracts.codec import Codec
     from fgl.contracts.generator import Footprint, Generator, UploadSchema
     from fgl.core.client.site import Site
     from fgl.core.registry import Entry
@@ -36,7 +37,9 @@ if TYPE_CHECKING:
 class Draft:
     """An upload that is made and not yet written. class_names: in label order. held: samples of each class that the
     client holds. left_out: samples of its data that are not, by the split that they are in. loaded: what was needed of
-    the generator; None where it does not tell. filters: names of the upload filters that were applied."""
+    the generator; None where it does not tell. filters: names of the upload filters that were applied. codecs:
+    those that may be in the upload, by name. is_encoded: whether each row is what the text encoder made of its text,
+    whatever a filter did to it afterwards."""
 
     data: bytes
     prompts: list[Prompt]
@@ -47,6 +50,8 @@ class Draft:
     left_out: Mapping[str, int]
     loaded: Footprint | None = None
     filters: tuple[str, ...] = ()
+    codecs: Mapping[str, Codec] | None = None
+    is_encoded: bool = True
 
 
 def prepare(payload: bytes, progress: Progress | None = None) -> bytes:
@@ -115,6 +120,7 @@ def draft(asked: Mapping[str, Any], progress: Progress | None = None) -> Draft:
             raise UploadError(f"the prompt strategy wrote no prompt for {client_id}")
         upload.check_prompts(prompts, client_id)
         made = _encoded(answer, prompts, site, schema, client_id, note)
+        is_encoded = not (isinstance(answer, Prepared) and answer.arrays)
         made = filtered(site.filters, made, schema, site.class_names, filter_context)
     if site.filters:
         upload.check_prompts(made.prompts, client_id)
@@ -122,7 +128,7 @@ def draft(asked: Mapping[str, Any], progress: Progress | None = None) -> Draft:
     if schema is None:
         data = upload.encode_texts(sender, made.prompts)
     else:
-        data = upload.encode(sender, schema, options.codec, made.prompts, made.arrays, made.indices)
+        data = upload.encode(sender, schema, options.codec, made.prompts, made.arrays, made.indices, site.codecs)
     held = np.bincount(images.labels, minlength=len(site.class_names)).tolist()
     return Draft(
         data,
@@ -134,6 +140,8 @@ def draft(asked: Mapping[str, Any], progress: Progress | None = None) -> Draft:
         site.left_out,
         site.loaded,
         tuple(entry.component.name for entry, _ in site.filters),
+        site.codecs,
+        is_encoded and [prompt.text for prompt in made.prompts] == [prompt.text for prompt in prompts],
     )
 
 
@@ -192,7 +200,8 @@ def keep(private: Path, made: Draft) -> None:
             "upload_bytes": len(made.data),
             "notes": dict(sorted(made.notes.items())),
             "class_names": list(made.class_names),
-            **to_json(upload_reader.account(made.data)),
+            **({} if made.is_encoded else {private_folder.ENCODED: False}),
+            **to_json(upload_reader.account(made.data, made.codecs)),
         },
     )
     private_folder.private_files(private).remove(private / ERROR)

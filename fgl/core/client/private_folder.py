@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 PROMPTS, SUMMARY = "prompts.jsonl", "summary.json"
 _DIGEST = "prompts_sha256"
+ENCODED = "rows_are_encodings"
+"""In the summary, and false, where the rows that were sent are no encodings of the texts beside it."""
 
 
 def private_files(folder: Path) -> OwnedFolder:
@@ -51,11 +53,14 @@ def damaged(folder: Path) -> list[str]:
 
 
 def texts(folder: Path) -> list[str] | None:
-    """The prompts' texts; None where they are elsewhere. Raises StoreError where they are damaged."""
+    """The prompts' texts; None where they are elsewhere, or the rows that were sent are no encodings of them. Raises
+    StoreError where they are damaged."""
     if names := damaged(folder):
         files = " and ".join(str(folder / name) for name in names)
         raise StoreError(f"{files} is damaged or lost: fgl run --resume has the client write it again")
     if not (folder / PROMPTS).exists():
+        return None
+    if (OwnedFolder.read_sealed(folder / SUMMARY) or {}).get(ENCODED) is False:
         return None
     # not splitlines(), which breaks a text at the line separators that Unicode has
     lines = read_text(folder / PROMPTS).split("\n")[:-1]

@@ -20,6 +20,7 @@ from fgl.core.data import decode_for, features_for
 from fgl.core.encoding import doubtful_names
 from fgl.core.partitioning import divide
 from fgl.core.plugin_manager import PluginManager
+from fgl.core.wire import codecs
 from fgl.core.wire.codecs import TEXT
 from fgl.errors import DataError
 from fgl.io import strict_json
@@ -27,6 +28,7 @@ from fgl.io import strict_json
 if TYPE_CHECKING:
     from fgl.contracts.arrays import Labels
     from fgl.contracts.classifier import Classifier
+    from fgl.contracts.codec import Codec
     from fgl.contracts.features import FeatureSpace
     from fgl.contracts.generator import Encoder, Generator, UploadSchema
     from fgl.contracts.preparation import Preparation
@@ -83,6 +85,11 @@ class Site:
     def generator(self) -> Generator:
         found: Generator = self.manager.create("generator", self.config.generator)
         return found
+
+    @cached_property
+    def codecs(self) -> dict[str, Codec]:
+        """Codecs in which it may write, by name."""
+        return codecs.table(self.manager.registry, self.config.upload.codec)
 
     @cached_property
     def loaded(self) -> Footprint | None:

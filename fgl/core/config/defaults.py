@@ -30,6 +30,12 @@ DEFAULTS: dict[str, Any] = {
 }
 """The lowest layer of every configuration."""
 
+DEFAULT_CODEC, EXACT_CODEC, TEXT_CODEC = "fp16", "fp32", "text"
+"""What uploads are written in: where nobody chooses, where every bit counts, and where prompts themselves are sent."""
+
+CODECS_ALLOWED = ("fp16", "fp32", "int8")
+"""What a site sends in where its owner says nothing of codecs: no texts."""
+
 PATHS = {
     ("dataset", "file"): "parquet",
     ("dataset", "folder"): "imagefolder",

@@ -12,7 +12,7 @@ from fgl.contracts.options import Options
 from fgl.core.baselines import BASELINES, PROMPTS
 from fgl.core.config import companions, deprecated, fit, methods, short_forms
 from fgl.core.config.adaptation import AdaptationOptions
-from fgl.core.config.defaults import DEFAULTS, PATHS, PROMPTS_COMPARED
+from fgl.core.config.defaults import DEFAULTS, PATHS, PROMPTS_COMPARED, TEXT_CODEC
 from fgl.core.config.schema import (
     ORDER,
     AuditOptions,
@@ -78,6 +78,8 @@ def resolve(
     values["baseline_options"] = _baseline_options(merged["baseline_options"], registry, problems)
     values["trackers"] = _trackers(merged["trackers"], registry, problems)
     upload = values["upload"]
+    if upload is not None:
+        problems += codec_problems("upload.codec", upload.codec, registry)
     if upload is not None and upload.clients is not None and upload.min_clients > len(upload.clients):
         expected = f"at most {len(upload.clients)}: upload.clients lists no more"
         problems.append(Problem("upload.min_clients", str(upload.min_clients), expected))
@@ -262,6 +264,21 @@ def _baseline_options(value: Any, registry: Registry, problems: list[Problem]) -
         if selected is not None:
             components[str(name)] = selected
     return components
+
+
+def codec_problems(key: str, name: str, registry: Registry) -> list[Problem]:
+    """What is wrong with the name of a codec."""
+    known = [*registry.names("codec"), TEXT_CODEC]
+    if name == TEXT_CODEC:
+        return []
+    if name not in known:
+        listed = f"{', '.join(map(repr, known[:-1]))} or {known[-1]!r}"
+        return [Problem(key, shown(name), f"expected {listed}{suggestion(name, known)}")]
+    try:
+        registry.find("codec", name)
+    except PluginError as error:
+        return [Problem(key, shown(name), str(error))]
+    return []
 
 
 def resolved_filters(

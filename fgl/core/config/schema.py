@@ -10,6 +10,7 @@ from fgl.contracts.dataset import CLIENT_ID
 from fgl.contracts.options import Options
 from fgl.core.baselines import PROMPTS
 from fgl.core.config.adaptation import AdaptationOptions
+from fgl.core.config.defaults import DEFAULT_CODEC
 from fgl.io import yaml_text
 
 ORDER = (
@@ -48,10 +49,10 @@ ClientId = Annotated[str, StringConstraints(pattern=f"^{CLIENT_ID}$")]
 class UploadOptions(Options):
     """How embeddings cross the wire, or the texts of prompts."""
 
-    codec: Literal["fp16", "fp32", "int8", "text"] = Field(
-        "fp16",
-        description="what clients send: embeddings in 16, 32 (exact) or 8 bits, or the prompts as text, which the "
-        "server then reads and encodes",
+    codec: str = Field(
+        DEFAULT_CODEC,
+        description="what clients send: embeddings in 16 bits (fp16), 32 (fp32, exact) or 8 (int8) or in a codec of a "
+        "plugin, or the prompts as text, which the server then reads and encodes",
     )
     max_megabytes: float = Field(
         64.0,

@@ -119,7 +119,7 @@ class _Work:
         captions_of_images.check_classes(images.labels, info.class_names, f"the {split} split of {info.name}")
         generator = manager.create("generator", config.generator)
         adaptation = adaptation_of(config, generator)
-        check_declaration(config, generator.declare())
+        check_declaration(config, manager, generator.declare())
         check_strategy(config, manager)
         check_prompts(config, manager, info)
         executor = manager.create("executor", config.executor)

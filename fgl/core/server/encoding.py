@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fgl.core import encoding as core_encoding
+from fgl.core.config.defaults import EXACT_CODEC
 from fgl.core.server.upload_store import UploadManifest, encoded_path, read_upload, upload_path
 from fgl.core.store.owned import digest_of, file_digest
 from fgl.core.store.run_dir import RunDir
@@ -34,6 +35,7 @@ def expectation(session: Session, clients: Sequence[str]) -> upload_reader.Uploa
         max_rows=options.max_rows,
         run=options.run_id,
         texts=options.codec == TEXT,
+        codecs=session.codecs,
     )
 
 
@@ -61,7 +63,7 @@ class Encoding:
             self.encoder, accepted.prompts, accepted.client_id, expected.class_names, quote=False
         )
         sender = upload.UploadHeader(accepted.client_id, accepted.round, expected.class_names, expected.run)
-        return upload.encode(sender, expected.declaration, "fp32", accepted.prompts, arrays, indices)
+        return upload.encode(sender, expected.declaration, EXACT_CODEC, accepted.prompts, arrays, indices)
 
 
 def identities(session: Session, manifests: Mapping[str, UploadManifest | None]) -> dict[str, str]:

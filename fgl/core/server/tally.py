@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from fgl.core.server import encoding
 from fgl.core.server.refusals import Refusal
 from fgl.core.store.owned import digest_of
-from fgl.core.wire.codecs import CODECS, TEXT
+from fgl.core.wire.codecs import TEXT
 from fgl.errors import TooFewUploadsError
 
 if TYPE_CHECKING:
@@ -73,9 +73,12 @@ def summary(
     """What the report says of the uploads."""
     ordered = dict(sorted(manifests.items()))
     sizes = {name: manifest.bytes for name, manifest in ordered.items()}
-    used = [codec for codec in CODECS if any(manifest.codec == codec for manifest in ordered.values())]
+    known = [*session.codecs, TEXT]
+    used = [codec for codec in known if any(manifest.codec == codec for manifest in ordered.values())]
     by_codec = {}
-    for codec in CODECS:
+    for codec in known:
+        if not all(codec in manifest.bytes_by_codec or manifest.codec == codec for manifest in ordered.values()):
+            continue  # kept from before it was chosen
         # what a client sent is counted on its file, whatever would follow from its shapes
         each = {
             name: manifest.bytes if manifest.codec == codec else manifest.bytes_by_codec[codec]

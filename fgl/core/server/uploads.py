@@ -84,7 +84,7 @@ def validated(
             accepted[client_id] = manifest
             if upload.codec == TEXT:  # another encoder may give arrays of another size
                 path = encoded(session, client_id, manifest.sha256, encoding)
-                sizes = upload_reader.stored(path, expected.declaration).bytes_by_codec
+                sizes = upload_reader.stored(path, expected.declaration, session.codecs).bytes_by_codec
                 accepted[client_id] = replace(manifest, bytes_by_codec=dict(sizes))
         except UploadError as error:
             accepted.pop(client_id, None)
@@ -104,7 +104,7 @@ def opened(session: Session, clients: Sequence[str]) -> list[ClientUpload]:
             if manifest is not None and manifest.codec == TEXT
             else upload_path(session.run, name)
         )
-    return [upload_reader.stored(path, declaration) for path in paths]
+    return [upload_reader.stored(path, declaration, session.codecs) for path in paths]
 
 
 def reply_of(reply: bytes | ClientFailure) -> bytes:

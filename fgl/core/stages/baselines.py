@@ -11,7 +11,7 @@ import numpy as np
 
 from fgl.contracts.prompts import ClientContext, Encoded
 from fgl.core.baselines import BASELINES, find
-from fgl.core.config.defaults import CLASS_LIST_PROMPTS
+from fgl.core.config.defaults import CLASS_LIST_PROMPTS, EXACT_CODEC
 from fgl.core.config.schema import RoundsOptions
 from fgl.core.report import metrics
 from fgl.core.server import encoding
@@ -195,8 +195,8 @@ def from_class_list(session: Session) -> Any:
     declaration = session.generator.declare()
     sender = upload.UploadHeader("server", requests.ROUND, session.info.class_names, config.upload.run_id)
     # texts become what fp32 holds
-    codec = "fp32" if config.upload.codec == TEXT else config.upload.codec
-    data = upload.encode(sender, declaration, codec, prompts, arrays, indices)
+    codec = EXACT_CODEC if config.upload.codec == TEXT else config.upload.codec
+    data = upload.encode(sender, declaration, codec, prompts, arrays, indices, session.codecs)
     # the caps are for what comes from outside
     return upload_reader.decode(
         data, replace(encoding.expectation(session, ["server"]), max_rows=2**40, max_bytes=2**60)

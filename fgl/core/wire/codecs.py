@@ -1,41 +1,49 @@
-"""How the rows of an upload become tensors, and tensors rows: numbers in 32, 16 or 8 bits, or texts.
+"""How the rows of an upload become tensors, and tensors rows: codecs of arrays, which are plugins, or texts.
 
-fp32 is exact. fp16 is the nearest half. int8 has one float32 scale for each row and channel (the largest magnitude over
-the row's tokens, by 127), so it costs an s-th more than 8 bits a number, in exchange for which a row's bytes depend on
-that row alone: equal rows of two clients stay equal, and are one conditioning. Rows without a token axis, such as
-pooled embeddings, have one scale each. text holds each distinct text once, for the server to encode.
+text holds each distinct text once, for the server to encode.
 
 Shape legend: n rows, s tokens, d channels, t distinct texts, b bytes.
 """
 
 from __future__ import annotations
 
+import logging
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from fgl.errors import Problem, UploadShapeError, UploadValueError
+from fgl.contracts.codec import SupportsBoundCheck
+from fgl.core.config.defaults import TEXT_CODEC
+from fgl.errors import BrokenPluginError, Problem, UploadError, UploadShapeError, UploadValueError
+from fgl.text import plain
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fgl.contracts.aggregator import Rows
     from fgl.contracts.arrays import Array
+    from fgl.contracts.codec import Codec
     from fgl.contracts.prompts import Prompt
+    from fgl.core.registry import Registry
 
 
-TEXT = "text"
-NUMBERS: dict[str, np.dtype[Any]] = {
-    "fp16": np.dtype("float16"),
-    "fp32": np.dtype("float32"),
-    "int8": np.dtype("int8"),
-}
-"""Codecs of numbers, and the dtype of the tensors that they write."""
-CODECS = (*NUMBERS, TEXT)
-SCALE, INDEX = ".scale", ".index"
+log = logging.getLogger(__name__)
+
+
+class Shaped(Protocol):
+    """Anything with a shape."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+
+TEXT = TEXT_CODEC
+"""The codec of texts, which is none of arrays."""
+INDEX, ROWS = ".index", ".rows"
 TEXTS, OFFSETS, PROMPTS, NEGATIVES = "text", "text.offsets", "text.index", "negative.index"
 """Tensors of texts: uint8 [b], int32 [t + 1] into it, and for each row int32 [n] into the texts, NEGATIVES with -1 for
 none."""
@@ -43,108 +51,125 @@ MAX_TEXT = 2000
 """Characters of one text. Text encoders read some dozens of words."""
 # Controls, the line and the paragraph separator, surrogates. Marks that join emoji or turn a script around are text.
 _UNFIT = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
-# A smaller scale would be a subnormal number, which some processors flush to zero.
-_LEAST = float(np.finfo(np.float32).tiny)
 # Numbers that are looked at together: what a check needs beside the array stays at some megabytes, whatever its size.
 PIECE = 1 << 20
 
 
-def presented(codec: str) -> np.dtype[Any]:
-    """The dtype of rows as a generator sees them."""
-    return NUMBERS["fp16" if codec == "fp16" else "fp32"]
+_DTYPES = ("float64", "float32", "float16", "int32", "int8", "uint8")
+_SUFFIX = re.compile(r"\.[a-z0-9_]{1,30}\Z")
+Layout = dict[str, tuple[np.dtype[Any], tuple[int, ...]]]
+"""Suffix of a tensor's name → its dtype and shape."""
 
 
-def scale_shape(shape: Sequence[int]) -> tuple[int, int]:
-    """[n, d] of an array [n, ..., d], [n, 1] of one without a token axis."""
-    return shape[0], shape[-1] if len(shape) > 2 else 1
+# --- codecs of arrays -----------------------------------------------------------------------------------------------
 
 
-def quantize(array: Array) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-    """(values, scale) of finite floats [n, *shape]. An element is off by at most half its scale, and by what float32
-    rounds in their product."""
-    view = _by_channel(array)
-    values, scale = np.empty(view.shape, np.int8), np.empty((len(view), view.shape[2]), np.float32)
-    for part in _pieces(view.shape):
-        exact = view[part].astype(np.float64)
-        peak = np.abs(exact).max(axis=1, initial=0)
-        scale[part] = np.where(peak > 0, np.maximum(peak / 127, _LEAST), 0)
-        step = np.where(peak > 0, scale[part], 1).astype(np.float64)
-        values[part] = np.clip(np.rint(exact / step[:, None]), -127, 127)
-    return values.reshape(array.shape), scale
+def table(registry: Registry, chosen: str = "") -> dict[str, Codec]:
+    """The codecs in which uploads are written and accepted here: the built-in ones, and the one that is chosen."""
+    entries = [entry for entry in registry.all() if entry.family == "codec"]
+    names = sorted(entry.component.name for entry in entries if entry.builtin)
+    if chosen not in ("", TEXT, *names):
+        names.append(chosen)
+    made = {}
+    for name in names:
+        component = registry.find("codec", name).component
+        made[name] = registry.create("codec", name, dict(component.defaults))
+        if made[name].presented not in ("float16", "float32"):
+            got = plain(repr(made[name].presented), 40)
+            raise BrokenPluginError(f"codec {name!r} presents rows as {got}, expected 'float16' or 'float32'")
+    return made
 
 
-class Quantized:
-    """int8 [n, *shape] with its scales, as the float32 rows that they stand for: an index makes the rows that it asks
-    for, and numpy.asarray makes them all."""
+@lru_cache(maxsize=1)
+def built_in() -> Mapping[str, Codec]:
+    """`table` without any other."""
+    from fgl.core.plugin_manager import PluginManager
 
-    dtype = NUMBERS["fp32"]
-
-    def __init__(self, values: Array, scale: Array) -> None:
-        self.values, self.scale = values, scale
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self.values.shape
-
-    def __len__(self) -> int:
-        return len(self.values)
-
-    def __getitem__(self, index: Any, /) -> Array:
-        if isinstance(index, int | np.integer):
-            row: Array = _floats(self.values[index][None], self.scale[index][None])[0]
-            return row
-        if isinstance(index, slice | list | np.ndarray):
-            return _floats(self.values[index], self.scale[index])
-        raise TypeError(f"rows of a quantized array are asked for by number, slice or list, not by {index!r}")
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
-        return _floats(self.values, self.scale).astype(dtype or self.dtype, copy=False)
+    return table(PluginManager.load().registry)
 
 
-class Scaled(Mapping[str, Quantized]):
-    """Arrays by name, of tensors that hold each and its scales. Nothing is kept: a tensor is asked for when its array
-    is."""
+def layout(codec: Codec, name: str, shape: Sequence[int]) -> Layout:
+    """The tensors that a codec writes for an array [n, *shape], and an empty one with that shape where it does not show
+    in the others. name: of the codec, for messages. Raises BrokenPluginError."""
+    tensors: Layout = {}
+    for suffix, (dtype, given) in codec.layout(tuple(shape)).items():
+        known = suffix == "" or (_SUFFIX.match(suffix) and suffix not in (INDEX, ROWS))
+        if not known or dtype not in _DTYPES:
+            got = f"{plain(repr(suffix), 40)} of {plain(repr(dtype), 40)}"
+            raise BrokenPluginError(f"codec {name!r} lays out {got}; expected '' or '.name', of {', '.join(_DTYPES)}")
+        tensors[suffix] = np.dtype(dtype), tuple(int(axis) for axis in given)
+    if "" not in tensors or tensors[""][1][:1] != tuple(shape[:1]):
+        raise BrokenPluginError(f"codec {name!r} lays out no tensor '' whose first axis is the rows")
+    if tensors[""][1] != tuple(shape):
+        tensors[ROWS] = np.dtype("uint8"), (0, *shape[1:])
+    return tensors
 
-    def __init__(self, tensors: Mapping[str, Array], names: Sequence[str]) -> None:
-        self._tensors, self._names = tensors, tuple(names)
 
-    def __getitem__(self, name: str) -> Quantized:
-        if name not in self._names:
-            raise KeyError(name)
-        return Quantized(self._tensors[name], self._tensors[name + SCALE])
+def shape_of(name: str, slots: Mapping[str, Shaped]) -> tuple[int, ...]:
+    """The whole shape of an array, from the shapes of its tensors."""
+    rows = slots.get(name + ROWS)
+    return slots[name].shape if rows is None else (*slots[name].shape[:1], *rows.shape[1:])
+
+
+def encoded(codec: Codec, name: str, array: Array) -> dict[str, Array]:
+    """The tensors of finite floats by suffix, as `layout` has them. Raises BrokenPluginError."""
+    written = dict(codec.encode(array))
+    expected = layout(codec, name, array.shape)
+    if ROWS in expected:
+        written[ROWS] = np.empty(expected[ROWS][1], np.uint8)
+    got = {suffix: (tensor.dtype, tensor.shape) for suffix, tensor in written.items()}
+    if got != expected:
+        raise BrokenPluginError(f"codec {name!r} wrote {_told(got)}; its layout has {_told(expected)}")
+    return {suffix: np.ascontiguousarray(tensor) for suffix, tensor in written.items()}
+
+
+def _told(tensors: Layout) -> str:
+    return ", ".join(f"{suffix or 'the array'} {dtype} {list(shape)}" for suffix, (dtype, shape) in tensors.items())
+
+
+def check(codec: Codec, array: str, tensors: Mapping[str, Array], shape: Sequence[int], bound: float) -> Rows:
+    """The rows [n, *shape] of tensors whose dtypes and shapes are right. array: its name. Raises UploadValueError where
+    a number is not finite or beyond `bound`, or the codec cannot make anything of them."""
+    try:
+        if isinstance(codec, SupportsBoundCheck):
+            codec.check(array, tensors, bound)
+            return codec.decode(tensors)
+        rows = codec.decode(tensors)
+        if tuple(rows.shape) != tuple(shape) or np.dtype(rows.dtype).name != codec.presented:
+            raise UploadValueError(f"refused: {array} decodes to {rows.dtype} {tuple(rows.shape)}, not {tuple(shape)}")
+        sound = all(within(np.asarray(rows[part], codec.presented), bound) for part in pieces(shape))
+    except UploadError:
+        raise
+    except Exception as error:
+        log.warning("%s cannot be decoded: %s: %s", array, type(error).__name__, error)
+        raise UploadValueError(f"refused: {array} cannot be decoded") from error
+    if not sound:
+        raise UploadValueError(f"refused: {array} holds numbers that are not finite or beyond {bound:g}")
+    return rows
+
+
+class Decoded(Mapping[str, "Rows"]):
+    """Arrays by name, of the tensors that hold them. Nothing is kept: a tensor is asked for when its array is.
+
+    suffixes: of the tensors that the codec wrote for each array."""
+
+    def __init__(self, codec: Codec, tensors: Mapping[str, Array], suffixes: Mapping[str, Sequence[str]]) -> None:
+        self._codec, self._tensors, self._suffixes = codec, tensors, suffixes
+
+    def __getitem__(self, name: str) -> Rows:
+        return self._codec.decode({suffix: self._tensors[name + suffix] for suffix in self._suffixes[name]})
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
+        return iter(self._suffixes)
 
     def __len__(self) -> int:
-        return len(self._names)
-
-
-def check_quantized(name: str, values: Array, scale: Array, bound: float) -> None:
-    """Raises UploadValueError where a number is none that `quantize` writes, or stands for more than `bound`. Judges by
-    the scales: no row is made."""
-    flat = values.reshape(-1)
-    for start in range(0, len(flat), PIECE):
-        if int(flat[start : start + PIECE].min()) < -127:
-            raise UploadValueError(f"refused: {name} holds -128: int8 is symmetric, from -127 to 127")
-    least, beyond = (int(np.float32(one).view(np.uint32)) for one in (_LEAST, np.inf))
-    scales = np.ascontiguousarray(scale).reshape(-1)
-    for start in range(0, len(scales), PIECE):
-        part = scales[start : start + PIECE]
-        # A sign, infinity and NaN show in the bits of what would otherwise pass as zero or need a rule of its own.
-        bits = part.view(np.uint32)
-        if not bool(((bits == 0) | ((bits >= least) & (bits < beyond))).all()):
-            raise UploadValueError(f"refused: {name}{SCALE} holds numbers that are negative, not finite, or subnormal")
-        with np.errstate(over="ignore"):
-            largest = float((part * np.float32(127)).max())
-        if largest > bound:
-            raise UploadValueError(f"refused: {name} stands for numbers beyond {bound:g}")
+        return len(self._suffixes)
 
 
 def deviation(exact: Array, kept: Rows) -> tuple[float, float]:
     """(largest absolute error, RMS error relative to the RMS) of the rows that are sent, over the whole array."""
     largest = off = whole = 0.0
-    for part in _pieces((len(exact), math.prod(exact.shape[1:]))):
+    for part in pieces((len(exact), math.prod(exact.shape[1:]))):
         reference = exact[part].astype(np.float64)
         error = np.asarray(kept[part]).astype(np.float64) - reference
         largest = max(largest, float(np.abs(error).max(initial=0)))
@@ -164,7 +189,9 @@ def distinct_texts(prompts: Sequence[Prompt]) -> list[bytes]:
 
 def no_texts(whose: str) -> Problem:
     """What is wrong where arrays are not those of the prompts' texts, and texts are to be sent. whose: a component."""
-    expected = f"expected {', '.join(NUMBERS)}: {whose} sends arrays of its own, which the texts of prompts do not hold"
+    expected = (
+        f"expected {', '.join(built_in())}: {whose} sends arrays of its own, which the texts of prompts do not hold"
+    )
     return Problem("upload.codec", repr(TEXT), expected)
 
 
@@ -239,23 +266,7 @@ def _one_axis(tensors: dict[str, Array], name: str, dtype: str) -> Array:
     return array
 
 
-def _by_channel(array: Array) -> Array:
-    """[n, s, d] of an array whose scales are [n, d]."""
-    return (
-        array.reshape(len(array), math.prod(array.shape[1:-1]), array.shape[-1])
-        if array.ndim > 2
-        else (array.reshape(len(array), math.prod(array.shape[1:]), 1))
-    )
-
-
-def _floats(values: Array, scale: Array) -> NDArray[np.float32]:
-    rows = _by_channel(values).astype(np.float32)
-    rows *= scale[:, None]
-    rows += 0.0  # a negative number by a scale of zero is -0.0, which would be another row than 0.0
-    return rows.reshape(values.shape)
-
-
-def _pieces(shape: Sequence[int]) -> Iterator[slice]:
+def pieces(shape: Sequence[int]) -> Iterator[slice]:
     """Rows that are looked at together."""
     step = max(1, PIECE // max(1, math.prod(shape[1:])))
     return (slice(start, start + step) for start in range(0, shape[0], step))

@@ -10,6 +10,7 @@ import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,11 +18,14 @@ from fgl.contracts.aggregator import ClientUpload
 from fgl.contracts.dataset import CLIENT_ID
 from fgl.contracts.generator import ArraySpec, UploadSchema
 from fgl.core.store.typed import json_field
-from fgl.core.wire import container, upload, upload_reader
-from fgl.core.wire.codecs import CODECS, INDEX, NEGATIVES, NUMBERS, OFFSETS, PROMPTS, SCALE, TEXT, TEXTS
+from fgl.core.wire import codecs, container, upload, upload_reader
+from fgl.core.wire.codecs import INDEX, NEGATIVES, OFFSETS, PROMPTS, ROWS, TEXT, TEXTS
 from fgl.core.wire.upload_metadata import UploadMetadata
 from fgl.errors import UploadFormatError, UploadSizeError
 from fgl.text import quoted
+
+if TYPE_CHECKING:
+    from fgl.contracts.codec import Codec
 
 FEW = 10
 """Samples of a class: fewer than this may point at persons, and leave as exactly as any other count."""
@@ -118,18 +122,21 @@ class Disclosure:
     """What whoever has the file can make of it, in sentences."""
 
 
-def disclosed(data: bytes, class_names: Sequence[str] | None = None) -> Disclosure:
+def disclosed(
+    data: bytes, class_names: Sequence[str] | None = None, known: Mapping[str, Codec] | None = None
+) -> Disclosure:
     """Everything that the file says, and what follows from it. class_names: in label order, where they are known;
-    those of another list are not used. Raises UploadError."""
+    those of another list are not used. known: codecs by name; None: the built-in ones. Raises UploadError."""
+    known = codecs.built_in() if known is None else known
     if len(data) > MAX_BYTES:
         raise UploadSizeError(f"refused: a file of {len(data)} bytes; no upload is larger than {MAX_BYTES}")
     metadata, slots = upload_reader.opened(data)
-    _check_identity(metadata)
+    _check_identity(metadata, known)
     names = None
     if class_names is not None and upload.classes_digest(class_names) == metadata.classes:
         names = list(class_names)
     client_upload = upload_reader.accepted(
-        data, metadata, slots, _expected(metadata, slots, len(names) if names else None)
+        data, metadata, slots, _expected(metadata, slots, len(names) if names else None, known)
     )
     classes = _classes(client_upload, names)
     texts = list(dict.fromkeys(prompt.text for prompt in client_upload.prompts))
@@ -160,7 +167,7 @@ def disclosed(data: bytes, class_names: Sequence[str] | None = None) -> Disclosu
     )
 
 
-def _check_identity(metadata: UploadMetadata) -> None:
+def _check_identity(metadata: UploadMetadata, known: Mapping[str, Codec]) -> None:
     """What a server compares with what it expects; here only its form is checked."""
     forms = {"client_id": CLIENT_ID, "round": "[0-9]{1,9}", "encoder": "[ -~]{0,200}", "classes": "[0-9a-f]{64}"}
     for name, form in forms.items():
@@ -169,20 +176,24 @@ def _check_identity(metadata: UploadMetadata) -> None:
             raise UploadFormatError(f"refused: {name} is {quoted(text)}")
     if len(metadata.run) > 100:
         raise UploadFormatError(f"refused: run is {quoted(metadata.run)}")
-    if metadata.codec not in CODECS:
-        raise UploadFormatError(f"refused: codec is {quoted(metadata.codec)}, expected {', '.join(CODECS)}")
+    if metadata.codec not in (*known, TEXT):
+        expected = ", ".join((*known, TEXT))
+        raise UploadFormatError(f"refused: codec is {quoted(metadata.codec)}, expected {expected}")
 
 
 def _expected(
-    metadata: UploadMetadata, slots: Mapping[str, container.Slot], classes: int | None
+    metadata: UploadMetadata,
+    slots: Mapping[str, container.Slot],
+    classes: int | None,
+    known: Mapping[str, Codec],
 ) -> upload_reader.UploadPolicy:
     """What the file itself claims to be. classes: how many there are, None where that is not known."""
-    known = [] if metadata.codec == TEXT else [name for name in metadata.error if name in slots]
-    dtypes = tuple(dtype.name for dtype in NUMBERS.values())
+    names = [] if metadata.codec == TEXT else [name for name in metadata.error if name in slots]
+    dtypes = ("float16", "float32")
     largest = float(np.finfo(np.float32).max)
     arrays = tuple(
-        ArraySpec(name, slots[name].shape[1:], dtypes, name + INDEX in slots, optional=True, max_abs=largest)
-        for name in known
+        ArraySpec(name, codecs.shape_of(name, slots)[1:], dtypes, name + INDEX in slots, optional=True, max_abs=largest)
+        for name in names
     )
     return upload_reader.UploadPolicy(
         declaration=UploadSchema(arrays, metadata.encoder),
@@ -193,6 +204,7 @@ def _expected(
         max_rows=2**31,
         run=metadata.run,
         texts=True,
+        codecs=known,
     )
 
 
@@ -220,18 +232,28 @@ def _weights(labels: Sequence[str], client_upload: ClientUpload) -> dict[str, fl
 
 def _fields(metadata: UploadMetadata, slots: Mapping[str, container.Slot]) -> list[FileField]:
     return [
-        FileField(name=name, dtype=slot.dtype.name, shape=list(slot.shape), bytes=slot.size, what=_what(name))
+        FileField(
+            name=name,
+            dtype=slot.dtype.name,
+            shape=list(slot.shape),
+            bytes=slot.size,
+            what=_what(name, list(metadata.error)),
+        )
         for name, slot in sorted(slots.items())
     ]
 
 
-def _what(name: str) -> str:
+def _what(name: str, arrays: Sequence[str]) -> str:
     if name in _COLUMNS:
         return _COLUMNS[name]
     if name.endswith(INDEX):
         return f"which row of {name.removesuffix(INDEX)} belongs to each prompt"
-    if name.endswith(SCALE):
-        return f"what {name.removesuffix(SCALE)} is multiplied by"
+    if name.endswith(ROWS):
+        return f"nothing: its shape is that of a row of {name.removesuffix(ROWS)}"
+    if name.endswith(".scale"):
+        return f"what {name.removesuffix('.scale')} is multiplied by"
+    if name not in arrays:
+        return f"what its codec keeps beside {next((array for array in arrays if name.startswith(array)), 'an array')}"
     return "embeddings of the prompts"
 
 

@@ -7,8 +7,9 @@ relative RMS] error of the codec), texts ([distinct texts of the prompts, their 
 One key, because safetensors writes several in random order, and equal uploads are to be equal bytes. Errors are strings
 of one width, so that what the rows would weigh in another codec follows from shapes.
 
-Tensors: each declared array under its name, with `<name>.scale` in the codec int8, and `<name>.index` int32 [n] for a
-shared one; in the codec text instead of all these the four that `fgl.core.wire.codecs` lists. `class_id` int32 [n],
+Tensors: each declared array under its name, with others that the codec writes (`<name>.scale` of int8), an empty
+`<name>.rows` that has the shape of a row where the codec's tensor has not, and `<name>.index` int32 [n] for a shared
+one; in the codec text instead of all these the four that `fgl.core.wire.codecs` lists. `class_id` int32 [n],
 `weight` float64 [n], `domain` int32 [n] (position in `domains`, -1 for none), `guidance_scale` float64 [n] (NaN for the
 generator's own).
 
@@ -19,6 +20,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -29,12 +31,12 @@ from safetensors.numpy import save
 from fgl.contracts.generator import UploadSchema
 from fgl.contracts.prompts import Prompt
 from fgl.core.wire import codecs
-from fgl.core.wire.codecs import INDEX, SCALE, TEXT
+from fgl.core.wire.codecs import INDEX, TEXT
 from fgl.errors import UploadValueError, UploadWeightError
 
 if TYPE_CHECKING:
-    from fgl.contracts.aggregator import Rows
     from fgl.contracts.arrays import Array
+    from fgl.contracts.codec import Codec
 
 
 FORMAT, VERSION = "fgl-upload", "3"
@@ -63,23 +65,27 @@ def encode(
     prompts: Sequence[Prompt],
     arrays: Mapping[str, Array],
     indices: Mapping[str, Array],
+    known: Mapping[str, Codec] | None = None,
 ) -> bytes:
     """Bytes of an upload of numbers. arrays and indices: as `Encoder.encode` returns them, in the order of the prompts.
+    known: codecs by name; None: the built-in ones.
 
     Raises UploadValueError where a number does not fit the codec (float16 ends at 65504)."""
+    chosen = (codecs.built_in() if known is None else known)[codec]
     tensors: dict[str, Array] = {}
     error = {}
     for name, array in arrays.items():
         with np.errstate(over="ignore"):
-            cast = np.ascontiguousarray(array, dtype=codecs.presented(codec))
-        if not np.isfinite(cast).all():
+            exact = np.ascontiguousarray(array, dtype=np.float32)
+        if not np.isfinite(exact).all():
             raise _unfit(name, sender.client_id, codec, array)
-        kept: Rows = cast
-        tensors[name] = cast
-        if codec == "int8":
-            tensors[name], tensors[name + SCALE] = codecs.quantize(cast)
-            kept = codecs.Quantized(tensors[name], tensors[name + SCALE])
-        error[name] = [f"{one:.6e}" for one in codecs.deviation(array, kept)]
+        parts = codecs.encoded(chosen, codec, exact)
+        rows = chosen.decode({suffix: tensor for suffix, tensor in parts.items() if suffix != codecs.ROWS})
+        largest, rms = codecs.deviation(array, rows)
+        if not (math.isfinite(largest) and math.isfinite(rms)):
+            raise _unfit(name, sender.client_id, codec, array)
+        tensors |= {name + suffix: tensor for suffix, tensor in parts.items()}
+        error[name] = [f"{one:.6e}" for one in (largest, rms)]
     for name, index in indices.items():
         tensors[name + INDEX] = np.ascontiguousarray(index, dtype=np.int32)
     return _written(sender, declaration.encoder, codec, prompts, tensors, error)

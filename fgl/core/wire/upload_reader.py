@@ -15,7 +15,7 @@ from fgl.contracts.aggregator import ClientUpload
 from fgl.contracts.generator import UploadSchema
 from fgl.contracts.prompts import Prompt
 from fgl.core.wire import codecs, container
-from fgl.core.wire.codecs import CODECS, INDEX, NUMBERS, SCALE, TEXT
+from fgl.core.wire.codecs import INDEX, ROWS, TEXT
 from fgl.core.wire.upload import (
     MAX_GUIDANCE,
     MAX_WEIGHT,
@@ -43,6 +43,7 @@ from fgl.text import quoted
 if TYPE_CHECKING:
     from fgl.contracts.aggregator import Rows
     from fgl.contracts.arrays import Array
+    from fgl.contracts.codec import Codec
 
 
 _COLUMNS = {"class_id": "int32", "weight": "float64", "domain": "int32", "guidance_scale": "float64"}
@@ -54,7 +55,8 @@ class UploadPolicy:
 
     clients: ids that may answer. class_names: in label order. run: id of the run that asks. max_bytes: looked at before
     parsing; the fp32 embeddings that an upload of texts becomes are held to it too. max_rows: looked at before any
-    array is. texts: whether the codec text was chosen; without it, texts are rejected.
+    array is. texts: whether the codec text was chosen; without it, texts are rejected. codecs: those that are accepted
+    beside it; None: the built-in ones.
     """
 
     declaration: UploadSchema
@@ -65,6 +67,11 @@ class UploadPolicy:
     max_rows: int = 100_000
     run: str = ""
     texts: bool = False
+    codecs: Mapping[str, Codec] | None = None
+
+    @property
+    def known(self) -> Mapping[str, Codec]:
+        return codecs.built_in() if self.codecs is None else self.codecs
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,14 +83,17 @@ class CodecAccount:
     bytes_by_codec: dict[str, int]
 
 
-def account(data: bytes) -> CodecAccount:
-    """The account of an upload that was written here."""
+def account(data: bytes, known: Mapping[str, Codec] | None = None) -> CodecAccount:
+    """The account of an upload that was written here. known: codecs by name; None: the built-in ones."""
     header, slots = container.layout(data)
     metadata = metadata_of(header)
-    return CodecAccount(metadata.codec, _errors(metadata), sizes_of(metadata, slots, len(data)))
+    sizes = sizes_of(metadata, slots, len(data), codecs.built_in() if known is None else known)
+    return CodecAccount(metadata.codec, _errors(metadata), sizes)
 
 
-def sizes_of(metadata: UploadMetadata, slots: Mapping[str, container.Slot], length: int) -> dict[str, int]:
+def sizes_of(
+    metadata: UploadMetadata, slots: Mapping[str, container.Slot], length: int, known: Mapping[str, Codec]
+) -> dict[str, int]:
     """Codec → bytes of an upload with the same content: in its own codec `length`, the size that it has, in the others
     what follows from its shapes. Shapes of embeddings do not follow from texts: those are counted as texts only."""
     columns = {name: (slots[name].dtype, slots[name].shape) for name in _COLUMNS}
@@ -91,27 +101,27 @@ def sizes_of(metadata: UploadMetadata, slots: Mapping[str, container.Slot], leng
     indices = {name: (slots[name].dtype, slots[name].shape) for name in slots if name.endswith(INDEX)}
     texts, text_bytes = metadata.texts
     byte, number = np.dtype("u1"), np.dtype("<i4")
-    tensors: dict[str, dict[str, tuple[np.dtype[Any], tuple[int, ...]]]] = {
-        TEXT: {
-            **columns,
-            codecs.TEXTS: (byte, (text_bytes,)),
-            codecs.OFFSETS: (number, (texts + 1,)),
-            codecs.PROMPTS: (number, row),
-            codecs.NEGATIVES: (number, row),
+    tensors: dict[str, dict[str, tuple[np.dtype[Any], tuple[int, ...]]]] = {}
+    for codec, made in known.items() if metadata.codec != TEXT else ():
+        encoded = {
+            name + suffix: (dtype.newbyteorder("<"), shape)
+            for name in metadata.error
+            for suffix, (dtype, shape) in codecs.layout(made, codec, codecs.shape_of(name, slots)).items()
         }
-    }
-    for codec, dtype in NUMBERS.items() if metadata.codec != TEXT else ():
-        encoded = {name: (dtype.newbyteorder("<"), slots[name].shape) for name in metadata.error}
-        if codec == "int8":
-            scales = {name + SCALE: codecs.scale_shape(shape) for name, (_, shape) in encoded.items()}
-            encoded |= {name: (np.dtype("<f4"), shape) for name, shape in scales.items()}
         tensors[codec] = {**columns, **indices, **encoded}
+    tensors[TEXT] = {
+        **columns,
+        codecs.TEXTS: (byte, (text_bytes,)),
+        codecs.OFFSETS: (number, (texts + 1,)),
+        codecs.PROMPTS: (number, row),
+        codecs.NEGATIVES: (number, row),
+    }
     lengths = {}
     for codec, layout_of_codec in tensors.items():
         changed = {"encoder": "", "error": {}} if codec == TEXT else {}
         text = json.dumps({**metadata.stated, **changed, "codec": codec}, sort_keys=True, allow_nan=False)
         lengths[codec] = length if codec == metadata.codec else container.size_of({METADATA: text}, layout_of_codec)
-    return {codec: lengths[codec] for codec in CODECS if codec in lengths}
+    return lengths
 
 
 def _errors(metadata: UploadMetadata) -> dict[str, tuple[float, float]]:
@@ -158,8 +168,8 @@ def accepted(
     if metadata.codec == TEXT:
         texts = _texts(tensors, metadata, expected, rows)
         require(not tensors, UploadShapeError, f"undeclared arrays: {join_some(tensors)}")
-        return _upload(metadata, slots, len(data), columns, {}, {}, texts)
-    arrays, indices = _arrays(tensors, expected.declaration, metadata.codec, rows)
+        return _upload(metadata, slots, len(data), columns, {}, {}, expected.known, texts)
+    arrays, indices = _arrays(tensors, expected.declaration, metadata.codec, expected.known[metadata.codec], rows)
     require(not tensors, UploadShapeError, f"undeclared arrays: {join_some(tensors)}")
     has_errors = set(metadata.error) == set(arrays)
     require(
@@ -172,22 +182,33 @@ def accepted(
         is_present = indices[name] >= 0 if name in indices else np.full(rows, name in arrays)
         rule = f"rows with a guidance scale above 1 but without {name}: encode them for this generator's guidance_scale"
         require(bool((is_present | (scales <= 1)).all()), UploadShapeError, rule)
-    return _upload(metadata, slots, len(data), columns, arrays, indices)
+    return _upload(metadata, slots, len(data), columns, arrays, indices, expected.known)
 
 
-def stored(path: Path, declaration: UploadSchema) -> ClientUpload:
+def stored(path: Path, declaration: UploadSchema, known: Mapping[str, Codec] | None = None) -> ClientUpload:
     """An upload of numbers that `decode` has accepted before, from where it is kept: the arrays stay on disk until they
-    are asked for. Raises StoreError or UploadFormatError where the file is no longer there or no longer an upload."""
+    are asked for. known: codecs by name; None: the built-in ones. Raises StoreError or UploadFormatError where the file
+    is no longer there or no longer an upload."""
     header, slots = container.header_of(path)
     metadata = metadata_of(header)
+    known = codecs.built_in() if known is None else known
+    require(metadata.codec in known, UploadFormatError, f"codec is {quoted(metadata.codec)}, which is not known here")
     names = [spec.name for spec in declaration.arrays if spec.name in slots]
-    big = {*names, *(name + SCALE for name in names)}
+    suffixes = {
+        name: [
+            suffix
+            for suffix in codecs.layout(known[metadata.codec], metadata.codec, codecs.shape_of(name, slots))
+            if suffix != ROWS
+        ]
+        for name in names
+    }
+    big = {name + suffix for name in names for suffix in suffixes[name]}
     small = container.Stored(path, {name: slot for name, slot in slots.items() if name not in big})
     loaded = {name: np.array(array) for name, array in small.items()}
     indices = {name.removesuffix(INDEX): array for name, array in loaded.items() if name.endswith(INDEX)}
     tensors = container.Stored(path, {name: slot for name, slot in slots.items() if name in big})
-    arrays = codecs.Scaled(tensors, names) if metadata.codec == "int8" else tensors
-    return _upload(metadata, slots, path.stat().st_size, loaded, arrays, indices)
+    arrays = codecs.Decoded(known[metadata.codec], tensors, suffixes)
+    return _upload(metadata, slots, path.stat().st_size, loaded, arrays, indices, known)
 
 
 def _upload(
@@ -197,6 +218,7 @@ def _upload(
     columns: Mapping[str, Array],
     arrays: Mapping[str, Rows],
     indices: Mapping[str, Array],
+    known: Mapping[str, Codec],
     texts: Sequence[tuple[str, str | None]] = (),
 ) -> ClientUpload:
     domain = tuple("" if index < 0 else metadata.domains[index] for index in columns["domain"].tolist())
@@ -224,7 +246,7 @@ def _upload(
         guidance_scale=np.array(columns["guidance_scale"]),
         codec=metadata.codec,
         codec_error=_errors(metadata),
-        bytes_by_codec=sizes_of(metadata, slots, length),
+        bytes_by_codec=sizes_of(metadata, slots, length, known),
         prompts=prompts,
     )
 
@@ -241,9 +263,8 @@ def _identity(metadata: UploadMetadata, expected: UploadPolicy, client_id: str |
     require(
         client_id is None or sender == client_id, UploadSenderError, f"client id is {sender!r}, expected {client_id!r}"
     )
-    known = metadata.codec in CODECS
-    codec = quoted(metadata.codec)
-    require(known, UploadFormatError, f"codec is {codec}, expected {', '.join(CODECS[:-1])} or {CODECS[-1]}")
+    known, codec = metadata.codec in (*expected.known, TEXT), quoted(metadata.codec)
+    require(known, UploadFormatError, f"codec is {codec}, expected {', '.join(expected.known)} or {TEXT}")
     rule = "a text upload, and this run takes embeddings alone: the server has not chosen upload.codec=text"
     require(expected.texts or metadata.codec != TEXT, UploadFormatError, rule)
     require(
@@ -297,9 +318,9 @@ def _texts(
 
 
 def _arrays(
-    tensors: dict[str, Array], declaration: UploadSchema, codec: str, rows: int
+    tensors: dict[str, Array], declaration: UploadSchema, name: str, codec: Codec, rows: int
 ) -> tuple[dict[str, Rows], dict[str, Array]]:
-    dtype, presented = NUMBERS[codec], codecs.presented(codec)
+    """name: of the codec."""
     arrays: dict[str, Rows] = {}
     indices: dict[str, Array] = {}
     for spec in declaration.arrays:
@@ -307,10 +328,18 @@ def _arrays(
         if array is None:
             require(spec.optional, UploadShapeError, f"array {spec.name} is missing")
             continue
-        fits = array.dtype == dtype and presented.name in spec.dtypes
+        whole = (*array.shape[:1], *spec.shape)
+        rule = f"{spec.name} has rows of {array.shape[1:]}, expected {spec.shape}"
+        require(array.ndim > 0, UploadShapeError, rule)
+        try:
+            layout = codecs.layout(codec, name, whole)
+        except Exception as error:  # the shape is the sender's: no server ends by it
+            raise UploadShapeError(f"refused: {spec.name} has the shape {array.shape}") from error
+        dtype, shape = layout.pop("")
+        fits = array.dtype == dtype and codec.presented in spec.dtypes
         require(fits, UploadShapeError, f"{spec.name} is {array.dtype}, expected {dtype}")
-        fits = array.ndim > 0 and array.shape[1:] == spec.shape
-        require(fits, UploadShapeError, f"{spec.name} has rows of {array.shape[1:]}, expected {spec.shape}")
+        fits = array.shape == shape
+        require(fits, UploadShapeError, f"{spec.name} has rows of {array.shape[1:]}, expected {shape[1:]}")
         if spec.shared:
             index = _column(tensors, spec.name + INDEX, "int32", rows)
             low = -1 if spec.optional else 0
@@ -321,19 +350,16 @@ def _arrays(
             indices[spec.name] = index
         else:
             require(len(array) == rows, UploadShapeError, f"{spec.name} has {len(array)} rows, expected {rows}")
-        if codec == "int8":
-            scale, shape = tensors.pop(spec.name + SCALE, None), codecs.scale_shape(array.shape)
-            if scale is None:
-                raise UploadShapeError(f"refused: array {spec.name}{SCALE} is missing")
-            fits = scale.dtype == np.float32 and scale.shape == shape
-            rule = f"{spec.name}{SCALE} is {scale.dtype} {scale.shape}, expected float32 {shape}"
-            require(fits, UploadShapeError, rule)
-            codecs.check_quantized(spec.name, array, scale, spec.max_abs)
-            arrays[spec.name] = codecs.Quantized(array, scale)
-            continue
-        bounded = codecs.within(array, spec.max_abs)
-        require(bounded, UploadValueError, f"{spec.name} holds numbers that are not finite or beyond {spec.max_abs:g}")
-        arrays[spec.name] = array
+        parts = {"": array}
+        for suffix, (dtype, shape) in layout.items():
+            part = tensors.pop(spec.name + suffix, None)
+            if part is None:
+                raise UploadShapeError(f"refused: array {spec.name}{suffix} is missing")
+            rule = f"{spec.name}{suffix} is {part.dtype} {part.shape}, expected {dtype} {shape}"
+            require(part.dtype == dtype and part.shape == shape, UploadShapeError, rule)
+            if suffix != ROWS:
+                parts[suffix] = part
+        arrays[spec.name] = codecs.check(codec, spec.name, parts, whole, spec.max_abs)
     return arrays, indices
 
 

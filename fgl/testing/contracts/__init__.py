@@ -14,6 +14,7 @@ from fgl.testing.contracts.adaptations import AdaptationContract
 from fgl.testing.contracts.aggregators import AggregatorContract
 from fgl.testing.contracts.algorithms import AlgorithmContract
 from fgl.testing.contracts.classifiers import ClassifierContract, ClosedFormContract
+from fgl.testing.contracts.codecs import CodecContract
 from fgl.testing.contracts.datasets import DatasetContract
 from fgl.testing.contracts.executors import ExecutorContract
 from fgl.testing.contracts.feature_generators import FeatureGeneratorContract
@@ -42,6 +43,7 @@ CONTRACTS = {
     "partition": PartitionerContract,
     "prompt_strategy": PromptStrategyContract,
     "upload_filter": UploadFilterContract,
+    "codec": CodecContract,
     "aggregator": AggregatorContract,
     "generator": GeneratorContract,
     "classifier": ClassifierContract,
@@ -60,6 +62,7 @@ __all__ = [
     "AlgorithmContract",
     "ClassifierContract",
     "ClosedFormContract",
+    "CodecContract",
     "DatasetContract",
     "DrawnImages",
     "ExecutorContract",

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fgl.contracts.aggregator import Aggregator, ClientUpload, Conditioning
-from fgl.core.wire.codecs import Quantized, quantize
+from fgl.plugins.codecs.int8 import Quantized, quantize
 from fgl.testing.data import GENERATOR, client_upload
 from fgl.testing.randomness import global_state_untouched
 

@@ -79,7 +79,7 @@ class GeneratorContract(DenoiserTests):
         names = [spec.name for spec in declared.arrays]
         assert names, "no arrays are declared"
         assert len(set(names)) == len(names), f"two arrays of one name: {names}"
-        writable = {codecs.presented(codec).name for codec in codecs.CODECS}
+        writable = {codec.presented for codec in codecs.built_in().values()}
         for spec in declared.arrays:
             assert all(isinstance(size, int) and size > 0 for size in spec.shape), f"{spec.name}: shape {spec.shape}"
             assert writable & set(spec.dtypes), f"{spec.name}: no upload holds any of the dtypes {spec.dtypes}"
@@ -242,7 +242,7 @@ def _uploaded(
     declared: UploadSchema, arrays: Mapping[str, Array], indices: Mapping[str, Array], prompts: Sequence[Prompt]
 ) -> Any:
     """The upload of a client as a server has it, after every rule of the strict reader."""
-    written = {codec: codecs.presented(codec).name for codec in codecs.CODECS}
+    written = {name: codec.presented for name, codec in codecs.built_in().items()}
     codec = next(name for name in ("fp32", *written) if all(written[name] in spec.dtypes for spec in declared.arrays))
     header = upload.UploadHeader("client-0", 0, CLASS_NAMES)
     data = upload.encode(header, declared, codec, prompts, arrays, indices)

@@ -280,13 +280,14 @@ def test_options_of_any_type_come_back_from_the_configuration_as_they_were(plugi
 def test_arrays_that_no_upload_can_hold_are_refused_before_anything_runs(
     dtypes: tuple[str, ...], codec: str, error: type[Exception] | None, said: str
 ) -> None:
-    config = resolve([{"upload": {"codec": codec}}], PluginManager.load().registry)
+    manager = PluginManager.load()
+    config = resolve([{"upload": {"codec": codec}}], manager.registry)
     declaration = UploadSchema((ArraySpec("x", (4,), dtypes),), "encoder")
     if error is None:
-        check_declaration(config, declaration)
+        check_declaration(config, manager, declaration)
     else:
         with pytest.raises(error, match=said):
-            check_declaration(config, declaration)
+            check_declaration(config, manager, declaration)
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ WORDS = {
     "fgl": "the program, its package and its plugin group; in a comparison, the run of the configuration itself",
     "fgl-rounds": "in an audit, the model after the rounds of the run",
     "domain": "a column of uploads and plans, and a word of tables",
+    "int8": "a dtype of tensors",
     "local": "a baseline, a part of the rounds' options, and a column of their history",
     "fedavg": "a baseline: the row that compares with one round of FedAvg",
     "parquet": "the suffix of a shard's file",

@@ -22,7 +22,6 @@ from fgl.contracts.generator import ArraySpec, UploadSchema
 from fgl.contracts.prompts import Prompt
 from fgl.core.store.typed import to_json
 from fgl.core.wire import codecs
-from fgl.core.wire.codecs import CODECS, Quantized, check_quantized, quantize, scale_shape
 from fgl.core.wire.container import size_of
 from fgl.core.wire.disclosure import disclosed
 from fgl.core.wire.upload import UploadHeader, checksum, encode, encode_texts
@@ -31,8 +30,10 @@ from fgl.errors import StoreError, UploadError
 from fgl.plugins.aggregators.class_mean import ClassMean
 from fgl.plugins.aggregators.options import ClassMeanOptions, UnionOptions
 from fgl.plugins.aggregators.union import Union
+from fgl.plugins.codecs.int8 import Quantized, check_quantized, quantize, scale_shape
 from tests.helpers.uploads import keeps_every_rule, mutants, same_arrays, same_upload, signed_mutants
 
+CODECS = ("fp16", "fp32", "int8", "text")
 DECLARATION = UploadSchema(
     (ArraySpec("prompt_embeds", (4, 3)), ArraySpec("negative_prompt_embeds", (4, 3), shared=True, optional=True)),
     "e" * 64,
