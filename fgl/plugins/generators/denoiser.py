@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from diffusers.models.attention_processor import AttnProcessor
 from PIL import Image
 from torch import Tensor
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 # An encoder of images holds a hundred channels at full resolution.
 _ENCODED_PIXELS = 8 * 512 * 512
+# Up to this size of a latent, plain matrix products are faster on a CPU than fused attention, above all backwards.
+_PLAIN_CELLS = 16 * 16
 
 
 class DiffusionDenoiser:
@@ -60,6 +63,8 @@ class DiffusionDenoiser:
         self._schedule: Any = pipeline.scheduler
         self._vae: Any = pipeline.vae.to(device)
         self.module: Any = pipeline.unet.to(device)
+        if device.type == "cpu" and self._cells() <= _PLAIN_CELLS:
+            self.module.set_attn_processor(AttnProcessor())
         self.timesteps = int(self._schedule.config.num_train_timesteps)
 
     def latents(self, pixels: Pixels) -> Tensor:
@@ -154,6 +159,11 @@ class DiffusionDenoiser:
         return sum(
             weight.numel() * weight.element_size() for part in (self.module, self._vae) for weight in part.parameters()
         )
+
+    def _cells(self) -> int:
+        """Places of a latent: the tokens of its largest self-attention, at most."""
+        scale = int(self._pipeline.vae_scale_factor)
+        return (self._size[0] // scale) * (self._size[1] // scale)
 
     def _target(self, latents: Tensor, noise: Tensor, steps: Tensor) -> Tensor:
         kind = self._kind()
