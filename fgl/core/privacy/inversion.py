@@ -71,6 +71,7 @@ def measure(session: Session) -> UploadInversion:
             all_clients=_together(list(clients.values())),
             dictionary=tried.summary(),
             table=session.run.name_of(table),
+            own_arrays=_own_arrays(session) or None,
         )
         return to_json(result), [table]
 
@@ -94,6 +95,14 @@ def inputs_of(session: Session, uploads: str) -> Inputs:
         "partition": None if session.remote_clients else partition.partition_inputs(session),
         "device": session.device_kind,
     }
+
+
+def _own_arrays(session: Session) -> list[str]:
+    """Titles of the strategy and the filters whose arrays stand for no text."""
+    config, registry = session.config, session.manager.registry
+    chosen = [("prompt_strategy", config.prompt_strategy), *(("upload_filter", one) for one in config.upload.chain())]
+    entries = [registry.find(family, one.name) for family, one in chosen]
+    return [entry.title for entry in entries if "arrays" in entry.component.provides]
 
 
 def _codec(session: Session, client_id: str) -> str:

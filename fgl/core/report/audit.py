@@ -240,6 +240,11 @@ def upload_notes(uploads: UploadInversion) -> list[str]:
     ]
     if any(one.codec == "text" for one in uploads.clients.values()):
         lines.append("With the codec text the prompts themselves are sent: there is nothing to invert.")
+    if uploads.own_arrays:
+        lines.append(
+            f"The arrays of {' and '.join(uploads.own_arrays)} are not encodings of texts: no text can be recovered, "
+            "and the nearest one shows at most the class. What they reveal of images is for the part memorization."
+        )
     if uploads.all_clients.recovered is None:
         lines.append("What the clients wrote is with them: whether the found texts are theirs is not known here.")
     lines.append(

@@ -246,6 +246,8 @@ class UploadInversion:
     """The candidates that were tried."""
     table: str
     """File with each row's recovered text, relative to the run directory; it holds prompts of clients."""
+    own_arrays: list[str] | None = json_field(omit_none=True)
+    """Components whose arrays are not encodings of any text, so that no text can be recovered."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
