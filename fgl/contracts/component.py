@@ -110,13 +110,15 @@ class Component:
 
     For prompt strategies and upload filters: "arrays" if it returns arrays of its own (`Prepared`), which the codec
     text cannot send. For prompt strategies: with it a name for the arrays if only some generators accept them, such as
-    "moments", without which the generator must encode text; "private_counts" if its weights are deliberately not the
-    samples that the client holds. For generators: the kind of its product; (): "images"."""
+    "moments"; without one the generator must encode text. "denoiser", with "text", if it learns against the generator's
+    denoiser; "private_counts" if its weights are deliberately not the samples that the client holds. For generators:
+    the kind of its product; (): "images"."""
 
     accepts: tuple[str, ...] = ()
     """What it takes from the part before it.
 
-    For generators: "text" if its encoder encodes prompts, names of arrays, or both; (): "text". For classifiers: kinds
+    For generators: "text" if its encoder encodes prompts, "denoiser" if it has one (`SupportsDenoiser`), names of
+    arrays; (): "text". For classifiers: kinds
     of products, and "rounds" if `fit` can continue from a state and calls hooks; (): "images" and "rounds". For upload
     filters: "text" or names of arrays; (): anything."""
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from fgl.core.registry import Registry
 
 
-TEXT, ROUNDS = "text", "rounds"
+TEXT, ROUNDS, DENOISER = "text", "rounds", "denoiser"
 _MARKS = ("arrays", "private_counts")
 """What a prompt strategy provides that is no name of arrays."""
 _ACCEPTS: Mapping[str, tuple[str, ...]] = {"generator": (TEXT,), "classifier": (IMAGES, ROUNDS)}
@@ -32,6 +32,7 @@ _PROVIDES: Mapping[str, tuple[str, ...]] = {"prompt_strategy": (TEXT,), "generat
 _WORDS = {
     TEXT: "prompts to encode",
     IMAGES: "images",
+    DENOISER: "work for its denoiser",
     ROUNDS: "a model to continue training, which rounds and their algorithms need",
 }
 _AUDITED = {"uploads": ("accepts", TEXT), "memorization": ("yields", IMAGES)}

@@ -44,6 +44,16 @@ def method_title(report: RunReport) -> str:
     return f"{name} one-shot" if name == DEFAULTS["method"]["name"] else f"{name}, one-shot"
 
 
+def _one_shot_title(report: RunReport) -> str:
+    """In the table: what clients sent, or, without images, what was fitted to what."""
+    config, product = report.config, report.synthetic.product
+    if product is None:
+        return f"{method_title(report)}, {config['prompt_strategy']['name']} prompts"
+    space = report.generator.get("features")
+    name = space.get("space") if isinstance(space, dict) else None
+    return f"{config['classifier']['name']} head on {plain(name or product.kind, 60)} features"
+
+
 def _method(report: RunReport) -> str:
     """Reports of versions without methods are of the default one."""
     method: dict[str, str] = report.config.get("method", DEFAULTS["method"])
@@ -55,7 +65,7 @@ def _own_rows(report: RunReport) -> list[ResultRow]:
     seconds = {stage: value for stage, value in report.seconds.items() if not stage.startswith(_BESIDE)}
     selected, last = _one_shot(report)
     one_shot = ResultRow(
-        title=f"{method_title(report)}, {report.config['prompt_strategy']['name']} prompts",
+        title=_one_shot_title(report),
         top1=selected.top1,
         last=last.top1,
         bytes=report.upload.bytes_total,

@@ -52,7 +52,8 @@ def _work(session: Session, done: Done, digest: str) -> Work[PartitionResult]:
 
 
 def one_shot_heading(session: Session) -> str:
-    return f"one-shot run with {session.config.prompt_strategy.name} prompts"
+    strategy = session.config.prompt_strategy.name
+    return f"one-shot run with {strategy} prompts" if session.yields_images else f"one-shot run with {strategy}"
 
 
 STAGE = Stage(

@@ -22,6 +22,7 @@ def _component(
         summary=summary,
         defaults=defaults,
         smoke=smoke or {},
+        accepts=("text", "denoiser"),
         tied_defaults={"model": ("revision", "mirrors"), "lora": ("lora_revision",)},
     )
 

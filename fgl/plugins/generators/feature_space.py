@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from safetensors import safe_open
 
 import fgl
+from fgl import hub
 from fgl.contracts.classifier import FitContext
+from fgl.contracts.generator import Footprint
 from fgl.contracts.preparation import Preparation, cropped
 from fgl.contracts.progress import NullProgress
 from fgl.errors import ConfigError, ModelError, Problem
@@ -100,6 +104,20 @@ class FeatureSpaceUser:
         size = self._extractor.describe().get("image_size")
         sides = [value for value in size.values() if isinstance(value, int)] if isinstance(size, Mapping) else []
         return min(sides, default=_SIDE)
+
+    def footprint(self, whole: bool) -> Footprint:
+        """The space's model, from the headers of its weight files; nothing for a space without a model."""
+        models = self.options.models()
+        if not models:
+            return Footprint((), 0, 0)
+        folder = hub.resolve(models[0].model, models[0].revision, models[0].files)
+        files = sorted(folder.glob("*.safetensors"))
+        parameters = 0
+        for file in files:
+            with safe_open(file, framework="numpy") as tensors:
+                shapes = [tensors.get_slice(name).get_shape() for name in tensors.keys()]  # noqa: SIM118
+            parameters += sum(map(math.prod, shapes))
+        return Footprint(("feature_space",), parameters, sum(file.stat().st_size for file in files))
 
     def space_digest(self) -> str:
         """sha256 of `feature_space`."""

@@ -58,7 +58,7 @@ def fgl_prompt_strategies() -> list[Component]:
             target="fgl.plugins.prompts.learned:LearnedPrompts",
             options="fgl.plugins.prompts.learned_options:LearnedOptions",
             summary="Embeddings that each client learns from its images, for what the generator does not know by name.",
-            provides=("arrays",),
+            provides=("arrays", "text", "denoiser"),
             client_needs=("generator",),
             smoke={"steps": 4, "batch_size": 16, "images_per_class": 8},
         ),

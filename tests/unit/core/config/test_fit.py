@@ -43,7 +43,12 @@ MISFITS = {
     "statistics for a generator of images": (
         {"prompt_strategy": "moments", "upload": {"codec": "fp32"}},
         "prompt_strategy",
-        "generator 'tiny' accepts text, and this hands on 'moments'; choose a generator that does (moments)",
+        "generator 'tiny' accepts text, denoiser, and this hands on 'moments'; choose a generator that does (moments)",
+    ),
+    "prompts that are learned against a denoiser": (
+        {"generator": "moments", "prompt_strategy": "learned"},
+        "prompt_strategy",
+        "this hands on prompts to encode and work for its denoiser; choose a generator that does (sd-turbo, ",
     ),
     "images for a head": (
         {"generator": "tiny", "classifier": "analytic", "prompt_strategy": "class-name"},
