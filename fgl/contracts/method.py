@@ -10,6 +10,7 @@ SECTIONS = (
     "upload",
     "aggregator",
     "generator",
+    "adaptation",
     "synthesis",
     "classifier",
     "rounds",

@@ -21,6 +21,12 @@ def fgl_methods() -> list[Component]:
             summary="The same, then rounds of local training and fine-tuning on the synthetic set (arXiv 2306.16064).",
         ),
         Component(
+            name="learned",
+            target="fgl.plugins.methods.generative:Learned",
+            options="fgl.plugins.methods.options:LearnedOptions",
+            summary="Embeddings that clients learn from their images, in one round (after arXiv 2407.19953).",
+        ),
+        Component(
             name="analytic",
             target="fgl.plugins.methods.heads:Analytic",
             options="fgl.plugins.methods.options:FeatureOptions",

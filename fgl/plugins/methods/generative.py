@@ -1,4 +1,4 @@
-"""Federated generative learning, in one round and with rounds after it. Source: arXiv 2306.16064."""
+"""Federated generative learning: in one round, with rounds after it, with learned prompts. Source: arXiv 2306.16064."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from fgl.plugins.methods.options import RoundsOptions
+    from fgl.plugins.methods.options import LearnedOptions, RoundsOptions
 
 
 class OneShot:
@@ -26,3 +26,13 @@ class Rounds:
 
     def configuration(self) -> Mapping[str, object]:
         return {"rounds": {"count": self.options.rounds, "server_epochs": self.options.server_epochs}}
+
+
+class Learned:
+    """Rows that clients learn against the frozen denoiser, in place of encoded texts."""
+
+    def __init__(self, options: LearnedOptions) -> None:
+        self.options = options
+
+    def configuration(self) -> Mapping[str, object]:
+        return {"prompt_strategy": {"name": "learned", **self.options.model_dump(mode="json")}}
