@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from fgl.contracts.aggregator import Aggregator, ClientUpload, Conditioning, Rows
     from fgl.contracts.algorithm import Algorithm, GlobalState, LocalJob, LocalUpdate
     from fgl.contracts.arrays import Array, Labels, Pixels
+    from fgl.contracts.boundary import simulated
     from fgl.contracts.classifier import (
         Checkpoint,
         CheckpointName,
@@ -80,6 +81,7 @@ if TYPE_CHECKING:
         SupportsGrammar,
         SupportsTexts,
     )
+    from fgl.contracts.tasks import answer_task
     from fgl.contracts.tracker import Event, Tracker
     from fgl.contracts.upload_filter import FilterContext, UploadFilter
     from fgl.core.creating import create, options_of
@@ -198,6 +200,8 @@ __all__ = [
     "UploadSchema",
     "__version__",
     "adapt",
+    "answer_task",
+    "at_site",
     "audit",
     "compare",
     "create",
@@ -209,6 +213,8 @@ __all__ = [
     "quality",
     "resume",
     "run",
+    "simulated",
+    "site_policy",
 ]
 
 _environment.mend()
@@ -223,6 +229,10 @@ _HOMES = {
         "CaptionedImages",
         "SupportsAdaptation",
     ),
+    "fgl.contracts.boundary": ("simulated",),
+    "fgl.contracts.tasks": ("answer_task",),
+    "fgl.core.client.policy": ("at_site",),
+    "fgl.core.client.site_policy": ("site_policy",),
     "fgl.contracts.aggregator": ("Aggregator", "ClientUpload", "Conditioning", "Rows"),
     "fgl.contracts.algorithm": ("Algorithm", "GlobalState", "LocalJob", "LocalUpdate"),
     "fgl.contracts.arrays": ("Array", "Labels", "Pixels"),

@@ -31,17 +31,18 @@ class Federation(Protocol):
     ) -> Iterator[tuple[str, bytes | ClientFailure]]:
         """Run a task at each client, and yield (client id, reply) in the order of the ids.
 
-        If a task raises an FGLError, only its message may cross to the server, as the reason of a ClientFailure: the
-        task has cleared it. Everything else, including the task's output, stays in the client's own log.
+        At the client, `fgl.answer_task(client_id, task, payload)` runs it and returns what to yield (see
+        `fgl.contracts.tasks`, which lists the tasks). If a task raises an FGLError, only its message may cross to the
+        server, as the reason of a ClientFailure: the task has cleared it. Everything else, including the task's output,
+        stays in the client's own log.
 
-        Simulated clients run their tasks inside `fgl.contracts.boundary.simulated()`. On the machine of a site, tasks
-        run inside `fgl.core.client.policy.at_site(policy)`, with what the site's owner allows. Outside of both, every
-        task refuses to answer.
+        Simulated clients run their tasks inside `fgl.simulated()`. On the machine of a site, tasks run inside
+        `fgl.at_site(policy)`, with what the site's owner allows. Outside of both, every task refuses to answer.
 
         Args:
             client_ids: The clients to call.
-            task: The function to run at the client, as "module:function": bytes → bytes.
-            payload: Client id → the bytes to send to that client.
+            task: The name of the task, "module:function": a function that runs at the client, bytes → bytes.
+            payload: Client id → the bytes to send to that client. Call it once for each, when they are sent.
             progress: Where to report each client that has answered or failed.
         """
 

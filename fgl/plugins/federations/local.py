@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from importlib import import_module
 
-from fgl.contracts.boundary import contained, simulated
+from fgl.contracts.boundary import simulated
 from fgl.contracts.federation import ClientFailure
 from fgl.contracts.progress import Progress
-from fgl.errors import FGLError, public_message
+from fgl.contracts.tasks import answer_task
 from fgl.plugins.federations.options import LocalOptions
 
 # The reply begins with a flag (success or failure) and its length, so that nothing that a library prints to stdout
@@ -20,37 +18,24 @@ from fgl.plugins.federations.options import LocalOptions
 # the run directory's lock, and nothing more may be written there.
 _CHILD = """
 import os, sys, threading
-def end_with_parent(pipe=int(sys.argv[2])):
+def end_with_parent(pipe=int(sys.argv[3])):
     os.read(pipe, 1)
     os._exit(1)
 threading.Thread(target=end_with_parent, daemon=True).start()
 from fgl.plugins.federations.local import answer
 out = sys.stdout.buffer
 sys.stdout = sys.stderr
-done, reply = answer(sys.argv[1], sys.stdin.buffer.read())
+reply = answer(sys.argv[1], sys.argv[2], sys.stdin.buffer.read())
+done = isinstance(reply, bytes)
+reply = reply if done else reply.reason.encode()
 out.write(bytes([done]) + len(reply).to_bytes(8, "big") + reply)
 out.flush()
 """
 
-log = logging.getLogger(__name__)
 
-
-def answer(task: str, payload: bytes, progress: Progress | None = None) -> tuple[bool, bytes]:
-    """(True, the reply), or (False, the reason of the failure, as far as the server may know). The rest is logged."""
-    module, _, name = task.partition(":")
-
-    def work() -> tuple[bool, bytes]:
-        function: Callable[[bytes], bytes] = getattr(import_module(module), name)
-        with simulated(progress):
-            return True, function(payload)
-
-    def failed(error: BaseException) -> tuple[bool, bytes]:
-        if isinstance(error, FGLError):
-            return False, str(error).encode()
-        log.error("a client's task failed", exc_info=error)
-        return False, public_message(error).encode()
-
-    return contained(work, failed)  # the failure of one client does not stop the others
+def answer(client_id: str, task: str, payload: bytes, progress: Progress | None = None) -> bytes | ClientFailure:
+    with simulated(progress):
+        return answer_task(client_id, task, payload)
 
 
 class LocalFederation:
@@ -67,20 +52,16 @@ class LocalFederation:
             for client_id in client_ids:
                 sent = payload(client_id)
                 if self.options.isolation == "none":
-                    yield client_id, self._in_process(client_id, task, sent, progress)
+                    yield client_id, answer(client_id, task, sent, progress)
                 else:
                     yield client_id, self._in_child(client_id, task, sent)
                 done.advance(1, client_id)
-
-    def _in_process(self, client_id: str, task: str, payload: bytes, progress: Progress) -> bytes | ClientFailure:
-        done, reply = answer(task, payload, progress)
-        return reply if done else ClientFailure(client_id, reply.decode())
 
     def _in_child(self, client_id: str, task: str, payload: bytes) -> bytes | ClientFailure:
         theirs, ours = os.pipe()
         try:
             done = subprocess.run(
-                [sys.executable, "-c", _CHILD, task, str(theirs)],
+                [sys.executable, "-c", _CHILD, client_id, task, str(theirs)],
                 input=payload,
                 capture_output=True,
                 timeout=self.options.timeout,
