@@ -29,7 +29,9 @@ def settings(images: Callable[..., Path], pipeline: Path) -> Settings:
     folder = images(per_class=12)
 
     def make(**changes: Any) -> dict[str, Any]:
-        base = small(folder, pipeline, partition={"clients": 3}, rounds={"count": 2, "local_epochs": 1})
+        base = small(
+            folder, pipeline, partition={"clients": 3}, rounds={"count": 2, "local_epochs": 1, "start": "one-shot"}
+        )
         return changed(base, changes)
 
     return make

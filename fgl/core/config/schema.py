@@ -122,6 +122,15 @@ class RoundsOptions(Options):
     count: int = Field(
         0, ge=0, le=100_000, description="rounds of local training and averaging after the one-shot model; 0: none"
     )
+    start: Literal["auto", "one-shot", "scratch"] = Field(
+        "auto",
+        description="where they start: from the one-shot model, from scratch as FedAvg alone, or auto: from scratch "
+        "where the one-shot model is no better than a guess at the clients, else both side by side for the first "
+        "rounds, and on with the one that is right on more of the clients' images",
+    )
+    trial_rounds: int = Field(
+        5, ge=1, description="with start auto: most rounds in which both starts are trained side by side"
+    )
     local_epochs: int = Field(5, ge=1, description="passes of a client over its own data in a round")
     server_epochs: int = Field(
         0, ge=0, description="passes of the server over the synthetic set after each averaging; 0: no fine-tuning"

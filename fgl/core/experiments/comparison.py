@@ -212,7 +212,7 @@ def _result(base: _Base, method: Method) -> SeedResult:
         row = baseline.call("make", session, base.done)[method.name]
         return SeedResult(top1=row["top1"], bytes=row["bytes"], seconds=before_it + row["seconds"])
     track, start, before = _track(base, method)
-    lost = rounds.discarded(session, track, rounds.inputs_of(session, track, base.partition_digest, start.digest))
+    lost = rounds.discarded(session, track, rounds.inputs_of(session, track, base.partition_digest, start))
     if lost:
         count = str(track.options.count)
         expected = f"fewer would discard the {lost} in {session.run.root}; expected {lost} or more, or another --out"
@@ -226,6 +226,8 @@ def _result(base: _Base, method: Method) -> SeedResult:
     sent = shot_bytes
     if shift:
         curve.append((1, base.one_shot().top1, sent))
+    if result.start is not None:  # what the choice took comes before what it chose
+        sent += result.start.bytes.up + result.start.bytes.down
     for entry in result.rounds:
         sent += entry["bytes_up"] + entry["bytes_down"]
         if entry["top1"] is not None:

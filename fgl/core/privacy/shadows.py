@@ -184,7 +184,7 @@ class ShadowTrainer:
                 **session.weights("classifier"),
             }
         if self.method not in (ONE_SHOT, AFTER_ROUNDS):
-            return {**shared, **rounds.inputs_of(session, self._track(session), held, "")}
+            return {**shared, **rounds.inputs_of(session, self._track(session), held, rounds_spec.Start())}
         one_shot = {
             **shared,
             "uploads": clients_stage.request_inputs(session, held),
@@ -195,7 +195,8 @@ class ShadowTrainer:
         }
         if self.method == ONE_SHOT:
             return one_shot
-        return {**shared, **rounds.inputs_of(session, self._track(session), held, digest_of(one_shot))}
+        start = rounds_spec.Start(digest=digest_of(one_shot), guess=self._guess(shadow))
+        return {**shared, **rounds.inputs_of(session, self._track(session), held, start)}
 
     def work(self, shadow: int) -> Callable[[str], tuple[Any, Sequence[Path]]]:
         """What `Session.stage` calls where the scores are not there."""
@@ -231,12 +232,21 @@ class ShadowTrainer:
             record = self.session.run.recorded(_stage(ONE_SHOT, shadow))
             assert record is not None, "the one-shot models come first"
             state = self.session.run.path(record["value"]["state"])
-            start = rounds_spec.Start(lambda: load_file(state), record["value"]["set"], lambda: self._images.of(shadow))
+            images, guess = lambda: self._images.of(shadow), self._guess(shadow)
+            start = rounds_spec.Start(lambda: load_file(state), record["value"]["set"], images, guess)
         partition = pipeline.run(inner, "partition").made(partition_stage.STAGE)
         track = self._track(inner)
         rounds.run(inner, track, held, partition, start)
         last = load_file(rounds.model_path(inner, track))
         return self._keep(shadow, *self._query(inner.classifier.restore(last, train.context(inner, "query"))))
+
+    def _guess(self, shadow: int) -> float:
+        """As the run has it from its uploads: what a guess gets right of the images that clients hold."""
+        labels, classes = self.session.split("train").labels, len(self.session.info.class_names)
+        held = self.field.held(shadow)
+        return rounds.guess_of(
+            {name: np.bincount(labels[rows], minlength=classes).tolist() for name, rows in held.items()}
+        )
 
     def _track(self, session: Session) -> rounds_spec.RoundsSpec:
         """Tested once, after the last round: no curve over rounds is needed here."""

@@ -22,8 +22,8 @@ def useless_start(levels: ChanceLevels, top1: float) -> str:
         return ""
     text = (
         f"rounds start from a one-shot model that is no better than a guess: top-1 {top1:.1%}, and {guess:.1%} for "
-        "always the same class. The generator may not know this domain; training from scratch may well do better: "
-        "compare with fgl compare --methods fedavg"
+        "always the same class. The generator may not know this domain, and training from scratch may well do better: "
+        "rounds.start=auto lets the clients tell"
     )
     log.warning("%s", text)
     return text

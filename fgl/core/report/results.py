@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fgl.core.config.defaults import DEFAULTS
+from fgl.core.report.rounds import STARTS
 from fgl.core.report.schema import RunReport
-from fgl.core.report.scores import ChanceLevels, Score
+from fgl.core.report.scores import ChanceLevels, Rounds, Score
 from fgl.core.report.tables import Table
 from fgl.text import plain
 
@@ -81,9 +82,14 @@ def _own_rows(report: RunReport) -> list[ResultRow]:
         last=result.last.top1,
         bytes=one_shot.bytes + after.bytes_up + after.bytes_down,
         seconds=sum(seconds.values()),
-        note=f"{report.config['algorithm']['name']}, model both ways",
+        note=f"{report.config['algorithm']['name']}{_start(after)}, model both ways",
     )
     return [one_shot, with_rounds]
+
+
+def _start(after: Rounds) -> str:
+    """Where rounds started, where clients decided it."""
+    return "" if after.start is None else f" {STARTS[after.start.chosen]}"
 
 
 def _one_shot(report: RunReport) -> tuple[Score, Score]:

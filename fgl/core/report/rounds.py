@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fgl.core.report.scores import Round, Rounds
+from fgl.core.report.scores import Round, Rounds, StartChoice
 from fgl.core.report.tables import Table
 
 
@@ -14,10 +14,43 @@ def rounds_section(after: Rounds | None) -> list[str]:
         "",
         "## Rounds",
         "",
+        *_start_lines(after.start),
         "The global model is tested for this table alone: nothing is selected by it, the last round counts.",
         "",
         *Table(_COLUMNS, [_cells(one) for one in after.rounds], "rrllrrrlr").markdown(),
     ]
+
+
+STARTS = {
+    "one-shot": "from the one-shot model",
+    "one-shot-fast": "from the one-shot model, at the learning rate of training from scratch",
+    "scratch": "from scratch",
+}
+"""Start of rounds → in words."""
+
+
+def _start_lines(start: StartChoice | None) -> list[str]:
+    """Where rounds started, why, and what else was tried."""
+    if start is None:
+        return []
+    sent = (
+        f"Clients tested models on their own images for this, and sent back counts alone. The choice took "
+        f"{start.bytes.down:,} bytes down and {start.bytes.up:,} up, with the rounds that were given up."
+    )
+    lines = [f"Start: {start.reason}.", "", sent, ""]
+    if not start.candidates:
+        return lines
+    rows = [
+        (
+            STARTS[one.name],
+            ", ".join("?" if counts is None else f"{counts.share:.1%}" for counts in one.counts),
+            ", ".join("" if top1 is None else f"{top1:.1%}" for top1 in one.top1),
+            one.left or "chosen",
+        )
+        for one in start.candidates
+    ]
+    columns = ("start", "right on clients' images, by round", "top-1 on test images, by round", "")
+    return [*lines, *Table(columns, rows, "llll").markdown(), ""]
 
 
 _COLUMNS = ("round", "clients", "dropped out", "failed", "loss", "bytes down", "bytes up", "top-1", "seconds")

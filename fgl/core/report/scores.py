@@ -136,6 +136,63 @@ class ClientTest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RoundCounts:
+    """The global model after a round, tested by clients on their own images; only counts leave them."""
+
+    right: int
+    """Images that it got right, of all clients."""
+    total: int
+    """Images that were tested, of all clients."""
+    down: int
+    """Bytes to the clients for it."""
+    up: int
+    """Bytes from the clients for it."""
+
+    @property
+    def share(self) -> float:
+        """right / total."""
+        return self.right / self.total
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartCandidate:
+    """A start that rounds were tried from."""
+
+    name: str
+    """`one-shot`, `one-shot-fast` (at the learning rate of training from scratch) or `scratch`."""
+    counts: list[RoundCounts | None]
+    """After each round of the trial; null where no client gave any."""
+    top1: list[float | None]
+    """On the real test images, after each of these rounds; nothing is selected by it."""
+    left: str
+    """Why it was given up, in words; empty for the one that was chosen."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartChoice:
+    """Where rounds started, and why."""
+
+    chosen: str
+    """Name of the candidate."""
+    reason: str
+    """Why, in words."""
+    guess: float
+    """Share of the clients' images that the better of two guesses gets right, by the uploads' own account."""
+    one_shot: RoundCounts | None
+    """The one-shot model, tested by the clients before any round; null where no client gave counts."""
+    candidates: list[StartCandidate]
+    """What was tried, in order; empty where the one-shot model is no better than a guess."""
+    bytes: BytesBothWays
+    """What the choice took: tests at clients, and rounds of the candidates that were given up."""
+    seconds: float
+    """How long those rounds took."""
+    track: str
+    """Folder of the rounds that count, below RUN/rounds."""
+    course: str
+    """Digest of all that determines them, except their number."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Round:
     """One round of federated training."""
 
@@ -159,6 +216,8 @@ class Round:
     """Client → scores of its model before averaging. Only there for baselines that test them."""
     server_loss: float | None = json_field(omit_none=True)
     """Loss of the server's fine-tuning. Not there unless `rounds.server_epochs` is set."""
+    counts: RoundCounts | None = json_field(omit_none=True)
+    """The global model, tested by the clients. Only there in rounds of a trial of starts."""
     top1: float | None
     """Top-1 of the global model; null where the round was not tested."""
     seconds: float
@@ -174,11 +233,13 @@ class Rounds:
     rounds: list[Round]
     """In order."""
     bytes_up: int
-    """Bytes from all clients, over all rounds."""
+    """Bytes from all clients, over all rounds, with those that the choice of the start took."""
     bytes_down: int
-    """Bytes to all clients, over all rounds."""
+    """Bytes to all clients, over all rounds, with those that the choice of the start took."""
     model_bytes: int
     """Size of the model's weights."""
+    start: StartChoice | None = json_field(omit_none=True)
+    """Where they started, and why. Not there where the configuration says it (`rounds.start`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -47,6 +47,7 @@ class RoundEntry(TypedDict):
     bytes_up: int
     local: NotRequired[dict[str, JsonObject]]
     server_loss: NotRequired[float]
+    counts: NotRequired[JsonObject]
     top1: NotRequired[float | None]
     seconds: NotRequired[float]
 

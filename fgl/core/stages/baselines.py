@@ -95,7 +95,9 @@ def _in_part(session: Session) -> bool:
 
 
 def one_round_inputs(session: Session, done: Done) -> Inputs:
-    return rounds.inputs_of(session, one_round_spec(session), rounds.partition_digest(session, done), "")
+    return rounds.inputs_of(
+        session, one_round_spec(session), rounds.partition_digest(session, done), rounds_spec.Start()
+    )
 
 
 def one_round(session: Session, done: Done) -> dict[str, Row]:

@@ -10,13 +10,12 @@ from safetensors.numpy import load_file
 
 from fgl.core.client import site
 from fgl.core.report.scores import ClientTest
-from fgl.core.server import upload_store
-from fgl.core.server.ask import ask
+from fgl.core.server import client_counts
 from fgl.core.stages import clients as clients_stage
 from fgl.core.stages import rounds
 from fgl.core.stages.stage import Done, Inputs, Stage, Work
 from fgl.core.store.typed import JsonObject, from_json, to_json
-from fgl.core.wire import replies, requests
+from fgl.core.wire import replies
 from fgl.errors import ConfigError, Problem, UploadError
 from fgl.io import strict_json
 
@@ -73,42 +72,27 @@ STAGE = Stage(
 def test(session: Session, clients: Sequence[str], claimed: Mapping[str, Sequence[float]], state: Path) -> ClientTest:
     """Send the classifier to each client and add up the counts that come back. A client that fails, or whose
     counts cannot be true, is named and left out."""
-    config, names = session.config, session.info.class_names
-    federation = session.manager.create("federation", config.federation)
-    weights = load_file(state)
-    counts: dict[str, replies.ImageCounts] = {}
-    refused: dict[str, dict[str, str]] = {}
-
-    def request(client_id: str) -> bytes:
-        return requests.task_request(
-            config,
-            client_id,
-            session.device,
-            session.info.digest,
-            weights,
-            prepare=session.preparation.inputs(),
-            private=str(upload_store.private_folder(session.run, client_id)),
-        )
-
-    def accept(client_id: str, reply: bytes) -> None:
-        counts[client_id] = replies.validate_counts(
-            reply, client_id, names, config.evaluation.per_class, claimed.get(client_id)
-        )
-
-    def refuse(client_id: str, error: UploadError) -> None:
-        refused[client_id] = {"rule": error.rule, "reason": str(error)}
-
-    traffic = ask(federation, clients, requests.EVALUATE, request, accept, refuse, session.progress)
+    federation = session.manager.create("federation", session.config.federation)
+    collected = client_counts.collect(
+        session,
+        federation,
+        clients,
+        load_file(state),
+        claimed,
+        per_class=session.config.evaluation.per_class,
+        progress=session.progress,
+    )
     site.release()
+    counts, refused = collected.counts, to_json(collected.refused)
     if not counts:
         raise UploadError(f"no client has tested the classifier: {strict_json.dumps(refused)[:500]}")
     return from_json(
         ClientTest,
         {
-            **added_up(counts, names),
+            **added_up(counts, session.info.class_names),
             "per_client": to_json(counts),
             "refused": refused,
-            "bytes": {"down": traffic.down, "up": traffic.up},
+            "bytes": {"down": collected.traffic.down, "up": collected.traffic.up},
             "stands_for": round(sum(sum(claimed[name]) for name in counts), 6),
         },
     )

@@ -66,7 +66,11 @@ def _rounds(session: Session, track: str, stage: str) -> Iterator[tuple[str, str
     run, record = session.run, session.run.recorded(stage)
     if record is None:
         return
-    course = digest_of({key: value for key, value in record["inputs"].items() if key != "count"})
+    choice = record["value"].get("start") if isinstance(record["value"], dict) else None
+    if choice is None:
+        course = digest_of({key: value for key, value in record["inputs"].items() if key != "count"})
+    else:
+        track, course = choice["track"], choice["course"]
     place = run.path("rounds", track, "state.safetensors").relative_to(run.root)
     reached = round_state.read(round_state.place(run, track, course))
     again = "the result stands, and more rounds would train anew from the first"

@@ -15,12 +15,14 @@ from fgl.contracts.algorithm import GlobalState
 from fgl.contracts.events import StageContext
 from fgl.core.client import training
 from fgl.core.report import metrics
+from fgl.core.report.scores import RoundCounts
 from fgl.core.seeds import round_seed
-from fgl.core.server import round_updates
+from fgl.core.server import client_counts, round_updates
 from fgl.core.stages import evaluate, round_state, train
 from fgl.core.stages.round_state import Committed
 from fgl.core.stages.rounds_spec import identity, local_classifier
 from fgl.core.store.owned import digest_of
+from fgl.core.store.typed import to_json
 from fgl.core.wire import requests
 from fgl.errors import DataError, DivergedError
 
@@ -51,7 +53,10 @@ class RoundEngine:
         divided: Mapping[str, Sequence[int]],
         partition_digest: str,
         start: Start,
+        counted: int = 0,
     ) -> None:
+        """counted: rounds after which clients test the global model on their own images."""
+        self.counted = counted
         self.session, self.track, self.start = session, track, start
         self.holders = sorted(client for client, rows in divided.items() if len(rows))
         if not self.holders:
@@ -80,35 +85,56 @@ class RoundEngine:
 
     def train(self) -> tuple[GlobalState, list[RoundEntry]]:
         """The state after the last round, and one entry a round."""
-        count = self.track.options.count
-        reached = self._begun()
+        reached, count = self.begin(), self.track.options.count
         with self.session.progress.track(f"rounds ({self.track.name})", count - len(reached.history), "rounds") as task:
             while len(reached.history) < count:
-                number, began = len(reached.history) + 1, time.monotonic()
-                try:
-                    after, kept, entry = self._round(number, reached)
-                except DivergedError as error:
-                    part = "server" if isinstance(error, _ServerDivergedError) else "local"
-                    raise DivergedError(f"{error}. {self._rescue(number, reached.state, part)}") from error
-                except round_updates.LostError as lost:
-                    reached = self._again(number, lost.client_id)
-                    continue
-                tested = number == count or number % self.track.options.evaluate_every == 0
-                entry["top1"] = self._test(after) if tested else None
-                entry["seconds"] = round(time.monotonic() - began, 3)
-                reached = Committed(after, [*reached.history, entry], kept)
-                round_state.write(self.store, reached)
-                self.session.events.round_finished(self.stage_context, dict(entry))
-                task.advance(1, "" if entry["top1"] is None else f"top-1 {entry['top1']:.1%}")
+                done = len(reached.history)
+                reached = self.step(reached)
+                task.advance(max(0, len(reached.history) - done), reached.line)
         training.release()
-        if all(not entry["clients"] for entry in reached.history):
-            raise DataError(
-                f"{self.track.algorithm.name}: in none of {count} rounds did a client answer; lower rounds.dropout "
-                f"({self.track.options.dropout}), or shorten rounds.drop"
-            )
+        self.check_answered(reached)
         return reached.state, reached.history
 
-    def _begun(self) -> Committed:
+    def step(self, before: Committed) -> Committed:
+        """One more round, tested and committed; or the beginning, where a client lost what it kept. Raises
+        DivergedError and DataError."""
+        number, began = len(before.history) + 1, time.monotonic()
+        try:
+            after, kept, entry = self._round(number, before)
+        except DivergedError as error:
+            part = "server" if isinstance(error, _ServerDivergedError) else "local"
+            raise DivergedError(f"{error}. {self._rescue(number, before.state, part)}") from error
+        except round_updates.LostError as lost:
+            return self._again(number, lost.client_id)
+        tested = number == self.track.options.count or number % self.track.options.evaluate_every == 0
+        if number <= self.counted and entry["clients"] and (counts := self.count(after.model, entry["clients"])):
+            entry["counts"] = to_json(counts)
+        entry["top1"] = self._test(after) if tested else None
+        entry["seconds"] = round(time.monotonic() - began, 3)
+        reached = Committed(after, [*before.history, entry], kept)
+        round_state.write(self.store, reached)
+        self.session.events.round_finished(self.stage_context, dict(entry))
+        return reached
+
+    def count(self, model: Mapping[str, Array], clients: Sequence[str]) -> RoundCounts | None:
+        """On how many of their own images clients find a model right; None where none of them says."""
+        claimed = {client: [float(self.samples[client])] for client in clients}
+        found = client_counts.collect(self.session, self.federation, clients, model, claimed)
+        for client, refusal in found.refused.items():
+            log.warning("%s: no counts of %s: %s", self.track.name, client, refusal.reason)
+        if not found.total:
+            return None
+        return RoundCounts(right=found.right, total=found.total, down=found.traffic.down, up=found.traffic.up)
+
+    def check_answered(self, reached: Committed) -> None:
+        """Raises DataError where no client answered in any round."""
+        if all(not entry["clients"] for entry in reached.history):
+            raise DataError(
+                f"{self.track.algorithm.name}: in none of {len(reached.history)} rounds did a client answer; lower "
+                f"rounds.dropout ({self.track.options.dropout}), or shorten rounds.drop"
+            )
+
+    def begin(self) -> Committed:
         """What an earlier process has reached, or the beginning."""
         found = round_state.read(self.store)
         if found is not None:

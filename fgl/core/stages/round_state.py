@@ -29,6 +29,12 @@ class Committed:
     history: list[RoundEntry]
     kept: dict[str, str]
 
+    @property
+    def line(self) -> str:
+        """Of the last round, for a progress display."""
+        top1 = self.history[-1].get("top1") if self.history else None
+        return "" if top1 is None else f"top-1 {top1:.1%}"
+
 
 def place(run: RunDir, track: str, course: str) -> Checkpoints:
     """course: digest of what determines the training, but for its length; what another one left is not found."""

@@ -1,9 +1,10 @@
 """Federated training, the server's side: models go down to clients, come back trained, and are put together.
 
-The run's own rounds start from the one-shot model; the baselines start from a fresh one. Both are a `Track`: the same
-engine, partition, seeds and test. A round is the unit of commit: RUN/rounds/<track>/state.safetensors holds the global
-model, the algorithm's arrays and what happened in every round so far, under a digest of all that determines them except
-the number of rounds, so that a longer training resumes a shorter one.
+The run's own rounds start from the one-shot model, or from scratch where that is better (`round_start.py`); the
+baselines start from a fresh one. Each is a `RoundsSpec`: the same engine, partition, seeds and test. A round is the
+unit of commit: RUN/rounds/<name>/state.safetensors holds the global model, the algorithm's arrays and what happened in
+every round so far, under a digest of all that determines them except the number of rounds, so that a longer training
+resumes a shorter one.
 """
 
 from __future__ import annotations
@@ -19,13 +20,13 @@ from safetensors.numpy import load_file, save
 from fgl.contracts.arrays import contiguous
 from fgl.core.report import guess, metrics
 from fgl.core.report.metrics import Scores
+from fgl.core.report.scores import StartChoice
 from fgl.core.server.round_updates import RoundEntry
-from fgl.core.stages import evaluate, partition, round_state, rounds_spec, synthesize, train
-from fgl.core.stages.round_engine import RoundEngine
-from fgl.core.stages.rounds_spec import Start, identity
+from fgl.core.stages import clients, evaluate, partition, round_start, round_state, rounds_spec, synthesize, train
+from fgl.core.stages.rounds_spec import Start, identity, local_classifier
 from fgl.core.stages.stage import Done, Inputs, Stage, Work
 from fgl.core.store.owned import digest_of
-from fgl.core.store.typed import from_json, to_json
+from fgl.core.store.typed import from_json, json_field, to_json
 from fgl.errors import ConfigError, Problem
 from fgl.text import counted
 
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 
 
 log = logging.getLogger(__name__)
+_CHOICE = "choice"
+"""Key of a stage's inputs: what decides where rounds start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +55,22 @@ class RoundsResult:
     """Sent to all clients in all rounds."""
     model_bytes: int
     """Size of the model's weights."""
+    start: StartChoice | None = json_field(omit_none=True)
+    """Where they started, and why; None where the configuration says it."""
 
 
-def inputs_of(session: Session, track: RoundsSpec, partition_digest: str, start_digest: str) -> Inputs:
-    return {**identity(session, track, partition_digest, start_digest), "count": track.options.count}
+def inputs_of(session: Session, track: RoundsSpec, partition_digest: str, start: Start) -> Inputs:
+    """Of the training that always was, with what decides where there is a choice of starts."""
+    tried = round_start.candidates(session, track, start)
+    first = tried[0]
+    inputs = {
+        **identity(session, first.spec, partition_digest, first.start.digest),
+        "count": track.options.count,
+    }
+    if len(tried) == 1:
+        return inputs
+    others = {one.name: local_classifier(session, one.spec).model_dump() for one in tried[1:]}
+    return {**inputs, _CHOICE: {"trial_rounds": track.options.trial_rounds, "guess": start.guess, "others": others}}
 
 
 def run(
@@ -73,7 +88,7 @@ def run(
         result, files = _train(session, track, divided, partition_digest, start)
         return to_json(result), files
 
-    value, _ = session.stage(track.stage, inputs_of(session, track, partition_digest, start.digest), work)
+    value, _ = session.stage(track.stage, inputs_of(session, track, partition_digest, start), work)
     result = from_json(RoundsResult, value)
     _count_seconds(session, track.stage, result)
     return result
@@ -82,23 +97,25 @@ def run(
 def _train(
     session: Session, track: RoundsSpec, divided: Mapping[str, Sequence[int]], partition_digest: str, start: Start
 ) -> Work[RoundsResult]:
-    state, history = RoundEngine(session, track, divided, partition_digest, start).train()
+    trained = round_start.train(session, track, divided, partition_digest, start)
+    state, history, choice = trained.state, trained.history, trained.choice
     model = session.classifier.restore(state.model, train.context(session, track.name))
     path = model_path(session, track)
     session.run.write(path, save(contiguous(state.model)))
     result = RoundsResult(
         score=evaluate.score(session, model, "last"),
         rounds=history,
-        bytes_up=sum(entry["bytes_up"] for entry in history),
-        bytes_down=sum(entry["bytes_down"] for entry in history),
+        bytes_up=sum(entry["bytes_up"] for entry in history) + (choice.bytes.up if choice else 0),
+        bytes_down=sum(entry["bytes_down"] for entry in history) + (choice.bytes.down if choice else 0),
         model_bytes=model.size_bytes(),
+        start=choice,
     )
     return result, [path]
 
 
 def _count_seconds(session: Session, stage: str, result: RoundsResult) -> None:
     """A stage's time is that of the process that ended it; rounds that an earlier one committed have taken theirs."""
-    taken = round(sum(entry["seconds"] for entry in result.rounds), 2)
+    taken = round(sum(entry["seconds"] for entry in result.rounds) + (result.start.seconds if result.start else 0), 2)
     session.seconds[stage] = max(session.seconds[stage], taken)
 
 
@@ -111,15 +128,31 @@ def after_one_shot(session: Session, done: Done) -> Start:
         state=lambda: load_file(train.state_path(session, "selected")),
         digest=done.made(train.STAGE),
         synthetic=lambda: synthesize.own_set(session, done),
+        guess=guess_of(done[clients.STAGE].weight_per_class),
     )
 
 
+def guess_of(weights: Mapping[str, Sequence[float]]) -> float:
+    """Share of the clients' images that the better of two guesses gets right: any class, or always the largest one.
+    weights: client → samples of each class, as its upload states them."""
+    totals = [sum(of_class) for of_class in zip(*weights.values(), strict=True)]
+    return round(max(1 / len(totals), max(totals) / sum(totals)), 6) if totals and sum(totals) > 0 else 0.0
+
+
 def start_warning(session: Session, done: Done) -> str:
-    """Where rounds start from a one-shot model that does not beat a guess: a warning, logged; "" elsewhere."""
-    if not STAGE.enabled(session):
+    """Where rounds start from a one-shot model that does not beat a guess because the configuration says so: a warning,
+    logged; "" elsewhere."""
+    if not STAGE.enabled(session) or session.config.rounds.start != round_start.ONE_SHOT:
         return ""
     test_set = metrics.about(session.split("test").labels, session.info.class_names)
     return guess.useless_start(test_set, done[evaluate.STAGE].selected["top1"])
+
+
+def notes(session: Session, done: Done) -> list[str]:
+    """What a reader of the result must know of where rounds started, in words."""
+    warning, result = done.once(start_warning, session), done.get(STAGE)
+    chosen = [] if result is None or result.start is None or result.start.candidates else [result.start.reason]
+    return [warning, *chosen] if warning else chosen
 
 
 def _warn_of_start(session: Session, done: Done) -> None:
@@ -128,7 +161,7 @@ def _warn_of_start(session: Session, done: Done) -> None:
 
 def _own_inputs(session: Session, done: Done) -> Inputs:
     track = rounds_spec.own_rounds_spec(session)
-    return inputs_of(session, track, partition_digest(session, done), done.made(train.STAGE))
+    return inputs_of(session, track, partition_digest(session, done), after_one_shot(session, done))
 
 
 def _own_work(session: Session, done: Done, digest: str) -> Work[RoundsResult]:
@@ -152,7 +185,7 @@ def _count_own_seconds(session: Session, done: Done) -> None:
 
 STAGE: Stage[RoundsResult] = Stage(
     name="rounds",
-    needs=("partition", "train", "evaluate"),
+    needs=("partition", "clients", "train", "evaluate"),
     result=RoundsResult,
     enabled=lambda session: session.config.rounds.count > 0,
     inputs=_own_inputs,
@@ -209,9 +242,14 @@ def discarded(session: Session, track: RoundsSpec, inputs: Inputs) -> int:
 
 
 def _there(session: Session, track: RoundsSpec, inputs: Inputs) -> int:
-    course = digest_of({key: value for key, value in inputs.items() if key != "count"})
-    found = round_state.read(round_state.place(session.run, track.name, course))
-    return 0 if found is None else len(found.history)
+    """Committed rounds of the longest of the trainings that may count."""
+    start = Start(digest=str(inputs["start"]))
+    lengths = [0]
+    for one in round_start.candidates(session, track, start):
+        course = digest_of(identity(session, one.spec, str(inputs["partition"]), one.start.digest))
+        committed = round_state.read(round_state.place(session.run, one.spec.name, course))
+        lengths.append(0 if committed is None else len(committed.history))
+    return max(lengths)
 
 
 def check(options: RoundsOptions, clients: Sequence[str]) -> None:

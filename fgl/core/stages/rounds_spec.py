@@ -36,11 +36,13 @@ class RoundsSpec:
 @dataclass(frozen=True, slots=True)
 class Start:
     """Where a track starts. state: of the one-shot model, None for a fresh one. digest: of the stage that made it.
-    synthetic: reads the synthetic set, for the server's fine-tuning."""
+    synthetic: reads the synthetic set, for the server's fine-tuning. guess: the share of the clients' images that a
+    guess gets right, by their uploads' account."""
 
     state: Callable[[], Mapping[str, Array]] | None = None
     digest: str = ""
     synthetic: Callable[[], SyntheticSet] | None = None
+    guess: float = 0.0
 
 
 def own_rounds_spec(session: Session) -> RoundsSpec:
@@ -68,7 +70,8 @@ def baseline(session: Session, name: str) -> Selected:
 def identity(session: Session, track: RoundsSpec, partition_digest: str, start_digest: str) -> Inputs:
     """All that determines a track's course, except how long it is."""
     config, options = session.config, track.options
-    how = options.model_dump(mode="json", exclude={"count", "local_epochs", "local", "server", "server_epochs"})
+    elsewhere = {"count", "start", "trial_rounds", "local_epochs", "local", "server", "server_epochs"}
+    how = options.model_dump(mode="json", exclude=elsewhere)
     how["drop"] = {str(number): names for number, names in options.drop.items()}  # as a record on disk has it
     fine = {"epochs": options.server_epochs, "classifier": config.server_classifier().model_dump()}
     clients = local_classifier(session, track).model_dump()

@@ -51,7 +51,7 @@ def write(session: Session, done: Done, baselines: list[JsonObject]) -> RunRepor
 
 def contents(session: Session, done: Done, baselines: list[JsonObject]) -> JsonObject:
     uploads, planned, synthetic = done[clients.STAGE], done[plan.STAGE], done[synthesize.STAGE]
-    trained, warning = done[train.STAGE], done.once(rounds.start_warning, session)
+    trained = done[train.STAGE]
     sent = to_json(uploads)
     rounds_bytes = trained.model_bytes * 2 * len(uploads.bytes_per_client)
     return {
@@ -60,7 +60,7 @@ def contents(session: Session, done: Done, baselines: list[JsonObject]) -> JsonO
         "result": _scores(done),
         "test_set": metrics.about(session.split("test").labels, session.info.class_names),
         "rounds": _json_of(done, rounds.STAGE),
-        "warnings": [warning] if warning else [],
+        "warnings": rounds.notes(session, done),
         "intake": intake_record.record(session, partition.client_ids(session, done), uploads),
         "upload_filters": upload_filters.described(session.config, session.manager) or None,
         "client_model": _client_model(session),
