@@ -74,6 +74,8 @@ def probe(
     per_class: int = 20,
     learn_images: int = 1000,
     progress: Progress | bool | None = None,
+    *,
+    pool_clients: bool = False,
 ) -> Probe:
     """Does the generator know this domain? A few pictures of each class, judged at the simulated clients; nothing is
     written.
@@ -83,6 +85,8 @@ def probe(
         per_class: Pictures made of each class, and images of it that a client compares them with.
         learn_images: The most real images that a feature space which learns is trained on.
         progress: Where progress is shown; see the module.
+        pool_clients: Whether such a space is trained on half of the clients' images, pooled. By default it is trained
+            on the public split or, without one, on other pictures of the generator.
 
     Raises FGLError.
     """
@@ -92,7 +96,7 @@ def probe(
     manager = PluginManager.load()
     with _shown(progress) as display:
         session = open_session(load_config(config, manager), manager, RunDir(Path("unused")), display)
-        result = probe_experiment.probe(session, per_class, learn_images)
+        result = probe_experiment.probe(session, per_class, learn_images, pool_clients)
     whole = result.all_clients
     pairs = {name: Pair(whole.made.of(name), whole.real.of(name)) for name in ("coverage", "density", "nearest")}
     level = outlook.level(result)

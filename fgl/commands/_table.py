@@ -18,6 +18,7 @@ from fgl.commands import (
     plugins,
     presets,
     probe,
+    probe_by_file,
     quality,
     run,
     server,
@@ -64,11 +65,16 @@ PANELS: dict[str, dict[str, Command | Group]] = {
     "Clients and server on machines of their own": {
         "client": Group(
             "A client on a machine of its own.",
-            {"prepare": announced(client.prepare_command), "show": client.show_command},
+            {
+                "probe": announced(probe_by_file.client_probe_command),
+                "prepare": announced(client.prepare_command),
+                "show": client.show_command,
+            },
         ),
         "server": Group(
             "A server whose clients are elsewhere.",
             {
+                "probe": announced(probe_by_file.server_probe_command),
                 "ingest": announced(server.ingest_command),
                 "run": announced(server.run_command),
                 "forget": announced(server.forget_command),

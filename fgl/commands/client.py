@@ -68,7 +68,7 @@ def prepare_command(
     from fgl.core.wire import requests
 
     manager = PluginManager.load()
-    policy, resolved = _configured(manager, config or [], flags, simulate)
+    policy, resolved = configured(manager, config or [], flags, simulate)
     file = out if out is not None else Path(f"{client}.safetensors")
     by_site = policy.rules.private if policy is not None else None
     folder = private or (Path(by_site).expanduser() if by_site is not None else Path(f"{client}.private"))
@@ -128,7 +128,7 @@ def show_command(
 # --- what goes in ---------------------------------------------------------------------------------------------------
 
 
-def _configured(
+def configured(
     manager: PluginManager, files: list[Path], flags: ConfigFlags, simulate: bool
 ) -> tuple[Policy | None, RunConfig]:
     """The site's policy, None for a simulated client, and the configuration. Raises ConfigError."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shlex
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,24 +18,53 @@ from fgl.commands._threads import Threads
 from fgl.commands.quality import _print
 from fgl.core.plugin_manager import PluginManager
 
+if TYPE_CHECKING:
+    from fgl.core.report.probe import ProbeFigures
+
+BAD_OUTLOOK = 8
+"""Exit code of a probe whose outlook is as bad as --fail-if says."""
+
+
+class FailIf(StrEnum):
+    """Outlooks that may end a script."""
+
+    unknown = "unknown"
+    weak = "weak"
+
+
+PerClass = Annotated[
+    int,
+    typer.Option(
+        "--per-class", metavar="N", min=1, help="Pictures of each class, and images a client compares them with."
+    ),
+]
+LearnImages = Annotated[
+    int,
+    typer.Option(
+        "--learn-images", metavar="N", min=2, help="Most real images that the feature space `trained` learns from."
+    ),
+]
+WhenToFail = Annotated[
+    FailIf | None,
+    typer.Option("--fail-if", help=f"Exit with code {BAD_OUTLOOK} at this outlook, or at a worse one."),
+]
+
 
 @config_flags(without=("aggregator", "rounds", "baselines", "controls"))
 def probe_command(
     flags: ConfigFlags,
     *,
-    per_class: Annotated[
-        int,
-        typer.Option(
-            "--per-class", metavar="N", min=1, help="Pictures of each class, and images a client compares them with."
-        ),
-    ] = 20,
-    learn_images: Annotated[
-        int,
-        typer.Option(
-            "--learn-images", metavar="N", min=2, help="Most real images that the feature space `trained` learns from."
-        ),
-    ] = 1000,
+    per_class: PerClass = 20,
+    learn_images: LearnImages = 1000,
     features: Features = None,
+    pool_clients: Annotated[
+        bool,
+        typer.Option(
+            "--pool-clients",
+            help="Train the feature space on half of the clients' images, pooled, which only a simulation can.",
+        ),
+    ] = False,
+    fail_if: WhenToFail = None,
     as_json: Json = False,
     quiet: Quiet = False,
     threads: Threads = None,
@@ -47,7 +77,6 @@ def probe_command(
     from fgl.core.experiments.probe import probe
     from fgl.core.preflight import open_session
     from fgl.core.report import outlook
-    from fgl.core.report import probe as report_probe
     from fgl.core.store.run_dir import RunDir
     from fgl.core.store.typed import to_json
 
@@ -58,12 +87,26 @@ def probe_command(
         note(line)
     with stdout_to_stderr(), shown(quiet or as_json) as progress, _preset.explained(chosen, "fgl probe"):
         # nothing is written: a probe leaves no run directory
-        result = probe(open_session(resolved, manager, RunDir(Path("unused")), progress), per_class, learn_images)
+        result = probe(
+            open_session(resolved, manager, RunDir(Path("unused")), progress), per_class, learn_images, pool_clients
+        )
     level = outlook.level(result)
     going_on = None if level == outlook.UNKNOWN else command(flags)
     if as_json:
         say_json({**to_json(result), "outlook": level, "go_on": going_on})
+        fail(level, fail_if)
         return
+    show_figures(result)
+    compare = command(flags, ("fgl", "compare", *outlook.WITHOUT))
+    for line in outlook.advice(result.all_clients, result.chance, command(flags), compare):
+        say(line)
+    fail(level, fail_if)
+
+
+def show_figures(result: ProbeFigures) -> None:
+    """The tables, and how to read them."""
+    from fgl.core.report import probe as report_probe
+
     _print(["pictures / other real images of the same clients:"], report_probe.probe_table(result).lines())
     if result.all_clients.per_class:
         _print(
@@ -73,9 +116,13 @@ def probe_command(
     _print(report_probe.probe_notes(result), [])
     for name, refusal in result.refused.items():
         say(f"left out: {name}: {refusal.reason}")
-    compare = command(flags, ("fgl", "compare", *outlook.WITHOUT))
-    for line in outlook.advice(result.all_clients, result.chance, command(flags), compare):
-        say(line)
+
+
+def fail(level: str, fail_if: FailIf | None) -> None:
+    from fgl.core.report import outlook
+
+    if fail_if is not None and (level == outlook.UNKNOWN or level == fail_if.value):
+        raise typer.Exit(BAD_OUTLOOK)
 
 
 def command(flags: ConfigFlags, words: tuple[str, ...] = ("fgl", "run")) -> str:

@@ -139,14 +139,26 @@ def test_a_space_that_learns_is_trained_on_a_bounded_number_of_images(
     fgl: Callable[..., CliResult], flags: Callable[..., list[str]]
 ) -> None:
     words = ["--per-class", "2", "--learn-images", "9", "--set", "features.epochs=1", "--json"]
-    said = fgl("probe", *flags(), *words)
+    said = fgl("probe", *flags(), *words, "--pool-clients")
     assert said.code == 0, said.err
     assert json.loads(said.out)["space"]["learnt_on"].startswith("9 real images: some of what the clients hold")
 
 
+def test_without_public_images_a_space_learns_on_other_pictures_and_pools_no_clients(
+    fgl: Callable[..., CliResult], flags: Callable[..., list[str]]
+) -> None:
+    words = ["--per-class", "2", "--set", "features.epochs=1", "--json", "--fail-if", "weak"]
+    said = fgl("probe", *flags(), *words)
+    found = json.loads(said.out)
+    assert found["space"]["learnt_on"] == "6 other pictures of the generator, and no real image"
+    assert found["pictures"]["images"] == 6
+    assert found["recognized"]["low"] <= found["recognized"]["share"] <= found["recognized"]["high"]
+    assert said.code == (0 if found["outlook"] == "known" else 8)
+
+
 def _scores(recognized: float | None, coverage: float = 0.9) -> ProbeScores:
     made, real = (ImageScores(density=None, coverage=value, agreement=None, nearest=None) for value in (coverage, 1.0))
-    return ProbeScores(reference=9, compared=9, made=made, real=real, recognized=recognized, per_class={})
+    return ProbeScores(reference=900, compared=900, made=made, real=real, recognized=recognized, per_class={})
 
 
 def test_pictures_that_are_near_no_image_are_not_called_known_because_one_class_is_most_of_the_data() -> None:
@@ -162,6 +174,7 @@ def test_pictures_that_are_near_no_image_are_not_called_known_because_one_class_
         (0.07, 0.17, "unknown"),
         (0.1, 0.1, "unknown"),
         (None, 0.1, "unknown"),
+        (0.11, 0.1, "unknown"),
         (0.15, 0.1, "weak"),
         (0.55, 0.5, "weak"),
         (0.73, 0.1, "known"),

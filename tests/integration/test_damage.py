@@ -44,7 +44,7 @@ def settings(pipeline: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[s
         partition={"clients": 3},
         prompt_strategy="attributes",
         synthesis={"images_per_class": 4, "shard_size": 6},
-        rounds={"count": 2, "local_epochs": 1},
+        rounds={"count": 2, "local_epochs": 1, "start": "one-shot"},
         algorithm="scaffold",
         baselines=["class-list", "fedavg"],
     )
@@ -125,7 +125,7 @@ def test_a_finished_run_is_not_extended_from_damage(
     finished: Path, settings: dict[str, Any], tmp_path: Path, name: str
 ) -> None:
     """The model after four rounds is that of four rounds at once, whatever of the first two was damaged."""
-    longer = {**settings, "rounds": {"count": 3, "local_epochs": 1}, "baselines": "none"}
+    longer = {**settings, "rounds": {"count": 3, "local_epochs": 1, "start": "one-shot"}, "baselines": "none"}
     models = []
     for kind in (None, flip, Path.unlink):
         out = tmp_path / "run"

@@ -21,6 +21,7 @@ from fgl.errors import DivergedError
 from tests.conftest import changed
 from tests.helpers.settings import small
 
+ROUNDS = {"count": 2, "local_epochs": 1, "start": "one-shot"}
 Settings = Callable[..., dict[str, Any]]
 
 
@@ -29,9 +30,7 @@ def settings(images: Callable[..., Path], pipeline: Path) -> Settings:
     folder = images(per_class=12)
 
     def make(**changes: Any) -> dict[str, Any]:
-        base = small(
-            folder, pipeline, partition={"clients": 4}, rounds={"count": 2, "local_epochs": 1}, algorithm="fedavg"
-        )
+        base = small(folder, pipeline, partition={"clients": 4}, rounds=ROUNDS, algorithm="fedavg")
         return changed(base, changes)
 
     return make

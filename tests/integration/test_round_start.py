@@ -75,7 +75,7 @@ def test_a_useless_one_shot_model_is_not_trained_on_and_rounds_are_fedavg_to_the
     assert result["rounds"]["bytes_down"] == alone["bytes_down"] + start["one_shot"]["down"]
     assert start["reason"] in result["warnings"]
     assert "no better than a guess" in (tmp_path / "run" / "report.md").read_text()
-    assert {stage["state"] for stage in stages(reopen(tmp_path / "run", NullProgress()))} == {"done"}
+    assert {stage.state for stage in stages(reopen(tmp_path / "run", NullProgress()))} == {"done"}
     assert result["damaged"] == {}
 
 

@@ -130,6 +130,11 @@ class Policy:
         if problems:
             raise PolicyError(dict.fromkeys(problems), "what was asked of this site")
 
+    def judge_task(self, task: str) -> None:
+        """Raises PolicyError where the site does not allow a task."""
+        if task not in self.rules.tasks:
+            raise PolicyError([_problem("task", task, "tasks", self.rules.tasks)], "what was asked of this site")
+
     def _refused(self, config: RunConfig) -> Iterator[Problem]:
         if config.upload.clients is None:
             expected = "expected the ids of the clients, in the configuration that all share: without them, clients are"
@@ -347,8 +352,7 @@ def allowed(asked: Mapping[str, Any], task: str) -> dict[str, Any]:
     if is_simulated():
         return dict(asked)
     policy, manager = _HERE.get()[0], PluginManager.load()
-    if task not in policy.rules.tasks:
-        raise PolicyError([_problem("task", task, "tasks", policy.rules.tasks)], "what was asked of this site")
+    policy.judge_task(task)
     config = policy.configure(asked["config"], manager)
     policy.judge(config, manager, _beside(asked, manager))
     private = private_folder(asked)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,7 +35,12 @@ def probe(payload: bytes) -> bytes:
 
     The same scores of as many other images of its own stand beside them."""
     request, arrays = opened(payload)
-    request = policy.allowed(request, "probe")
+    return strict_json.dumps(judged(policy.allowed(request, "probe"), arrays)).encode()
+
+
+def judged(request: Mapping[str, Any], arrays: Mapping[str, Array]) -> dict[str, object]:
+    """What `probe` answers. request: one that is allowed. arrays: `features` and `labels` of the pictures, and the
+    space's own as `state/…`."""
     site = client_site.site_of(request)
     config, client_id, most = site.config, request["client_id"], int(request["per_class"])
     state = {name.removeprefix("state/"): array for name, array in arrays.items() if name.startswith("state/")}
@@ -42,7 +48,7 @@ def probe(payload: bytes) -> bytes:
     rows = _few(site, client_id, request["learnt"], most)
     reference, held_out = ([row for pair in rows.values() for row in pair[part]] for part in (0, 1))
     if not held_out:
-        return strict_json.dumps({**_NOTHING, "client_id": client_id}).encode()
+        return {**_NOTHING, "client_id": client_id}
     size = (request["size"][0], request["size"][1])
     decoded = decode(Subset(site.train, [*reference, *held_out]), size, NullProgress(), "decode")
     points = extractor.features(decoded.pixels, NullProgress())
@@ -67,7 +73,7 @@ def probe(payload: bytes) -> bytes:
                 "made": _scores(extractor, inner, drawn, drawn, others, seed),
                 "real": _scores(extractor, inner, others, inner, others, seed),
             }
-    return strict_json.dumps({**scores, "per_class": per_class}).encode()
+    return {**scores, "per_class": per_class}
 
 
 # An answer and no error: of an error the server learns no more than its class.

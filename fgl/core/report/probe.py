@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fgl.core.report.figures import Space
+from fgl.core.report.intervals import Share
 from fgl.core.report.quality import space_line
 from fgl.core.report.scores import BytesBothWays
 from fgl.core.report.tables import Table, number
@@ -39,6 +40,8 @@ class ProbeFigures:
     """Client → its scores."""
     all_clients: ProbeScores = json_field("all")
     """Means over clients, each by the number of its images."""
+    recognized: Share | None
+    """Share of the clients' images that the pictures tell apart, with its 95 % interval; null where none was tested."""
     refused: dict[str, Refusal]
     """Client → why its scores were refused."""
     chance: float

@@ -1,0 +1,82 @@
+"""A probe of clients on machines of their own: pictures go out in one file, scores come back in files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fgl.core.experiments import probe
+from fgl.core.report.figures import Space
+from fgl.core.report.scores import BytesBothWays
+from fgl.core.server.refusals import Refusal
+from fgl.core.store.typed import from_json, to_json
+from fgl.core.wire import probe_files, replies
+from fgl.errors import ConfigError, Problem, StoreError, UploadError, UploadReplayError, UploadSenderError
+from fgl.io.files import open_regular
+from fgl.text import plain
+
+if TYPE_CHECKING:
+    from fgl.core.report.probe import ProbeFigures
+    from fgl.core.session import Session
+    from fgl.core.wire.probe_files import ProbeRequest
+    from fgl.core.wire.replies import ProbeScores
+
+
+def ask(session: Session, per_class: int, learn_images: int) -> bytes:
+    """The file that goes to all clients: features of `per_class` pictures of each class, and the space where it learnt.
+    Raises FGLError."""
+    if not 1 <= per_class <= probe_files.MAX_PER_CLASS:
+        problem = Problem("--per-class", str(per_class), f"expected 1 to {probe_files.MAX_PER_CLASS}")
+        raise ConfigError([problem], "the command line")
+    made = probe.made_here(session, per_class, learn_images, pool_clients=False)
+    request = probe_files.ProbeRequest(
+        run=session.config.upload.run_id,
+        per_class=per_class,
+        size=session.image_size,
+        space=session.config.features.name,
+        arrays=made.arrays,
+        about={"space": to_json(made.space)},
+    )
+    return probe_files.encode(request, session.info.class_names)
+
+
+def opened(session: Session, file: Path) -> ProbeRequest:
+    """The server's own request. Raises UploadError and StoreError."""
+    config = session.config
+    data = read(file, probe_files.MAX_REQUEST)
+    return probe_files.read(data, config.upload.run_id, session.info.class_names, config.features.name)
+
+
+def answered(session: Session, file: Path, replies_: Sequence[Path]) -> ProbeFigures:
+    """What the answers to the request in `file` come to. One that breaks a rule is named and left out. Raises
+    FGLError."""
+    request = opened(session, file)
+    made = probe.Made(request.arrays, from_json(Space, request.about["space"]), None)
+    known, names = session.config.upload.clients, session.info.class_names
+    answers: dict[str, ProbeScores] = {}
+    refused: dict[str, Refusal] = {}
+    up = 0
+    for path in replies_:
+        try:
+            data = read(path, replies.MAX_REPLY)
+            client_id = probe_files.sender_of(data)
+            if known is not None and client_id not in known:
+                raise UploadSenderError("refused: it is of no client of this run (upload.clients)")
+            if client_id in answers:
+                raise UploadReplayError(f"refused: {client_id} has answered already")
+            answers[client_id] = probe_files.read_reply(data, client_id, request, names)
+            up += len(data)
+        except UploadError as error:
+            refused[plain(str(path), 200)] = Refusal(rule=error.rule, reason=str(error))
+    down = file.stat().st_size * len(answers)
+    return probe.figures(session, made, request.per_class, answers, refused, (BytesBothWays(down=down, up=up), 0.0))
+
+
+def read(file: Path, most: int) -> bytes:
+    """At most a byte more than is allowed, for whoever reads it to refuse. Raises StoreError."""
+    try:
+        with open_regular(file) as opened_file:
+            return opened_file.read(most + 1)
+    except OSError as error:
+        raise StoreError(f"cannot read {plain(str(file), 200)}: {error.strerror or error}") from error
