@@ -13,6 +13,8 @@ from fgl.core.registry import Registry
 from fgl.errors import BrokenPluginError, PluginError, Problem
 
 KEY = "method"
+NAMED = tuple(family for family in SECTIONS if family in FAMILIES)
+"""Families of which a method may select the component."""
 
 
 def with_parts(
@@ -76,6 +78,18 @@ def selection(name: str, layers: Sequence[Mapping[str, object]]) -> Mapping[str,
         of_method = given.get(name) if isinstance(given, Mapping) else None
         options |= of_method if isinstance(of_method, Mapping) else {}
     return {KEY: {**options, "name": name}}
+
+
+def named(layers: Sequence[Mapping[str, object]], registry: Registry) -> list[Mapping[str, object]]:
+    """The layers with a name in every section of a component. In a comparison, options without a name are for what the
+    shared configuration selects, and not for what a method puts in its place."""
+    complete: list[Mapping[str, object]] = []
+    for one in layers:
+        sections = {
+            family: _named(family, value, complete, registry) for family, value in one.items() if family in NAMED
+        }
+        complete.append({**one, **sections})
+    return complete
 
 
 def _selected(family: str, layers: Sequence[Mapping[str, object]], registry: Registry) -> dict[str, object]:

@@ -53,7 +53,7 @@ def resolve(
     unknown: dict[str, object] = {}
     current: list[Mapping[str, object]] = [deprecated.current(layer, problems, source) for layer in layers]
     if method is not None:
-        current.append(methods.selection(method, current))
+        current = [*methods.named(current, registry), methods.selection(method, current)]
     chosen = methods.with_parts(current, registry, problems)
     for layer in (*companions.layers(chosen, registry), *chosen):
         for key, value in layer.items():

@@ -93,6 +93,8 @@ def test_in_a_comparison_what_the_method_sets_wins_and_the_rest_is_shared() -> N
 
 
 def test_options_of_a_component_that_the_method_replaces_are_not_for_it() -> None:
+    steps = [{"generator": {"num_inference_steps": 4}, "classifier": {"epochs": 3}}]  # of tiny and small
+    assert resolve(steps, registry_with(), method="analytic").generator.name == "moments"
     shared = [{"prompt_strategy": {"template": "{label}"}}]  # of the default strategy, class-name
     assert resolve(shared, registry_with(mean=Mean), method="mean").prompt_strategy.name == "attributes"
 
