@@ -84,6 +84,8 @@ if TYPE_CHECKING:
     from fgl.contracts.tasks import answer_task
     from fgl.contracts.tracker import Event, Tracker
     from fgl.contracts.upload_filter import FilterContext, UploadFilter
+    from fgl.core.client.policy import at_site
+    from fgl.core.client.site_policy import site_policy
     from fgl.core.creating import create, options_of
     from fgl.errors import (
         BadImageError,
