@@ -12,6 +12,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import InitVar, dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+from fgl.contracts.product import ImageFeatures as ImageFeatures
+from fgl.contracts.product import Product as Product
+from fgl.contracts.product import SupportsProduct as SupportsProduct
+
 if TYPE_CHECKING:
     from fgl.contracts.aggregator import Conditioning
     from fgl.contracts.arrays import Array, Pixels

@@ -15,6 +15,7 @@ import fgl
 from fgl.contracts.progress import NullProgress
 from fgl.core import status
 from fgl.core.orchestrator import digest, reopen
+from fgl.core.partitioning import divide
 from fgl.core.synthesis.shards import read_shards
 from fgl.errors import ConfigError, UploadError
 from fgl.plugins.generators.class_gaussians import GaussianSynthesizer
@@ -42,6 +43,11 @@ def weights(out: Path) -> dict[str, np.ndarray]:
     return dict(load_file(out / "train" / "last.safetensors"))
 
 
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    return checked(monkeypatch, capsys)
+
+
 # --- the analytic head is the pooled solution
 
 
@@ -61,17 +67,34 @@ def test_the_analytic_head_is_the_ridge_regression_of_the_pooled_features_whatev
     data, ridge = images(per_class=20), 1e-3
     fgl.run(heads(data, partition=partition, classifier={"ridge": ridge}), out=tmp_path / "run")
     pooled = reopen(tmp_path / "run", NullProgress()).inputs("train")
-    features, targets = pooled.values.astype(np.float64), np.eye(3)[pooled.labels]
+    assert_ridge(tmp_path / "run", pooled.values, pooled.labels, ridge)
+
+
+def assert_ridge(out: Path, values: np.ndarray, labels: np.ndarray, ridge: float) -> None:
+    """The head of a run is the ridge regression of these features of three classes, to 1e-5 of its largest weight."""
+    features, targets = values.astype(np.float64), np.eye(3)[labels]
     mean, average = features.mean(axis=0), targets.mean(axis=0)
     centered, width = features - mean, features.shape[1]
     penalty = ridge * np.trace(centered.T @ centered) / width
     rows = np.vstack([centered, np.sqrt(penalty) * np.eye(width)])
     solved = np.linalg.lstsq(rows, np.vstack([targets - average, np.zeros((width, 3))]), rcond=None)[0]
-    found = weights(tmp_path / "run")
-    scale = np.abs(solved).max()
-    assert np.abs(found["weight"] - solved.T).max() < 1e-5 * scale
-    bias = average - mean @ solved
+    found, bias = weights(out), average - mean @ solved
+    assert np.abs(found["weight"] - solved.T).max() < 1e-5 * np.abs(solved).max()
     assert np.abs(found["bias"] - bias).max() < 1e-5 * max(1.0, np.abs(bias).max())
+
+
+def test_a_client_that_is_taken_out_leaves_the_head_of_the_others(
+    images: Callable[..., Path], tmp_path: Path, command: Callable[..., str]
+) -> None:
+    out = tmp_path / "run"
+    fgl.run(heads(images(per_class=20), partition={"clients": 3}), out=out)
+    command("server", "forget", out, "--client", "client-01", "--quiet")
+    fgl.resume(out)
+    session = reopen(out, NullProgress())
+    divided = divide(session.manager, session.config, session.split("train"))
+    left = sorted(row for name, rows in divided.items() if name != "client-01" for row in rows)
+    pooled = session.inputs("train")
+    assert_ridge(out, pooled.values[left], pooled.labels[left], 1e-3)
 
 
 @pytest.mark.parametrize("head", ["analytic", "gaussian"])
@@ -172,11 +195,6 @@ def test_a_head_that_trains_takes_part_in_rounds_and_is_tested_at_clients(
 # --- clients on other machines
 
 
-@pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
-    return checked(monkeypatch, capsys)
-
-
 def test_clients_elsewhere_give_the_head_of_the_simulation(
     command: Callable[..., str], images: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -221,3 +239,16 @@ def test_a_codec_that_would_round_moments_is_rejected(images: Callable[..., Path
 def test_a_space_that_must_be_trained_is_rejected(images: Callable[..., Path], tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"generator\.space: got 'trained'"):
         fgl.run(heads(images(per_class=4), generator={"space": "trained", "space_options": {}}), out=tmp_path / "run")
+
+
+# --- what it gives away
+
+
+def test_membership_of_a_head_is_audited_and_what_needs_images_is_left_out(
+    images: Callable[..., Path], tmp_path: Path
+) -> None:
+    fgl.run(heads(images(per_class=20)), out=tmp_path / "run")
+    found = fgl.audit(tmp_path / "run", methods=["fgl"], shadows=8).data
+    assert set(found["membership"]["methods"]) == {"fgl"}
+    assert found["left_out"].keys() == {"memorization", "uploads"}
+    assert "generator 'moments' yields moments, not images" in found["left_out"]["memorization"]
