@@ -17,6 +17,7 @@ from fgl.commands._output import note, say, say_json, say_table
 from fgl.commands._threads import Threads
 from fgl.core.plugin_manager import PluginManager
 from fgl.errors import COMMAND_LINE, ConfigError, Problem
+from fgl.text import plain
 
 if TYPE_CHECKING:
     from fgl.core.config.schema import RunConfig
@@ -153,8 +154,9 @@ def _announce(
     bundled = bundled and config.dataset.name == DEFAULTS["dataset"]["name"]
     default = " (no --dataset given: the bundled one)" if bundled else ""
     note(f"dataset {short_forms.shown('dataset', config.dataset, manager.registry)}{default}")
+    filters = "".join(f" → {plain(one.name)}" for one in config.upload.chain())
     note(
-        f"generator {config.generator.name}, prompts {config.prompt_strategy.name}, "
+        f"generator {config.generator.name}, prompts {config.prompt_strategy.name}{filters}, "
         f"aggregator {config.aggregator.name}, classifier {config.classifier.name}, seed {config.seed} → {folder}"
     )
 
@@ -210,6 +212,7 @@ def _dry_run(manager: PluginManager, config: RunConfig, folder: Path, replace: b
         "device": session.device,
         "synthetic_images": config.synthesis.images_per_class * len(session.info.class_names),
         "arrays": {spec.name: list(spec.shape) for spec in session.generator.declare().arrays},
+        "upload_filters": [one.name for one in config.upload.chain()],
         "baselines": list(session.config.baselines),
         "models_to_pull": models_to_pull(config, manager),
     }

@@ -29,25 +29,29 @@ log = logging.getLogger(__name__)
 
 
 def _check_files(config: RunConfig, manager: PluginManager) -> None:
-    """Raises ConfigError where a file that the prompt strategy's options name is not there."""
-    names = manager.options("prompt_strategy", config.prompt_strategy).files()
-    missing = [name for name in names if not Path(name).expanduser().exists()]
-    if missing:
-        keys = {str(value): f".{option}" for option, value in config.prompt_strategy.options.items()}
-        raise ConfigError(
-            [
-                Problem(f"prompt_strategy{keys.get(name, '')}", repr(name), "there is no such file; expected its path")
-                for name in missing
-            ]
-        )
+    """Raises ConfigError where a file that options of the prompt strategy or of an upload filter name is not there."""
+    chosen = [("prompt_strategy", "prompt_strategy", config.prompt_strategy)]
+    chosen += [(f"upload.filters.{one.name}", "upload_filter", one) for one in config.upload.chain()]
+    problems = []
+    for key, family, selected in chosen:
+        options = {str(value): f".{option}" for option, value in selected.options.items()}
+        names = manager.options(family, selected).files()
+        problems += [
+            Problem(f"{key}{options.get(name, '')}", repr(name), "there is no such file; expected its path")
+            for name in names
+            if not Path(name).expanduser().exists()
+        ]
+    if problems:
+        raise ConfigError(problems)
 
 
 def models_to_pull(config: RunConfig, manager: PluginManager) -> list[str]:
-    """Hub models of the prompt strategy that are not, or not whole, on this machine."""
+    """Hub models of the prompt strategy and the upload filters that are not, or not whole, on this machine."""
     from fgl import hub
     from fgl.hub import cache, state
 
-    uses = manager.options("prompt_strategy", config.prompt_strategy).models()
+    chosen = [("prompt_strategy", config.prompt_strategy), *(("upload_filter", one) for one in config.upload.chain())]
+    uses = [use for family, one in chosen for use in manager.options(family, one).models()]
     hosted = [use for use in uses if cache.is_hub_id(use.model) and not hub.is_local(use.model)]
     return [use.model for use in hosted if state.state(use, ask=False).cache != "all"]
 

@@ -10,6 +10,8 @@ from safetensors.numpy import load_file
 
 import fgl
 from fgl.core.client import private_folder, site
+from fgl.io import yaml_text
+from tests.helpers.cli import run_cli
 from tests.helpers.settings import small, write_noise
 
 ATTRIBUTES = {"name": "attributes"}
@@ -78,3 +80,18 @@ def test_a_run_without_filters_is_recorded_as_it_was_before_there_were_any(run):
     record = json.loads((folder / "stages" / "clients.json").read_text())
     assert "filters" not in record["inputs"]
     assert "filters" not in record["inputs"]["upload"]
+
+
+def test_a_dry_run_names_the_filters_and_one_that_cannot_be_built_ends_it(tmp_path, pipeline, monkeypatch, capsys):
+    (tmp_path / "images").mkdir()
+    data = write_noise(tmp_path / "images", per_class=4)
+    (tmp_path / "run.yaml").write_text(yaml_text.dump(small(data, pipeline)))
+    monkeypatch.chdir(tmp_path)
+    fgl, flags = run_cli(monkeypatch, capsys), ["run", str(tmp_path / "run.yaml"), "--dry-run", "--upload-filter"]
+    said = fgl(*flags, "min-samples:2", "--upload-filter", "clip:3")
+    assert said.code == 0, said.err
+    assert "upload filters: min-samples, clip" in said.out
+    assert "prompts class-name → min-samples → clip, aggregator union" in said.err
+    wrong = fgl(*flags, "aggregate:class-men")
+    assert wrong.code == 2
+    assert "did you mean 'class-mean'?" in wrong.err

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fgl.contracts.component import SELECTED_BY
 from fgl.errors import ModelError
 
 if TYPE_CHECKING:
@@ -34,10 +35,12 @@ def check_content(session: Session) -> None:
 def _uses(session: Session) -> Iterator[tuple[str, ModelRef]]:
     """(configuration key, model) of each that the selected components name."""
     config = session.config
-    for key in ("generator", "prompt_strategy"):
-        if key == "prompt_strategy" and session.remote_clients:
-            continue  # theirs, and with the clients
-        for use in session.manager.options(key, getattr(config, key)).models():
+    chosen = [("generator", "generator", config.generator)]
+    if not session.remote_clients:  # else these are the clients', and with them
+        chosen.append(("prompt_strategy", "prompt_strategy", config.prompt_strategy))
+        chosen += [(SELECTED_BY["upload_filter"], "upload_filter", one) for one in config.upload.chain()]
+    for key, family, selected in chosen:
+        for use in session.manager.options(family, selected).models():
             yield key, use
 
 

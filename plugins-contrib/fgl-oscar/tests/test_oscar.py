@@ -8,10 +8,11 @@ from pathlib import Path
 import fgl
 import numpy as np
 import pytest
-from fgl.testing.contracts import PromptStrategyContract
+from fgl.testing.contracts import MethodContract, PromptStrategyContract
 from pydantic import ValidationError
 
-from fgl_oscar.options import OscarOptions
+from fgl_oscar.method import OscarMethod
+from fgl_oscar.options import OscarMethodOptions, OscarOptions
 from fgl_oscar.strategy import Oscar
 
 ROOT = Path(__file__).parents[1]
@@ -45,6 +46,13 @@ class TestByDomain(PromptStrategyContract):
         answer = self.make().prompts(context)
         assert len(answer.prompts) == 6
         assert {prompt.domain for prompt in answer.prompts} == {"photo", "sketch"}
+
+
+class TestMethod(MethodContract):
+    make = staticmethod(lambda: OscarMethod(OscarMethodOptions(captions="attributes")))
+
+    def test_it_has_the_settings_of_the_paper(self):
+        assert self.make().configuration()["generator"] == {"guidance_scale": 7.5, "num_inference_steps": 50}
 
 
 def test_the_options_of_the_captions_are_checked_with_the_others():

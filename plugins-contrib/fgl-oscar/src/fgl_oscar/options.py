@@ -1,4 +1,4 @@
-"""What a user can set under `prompt_strategy:`."""
+"""What a user can set under `prompt_strategy:` and `method:`."""
 
 from __future__ import annotations
 
@@ -37,3 +37,10 @@ class OscarOptions(Options):
 
     def files(self) -> tuple[str, ...]:
         return self.inner().files()
+
+
+class OscarMethodOptions(OscarOptions):
+    """Options of the method `oscar`."""
+
+    guidance_scale: float = Field(7.5, ge=0, description="strength of classifier-free guidance")
+    num_inference_steps: int = Field(50, ge=1, description="denoising steps per image")
