@@ -70,13 +70,12 @@ def compare_command(
 
 
 def _show(summary: Summary, out: Path) -> None:
-    from fgl.core.experiments.method_results import few_seeds, results_table
+    from fgl.core.experiments.method_results import few_seeds, results_table, verdict
     from fgl.core.report import metrics
 
     say_table(results_table(summary), WIDTH)
     say(metrics.scale(summary.test_set))
-    caution = few_seeds(summary.seeds)
-    if caution:
+    for caution in filter(None, (verdict(summary), few_seeds(summary.seeds))):
         say(caution)
     say(f"results: {out}/compare.md, {out}/compare.json")
     say(f"figures: {out}/accuracy-rounds.png, {out}/accuracy-bytes.png, and .svg")

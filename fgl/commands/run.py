@@ -114,11 +114,13 @@ def show_result(report: RunReport, config: RunConfig, as_json: bool, quiet: bool
 def _beside(report: RunReport) -> list[str]:
     """What was measured in addition to the table."""
     from fgl.core.report.clients import clients_line
-    from fgl.core.report.metrics import line, verdict
+    from fgl.core.report.metrics import line, selection_caution, verdict
     from fgl.core.report.quality import quality_table, space_line
 
     score = report.result.selected
-    lines = [line(score), *filter(None, [verdict(score)])]
+    one_shot = report.result.one_shot or report.result
+    doubt = selection_caution(report.synthetic.validation, one_shot.selected.top1, one_shot.last.top1)
+    lines = [line(score), *filter(None, [verdict(score), doubt])]
     if report.at_clients is not None:
         lines.append(clients_line(report.at_clients, score.top1))
     if report.quality is not None:

@@ -96,6 +96,7 @@ def markdown(summary: Summary) -> str:
         "",
         md(metrics.scale(summary.test_set)),
         "",
+        *([f"**{md(bad)}**", ""] if (bad := verdict(summary)) else []),
         f"Mean ± standard deviation over {counted(summary.seeds, 'seed')}. Top-1 is of the model after the last "
         "round, or of the epoch selected on synthetic validation images; the best round is chosen by the test images, "
         "in favour of the method, and not to be had in practice: no result here is one. Differences are of percentage "
@@ -128,6 +129,20 @@ COLUMNS = (
     "rounds to reach fgl",
 )
 """Of `cells_of`."""
+
+
+def verdict(summary: Summary) -> str:
+    """What is to be said where fgl's one-shot model does not beat a guess, "" elsewhere."""
+    guess = summary.test_set.best_guess
+    shot = next((row for row in summary.methods if row.method == "fgl"), None)
+    if shot is None or shot.top1.mean > guess:
+        return ""
+    better = [row.title for row in summary.methods if row.top1.mean > guess and row.method != "fgl"]
+    others = f" Better than a guess: {', '.join(better)}." if better else ""
+    return (
+        f"fgl's one-shot model is no better than a guess: {shot.top1.mean:.1%}, where the better of two guesses gives "
+        f"{guess:.1%}. The generator may not know this domain: docs/unknown-domain.md.{others}"
+    )
 
 
 def few_seeds(seeds: int) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NotRequired, TypedDict
 
 import numpy as np
 
+from fgl.core.report.intervals import wilson
 from fgl.core.report.scores import ChanceLevels, Majority, Score
 from fgl.core.report.tables import Table
 from fgl.core.store.typed import JsonObject
@@ -112,7 +114,9 @@ def mean_of(scores: Sequence[JsonObject]) -> Scores:
 
 def line(score: Score) -> str:
     """Beside top-1, for the terminal."""
+    bounds = wilson(round(score.top1 * score.images), score.images)
     return (
+        f"top-1 from {bounds.low:.1%} to {bounds.high:.1%} (95 % interval, as far as {score.images:,} images tell), "
         f"balanced accuracy {score.balanced_accuracy:.1%} (mean recall of the classes), macro F1 {score.macro_f1:.3f}"
     )
 
@@ -120,14 +124,30 @@ def line(score: Score) -> str:
 def verdict(score: Score) -> str:
     """What is to be said of a model that learnt nothing, "" of others.
 
-    By balanced accuracy: always saying the largest class may well be 84 % of the images, and is a guess."""
+    By balanced accuracy: always saying the largest class may well be 84 % of the images, and is a guess. Within two
+    standard errors of a guess on so many images, it is one."""
     guess, reached = 1 / len(score.per_class), score.balanced_accuracy
-    if reached > guess + 1e-6:  # both are rounded somewhere
+    tested = [sum(predicted.values()) for predicted in (score.confusion or {}).values()]
+    variance = guess * (1 - guess) * sum(1 / count for count in tested) / max(1, len(tested)) ** 2
+    if reached > guess + 2 * math.sqrt(variance) + 1e-6:  # both are rounded somewhere
         return ""
     return (
-        f"This model is no better than a guess: balanced accuracy {reached:.1%}, and {guess:.1%} for any one class "
-        "always. The generator may not know this domain, or the training was too short: fgl probe tells, and "
-        "docs/quality.md says what to do then."
+        f"This model is no better than a guess: balanced accuracy {reached:.1%} on {score.images:,} images, and "
+        f"{guess:.1%} for any one class always. The generator may not know this domain, or the training was too short: "
+        "fgl probe tells, and docs/unknown-domain.md says what to do then."
+    )
+
+
+def selection_caution(images: int, selected: float, last: float) -> str:
+    """A warning where the epoch was selected on too few images, or on images unlike real ones; "" elsewhere.
+
+    images: synthetic ones that it was selected by. selected, last: top-1 of that epoch and of the last one."""
+    if not images or abs(selected - last) <= _SELECTION_GAP:
+        return ""
+    return (
+        f"The selected epoch has {selected:.1%} where the last one has {last:.1%}: it was selected on {images:,} "
+        "synthetic images, which are too few for that or unlike real ones. Neither figure is to be trusted by itself; "
+        "synthesis.validation_fraction=0 trains on all images and takes the last epoch."
     )
 
 
@@ -142,7 +162,7 @@ def section(score: Score) -> list[str]:
         rows.append((name, f"{sum(predicted.values()):,}", f"{score.per_class[name]:.1%}", others))
     lines = [
         "",
-        f"Top-1 {score.top1:.1%}, {line(score)}, on {score.images:,} images.",
+        f"Top-1 {score.top1:.1%}; {line(score)}.",
         "",
         *Table(("class", "images", "top-1 (recall)", "most often taken for"), rows, "lrrl").markdown(),
     ]
@@ -162,5 +182,7 @@ def domains_section(score: Score) -> list[str]:
     return ["", "## Top-1 by domain", "", *Table(("domain", "top-1"), rows).markdown()]
 
 
+_SELECTION_GAP = 0.1
+"""Difference of top-1 between the selected and the last epoch from which the selection is doubted."""
 _MATRIX = 20
 """Classes up to which report.md shows a confusion matrix."""

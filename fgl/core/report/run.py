@@ -59,12 +59,15 @@ def _test_set(report: RunReport) -> list[str]:
     if report.rounds is not None:
         used = "is used for the one-shot model, and after rounds for the table of them; nothing is selected by it"
     verdict = metrics.verdict(score)
+    one_shot = report.result.one_shot or report.result
+    doubt = metrics.selection_caution(synthetic.validation, one_shot.selected.top1, one_shot.last.top1)
     return [
         "",
         f"Top-1 is measured on {score.images:,} real test images, the dataset's test split, which no client holds. "
         f"{selection} The test set {used}.",
         "",
         *([f"**{md(verdict)}**", ""] if verdict else []),
+        *([md(doubt), ""] if doubt else []),
     ]
 
 

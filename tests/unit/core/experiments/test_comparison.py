@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from fgl.core.config.resolve import resolve
 from fgl.core.experiments import sweep
 from fgl.core.experiments.comparison import Method, parse, summarize
-from fgl.core.experiments.method_results import Point, SeedResult, cells_of
+from fgl.core.experiments.method_results import Point, SeedResult, Summary, cells_of, markdown, verdict
 from fgl.core.plugin_manager import PluginManager
 from fgl.core.report.intervals import Interval, student
+from fgl.core.report.metrics import about
 from fgl.errors import ConfigError
 from fgl.plots.curves import Line, save_curves
 
@@ -81,6 +83,27 @@ def test_a_row_says_what_the_seeds_say() -> None:
     assert text[1] == "50.0 ± 0.0 %"
     assert text[-1] == "2, never"
     assert cells_of(summarize(methods[:1], {0: seeds[0]})[0])[1] == "60.0 %"
+
+
+def test_a_comparison_says_when_the_one_shot_model_is_a_guess_and_what_is_not() -> None:
+    methods = [Method("fgl"), Method("fedavg", 3, "fedavg")]
+    levels = about(np.array([0, 0, 0, 1]), ("cat", "dog"))
+    summaries = [
+        Summary(
+            folder="runs/compare",
+            dataset="scans",
+            test_set=levels,
+            seeds=1,
+            methods=summarize(methods, {0: {"fgl": result(shot), "fedavg": result(0.9)}}),
+            each={},
+            config={},
+        )
+        for shot in (0.7, 0.8)
+    ]
+    assert "no better than a guess: 70.0%, where the better of two guesses gives 75.0%" in verdict(summaries[0])
+    assert verdict(summaries[0]).endswith("Better than a guess: fedavg, 3 rounds.")
+    assert "docs/unknown-domain.md" in markdown(summaries[0])
+    assert verdict(summaries[1]) == ""
 
 
 def test_a_grid_has_every_pair_and_folders_of_its_own() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from fgl.contracts.arrays import Labels
 from fgl.core.report.guess import useless_start
-from fgl.core.report.metrics import about, mean_of, measure, section, verdict
+from fgl.core.report.metrics import about, mean_of, measure, section, selection_caution, verdict
 from fgl.core.report.results import guesses
 from fgl.core.report.scores import Score
 from fgl.core.store.typed import from_json, to_json
@@ -100,3 +100,22 @@ def test_scores_of_several_models_are_averaged() -> None:
     assert mean["top1"] == 0.75
     assert mean["per_class"]["dog"] == 0.75
     assert mean["balanced_accuracy"] == pytest.approx((one["balanced_accuracy"] + 1) / 2, abs=1e-6)
+
+
+def test_an_interval_stands_beside_top1_and_few_images_make_a_small_lead_a_guess() -> None:
+    labels = np.repeat(np.arange(3), 4)
+    lucky = np.where(np.arange(12) % 4 < 2, labels, (labels + 1) % 3)  # 6 of 12, where a guess gives 4
+    score = _score(lucky, labels, NAMES[:3])
+    assert score.top1 == 0.5
+    assert "no better than a guess" in verdict(score)
+    text = "\n".join(section(score))
+    assert "top-1 from 25.4% to 74.6% (95 % interval, as far as 12 images tell)" in text
+    many = _score(np.tile(lucky, 50), np.tile(labels, 50), NAMES[:3])
+    assert many.top1 == 0.5
+    assert verdict(many) == ""
+
+
+def test_a_selected_epoch_far_from_the_last_is_doubted() -> None:
+    assert "selected on 12 synthetic images" in selection_caution(12, 0.033, 0.336)
+    assert selection_caution(12, 0.33, 0.336) == ""
+    assert selection_caution(0, 0.033, 0.336) == "", "nothing was selected"
