@@ -36,6 +36,10 @@ class AdapterSpec:
     rank: int = 8
     """Rank of the low-rank adapters; of no meaning for the other kinds."""
 
+    factors: Literal["both", "up"] = "both"
+    """Factors of a low-rank adapter that are trained. up: the other one is drawn once, the same for everybody,
+    so that an average of adapters is the average of what they do (Sun et al. 2024, arXiv 2403.12313)."""
+
     layers: Literal["attention", "all"] = "all"
     """Layers that are trained, or have an adapter: those of attention, or all."""
 

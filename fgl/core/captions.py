@@ -32,6 +32,10 @@ class Captions:
     groups: Labels
     choices: tuple[Labels, ...]
 
+    def whole(self, images: LabelledPixels) -> CaptionedImages:
+        """All of the images with their captions. images: decoded."""
+        return self.of(images, np.arange(len(images)))
+
     def of(self, images: LabelledPixels, rows: Labels) -> CaptionedImages:
         """Some of the images with their captions. images: all of them, decoded. rows: positions, int64 [k]."""
         return CaptionedImages(

@@ -14,8 +14,11 @@ if TYPE_CHECKING:
 
 
 def needs_generator(config: RunConfig, registry: Registry) -> bool:
-    """Whether the prompt strategy states that it uses the whole generator."""
-    return "generator" in registry.find("prompt_strategy", config.prompt_strategy.name).component.client_needs
+    """Whether clients use the whole generator: the prompt strategy states it, or they adapt it."""
+    return (
+        config.adaptation.rounds > 0
+        or "generator" in registry.find("prompt_strategy", config.prompt_strategy.name).component.client_needs
+    )
 
 
 def of_client(config: RunConfig, generator: Generator, registry: Registry) -> Footprint | None:

@@ -19,7 +19,7 @@ from fgl.core.encoding import doubtful_names
 from fgl.core.plugin_manager import PluginManager
 from fgl.core.server.removed import removed_clients
 from fgl.core.session import Session, check_fit, has
-from fgl.core.stages import federated_evaluation, quality, train, upload_filters
+from fgl.core.stages import adaptation, federated_evaluation, quality, train, upload_filters
 from fgl.core.store.run_dir import RunDir
 from fgl.core.wire import codecs
 from fgl.errors import BrokenPluginError, ConfigError, DataError, FGLError, Problem
@@ -163,6 +163,9 @@ def open_session(
     if remote_clients and config.rounds.count:
         expected = "0: clients that are elsewhere send files, and no transport carries a round's models yet"
         raise ConfigError([Problem("rounds.count", str(config.rounds.count), expected)])
+    if remote_clients and config.adaptation.rounds:
+        expected = "0: clients that are elsewhere send files, and no transport carries a round's adapters yet"
+        raise ConfigError([Problem("adaptation.rounds", str(config.adaptation.rounds), expected)])
     executor = manager.create("executor", config.executor)
     generator = manager.create("generator", config.generator)
     check_declaration(config, manager, generator.declare())
@@ -184,6 +187,7 @@ def open_session(
         remote_clients=remote_clients,
     )
     check_product(session)
+    adaptation.check(session)
     federated_evaluation.check(session)
     quality.check(session)
     if beside is None or beside.config.classifier != config.classifier:

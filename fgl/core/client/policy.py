@@ -41,11 +41,11 @@ _BUILT_IN = "fgl"
 class SiteOptions(Options):
     """The section `site:` of a site's own file: what a server may ask of this client."""
 
-    tasks: list[Literal["upload", "rounds", "evaluate", "probe"]] = Field(
+    tasks: list[Literal["upload", "rounds", "adapt", "evaluate", "probe"]] = Field(
         ["upload"],
         min_length=1,
-        description="what may be asked for: upload, the rows of prompts; rounds, models trained on the images; "
-        "evaluate, counts of images that a classifier has right; probe, scores of pictures beside the images",
+        description="what may be asked for: upload, rows of prompts; rounds, adapt: models, adapters of the generator, "
+        "trained on the images; evaluate, counts of images that a classifier has right; probe, scores of pictures",
     )
     prompt_strategies: list[str] | None = Field(
         None, description="prompt strategies that may be asked for; null: any that is installed here"
@@ -386,8 +386,9 @@ def split(layers: Sequence[Mapping[str, object]], source: str) -> Policy:
     for layer in layers:
         section = layer.get(SITE, {})
         if not isinstance(section, Mapping):
-            expected = f"expected a mapping ({', '.join(SiteOptions.model_fields)})"
-            problems.append(Problem(SITE, shown(section), expected))
+            problems.append(
+                Problem(SITE, shown(section), f"expected a mapping ({', '.join(SiteOptions.model_fields)})")
+            )
         else:
             rules |= section
     checked = validate(SITE, SiteOptions, rules, problems)

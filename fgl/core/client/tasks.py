@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
 from fgl.contracts.boundary import contained, simulation_progress
-from fgl.core.client import evaluation, policy, prepare, private_folder, probe, training
+from fgl.core.client import adapting, evaluation, policy, prepare, private_folder, probe, training
 from fgl.core.client.private_folder import ERROR
 from fgl.core.wire.requests import opened
 from fgl.errors import ClientFailedError, FGLError, UploadFormatError, public_message
@@ -45,11 +45,20 @@ def guarded(work: Callable[[], bytes], client_id: str, private: Path | None) -> 
 
 def answer_train(payload: bytes) -> bytes:
     """`train`, as a federation calls it."""
+    return _answer_round(payload, training.train)
+
+
+def answer_adapt(payload: bytes) -> bytes:
+    """`adapt`, as a federation calls it."""
+    return _answer_round(payload, adapting.adapt)
+
+
+def _answer_round(payload: bytes, work: Callable[[Mapping[str, object], memoryview], bytes]) -> bytes:
     length = int.from_bytes(payload[:8], "little")
     if len(payload) < 8 + length:
         raise UploadFormatError("the request of a round was cut off")
     asked, message = strict_json.loads(payload[8 : 8 + length]), memoryview(payload)[8 + length :]
-    return guarded(lambda: training.train(asked, message), asked["client_id"], policy.private_folder(asked))
+    return guarded(lambda: work(asked, message), asked["client_id"], policy.private_folder(asked))
 
 
 def answer_evaluate(payload: bytes) -> bytes:

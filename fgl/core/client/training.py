@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,24 +44,38 @@ def train(asked: Mapping[str, object], message: memoryview) -> bytes:
         client_id,
         Preparation(**asked["prepare"]),
     )
-    model, extra, kept = updates.received(message)
-    algorithm: Algorithm = site.manager.create("algorithm", Selected(**asked["algorithm"]))
     classifier: Classifier = site.manager.create("classifier", Selected(**asked["classifier"]))
-    shelf = ClientStateStore(Path(asked["private"]), asked["name"], asked["digest"])
     context = FitContext(
         class_names=site.class_names,
         seed=seeds.client_seed(site.config.seed, client_id, number),
         device=asked["device"],
-        start=model,
         epochs=asked["epochs"],
         label=f"round {number}, {client_id}",
         product=site.product,
     )
 
-    def fit(hook: TrainingHook | None) -> TrainedClassifier:
-        return classifier.fit(data, None, replace(context, hook=hook))
+    def fit(model: Mapping[str, Array], hook: TrainingHook | None) -> TrainedClassifier:
+        return classifier.fit(data, None, replace(context, start=model, hook=hook))
 
-    header = updates.Header(site.config.upload.run_id, client_id, number, len(data))
+    return local_round(asked, message, site, len(data), fit)
+
+
+def local_round(
+    asked: Mapping[str, Any],
+    message: memoryview,
+    site: client_site.Site,
+    samples: int,
+    fit: Callable[[Mapping[str, Array], TrainingHook | None], Any],
+) -> bytes:
+    """A client's part of a round, whatever is trained: the algorithm's step around `fit`, and the bytes of its update.
+
+    asked: a request that is allowed. message: what the server sent. samples: images that are trained on. fit: trains
+    from a state with a hook; returns what has `state` and `history`, as `TrainedClassifier`."""
+    client_id, number = asked["client_id"], asked["round"]
+    model, extra, kept = updates.received(message)
+    algorithm: Algorithm = site.manager.create("algorithm", Selected(**asked["algorithm"]))
+    shelf = ClientStateStore(Path(asked["private"]), asked["name"], asked["digest"])
+    header = updates.Header(site.config.upload.run_id, client_id, number, samples)
     before = shelf.before(number, kept)
     if before is None:
         log.warning(
@@ -69,7 +83,8 @@ def train(asked: Mapping[str, object], message: memoryview) -> bytes:
         )
         return updates.encode(header, {}, {}, updates.LOST)
     try:
-        update = algorithm.local(LocalJob(client_id, number, model, extra, before, len(data), fit))
+        job = LocalJob(client_id, number, model, extra, before, samples, partial(fit, model))
+        update = algorithm.local(job)
         _check({"the loss": np.asarray(update.loss)})
         for arrays in (update.model, update.extra, update.kept):
             _check(arrays)

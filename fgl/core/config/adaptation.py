@@ -22,6 +22,11 @@ class AdaptationOptions(Options):
         "them from random ones",
     )
     rank: int = Field(8, ge=1, le=1024, description="rank of the low-rank adapters")
+    factors: Literal["both", "up"] = Field(
+        "both",
+        description="factors of the low-rank adapters that are trained; up: the other is fixed, the same for all, so "
+        "that averages over clients are exact, in half of the bytes",
+    )
     layers: Literal["all", "attention"] = Field(
         "all", description="layers of the denoiser that are trained, or have an adapter"
     )
@@ -89,6 +94,7 @@ class AdaptationOptions(Options):
         return AdapterSpec(
             kind=self.kind,
             rank=self.rank,
+            factors=self.factors,
             layers=self.layers,
             lr=self.lr,
             batch_size=self.batch_size,

@@ -12,7 +12,7 @@ DIR/environment.json                    device and threads
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,11 +20,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fgl.contracts.adaptation import AdaptContext, SupportsAdaptation
-from fgl.contracts.prompts import ClientContext, Encoded, Prepared
+from fgl.contracts.adaptation import AdaptContext
+from fgl.contracts.prompts import ClientContext, Encoded
 from fgl.core import captions as captions_of_images
 from fgl.core import model_digests, outputs
-from fgl.core.client import prepared
+from fgl.core.adapters import adaptation_of, check_strategy
+from fgl.core.client.captioning import asked
 from fgl.core.config.paths import located
 from fgl.core.data import decode
 from fgl.core.encoding import encode_once_warned
@@ -34,7 +35,7 @@ from fgl.core.preflight import check_declaration, check_prompts
 from fgl.core.store.checkpoints import Checkpoints
 from fgl.core.store.owned import digest_of, file_digest
 from fgl.core.store.typed import from_json, to_json
-from fgl.errors import BrokenPluginError, ConfigError, DataError, FGLError, Problem
+from fgl.errors import ConfigError, DataError, Problem
 from fgl.io import strict_json
 from fgl.text import counted
 
@@ -43,7 +44,6 @@ if TYPE_CHECKING:
     from fgl.contracts.dataset import DatasetInfo, ImageSet
     from fgl.contracts.generator import Generator
     from fgl.contracts.progress import Progress
-    from fgl.contracts.prompts import Prompt
     from fgl.core.captions import Captions
     from fgl.core.config.schema import RunConfig
     from fgl.core.plugin_manager import PluginManager
@@ -263,36 +263,3 @@ def read(run: RunDir) -> AdaptResult | None:
     """What the last adaptation that came to its end in this folder gave, None where there is none."""
     record = run.read_sealed(run.path(RECORD))
     return None if record is None or "result" not in record else from_json(AdaptResult, record["result"])
-
-
-def adaptation_of(config: RunConfig, generator: Generator) -> Adaptation:
-    """How the configuration adapts its generator. Raises ConfigError for one that cannot be adapted, ModelError for one
-    that cannot be adapted so."""
-    if not isinstance(generator, SupportsAdaptation):
-        expected = "expected a generator that can be adapted (SupportsAdaptation in docs/plugins.md), such as tiny"
-        raise ConfigError([Problem("generator", repr(config.generator.name), expected)])
-    adaptation = generator.adaptation(config.adaptation.spec())
-    adaptation.check()
-    return adaptation
-
-
-def check_strategy(config: RunConfig, manager: PluginManager) -> None:
-    """Raises ConfigError for a prompt strategy that sends arrays of its own, which are no captions."""
-    name = config.prompt_strategy.name
-    if "arrays" in manager.registry.find("prompt_strategy", name).component.provides:
-        expected = "expected a strategy that writes texts: a generator learns from captions, not from arrays"
-        raise ConfigError([Problem("prompt_strategy", repr(name), expected)])
-
-
-def asked(manager: PluginManager, config: RunConfig, strategy: Any, context: ClientContext) -> Sequence[Prompt]:
-    """The texts that a prompt strategy writes, checked. Raises BrokenPluginError."""
-    name = config.prompt_strategy.name
-    whose = manager.registry.find("prompt_strategy", name).title
-    try:
-        answer = strategy.prompts(context)
-        prompts = list(answer.prompts if isinstance(answer, Prepared) else answer)
-    except FGLError:
-        raise
-    except (Exception, SystemExit) as error:
-        raise BrokenPluginError(f"{whose} raised {type(error).__name__}: {error}") from error
-    return prepared.checked_prompts(prompts, context.class_names, whose)

@@ -26,6 +26,7 @@ from fgl.core.report.intervals import student
 from fgl.core.report.scores import ChanceLevels
 from fgl.core.server import removed
 from fgl.core.stages import (
+    adaptation,
     clients,
     evaluate,
     partition,
@@ -166,7 +167,7 @@ class _Base:
         return OneShot(
             scores=scores,
             top1=scores.selected["top1"],
-            bytes=self.done[clients.STAGE].bytes_total,
+            bytes=self.done[clients.STAGE].bytes_total + adaptation.bytes_sent(self.done),
             seconds=sum(self.session.seconds[stage.name] for stage in pipeline.upto(self.session, _ONE_SHOT)),
         )
 
@@ -252,6 +253,8 @@ def _of_run(session: Session) -> SeedResult:
     with session.run.lock():
         report = execute(session, part_of_another=True)
     sent = report.upload.bytes_total
+    if report.adaptation is not None:
+        sent += report.adaptation.bytes_up + report.adaptation.bytes_down
     seconds = round(sum(report.seconds.values()), 2)
     if report.rounds is None:
         top1 = report.result.selected.top1

@@ -36,6 +36,8 @@ def parts(session: Session) -> tuple[list[str], dict[str, str]]:
     or where an option is wrong: before anything is computed."""
     chosen = session.config.audit.parts
     why = fit.unfit_parts(session.config, session.manager.registry)
+    if session.config.adaptation.rounds:
+        why["membership"] = "the clients adapted the generator, and shadow models would each need one of their own"
     if session.remote_clients:
         why["membership"] = "shadow models are made of the clients' images, which are elsewhere"
         if session.config.upload.clients is not None and session.dataset.split("public") is None:

@@ -69,7 +69,7 @@ def _own_rows(report: RunReport) -> list[ResultRow]:
         title=_one_shot_title(report),
         top1=selected.top1,
         last=last.top1,
-        bytes=report.upload.bytes_total,
+        bytes=report.upload.bytes_total + _adaptation_bytes(report),
         seconds=sum(value for stage, value in seconds.items() if stage != "rounds"),
         note="this run" if after is None else "this run, before its rounds",
     )
@@ -90,6 +90,10 @@ def _own_rows(report: RunReport) -> list[ResultRow]:
 def _start(after: Rounds) -> str:
     """Where rounds started, where clients decided it."""
     return "" if after.start is None else f" {STARTS[after.start.chosen]}"
+
+
+def _adaptation_bytes(report: RunReport) -> int:
+    return 0 if report.adaptation is None else report.adaptation.bytes_up + report.adaptation.bytes_down
 
 
 def _one_shot(report: RunReport) -> tuple[Score, Score]:

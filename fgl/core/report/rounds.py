@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from fgl.core.report.scores import Round, Rounds, StartChoice
+from fgl.core.report.scores import Adaptation, Round, Rounds, StartChoice
 from fgl.core.report.tables import Table
+from fgl.text import counted
+from fgl.text import markdown as md
 
 
 def rounds_section(after: Rounds | None) -> list[str]:
@@ -51,6 +53,28 @@ def _start_lines(start: StartChoice | None) -> list[str]:
     ]
     columns = ("start", "right on clients' images, by round", "top-1 on test images, by round", "")
     return [*lines, *Table(columns, rows, "llll").markdown(), ""]
+
+
+def adaptation_section(adaptation: Adaptation | None) -> list[str]:
+    """Lines of report.md on the rounds in which the clients adapted the generator; none without them."""
+    if adaptation is None:
+        return []
+    trained = ", ".join(f"{key} {value}" for key, value in adaptation.settings.items() if key != "method")
+    sent = adaptation.bytes_up + adaptation.bytes_down
+    each = [one.seconds / len(one.clients) for one in adaptation.rounds if one.clients]
+    return [
+        "",
+        "## Adaptation of the generator",
+        "",
+        f"Before anything was synthesized, the clients trained an adapter of {adaptation.adapter_bytes:,} bytes on "
+        f"their own images in {counted(len(adaptation.rounds), 'round')}: {sent:,} bytes both ways, "
+        f"{sum(each) / max(1, len(each)):.1f} seconds a client and round on this machine. {md(trained)}.",
+        "",
+        "**A generator that was trained on private images can repeat them.** What it made, and its weights in "
+        f"`{adaptation.place}`, may show them: `fgl audit` looks for near copies among the synthetic images.",
+        "",
+        *Table(_COLUMNS, [_cells(one) for one in adaptation.rounds], "rrllrrrlr").markdown(),
+    ]
 
 
 _COLUMNS = ("round", "clients", "dropped out", "failed", "loss", "bytes down", "bytes up", "top-1", "seconds")

@@ -31,6 +31,7 @@ def markdown(session: Session, report: RunReport, sheets: Sequence[Path]) -> str
         intake.codecs_section(report.upload),
         intake.accepted_section(report.intake),
         intake.damaged_section(report.damaged),
+        rounds.adaptation_section(report.adaptation),
         rounds.rounds_section(report.rounds),
         intake.warnings_section(report.warnings),
         _missing_classes(report),

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from fgl.core.report.audit_figures import Audit
 from fgl.core.report.figures import Quality
-from fgl.core.report.scores import BaselineResult, ChanceLevels, ClientTest, Result, Rounds
+from fgl.core.report.scores import Adaptation, BaselineResult, ChanceLevels, ClientTest, Result, Rounds
 from fgl.core.server.intake_record import Intake
 from fgl.core.server.tally import ClientsResult
 from fgl.core.store.typed import JsonObject, from_json, json_field, to_json
@@ -208,6 +208,8 @@ class RunReport:
     """The log of the run."""
     upload_filters: list[UploadFilterSummary] | None = json_field(omit_none=True)
     """Upload filters, in the order in which clients applied them. Only where there are any."""
+    adaptation: Adaptation | None = json_field(omit_none=True)
+    """The generator's adaptation at the clients. Only where they adapted it."""
     client_model: ClientModel | None = json_field(omit_none=True)
     """What a client had to load of the generator. Only where the generator tells."""
     preset: JsonObject | None = json_field(omit_none=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fgl.core.server.refusals import Refusal
-from fgl.core.store.typed import json_field
+from fgl.core.store.typed import JsonObject, json_field
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -240,6 +240,28 @@ class Rounds:
     """Size of the model's weights."""
     start: StartChoice | None = json_field(omit_none=True)
     """Where they started, and why. Not there where the configuration says it (`rounds.start`)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adaptation:
+    """The generator's adaptation at the clients."""
+
+    rounds: list[Round]
+    """In order. None is tested."""
+    bytes_up: int
+    """Bytes from all clients, over all rounds."""
+    bytes_down: int
+    """Bytes to all clients, over all rounds."""
+    adapter_bytes: int
+    """Size of what is trained, in float32."""
+    settings: JsonObject
+    """What is trained, and how."""
+    base: JsonObject
+    """The model that is adapted: its name, and a digest of its denoiser."""
+    option: str
+    """Option of the generator that takes the result: model or lora."""
+    place: str
+    """Where the result lies, relative to the run directory."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

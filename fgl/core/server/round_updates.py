@@ -66,7 +66,7 @@ class Ask:
     keeps from earlier rounds. ratio: see `too_large`. lost: whether a client that lost what it kept ends the round
     (LostError) and is not merely one that failed."""
 
-    training: requests.Training
+    training: requests.Training | requests.AdapterTraining
     federation: Federation
     samples: Mapping[str, int]
     kept: Mapping[str, str]
@@ -110,7 +110,7 @@ def collect(
         else:
             _fail(entry, number, client_id, f"rule {error.rule}: {error}", "is left out")
 
-    traffic = ask_clients(ask.federation, asked, requests.TRAIN, request, accept, refuse, NullProgress())
+    traffic = ask_clients(ask.federation, asked, ask.training.task, request, accept, refuse, NullProgress())
     entry["bytes_up"] += traffic.up
     entry["bytes_down"] += sum(sent)
     large = too_large([update for update, _ in accepted], state, ask.ratio)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from fgl.core.stages import (
+    adaptation,
     clients,
     evaluate,
     export,
@@ -28,6 +29,7 @@ PIPELINE: tuple[Stage[Any], ...] = (
     partition.STAGE,
     clients.STAGE,
     clients.FROM_FILES,
+    adaptation.STAGE,
     plan.STAGE,
     synthesize.STAGE,
     train.STAGE,

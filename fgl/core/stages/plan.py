@@ -12,7 +12,7 @@ from fgl.contracts.aggregator import ClientUpload, Conditioning
 from fgl.contracts.generator import Shard
 from fgl.core.server import claimed_weights
 from fgl.core.server import uploads as server_uploads
-from fgl.core.stages import clients
+from fgl.core.stages import adaptation, clients
 from fgl.core.stages.stage import Done, Inputs, Stage, Work
 from fgl.core.synthesis import plan
 from fgl.core.synthesis.shards import read_plan, write_plan
@@ -89,9 +89,10 @@ def planned(session: Session, done: Done) -> Plan:
 
 def _planned(session: Session, done: Done) -> Plan:
     accepted = list(done[clients.STAGE].bytes_per_client)
+    adapted = adaptation.adapted(session, done)
     return Plan(
         shards=lambda: read_plan(session.run.plan_file),
-        conditioning=lambda: aggregate(session, server_uploads.opened(session, accepted)),
+        conditioning=lambda: aggregate(adapted, server_uploads.opened(session, accepted)),
     )
 
 
@@ -113,9 +114,9 @@ def _work(session: Session, done: Done, digest: str) -> Work[PlanResult]:
 
 STAGE = Stage(
     name="plan",
-    needs=("clients",),
+    needs=("clients", "adaptation"),
     result=PlanResult,
-    inputs=lambda session, done: plan_inputs(session, done.made(clients.STAGE)),
+    inputs=lambda session, done: plan_inputs(adaptation.adapted(session, done), done.made(clients.STAGE)),
     work=_work,
     outputs=("server/plan.parquet",),
 )

@@ -1,51 +1,46 @@
-"""The one engine of every federated training: rounds from a track's start to its end."""
+"""The one engine of every federated training, of whatever model: rounds from a track's start to its end."""
 
 from __future__ import annotations
 
 import logging
-import math
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fgl.contracts.algorithm import GlobalState
 from fgl.contracts.events import StageContext
-from fgl.core.client import training
-from fgl.core.report import metrics
-from fgl.core.report.scores import RoundCounts
 from fgl.core.seeds import round_seed
-from fgl.core.server import client_counts, round_updates
-from fgl.core.stages import evaluate, round_state, train
+from fgl.core.server import round_updates
+from fgl.core.stages import round_state
 from fgl.core.stages.round_state import Committed
-from fgl.core.stages.rounds_spec import identity, local_classifier
 from fgl.core.store.owned import digest_of
-from fgl.core.store.typed import to_json
-from fgl.core.wire import requests
 from fgl.errors import DataError, DivergedError
 
 if TYPE_CHECKING:
     from fgl.contracts.algorithm import Algorithm
     from fgl.contracts.arrays import Array
-    from fgl.contracts.classifier import Classifier
     from fgl.contracts.federation import Federation
-    from fgl.core.report.metrics import Scores
     from fgl.core.server.round_updates import RoundEntry
     from fgl.core.session import Session
-    from fgl.core.stages.rounds_spec import RoundsSpec, Start, SyntheticSet
+    from fgl.core.stages.rounds_spec import RoundsSpec, Start
+    from fgl.core.stages.stage import Inputs
+    from fgl.core.store.typed import JsonObject
+    from fgl.core.wire import requests
 
 
 log = logging.getLogger(__name__)
-_LOST = 20.0  # times the loss of guessing
 
 
-class _ServerDivergedError(DivergedError):
+class ServerDivergedError(DivergedError):
     """It was the server's fine-tuning that did."""
 
 
-class RoundEngine:
+class RoundEngine(ABC):
+    """Rounds of any model that is a state of named arrays; a subclass says which model it is."""
+
     def __init__(
         self,
         session: Session,
@@ -53,10 +48,7 @@ class RoundEngine:
         divided: Mapping[str, Sequence[int]],
         partition_digest: str,
         start: Start,
-        counted: int = 0,
     ) -> None:
-        """counted: rounds after which clients test the global model on their own images."""
-        self.counted = counted
         self.session, self.track, self.start = session, track, start
         self.holders = sorted(client for client, rows in divided.items() if len(rows))
         if not self.holders:
@@ -64,24 +56,45 @@ class RoundEngine:
         manager, config = session.manager, session.config
         self.algorithm: Algorithm = manager.create("algorithm", track.algorithm)
         self.federation: Federation = manager.create("federation", config.federation)
-        self.server_classifier: Classifier = manager.create("classifier", config.server_classifier())
-        self.digest = digest_of(identity(session, track, partition_digest, start.digest))
+        self.digest = digest_of(self.identity(partition_digest))
         self.store = round_state.place(session.run, track.name, self.digest)
-        self.training = requests.Training(
-            config=config,
-            name=track.name,
-            algorithm=track.algorithm,
-            classifier=local_classifier(session, track),
-            epochs=track.epochs,
-            prepare=session.preparation,
-            device=session.device,
-            data=session.info.digest,
-            digest=self.digest,
-        )
+        self.training = self.request()
         self.samples = {client: len(divided[client]) for client in self.holders}
         self.stage_context = StageContext(str(session.run.root), track.stage)
-        self._synthetic: SyntheticSet | None = None
         self._anew = False
+
+    @abstractmethod
+    def identity(self, partition_digest: str) -> Inputs:
+        """All that determines the training's course, except how long it is."""
+
+    @abstractmethod
+    def request(self) -> requests.Training | requests.AdapterTraining:
+        """What clients are told, the same in each round."""
+
+    @abstractmethod
+    def first(self) -> tuple[Mapping[str, Array], Sequence[str]]:
+        """(state, names of what an optimizer changes) of the global model before the first round."""
+
+    @abstractmethod
+    def measure(self, number: int, state: GlobalState, entry: RoundEntry) -> None:
+        """Add to the entry of a round what is measured of the global model after it, if anything is."""
+
+    def test_client(self, model: Mapping[str, Array]) -> JsonObject:
+        """Scores of a client's model, where the track asks for them."""
+        raise NotImplementedError
+
+    def fine_tune(self, number: int, state: GlobalState) -> tuple[GlobalState, float]:
+        """(state, loss) after the server trained the average of a round, where the track asks for it."""
+        raise NotImplementedError
+
+    @abstractmethod
+    def rescue(self, number: int, state: GlobalState, part: str) -> str:
+        """What to do after a round whose training diverged, and where the last good model is. part: whose training it
+        was, "local" or "server"."""
+
+    @abstractmethod
+    def release(self) -> None:
+        """Let go of what simulated clients have loaded."""
 
     def train(self) -> tuple[GlobalState, list[RoundEntry]]:
         """The state after the last round, and one entry a round."""
@@ -91,7 +104,7 @@ class RoundEngine:
                 done = len(reached.history)
                 reached = self.step(reached)
                 task.advance(max(0, len(reached.history) - done), reached.line)
-        training.release()
+        self.release()
         self.check_answered(reached)
         return reached.state, reached.history
 
@@ -102,29 +115,17 @@ class RoundEngine:
         try:
             after, kept, entry = self._round(number, before)
         except DivergedError as error:
-            part = "server" if isinstance(error, _ServerDivergedError) else "local"
-            raise DivergedError(f"{error}. {self._rescue(number, before.state, part)}") from error
+            part = "server" if isinstance(error, ServerDivergedError) else "local"
+            raise DivergedError(f"{error}. {self.rescue(number, before.state, part)}") from error
         except round_updates.LostError as lost:
             return self._again(number, lost.client_id)
-        tested = number == self.track.options.count or number % self.track.options.evaluate_every == 0
-        if number <= self.counted and entry["clients"] and (counts := self.count(after.model, entry["clients"])):
-            entry["counts"] = to_json(counts)
-        entry["top1"] = self._test(after) if tested else None
+        entry["top1"] = None
+        self.measure(number, after, entry)
         entry["seconds"] = round(time.monotonic() - began, 3)
         reached = Committed(after, [*before.history, entry], kept)
         round_state.write(self.store, reached)
         self.session.events.round_finished(self.stage_context, dict(entry))
         return reached
-
-    def count(self, model: Mapping[str, Array], clients: Sequence[str]) -> RoundCounts | None:
-        """On how many of their own images clients find a model right; None where none of them says."""
-        claimed = {client: [float(self.samples[client])] for client in clients}
-        found = client_counts.collect(self.session, self.federation, clients, model, claimed)
-        for client, refusal in found.refused.items():
-            log.warning("%s: no counts of %s: %s", self.track.name, client, refusal.reason)
-        if not found.total:
-            return None
-        return RoundCounts(right=found.right, total=found.total, down=found.traffic.down, up=found.traffic.up)
 
     def check_answered(self, reached: Committed) -> None:
         """Raises DataError where no client answered in any round."""
@@ -148,14 +149,11 @@ class RoundEngine:
                 there,
                 count,
             )
-        return self._first()
+        return self._fresh()
 
-    def _first(self) -> Committed:
-        context = train.context(self.session, self.track.name)
-        given = None if self.start.state is None else self.start.state()
-        classifier = self.session.classifier
-        model = classifier.initial(context) if given is None else classifier.restore(given, context)
-        return Committed(self.algorithm.start(model.state("last"), model.trained()), [], {})
+    def _fresh(self) -> Committed:
+        state, trained = self.first()
+        return Committed(self.algorithm.start(state, trained), [], {})
 
     def _again(self, number: int, client_id: str) -> Committed:
         """The beginning, where rounds cannot be resumed; once, or a client could have them done again for ever."""
@@ -168,7 +166,7 @@ class RoundEngine:
             number,
             client_id,
         )
-        return self._first()
+        return self._fresh()
 
     def _round(self, number: int, before: Committed) -> tuple[GlobalState, dict[str, str], RoundEntry]:
         """(state, what clients keep, entry) after a round."""
@@ -202,44 +200,15 @@ class RoundEngine:
             return state, before.kept, entry
         sent = [update for update, _ in answers]
         if self.track.test_clients:
-            entry["local"] = {update.client_id: metrics.short(self._score(update.model)) for update in sent}
+            entry["local"] = {update.client_id: self.test_client(update.model) for update in sent}
         entry["clients"] = [update.client_id for update in sent]
         entry["samples"] = sum(update.samples for update in sent)
         entry["loss"] = sum(update.samples * update.loss for update in sent) / entry["samples"]
         state = self.algorithm.aggregate(state, sent, len(self.holders))
-        _finite(state, f"round {number}: {self.track.algorithm.name} put the updates together to")
+        finite(state, f"round {number}: {self.track.algorithm.name} put the updates together to")
         if self.track.options.server_epochs:
-            state, entry["server_loss"] = self._fine_tune(number, state)
+            state, entry["server_loss"] = self.fine_tune(number, state)
         return state, {**before.kept, **{update.client_id: kept for update, kept in answers}}, entry
-
-    def _fine_tune(self, number: int, state: GlobalState) -> tuple[GlobalState, float]:
-        """The paper's second variant: the average is trained on the synthetic set."""
-        assert self.start.synthetic is not None
-        if self._synthetic is None:
-            self._synthetic = self.start.synthetic()
-        context = replace(
-            train.context(self.session, f"round {number}, server"),
-            seed=round_seed(self.session.config.seed, number),
-            start=state.model,
-            epochs=self.track.options.server_epochs,
-        )
-        try:
-            model = self.server_classifier.fit(self._synthetic[0], None, context)
-        except DivergedError as error:
-            raise _ServerDivergedError(f"round {number}: the server's fine-tuning: {error}") from error
-        state, loss = replace(state, model=model.state("last")), float(model.history()[-1]["loss"])
-        try:
-            _finite(state, f"round {number}: the server's fine-tuning ended in")
-        except DivergedError as error:
-            raise _ServerDivergedError(str(error)) from error
-        # Weights may be huge and finite yet: every client that trained such a model on would be blamed for it.
-        guessing = math.log(max(2, len(self.session.info.class_names)))
-        if loss > _LOST * guessing:
-            raise _ServerDivergedError(
-                f"round {number}: the server's fine-tuning diverged: its loss is {loss:.3g}, "
-                f"that of guessing {guessing:.3g}"
-            )
-        return state, loss
 
     def _chosen(self, number: int) -> list[str]:
         """Clients that are asked in a round: all, or a random share that follows from the seed and the round."""
@@ -262,26 +231,6 @@ class RoundEngine:
             or (rate and np.random.default_rng([round_seed(seed, number, client), 1]).random() < rate)
         ]
 
-    def _test(self, state: GlobalState) -> float:
-        return float(self._score(state.model)["top1"])
-
-    def _score(self, model: Mapping[str, Array]) -> Scores:
-        restored = self.session.classifier.restore(model, train.context(self.session, "test"))
-        return evaluate.score(self.session, restored, "last")
-
-    def _rescue(self, number: int, state: GlobalState, part: str) -> str:
-        """Save the last good model where a person can use it, and say where. part: whose training it was, "local" or
-        "server"."""
-        good = number - 1
-        folder = self.session.run.path("rounds", self.track.name, f"classifier-round-{good}")
-        model = self.session.classifier.restore(state.model, train.context(self.session, "rescue"))
-        self.session.run.write_folder(folder, lambda part: model.save(part, "last"))
-        return (
-            f"The model of round {good} is kept in {folder}; lower the learning rate of "
-            f"{'local training' if part == 'local' else 'the fine-tuning'} (rounds.{part}.lr), or stop there with "
-            f"rounds.count={good}"
-        )
-
 
 def none_usable(number: int, failed: Mapping[str, str]) -> DataError | DivergedError:
     reasons = "; ".join(f"{client}: {reason}" for client, reason in failed.items())
@@ -290,7 +239,7 @@ def none_usable(number: int, failed: Mapping[str, str]) -> DataError | DivergedE
     return DataError(f"round {number}: no client sent an update that could be used: {reasons}")
 
 
-def _finite(state: GlobalState, what: str) -> None:
+def finite(state: GlobalState, what: str) -> None:
     for part in (state.model, state.algorithm_state):
         for name, array in part.items():
             if not np.isfinite(array).all():

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from fgl.core.client import training
 from fgl.core.report.rounds import STARTS
 from fgl.core.report.scores import BytesBothWays, RoundCounts, StartCandidate, StartChoice
-from fgl.core.stages.round_engine import RoundEngine
+from fgl.core.stages.classifier_engine import ClassifierEngine
 from fgl.core.stages.rounds_spec import RoundsSpec, Start, local_classifier
 from fgl.core.store.typed import from_json
 from fgl.errors import DataError, DivergedError
@@ -52,7 +52,7 @@ class _Runner:
     """A candidate on its way."""
 
     candidate: Candidate
-    engine: RoundEngine
+    engine: ClassifierEngine
     reached: Committed
     origin: float
     """Share of the clients' images that it got right before its first round."""
@@ -106,8 +106,8 @@ def train(
     tried = candidates(session, spec, start)
     horizon = min(spec.options.trial_rounds, spec.options.count) if len(tried) > 1 else 0
 
-    def engine(candidate: Candidate, rounds: int) -> RoundEngine:
-        return RoundEngine(session, candidate.spec, divided, partition_digest, candidate.start, rounds)
+    def engine(candidate: Candidate, rounds: int) -> ClassifierEngine:
+        return ClassifierEngine(session, candidate.spec, divided, partition_digest, candidate.start, rounds)
 
     if not horizon:
         return Trained(*engine(tried[0], 0).train(), None)
@@ -210,7 +210,7 @@ def counts_of(entry: RoundEntry) -> RoundCounts | None:
 
 def _choice(
     chosen: Candidate,
-    engine: RoundEngine,
+    engine: ClassifierEngine,
     reason: str,
     guess: float,
     before: RoundCounts | None,

@@ -13,6 +13,7 @@ from fgl.core.report import run as report_run
 from fgl.core.report.schema import SCHEMA_VERSION, RunReport
 from fgl.core.server import intake_record
 from fgl.core.stages import (
+    adaptation,
     clients,
     evaluate,
     federated_evaluation,
@@ -60,6 +61,7 @@ def contents(session: Session, done: Done, baselines: list[JsonObject]) -> JsonO
         "result": _scores(done),
         "test_set": metrics.about(session.split("test").labels, session.info.class_names),
         "rounds": _json_of(done, rounds.STAGE),
+        "adaptation": _json_of(done, adaptation.STAGE),
         "warnings": rounds.notes(session, done),
         "intake": intake_record.record(session, partition.client_ids(session, done), uploads),
         "upload_filters": upload_filters.described(session.config, session.manager) or None,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fgl.contracts.generator import Shard
+from fgl.core.stages import adaptation
 from fgl.core.stages import plan as plan_stage
 from fgl.core.stages.stage import Done, Inputs, Stage, Work
 from fgl.core.store.owned import digest_of
@@ -45,6 +46,9 @@ class SynthesisResult:
     """What the generator says of making it."""
 
 
+_RECIPE = ("generator", "rounding", "classes")
+
+
 def recipe(session: Session) -> Inputs:
     """What determines an image beside its item, to the last bit."""
     return {
@@ -61,7 +65,7 @@ def synthesize_inputs(session: Session, plan_digest: str) -> Inputs:
 def _work(session: Session, done: Done, digest: str) -> Work[SynthesisResult]:
     """Fill the shards that are not there yet, then take the digest of the whole set."""
     folder, planned = session.run.shards, plan_stage.planned(session, done)
-    made, notes = fill(session, folder, planned, "synthesize")
+    made, notes = fill(adaptation.adapted(session, done), folder, planned, "synthesize")
     redrawn = 0
 
     def images() -> Iterator[tuple[str, int, bytes]]:
@@ -77,7 +81,7 @@ def _work(session: Session, done: Done, digest: str) -> Work[SynthesisResult]:
 
 def _end(session: Session, done: Done) -> None:
     """Remove what a plan in between has left, to which nobody went back."""
-    shard_store(session).end(plan_stage.planned(session, done).shards)
+    shard_store(adaptation.adapted(session, done)).end(plan_stage.planned(session, done).shards)
 
 
 def _partial(session: Session, stage: str, inputs: Inputs) -> str:
@@ -85,7 +89,7 @@ def _partial(session: Session, stage: str, inputs: Inputs) -> str:
         shards = read_plan(session.run.plan_file)
     except StoreError:
         return ""
-    store = shard_store(session)
+    store = shard_store(session, made_by={key: inputs[key] for key in _RECIPE})
     finished = [shard for shard in shards if store.done(shard)]
     images = sum(len(shard.items) for shard in shards)
     there = sum(len(shard.items) for shard in finished)
@@ -95,9 +99,9 @@ def _partial(session: Session, stage: str, inputs: Inputs) -> str:
 
 STAGE = Stage(
     name="synthesize",
-    needs=("plan",),
+    needs=("plan", "adaptation"),
     result=SynthesisResult,
-    inputs=lambda session, done: synthesize_inputs(session, done.made(plan_stage.STAGE)),
+    inputs=lambda session, done: synthesize_inputs(adaptation.adapted(session, done), done.made(plan_stage.STAGE)),
     work=_work,
     made=lambda session, digest, result: result.digest,
     after=_end,
@@ -124,13 +128,13 @@ def shard_files(folder: Path, planned: Plan) -> list[Path]:
     return [folder / f"shard-{shard.index:05d}.{kind}" for shard in planned.shards for kind in ("parquet", "json")]
 
 
-def shard_store(session: Session, folder: Path | None = None) -> ShardStore:
-    """folder: None for the run's own set."""
+def shard_store(session: Session, folder: Path | None = None, made_by: Inputs | None = None) -> ShardStore:
+    """folder: None for the run's own set. made_by: None for the session's `recipe`."""
     place = session.run.shards if folder is None else folder
     return ShardStore(
         session.run,
         place,
-        digest_of(recipe(session)),
+        digest_of(recipe(session) if made_by is None else made_by),
         session.info.class_names,
         session.config.seed,
         session.product,

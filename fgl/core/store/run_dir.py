@@ -13,6 +13,7 @@ RUN/server/forgotten.json            clients that were taken out, and when; RUN/
 RUN/server/plan.parquet              every image that will be: id, conditioning, class, seed
 RUN/server/shards/*.parquet, *.json  the synthetic set, and a manifest a shard
 RUN/server/shards.previous/          shards of an earlier plan, until those of this one are all there
+RUN/adaptation/generator/            what the clients have made of the generator, as its option takes it
 RUN/train/{selected,last}.safetensors  the classifier's two checkpoints, as evaluation reads them
 RUN/classifier/                      the selected one, Hugging Face format
 RUN/baselines/<name>.json            the baselines

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
@@ -48,6 +48,7 @@ def _parts(config: RunConfig) -> dict[str, Any]:
 
 
 TRAIN = "fgl.core.client.tasks:answer_train"
+ADAPT = "fgl.core.client.tasks:answer_adapt"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,21 +69,56 @@ class Training:
     data: str
     digest: str
 
+    task: ClassVar[str] = TRAIN
 
-def train_request(training: Training, client_id: str, number: int, private: Path, message: bytes) -> bytes:
+    def request(self) -> dict[str, object]:
+        """What every client of every round is told."""
+        return {
+            "config": _parts(self.config),
+            "name": self.name,
+            "algorithm": self.algorithm.model_dump(),
+            "classifier": self.classifier.model_dump(),
+            "epochs": self.epochs,
+            "prepare": self.prepare.inputs(),
+            "device": self.device,
+            "data": self.data,
+            "digest": self.digest,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterTraining:
+    """As `Training`, of rounds that adapt the generator: what is trained is in the configuration."""
+
+    config: RunConfig
+    name: str
+    algorithm: Selected
+    device: str
+    data: str
+    digest: str
+
+    task: ClassVar[str] = ADAPT
+
+    def request(self) -> dict[str, object]:
+        """What every client of every round is told."""
+        return {
+            "config": _parts(self.config),
+            "name": self.name,
+            "algorithm": self.algorithm.model_dump(),
+            "device": self.device,
+            "data": self.data,
+            "digest": self.digest,
+        }
+
+
+def train_request(
+    training: Training | AdapterTraining, client_id: str, number: int, private: Path, message: bytes
+) -> bytes:
     """What goes to a client in round `number`. message: the model, see `fgl.core.wire.updates`. A client that is
     elsewhere would know beforehand what comes before it."""
     head = strict_json.dumps(
         {
-            "config": _parts(training.config),
-            "name": training.name,
-            "algorithm": training.algorithm.model_dump(),
-            "classifier": training.classifier.model_dump(),
-            "epochs": training.epochs,
-            "prepare": training.prepare.inputs(),
-            "device": training.device,
-            "data": training.data,
-            "digest": training.digest,
+            **training.request(),
             "client_id": client_id,
             "round": number,
             "private": str(private),

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import save_file
 
 from fgl.errors import DataError, DivergedError, ModelError
-from fgl.plugins.generators.adapter_batches import Batches, HeldOut
+from fgl.plugins.generators.adapter_batches import Batches, HeldOut, LatentCache
 from fgl.plugins.generators.adapter_state import AdapterFit, arrays_of
 from fgl.plugins.generators.adapter_weights import AdapterWeights, State, check_peft
 from fgl.plugins.generators.lora import base_metadata
@@ -73,6 +73,9 @@ class DenoiserAdaptation:
     def __init__(self, spec: AdapterSpec, base: BaseModel) -> None:
         self.spec, self._base = spec, base
         self._small = base.folder.parameters("unet") < SMALL
+        # Rounds come back to the same clients: what they loaded and encoded is kept until this object goes.
+        self._loaded: dict[str, tuple[DiffusionDenoiser, AdapterWeights]] = {}
+        self._encoded: LatentCache = {}
 
     def check(self) -> None:
         """Raise ModelError if peft is missing, or if a LoRA would be trained beside another one."""
@@ -92,7 +95,9 @@ class DenoiserAdaptation:
     @property
     def lr(self) -> float:
         """Peak learning rate."""
-        return self.spec.lr or _RATES[self.spec.kind][not self._small]
+        # one factor alone has to move further for the same change
+        further = 2 if self.spec.kind == "lora" and self.spec.factors == "up" else 1
+        return self.spec.lr or further * _RATES[self.spec.kind][not self._small]
 
     @property
     def batch_size(self) -> int:
@@ -110,7 +115,7 @@ class DenoiserAdaptation:
         return {
             "method": _METHOD,
             "kind": spec.kind,
-            **({"rank": spec.rank} if spec.kind == "lora" else {}),
+            **({"rank": spec.rank, "factors": spec.factors} if spec.kind == "lora" else {}),
             "layers": spec.layers,
             "lr": self.lr,
             "batch_size": self.batch_size,
@@ -131,7 +136,7 @@ class DenoiserAdaptation:
 
     def restore(self, state: Mapping[str, Array], context: AdaptContext) -> TrainedDenoiser:
         """An adapter with this state. Raises ModelError if it does not fit."""
-        weights = self._weights(context)[1]
+        weights = self._again(context)[1]
         kept = weights.tensors(state, "the state")
         return TrainedDenoiser(self._base, weights, context.device, kept, kept, [])
 
@@ -140,8 +145,10 @@ class DenoiserAdaptation:
         average it need not fall, and a longer training resumes a shorter one."""
         if not len(train):
             raise DataError("there are no images to adapt to; expected at least one")
-        denoiser, weights = self._weights(context)
-        if context.start is not None:
+        if context.start is None:
+            denoiser, weights = self._weights(context)
+        else:
+            denoiser, weights = self._again(context)
             weights.load(weights.tensors(context.start, "the state to start from"))
         deterministic = torch.backends.cudnn.flags(
             enabled=torch.backends.cudnn.enabled, benchmark=False, deterministic=True
@@ -154,7 +161,8 @@ class DenoiserAdaptation:
             fit.resume(context.checkpoint)
         with deterministic:
             tests = None if held_out is None or not len(held_out) else HeldOut(denoiser, held_out, self._at_once)
-            self._train(denoiser, fit, Batches(denoiser, train, self.batch_size, self.spec.mirror), tests, context)
+            batches = Batches(denoiser, train, self.batch_size, self.spec.mirror, self._encoded)
+            self._train(denoiser, fit, batches, tests, context)
         last = fit.state()
         return TrainedDenoiser(self._base, weights, context.device, fit.selected or last, last, fit.history)
 
@@ -170,6 +178,12 @@ class DenoiserAdaptation:
         else:
             module.enable_gradient_checkpointing()
         return denoiser, AdapterWeights(module, self.spec, context.seed)
+
+    def _again(self, context: AdaptContext) -> tuple[DiffusionDenoiser, AdapterWeights]:
+        """As `_weights`, loaded once, for trainings that start from a state."""
+        if context.device not in self._loaded:
+            self._loaded[context.device] = self._weights(context)
+        return self._loaded[context.device]
 
     def _train(
         self,

@@ -16,18 +16,29 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fgl.contracts.adaptation import CaptionedImages
+    from fgl.contracts.arrays import Pixels
     from fgl.plugins.generators.denoiser import DiffusionDenoiser
 
 # Pairs of a held-out image and a timestep whose losses are averaged: fewer would not tell one entry from the next.
 _HELD_OUT_PAIRS = 256
 
 
+LatentCache = dict[int, tuple["Pixels", list[Tensor]]]
+"""id of pixels → the pixels, and their latents and those of their mirror images."""
+
+
 class Batches:
     """Latents of the images and their mirror images, with a caption of each, in an order drawn for each epoch."""
 
-    def __init__(self, denoiser: DiffusionDenoiser, images: CaptionedImages, size: int, mirror: bool) -> None:
-        views = [images.pixels, images.pixels[:, :, ::-1]] if mirror else [images.pixels]
-        self._latents = [denoiser.latents(np.ascontiguousarray(view)) for view in views]
+    def __init__(
+        self, denoiser: DiffusionDenoiser, images: CaptionedImages, size: int, mirror: bool, cache: LatentCache
+    ) -> None:
+        key = id(images.pixels)
+        if key not in cache:
+            views = [images.pixels, images.pixels[:, :, ::-1]] if mirror else [images.pixels]
+            # beside the pixels: as long as they are held, nothing else has their id
+            cache[key] = images.pixels, [denoiser.latents(np.ascontiguousarray(view)) for view in views]
+        self._latents = cache[key][1]
         self._images, self._captions = images, _Captions(images)
         self.per_epoch = math.ceil(len(images) / size)
         """Steps of an epoch, whose batches are as even as possible."""

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 State = dict[str, Tensor]
 
+_DOWN, _UP = ".lora_A.default.", ".lora_B.default."
 _ATTENTION = (".to_q", ".to_k", ".to_v", ".to_out.0")
 
 
@@ -39,11 +40,15 @@ class AdapterWeights:
         self.module, self.spec = module, spec
         module.requires_grad_(False)
         with torch.random.fork_rng(devices=[]), quiet_diffusers():
-            torch.manual_seed(seed % 2**63)
+            # a factor that is not trained must be the same wherever the adapter is
+            torch.manual_seed(0 if spec.factors == "up" else seed % 2**63)
             if spec.kind == "lora":
                 _add_lora(module, spec)
             elif spec.kind == "scratch":
                 module.load_state_dict(type(module).from_config(module.config).state_dict())
+        if spec.kind == "lora" and spec.factors == "up":
+            for name, weight in module.named_parameters():
+                weight.requires_grad_(_UP in name)
         if spec.kind != "lora":
             for name, weight in module.named_parameters():
                 weight.requires_grad_(spec.layers == "all" or _is_attention(name.rpartition(".")[0]))
@@ -92,7 +97,9 @@ class AdapterWeights:
 
     def lora(self, state: Mapping[str, Tensor]) -> State:
         """Low-rank pairs under the names that diffusers loads them by."""
-        return {f"unet.{name.replace('.default.', '.')}": tensor.cpu().contiguous() for name, tensor in state.items()}
+        fixed = {name: weight.detach() for name, weight in self.module.named_parameters() if _DOWN in name}
+        pairs = {**fixed, **state}
+        return {f"unet.{name.replace('.default.', '.')}": tensor.cpu().contiguous() for name, tensor in pairs.items()}
 
 
 def check_peft() -> None:

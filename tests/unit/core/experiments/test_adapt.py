@@ -11,6 +11,7 @@ import torch
 
 import fgl
 from fgl.contracts.progress import NullProgress
+from fgl.core.adapters import adaptation_of
 from fgl.core.config.resolve import resolve
 from fgl.core.config.schema import RunConfig
 from fgl.core.experiments import adapt as adapt_experiment
@@ -153,7 +154,7 @@ def test_a_split_that_is_not_there_is_named(config: Callable[..., RunConfig], tm
 
 def test_a_generator_that_cannot_be_adapted_is_named_before_anything_is_done(config: Callable[..., RunConfig]) -> None:
     with pytest.raises(ConfigError, match=r"generator.*expected a generator that can be adapted"):
-        adapt_experiment.adaptation_of(config(), cast("Generator", object()))
+        adaptation_of(config(), cast("Generator", object()))
 
 
 def test_arrays_are_no_captions(config: Callable[..., RunConfig], tmp_path: Path) -> None:
