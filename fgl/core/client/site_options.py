@@ -1,0 +1,61 @@
+"""What a site's owner states in the section `site:` of its own file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, field_validator
+
+from fgl.contracts.options import Options
+from fgl.core.config.defaults import CODECS_ALLOWED
+
+
+class SiteOptions(Options):
+    """The section `site:` of a site's own file: what a server may ask of this client."""
+
+    tasks: list[Literal["upload", "rounds", "adapt", "evaluate", "probe"]] = Field(
+        ["upload"],
+        min_length=1,
+        description="what may be asked for: upload, rows of prompts; rounds, adapt: models, adapters of the generator, "
+        "trained on the images; evaluate, counts of images that a classifier has right; probe, scores of pictures",
+    )
+    prompt_strategies: list[str] | None = Field(
+        None, description="prompt strategies that may be asked for; null: any that is installed here"
+    )
+    codecs: list[str] = Field(
+        list(CODECS_ALLOWED),
+        min_length=1,
+        description="codecs that may be asked for; text, with which the prompts themselves leave, only where it is "
+        "named here or is the site's own choice",
+    )
+    upload_filters: list[str] | None = Field(
+        None, description="upload filters that may be asked for; null: any that is installed here"
+    )
+    required_filters: list[str | dict[str, Any]] = Field(
+        [],
+        description="upload filters that this site applies to all that it sends, after those that were asked for: "
+        "names, or mappings with a name and options",
+    )
+    paths: list[str] = Field(
+        [],
+        description="files and folders of this machine, absolute or below ~, that others may name in a configuration, "
+        "with all that is below them",
+    )
+    hub_models: list[str] | None = Field(
+        None, description="models of the Hub that may be asked for, by id or pattern (stabilityai/*); null: any"
+    )
+    plugins: list[str] | None = Field(
+        None, description="distributions, beside fgl, whose plugins may be asked for; null: any that is installed here"
+    )
+    private: str | None = Field(
+        None, description="folder for what stays here, absolute or below ~; null: CLIENT.private where one stands"
+    )
+
+    @field_validator("paths", "private")
+    @classmethod
+    def _anchored(cls, value: Any) -> Any:
+        for path in value if isinstance(value, list) else [value] * (value is not None):
+            if not Path(path).expanduser().is_absolute():
+                raise ValueError(f"{path!r} is relative: expected a path from / or ~, the same wherever one stands")
+        return value
