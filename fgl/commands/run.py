@@ -176,7 +176,7 @@ def _warn(report: RunReport, config: RunConfig) -> None:
     lines = [f"{client}: {refusal.reason}" for client, refusal in report.upload.refused.items()]
     missing, skipped = report.synthetic.missing_classes, report.dataset.skipped
     if missing:
-        lines.append(f"no client holds {', '.join(missing)}: no synthetic image of it exists")
+        lines.append(f"no client sent a row of {', '.join(missing)}: no synthetic image of it exists")
     if skipped:
         lines.append(f"left out {len(skipped)} unreadable image{'s' * (len(skipped) > 1)}, named in the report")
     left_out = set(config.baselines) - {baseline.name for baseline in report.baselines}

@@ -338,17 +338,16 @@ def test_the_server_never_opens_what_a_client_keeps(
     assert set(result["upload"]["prompts"].values()) == {3}
 
 
-def test_classes_that_nobody_uploads_are_named(settings: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    prompts = ClassName.prompts
-    monkeypatch.setattr(
-        ClassName, "prompts", lambda self, context: [one for one in prompts(self, context) if one.class_id != 0]
-    )
-    result = fgl.run(settings(), out=tmp_path / "run")
+def test_classes_that_nobody_uploads_are_named(settings: Run, tmp_path: Path) -> None:
+    who = tmp_path / "who.json"
+    who.write_text(json.dumps({"north": list(range(20, 40)), "south": list(range(40, 60))}))
+    config = settings() | {"partition": {"name": "listed", "path": str(who)}}
+    result = fgl.run(config, out=tmp_path / "run")
     name = sorted(CLASSES)[0]
     assert result["synthetic"]["missing_classes"] == [name]
     assert result["synthetic"]["images"] == 10
     report = (tmp_path / "run" / "report.md").read_text()
-    assert name in report.split("no client holds these classes")[1].splitlines()[0]
+    assert name in report.split("no client sent a row of these classes")[1].splitlines()[0]
 
 
 @pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt])

@@ -105,7 +105,7 @@ def _missing_classes(report: RunReport) -> list[str]:
     missing = report.synthetic.missing_classes
     if not missing:
         return []
-    return ["", f"- no client holds these classes, so there is no image of them: {', '.join(map(md, missing))}"]
+    return ["", f"- no client sent a row of these classes, so there is no image of them: {', '.join(map(md, missing))}"]
 
 
 def _scores(report: RunReport) -> list[str]:

@@ -97,7 +97,7 @@ class SyntheticSet:
     notes: JsonObject
     """What the generator says of making them."""
     missing_classes: list[str]
-    """Classes that no client holds; there is no image of them."""
+    """Classes that no client sent a row of; there is no image of them."""
     product: ProductSummary | None = json_field(omit_none=True)
     """What the generator yields. Only where that is not images: what is said of images is then true of its items."""
 
