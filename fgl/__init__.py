@@ -62,8 +62,10 @@ if TYPE_CHECKING:
         Shard,
         SupportsDenoiser,
         SupportsFootprint,
+        SupportsWordVectors,
         Synthesizer,
         UploadSchema,
+        WordVectors,
     )
     from fgl.contracts.method import Method
     from fgl.contracts.options import ModelRef, Options
@@ -193,6 +195,7 @@ __all__ = [
     "SupportsPreparation",
     "SupportsProduct",
     "SupportsTexts",
+    "SupportsWordVectors",
     "Synthesizer",
     "Tracker",
     "TrainedClassifier",
@@ -200,6 +203,7 @@ __all__ = [
     "UploadError",
     "UploadFilter",
     "UploadSchema",
+    "WordVectors",
     "__version__",
     "adapt",
     "answer_task",
@@ -273,8 +277,10 @@ _HOMES = {
         "Shard",
         "SupportsDenoiser",
         "SupportsFootprint",
+        "SupportsWordVectors",
         "Synthesizer",
         "UploadSchema",
+        "WordVectors",
     ),
     "fgl.contracts.method": ("Method",),
     "fgl.contracts.options": ("ModelRef", "Options"),

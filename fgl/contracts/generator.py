@@ -246,6 +246,33 @@ class SupportsDenoiser(Protocol):
         """Load the denoiser and the encoder of images. Never called for a run that only generates."""
 
 
+class WordVectors(Protocol):
+    """A generator's text encoder from the input embeddings of one word in each text on, for what learns words."""
+
+    vectors: Mapping[str, Any]
+    """Name of a text encoder -> the input embeddings of each text's word: float32 [n, k, d], with k the most tokens of
+    any of the words; rows of shorter words are filled with zeros that have no effect."""
+
+    def encode(self, vectors: Mapping[str, Any], rows: Any) -> Mapping[str, Any]:
+        """The arrays of an upload (without negative ones) for texts whose word is replaced, with gradients to vectors.
+
+        Args:
+            vectors: As `vectors`, for all n texts.
+            rows: int64 [b]: which of the texts.
+
+        Returns: name of the upload schema -> float32 [b, *shape].
+        """
+
+
+@runtime_checkable
+class SupportsWordVectors(Protocol):
+    """A generator whose text encoder can be learned through, with its weights frozen."""
+
+    def word_vectors(self, texts: Sequence[str], words: Sequence[str], device: str) -> WordVectors:
+        """Load the text encoder. words: for each text, a part of it. Raises FGLError if a word is not in its text, or
+        is cut off."""
+
+
 @dataclass(frozen=True, slots=True)
 class Footprint:
     """How much of a model has to be loaded."""

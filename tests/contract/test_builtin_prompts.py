@@ -70,7 +70,7 @@ class _Learned(PromptStrategyContract):
 
 
 class TestLearned(_Learned):
-    pass
+    options: ClassVar[dict[str, object]] = {"guidance_scale": 1.0}
 
 
 class TestLearnedWithAGuidance(_Learned):

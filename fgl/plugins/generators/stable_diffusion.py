@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -34,6 +34,7 @@ from fgl.plugins.generators.synthesizer import DiffusionSynthesizer, kept_size
 
 if TYPE_CHECKING:
     from fgl.contracts.adaptation import AdapterSpec
+from fgl.plugins.generators.word_vectors import DiffusionWordVectors
 
 # Part of the fingerprint: raise it when equal rows, seeds and options would yield other images.
 _METHOD = "fgl stable-diffusion 1"
@@ -221,6 +222,14 @@ class StableDiffusion:
         has_lora = self.options.lora is not None
         return DenoiserAdaptation(
             spec, BaseModel(folder, self._size(folder), has_lora, self.denoiser, self.synthesizer)
+        )
+
+    def word_vectors(self, texts: Sequence[str], words: Sequence[str], device: str) -> DiffusionWordVectors:
+        """Load tokenizers and text encoders, in float32. The denoiser and the decoder may be missing."""
+        folder = self._folder(*self.layout.encoders)
+        pipeline = load_parts(folder, self.layout.client)
+        return DiffusionWordVectors(
+            pipeline, self.layout, torch.device(device), list(self._shapes(folder)), texts, words
         )
 
     def _shapes(self, folder: ModelFolder) -> dict[str, tuple[int, ...]]:

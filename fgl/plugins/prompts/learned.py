@@ -22,7 +22,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
-from fgl.contracts.generator import SupportsDenoiser
+from fgl.contracts.generator import SupportsDenoiser, SupportsWordVectors
 from fgl.contracts.prompts import ClientContext, Prepared, Prompt
 from fgl.errors import ModelError
 from fgl.io import strict_json
@@ -31,16 +31,18 @@ from fgl.plugins.prompts.grouping import group_by_class
 from fgl.plugins.prompts.identical_classes import check_class_names
 from fgl.plugins.prompts.learned_options import LearnedOptions
 from fgl.plugins.prompts.learned_state import LearnedState
-from fgl.plugins.prompts.learning import Examples, Learner
+from fgl.plugins.prompts.learning import Examples, Learner, Render, as_they_are
 from fgl.plugins.prompts.template import LABEL, fill
 
 if TYPE_CHECKING:
     from fgl.contracts.arrays import Array, Pixels
     from fgl.contracts.dataset import DatasetInfo
-    from fgl.contracts.generator import Denoiser, Generator
+    from fgl.contracts.generator import ArraySpec, Denoiser, Generator
 
 log = logging.getLogger(__name__)
 
+# What stands in the template for the row of all classes.
+_NO_CLASS = "image"
 # As the arrays of negative prompts are called in upload schemas.
 _NEGATIVE = "negative_"
 # Images that a row must stand for, if its class has as many: a row of one image would be that image.
@@ -87,25 +89,20 @@ class LearnedPrompts:
                 f"prompt_strategy learned: the generator {context.generator_name!r} has no denoiser to learn against; "
                 "expected one of the Stable Diffusion family, or another prompt strategy"
             )
-        starts = self._starts(context, [class_id for class_id, _ in groups])
         denoiser = self._denoiser(generator, context.device)
         chosen = self._chosen(context, {class_id: positions for (class_id, _), positions in groups.items()})
         latents = _latents(context, denoiser, _size(generator), [place for part in chosen.values() for place in part])
         rows = self._rows(context, chosen, latents)
         if self.options.guidance_scale > 1:
             rows.append(_Row(None, list(range(len(latents))), 0.0))
-        order = {class_id: place for place, (class_id, _) in enumerate(groups)}
-        start = {
-            name: torch.stack([values.mean(0) if row.class_id is None else values[order[row.class_id]] for row in rows])
-            for name, values in starts.items()
-        }
+        start, render = self._start(context, generator, rows)
         examples = self._examples(context, latents, rows)
-        key = self._key(generator, context, examples, start)
+        key = self._key(generator, context, examples, [self._text(context, row.class_id) for row in rows], start)
         state = LearnedState(context.private, key)
-        learner = Learner(denoiser, examples, start, self.options, context.seed, context.device)
+        learner = Learner(denoiser, examples, start, self.options, context.seed, context.device, render)
         learned = learner.run(state, context.progress, f"learn prompts {context.client_id}")
         self._report(context, denoiser, learned.steps, learned.losses, time.monotonic() - started)
-        return self._prepared(context, rows, learned.rows)
+        return self._prepared(context, rows, _rendered(render, learned.rows, len(rows)))
 
     def _denoiser(self, generator: SupportsDenoiser, device: str) -> Denoiser:
         """Loaded once for all clients of a process."""
@@ -114,9 +111,25 @@ class LearnedPrompts:
             self._loaded = (generator, device, generator.denoiser(device))
         return self._loaded[2]
 
-    def _starts(self, context: ClientContext, classes: Sequence[int]) -> dict[str, Tensor]:
-        """The rows of the class-name prompts: every array that is not shared, [classes, *shape]."""
-        prompts = [Prompt(class_id, self._text(context, class_id), guidance_scale=1.0) for class_id in classes]
+    def _start(
+        self, context: ClientContext, generator: SupportsDenoiser, rows: Sequence[_Row]
+    ) -> tuple[dict[str, Tensor], Render]:
+        """(what is optimized, name → [rows, ...], and how it becomes arrays)."""
+        classes = [row.class_id for row in rows if row.class_id is not None]
+        if self.options.learn == "token":
+            if not isinstance(generator, SupportsWordVectors):
+                raise ModelError(
+                    f"learn: got token, and the text encoder of {context.generator_name!r} cannot be learned through; "
+                    "expected row"
+                )
+            names = [_NO_CLASS if row.class_id is None else context.class_names[row.class_id] for row in rows]
+            # words as the text has them: a template may put an article before the name, which stays as it is
+            texts = [self._text(context, row.class_id) for row in rows]
+            words = generator.word_vectors(texts, names, context.device)
+            self._check_guided(context, [spec.name for spec in _own(context)])
+            return {name: torch.as_tensor(values) for name, values in words.vectors.items()}, words.encode
+        distinct = sorted(set(classes))
+        prompts = [Prompt(class_id, self._text(context, class_id), guidance_scale=1.0) for class_id in distinct]
         arrays = context.encode(prompts)
         starts = {name: torch.from_numpy(np.array(arrays[name])) for name in arrays if name not in arrays.indices}
         if not starts:
@@ -124,17 +137,27 @@ class LearnedPrompts:
                 f"prompt_strategy learned: the encoder of {context.generator_name!r} yields no array with a row for "
                 "each prompt; expected one that can be optimized"
             )
-        if self.options.guidance_scale > 1:
-            declared = {spec.name for spec in context.declaration.arrays} if context.declaration else set()
-            if missing := sorted(_NEGATIVE + name for name in starts if _NEGATIVE + name not in declared):
-                raise ModelError(
-                    f"guidance_scale: got {self.options.guidance_scale:g}, and the generator "
-                    f"{context.generator_name!r} takes no {missing[0]}; expected 1"
-                )
-        return starts
+        self._check_guided(context, list(starts))
+        place = {class_id: index for index, class_id in enumerate(distinct)}
+        start = {
+            name: torch.stack([values.mean(0) if row.class_id is None else values[place[row.class_id]] for row in rows])
+            for name, values in starts.items()
+        }
+        return start, as_they_are
 
-    def _text(self, context: ClientContext, class_id: int) -> str:
-        return fill(self.options.template, {LABEL: context.class_names[class_id]})
+    def _check_guided(self, context: ClientContext, names: Sequence[str]) -> None:
+        """Raise ModelError if rows are to be guided, and the generator takes no negative ones."""
+        declared = {spec.name for spec in context.declaration.arrays} if context.declaration else set()
+        missing = sorted(_NEGATIVE + name for name in names if _NEGATIVE + name not in declared)
+        if self.options.guidance_scale > 1 and missing:
+            raise ModelError(
+                f"guidance_scale: got {self.options.guidance_scale:g}, and the generator {context.generator_name!r} "
+                f"takes no {missing[0]}; expected 1"
+            )
+
+    def _text(self, context: ClientContext, class_id: int | None) -> str:
+        name = _NO_CLASS if class_id is None else context.class_names[class_id]
+        return fill(self.options.template, {LABEL: name})
 
     def _chosen(self, context: ClientContext, groups: Mapping[int, list[int]]) -> dict[int, list[int]]:
         """Class id → positions of the images that are learned from."""
@@ -178,7 +201,12 @@ class LearnedPrompts:
         return Examples(latents, *tensors)
 
     def _key(
-        self, generator: Generator, context: ClientContext, examples: Examples, start: Mapping[str, Tensor]
+        self,
+        generator: Generator,
+        context: ClientContext,
+        examples: Examples,
+        texts: Sequence[str],
+        start: Mapping[str, Tensor],
     ) -> str:
         """sha256 over everything that determines the rows."""
         digest = hashlib.sha256()
@@ -189,6 +217,7 @@ class LearnedPrompts:
             "rounding": generator.rounding(context.device),
             "seed": context.seed,
             "members": [part.tolist() for part in (*examples.members, *examples.held_out)],
+            "texts": list(texts),
             "arrays": list(start),
         }
         digest.update(strict_json.dumps(said, sort_keys=True).encode())
@@ -240,6 +269,18 @@ class LearnedPrompts:
                 arrays[_NEGATIVE + name] = bounded[len(kept) :]
                 indices[_NEGATIVE + name] = np.zeros(len(kept), dtype=np.int32)
         return Prepared(prompts, arrays, indices)
+
+
+def _own(context: ClientContext) -> list[ArraySpec]:
+    """The arrays that have a row for each prompt."""
+    return [spec for spec in context.declaration.arrays if not spec.shared] if context.declaration else []
+
+
+def _rendered(render: Render, values: Mapping[str, Tensor], count: int) -> dict[str, Tensor]:
+    """The arrays of all rows, [count, *shape], one row at a time: its bytes do not depend on the others."""
+    with torch.no_grad():
+        parts = [render(values, torch.tensor([row])) for row in range(count)]
+    return {name: torch.cat([part[name].float().cpu() for part in parts]) for name in parts[0]}
 
 
 def _size(generator: Generator) -> tuple[int, int]:

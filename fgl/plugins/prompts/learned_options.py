@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
@@ -16,6 +16,11 @@ class LearnedOptions(Options):
     Same options, images, model and number of threads: same bytes. Another number of threads rounds differently.
     """
 
+    learn: Literal["row", "token"] = Field(
+        "row",
+        description="row: the whole embedding, the output of the text encoder. token: only the input embeddings of the "
+        "class name's tokens, within the template, as in textual inversion: less can be expressed, and less carried.",
+    )
     template: Annotated[str, AfterValidator(check_class_template)] = Field(
         CLASS_TEMPLATE, description="Text with {label} or {a label} whose embedding every row of a class starts from."
     )
@@ -34,7 +39,7 @@ class LearnedOptions(Options):
         0.1, gt=0, le=10, allow_inf_nan=False, description="Learning rate of Adam at its peak; it warms up and decays."
     )
     noise_power: float = Field(
-        1.0,
+        0.6,
         gt=0,
         le=4,
         allow_inf_nan=False,
@@ -42,7 +47,7 @@ class LearnedOptions(Options):
         "uniform on 0 to 1. Below 1: more of high noise, which decides what an image shows; 1: as in training.",
     )
     guidance_scale: float = Field(
-        1.0,
+        2.0,
         ge=0,
         le=100,
         allow_inf_nan=False,

@@ -1,4 +1,4 @@
-"""Optimizes rows of an upload against a frozen denoiser, so that a killed run resumes to the same bytes.
+"""Optimizes what rows of an upload are made of against a frozen denoiser; a killed run resumes to the same bytes.
 
 Shapes: r rows, n images, b images of a step.
 """
@@ -6,7 +6,7 @@ Shapes: r rows, n images, b images of a step.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -58,7 +58,7 @@ class Learned:
     """Learned rows."""
 
     rows: dict[str, Tensor]
-    """Name of the array → float32 [r, *shape]."""
+    """What was optimized, as it was given: name → float32 [r, ...]."""
 
     steps: int
     """Steps that were taken."""
@@ -67,16 +67,26 @@ class Learned:
     """Mean loss on held-out images at each evaluation, the first before any step. Empty if none are held out."""
 
 
+Render = Callable[[Mapping[str, Tensor], Tensor], Mapping[str, Tensor]]
+"""(what is optimized, rows int64 [b]) → the arrays of these rows, [b, *shape], with gradients."""
+
+
+def as_they_are(values: Mapping[str, Tensor], rows: Tensor) -> dict[str, Tensor]:
+    """The `Render` of rows that are optimized themselves."""
+    return {name: each[rows.to(each.device)] for name, each in values.items()}
+
+
 class Learner:
-    """Adam on rows. Everything random in a step follows from its number, so that a state needs no random state.
+    """Adam. Everything random in a step follows from its number, so that a state needs no random state.
 
     Args:
         denoiser: The frozen denoiser.
         examples: What to learn from.
-        start: Name of the array → float32 [r, *shape].
+        start: What to optimize: name → float32 [r, ...].
         options: Steps, batches, learning rate.
         seed: Of what is drawn.
         device: Of the denoiser.
+        render: What the rows are made of.
     """
 
     def __init__(
@@ -87,7 +97,9 @@ class Learner:
         options: LearnedOptions,
         seed: int,
         device: str,
+        render: Render = as_they_are,
     ) -> None:
+        self._render = render
         self._denoiser, self._examples, self._options, self._seed = denoiser, examples, options, seed
         self._rows = {name: values.to(device).clone().requires_grad_() for name, values in start.items()}
         self._first = {name: torch.zeros_like(values) for name, values in self._rows.items()}
@@ -166,7 +178,9 @@ class Learner:
         for start in range(0, len(rows), self._at_once):
             part = slice(start, start + self._at_once)
             with torch.set_grad_enabled(train):
-                arrays = {name: values[rows[part].to(self._device)] for name, values in self._rows.items()}
+                distinct, place_of = torch.unique(rows[part], return_inverse=True)
+                rendered = self._render(self._rows, distinct)
+                arrays = {name: values[place_of.to(values.device)] for name, values in rendered.items()}
                 latents = self._examples.latents[images[part]].to(self._device)
                 loss = self._denoiser.loss(latents, arrays, rng, times[part])
                 if train:
@@ -229,4 +243,4 @@ class Learner:
         return torch.Generator().manual_seed(int(entropy.generate_state(1, np.uint64)[0] >> np.uint64(1)))
 
 
-__all__ = ["Examples", "Learned", "Learner", "State"]
+__all__ = ["Examples", "Learned", "Learner", "Render", "State", "as_they_are"]

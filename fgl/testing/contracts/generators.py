@@ -19,10 +19,12 @@ from fgl.contracts.generator import (
     PlanItem,
     Shard,
     SupportsFootprint,
+    SupportsWordVectors,
     UploadSchema,
 )
 from fgl.contracts.prompts import Prompt
 from fgl.core.wire import codecs, upload, upload_reader
+from fgl.errors import FGLError
 from fgl.io import strict_json
 from fgl.testing.contracts.denoisers import DenoiserTests, image_size
 from fgl.testing.data import CLASS_NAMES
@@ -180,6 +182,32 @@ class GeneratorContract(DenoiserTests):
             assert (one.parameters > 0) == (one.size_bytes > 0) == bool(one.parts), one
         assert half.parameters <= whole.parameters
         assert half.size_bytes <= whole.size_bytes
+
+    # --- words, where the text encoder can be learned through
+
+    def test_words_start_as_they_are_and_gradients_reach_them(self, encoder: Encoder) -> None:
+        import torch
+
+        generator = self.make()
+        if not isinstance(generator, SupportsWordVectors):
+            pytest.skip("no method `word_vectors`")
+        texts, words = ["a river", "an old oak", "a river"], ["river", "oak", "a"]
+        given = generator.word_vectors(texts, words, _DEVICE)
+        vectors = {name: torch.as_tensor(values).clone().requires_grad_() for name, values in given.vectors.items()}
+        assert all(len(values) == len(texts) for values in vectors.values())
+        encoded = given.encode(vectors, torch.tensor([1, 0]))
+        plain, _ = encoder.encode([Prompt(0, texts[row], guidance_scale=1.0) for row in (1, 0)])
+        assert set(encoded) == set(plain)
+        for name, values in encoded.items():
+            np.testing.assert_allclose(values.detach().numpy(), plain[name], rtol=0, atol=1e-3, err_msg=name)
+        sum(values.square().sum() for values in encoded.values()).backward()
+        for values in vectors.values():
+            assert values.grad is not None
+            assert bool(values.grad[0].any()), "the word of a text has no gradient"
+            assert bool(values.grad[1].any()), "the word of a text has no gradient"
+            assert not bool(values.grad[2].any()), "a text that was not encoded has a gradient"
+        with pytest.raises(FGLError):
+            generator.word_vectors(["a river"], ["sea"], _DEVICE)
 
     # --- the server's half
 

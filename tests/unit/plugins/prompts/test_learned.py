@@ -67,7 +67,7 @@ def context(tmp_path: Path, learnable: Any) -> ClientContext:
 
 
 def learn(context: ClientContext, **options: Any) -> Prepared:
-    given = {"steps": 6, "batch_size": 8, "evaluations": 3, **options}
+    given = {"steps": 6, "batch_size": 8, "evaluations": 3, "guidance_scale": 1.0, **options}
     return LearnedPrompts(LearnedOptions(**given)).prompts(context)
 
 
@@ -147,6 +147,36 @@ def test_guidance_needs_a_generator_that_takes_negative_rows(context: ClientCont
         learn(replace(context, declaration=bare), guidance_scale=2.0)
 
 
+def test_a_learned_word_starts_as_the_class_name_and_stays_within_its_text(context: ClientContext) -> None:
+    options = {"learn": "token", "template": "a {label}", "rows_per_class": 1}
+    short = replace(context, class_names=("owl", "cat", "dog", "jay"))
+    start, learned = learn(short, steps=0, **options), learn(short, guidance_scale=2.0, **options)
+    texts = [Prompt(class_id, f"a {short.class_names[class_id]}", guidance_scale=1.0) for class_id in (0, 1, 3)]
+    encoded = np.asarray(short.encode(texts)["prompt_embeds"])
+    np.testing.assert_allclose(start.arrays["prompt_embeds"], encoded, rtol=0, atol=1e-5)
+    rows = np.asarray(learned.arrays["prompt_embeds"])
+    # the text encoder is causal: what stands before the word does not change
+    np.testing.assert_allclose(rows[:, :2], encoded[:, :2], rtol=0, atol=1e-5)
+    assert (np.abs(rows[:, 2:] - encoded[:, 2:]).max(axis=(1, 2)) > 1e-3).all()
+    assert learned.arrays["negative_prompt_embeds"].shape[0] == 1
+
+
+def test_a_class_name_that_the_text_encoder_cuts_off_cannot_be_learned(context: ClientContext) -> None:
+    long = replace(context, class_names=("an owl of the northern woods", "cat", "dog", "jay"))
+    with pytest.raises(ModelError, match="is cut before the end of 'an owl of the northern woods'; expected a shorter"):
+        learn(long, learn="token")
+
+
+def test_a_generator_whose_words_cannot_be_learned_is_one_line(context: ClientContext) -> None:
+    generator = context.generator()
+
+    class Wordless:
+        describe, denoiser = generator.describe, generator.denoiser  # type: ignore[attr-defined]
+
+    with pytest.raises(ModelError, match="learn: got token, and the text encoder of 'stable-diffusion' cannot be"):
+        learn(replace(context, generator=Wordless), learn="token")  # type: ignore[arg-type]
+
+
 def test_one_image_is_enough(context: ClientContext) -> None:
     prepared = learn(replace(context, images=Subset(context.images, [25])), guidance_scale=2.0)
     assert [(prompt.class_id, prompt.weight) for prompt in prepared.prompts] == [(3, 1)]
@@ -171,7 +201,7 @@ def test_rows_are_kept_as_they_were_when_held_out_images_fitted_best(context: Cl
     start = {name: torch.from_numpy(rows) for name, rows in context.encode([Prompt(0, "x", guidance_scale=1)]).items()}
 
     def run(steps: int, start: dict[str, torch.Tensor]) -> Learned:
-        options = LearnedOptions(steps=steps, evaluations=10, lr=10, batch_size=4, patience=4)
+        options = LearnedOptions(steps=steps, evaluations=10, lr=10, batch_size=4, patience=1)
         return Learner(denoiser, examples, start, options, 0, "cpu").run(LearnedState(None, ""), NullProgress(), "")
 
     wild = run(40, start)
