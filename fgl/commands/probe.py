@@ -74,6 +74,7 @@ def probe_command(
     The pictures are made from class-name prompts; --prompt-strategy and --images-per-class only appear in the command
     that is suggested at the end."""
     from fgl.core.config.loader import expand
+    from fgl.core.experiments.cautions import suggest_domains
     from fgl.core.experiments.probe import probe
     from fgl.core.preflight import open_session
     from fgl.core.report import outlook
@@ -82,14 +83,15 @@ def probe_command(
 
     manager = PluginManager.load()
     below = [] if features is None else [{"features": expand("features", features)}]
-    resolved, _, chosen = configure(manager, flags, "fgl probe", below)
+    resolved, keys, chosen = configure(manager, flags, "fgl probe", below)
     for line in chosen.notes() if chosen is not None and not quiet else ():
         note(line)
     with stdout_to_stderr(), shown(quiet or as_json) as progress, _preset.explained(chosen, "fgl probe"):
         # nothing is written: a probe leaves no run directory
-        result = probe(
-            open_session(resolved, manager, RunDir(Path("unused")), progress), per_class, learn_images, pool_clients
-        )
+        session = open_session(resolved, manager, RunDir(Path("unused")), progress)
+        if not quiet and "partition" not in keys and chosen is None and (domains := suggest_domains(session.info)):
+            note(f"note: {domains}", "yellow")
+        result = probe(session, per_class, learn_images, pool_clients)
     level = outlook.level(result)
     going_on = None if level == outlook.UNKNOWN else command(flags)
     if as_json:

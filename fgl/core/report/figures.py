@@ -30,7 +30,7 @@ class Space:
     name: str
     """Of the component."""
     learnt_on: str | None
-    """The real images that the space was trained on, in words; null where it needs no training."""
+    """The images that the space was trained on, in words; null where it needs no training."""
     classifier: str | None = json_field(omit_none=True)
     """Name of the classifier whose features these are. Not there where the space needs no training."""
     details: JsonObject = json_rest()
