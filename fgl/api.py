@@ -273,19 +273,18 @@ def compare(
     from fgl.core.config.paths import located
     from fgl.core.experiments import comparison
     from fgl.core.experiments import folder as folder_experiment
+    from fgl.core.experiments.methods import Method, parse
 
     manager, folder = PluginManager.load(), Path(out).expanduser()
     store, chosen = RunDir(folder, "compare"), range(first_seed, first_seed + seeds)
     resolved = load_config(config, manager)
-    wanted = comparison.parse(
-        list(methods), rounds, manager, resolved, lambda method: load_config(config, manager, method)
-    )
+    wanted = parse(list(methods), rounds, manager, resolved, lambda method: load_config(config, manager, method))
     results: dict[int, dict[str, SeedResult]] = {}
     settings, names = {"": located(resolved, manager.options)}, [method.name for method in wanted]
     with _shown(progress) as display, folder_experiment.opened(store, settings, names, chosen, replace):
         for seed in chosen:
 
-            def announce(method: comparison.Method, seed: int = seed) -> None:
+            def announce(method: Method, seed: int = seed) -> None:
                 if isinstance(display, Announcing):
                     display.heading(f"seed {seed}: {method.title}")
 

@@ -37,6 +37,7 @@ from fgl.core.config.resolve import resolve
 from fgl.core.config.saved import load_config
 from fgl.core.config.schema import RunConfig
 from fgl.core.experiments import comparison, method_results, sweep
+from fgl.core.experiments.methods import Method, parse
 from fgl.core.plugin_manager import PluginManager
 from fgl.core.report.intervals import student
 from fgl.core.store.run_dir import RunDir
@@ -98,7 +99,7 @@ def run(name: str, piece: Mapping[str, Any], args: argparse.Namespace) -> None:
     before: Path | None = None if not piece.get("like") else args.work / pieces()[piece["like"]]["folder"]
     for setting, folder, config in settings(piece, args, manager):
         configured = partial(load_config, config, manager)
-        methods = comparison.parse(piece["methods"], piece["rounds"], manager, config, configured)
+        methods = parse(piece["methods"], piece["rounds"], manager, config, configured)
         found = {}
         for seed in seeds:
             place = folder / f"seed-{seed}"
@@ -128,7 +129,7 @@ def seed_of(
     name: str,
     setting: str,
     config: RunConfig,
-    methods: Sequence[comparison.Method],
+    methods: Sequence[Method],
     manager: PluginManager,
     place: Path,
     seed: int,

@@ -17,8 +17,8 @@ from fgl.commands._output import note
 if TYPE_CHECKING:
     from fgl.contracts.progress import Progress
     from fgl.core.config.schema import RunConfig
-    from fgl.core.experiments.comparison import Method
     from fgl.core.experiments.method_results import SeedResult
+    from fgl.core.experiments.methods import Method
     from fgl.core.plugin_manager import PluginManager
     from fgl.core.store.run_dir import RunDir
 

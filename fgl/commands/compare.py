@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 METHODS = "fgl,fgl-5round,fedavg,fedprox,scaffold,fedadam,local,centralized,class-list"
-WIDTH = 160
+WIDTH = 180
 """Columns of a table of results where stdout is no terminal."""
 
 
@@ -41,6 +41,7 @@ def compare_command(
     """Compare methods on the same split, model, seeds and test images: a table and two figures."""
     from fgl import plots
     from fgl.core.experiments import comparison
+    from fgl.core.experiments.methods import parse
     from fgl.core.store.run_dir import RunDir
     from fgl.core.store.typed import to_json
 
@@ -53,7 +54,7 @@ def compare_command(
     def configured(method: str) -> RunConfig:
         return configure(manager, flags, "fgl compare", method=method)[0]
 
-    selected = comparison.parse(method_names(methods), rounds, manager, resolved, configured)
+    selected = parse(method_names(methods), rounds, manager, resolved, configured)
     check_folder("--out", out)
     seed_range = range(first_seed, first_seed + seeds)
     repeated = Repeated(manager, selected, seed_range, RunDir(out, "compare"), quiet)

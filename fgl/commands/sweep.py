@@ -49,6 +49,7 @@ def sweep_command(
     """Run methods over the values of one or more options: a table and a figure."""
     from fgl import plots
     from fgl.core.experiments import comparison, sweep
+    from fgl.core.experiments.methods import parse
     from fgl.core.store.run_dir import RunDir
     from fgl.core.store.typed import to_json
 
@@ -63,7 +64,7 @@ def sweep_command(
     cells = sweep.cells(ablation, over or ())
     settings = _resolved(manager, flags, cells)  # every setting is checked before the first is run
     selected = {
-        cell.name: comparison.parse(method_names(methods), rounds, manager, resolved, _configured(manager, flags, cell))
+        cell.name: parse(method_names(methods), rounds, manager, resolved, _configured(manager, flags, cell))
         for cell, resolved in settings
     }
     first = selected[cells[0].name]

@@ -30,8 +30,8 @@ from fgl.contracts.progress import NullProgress
 from fgl.core import plugin_manager
 from fgl.core.config.resolve import resolve
 from fgl.core.experiments import comparison, sweep
-from fgl.core.experiments.comparison import Method
 from fgl.core.experiments.method_results import SeedResult
+from fgl.core.experiments.methods import Method
 from fgl.core.orchestrator import reopen
 from fgl.core.plugin_manager import PluginManager
 from fgl.core.report import audit, metrics, run

@@ -6,19 +6,19 @@ one with more rounds resumes what is there.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fgl.core import outputs
 from fgl.core.baselines import BASELINES, compared
-from fgl.core.config import fit, short_forms
+from fgl.core.config import short_forms
 from fgl.core.config.saved import save_config
 from fgl.core.config.schema import RoundsOptions, RunConfig
 from fgl.core.experiments.method_results import MethodRow, Point, SeedResult, Spread, Summary, markdown
+from fgl.core.experiments.methods import FGL, LOCAL, SERVER_EPOCHS, Method
 from fgl.core.orchestrator import execute
 from fgl.core.preflight import open_session
 from fgl.core.report import metrics
@@ -38,8 +38,7 @@ from fgl.core.stages import (
 from fgl.core.stages.stage import Done
 from fgl.core.store.run_dir import RunDir
 from fgl.core.store.typed import to_json
-from fgl.errors import ConfigError, Problem, suggestion
-from fgl.text import counted
+from fgl.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
     from fgl.contracts.progress import Progress
@@ -49,88 +48,6 @@ if TYPE_CHECKING:
 
 _ONE_SHOT = "evaluate"
 """The last stage of the one-shot model."""
-_ROUNDS = re.compile(r"fgl-([1-9][0-9]{0,4})round(-tuned)?")
-SERVER_EPOCHS = 5
-"""Passes of the server in a method that ends in -tuned, where the configuration states none: the paper's."""
-
-FGL = "fgl"
-LOCAL = BASELINES["local"].name
-
-
-@dataclass(frozen=True, slots=True)
-class Method:
-    """What is compared."""
-
-    name: str
-    """On the command line."""
-    rounds: int = 0
-    """After the one-shot model, or of the algorithm; 0 where there are none."""
-    algorithm: str = ""
-    """"" where none is used."""
-    tuned: bool = False
-    """Whether the server trains on the synthetic set after each round."""
-    config: RunConfig | None = None
-    """Of a method that is a component (`fgl.contracts.method`): a run of its own. None: stages of the shared run."""
-
-    @property
-    def all_rounds(self) -> int:
-        return self.rounds if self.config is None else self.config.rounds.count
-
-    @property
-    def title(self) -> str:
-        if self.config is not None:
-            return after_rounds(self.name, self.config.rounds.count)
-        if self.name == FGL:
-            return "fgl, one round"
-        if self.name in compared():
-            return BASELINES[self.name].title
-        counted = f"{self.rounds} round{'s' * (self.rounds > 1)}"
-        if self.name.startswith("fgl-"):
-            return f"fgl, {counted} after it{', fine-tuned' if self.tuned else ''}"
-        return f"{self.algorithm}, {counted}"
-
-
-def after_rounds(name: str, rounds: int) -> str:
-    """Title of a method whose one-shot model may be followed by rounds."""
-    return f"{name}, {counted(rounds, 'round')} after it" if rounds else name
-
-
-def parse(
-    names: Sequence[str],
-    count: int,
-    manager: PluginManager,
-    config: RunConfig,
-    configured: Callable[[str], RunConfig],
-) -> list[Method]:
-    """Methods by name. count: rounds of the federated algorithms. configured: the configuration with the method of this
-    name, a component, in place of its own. Raises ConfigError with every unknown name."""
-    algorithms = manager.registry.names("algorithm")
-    bundles = [name for name in manager.registry.names("method") if name != FGL]
-    known = [FGL, *compared(), *algorithms, *bundles, "fgl-5round", "fgl-5round-tuned"]
-    methods, problems = [], []
-    for name in dict.fromkeys(names):
-        match = _ROUNDS.fullmatch(name)
-        if name in (FGL, *compared()):
-            methods.append(Method(name))
-        elif match:
-            methods.append(Method(name, int(match[1]), config.algorithm.name, match[2] is not None))
-        elif name in algorithms:
-            methods.append(Method(name, count, name))
-        elif name in bundles:
-            try:
-                methods.append(Method(name, config=configured(name)))
-            except ConfigError as error:
-                problems += [Problem(f"{name}: {one.key}", one.got, one.expected) for one in error.problems]
-        else:
-            expected = f"no such method{suggestion(name, known)} (known: {', '.join(known)}, with any number of rounds)"
-            problems.append(Problem("--methods", repr(name), expected))
-    if not names:
-        problems.append(Problem("--methods", "nothing", f"expected some of {', '.join(known)}"))
-    rounds_of = [(method.name, bool(method.rounds)) for method in methods]
-    problems += fit.method_problems(config, rounds_of, manager.registry)
-    if problems:
-        raise ConfigError(problems, "the command line")
-    return methods
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +61,10 @@ class OneShot:
     """Of all uploads."""
     seconds: float
     """Of all stages that it took."""
+    bytes_up: int
+    """Of uploads and adapters."""
+    client_seconds: float
+    """Of one client, on average."""
 
 
 @dataclass(slots=True)
@@ -163,13 +84,21 @@ class _Base:
 
     def one_shot(self) -> OneShot:
         pipeline.run(self.session, _ONE_SHOT, self.done)
-        scores = self.done[evaluate.STAGE]
+        scores, adapted = self.done[evaluate.STAGE], self.done.get(adaptation.STAGE)
         return OneShot(
             scores=scores,
             top1=scores.selected["top1"],
             bytes=self.done[clients.STAGE].bytes_total + adaptation.bytes_sent(self.done),
             seconds=sum(self.session.seconds[stage.name] for stage in pipeline.upto(self.session, _ONE_SHOT)),
+            bytes_up=self.done[clients.STAGE].bytes_total + (0 if adapted is None else adapted.bytes_up),
+            client_seconds=_each(self.session, self.done[clients.STAGE].bytes_per_client)
+            + sum(entry["seconds"] / max(1, len(entry["clients"])) for entry in (adapted.rounds if adapted else ())),
         )
+
+
+def _each(session: Session, bytes_per_client: Mapping[str, int]) -> float:
+    """Seconds that an upload took a client, on average."""
+    return session.seconds[clients.STAGE.name] / max(1, len(bytes_per_client))
 
 
 def run_seed(
@@ -206,12 +135,20 @@ def _result(base: _Base, method: Method) -> SeedResult:
     if method.name == FGL:
         shot = base.one_shot()
         point = (1, shot.top1, shot.bytes)
-        return SeedResult(top1=shot.top1, bytes=shot.bytes, seconds=shot.seconds, curve=[point])
+        return SeedResult(
+            top1=shot.top1,
+            bytes=shot.bytes,
+            seconds=shot.seconds,
+            curve=[point],
+            bytes_up=shot.bytes_up,
+            client_seconds=shot.client_seconds,
+        )
     if method.name in compared() and method.name != LOCAL:
         baseline = BASELINES[method.name]
         before_it = base.one_shot().seconds if baseline.after_one_shot else 0.0
         row = baseline.call("make", session, base.done)[method.name]
-        return SeedResult(top1=row["top1"], bytes=row["bytes"], seconds=before_it + row["seconds"])
+        sent = None if baseline.needs_clients == "images" else row["bytes"]
+        return SeedResult(top1=row["top1"], bytes=row["bytes"], seconds=before_it + row["seconds"], bytes_up=sent)
     track, start, before = _track(base, method)
     lost = rounds.discarded(session, track, rounds.inputs_of(session, track, base.partition_digest, start))
     if lost:
@@ -221,20 +158,32 @@ def _result(base: _Base, method: Method) -> SeedResult:
     result = rounds.run(session, track, base.divided, base.partition_digest, start)
     if method.name == LOCAL:
         mean = metrics.mean_of(list(result.rounds[0]["local"].values()))
-        return SeedResult(top1=mean["top1"], bytes=0, seconds=session.seconds[track.stage])
+        each = session.seconds[track.stage] / max(1, len(result.rounds[0]["clients"]))
+        return SeedResult(
+            top1=mean["top1"], bytes=0, seconds=session.seconds[track.stage], bytes_up=0, client_seconds=each
+        )
     shot_bytes, seconds, shift = before
+    up, each = (base.one_shot().bytes_up, base.one_shot().client_seconds) if shift else (0, 0.0)
     curve: list[Point] = []
     sent = shot_bytes
     if shift:
         curve.append((1, base.one_shot().top1, sent))
     if result.start is not None:  # what the choice took comes before what it chose
         sent += result.start.bytes.up + result.start.bytes.down
+        up += result.start.bytes.up
     for entry in result.rounds:
         sent += entry["bytes_up"] + entry["bytes_down"]
+        up += entry["bytes_up"]
+        each += entry["seconds"] / max(1, len(entry["clients"]))
         if entry["top1"] is not None:
             curve.append((entry["round"] + shift, entry["top1"], sent))
     return SeedResult(
-        top1=result.score["top1"], bytes=sent, seconds=seconds + session.seconds[track.stage], curve=curve
+        top1=result.score["top1"],
+        bytes=sent,
+        seconds=seconds + session.seconds[track.stage],
+        curve=curve,
+        bytes_up=up,
+        client_seconds=each,
     )
 
 
@@ -253,19 +202,24 @@ def _of_run(session: Session) -> SeedResult:
     with session.run.lock():
         report = execute(session, part_of_another=True)
     sent = report.upload.bytes_total
+    seconds, top1 = round(sum(report.seconds.values()), 2), report.result.selected.top1
+    up, each = sent, _each(session, report.upload.bytes_per_client)
     if report.adaptation is not None:
         sent += report.adaptation.bytes_up + report.adaptation.bytes_down
-    seconds = round(sum(report.seconds.values()), 2)
-    if report.rounds is None:
-        top1 = report.result.selected.top1
-        return SeedResult(top1=top1, bytes=sent, seconds=seconds, curve=[(1, top1, sent)])
+        up += report.adaptation.bytes_up
+        each += sum(entry.seconds / max(1, len(entry.clients)) for entry in report.adaptation.rounds)
     one_shot = report.result.one_shot
-    curve: list[Point] = [] if one_shot is None else [(1, one_shot.selected.top1, sent)]
-    for entry in report.rounds.rounds:
+    curve: list[Point] = [(1, top1 if one_shot is None else one_shot.selected.top1, sent)]
+    if report.rounds is not None and report.rounds.start is not None:
+        sent += report.rounds.start.bytes.up + report.rounds.start.bytes.down
+        up += report.rounds.start.bytes.up
+    for entry in () if report.rounds is None else report.rounds.rounds:
         sent += entry.bytes_up + entry.bytes_down
+        up += entry.bytes_up
+        each += entry.seconds / max(1, len(entry.clients))
         if entry.top1 is not None:
             curve.append((entry.round + 1, entry.top1, sent))
-    return SeedResult(top1=report.result.selected.top1, bytes=sent, seconds=seconds, curve=curve)
+    return SeedResult(top1=top1, bytes=sent, seconds=seconds, curve=curve, bytes_up=up, client_seconds=each)
 
 
 def _track(base: _Base, method: Method) -> tuple[rounds_spec.RoundsSpec, rounds_spec.Start, tuple[int, float, int]]:
@@ -321,11 +275,20 @@ def summarize(methods: Sequence[Method], seeds: Mapping[int, Mapping[str, SeedRe
                 best=_spread(best) if method.all_rounds else None,
                 bytes=round(float(np.mean([result.bytes for result in results]))),
                 seconds=round(float(np.mean([result.seconds for result in results])), 1),
+                bytes_up=_mean([result.bytes_up for result in results], 0),
+                client_seconds=_mean([result.client_seconds for result in results], 2),
                 difference=difference,
                 reached=reached,
             )
         )
     return rows
+
+
+def _mean(values: Sequence[float | None], digits: int) -> Any:
+    """None where one of them is not known."""
+    known = [value for value in values if value is not None]
+    mean = round(float(np.mean(known)), digits) if len(known) == len(values) else None
+    return mean if mean is None or digits else int(mean)
 
 
 def _spread(values: Sequence[float]) -> Spread:

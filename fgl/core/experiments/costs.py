@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from fgl.core.baselines import BASELINES, compared
 from fgl.core.config.defaults import CLASS_LIST_PROMPTS
-from fgl.core.experiments.comparison import FGL, SERVER_EPOCHS, Method
+from fgl.core.experiments.methods import FGL, SERVER_EPOCHS, Method
 from fgl.core.partitioning import divide
 from fgl.core.report.tables import Table
 from fgl.core.store.run_dir import RunDir

@@ -29,6 +29,10 @@ class SeedResult:
     """Of all stages that it took."""
     curve: Sequence[Point] = ()
     """Of the rounds that were tested."""
+    bytes_up: int | None = None
+    """From all clients to the server, over all rounds; None where images leave the clients."""
+    client_seconds: float | None = None
+    """Work for one client, on average, over all rounds: clients work in turn. None where no client does any."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,6 +63,10 @@ class MethodRow:
     """Mean over the seeds."""
     seconds: float
     """Mean over the seeds."""
+    bytes_up: int | None = None
+    """From all clients, mean over the seeds; None where images leave them, and in results of versions before 0.2."""
+    client_seconds: float | None = None
+    """Work for one client, mean over clients and seeds; None where it is not known."""
     difference: Interval | None
     """Top-1 less that of fgl, paired by seed; None without fgl, and of fgl itself."""
     reached: list[int | None] | None
@@ -101,7 +109,9 @@ def markdown(summary: Summary) -> str:
         "round, or of the epoch selected on synthetic validation images; the best round is chosen by the test images, "
         "in favour of the method, and not to be had in practice: no result here is one. Differences are of percentage "
         "points, positive where fgl is better, paired by seed, with an interval by Student's t. Bytes are both ways, "
-        f"all clients and rounds. “{COLUMNS[-1]}”: for each seed the first tested round with at least the one-shot "
+        "all clients and rounds; bytes up those that clients send. Seconds at a client are the mean over clients, "
+        "which work in turn here, with the server's share of a round. "
+        f"“{COLUMNS[-1]}”: for each seed the first tested round with at least the one-shot "
         "accuracy of that seed.",
         *(["", few] if (few := few_seeds(summary.seeds)) else []),
         "",
@@ -125,7 +135,9 @@ COLUMNS = (
     "best round",
     "fgl minus this, points (95 % interval)",
     "bytes",
+    "bytes up",
     "seconds",
+    "s at a client",
     "rounds to reach fgl",
 )
 """Of `cells_of`."""
@@ -179,7 +191,9 @@ def cells_of(row: MethodRow) -> list[str]:
         best,
         shown,
         f"{row.bytes:,}",
+        "" if row.bytes_up is None else f"{row.bytes_up:,}",
         f"{row.seconds:.1f}",
+        "" if row.client_seconds is None else f"{row.client_seconds:.1f}",
         when,
     ]
 

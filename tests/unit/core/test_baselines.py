@@ -12,7 +12,8 @@ from fgl.contracts.progress import NullProgress
 from fgl.core import status
 from fgl.core.baselines import BASELINES, Baseline, compared, find, heading
 from fgl.core.config.resolve import resolve
-from fgl.core.experiments import comparison, costs
+from fgl.core.experiments import costs
+from fgl.core.experiments.methods import parse
 from fgl.core.plugin_manager import PluginManager
 from fgl.core.preflight import open_session
 from fgl.core.stages import baselines as stages
@@ -69,7 +70,7 @@ def test_a_new_baseline_is_one_row(row: Baseline, tmp_path: Path) -> None:
     assert "| the most frequent class | 10.0% |" in (out / "report.md").read_text()
     session = open_session(config, manager, RunDir(out), NullProgress())
     assert {state.stage: state.state for state in status.stages(session)}["baseline:majority"] == "done"
-    (method,) = comparison.parse(["majority"], 1, manager, config, lambda name: config)
+    (method,) = parse(["majority"], 1, manager, config, lambda name: config)
     assert method.title == row.title
     assert costs.of_seed(config, [method], costs.Data(10, 2, 2))["majority"] == costs.Cost(models=3)
 

@@ -11,7 +11,7 @@ from types import ModuleType
 import pytest
 
 from fgl.core.config.saved import load_config
-from fgl.core.experiments import comparison
+from fgl.core.experiments.methods import parse
 from fgl.core.plugin_manager import PluginManager
 
 ROOT = Path(__file__).parents[3]
@@ -37,7 +37,7 @@ def test_every_piece_is_a_configuration_with_methods(
     for piece in evidence.pieces().values():
         for _, folder, config in evidence.settings(piece, arguments, manager):
             configured = partial(load_config, config, manager)
-            assert comparison.parse(piece["methods"], piece["rounds"], manager, config, configured)
+            assert parse(piece["methods"], piece["rounds"], manager, config, configured)
             folders.append(folder)
     assert len(set(folders)) > 15
     with pytest.raises(SystemExit, match="say where it lies with --data"):

@@ -12,7 +12,7 @@ import pytest
 from fgl import Component, hookimpl
 from fgl.core.config.resolve import resolve
 from fgl.core.config.schema import RunConfig
-from fgl.core.experiments import comparison
+from fgl.core.experiments.methods import parse
 from fgl.core.plugin_manager import GROUP, PluginManager
 from fgl.errors import ConfigError
 from tests.helpers.cli import checked
@@ -148,7 +148,7 @@ def test_methods_of_a_comparison_are_judged_by_the_same_rule(manager: PluginMana
         return resolve([{"classifier": "analytic"}], manager.registry, method=name)
 
     with pytest.raises(ConfigError) as caught:
-        comparison.parse(["fgl", "fedprox", "fgl-5round", "class-list", "centralized"], 2, manager, config, configured)
+        parse(["fgl", "fedprox", "fgl-5round", "class-list", "centralized"], 2, manager, config, configured)
     told = [(problem.key, problem.got) for problem in caught.value.problems]
     assert told == [("--methods", "'fedprox'"), ("--methods", "'fgl-5round'"), ("--methods", "'class-list'")]
 

@@ -9,8 +9,9 @@ import pytest
 
 from fgl.core.config.resolve import resolve
 from fgl.core.experiments import sweep
-from fgl.core.experiments.comparison import Method, parse, summarize
+from fgl.core.experiments.comparison import summarize
 from fgl.core.experiments.method_results import Point, SeedResult, Summary, cells_of, markdown, verdict
+from fgl.core.experiments.methods import Method, parse
 from fgl.core.plugin_manager import PluginManager
 from fgl.core.report.intervals import Interval, student
 from fgl.core.report.metrics import about
@@ -29,7 +30,8 @@ def result(top1: float, curve: list[Point] | None = None) -> SeedResult:
 
 def test_names_of_methods(manager: PluginManager) -> None:
     config = resolve([{"algorithm": "scaffold"}], manager.registry)
-    found = parse(["fgl", "fgl-5round", "fgl-10round-tuned", "fedprox", "local", "fgl"], 200, manager, config)
+    names = ["fgl", "fgl-5round", "fgl-10round-tuned", "fedprox", "local", "fgl"]
+    found = parse(names, 200, manager, config, lambda name: config)
     assert found == [
         Method("fgl"),
         Method("fgl-5round", 5, "scaffold"),
@@ -38,7 +40,7 @@ def test_names_of_methods(manager: PluginManager) -> None:
         Method("local"),
     ]
     with pytest.raises(ConfigError) as caught:
-        parse(["fedprxo", "fgl-0round", "centralised"], 5, manager, config)
+        parse(["fedprxo", "fgl-0round", "centralised"], 5, manager, config, lambda name: config)
     assert "'fedprox'" in str(caught.value)
     assert "fgl-0round" in str(caught.value)
     assert "'centralized'" in str(caught.value)

@@ -8,8 +8,9 @@ import pytest
 
 from fgl.core.config.resolve import resolve
 from fgl.core.experiments import costs
-from fgl.core.experiments.comparison import Method, parse, summarize
+from fgl.core.experiments.comparison import summarize
 from fgl.core.experiments.method_results import SeedResult, cells_of, few_seeds
+from fgl.core.experiments.methods import Method, parse
 from fgl.core.plugin_manager import PluginManager
 from fgl.core.store.run_dir import RunDir
 
@@ -25,7 +26,8 @@ def _costs(manager: PluginManager, names: str, count: int = 10, **config: object
     resolved = resolve(
         [{"synthesis": {"images_per_class": 50}, "classifier": {"epochs": 4}, **config}], manager.registry
     )
-    return costs.of_seed(resolved, parse(names.split(","), count, manager, resolved), DATA)
+    methods = parse(names.split(","), count, manager, resolved, lambda name: resolved)
+    return costs.of_seed(resolved, methods, DATA)
 
 
 def test_every_method_is_counted_and_what_several_share_once(manager: PluginManager) -> None:
