@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Annotated, cast
 
@@ -11,8 +12,8 @@ from fgl.commands import _errors, _output
 from fgl.commands._console import INTERRUPTED, stdout_to_stderr
 from fgl.commands._help import EPILOG, OrderedGroup, PlainGroup, command_class
 from fgl.commands._table import NAMES, PLUGINS_PANEL, Group, rows
-from fgl.core.plugin_manager import PluginManager
-from fgl.errors import FGLError
+from fgl.core.plugin_manager import DIRECTORY, PluginManager
+from fgl.errors import COMMAND_LINE, ConfigError, FGLError, Problem
 from fgl.text import lines
 
 # ClickException, of click or of the copy that typer has of it
@@ -74,6 +75,7 @@ def _exit_code() -> int:
     """Run the command that was typed."""
     manager = None
     try:
+        _take_plugins_dir(sys.argv)
         with stdout_to_stderr():
             manager = PluginManager.load()
             app = build(manager)
@@ -94,6 +96,22 @@ def _exit_code() -> int:
         return _errors.report(error, manager.blamed(error) if manager is not None else None)
 
 
+def _take_plugins_dir(words: list[str]) -> None:
+    """`fgl --plugins-dir DIR …`: before any command is known, since plugins have commands too. Child processes inherit
+    it."""
+    if len(words) > 1 and words[1].startswith("--plugins-dir"):
+        option, given, folder = words[1].partition("=")
+        if option != "--plugins-dir":
+            return
+        if not given:
+            if len(words) < 3:
+                expected = "expected a folder: fgl --plugins-dir DIR COMMAND"
+                raise ConfigError([Problem("--plugins-dir", "nothing", expected)], COMMAND_LINE)
+            folder = words.pop(2)
+        os.environ[DIRECTORY] = folder
+        words.pop(1)
+
+
 def _print_version(wanted: bool) -> None:
     if wanted:
         from fgl import __version__
@@ -106,5 +124,9 @@ def version_option(
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and stop.")
     ] = False,
+    plugins_dir: Annotated[
+        str | None,
+        typer.Option("--plugins-dir", metavar="DIR", help="Plugins of a single file, in DIR; comes before COMMAND."),
+    ] = None,
 ) -> None:
     pass

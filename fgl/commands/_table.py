@@ -15,6 +15,7 @@ from fgl.commands import (
     digest,
     models,
     partition,
+    plugin_kit,
     plugins,
     presets,
     probe,
@@ -83,7 +84,16 @@ PANELS: dict[str, dict[str, Command | Group]] = {
     },
     "What is installed": {
         "config": Group("Look at configurations.", {"show": config.config_show}),
-        "plugins": Group("Look at plugins.", {"list": plugins.plugins_list, "show": plugins.plugins_show}),
+        "plugins": Group(
+            "Plugins: look at them, write them.",
+            {
+                "list": plugins.plugins_list,
+                "show": plugins.plugins_show,
+                "doctor": plugin_kit.plugins_doctor,
+                "install": plugin_kit.plugins_install,
+                "new": plugin_kit.plugins_new,
+            },
+        ),
         "models": Group(
             "Foundation models on this machine.",
             {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import sys
@@ -10,6 +11,9 @@ from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import pluggy
@@ -17,7 +21,7 @@ import pluggy
 from fgl.contracts.component import FAMILIES, problem_of
 from fgl.core import hookspecs
 from fgl.core.registry import Entry, Registry
-from fgl.errors import BrokenPluginError
+from fgl.errors import BrokenPluginError, ConfigError, Problem
 from fgl.text import kind_and_line
 
 if TYPE_CHECKING:
@@ -27,6 +31,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 GROUP = "fgl"
 DISABLE = "FGL_DISABLE_PLUGINS"
+DIRECTORY = "FGL_PLUGINS_DIR"
+"""Environment variable: folders with plugins of a single file, which no distribution has."""
 
 # Strings, so that the core depends on no plugin. They are loaded and registered exactly as outsiders are.
 BUILTINS = tuple(
@@ -60,6 +66,8 @@ class PluginStatus:
     problem: str = ""
     outsider: bool = True
     package: str = ""
+    origin: str = ""
+    """Where it is imported from: a path, "" where that is unknown."""
 
 
 @dataclass(slots=True)
@@ -83,11 +91,42 @@ class PluginManager:
         outsiders = sorted(entry_points(group=GROUP), key=lambda point: (point.name, point.value))
         for point in (*BUILTINS, *outsiders, *extra):
             manager._load(point, blocked)
+        for path in _single_files(os.environ.get(DIRECTORY, "")):
+            manager._load_file(path, blocked)
         return manager
 
-    def _load(self, point: EntryPoint, blocked: set[str]) -> None:
-        distribution = point.dist.name if point.dist is not None else "fgl"
+    def _load_file(self, path: Path, blocked: set[str]) -> None:
+        """A plugin of a single file: its name is the file's, with hyphens."""
+        module = f"fgl_plugins_dir.{path.stem}"
+        if module not in sys.modules:
+            spec = spec_from_file_location(module, path)
+            assert spec is not None
+            assert spec.loader is not None
+            sys.modules.setdefault("fgl_plugins_dir", ModuleType("fgl_plugins_dir"))
+            sys.modules[module] = made = module_from_spec(spec)
+            try:
+                with redirect_stdout(sys.stderr):
+                    spec.loader.exec_module(made)
+            except BaseException as error:
+                del sys.modules[module]
+                if not isinstance(error, Exception | SystemExit):
+                    raise
+                self._note(path.stem.replace("_", "-"), str(path.parent), f"{type(error).__name__}: {error}", path)
+                return
+        self._load(EntryPoint(path.stem.replace("_", "-"), module, GROUP), blocked, path)
+
+    def _note(self, name: str, distribution: str, problem: str, path: Path) -> None:
+        self.registry.failed.append(f"{name} of {distribution} ({problem})")
+        self.statuses.append(PluginStatus(name, distribution, "", problem, origin=str(path)))
+
+    def _load(self, point: EntryPoint, blocked: set[str], path: Path | None = None) -> None:
+        """path: of a plugin of a single file, which has no distribution."""
+        distribution = "fgl" if path is None else str(path)
+        if point.dist is not None:
+            distribution = point.dist.name
         version = point.dist.version if point.dist is not None else ""
+        if path is not None:  # a result names what it was computed with
+            version = f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()[:12]}"
         outsider = point not in BUILTINS
         problem = ""
         # Blocked before import: a plugin whose import misbehaves can be kept out.
@@ -110,9 +149,9 @@ class PluginManager:
                 problem = f"{type(error).__name__}: {error}"
         if problem:
             self.registry.failed.append(f"{point.name} of {distribution} ({problem})")
-        self.statuses.append(
-            PluginStatus(point.name, distribution, version, problem, outsider, point.module.partition(".")[0])
-        )
+        package = point.module.partition(".")[0] if path is None else point.module
+        origin = str(getattr(sys.modules.get(point.module), "__file__", None) or "") if path is None else str(path)
+        self.statuses.append(PluginStatus(point.name, distribution, version, problem, outsider, package, origin))
 
     def _collect(self, plugin: str, distribution: str, builtin: bool) -> None:
         found: list[Entry] = []
@@ -148,8 +187,8 @@ class PluginManager:
         owners = {status.package: status for status in self.statuses if status.outsider and not status.problem}
         trace, cause = error.__traceback__, None
         while trace is not None:
-            package = str(trace.tb_frame.f_globals.get("__name__", "")).partition(".")[0]
-            cause = owners.get(package, cause)
+            name = str(trace.tb_frame.f_globals.get("__name__", ""))
+            cause = owners.get(name, owners.get(name.partition(".")[0], cause))
             trace = trace.tb_next
         if cause is None:
             return None
@@ -177,3 +216,14 @@ class PluginManager:
                 if (name, hook) not in self.warned:
                     self.warned.add((name, hook))
                     log.warning("plugin %r raised in %s; the run goes on: %s", name, hook, kind_and_line(error, 300))
+
+
+def _single_files(folders: str) -> list[Path]:
+    """The plugins in folders, whose names the system's separator of paths divides; in order of their names."""
+    found = []
+    for folder in filter(None, folders.split(os.pathsep)):
+        place = Path(folder).expanduser().absolute()
+        if not place.is_dir():
+            raise ConfigError([Problem(DIRECTORY, repr(folder), "expected a folder with plugins")], "the environment")
+        found += sorted(path for path in place.glob("*.py") if path.stem.isidentifier() and path.stem[0] != "_")
+    return found

@@ -116,6 +116,17 @@ class Registry:
             raise guard.broken(entry.title, error) from error
         return made if entry.builtin else guard.guarded(made, family, entry.title)
 
+    def check(self, entry: Entry) -> None:
+        """Import a component and look it over without making it. Raises PluginError: it clashes, is written for another
+        plugin API, lacks an extra, cannot be imported, or its class lacks a method of its family."""
+        self.find(entry.family, entry.component.name)
+        self.options_class(entry)
+        target = load(entry.component.target, entry)
+        lacking = [method for method in methods_of(entry.family) if not hasattr(target, method)]
+        if isinstance(target, type) and lacking and not hasattr(target, "__getattr__"):
+            protocol = PROTOCOLS[entry.family].partition(":")[2]
+            raise BrokenPluginError(f"{entry.title} has no {', '.join(lacking)}, which fgl.{protocol} has")
+
 
 def methods_of(family: str) -> list[str]:
     """Names of the methods that a member of the family has."""

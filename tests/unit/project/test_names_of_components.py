@@ -9,7 +9,11 @@ from fgl.core.plugin_manager import PluginManager
 
 ROOT = Path(__file__).parents[3] / "fgl"
 TABLE = "core/config/defaults.py"
-FILES = [ROOT / "api.py", ROOT / "cli.py", *(ROOT / "core").rglob("*.py"), *(ROOT / "commands").rglob("*.py")]
+FILES = [
+    path
+    for path in (ROOT / "api.py", ROOT / "cli.py", *(ROOT / "core").rglob("*.py"), *(ROOT / "commands").rglob("*.py"))
+    if path.parent.name != "_templates"  # what an author's plugin begins as, which no command imports
+]
 
 WORDS = {
     "fgl": "the program, its package and its plugin group; in a comparison, the run of the configuration itself",
