@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from fgl.plugins.methods.generative import Learned, OneShot, Rounds
-from fgl.plugins.methods.options import LearnedOptions, RoundsOptions
+from fgl.plugins.methods.generative import Adapted, Learned, OneShot, Rounds
+from fgl.plugins.methods.options import AdaptedOptions, LearnedOptions, RoundsOptions
 from fgl.testing.contracts import MethodContract
 
 
@@ -17,3 +17,7 @@ class TestRounds(MethodContract):
 
 class TestLearned(MethodContract):
     make = staticmethod(lambda: Learned(LearnedOptions(rows_per_class=2, guidance_scale=2.0)))
+
+
+class TestAdapted(MethodContract):
+    make = staticmethod(lambda: Adapted(AdaptedOptions(rounds=2, rank=4)))

@@ -27,6 +27,12 @@ def fgl_methods() -> list[Component]:
             summary="Embeddings that clients learn from their images, in one round (after arXiv 2407.19953).",
         ),
         Component(
+            name="fgl-adapted",
+            target="fgl.plugins.methods.generative:Adapted",
+            options="fgl.plugins.methods.options:AdaptedOptions",
+            summary="The generator, adapted by the clients in rounds of low-rank adapters, then one synthetic set.",
+        ),
+        Component(
             name="analytic",
             target="fgl.plugins.methods.heads:Analytic",
             options="fgl.plugins.methods.options:FeatureOptions",

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from fgl.plugins.methods.options import LearnedOptions, RoundsOptions
+    from fgl.plugins.methods.options import AdaptedOptions, LearnedOptions, RoundsOptions
 
 
 class OneShot:
@@ -36,3 +36,13 @@ class Learned:
 
     def configuration(self) -> Mapping[str, object]:
         return {"prompt_strategy": {"name": "learned", **self.options.model_dump(mode="json")}}
+
+
+class Adapted:
+    """Clients adapt the generator together before it synthesizes; only low-rank adapters cross."""
+
+    def __init__(self, options: AdaptedOptions) -> None:
+        self.options = options
+
+    def configuration(self) -> Mapping[str, object]:
+        return {"adaptation": {"kind": "lora", "factors": "up", **self.options.model_dump(mode="json")}}

@@ -31,6 +31,15 @@ class LearnedOptions(Options):
     )
 
 
+class AdaptedOptions(Options):
+    """Rounds in which clients adapt the generator; see the section adaptation for all that it takes."""
+
+    rounds: int = Field(6, ge=1, le=10_000, description="rounds in which the clients adapt the generator")
+    local_steps: int = Field(20, ge=1, le=1_000_000, description="optimizer steps of a client in a round")
+    batch_size: int = Field(32, ge=1, description="images of an optimizer step")
+    rank: int = Field(8, ge=1, le=1024, description="rank of the low-rank adapters, of which one factor is trained")
+
+
 class FeatureOptions(Options):
     """The feature space of a head."""
 
