@@ -15,7 +15,7 @@ from safetensors.numpy import save
 
 from fgl.contracts.boundary import simulated
 from fgl.contracts.classifier import FitContext
-from fgl.core.client import evaluation, policy, prepare, private_folder, probe, tasks
+from fgl.core.client import adapting, evaluation, policy, prepare, private_folder, probe, tasks
 from fgl.core.client import training as client_training
 from fgl.core.client.policy import Policy, at_site, split
 from fgl.core.config.resolve import resolve
@@ -117,7 +117,7 @@ def test_without_a_private_folder_of_the_sites_own_nothing_is_answered(
     assert not (tmp_path / "anywhere").exists()
 
 
-@pytest.mark.parametrize("task", ["evaluate", "probe", "rounds"])
+@pytest.mark.parametrize("task", ["adapt", "evaluate", "probe", "rounds"])
 def test_only_tasks_that_the_owner_named_are_done(
     ward: Path, tmp_path: Path, manager: PluginManager, task: str
 ) -> None:
@@ -125,6 +125,7 @@ def test_only_tasks_that_the_owner_named_are_done(
     packed = save({}, {"request": json.dumps({**head, "size": [8, 8], "per_class": 1, "learnt": False})})
     ask: dict[str, Callable[[], bytes]] = {
         "rounds": lambda: client_training.train({**head, "name": "fedavg"}, memoryview(b"")),
+        "adapt": lambda: adapting.adapt({**head, "name": "adapter"}, memoryview(b"")),
         "evaluate": lambda: evaluation.evaluate(packed),
         "probe": lambda: probe.probe(packed),
     }
