@@ -28,7 +28,7 @@ from safetensors.numpy import load
 
 from fgl.contracts.generator import ArraySpec, UploadSchema
 from fgl.contracts.prompts import Prompt
-from fgl.core.wire.codecs import CODECS, MAX_TEXT, TEXT
+from fgl.core.wire.codecs import MAX_TEXT, TEXT, built_in
 from fgl.core.wire.upload import UploadHeader, encode, encode_texts
 from fgl.core.wire.upload_reader import UploadPolicy, decode
 from fgl.errors import UploadError
@@ -41,6 +41,7 @@ DECLARATION = UploadSchema(
 )
 EXPECTED = UploadPolicy(DECLARATION, ("client-0", "client-1"), 0, NAMES, 100_000, 1000, "trial", texts=True)
 CAP = 64_000_000
+CODECS = (*built_in(), TEXT)
 
 
 def files(codecs: list[str]) -> list[bytes]:
