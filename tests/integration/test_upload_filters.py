@@ -48,9 +48,14 @@ def test_averaging_at_the_clients_gives_the_set_that_averaging_at_the_server_giv
     assert all(rows == 3 for rows in clients["upload"]["prompts"].values())
     (filter_,) = clients["upload_filters"]
     assert filter_ == {"name": "aggregate", "distribution": "fgl", "does": {"aggregator": "class-mean"}}
-    assert "clients were asked to apply the upload filter aggregate: aggregator class-mean" in (
-        folder / "report.md"
-    ).read_text(encoding="utf-8")
+    report = (folder / "report.md").read_text(encoding="utf-8")
+    assert "clients were asked to apply the upload filter aggregate: aggregator class-mean" in report
+    loaded = clients["client_model"]
+    assert (loaded["whole"], loaded["parts"]) == (False, ["text_encoder"])
+    assert (
+        f"a client loads text_encoder: {loaded['parameters']:,} parameters, {loaded['bytes']:,} bytes"
+        in report.replace("\\", "")
+    )
     assert "upload_filters" not in server
 
 

@@ -27,7 +27,7 @@ def generator_section(report: RunReport) -> list[str]:
 def _client_line(loaded: ClientModel) -> str:
     if not loaded.parts:
         return "a client loads nothing of it: prompts are sent as texts"
-    why = " (its prompt strategy needs the denoiser)" if loaded.whole else ""
+    why = " (its prompt strategy uses the whole generator)" if loaded.whole else ""
     return (
         f"a client loads {md(', '.join(loaded.parts))}{why}: {loaded.parameters:,} parameters, {loaded.bytes:,} bytes "
         "of weights"

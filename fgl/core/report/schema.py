@@ -40,7 +40,7 @@ class ClientModel:
     """What each client has to load of the generator, by the configuration."""
 
     whole: bool
-    """Whether the prompt strategy needs the denoiser and the decoder too."""
+    """Whether the prompt strategy uses the whole generator, and not its encoder alone."""
     parts: list[str]
     """Parts of the model that have weights; empty where prompts are sent as texts."""
     parameters: int
