@@ -177,18 +177,18 @@ def test_rounds_never_resume_from_anything_but_what_the_clients_kept(
 def test_what_clients_keep_may_go_while_rounds_are_at_work(
     settings: Settings, tmp_path: Path, whole: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from fgl.core.plugin_manager import PluginManager
+    from fgl.core.events import Events
 
-    told = PluginManager.round_finished
+    told = Events.round_finished
     removed: list[int] = []
 
-    def remove(self: PluginManager, context: StageContext, entry: Any) -> None:
+    def remove(self: Events, context: StageContext, entry: Any) -> None:
         told(self, context, entry)
         if entry["round"] == 2 and not removed:
             removed.append(2)
             shutil.rmtree(tmp_path / "run" / "clients")
 
-    monkeypatch.setattr(PluginManager, "round_finished", remove)
+    monkeypatch.setattr(Events, "round_finished", remove)
     result = fgl.run(settings(**SCAFFOLD, rounds={"count": 4}), out=tmp_path / "run")
     assert removed == [2]
     assert final(tmp_path / "run") == whole

@@ -90,7 +90,10 @@ def _own(config: RunConfig, method: Method, data: Data) -> Cost:
         cost: Cost = BASELINES[method.name].call("cost", config, data)
         return cost
     tuned = (config.rounds.server_epochs or SERVER_EPOCHS) if method.tuned else 0
-    return _rounds(config, method.rounds, data, tuned)
+    cost = _rounds(config, method.rounds, data, tuned)
+    is_tried = method.name.startswith(f"{FGL}-") and method.rounds and config.rounds.start == "auto"
+    # Two other starts are trained for a round where the one-shot model is any good: mostly they are given up then.
+    return cost + _rounds(config, 2, data, 0) if is_tried else cost
 
 
 def _rounds(config: RunConfig, count: int, data: Data, server_epochs: int | None = None) -> Cost:

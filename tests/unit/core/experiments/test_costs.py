@@ -37,7 +37,10 @@ def test_every_method_is_counted_and_what_several_share_once(manager: PluginMana
     assert found["fedavg"] == costs.Cost(0, 50, 10 * 5 * 1000)
     assert found["local"] == costs.Cost(0, 5, 4000)
     assert found["centralized"] == costs.Cost(0, 1, 4000)
-    assert found["fgl-2round-tuned"] == costs.Cost(0, 10 + 2, 2 * 5 * 1000 + 2 * 5 * 200)
+    # two rounds, and one of each other start that is tried
+    assert found["fgl-2round-tuned"] == costs.Cost(0, 10 + 2 + 10, 2 * 5 * 1000 + 2 * 5 * 200 + 2 * 5 * 1000)
+    stated = _costs(manager, "fgl-2round-tuned", rounds={"start": "one-shot"})["fgl-2round-tuned"]
+    assert stated.models == 10 + 2 + 1, "with the one-shot model, which comes first"
 
 
 def test_other_prompts_and_a_share_of_the_clients_are_counted(manager: PluginManager) -> None:
