@@ -233,12 +233,25 @@ def section(name: str, piece: Mapping[str, Any], one: Mapping[str, Any], picture
         for setting in one["settings"]:
             cells = [method_results.spread(row.top1, row.seeds) for row in map(_row, setting["methods"])]
             lines.append(f"| {setting['setting']} | {' | '.join(cells)} | {_against(first, setting)} |")
+    elif piece.get("field"):
+        lines += field_table(rows, yaml.safe_load((HERE / "pieces.yaml").read_text())["leaves"])
     else:
         lines += [f"| {' | '.join(method_results.COLUMNS)} |", "|---" * len(method_results.COLUMNS) + "|"]
         lines += [f"| {' | '.join(method_results.cells_of(row))} |" for row in rows]
         lines += against_best(first)
         lines += figures(name, one, pictures)
     return [*lines, ""]
+
+
+def field_table(rows: Sequence[method_results.MethodRow], leaves: Mapping[str, str]) -> list[str]:
+    """Methods against what they cost the clients, the best first. leaves: method → what leaves a client."""
+    columns = ("method", "top-1", "best round", "bytes up", "s at a client", "what leaves a client")
+    lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
+    for row in sorted(rows, key=lambda row: -row.top1.mean):
+        cells = dict(zip(method_results.COLUMNS, method_results.cells_of(row), strict=True))
+        shown = [row.title, *(cells[name] for name in columns[1:-1]), leaves[row.method]]
+        lines.append(f"| {' | '.join(shown)} |")
+    return lines
 
 
 def figures(name: str, one: Mapping[str, Any], folder: Path) -> list[str]:

@@ -26,6 +26,26 @@ def with_parts(
     return [*layers[:last], _parts(layers, registry, problems), *layers[last:]]
 
 
+def replaced(
+    layers: Sequence[Mapping[str, object]], name: str, registry: Registry, problems: list[Problem]
+) -> list[Mapping[str, object]]:
+    """The layers with this method in place of their own, as in a comparison: what it sets wins, with the options that
+    the layers give it under `baseline_options`."""
+    complete = [*_complete(layers, registry), _selection(name, layers)]
+    chosen = with_parts(complete, registry, problems)
+    classifiers = [_selected("classifier", each, registry)["name"] for each in (complete, chosen)]
+    return chosen if classifiers[0] == classifiers[1] else [_without_overrides(one) for one in chosen]
+
+
+def _without_overrides(layer: Mapping[str, object]) -> Mapping[str, object]:
+    """A layer without options of the shared classifier for local training and for the server's: a method that brings a
+    classifier of its own has no use for them."""
+    rounds = layer.get("rounds")
+    if not isinstance(rounds, Mapping):
+        return layer
+    return {**layer, "rounds": {key: value for key, value in rounds.items() if key not in ("local", "server")}}
+
+
 def _parts(layers: Sequence[Mapping[str, object]], registry: Registry, problems: list[Problem]) -> Mapping[str, object]:
     """The configuration of the method that these layers select (later ones win). Adds to `problems` what is wrong with
     its parts; what is wrong with the selection itself is left to whoever checks all components."""
@@ -70,7 +90,7 @@ def checked(name: str, parts: object) -> dict[str, object]:
     return dict(parts)
 
 
-def selection(name: str, layers: Sequence[Mapping[str, object]]) -> Mapping[str, object]:
+def _selection(name: str, layers: Sequence[Mapping[str, object]]) -> Mapping[str, object]:
     """A layer that selects the method, with the options that these layers give it under `baseline_options`."""
     options: dict[str, object] = {}
     for one in layers:
@@ -80,7 +100,7 @@ def selection(name: str, layers: Sequence[Mapping[str, object]]) -> Mapping[str,
     return {KEY: {**options, "name": name}}
 
 
-def named(layers: Sequence[Mapping[str, object]], registry: Registry) -> list[Mapping[str, object]]:
+def _complete(layers: Sequence[Mapping[str, object]], registry: Registry) -> list[Mapping[str, object]]:
     """The layers with a name in every section of a component. In a comparison, options without a name are for what the
     shared configuration selects, and not for what a method puts in its place."""
     complete: list[Mapping[str, object]] = []

@@ -52,9 +52,10 @@ def resolve(
     merged = copy.deepcopy(DEFAULTS)
     unknown: dict[str, object] = {}
     current: list[Mapping[str, object]] = [deprecated.current(layer, problems, source) for layer in layers]
-    if method is not None:
-        current = [*methods.named(current, registry), methods.selection(method, current)]
-    chosen = methods.with_parts(current, registry, problems)
+    if method is None:
+        chosen = methods.with_parts(current, registry, problems)
+    else:
+        chosen = methods.replaced(current, method, registry, problems)
     for layer in (*companions.layers(chosen, registry), *chosen):
         for key, value in layer.items():
             if key in DEFAULTS:

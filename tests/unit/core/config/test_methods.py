@@ -123,6 +123,13 @@ def test_a_part_that_is_not_installed_is_the_methods_problem() -> None:
     assert "expected a name, or a mapping of options" in given[1]
 
 
+def test_local_options_of_the_shared_classifier_are_not_for_one_that_a_method_brings() -> None:
+    shared = [{"rounds": {"local": {"lr": 0.001}, "local_epochs": 2}}]
+    own = resolve(shared, registry_with(), method="analytic")
+    assert (own.rounds.local, own.rounds.local_epochs) == ({}, 2)
+    assert resolve(shared, registry_with(mean=Mean), method="mean").rounds.local == {"lr": 0.001}
+
+
 def test_options_without_a_name_are_for_whichever_component_is_selected() -> None:
     registry = registry_with(loose=returning({"classifier": {"epochs": 3}}))
     assert resolve([{"method": "loose"}], registry).classifier.options["epochs"] == 3
