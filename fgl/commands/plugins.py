@@ -133,6 +133,9 @@ def _described(manager: PluginManager, entry: Entry) -> dict[str, Any]:
         "api_version": component.api_version,
         "problem": entry.unfit(),
         "needs": list(component.requires),
+        "provides": list(component.provides),
+        "accepts": list(component.accepts),
+        "companions": dict(component.companions),
         "extras": list(component.extras),
         "continued": dict(component.continuation_defaults),
         "about": "",
@@ -178,6 +181,11 @@ def _print_component(component: dict[str, Any]) -> None:
     for what, names in (("needs a dataset with", component["needs"]), ("needs the extra", component["extras"])):
         if names:
             say(f"  {what}: {plain(', '.join(names))}")
+    for what, names in (("accepts", component["accepts"]), ("provides", component["provides"])):
+        if names:
+            say(f"  {what}: {plain(', '.join(names))}")
+    if component["companions"]:
+        say(f"  unless chosen otherwise, goes with: {plain(strict_json.dumps(component['companions']))}")
     key = component["family"]
     key = f"{SELECTED_BY[key]}.{component['name']}" if key in SELECTED_BY else key
     for option in component["options"]:

@@ -19,6 +19,7 @@ MODEL_FILES = (
     "model-*-of-*.safetensors",
 )
 DINOV2 = "facebook/dinov2-small"
+DEFAULT_SPACE = "random-filters"
 
 
 class FeatureOptions(Options):
@@ -27,7 +28,7 @@ class FeatureOptions(Options):
     short_option: ClassVar[str] = "space"
 
     space: str = Field(
-        "random-filters",
+        DEFAULT_SPACE,
         min_length=1,
         description="feature space by name (fgl plugins list), one that needs no training: random-filters, "
         "pixels, dinov2, image-model",
@@ -35,8 +36,8 @@ class FeatureOptions(Options):
     model: str | None = Field(
         None,
         min_length=1,
-        description="folder or Hub id of a transformers image model, for space=image-model; the folder classifier/ of "
-        "an fgl run is one",
+        description="folder or Hub id of a transformers image model, which is the space then unless another one is "
+        "set; the folder classifier/ of an fgl run is one",
     )
     revision: Revision | None = Field(None, description="commit, tag or branch of the model on the Hub")
     space_options: dict[str, Any] = Field(
@@ -49,6 +50,11 @@ class FeatureOptions(Options):
         description="side of the squares, in pixels, that images become before the space sees them; default: what the "
         "space's model reads, 32 for a space without a model",
     )
+
+    @property
+    def space_name(self) -> str:
+        """The feature space: that of any model where only a model is given."""
+        return "image-model" if self.model is not None and self.space == DEFAULT_SPACE else self.space
 
     def models(self) -> tuple[ModelRef, ...]:
         model = self.model or (DINOV2 if self.space == "dinov2" else None)

@@ -59,10 +59,10 @@ class FeatureSpaceUser:
         for name in ("model", "revision"):
             if getattr(options, name) is not None:
                 given[name] = getattr(options, name)
-        space: FeatureSpace = fgl.create("features", options.space, **given)
+        space: FeatureSpace = fgl.create("features", options.space_name, **given)
         if getattr(getattr(space, "options", None), "dtype", None) == "auto":
             # half precision on one machine and not on another would be two spaces
-            space = fgl.create("features", options.space, **{**given, "dtype": "fp32"})
+            space = fgl.create("features", options.space_name, **{**given, "dtype": "fp32"})
         if space.learns():
             expected = "a space that is not trained: clients could not do it alike (random-filters, dinov2, pixels)"
             raise ConfigError([Problem("generator.space", repr(options.space), f"expected {expected}")])

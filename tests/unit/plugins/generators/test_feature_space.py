@@ -22,7 +22,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def of_model(model: Path, **options: object) -> Moments:
-    return Moments(MomentsOptions.of({"space": "image-model", "model": str(model), **options}))
+    return Moments(MomentsOptions.of({"model": str(model), **options}))
 
 
 def test_a_model_states_its_size_and_its_features_do_not_depend_on_where_it_lies(model: Path, tmp_path: Path) -> None:
