@@ -52,10 +52,10 @@ def main() -> None:
     methods = HEADS if args.without_fgl else ("fgl", *HEADS)
     compared = fgl.compare(base, methods=methods, seeds=args.seeds, out=work / "compare").data
     rows = [_row(one["method"], "random-filters", one) for one in compared["methods"]]
-    if not (work / "public").exists():
-        public_model(args.dataset, work / "public")
+    if not (work / "extractor").exists():
+        public_model(args.dataset, work / "extractor")
     for space in ("pixels", "public"):
-        options = {"space": "image-model", "model": str(work / "public")} if space == "public" else {"space": space}
+        options = {"space": "image-model", "model": str(work / "extractor")} if space == "public" else {"space": space}
         config = {**base, "baseline_options": dict.fromkeys(HEADS, options)}
         again = fgl.compare(config, methods=HEADS, seeds=args.seeds, out=work / space).data
         rows += [_row(one["method"], space, one) for one in again["methods"]]

@@ -77,6 +77,8 @@ def fgl_generators() -> list[Component]:
             companions={
                 "prompt_strategy": {"name": "class-gaussians"},
                 "classifier": {"name": "linear"},
+                # features cost next to nothing, and few of them describe a full covariance badly
+                "synthesis": {"images_per_class": 640},
                 "baselines": "none",
             },
         ),

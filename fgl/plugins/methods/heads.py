@@ -55,5 +55,7 @@ class FedPFT:
             "prompt_strategy": {"name": "class-gaussians", "components": self.options.components},
             "generator": {"name": "class-gaussians", "covariance": self.options.covariance, **_space(self.options)},
             "classifier": {"name": "linear"},
+            # features cost next to nothing, and few of them describe a full covariance badly
+            "synthesis": {"images_per_class": 640},
             "baselines": "none",
         }
