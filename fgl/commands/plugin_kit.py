@@ -71,7 +71,7 @@ def plugins_new(
     for path, text in distribution(short, family).items():
         files.make_folders(folder, (folder / path).parent)
         files.write(folder / path, text.encode())
-    say(f"{folder}: the plugin {short}, with a {family.replace('_', ' ')} of that name. Next:")
+    say(f"{folder}: a plugin with the {family.replace('_', ' ')} {short}. Next:")
     for command in (
         f"pip install -e {shlex.quote(str(folder))}[dev]",
         f"pytest {shlex.quote(str(folder))}",

@@ -9,8 +9,9 @@ from typing import Any, Union, get_args, get_origin
 from pydantic import ValidationError
 
 from fgl.contracts.options import Options
-from fgl.errors import FGLError, Problem, suggestion
+from fgl.errors import BrokenPluginError, FGLError, Problem, suggestion
 from fgl.io.yaml_text import Fraction, Number
+from fgl.text import kind_and_line
 
 
 def validate(family: str, cls: type[Options], given: dict[str, object], problems: list[Problem]) -> Options | None:
@@ -38,6 +39,11 @@ def validate(family: str, cls: type[Options], given: dict[str, object], problems
             problems.append(Problem(key, "nothing" if value is _NOTHING else shown(value), text))
     except FGLError as error:
         problems.append(Problem(family, "", str(error)))
+    except Exception as error:
+        if cls.__module__.startswith("fgl."):
+            raise
+        said = f"options of {family} ({cls.__module__}:{cls.__qualname__}) raised {kind_and_line(error)}"
+        raise BrokenPluginError(f"{said}; a validator raises ValueError for a value that is wrong") from error
     return None
 
 

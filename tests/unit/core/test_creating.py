@@ -63,3 +63,15 @@ def test_the_options_of_a_component_tell_its_models_without_importing_it():
     assert use.model == "Salesforce/blip-image-captioning-base"
     with pytest.raises(fgl.ConfigError, match="did you mean 'batch_size'"):
         fgl.options_of("prompt_strategy", "caption", batchsize=3)
+
+
+def test_options_that_raise_something_else_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    check = "    @field_validator('size')\n    @classmethod\n    def _fits(cls, size): return {3: 3}[size]\n"
+    source = PLUGIN.replace("    size: int = 3\n", f"    size: int = 3\n{check}").replace(
+        "from fgl import", "from pydantic import field_validator\nfrom fgl import", 1
+    )
+    install(monkeypatch, tmp_path / "plugin", "fgl_resized", source, "resized")
+    assert fgl.create("prompt_strategy", "sized").size == 3
+    said = r"options of prompt_strategy \(fgl_resized:SizedOptions\) raised KeyError: 4; a validator raises ValueError"
+    with pytest.raises(fgl.BrokenPluginError, match=said):
+        fgl.create("prompt_strategy", "sized", size=4)
