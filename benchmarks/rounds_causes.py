@@ -26,7 +26,7 @@ from fgl.core.plugin_manager import PluginManager
 from fgl.core.preflight import open_session
 from fgl.core.session import Session
 from fgl.core.stages import evaluate, partition, pipeline, rounds_spec, train
-from fgl.core.stages.round_engine import RoundEngine
+from fgl.core.stages.classifier_engine import ClassifierEngine
 from fgl.core.store.run_dir import RunDir
 
 MIXED = 0.4
@@ -70,7 +70,7 @@ def main() -> None:
                 f"{start}-{rate}", "rounds", session.config.algorithm, options, options.local_epochs
             )
             began = rounds_spec.Start() if start == "scratch" else rounds_spec.Start(state(session, start), text)
-            curve = run(session, RoundEngine(session, spec, held, digest, began))
+            curve = run(session, ClassifierEngine(session, spec, held, digest, began))
             entry = {"data": name, "beta": args.beta, "seed": args.seed, "start": start, "lr": float(rate)}
             found = [one for one in found if any(one[key] != value for key, value in entry.items())]
             found.append({**entry, "one_shot": round(one_shot, 4), "top1": curve})
@@ -84,7 +84,7 @@ def result(tries: list[dict[str, Any]]) -> dict[str, Any]:
     return {"command": command, **fixed, "local_epochs": rounds_unknown.EPOCHS, "generator": "tiny", "tries": tries}
 
 
-def run(session: Session, engine: RoundEngine) -> list[float]:
+def run(session: Session, engine: ClassifierEngine) -> list[float]:
     """Top-1 after each round."""
     test, curve = session.inputs("test"), []
     reached = engine.begin()
