@@ -288,22 +288,17 @@ def train_denoiser(
         optimizer.load_state_dict(stage.state["optimizer"])
         average = stage.state["average"]
     fast = torch.compile(model) if config["compile"] else model
-    alphas = denoiser.scheduler().alphas_cumprod.to(device)
+    learning = denoiser.learning(fast, vae, device)
     rng = torch.Generator().manual_seed(everything["seed"] + stage.step)
     batches = Batches(latents, tokens, denoiser.sizes(config["batch"], config["shares"]), device)
     losses: list[float] = []
     while stage.progress < 1:
         warm = min(1.0, stage.step / 300)
         z, ids = batches(rng)
-        t = denoiser.steps_of(rng, len(z))[torch.randperm(len(z), generator=rng)].to(device)
-        noise = torch.randn(z.shape, generator=rng).to(device)
-        a = alphas[t].view(-1, 1, 1, 1)
-        noisy = a.sqrt() * z + (1 - a).sqrt() * noise
-        target = a.sqrt() * noise - (1 - a).sqrt() * z
+        t = denoiser.steps_of(rng, len(z))[torch.randperm(len(z), generator=rng)]
         with torch.autocast(device.type, torch.bfloat16):
             hidden = encoder(ids).last_hidden_state
-            guess = fast(noisy.contiguous(memory_format=torch.channels_last), t, hidden).sample
-        loss = F.mse_loss(guess.float(), target)
+        loss = learning.loss(z, {"prompt_embeds": hidden}, rng, t).mean()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(both.parameters(), 1.0)
         # Constant until `decay` of the time is left, then linearly to zero: longer runs can go on from its checkpoint.

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import torch
-from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, UNet2DConditionModel
+from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
 from torch import Tensor, nn
 
+from fgl.plugins.generators.denoiser import DiffusionDenoiser
+from fgl.plugins.generators.pipeline_parts import STABLE_DIFFUSION
 from tools.tiny.data import SYMMETRIES, Part
 
 
@@ -109,6 +112,14 @@ def scheduler() -> DPMSolverMultistepScheduler:
         solver_order=2,
         final_sigmas_type="zero",
     )
+
+
+def learning(model: Any, vae: Any, device: torch.device) -> DiffusionDenoiser:
+    """The loss that `fgl adapt` trains with, for a denoiser on its way. vae: its autoencoder, frozen."""
+    parts = SimpleNamespace(
+        unet=model, vae=vae, scheduler=DDPMScheduler.from_config(scheduler().config), vae_scale_factor=4
+    )
+    return DiffusionDenoiser(parts, STABLE_DIFFUSION, device, torch.bfloat16, (32, 32), (32, 32), {}, 1.0)
 
 
 def few_step_scheduler() -> DDIMScheduler:

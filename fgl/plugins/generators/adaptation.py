@@ -170,12 +170,7 @@ class DenoiserAdaptation:
         self.check()
         denoiser = self._base.denoiser(context.device)
         module = denoiser.module
-        if self._small:
-            from diffusers.models.attention_processor import AttnProcessor
-
-            # over few tokens, plain products take a third less of a step than torch's fused attention
-            module.set_attn_processor(AttnProcessor())
-        else:
+        if not self._small:
             module.enable_gradient_checkpointing()
         return denoiser, AdapterWeights(module, self.spec, context.seed)
 
