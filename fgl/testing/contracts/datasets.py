@@ -42,7 +42,8 @@ class DatasetContract:
         assert all(isinstance(name, str) and name.strip() for name in info.class_names), info.class_names
         assert len(set(info.class_names)) == len(info.class_names), "two classes of one name"
         assert list(info.domains) == sorted(set(info.domains)), f"domains {info.domains} are not sorted"
-        for texts in (info.class_names, info.domains, info.skipped, info.notes):
+        assert len(info.names_in_prompts) == len(info.class_names), "prompt_names: expected one a class, or none at all"
+        for texts in (info.class_names, info.prompt_names, info.domains, info.skipped, info.notes):
             assert isinstance(texts, tuple), f"expected a tuple of texts, got {texts!r}"
             assert all(isinstance(text, str) for text in texts), texts
 
