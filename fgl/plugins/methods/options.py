@@ -21,10 +21,10 @@ class RoundsOptions(Options):
 class LearnedOptions(Options):
     """Rows that clients learn; see the prompt strategy learned for all that it takes."""
 
-    rows_per_class: int = Field(4, ge=1, le=1000, description="embeddings learned for each class of a client")
-    steps: int = Field(400, ge=0, description="optimizer steps of a client, for all rows together")
+    rows_per_class: int = Field(2, ge=1, le=1000, description="embeddings learned for each class of a client")
+    steps: int = Field(300, ge=0, description="optimizer steps of a client, for all rows together")
     guidance_scale: float = Field(
-        1.0,
+        2.0,
         ge=0,
         le=100,
         description="guidance scale at synthesis; above 1, one more row is learned to lead away from",

@@ -25,15 +25,15 @@ class LearnedOptions(Options):
         CLASS_TEMPLATE, description="Text with {label} or {a label} whose embedding every row of a class starts from."
     )
     rows_per_class: int = Field(
-        4,
+        2,
         ge=1,
         le=1000,
         description="Embeddings learned for each class, one for each cluster of its images: more diverse images for a "
         "larger upload. A class has no more rows than a quarter of its images, and at least one.",
     )
-    steps: int = Field(400, ge=0, description="Optimizer steps, for all rows together; 0: rows as they start.")
+    steps: int = Field(300, ge=0, description="Optimizer steps, for all rows together; 0: rows as they start.")
     batch_size: int = Field(
-        64, ge=1, description="Images in a step, spread evenly over all rows. Memory is bounded separately."
+        32, ge=1, description="Images in a step, spread evenly over all rows. Memory is bounded separately."
     )
     lr: float = Field(
         0.1, gt=0, le=10, allow_inf_nan=False, description="Learning rate of Adam at its peak; it warms up and decays."
