@@ -34,7 +34,7 @@ def config(args: argparse.Namespace) -> dict[str, Any]:
         "partition": chosen["partition"],
         "generator": "tiny",
         "synthesis": {"images_per_class": args.images_per_class},
-        "baselines": ["class-list"],
+        "baselines": args.baselines or "none",
     }
 
 
@@ -45,7 +45,7 @@ def central(args: argparse.Namespace) -> dict[str, Any]:
     began = time.monotonic()
     made = fgl.adapt(config(args), place / "generator", progress=args.progress, **options)
     seconds = round(time.monotonic() - began, 1)
-    adapted = {**config(args), "generator": dict(made.generator), "baselines": ["centralized"]}
+    adapted = {**config(args), "generator": dict(made.generator)}
     result = fgl.run(adapted, place / "run", progress=args.progress)
     return {
         "top1": result.top1,
@@ -99,6 +99,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--local-steps", type=int, default=20)
     parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--baselines", nargs="*", default=["class-list"], help="beside the run; none: --baselines")
     parser.add_argument("--progress", action="store_true")
     args = parser.parse_args()
     made = {"central": central, "federated": federated}[args.what](args)
