@@ -134,6 +134,7 @@ class _Work:
             "dataset": self.info.digest,
             "split": options.split,
             "classes": self.info.class_names,
+            "names": self.info.names_in_prompts,
             "generator": {"base": self.adaptation.base(), "encoding": dict(self.generator.encoding())},
             "settings": self.adaptation.settings(),
             "prompt_strategy": config.prompt_strategy.model_dump(),
@@ -181,7 +182,7 @@ class _Work:
         context = ClientContext(
             client_id="adapt",
             images=self.images,
-            class_names=self.info.class_names,
+            class_names=self.info.names_in_prompts,
             encode=lambda prompts: Encoded(*encode_once_warned(encoder, prompts)),
             seed=config.seed,
             progress=self.progress,

@@ -158,15 +158,9 @@ def test_a_generator_that_cannot_be_adapted_is_named_before_anything_is_done(con
 
 
 def test_arrays_are_no_captions(config: Callable[..., RunConfig], tmp_path: Path) -> None:
-    names = [
-        name
-        for name in MANAGER.registry.names("prompt_strategy")
-        if "arrays" in MANAGER.registry.find("prompt_strategy", name).component.provides
-    ]
-    for name in names:
-        given = {**config().to_dict(), "prompt_strategy": {"name": name}}
-        with pytest.raises(ConfigError, match="learns from captions, not from arrays"):
-            _adapt(resolve([given], MANAGER.registry), tmp_path / "out")
+    given = {**config().to_dict(), "prompt_strategy": {"name": "learned"}}
+    with pytest.raises(ConfigError, match="learns from captions, not from arrays"):
+        _adapt(resolve([given], MANAGER.registry), tmp_path / "out")
 
 
 def test_from_python_the_result_is_a_section_of_a_configuration(
@@ -178,3 +172,12 @@ def test_from_python_the_result_is_a_section_of_a_configuration(
     resolved = resolve([{"generator": dict(result.generator)}], MANAGER.registry)
     generator = MANAGER.create("generator", resolved.generator)
     assert generator.fingerprint() != MANAGER.create("generator", config().generator).fingerprint()
+
+
+def test_captions_say_what_prompts_call_the_classes(config: Callable[..., RunConfig], tmp_path: Path) -> None:
+    given = config(steps=1, samples=0).to_dict()
+    names = sorted(path.name for path in (tmp_path / "images").iterdir())
+    given["dataset"]["class_names"] = names
+    plain = _adapt(resolve([given], MANAGER.registry), tmp_path / "plain")
+    given["dataset"]["prompt_names"] = ["a stream", "a thing", "trees"]
+    assert _adapt(resolve([given], MANAGER.registry), tmp_path / "named").digest != plain.digest
