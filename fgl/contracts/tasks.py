@@ -21,6 +21,7 @@ _MODULE = "fgl.core.client.tasks"
 TASKS: Mapping[str, str] = {
     f"{_MODULE}:answer_prepare": "the client's upload: rows of its prompts, and no image; once a run",
     f"{_MODULE}:answer_train": "a round of federated training: the model comes, and goes back trained on its images",
+    f"{_MODULE}:answer_adapt": "a round of federated adaptation: weights of adapters come, and go back trained",
     f"{_MODULE}:answer_evaluate": "how many of its images a model that comes with the request classifies correctly",
     f"{_MODULE}:answer_probe": "how pictures that come with the request lie among its images: scores",
 }
