@@ -11,6 +11,8 @@ import numpy as np
 import torch
 
 from fgl.contracts.generator import ArraySpec, Footprint, ImageBatch, UploadSchema
+from fgl.contracts.prompts import Prompt
+from fgl.errors import ModelError
 from fgl.testing.contracts import GeneratorContract
 
 SIDE = 8
@@ -395,3 +397,54 @@ class RefuseSmallerImages(GeneratorContract):
 class RefuseColorsOfTheBatch(GeneratorContract):
     refused_by = "test_latents_become_images_of_the_stated_size"
     make = denoiser(pixels=lambda self, latents: Denoiser.pixels(self, latents - latents.mean(0) + 0.3))
+
+
+# --- with a text encoder that can be learned through
+
+
+class WordVectors:
+    """A sound one: the row of a text is the encoder's, plus what its word has moved from where it started."""
+
+    def __init__(self, texts, words):
+        if any(word not in text for text, word in zip(texts, words, strict=True)):
+            raise ModelError("a word is not in its text")
+        rows, _ = Encoder().encode([Prompt(0, text) for text in texts])
+        self.rows = torch.from_numpy(rows["row"])
+        self.vectors = {"word": np.ones((len(texts), 4), np.float32)}
+
+    def encode(self, vectors, index):
+        return {"row": self.rows[index] + vectors["word"][index] - 1}
+
+
+def learned_through(**members):
+    kind = type("OtherWordVectors", (WordVectors,), members)
+    return generator(word_vectors=lambda self, texts, words, device: kind(texts, words))
+
+
+class RefuseWordsThatStartElsewhere(GeneratorContract):
+    refused_by = "test_words_start_as_they_are_and_gradients_reach_them"
+    make = learned_through(encode=lambda self, vectors, index: {"row": self.rows[index] + vectors["word"][index]})
+
+
+class RefuseWordsWithoutAGradient(GeneratorContract):
+    refused_by = "test_words_start_as_they_are_and_gradients_reach_them"
+    make = learned_through(encode=lambda self, vectors, index: {"row": self.rows[index] + 0 * vectors["word"][index]})
+
+
+class RefuseAGradientForOtherTexts(GeneratorContract):
+    refused_by = "test_words_start_as_they_are_and_gradients_reach_them"
+    make = learned_through(
+        encode=lambda self, vectors, index: {"row": self.rows[index] + vectors["word"][index] - vectors["word"].mean()}
+    )
+
+
+class RefuseAWordThatIsNotInItsText(GeneratorContract):
+    refused_by = "test_words_start_as_they_are_and_gradients_reach_them"
+
+    @staticmethod
+    def make():
+        class Lenient(WordVectors):
+            def __init__(self, texts, words):
+                super().__init__(texts, texts)
+
+        return generator(word_vectors=lambda self, texts, words, device: Lenient(texts, words))()
