@@ -245,7 +245,7 @@ def upload_notes(uploads: UploadInversion) -> list[str]:
             f"The arrays of {' and '.join(uploads.own_arrays)} are not encodings of texts: no text can be recovered, "
             "and the nearest one shows at most the class. What they reveal of images is for the part memorization."
         )
-    if uploads.all_clients.recovered is None:
+    elif uploads.all_clients.recovered is None:
         lines.append("What the clients wrote is with them: whether the found texts are theirs is not known here.")
     lines.append(
         "Class ids and weights stand in every upload as they are. Total variation is between the classes' shares as "
