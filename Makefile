@@ -26,7 +26,7 @@ lint: $(STAMP)
 
 test: lint
 	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist worksteal $(ARGS)
-	for plugin in $(CONTRIB); do $(BIN)/pytest $$plugin/tests || exit 1; done
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist worksteal $(CONTRIB:%=%/tests)
 	$(MAKE) package
 
 # The oldest versions of the command line's libraries that pyproject.toml promises to work with.
