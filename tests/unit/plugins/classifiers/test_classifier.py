@@ -434,8 +434,9 @@ def test_a_preset_fills_in_only_what_is_not_given():
 @pytest.mark.parametrize("component", fgl_classifiers(), ids=lambda component: component.name)
 def test_each_component_has_valid_options_and_a_class(component: Any):
     module, _, name = component.options.partition(":")
-    given = {} if "architecture" in component.defaults else {"architecture": "resnet"}
-    options = getattr(import_module(module), name)(**{**component.defaults, **given})
+    cls = getattr(import_module(module), name)
+    needs_architecture = "architecture" in cls.model_fields and "architecture" not in component.defaults
+    options = cls(**{**component.defaults, **({"architecture": "resnet"} if needs_architecture else {})})
     module, _, name = component.target.partition(":")
     assert getattr(import_module(module), name)(options).options is options
 
