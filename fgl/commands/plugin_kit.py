@@ -53,6 +53,7 @@ def plugins_new(
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", callback=home, help="Where to write it. Default: fgl-NAME, here.")
     ] = None,
+    as_json: Json = False,
 ) -> None:
     """Write a plugin to start from: a distribution with a small component, its tests, README and CI, which pass."""
     short = name.removeprefix("fgl-")
@@ -68,9 +69,13 @@ def plugins_new(
     folder = out if out is not None else Path(f"fgl-{short}")
     if folder.exists():
         raise StoreError(f"{folder} exists; choose another folder with --out, or remove it")
-    for path, text in distribution(short, family).items():
+    written = distribution(short, family)
+    for path, text in written.items():
         files.make_folders(folder, (folder / path).parent)
         files.write(folder / path, text.encode())
+    if as_json:
+        say_json({"folder": str(folder), "family": family, "name": short, "files": sorted(written)})
+        return
     say(f"{folder}: a plugin with the {family.replace('_', ' ')} {short}. Next:")
     for command in (
         f"pip install -e {shlex.quote(str(folder))}[dev]",
@@ -313,6 +318,7 @@ def examined(manager: PluginManager) -> list[dict[str, Any]]:
 def plugins_install(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A distribution, a folder or a wheel, as pip takes it.")],
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Install a plugin with pip, into the environment that this fgl runs in. It runs the plugin's code: trust it."""
     if name.startswith("-"):
@@ -335,4 +341,7 @@ def plugins_install(
     )
     listed = subprocess.run([sys.executable, "-c", shown], check=False, capture_output=True, text=True).stdout.split()
     new = sorted(set(listed) - before)
+    if as_json:
+        say_json({"installed": new})
+        return
     say(f"installed: {', '.join(new)}; fgl plugins doctor looks it over" if new else "installed; no new plugin of fgl")
