@@ -207,10 +207,10 @@ def test_rounds_from_a_useless_one_shot_model_come_with_a_warning(
         "dataset": str(images(12)),
         "upload": {"clients": None},
         "partition": {"name": "iid", "clients": 2},
-        "rounds": {"count": 1, "local_epochs": 1},
+        "rounds": {"count": 1, "local_epochs": 1, "start": "one-shot"},
     }
     monkeypatch.setattr(guess, "best_guess", lambda levels: 1.0)  # nothing is better than this
     result = fgl.run(changed(base, rounds), out=tmp_path / "run")
     assert "no better than a guess" in caplog.text
-    assert "fgl compare --methods fedavg" in result["warnings"][0]
+    assert "rounds.start=auto" in result["warnings"][0]
     assert "no better than a guess" in (tmp_path / "run" / "report.md").read_text()
