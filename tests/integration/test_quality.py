@@ -365,7 +365,7 @@ def test_a_space_that_learnt_on_the_clients_images_judges_others(settings: Setti
     asked = settings(features={"name": "trained", "epochs": 1})
     asked["features"].pop("size")
     session = opened(asked, tmp_path / "run")
-    found = to_json(probe(session, 50))
+    found = to_json(probe(session, 50, pool_clients=True))
     assert "half of what the clients hold" in found["space"]["learnt_on"]
     # of 20 a class, 10 are learnt on; of the other 10, at two clients, half are reference and half beside them
     assert found["all"]["reference"] <= len(session.pixels("train")) // 4
