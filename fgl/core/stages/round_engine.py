@@ -80,12 +80,13 @@ class RoundEngine(ABC):
         """Add to the entry of a round what is measured of the global model after it, if anything is."""
 
     def test_client(self, model: Mapping[str, Array]) -> JsonObject:
-        """Scores of a client's model, where the track asks for them."""
-        raise NotImplementedError
+        """Scores of a client's model. Only called if the track has `test_clients`."""
+        raise NotImplementedError(f"{type(self).__name__} tests no client's model: its track must not ask for it")
 
     def fine_tune(self, number: int, state: GlobalState) -> tuple[GlobalState, float]:
-        """(state, loss) after the server trained the average of a round, where the track asks for it."""
-        raise NotImplementedError
+        """(state, loss) after the server trained the average of a round. Only called if the track has epochs of the
+        server."""
+        raise NotImplementedError(f"{type(self).__name__} has no training at the server: its track must not ask for it")
 
     @abstractmethod
     def rescue(self, number: int, state: GlobalState, part: str) -> str:

@@ -5,6 +5,7 @@ Shapes: c classes, d features, n images.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -78,7 +79,7 @@ def _of_rows(rows: Conditioning, classes: int) -> Moments:
     return Moments(counts, sums, symmetric(total, width))
 
 
-class _ClosedForm:
+class _ClosedForm(ABC):
     """What the heads in closed form share. Neither epochs nor seeds, hooks or a state to start from change them."""
 
     def check(self, context: FitContext) -> None:
@@ -102,8 +103,9 @@ class _ClosedForm:
         kept = restored(state, context)
         return Head(context.class_names, kept, kept)
 
+    @abstractmethod
     def _solve(self, moments: Moments) -> State:
-        raise NotImplementedError
+        """The head that these moments determine."""
 
 
 class AnalyticHead(_ClosedForm):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from fgl.plugins import _training_state
 from fgl.plugins.classifiers.model import State
 
 if TYPE_CHECKING:
@@ -53,27 +54,21 @@ class Fit:
 
     def pack(self) -> dict[str, Array]:
         """Everything as arrays, for `resume`. Learning rates are not included: they are determined by the step."""
-        arrays: dict[str, Array] = {
+        return {
             "at": np.array([self.epoch, self.step], dtype=np.int64),
             "best": np.array(self.best, dtype=np.float64),
-            "history": np.array([[entry.get(name, np.nan) for name in _COLUMNS] for entry in self.history]),
+            "history": _training_state.history_array(self.history, _COLUMNS),
+            **_training_state.pack(
+                {"model": self.model.state_dict(), "average": self.average, "selected": self.selected}, self.optimizer
+            ),
         }
-        for part, state in (("model", self.model.state_dict()), ("average", self.average), ("selected", self.selected)):
-            arrays |= {f"{part}/{name}": _array(tensor) for name, tensor in (state or {}).items()}
-        for index, values in self.optimizer.state_dict()["state"].items():
-            arrays |= {f"optimizer/{index}/{key}": _array(value) for key, value in values.items() if value is not None}
-        return arrays
 
     def resume(self, checkpoint: Checkpoint) -> None:
         """Resume from `checkpoint`, if it holds anything."""
         arrays = checkpoint.load()
         if arrays is None:
             return
-        parts: dict[str, State] = {"model": {}, "average": {}, "selected": {}, "optimizer": {}}
-        for name, array in arrays.items():
-            part, slash, rest = name.partition("/")
-            if slash:
-                parts[part][rest] = torch.from_numpy(array.copy())
+        parts = _training_state.unpack(arrays, ("model", "average", "selected"))
         self.model.load_state_dict(parts["model"])
         if self.average is not None:
             for name, tensor in parts["average"].items():
@@ -82,20 +77,10 @@ class Fit:
             current = self.model.state_dict()
             self.selected = {name: tensor.to(current[name].device) for name, tensor in parts["selected"].items()}
         weights = [weight for group in self.optimizer.param_groups for weight in group["params"]]
-        values: dict[int, dict[str, torch.Tensor]] = {}
-        for name, tensor in parts["optimizer"].items():
-            index, _, key = name.partition("/")
-            weight = weights[int(index)]
-            # In the memory layout of its weight: fused optimizers iterate over both together.
-            like = torch.empty_like(weight).copy_(tensor) if tensor.shape == weight.shape else tensor
-            values.setdefault(int(index), {})[key] = like.detach()
-        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": values})
+        _training_state.load_optimizer(self.optimizer, parts[_training_state.OPTIMIZER], weights)
         self.epoch, self.step = arrays["at"].tolist()
         self.best = float(arrays["best"])
-        self.history = [
-            {key: value for key, value in zip(_COLUMNS, row, strict=True) if not np.isnan(value)}
-            for row in arrays["history"].tolist()
-        ]
+        self.history = _training_state.history_of(arrays["history"], _COLUMNS)
 
 
 def snapshot(model: torch.nn.Module) -> State:
@@ -105,8 +90,3 @@ def snapshot(model: torch.nn.Module) -> State:
 
 def clone(state: Mapping[str, torch.Tensor]) -> State:
     return {name: tensor.detach().clone() for name, tensor in state.items()}
-
-
-def _array(tensor: torch.Tensor) -> Array:
-    array: Array = tensor.detach().cpu().numpy()
-    return array

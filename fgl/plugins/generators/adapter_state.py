@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fgl.plugins import _training_state
 from fgl.plugins.generators.adapter_weights import AdapterWeights, State
 
 if TYPE_CHECKING:
@@ -67,27 +68,21 @@ class AdapterFit:
 
     def pack(self) -> dict[str, Array]:
         """Everything as arrays, for `resume`. Learning rates follow from the step."""
-        arrays: dict[str, Array] = {
+        return {
             "at": np.array([self.step, self.waited], dtype=np.int64),
             "measured": np.array([self.spent, self.best], dtype=np.float64),
-            "history": np.array([[entry.get(name, np.nan) for name in _COLUMNS] for entry in self.history]),
+            "history": _training_state.history_array(self.history, _COLUMNS),
+            **_training_state.pack(
+                {"model": self.weights.named, "average": self.average, "selected": self.selected}, self.optimizer
+            ),
         }
-        for part, state in (("model", self.weights.named), ("average", self.average), ("selected", self.selected)):
-            arrays |= {f"{part}/{name}": _array(tensor) for name, tensor in (state or {}).items()}
-        for index, values in self.optimizer.state_dict()["state"].items():
-            arrays |= {f"optimizer/{index}/{key}": _array(value) for key, value in values.items() if value is not None}
-        return arrays
 
     def resume(self, checkpoint: Checkpoint) -> None:
         """Resume from `checkpoint`, if it holds anything."""
         arrays = checkpoint.load()
         if arrays is None:
             return
-        parts: dict[str, State] = {"model": {}, "average": {}, "selected": {}, "optimizer": {}}
-        for name, array in arrays.items():
-            part, slash, rest = name.partition("/")
-            if slash:
-                parts[part][rest] = torch.from_numpy(array.copy())
+        parts = _training_state.unpack(arrays, ("model", "average", "selected"))
         self.weights.load(parts["model"])
         if self.average is not None:
             for name, tensor in parts["average"].items():
@@ -97,27 +92,12 @@ class AdapterFit:
                 name: tensor.to(self.weights.named[name].device) for name, tensor in parts["selected"].items()
             }
         trained = list(self.weights.named.values())
-        values: dict[int, dict[str, Tensor]] = {}
-        for name, tensor in parts["optimizer"].items():
-            index, _, key = name.partition("/")
-            weight = trained[int(index)]
-            # In the memory layout of its weight: fused optimizers iterate over both together.
-            like = torch.empty_like(weight).copy_(tensor) if tensor.shape == weight.shape else tensor
-            values.setdefault(int(index), {})[key] = like.detach()
-        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": values})
+        _training_state.load_optimizer(self.optimizer, parts[_training_state.OPTIMIZER], trained)
         self.step, self.waited = arrays["at"].tolist()
         self.spent, self.best = arrays["measured"].tolist()
-        rows = arrays["history"].tolist()
-        self.history = [
-            {key: value for key, value in zip(_COLUMNS, row, strict=True) if not math.isnan(value)} for row in rows
-        ]
+        self.history = _training_state.history_of(arrays["history"], _COLUMNS)
 
 
 def arrays_of(state: Mapping[str, Tensor]) -> dict[str, Array]:
     """float32 arrays on the CPU."""
-    return {name: _array(tensor).astype(np.float32, copy=False) for name, tensor in state.items()}
-
-
-def _array(tensor: Tensor) -> Array:
-    array: Array = tensor.detach().cpu().numpy()
-    return array
+    return {name: _training_state.array_of(tensor).astype(np.float32, copy=False) for name, tensor in state.items()}

@@ -7,7 +7,9 @@ from collections.abc import Mapping
 import pytest
 
 from fgl.contracts.component import Component
+from fgl.contracts.method import SECTIONS
 from fgl.contracts.options import Options
+from fgl.core.config.defaults import DEFAULTS
 from fgl.core.config.resolve import resolve
 from fgl.core.plugin_manager import PluginManager
 from fgl.core.registry import Entry, Registry
@@ -152,3 +154,8 @@ def test_a_method_that_raises_is_named() -> None:
 
     with pytest.raises(BrokenPluginError, match=r"'odd' of fgl-rivals: Method.configuration\(\) raised KeyError"):
         resolve([{"method": "odd"}], registry_with(odd=Raises))
+
+
+def test_what_a_method_may_set_are_keys_of_a_configuration() -> None:
+    assert set(SECTIONS) <= set(DEFAULTS)
+    assert not {"dataset", "partition", "seed", "device", "federation", "executor", "method"} & set(SECTIONS)
