@@ -3,6 +3,7 @@ captioned by its prompt strategy, and goes back."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache, partial
@@ -19,6 +20,8 @@ from fgl.core.client import site as client_site
 from fgl.core.client.captioning import asked as asked_texts
 from fgl.core.data import decode
 from fgl.core.encoding import encode_once_warned
+from fgl.core.store.checkpoints import Checkpoints
+from fgl.core.store.owned import digest_of
 from fgl.core.wire import requests
 from fgl.io import strict_json
 
@@ -26,6 +29,10 @@ if TYPE_CHECKING:
     from fgl.contracts.adaptation import Adaptation, Adapted, CaptionedImages
     from fgl.contracts.arrays import Array
     from fgl.contracts.classifier import TrainingHook
+
+
+CHECKPOINT_STEPS = 50
+"""Steps from one checkpoint of a client's training to the next."""
 
 
 def adapt(asked: Mapping[str, object], message: memoryview) -> bytes:
@@ -44,10 +51,26 @@ def adapt(asked: Mapping[str, object], message: memoryview) -> bytes:
         steps=site.config.adaptation.local_steps,
     )
 
+    kept = _checkpoint(asked, message)
+
     def fit(state: Mapping[str, Array], hook: TrainingHook | None) -> Adapted:
+        # what a hook carries from step to step is its own: with one, a killed round begins again
+        if hook is None:
+            return adaptation.fit(
+                images, None, replace(context, start=state, checkpoint=kept, evaluate_every=CHECKPOINT_STEPS)
+            )
         return adaptation.fit(images, None, replace(context, start=state, hook=hook))
 
     return training.local_round(asked, message, site, len(images), fit)
+
+
+def _checkpoint(asked: Mapping[str, object], message: memoryview) -> Checkpoints:
+    """Where this client's training in this round is kept while it is unfinished, and until another round takes its
+    place: a process that is killed while the next client trains does not ask this one to train again."""
+    private = Path(str(asked["private"]))
+    what = {name: value for name, value in asked.items() if name != "private"}
+    inputs = digest_of({"asked": what, "message": hashlib.sha256(message).hexdigest()})
+    return Checkpoints(private_folder.private_files(private), private / "adaptation", inputs)
 
 
 def release() -> None:

@@ -77,6 +77,11 @@ class AdaptationOptions(Options):
         0, ge=0, le=10_000, description="`fgl run`: rounds in which the clients adapt the generator; 0: none"
     )
     local_steps: int = Field(40, ge=1, le=1_000_000, description="`fgl run`: optimizer steps of a client in a round")
+    adapters: Literal["shared", "per-client"] = Field(
+        "shared",
+        description="`fgl run`: shared: all rounds average the clients' adapters; per-client: all but the last, after "
+        "which each client's adapter stays its own, and makes the images of that client's rows",
+    )
     fraction: float = Field(
         1.0, gt=0, le=1, description="`fgl run`: share of the clients that are asked in a round, at least one of them"
     )

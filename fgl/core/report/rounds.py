@@ -62,16 +62,23 @@ def adaptation_section(adaptation: Adaptation | None) -> list[str]:
     trained = ", ".join(f"{key} {value}" for key, value in adaptation.settings.items() if key != "method")
     sent = adaptation.bytes_up + adaptation.bytes_down
     each = [one.seconds / len(one.clients) for one in adaptation.rounds if one.clients]
+    kept, own = f"`{adaptation.place}`", ""
+    if adaptation.per_client is not None:
+        kept = "`adaptation/clients`"
+        own = (
+            "The adapters of the last round were not averaged: a client's rows became images with its own adapter "
+            f"({counted(len(adaptation.per_client), 'client')}), and with the shared one where it sent none. "
+        )
     return [
         "",
         "## Adaptation of the generator",
         "",
         f"Before anything was synthesized, the clients trained an adapter of {adaptation.adapter_bytes:,} bytes on "
         f"their own images in {counted(len(adaptation.rounds), 'round')}: {sent:,} bytes both ways, "
-        f"{sum(each) / max(1, len(each)):.1f} seconds a client and round on this machine. {md(trained)}.",
+        f"{sum(each) / max(1, len(each)):.1f} seconds a client and round on this machine. {own}{md(trained)}.",
         "",
         "**A generator that was trained on private images can repeat them.** What it made, and its weights in "
-        f"`{adaptation.place}`, may show them: `fgl audit` looks for near copies among the synthetic images.",
+        f"{kept}, may show them: `fgl audit` looks for near copies among the synthetic images.",
         "",
         *Table(_COLUMNS, [_cells(one) for one in adaptation.rounds], "rrllrrrlr").markdown(),
     ]

@@ -262,6 +262,8 @@ class Adaptation:
     """Option of the generator that takes the result: model or lora."""
     place: str
     """Where the result lies, relative to the run directory."""
+    per_client: dict[str, str] | None = json_field(omit_none=True)
+    """Client → where the adapter lies that makes the images of its rows. Only with `adapters: per-client`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,11 +1,13 @@
 """The clients adapt the generator in rounds, before anything is synthesized; only adapters leave them.
 
 RUN/adaptation/generator/          what the generator takes: its adapter, or all of it
+RUN/adaptation/clients/CLIENT/     the same of a client, where each keeps its own after the last round
 RUN/rounds/adapter/                the state after the last round
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,13 +24,15 @@ from fgl.core.stages.round_engine import RoundEngine
 from fgl.core.stages.rounds_spec import RoundsSpec, Start
 from fgl.core.stages.stage import Done, Inputs, Stage, Work
 from fgl.core.store.owned import digest_of
+from fgl.core.synthesis.per_client import GeneratorPerClient
 from fgl.core.wire import requests
 from fgl.text import counted
 
 if TYPE_CHECKING:
-    from fgl.contracts.adaptation import Adaptation
-    from fgl.contracts.algorithm import GlobalState
+    from fgl.contracts.adaptation import Adaptation, Adapted
+    from fgl.contracts.algorithm import GlobalState, LocalUpdate
     from fgl.contracts.arrays import Array
+    from fgl.contracts.generator import Generator
     from fgl.core.session import Session
 
 
@@ -55,6 +59,8 @@ class AdaptationResult:
     """Option of the generator that takes the result."""
     place: str
     """Its value, relative to the run directory."""
+    per_client: dict[str, str] | None
+    """Client → its value for this client's rows; None where all share one."""
 
 
 class AdapterEngine(RoundEngine):
@@ -89,6 +95,15 @@ class AdapterEngine(RoundEngine):
         adapter = self.adaptation.initial(context(self.session))
         return adapter.state("last"), adapter.trained()
 
+    def combine(self, number: int, state: GlobalState, sent: Sequence[LocalUpdate]) -> GlobalState:
+        """Their average; after the last round of adapters that stay the clients' own, these beside what was sent."""
+        options = self.session.config.adaptation
+        if options.adapters == "shared" or number < options.rounds:
+            return super().combine(number, state, sent)
+        # one file and one commit with the round: a kill leaves all of them, or none
+        own = {_key(update.client_id, name): array for update in sent for name, array in update.model.items()}
+        return replace(state, algorithm_state=own)
+
     def measure(self, number: int, state: GlobalState, entry: RoundEntry) -> None:
         """Nothing: that would take a synthetic set."""
 
@@ -97,6 +112,10 @@ class AdapterEngine(RoundEngine):
             "Lower the learning rate (adaptation.lr) or the steps of a client (adaptation.local_steps), or stop there "
             f"with adaptation.rounds={number - 1}"
         )
+
+
+def _key(client_id: str, name: str) -> str:
+    return f"{client_id}/{name}"
 
 
 def spec(session: Session) -> RoundsSpec:
@@ -131,6 +150,8 @@ def identity(session: Session, adaptation: Adaptation, partition_digest: str) ->
         "algorithm": config.algorithm.model_dump(),
         "device": session.device_kind,
         "forgotten": session.removed_clients,
+        # the last of these rounds is another one than it would be with more after it
+        **({} if options.adapters == "shared" else {"adapters": [options.adapters, options.rounds]}),
     }
 
 
@@ -158,26 +179,48 @@ def _work(session: Session, done: Done, digest: str) -> Work[AdaptationResult]:
     adaptation = _adaptation(session)
     engine = AdapterEngine(session, adaptation, partition.divided(session, done), _partition_digest(session, done))
     state, history = engine.train()
-    adapted = adaptation.restore(state.model, context(session))
-    taken: dict[str, str] = {}
-
-    def save(folder: Path) -> None:
-        taken.update(adapted.save(folder, "last"))
-
-    home = session.run.path("adaptation", "generator")
-    files = session.run.write_folder(home, save)
-    ((option, place),) = taken.items()
+    home = session.run.path("adaptation")
+    made = _Saved({}, [])
+    shared = adaptation.restore(state.model, context(session))
+    made.add(session, "", shared, home / "generator")
+    options = session.config.adaptation
+    clients = history[-1]["clients"] if options.adapters == "per-client" else []
+    for client in clients:
+        own = {name: state.algorithm_state[_key(client, name)] for name in state.model}
+        # a client's id is not to become a path: it may hold what a path must not
+        folder = home / "clients" / hashlib.sha256(client.encode()).hexdigest()[:16]
+        made.add(session, client, adaptation.restore(own, context(session)), folder)
+    option, place = made.taken.pop("")
     result = AdaptationResult(
         rounds=history,
         bytes_up=sum(entry["bytes_up"] for entry in history),
         bytes_down=sum(entry["bytes_down"] for entry in history),
-        adapter_bytes=adapted.size_bytes(),
+        adapter_bytes=shared.size_bytes(),
         settings=dict(adaptation.settings()),
         base=dict(adaptation.base()),
         option=option,
-        place=session.run.name_of(home / place),
+        place=place,
+        per_client=None if options.adapters == "shared" else {name: own for name, (_, own) in made.taken.items()},
     )
-    return result, files
+    return result, made.files
+
+
+@dataclass(frozen=True, slots=True)
+class _Saved:
+    """What was written. taken: client, "" for all → (option of the generator, its value)."""
+
+    taken: dict[str, tuple[str, str]]
+    files: list[Path]
+
+    def add(self, session: Session, client: str, adapted: Adapted, folder: Path) -> None:
+        said: dict[str, str] = {}
+
+        def save(empty: Path) -> None:
+            said.update(adapted.save(empty, "last"))
+
+        self.files.extend(session.run.write_folder(folder, save))
+        ((option, place),) = said.items()
+        self.taken[client] = option, session.run.name_of(folder / place)
 
 
 def _partial(session: Session, stage: str, inputs: Inputs) -> str:
@@ -218,14 +261,25 @@ def bytes_sent(done: Done) -> int:
 
 
 def adapted(session: Session, done: Done) -> Session:
-    """The session with the generator that synthesizes: the one that the clients have adapted, if they have. Raises
-    NotDoneError."""
+    """The session with the generator that synthesizes: the one that the clients have adapted, or one of each, if they
+    have. Raises NotDoneError."""
     return done.once(_adapted, session) if STAGE.enabled(session) else session
 
 
 def _adapted(session: Session, done: Done) -> Session:
-    result, chosen = done[STAGE], session.config.generator
-    tied = session.manager.registry.find("generator", chosen.name).component.tied_defaults.get(result.option, ())
+    result = done[STAGE]
+    shared = _generator(session, result.option, result.place)
+    if result.per_client is None:
+        return replace(session, generator=shared)
+    each = {client: _generator(session, result.option, place) for client, place in result.per_client.items()}
+    return replace(session, generator=GeneratorPerClient(session.generator, session.product, each, shared))
+
+
+def _generator(session: Session, option: str, place: str) -> Generator:
+    """The run's generator, as adapted."""
+    chosen = session.config.generator
+    tied = session.manager.registry.find("generator", chosen.name).component.tied_defaults.get(option, ())
     options: dict[str, Any] = {name: value for name, value in chosen.options.items() if name not in tied}
-    options[result.option] = str(session.run.path(*Path(result.place).parts))
-    return replace(session, generator=session.manager.create("generator", Selected(name=chosen.name, options=options)))
+    options[option] = str(session.run.path(*Path(place).parts))
+    made: Generator = session.manager.create("generator", Selected(name=chosen.name, options=options))
+    return made

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from fgl.contracts.aggregator import ClientUpload, Conditioning
@@ -15,6 +15,7 @@ from fgl.core.server import uploads as server_uploads
 from fgl.core.stages import adaptation, clients
 from fgl.core.stages.stage import Done, Inputs, Stage, Work
 from fgl.core.synthesis import plan
+from fgl.core.synthesis.per_client import GeneratorPerClient, client_of
 from fgl.core.synthesis.shards import read_plan, write_plan
 from fgl.core.wire import identical_classes
 from fgl.errors import ClassListError
@@ -100,7 +101,7 @@ def _work(session: Session, done: Done, digest: str) -> Work[PlanResult]:
     """Uploads → conditioning → shards to fill."""
     conditioning = planned(session, done).conditioning
     _check_alike(session, conditioning)
-    shards = divide(session, conditioning)
+    shards = divide(adaptation.adapted(session, done), conditioning)
     write_plan(session.run, session.run.plan_file, shards)
     result = PlanResult(
         rows=sum(done[clients.STAGE].prompts.values()),
@@ -135,6 +136,8 @@ def _check_alike(session: Session, conditioning: Conditioning) -> None:
 def aggregate(session: Session, uploads: Sequence[ClientUpload]) -> Conditioning:
     aggregator = session.manager.create("aggregator", session.config.aggregator)
     uploads = claimed_weights.limited(uploads, session.config.upload.max_weight_ratio)
+    if isinstance(session.generator, GeneratorPerClient):
+        return session.generator.aggregate(uploads, aggregator.aggregate)
     conditioning: Conditioning = aggregator.aggregate(uploads, session.generator.fingerprint())
     return conditioning
 
@@ -144,7 +147,10 @@ def divide(session: Session, conditioning: Conditioning) -> list[Shard]:
     options = session.config.synthesis
     if not session.product.synthesized:
         return plan.list_rows(conditioning, session.config.seed, options.shard_size)
-    return plan.make_plan(conditioning, options.images_per_class, session.config.seed, options.shard_size)
+    # a client's images beside each other: its generator is then loaded once
+    per_client = isinstance(session.generator, GeneratorPerClient)
+    group = partial(client_of, conditioning) if per_client else None
+    return plan.make_plan(conditioning, options.images_per_class, session.config.seed, options.shard_size, group)
 
 
 def missing_classes(session: Session, conditioning: Conditioning) -> list[str]:

@@ -20,7 +20,7 @@ from fgl.core.store.owned import digest_of
 from fgl.errors import DataError, DivergedError
 
 if TYPE_CHECKING:
-    from fgl.contracts.algorithm import Algorithm
+    from fgl.contracts.algorithm import Algorithm, LocalUpdate
     from fgl.contracts.arrays import Array
     from fgl.contracts.federation import Federation
     from fgl.core.server.round_updates import RoundEntry
@@ -74,6 +74,10 @@ class RoundEngine(ABC):
     @abstractmethod
     def first(self) -> tuple[Mapping[str, Array], Sequence[str]]:
         """(state, names of what an optimizer changes) of the global model before the first round."""
+
+    def combine(self, number: int, state: GlobalState, sent: Sequence[LocalUpdate]) -> GlobalState:
+        """What the server makes of a round's updates."""
+        return self.algorithm.aggregate(state, sent, len(self.holders))
 
     @abstractmethod
     def measure(self, number: int, state: GlobalState, entry: RoundEntry) -> None:
@@ -205,7 +209,7 @@ class RoundEngine(ABC):
         entry["clients"] = [update.client_id for update in sent]
         entry["samples"] = sum(update.samples for update in sent)
         entry["loss"] = sum(update.samples * update.loss for update in sent) / entry["samples"]
-        state = self.algorithm.aggregate(state, sent, len(self.holders))
+        state = self.combine(number, state, sent)
         finite(state, f"round {number}: {self.track.algorithm.name} put the updates together to")
         if self.track.options.server_epochs:
             state, entry["server_loss"] = self.fine_tune(number, state)

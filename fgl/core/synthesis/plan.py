@@ -7,7 +7,7 @@ attempt, so that the same image comes out wherever and whenever it is made.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -42,9 +42,15 @@ def redraw(item: PlanItem, run_seed: int) -> PlanItem:
     return replace(item, draw=draw, seed=image_seed(run_seed, item.image_id, draw))
 
 
-def make_plan(conditioning: Conditioning, images_per_class: int, run_seed: int, shard_size: int) -> list[Shard]:
+def make_plan(
+    conditioning: Conditioning,
+    images_per_class: int,
+    run_seed: int,
+    shard_size: int,
+    group: Callable[[int], str] | None = None,
+) -> list[Shard]:
     """Every class that has a conditioning gets `images_per_class`, divided by weight. Items are ordered by class,
-    conditioning and k, and cut into shards in that order."""
+    conditioning and k, and cut into shards in that order. group: row → what its images are ordered by before that."""
     items: list[PlanItem] = []
     for class_id in np.unique(conditioning.class_id).tolist():
         rows = np.flatnonzero(conditioning.class_id == class_id)
@@ -64,6 +70,8 @@ def make_plan(conditioning: Conditioning, images_per_class: int, run_seed: int, 
                         seed=image_seed(run_seed, image),
                     )
                 )
+    if group is not None:
+        items.sort(key=lambda item: group(item.conditioning))
     return _cut(items, shard_size)
 
 

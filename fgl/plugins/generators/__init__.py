@@ -39,7 +39,6 @@ def fgl_generators() -> list[Component]:
                 "num_inference_steps": 16,
                 "guidance_scale": 1.0,
                 "batch_size": 100,
-                "dtype": "bf16",
             },
             smoke={"batch_size": 40},
         ),
