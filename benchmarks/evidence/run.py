@@ -1,12 +1,14 @@
 """Run the pieces of the evidence, resumable, and write docs/evidence.md from what there is.
 
     python benchmarks/evidence/run.py --list
-    python benchmarks/evidence/run.py --work DIR --piece eurosat-0.01 [--seeds 3] [--data DATA]
+    python benchmarks/evidence/run.py --work DIR --piece eurosat-0.01 [--seed N ...] [--methods A,B] [--data DATA]
     python benchmarks/evidence/run.py --report
 
 A piece (pieces.yaml) is one comparison (`fgl.core.experiments.comparison`), or one for each setting of an ablation;
 killed, it resumes.
-Its raw result goes to benchmarks/evidence/results/<piece>.json with the command, versions and processor.
+Its raw result goes to benchmarks/evidence/results/<piece>.json with the command, versions and processor. With --seed
+and --methods a part of a piece runs, and what it gives joins what is in that file, if it was asked for in the same way:
+a piece may take many sittings.
 docs/evidence.md is generated from those files and from the findings in pieces.yaml. DATA is the folder that holds data
 sets which may not be copied into this repository; a piece that needs it says so.
 """
@@ -43,6 +45,7 @@ from fgl.core.report.intervals import student
 from fgl.core.store.run_dir import RunDir
 from fgl.core.store.typed import from_json, to_json
 from fgl.plots.comparisons import save_comparison
+from fgl.text import counted
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
@@ -56,7 +59,8 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="folder with data sets that are not in this repository")
     parser.add_argument("--list", action="store_true", help="print the pieces and stop")
     parser.add_argument("--piece", action="append", default=[], help="repeatable")
-    parser.add_argument("--seeds", type=int, help="instead of the piece's")
+    parser.add_argument("--seed", type=int, action="append", default=[], help="repeatable; default: all of the piece's")
+    parser.add_argument("--methods", help="separated by commas; default: all of the piece's")
     parser.add_argument("--report", action="store_true", help="write docs/evidence.md")
     args = parser.parse_args()
     known = pieces()
@@ -85,21 +89,23 @@ def pieces() -> dict[str, dict[str, Any]]:
 
 
 def run(name: str, piece: Mapping[str, Any], args: argparse.Namespace) -> None:
-    manager = PluginManager.load()
-    seeds = range(args.seeds or piece["seeds"])
-    result = {
+    manager, seeds = PluginManager.load(), args.seed or list(range(piece["seeds"]))
+    wanted = args.methods.split(",") if args.methods else piece["methods"]
+    made: dict[str, Any] = {
         "piece": name,
-        "seeds": list(seeds),
+        "seeds": seeds,
         "command": _command(name, args),
         "versions": {"fgl": fgl.__version__, "torch": torch.__version__, "python": platform.python_version()},
         "threads": torch.get_num_threads(),
         "machine": platform.machine(),
         "settings": [],
+        "dataset": piece["dataset"],
+        "asked": {key: piece[key] for key in (*FOLDED, "base", "set", "rounds") if key in piece},
     }
     before: Path | None = None if not piece.get("like") else args.work / pieces()[piece["like"]]["folder"]
     for setting, folder, config in settings(piece, args, manager):
         configured = partial(load_config, config, manager)
-        methods = parse(piece["methods"], piece["rounds"], manager, config, configured)
+        methods = parse(wanted, piece["rounds"], manager, config, configured)
         found = {}
         for seed in seeds:
             place = folder / f"seed-{seed}"
@@ -111,18 +117,36 @@ def run(name: str, piece: Mapping[str, Any], args: argparse.Namespace) -> None:
         config_ = config.to_dict()
         if piece["dataset"].startswith("DATA/"):
             config_["dataset"]["path"] = piece["dataset"]  # not where it lay
-        result["settings"].append(
-            {
-                "setting": setting,
-                "partition": config_["partition"],
-                "config": config_,
-                "methods": to_json(comparison.summarize(methods, found)),
-                "each": to_json(found),
-            }
-        )
-        result["dataset"] = piece["dataset"]
-    (HERE / "results").mkdir(exist_ok=True)
-    (HERE / "results" / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n")
+        every = parse(piece["methods"], piece["rounds"], manager, config, configured)
+        made["settings"].append({"setting": setting, "partition": config_["partition"], "config": config_})
+        _join(made, made["settings"][-1], found, every)
+    path = HERE / "results" / f"{name}.json"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(made, indent=1) + "\n")
+
+
+def _join(
+    made: dict[str, Any],
+    setting: dict[str, Any],
+    found: Mapping[int, Mapping[str, method_results.SeedResult]],
+    methods: Sequence[Method],
+) -> None:
+    """Put what a sitting found beside what earlier ones did, and sum it up. made: the result, with this sitting's."""
+    each: dict[int, dict[str, method_results.SeedResult]] = {seed: dict(of_seed) for seed, of_seed in found.items()}
+    path = HERE / "results" / f"{made['piece']}.json"
+    earlier = json.loads(path.read_text()) if path.exists() else {}
+    if earlier and earlier.get("asked") == made["asked"]:
+        [same] = [one for one in earlier["settings"] if one["setting"] == setting["setting"]]
+        for seed, of_seed in same["each"].items():
+            known = {method: from_json(method_results.SeedResult, result) for method, result in of_seed.items()}
+            each[int(seed)] = {**known, **each.get(int(seed), {})}
+    each = dict(sorted(each.items()))
+    made["seeds"] = list(each)
+    rows = []
+    for method in methods:
+        of_method = {seed: of_seed for seed, of_seed in each.items() if method.name in of_seed}
+        rows += comparison.summarize([method], of_method) if of_method else []
+    setting |= {"methods": to_json(rows), "each": to_json(each)}
 
 
 def seed_of(
@@ -170,9 +194,10 @@ def _layer(assignments: Sequence[str]) -> dict[str, Any]:
 
 
 def _command(name: str, args: argparse.Namespace) -> str:
+    """What gives all of it again, whatever this sitting was for."""
     words = ["python", "benchmarks/evidence/run.py", "--work", "DIR", "--piece", name]
     words += ["--data", "DATA"] if args.data else []
-    return " ".join([*words, *(["--seeds", str(args.seeds)] if args.seeds else [])])
+    return " ".join(words)
 
 
 def report(known: Mapping[str, Mapping[str, Any]], pictures: Path) -> str:
@@ -247,9 +272,12 @@ def field_table(rows: Sequence[method_results.MethodRow], leaves: Mapping[str, s
     """Methods against what they cost the clients, the best first. leaves: method → what leaves a client."""
     columns = ("method", "top-1", "best round", "bytes up", "s at a client", "what leaves a client")
     lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
+    most = max(row.seeds for row in rows)
     for row in sorted(rows, key=lambda row: -row.top1.mean):
         cells = dict(zip(method_results.COLUMNS, method_results.cells_of(row), strict=True))
         shown = [row.title, *(cells[name] for name in columns[1:-1]), leaves[row.method]]
+        if row.seeds < most:
+            shown[1] += f" ({counted(row.seeds, 'seed')})"
         lines.append(f"| {' | '.join(shown)} |")
     return lines
 
