@@ -14,6 +14,20 @@ if TYPE_CHECKING:
     from fgl.core.config.schema import RunConfig
     from fgl.core.plugin_manager import PluginManager
 
+_COMPONENTS = (
+    "method",
+    "generator",
+    "prompt_strategy",
+    "aggregator",
+    "classifier",
+    "partition",
+    "dataset",
+    "algorithm",
+    "federation",
+    "executor",
+)
+"""Flags that select the component of the section of their name."""
+
 _OPTIONS = {
     "clients": "partition",
     "beta": "partition",
@@ -74,7 +88,7 @@ def flag_layer(flags: ConfigFlags, problems: list[Problem]) -> dict[str, Any]:
     from fgl.core.config.loader import expand, set_option
 
     given, layer = flags.given(), dict[str, Any]()
-    for key in ("method", "generator", "prompt_strategy", "aggregator", "classifier", "partition", "dataset"):
+    for key in _COMPONENTS:
         if key in given:
             layer[key] = expand(key, given[key])
     for key, section in _OPTIONS.items():

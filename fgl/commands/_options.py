@@ -67,6 +67,9 @@ class ConfigFlags:
     rounds: Annotated[
         int | None, typer.Option(metavar="N", help="Rounds of federated training after the one-shot model.")
     ] = None
+    algorithm: Annotated[
+        str | None, typer.Option(metavar="NAME", help="What rounds train and average with: {installed}.")
+    ] = None
     baselines: Annotated[
         str | None,
         typer.Option(
@@ -78,6 +81,10 @@ class ConfigFlags:
     tracker: Annotated[
         list[str] | None,
         typer.Option("--tracker", metavar="NAME", help="Where figures go as the run goes on; repeatable: {installed}."),
+    ] = None
+    federation: Annotated[str | None, typer.Option(metavar="NAME", help="How clients are reached: {installed}.")] = None
+    executor: Annotated[
+        str | None, typer.Option(metavar="NAME", help="What computes the synthetic set: {installed}.")
     ] = None
     seed: Annotated[int | None, typer.Option(metavar="S", help="Seed of everything random.")] = None
     device: Annotated[str | None, typer.Option(metavar="NAME", help="auto, cpu, cuda, cuda:N or mps.")] = None

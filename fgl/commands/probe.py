@@ -50,7 +50,7 @@ WhenToFail = Annotated[
 ]
 
 
-@config_flags(without=("aggregator", "rounds", "baselines", "controls"))
+@config_flags(without=("aggregator", "rounds", "algorithm", "baselines", "controls"))
 def probe_command(
     flags: ConfigFlags,
     *,

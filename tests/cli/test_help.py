@@ -68,10 +68,34 @@ def test_no_help_shows_a_type_behind_a_flag_or_a_blank_that_was_not_filled(fgl: 
 def test_options_name_what_is_installed(fgl: Fgl) -> None:
     said = _plain(fgl("run", "--help").out)
     registry = PluginManager.load().registry
-    for family in ("prompt_strategy", "partition", "generator", "classifier", "aggregator"):
+    families = ("prompt_strategy", "partition", "generator", "classifier", "aggregator")
+    for family in (*families, "algorithm", "federation", "executor"):
         names = registry.names(family)
         assert names
+        assert f"--{family.replace('_', '-')} " in said, family
         assert all(name in said for name in names), family
+
+
+@pytest.mark.parametrize(("family", "name"), [("algorithm", "fedprox"), ("federation", "local"), ("executor", "local")])
+def test_a_flag_selects_the_component_of_its_family(fgl: Fgl, family: str, name: str) -> None:
+    said = fgl("config", "show", "--json", f"--{family}", name)
+    assert json.loads(said.out)["config"][family]["name"] == name
+    wrong = fgl("config", "show", f"--{family}", f"{name}x")
+    assert wrong.code == 2
+    assert f"{family}: got '{name}x'; unknown {family} '{name}x': did you mean {name!r}?" in wrong.err
+
+
+def test_a_flag_selects_and_set_gives_options_in_any_order(fgl: Fgl) -> None:
+    said = fgl("config", "show", "--json", "--set", "algorithm.mu=0.5", "--algorithm", "fedprox")
+    assert json.loads(said.out)["config"]["algorithm"]["mu"] == 0.5
+
+
+def test_compare_and_sweep_take_the_algorithm_of_rounds_and_probe_which_has_none_does_not(fgl: Fgl) -> None:
+    for words in ("run", "compare", "sweep"):
+        assert "--algorithm " in _plain(fgl(words, "--help").out)
+    said = _plain(fgl("probe", "--help").out)
+    assert "--algorithm " not in said
+    assert "--federation " in said
 
 
 def test_baselines_are_a_flag_with_their_names_in_its_help(fgl: Fgl) -> None:
