@@ -135,7 +135,8 @@ def command(flags: ConfigFlags, words: tuple[str, ...] = ("fgl", "run")) -> str:
     assignments = given.pop("set_", ())
     for name, value in given.items():
         option = "--first-seed" if words[1] == "compare" and name == "seed" else option_name(name)
-        line += [option, str(value)]
+        for one in value if isinstance(value, list) else [value]:
+            line += [option, str(one)]
     line += switches
     for assignment in assignments:
         line += ["--set", assignment]

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from fgl.commands._options import ConfigFlags
+from fgl.commands.probe import command
 from fgl.core.report import outlook, tables
 from fgl.core.store.typed import from_json
 from fgl.core.wire.replies import ImageScores, ProbeScores
@@ -113,6 +115,12 @@ def test_a_probe_prints_a_table_how_to_read_it_and_what_to_do_next(
     assert sorted(words[2:]) == sorted([*extra, *given, "--set", "evaluation.min_images=3"])
     assert not (tmp_path / "unused").exists()
     assert not (tmp_path / "runs").exists()
+
+
+def test_the_run_that_a_probe_proposes_repeats_flags_that_are_repeated() -> None:
+    flags = ConfigFlags(upload_filter=["clip:30", "aggregate"], federation="local", set_=["a.b=1"])
+    given = "--upload-filter clip:30 --upload-filter aggregate --federation local --set a.b=1"
+    assert command(flags) == f"fgl run {given}"
 
 
 def test_a_probe_as_json(fgl: Callable[..., CliResult], flags: Callable[..., list[str]]) -> None:
