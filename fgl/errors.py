@@ -235,10 +235,16 @@ def public_message(error: BaseException) -> str:
     return f"{name} at the client: an error that fgl does not expect"
 
 
-def suggestion(got: str, known: Iterable[str]) -> str:
-    """Complete a message about an unknown name: ": did you mean 'x'?" or ""."""
+def nearest(got: str, known: Iterable[str]) -> str | None:
+    """The known name that an unknown one was most likely meant to be; None where none is like it."""
     known = list(known)
     # "steps" is part of "num_inference_steps", though not similar to it
     parts = [name for name in known if len(got) > 2 and got.lower() in name.lower().split("_")[-1]]
     close = difflib.get_close_matches(got, known, n=1, cutoff=0.6) or parts[:1]
-    return f": did you mean {close[0]!r}?" if close else ""
+    return close[0] if close else None
+
+
+def suggestion(got: str, known: Iterable[str]) -> str:
+    """Complete a message about an unknown name: ": did you mean 'x'?" or ""."""
+    name = nearest(got, known)
+    return "" if name is None else f": did you mean {name!r}?"

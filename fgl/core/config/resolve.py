@@ -25,7 +25,7 @@ from fgl.core.config.schema import (
 )
 from fgl.core.config.validation import shown, validate
 from fgl.core.registry import Registry
-from fgl.errors import ConfigError, PluginError, Problem, suggestion
+from fgl.errors import ConfigError, PluginError, Problem, nearest, suggestion
 
 _PLAIN: dict[str, type[Options]] = {
     "upload": UploadOptions,
@@ -252,11 +252,14 @@ def _baseline_options(value: Any, registry: Registry, problems: list[Problem]) -
         expected = "expected algorithms or methods with their options, such as {fedprox: {mu: 0.1}}"
         problems.append(Problem("baseline_options", shown(value), expected))
         return {}
-    components, algorithms = {}, registry.names("algorithm")
+    components, algorithms, bundles = {}, registry.names("algorithm"), registry.names(methods.KEY)
     for name, given in value.items():
+        if name not in (*algorithms, *bundles):
+            problems.append(_neither(str(name), bundles, algorithms, registry))
+            continue
         before = len(problems)
         # of two components of one name, the algorithm is what a comparison runs
-        family = methods.KEY if name in registry.names(methods.KEY) and name not in algorithms else "algorithm"
+        family = "algorithm" if name in algorithms else methods.KEY
         selected = _component(family, {**given, "name": str(name)}, registry, problems)
         problems[before:] = [
             Problem(problem.key.replace(family, f"baseline_options.{name}", 1), problem.got, problem.expected)
@@ -265,6 +268,17 @@ def _baseline_options(value: Any, registry: Registry, problems: list[Problem]) -
         if selected is not None:
             components[str(name)] = selected
     return components
+
+
+def _neither(name: str, bundles: Sequence[str], algorithms: Sequence[str], registry: Registry) -> Problem:
+    """A name under `baseline_options` that no method (`bundles`) and no algorithm has."""
+    families = {"method": bundles, "algorithm": algorithms}
+    close = [f"the {what} {like!r}" for what, names in families.items() if (like := nearest(name, names)) is not None]
+    meant = f": did you mean {' or '.join(close)}?" if close else ""
+    known = "; ".join(f"{what}s: {', '.join(names)}" for what, names in families.items())
+    failed = "".join(f"; not loaded: {reason}" for reason in registry.failed)
+    expected = f"neither a method nor a federated algorithm{meant} (installed {known}){failed}"
+    return Problem(f"baseline_options.{name}", shown(name), expected)
 
 
 def codec_problems(key: str, name: str, registry: Registry) -> list[Problem]:

@@ -117,6 +117,20 @@ def test_an_unknown_method_is_one_problem() -> None:
     assert "did you mean 'mean'?" in given[0]
 
 
+def test_an_unknown_name_among_options_of_methods_and_algorithms_may_have_meant_either() -> None:
+    def said(name: object) -> str:
+        (problem,) = problems(registry_with(mean=Mean), {"baseline_options": {name: {"mu": 1}}})
+        assert problem.startswith(f"baseline_options.{name}: ")
+        assert "neither a method nor a federated algorithm" in problem
+        return problem
+
+    assert "did you mean the method 'mean'? (installed methods: " in said("maen")
+    assert "did you mean the method 'fedpft' or the algorithm 'fedprox'? (installed methods: " in said("fedpf")
+    for name in ("nothing-like-it", 7):
+        assert "did you mean" not in said(name)
+        assert "; algorithms: " in said(name)
+
+
 def test_a_part_that_is_not_installed_is_the_methods_problem() -> None:
     registry = registry_with(odd=returning({"generator": {"name": "imagined"}, "classifier": 7}))
     given = problems(registry, {"method": "odd"})
