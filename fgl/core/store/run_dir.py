@@ -14,6 +14,7 @@ RUN/server/plan.parquet              every image that will be: id, conditioning,
 RUN/server/shards/*.parquet, *.json  the synthetic set, and a manifest a shard
 RUN/server/shards.previous/          shards of an earlier plan, until those of this one are all there
 RUN/adaptation/generator/            what the clients have made of the generator, as its option takes it
+RUN/adaptation/clients/<digest>/     the same of each client, where the last round is not averaged
 RUN/train/{selected,last}.safetensors  the classifier's two checkpoints, as evaluation reads them
 RUN/classifier/                      the selected one, Hugging Face format
 RUN/baselines/<name>.json            the baselines

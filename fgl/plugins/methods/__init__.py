@@ -30,7 +30,7 @@ def fgl_methods() -> list[Component]:
             name="fgl-adapted",
             target="fgl.plugins.methods.generative:Adapted",
             options="fgl.plugins.methods.options:AdaptedOptions",
-            summary="The generator, adapted by the clients in rounds of low-rank adapters, then one synthetic set.",
+            summary="The generator, adapted by low-rank adapters that the clients train, then one synthetic set.",
         ),
         Component(
             name="analytic",

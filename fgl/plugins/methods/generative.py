@@ -39,10 +39,13 @@ class Learned:
 
 
 class Adapted:
-    """Clients adapt the generator together before it synthesizes; only low-rank adapters cross."""
+    """Clients adapt the generator before it synthesizes; only low-rank adapters cross."""
 
     def __init__(self, options: AdaptedOptions) -> None:
         self.options = options
 
     def configuration(self) -> Mapping[str, object]:
-        return {"adaptation": {"kind": "lora", "factors": "up", **self.options.model_dump(mode="json")}}
+        options = self.options
+        averaged = options.adapters == "shared" or options.rounds > 1
+        factors = options.factors or ("up" if averaged else "both")
+        return {"adaptation": {"kind": "lora", **options.model_dump(mode="json"), "factors": factors}}

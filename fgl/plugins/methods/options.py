@@ -34,10 +34,20 @@ class LearnedOptions(Options):
 class AdaptedOptions(Options):
     """Rounds in which clients adapt the generator; see the section adaptation for all that it takes."""
 
-    rounds: int = Field(6, ge=1, le=10_000, description="rounds in which the clients adapt the generator")
-    local_steps: int = Field(20, ge=1, le=1_000_000, description="optimizer steps of a client in a round")
+    rounds: int = Field(1, ge=1, le=10_000, description="rounds in which the clients adapt the generator")
+    local_steps: int = Field(100, ge=1, le=1_000_000, description="optimizer steps of a client in a round")
     batch_size: int = Field(32, ge=1, description="images of an optimizer step")
-    rank: int = Field(8, ge=1, le=1024, description="rank of the low-rank adapters, of which one factor is trained")
+    rank: int = Field(8, ge=1, le=1024, description="rank of the low-rank adapters")
+    adapters: Literal["per-client", "shared"] = Field(
+        "per-client",
+        description="per-client: after the last round each client's adapter makes the images of its rows; shared: all "
+        "rounds are averaged",
+    )
+    factors: Literal["both", "up"] | None = Field(
+        None,
+        description="factors of the adapters that are trained; null: both if they stay the clients' own in the first "
+        "round, up if they are averaged",
+    )
 
 
 class FeatureOptions(Options):
