@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import pytest
 from safetensors.numpy import load_file
 
 import fgl
+from fgl.contracts.federation import ClientFailure
 from fgl.contracts.progress import NullProgress
 from fgl.core.config.saved import load_config
 from fgl.core.orchestrator import reopen
@@ -22,6 +23,8 @@ from fgl.core.stages import partition, pipeline, round_start, rounds, rounds_spe
 from fgl.core.stages.rounds import RoundsResult
 from fgl.core.status import stages
 from fgl.core.store.run_dir import RunDir
+from fgl.core.wire import requests
+from fgl.plugins.federations.local import LocalFederation
 from tests.conftest import changed
 from tests.helpers.settings import small
 
@@ -122,6 +125,85 @@ def test_a_longer_training_decides_as_one_at_once_and_a_second_call_reuses_it(
     session = opened(settings(classifier={"epochs": 6}, rounds={"count": 3}), tmp_path / "by-step")
     assert after_good_model(session).start == grown
     assert session.reused == ["partition", "rounds"]
+
+
+def without_counts(monkeypatch: pytest.MonkeyPatch, after: int = 0) -> None:
+    """Clients answer everything but how good a model is. after: how many of them are yet to say that."""
+    given: list[str] = []
+    call = LocalFederation.call
+
+    def fails(
+        federation: LocalFederation, client_ids: Sequence[str], task: str, *rest: Any
+    ) -> Iterator[tuple[str, bytes | ClientFailure]]:
+        for client_id, reply in call(federation, client_ids, task, *rest):
+            given.extend([client_id] if task == requests.EVALUATE else [])
+            refused = task == requests.EVALUATE and len(given) > after
+            yield client_id, ClientFailure(client_id, "`evaluate` is not allowed here") if refused else reply
+
+    monkeypatch.setattr(LocalFederation, "call", fails)
+
+
+def test_without_counts_of_the_one_shot_model_rounds_start_from_it_and_the_report_says_why(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_counts(monkeypatch)
+    result = fgl.run(settings(), out=tmp_path / "run")
+    start = result["rounds"]["start"]
+    assert (start["chosen"], start["one_shot"], start["candidates"]) == ("one-shot", None, [])
+    assert "(client-00, client-01: `evaluate` is not allowed here): it could not be compared" in start["reason"]
+    assert start["reason"] in result["warnings"]
+    assert "could not be compared, and rounds start from it" in (tmp_path / "run" / "report.md").read_text()
+    rounds_done = result["rounds"]["rounds"]
+    assert [entry["clients"] for entry in rounds_done] == [["client-00", "client-01"]] * 2
+    assert not any("counts" in entry for entry in rounds_done)
+    asked_in_vain = result["rounds"]["bytes_down"] - sum(entry["bytes_down"] for entry in rounds_done)
+    assert asked_in_vain == start["bytes"]["down"] > 2 * result["rounds"]["model_bytes"]
+    fgl.run(settings(rounds={"start": "one-shot"}), out=tmp_path / "stated")
+    ours, stated = model(tmp_path / "run"), model(tmp_path / "stated")
+    assert all(np.array_equal(ours[name], stated[name]) for name in stated)
+
+
+@pytest.mark.parametrize("why", ["failed", "dropped out"])
+def test_a_trial_without_counts_goes_on_from_the_good_one_shot_model(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, why: str
+) -> None:
+    everybody, has_failed = ["client-00", "client-01"], why == "failed"
+    if has_failed:
+        without_counts(monkeypatch, after=2)
+    drop = {} if has_failed else {1: everybody, 2: everybody}
+    options = settings(classifier={"epochs": 6}, rounds={"count": 3, "trial_rounds": 2, "drop": drop})
+    session = opened(options, tmp_path / "run")
+    result = after_good_model(session)
+    start = result.start
+    assert start is not None
+    assert start.one_shot is not None
+    assert start.chosen == "one-shot"
+    assert [one.counts for one in start.candidates] == [[None, None]] * 3
+    assert [one.left for one in start.candidates] == ["", *["no client gave counts in 2 rounds of it"] * 2]
+    known = f"the one-shot model is right on {start.one_shot.share:.1%}, a guess on 33.3%"
+    assert start.reason == f"from the one-shot model: no client gave counts in 2 rounds of it; {known}"
+    assert not round_start.is_compared(start)
+    assert [len(entry["clients"]) for entry in result.rounds] == ([2, 2, 2] if has_failed else [0, 0, 2])
+    in_vain = start.bytes.down - start.one_shot.down - (4 * result.rounds[-1]["bytes_down"] if has_failed else 0)
+    assert in_vain > 6 * 2 * result.model_bytes if has_failed else in_vain == 0
+    assert after_good_model(opened(options, tmp_path / "run")).start == start
+
+
+def test_rounds_that_nobody_was_asked_to_count_are_trained_again_for_a_trial(
+    settings: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A run whose configuration said where rounds start, and now leaves it to the clients."""
+    good, one = {"epochs": 6}, {"count": 1}
+    after_good_model(opened(settings(classifier=good, rounds={**one, "start": "one-shot"}), tmp_path / "run"))
+    anew = "there are rounds that no client was asked to test"
+    assert anew not in caplog.text
+    grown = after_good_model(opened(settings(classifier=good, rounds=one), tmp_path / "run")).start
+    assert anew in caplog.text
+    at_once = after_good_model(opened(settings(classifier=good, rounds=one), tmp_path / "at-once")).start
+    assert grown is not None
+    assert at_once is not None
+    assert (grown.chosen, grown.candidates) == (at_once.chosen, at_once.candidates)
+    assert None not in grown.candidates[0].counts
 
 
 def test_the_configuration_may_say_where_rounds_start(settings: Settings, tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ def _start_lines(start: StartChoice | None) -> list[str]:
         f"Clients tested models on their own images for this, and sent back counts alone. The choice took "
         f"{start.bytes.down:,} bytes down and {start.bytes.up:,} up, with the rounds that were given up."
     )
-    lines = [f"Start: {start.reason}.", "", sent, ""]
+    lines = [f"Start: {md(start.reason)}.", "", sent, ""]
     if not start.candidates:
         return lines
     rows = [

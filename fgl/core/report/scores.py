@@ -142,7 +142,7 @@ class RoundCounts:
     right: int
     """Images that it got right, of all clients."""
     total: int
-    """Images that were tested, of all clients."""
+    """Images that were tested, of all clients; 0 where no client that was asked gave counts."""
     down: int
     """Bytes to the clients for it."""
     up: int
@@ -150,7 +150,7 @@ class RoundCounts:
 
     @property
     def share(self) -> float:
-        """right / total."""
+        """right / total, where any image was tested."""
         return self.right / self.total
 
 
@@ -181,7 +181,7 @@ class StartChoice:
     one_shot: RoundCounts | None
     """The one-shot model, tested by the clients before any round; null where no client gave counts."""
     candidates: list[StartCandidate]
-    """What was tried, in order; empty where the one-shot model is no better than a guess."""
+    """What was tried, in order; empty where the one-shot model is no better than a guess, or no client tested it."""
     bytes: BytesBothWays
     """What the choice took: tests at clients, and rounds of the candidates that were given up."""
     seconds: float

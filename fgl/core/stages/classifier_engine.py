@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from fgl.core.client import training
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from fgl.core.report.metrics import Scores
     from fgl.core.server.round_updates import RoundEntry
     from fgl.core.session import Session
+    from fgl.core.stages.round_state import Committed
     from fgl.core.stages.rounds_spec import RoundsSpec, Start, SyntheticSet
     from fgl.core.stages.stage import Inputs
     from fgl.core.store.typed import JsonObject
@@ -34,6 +35,16 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 _LOST = 20.0  # times the loss of guessing
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """What clients say of a model that they tested on their own images."""
+
+    counts: RoundCounts
+    """Of all clients; a total of 0 where none gave any."""
+    refused: dict[str, str]
+    """Client → why there are no counts of it."""
 
 
 class ClassifierEngine(RoundEngine):
@@ -81,20 +92,30 @@ class ClassifierEngine(RoundEngine):
     def measure(self, number: int, state: GlobalState, entry: RoundEntry) -> None:
         """Top-1 on the test images, where the round is tested, and what clients count on their own images."""
         tested = number == self.track.options.count or number % self.track.options.evaluate_every == 0
-        if number <= self.counted and entry["clients"] and (counts := self.count(state.model, entry["clients"])):
-            entry["counts"] = to_json(counts)
+        if number <= self.counted and entry["clients"]:
+            entry["counts"] = to_json(self.count(state.model, entry["clients"]).counts)
         if tested:
             entry["top1"] = float(self._score(state.model)["top1"])
 
-    def count(self, model: Mapping[str, Array], clients: Sequence[str]) -> RoundCounts | None:
-        """On how many of their own images clients find a model right; None where none of them says."""
+    def count(self, model: Mapping[str, Array], clients: Sequence[str]) -> Counted:
+        """On how many of their own images clients find a model right."""
         claimed = {client: [float(self.samples[client])] for client in clients}
         found = client_counts.collect(self.session, self.federation, clients, model, claimed)
         for client, refusal in found.refused.items():
             log.warning("%s: no counts of %s: %s", self.track.name, client, refusal.reason)
-        if not found.total:
-            return None
-        return RoundCounts(right=found.right, total=found.total, down=found.traffic.down, up=found.traffic.up)
+        counts = RoundCounts(right=found.right, total=found.total, down=found.traffic.down, up=found.traffic.up)
+        return Counted(counts, {client: refusal.reason for client, refusal in found.refused.items()})
+
+    def begin(self) -> Committed:
+        """As of any engine, but rounds that clients should have been asked to test and were not are trained again: the
+        global models that they would test are gone."""
+        reached = super().begin()
+        if any(entry["clients"] and "counts" not in entry for entry in reached.history[: self.counted]):
+            log.warning(
+                "%s: there are rounds that no client was asked to test: trained anew, from the first", self.track.name
+            )
+            return self._fresh()
+        return reached
 
     def fine_tune(self, number: int, state: GlobalState) -> tuple[GlobalState, float]:
         """The paper's second variant: the average is trained on the synthetic set."""

@@ -22,7 +22,7 @@ from fgl.core.stages.classifier_engine import ClassifierEngine
 from fgl.core.stages.rounds_spec import RoundsSpec, Start, local_classifier
 from fgl.core.store.typed import from_json
 from fgl.errors import DataError, DivergedError
-from fgl.text import counted
+from fgl.text import counted, plain, some
 
 if TYPE_CHECKING:
     from fgl.contracts.algorithm import GlobalState
@@ -65,7 +65,21 @@ class _Runner:
 
     @property
     def latest(self) -> float | None:
+        """The last share that clients counted after a round; None where they never did."""
         return next((share for share in reversed(self.shares) if share is not None), None)
+
+    @property
+    def known(self) -> float:
+        """What is known of it: without counts of its rounds, what it was right on before them."""
+        return self.origin if self.latest is None else self.latest
+
+    @property
+    def outcome(self) -> str:
+        """What the trial says of it, in words."""
+        if self.latest is None:
+            return f"no client gave counts in {counted(self.rounds, 'round')} of it"
+        last = max(number for number, share in enumerate(self.shares, 1) if share is not None)
+        return f"right on {self.latest:.1%} of the clients' images after {counted(last, 'round')}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,12 +127,16 @@ def train(
         return Trained(*engine(tried[0], 0).train(), None)
     assert start.state is not None
     first = engine(tried[0], horizon)
-    before = first.count(start.state(), first.holders)
-    if before is None:
-        reason = "no client gave counts of the one-shot model: it could not be compared, and rounds start from it"
+    answer = first.count(start.state(), first.holders)
+    before = answer.counts
+    if not before.total:
+        reason = (
+            f"no client gave counts of the one-shot model{_why_not(answer.refused)}: it could not be compared, and "
+            "rounds start from it"
+        )
         log.warning("%s", reason)
         state, history = engine(tried[0], 0).train()
-        return Trained(state, history, _choice(tried[0], first, reason, start.guess, None, []))
+        return Trained(state, history, _choice(tried[0], first, reason, start.guess, before, []))
     if is_useless(before, start.guess):
         alone = engine(tried[-1], 0)
         state, history = alone.train()
@@ -141,10 +159,10 @@ def train(
             _advance(running, number)
             _give_up(runners, horizon - number)
             task.advance(1, running[0].reached.line)
-        winner = max((runner for runner in runners if not runner.left), key=lambda one: one.latest or 0.0)
+        winner = max((runner for runner in runners if not runner.left), key=lambda one: one.known)
         for runner in runners:
             if runner is not winner and not runner.left:
-                runner.left = f"right on {_percent(runner.latest)} after {counted(runner.rounds, 'round')}"
+                runner.left = runner.outcome
         while len(winner.reached.history) < spec.options.count:
             done = len(winner.reached.history)
             winner.reached = winner.engine.step(winner.reached)
@@ -152,13 +170,27 @@ def train(
     training.release()
     winner.engine.check_answered(winner.reached)
     reason = (
-        f"{STARTS[winner.candidate.name]}: right on {_percent(winner.latest)} of the clients' images after "
-        f"{counted(winner.rounds, 'round')}; the one-shot model is right on {before.share:.1%}, a guess on "
-        f"{start.guess:.1%}"
+        f"{STARTS[winner.candidate.name]}: {winner.outcome}; the one-shot model is right on {before.share:.1%}, a "
+        f"guess on {start.guess:.1%}"
     )
-    log.info("rounds: %s", reason)
+    log.log(logging.INFO if winner.latest is not None else logging.WARNING, "rounds: %s", reason)
     choice = _choice(winner.candidate, winner.engine, reason, start.guess, before, runners)
     return Trained(winner.reached.state, winner.reached.history, choice)
+
+
+def _why_not(refused: Mapping[str, str]) -> str:
+    """Why clients gave no counts, in brackets; each reason once, as in a large federation it is mostly one and the
+    same."""
+    clients: dict[str, list[str]] = {}
+    for client, reason in refused.items():
+        clients.setdefault(plain(reason, 200), []).append(client)
+    reasons = [f"{some(names, total=True)}: {reason}" for reason, names in list(clients.items())[:3]]
+    return f" ({'; '.join(reasons)})" if reasons else ""
+
+
+def is_compared(start: StartChoice) -> bool:
+    """Whether clients gave counts of any round of any candidate."""
+    return any(counts is not None for candidate in start.candidates for counts in candidate.counts)
 
 
 def is_useless(counts: RoundCounts, guess: float) -> bool:
@@ -180,7 +212,7 @@ def _advance(running: Sequence[_Runner], number: int) -> None:
             runner.left = f"failed in round {number}: {type(error).__name__}"
             continue
         runner.rounds = number
-        counts = counts_of(runner.reached.history[number - 1])
+        counts = _given(counts_of(runner.reached.history[number - 1]))
         runner.shares.append(None if counts is None else counts.share)
 
 
@@ -204,8 +236,13 @@ def climb(name: str, origin: float, shares: Sequence[float | None]) -> float:
 
 
 def counts_of(entry: RoundEntry) -> RoundCounts | None:
-    """What clients counted after a round, None where they were not asked or did not say."""
+    """What clients counted after a round, with a total of 0 where none of them did; None where none was asked."""
     return from_json(RoundCounts, entry["counts"]) if "counts" in entry else None
+
+
+def _given(counts: RoundCounts | None) -> RoundCounts | None:
+    """Counts that some client gave, else None."""
+    return counts if counts is not None and counts.total else None
 
 
 def _choice(
@@ -213,10 +250,10 @@ def _choice(
     engine: ClassifierEngine,
     reason: str,
     guess: float,
-    before: RoundCounts | None,
+    before: RoundCounts,
     runners: Sequence[_Runner],
 ) -> StartChoice:
-    down, up, seconds = (0, 0, 0.0) if before is None else (before.down, before.up, 0.0)
+    down, up, seconds = before.down, before.up, 0.0
     for runner in runners:
         for entry in runner.reached.history[: runner.rounds]:
             counts = counts_of(entry)
@@ -229,7 +266,7 @@ def _choice(
         chosen=chosen.name,
         reason=reason,
         guess=round(guess, 6),
-        one_shot=before,
+        one_shot=_given(before),
         candidates=[_tried(runner) for runner in runners],
         bytes=BytesBothWays(down=down, up=up),
         seconds=round(seconds, 3),
@@ -242,11 +279,7 @@ def _tried(runner: _Runner) -> StartCandidate:
     entries = runner.reached.history[: runner.rounds]
     return StartCandidate(
         name=runner.candidate.name,
-        counts=[counts_of(entry) for entry in entries],
+        counts=[_given(counts_of(entry)) for entry in entries],
         top1=[entry["top1"] for entry in entries],
         left=runner.left,
     )
-
-
-def _percent(share: float | None) -> str:
-    return "an unknown share" if share is None else f"{share:.1%}"

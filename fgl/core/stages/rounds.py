@@ -151,7 +151,8 @@ def start_warning(session: Session, done: Done) -> str:
 def notes(session: Session, done: Done) -> list[str]:
     """What a reader of the result must know of where rounds started, in words."""
     warning, result = done.once(start_warning, session), done.get(STAGE)
-    chosen = [] if result is None or result.start is None or result.start.candidates else [result.start.reason]
+    start = None if result is None else result.start
+    chosen = [] if start is None or round_start.is_compared(start) else [start.reason]
     return [warning, *chosen] if warning else chosen
 
 
