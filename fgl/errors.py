@@ -3,6 +3,7 @@
 FGLError                     1
  ├─ ConfigError              2   the configuration is wrong: carries every problem, each with its key
  │   └─ PolicyError              a request that a site's owner does not allow; names the rule
+ │       └─ BudgetError              an answer that would cost more privacy than the owner allows
  ├─ PluginError              3
  │   ├─ UnknownPluginError       no plugin has that name; says what is installed and what was probably meant
  │   ├─ PluginClashError         two distributions register the selected name
@@ -32,6 +33,7 @@ FGLError                     1
  ├─ ModelError               6   a model cannot be found, loaded or used as requested
  │   └─ DivergedError            training ended in NaN or infinite values
  └─ StoreError               7   the run directory cannot be used
+     └─ LedgerError              a client's record of what it answered was cut, edited or lost
 """
 
 from __future__ import annotations
@@ -90,6 +92,10 @@ COMMAND_LINE = "the command line"
 
 class PolicyError(ConfigError):
     public_reason = "the site's policy does not allow what was asked"
+
+
+class BudgetError(PolicyError):
+    public_reason = "what was asked would cost more privacy than the site allows"
 
 
 class PluginError(FGLError):
@@ -220,6 +226,10 @@ class DivergedError(ModelError):
 class StoreError(FGLError):
     exit_code = 7
     public_reason = "its files cannot be read or written"
+
+
+class LedgerError(StoreError):
+    public_reason = "its record of what it has answered cannot be trusted"
 
 
 def public_message(error: BaseException) -> str:

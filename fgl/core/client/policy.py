@@ -7,6 +7,7 @@ asked at all. By default an upload of embeddings may be asked for, and no file o
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -30,6 +31,8 @@ from fgl.text import plain, quoted
 
 SITE = "site"
 SIMULATE = "--simulate"
+LEDGER = "ledger"
+"""Folder below the private one of a simulated client; a site has its own, outside of any run."""
 # What a client may take from somebody else's dataset section: what its labels mean, and nothing of where they lie.
 _MEANING = ("class_names", "labels", "unlisted_labels", "prompt_names")
 # What a client loads for one task or another.
@@ -78,6 +81,13 @@ class Policy:
             problems += self._component(family, component, manager)
         if problems:
             raise PolicyError(dict.fromkeys(problems), "what was asked of this site")
+
+    def ledger(self) -> Path:
+        """The folder of what was answered: no run's, so that another run over the same images finds it."""
+        if self.rules.ledger is not None:
+            return Path(self.rules.ledger).expanduser()
+        state = os.environ.get("XDG_STATE_HOME", "")
+        return (Path(state) if os.path.isabs(state) else Path.home() / ".local" / "state") / "fgl" / "ledger"
 
     def judge_task(self, task: str) -> None:
         """Raises PolicyError where the site does not allow a task."""
@@ -299,7 +309,7 @@ def allowed(asked: Mapping[str, Any], task: str) -> dict[str, Any]:
 
     Raises PolicyError or ConfigError."""
     if is_simulated():
-        return dict(asked)
+        return {**asked, "ledger": str(Path(asked["private"]) / LEDGER)} if "private" in asked else dict(asked)
     policy, manager = _HERE.get()[0], PluginManager.load()
     policy.judge_task(task)
     config = policy.configure(asked["config"], manager)
@@ -311,7 +321,7 @@ def allowed(asked: Mapping[str, Any], task: str) -> dict[str, Any]:
     name = asked.get("name", "")
     if name and (Path(name).name != name or name == ".."):  # a folder below the private one
         raise PolicyError([Problem("name", quoted(name), "expected the name of a folder")], "what was asked")
-    return {**asked, "config": config.to_dict(), "private": str(private), "data": ""}
+    return {**asked, "config": config.to_dict(), "private": str(private), "ledger": str(policy.ledger()), "data": ""}
 
 
 def _beside(asked: Mapping[str, Any], manager: PluginManager) -> list[tuple[str, Selected]]:

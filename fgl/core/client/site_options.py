@@ -48,11 +48,16 @@ class SiteOptions(Options):
     plugins: list[str] | None = Field(
         None, description="distributions, beside fgl, whose plugins may be asked for; null: any that is installed here"
     )
+    ledger: str | None = Field(
+        None,
+        description="folder for what was answered about the images and what it cost (ledger.jsonl), absolute or below "
+        "~; null: fgl/ledger in the user's folder for state (XDG_STATE_HOME, else ~/.local/state)",
+    )
     private: str | None = Field(
         None, description="folder for what stays here, absolute or below ~; null: CLIENT.private where one stands"
     )
 
-    @field_validator("paths", "private")
+    @field_validator("paths", "private", "ledger")
     @classmethod
     def _anchored(cls, value: Any) -> Any:
         for path in value if isinstance(value, list) else [value] * (value is not None):

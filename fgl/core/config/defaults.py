@@ -21,6 +21,7 @@ DEFAULTS: dict[str, Any] = {
     "features": {"name": "trained"},
     "evaluation": {},
     "audit": {},
+    "privacy": {},
     "algorithm": {"name": "fedavg"},
     "federation": {"name": "local"},
     "executor": {"name": "local"},

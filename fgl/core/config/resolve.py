@@ -17,6 +17,7 @@ from fgl.core.config.schema import (
     ORDER,
     AuditOptions,
     EvaluationOptions,
+    PrivacyOptions,
     RoundsOptions,
     RunConfig,
     Selected,
@@ -34,6 +35,7 @@ _PLAIN: dict[str, type[Options]] = {
     "rounds": RoundsOptions,
     "evaluation": EvaluationOptions,
     "audit": AuditOptions,
+    "privacy": PrivacyOptions,
 }
 
 

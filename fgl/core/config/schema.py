@@ -28,6 +28,7 @@ ORDER = (
     "features",
     "evaluation",
     "audit",
+    "privacy",
     "algorithm",
     "federation",
     "executor",
@@ -232,6 +233,25 @@ class AuditOptions(Options):
         return names
 
 
+class PrivacyOptions(Options):
+    """The most that a client's images may be put to, over all runs that ask about them. A site's own word wins."""
+
+    max_epsilon: float | None = Field(
+        None,
+        gt=0,
+        allow_inf_nan=False,
+        description="epsilon, of all that was ever answered about the same images, above which a client refuses; null: "
+        "it is counted, and nothing is refused",
+    )
+    delta: float = Field(
+        1e-5,
+        gt=0,
+        lt=1,
+        description="delta at which epsilon is stated; far below 1 / n for n images, as else a mechanism that "
+        "publishes one of them in full would satisfy it",
+    )
+
+
 class RunConfig(BaseModel):
     """Everything that determines a run. The same for YAML, flags and `fgl.run`."""
 
@@ -252,6 +272,7 @@ class RunConfig(BaseModel):
     features: Selected
     evaluation: EvaluationOptions
     audit: AuditOptions
+    privacy: PrivacyOptions
     algorithm: Selected
     federation: Selected
     executor: Selected

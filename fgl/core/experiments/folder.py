@@ -12,7 +12,7 @@ from fgl.core.store.run_dir import RunDir
 from fgl.errors import ConfigError, Problem
 
 FILE = "settings.json"
-_BESIDE = ("seed", "device", "baselines", "features", "evaluation", "audit")
+_BESIDE = ("seed", "device", "baselines", "features", "evaluation", "audit", "privacy")
 """What no result of a comparison depends on, or what is told apart by itself."""
 _NAMES = {"compare": "comparison", "sweep": "sweep"}
 
