@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Annotated, cast
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -15,6 +15,9 @@ from fgl.commands._table import NAMES, PLUGINS_PANEL, Group, rows
 from fgl.core.plugin_manager import DIRECTORY, PluginManager
 from fgl.errors import COMMAND_LINE, ConfigError, FGLError, Problem
 from fgl.text import lines
+
+if TYPE_CHECKING:
+    from typer.core import TyperCommand
 
 # ClickException, of click or of the copy that typer has of it
 _USAGE = cast("type[typer.BadParameter]", typer.BadParameter.__mro__[2])
@@ -49,10 +52,18 @@ def _mount_own(app: typer.Typer, manager: PluginManager) -> None:
         if not isinstance(entry, Group):
             app.command(name, cls=command_type, rich_help_panel=panel)(entry)
             continue
-        group = typer.Typer(help=entry.help, no_args_is_help=True, cls=PlainGroup)
-        for subcommand, function in entry.commands.items():
-            group.command(subcommand, cls=command_type)(function)
-        app.add_typer(group, name=name, rich_help_panel=panel)
+        app.add_typer(_group(entry, command_type), name=name, rich_help_panel=panel)
+
+
+def _group(entry: Group, command_type: type[TyperCommand]) -> typer.Typer:
+    """A group with its commands, and the groups in it."""
+    group = typer.Typer(help=entry.help, no_args_is_help=True, cls=PlainGroup)
+    for subcommand, inner in entry.commands.items():
+        if isinstance(inner, Group):
+            group.add_typer(_group(inner, command_type), name=subcommand)
+        else:
+            group.command(subcommand, cls=command_type)(inner)
+    return group
 
 
 def _mount_plugins(app: typer.Typer, manager: PluginManager) -> None:

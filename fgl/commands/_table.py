@@ -13,6 +13,7 @@ from fgl.commands import (
     config,
     datasets,
     digest,
+    keys,
     models,
     partition,
     plugin_kit,
@@ -23,6 +24,7 @@ from fgl.commands import (
     quality,
     run,
     server,
+    server_log,
     stages,
     sweep,
 )
@@ -37,8 +39,8 @@ class Group:
 
     help: str
     """Shown by `fgl --help`."""
-    commands: Mapping[str, Command]
-    """Second word → command, in the order of the group's help."""
+    commands: Mapping[str, Command | Group]
+    """Second word → command, or a group with third words, in the order of the group's help."""
 
 
 # `announced` is for those that import what takes seconds; the others answer at once.
@@ -67,6 +69,7 @@ PANELS: dict[str, dict[str, Command | Group]] = {
         "client": Group(
             "A client on a machine of its own.",
             {
+                "keygen": keys.client_keygen_command,
                 "probe": announced(probe_by_file.client_probe_command),
                 "prepare": announced(client.prepare_command),
                 "show": client.show_command,
@@ -75,10 +78,15 @@ PANELS: dict[str, dict[str, Command | Group]] = {
         "server": Group(
             "A server whose clients are elsewhere.",
             {
+                "keygen": keys.server_keygen_command,
                 "probe": announced(probe_by_file.server_probe_command),
                 "ingest": announced(server.ingest_command),
                 "run": announced(server.run_command),
                 "forget": announced(server.forget_command),
+                "log": Group(
+                    "The server's own record of a run.",
+                    {"show": server_log.show_command, "verify": server_log.verify_command},
+                ),
             },
         ),
     },

@@ -16,6 +16,7 @@ from fgl.commands._config import flag_layer
 from fgl.commands._console import check_folder, shown, stdout_to_stderr
 from fgl.commands._disclosure import print_draft, print_upload
 from fgl.commands._options import ConfigFlags, Json, config_flags, home
+from fgl.commands._outgoing import Outgoing, SealTo, SignKey
 from fgl.commands._output import say, say_json
 from fgl.commands._threads import Threads
 from fgl.core.plugin_manager import PluginManager
@@ -60,19 +61,22 @@ def prepare_command(
         bool,
         typer.Option("--simulate", help="Play client K of the partition of a dataset that the configuration names."),
     ] = False,
+    key: SignKey = None,
+    seal_to: SealTo = None,
     as_json: Json = False,
     threads: Threads = None,
 ) -> None:
     """Write one client's upload. Only its images, the tokenizer and the text encoder are loaded; nothing is sent."""
     from fgl.core.client import prepare
-    from fgl.core.wire import requests
+    from fgl.core.wire import requests, signatures
 
-    manager = PluginManager.load()
+    manager, outgoing = PluginManager.load(), Outgoing.of(key, seal_to)
     policy, resolved = configured(manager, config or [], flags, simulate)
     file = out if out is not None else Path(f"{client}.safetensors")
     by_site = policy.rules.private if policy is not None else None
     folder = private or (Path(by_site).expanduser() if by_site is not None else Path(f"{client}.private"))
     _check_places(resolved, client, file, folder)
+    outgoing.check(file)
     with stdout_to_stderr(), shown(as_json) as progress, _private_folder(folder, dry_run) as texts:
         compute = manager.create("executor", resolved.executor).device(resolved.device)
         request = strict_json.loads(requests.prepare_request(resolved, client, requests.ROUND, texts, compute, ""))
@@ -82,17 +86,23 @@ def prepare_command(
     disclosure = _disclosure(draft, resolved, simulate)
     if not as_json:
         print_draft(disclosure, resolved, dry_run)
+    sent = file
     if not dry_run:
-        prepare.write(draft, file, folder)
+        prepare.keep(folder, draft)
+        place = signatures.Place(kind="upload", run=resolved.upload.run_id, client_id=client, round=requests.ROUND)
+        sent = outgoing.write(file, draft.data, place)
     if as_json:
         hidden = () if dry_run else ("texts", "negative_texts")
         public = {key: value for key, value in disclosure.items() if key not in hidden}
-        say_json({"file": None if dry_run else str(file), **public, "written": not dry_run})
+        public |= {"signed_by": outgoing.public, "sealed": outgoing.recipient is not None}
+        say_json({"file": None if dry_run else str(sent), **public, "written": not dry_run})
         return
     if dry_run:
-        say(f"nothing was written; without --dry-run: {file}, and {folder}/ for what stays here")
+        names = " and ".join(map(str, outgoing.files(file)))
+        say(f"nothing was written; without --dry-run: {names}, and {folder}/ for what stays here")
         return
-    say(f"{file}: {disclosure['bytes']:,} bytes, {disclosure['rows']} prompts; sha256 {disclosure['sha256']}")
+    say(f"{sent}: {disclosure['bytes']:,} bytes, {disclosure['rows']} prompts; sha256 {disclosure['sha256']}")
+    outgoing.say_how(file)
     if disclosure["codec"] == "text":
         say(f"the file holds the prompts as text, for the server to read; look at them first in {folder}/")
     else:

@@ -9,7 +9,9 @@ import typer
 
 from fgl.commands._config import flag_layer, resolve
 from fgl.commands._console import check_folder, shown, stdout_to_stderr
+from fgl.commands._incoming import UnsealKey, identity_of
 from fgl.commands._options import ConfigFlags, Json, Quiet, config_flags, home
+from fgl.commands._outgoing import Outgoing, SealTo, SignKey
 from fgl.commands._output import say, say_json
 from fgl.commands._threads import Threads
 from fgl.commands.client import Client, configured
@@ -36,6 +38,7 @@ def server_probe_command(
     per_class: PerClass = 20,
     learn_images: LearnImages = 1000,
     fail_if: WhenToFail = None,
+    key: UnsealKey = None,
     flags: ConfigFlags,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -54,7 +57,7 @@ def server_probe_command(
     from fgl.core.store.typed import to_json
     from fgl.io import files
 
-    manager = PluginManager.load()
+    manager, identity = PluginManager.load(), identity_of(key)
     given = [*(read_yaml(Path(file)) for file in config or []), flag_layer(flags, [])]
     resolved, _ = resolve(manager, flags, at_server(given, manager.registry), ", ".join(config or []))
     with stdout_to_stderr(), shown(quiet or as_json) as progress:
@@ -64,7 +67,7 @@ def server_probe_command(
             data = probe_by_file.ask(session, per_class, learn_images)
             files.write(request, data)
         else:
-            result = probe_by_file.answered(session, request, answers)
+            result = probe_by_file.answered(session, request, answers, identity)
     if not answers:
         how = f"fgl client probe SHARED.yaml SITE.yaml --client K --request {request.name}"
         if as_json:
@@ -96,6 +99,8 @@ def client_probe_command(
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", callback=home, help="Answer to write; default K.probe.json.")
     ] = None,
+    key: SignKey = None,
+    seal_to: SealTo = None,
     as_json: Json = False,
     threads: Threads = None,
 ) -> None:
@@ -105,15 +110,16 @@ def client_probe_command(
     from fgl.core.client import probe
     from fgl.core.client.site import site_of
     from fgl.core.experiments.probe_by_file import read
-    from fgl.core.wire import probe_files
-    from fgl.io import files, strict_json
+    from fgl.core.wire import probe_files, requests, signatures
+    from fgl.io import strict_json
 
-    manager = PluginManager.load()
+    manager, outgoing = PluginManager.load(), Outgoing.of(key, seal_to)
     policy, resolved = configured(manager, config or [], flags, simulate=False)
     assert policy is not None
     policy.judge_task("probe")
     file = out if out is not None else Path(f"{client}.probe.json")
     _check_answer(file)
+    outgoing.check(file)
     with stdout_to_stderr(), shown(as_json):
         device = manager.create("executor", resolved.executor).device(resolved.device)
         asked: dict[str, object] = {"config": resolved.to_dict(), "client_id": client, "device": device, "data": ""}
@@ -123,12 +129,15 @@ def client_probe_command(
         asked |= {"size": list(opened.size), "per_class": opened.per_class, "learnt": False}
         scores = probe.judged(asked, opened.arrays)
         answer = probe_files.encode_reply(scores, opened)
-        files.write(file, answer)
+        place = signatures.Place(kind="probe", run=opened.run, client_id=client, round=requests.ROUND)
+        sent = outgoing.write(file, answer, place)
     if as_json:
-        say_json({"file": str(file), "bytes": len(answer), "answer": strict_json.loads(answer)})
+        said = {"signed_by": outgoing.public, "sealed": outgoing.recipient is not None}
+        say_json({"file": str(sent), "bytes": len(answer), "answer": strict_json.loads(answer), **said})
         return
     say(answer.decode())
-    say(f"{file}: {len(answer):,} bytes, all of it shown above; send it to the server (fgl server probe {file.name})")
+    say(f"{sent}: {len(answer):,} bytes, all of it shown above; send it to the server (fgl server probe {sent.name})")
+    outgoing.say_how(file)
 
 
 def _check_request(file: Path) -> None:

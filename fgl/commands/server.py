@@ -11,6 +11,7 @@ import typer
 
 from fgl.commands._config import flag_layer, resolve
 from fgl.commands._console import interruptible, shown, stdout_to_stderr
+from fgl.commands._incoming import UnsealKey, identity_of
 from fgl.commands._options import ConfigFlags, Json, Quiet, Run, Wait, config_flags
 from fgl.commands._output import note, say, say_json
 from fgl.commands._threads import Threads
@@ -36,10 +37,13 @@ def ingest_command(
         False
     ),
     wait: Wait = 0.0,
+    key: UnsealKey = None,
     flags: ConfigFlags,
     as_json: Json = False,
 ) -> None:
-    """Validate uploads and keep those that are accepted. A run that does not exist yet is started."""
+    """Validate uploads and keep those that are accepted. A run that does not exist yet is started.
+
+    A signature is FILE.sig beside FILE. A changed section `server` of --config is taken into a run that has begun."""
     from fgl.contracts.progress import NullProgress
     from fgl.core import outputs
     from fgl.core.config.saved import save_config, saved_config
@@ -50,6 +54,8 @@ def ingest_command(
     from fgl.core.store.run_dir import RunDir
 
     manager, folder = PluginManager.load(), RunDir(run)
+    identity = identity_of(key)
+    files = [path for path in files if not (path.name.endswith(".sig") and path.with_suffix("") in files)]
     _check_files(run, files, begins=outputs.begins(folder), configured=bool(config) or bool(flags.set_))
     resolved = _ingest_config(manager, folder, config or [], flags)
     with stdout_to_stderr():
@@ -58,12 +64,15 @@ def ingest_command(
         with folder.lock(wait):
             # another process may have started it, or changed it, while this one read its dataset
             if not outputs.begins(folder):
-                _check_same(run, resolved, saved_config(folder, manager))
+                saved = saved_config(folder, manager)
+                _check_same(run, resolved, saved)
+                if saved.server != resolved.server:
+                    save_config(folder, resolved, remote_clients=True)
             folder_kind.mark_remote(folder)
             if outputs.begins(folder):
                 save_config(folder, resolved, remote_clients=True)
             clients = client_ids(session)
-            outcomes = ingest.ingest(session, clients, files, replace)
+            outcomes = ingest.ingest(session, clients, files, replace, identity)
             missing = ingest.missing(folder, clients)
     _show_outcomes(run, outcomes, missing, as_json)
     if any(outcome["outcome"] in ("refused", "unreadable") for outcome in outcomes.values()):
@@ -101,9 +110,11 @@ def _ingest_config(manager: PluginManager, run: RunDir, files: Sequence[str], fl
     if begins and given is not None:
         return given
     saved = saved_config(run, manager)
-    if given is not None:
-        _check_same(run.root, given, saved)
-    return saved
+    if given is None:
+        return saved
+    _check_same(run.root, given, saved)
+    # keys are replaced and revoked while a run goes on: they decide who is heard, and nothing of what is computed
+    return _with_server(saved, given)
 
 
 def _show_outcomes(run: Path, outcomes: Mapping[str, dict[str, str]], missing: Sequence[str], as_json: bool) -> None:
@@ -179,9 +190,15 @@ def forget_command(
 
 
 def _check_same(run: Path, resolved: RunConfig, saved: RunConfig) -> None:
-    if resolved != saved:
+    # keys may be others than before, but no run that lists keys goes on as one that lists none, by a file left out
+    kept = resolved if saved.server.keys and not resolved.server.keys else _with_server(resolved, saved)
+    if kept != saved:
         expected = f"nothing, or the same: {run} keeps the configuration it was started with (fgl server run has --set)"
         raise ConfigError([Problem("--config, --set", "another configuration", expected)], COMMAND_LINE)
+
+
+def _with_server(config: RunConfig, other: RunConfig) -> RunConfig:
+    return config.model_copy(update={"server": other.server})
 
 
 def _reason(outcome: dict[str, str]) -> str:

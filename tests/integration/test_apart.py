@@ -282,6 +282,7 @@ def test_a_client_that_is_taken_out_might_never_have_been_there(command: Command
             "metrics.jsonl",
             "forgotten.json",
             "partition.json",
+            "log.jsonl",
             "report.json",
             "report.md",
         ):
@@ -536,6 +537,9 @@ def test_too_few_left_leaves_nothing_of_the_client_behind(command: Command, conf
         "environment.json",
         "metrics.jsonl",
         "remote-clients.json",
+        "log.jsonl",
+        "log-head.json",
+        "log-details.jsonl",
         "forgotten.json",
         "partition.json",
     }

@@ -23,7 +23,7 @@ from fgl.core.store.typed import to_json
 from fgl.core.wire import identical_classes, upload, upload_reader
 from fgl.core.wire.codecs import TEXT, no_texts
 from fgl.errors import BrokenPluginError, ClassListError, ConfigError, FGLError, UploadError
-from fgl.io import files, strict_json
+from fgl.io import strict_json
 
 if TYPE_CHECKING:
     from fgl.contracts.arrays import Array, Labels
@@ -205,13 +205,6 @@ def keep(private: Path, made: Draft) -> None:
         },
     )
     private_folder.private_files(private).remove(private / ERROR)
-
-
-def write(made: Draft, file: Path, private: Path) -> None:
-    """Write an upload for somebody to send, whole or not at all, and beside it what stays. Raises StoreError."""
-    keep(private, made)
-    files.make_folders(file.parent, file.parent)
-    files.write(file, made.data)
 
 
 def _ask(site: Site, context: ClientContext) -> Any:

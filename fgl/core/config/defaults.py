@@ -26,6 +26,7 @@ DEFAULTS: dict[str, Any] = {
     "federation": {"name": "local"},
     "executor": {"name": "local"},
     "trackers": [],
+    "server": {},
     "baseline_options": {},
     "baselines": ["class-list"],
 }

@@ -11,6 +11,7 @@ from fgl.contracts.component import FAMILIES, SELECTED_BY, Component
 from fgl.contracts.options import Options
 from fgl.core.baselines import BASELINES, PROMPTS
 from fgl.core.config import companions, deprecated, fit, methods, short_forms
+from fgl.core.config import server as config_server
 from fgl.core.config.adaptation import AdaptationOptions
 from fgl.core.config.defaults import DEFAULTS, PATHS, PROMPTS_COMPARED, TEXT_CODEC
 from fgl.core.config.schema import (
@@ -24,6 +25,7 @@ from fgl.core.config.schema import (
     SynthesisOptions,
     UploadOptions,
 )
+from fgl.core.config.server import ServerOptions
 from fgl.core.config.validation import shown, validate
 from fgl.core.registry import Registry
 from fgl.errors import ConfigError, PluginError, Problem, nearest, suggestion
@@ -36,6 +38,7 @@ _PLAIN: dict[str, type[Options]] = {
     "evaluation": EvaluationOptions,
     "audit": AuditOptions,
     "privacy": PrivacyOptions,
+    "server": ServerOptions,
 }
 
 
@@ -80,7 +83,10 @@ def resolve(
     _overrides(values["rounds"], values["classifier"], registry, problems)
     values["baseline_options"] = _baseline_options(merged["baseline_options"], registry, problems)
     values["trackers"] = _trackers(merged["trackers"], registry, problems)
+    values["server"] = _plain("server", merged["server"], problems)
     upload = values["upload"]
+    if upload is not None and values["server"] is not None:
+        problems += config_server.problems(values["server"], upload)
     if upload is not None:
         problems += codec_problems("upload.codec", upload.codec, registry)
     if upload is not None and upload.clients is not None and upload.min_clients > len(upload.clients):

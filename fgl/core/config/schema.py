@@ -11,6 +11,7 @@ from fgl.contracts.options import Options
 from fgl.core.baselines import PROMPTS
 from fgl.core.config.adaptation import AdaptationOptions
 from fgl.core.config.defaults import DEFAULT_CODEC
+from fgl.core.config.server import ServerOptions
 from fgl.io import yaml_text
 
 ORDER = (
@@ -278,6 +279,8 @@ class RunConfig(BaseModel):
     executor: Selected
     trackers: tuple[Selected, ...] = ()
     """Where figures go while the run goes on. No result depends on them."""
+    server: ServerOptions = ServerOptions()
+    """From whom the server takes files. No result depends on it but by who is heard."""
     baseline_options: dict[str, Selected]
     """Options of the algorithms that `fgl compare` and the baselines run, those that are not the defaults."""
     baselines: tuple[str, ...]
@@ -298,6 +301,8 @@ class RunConfig(BaseModel):
             )
         if self.trackers:  # without them, a configuration is the one that it was before there were any
             result["trackers"] = [{"name": one.name, **one.options} for one in self.trackers]
+        if self.server != ServerOptions():
+            result["server"] = self.server.model_dump(mode="json")
         result["baseline_options"] = {name: dict(one.options) for name, one in self.baseline_options.items()}
         result["baselines"] = "all" if self.all_baselines else list(self.baselines)
         return result

@@ -9,16 +9,20 @@ from typing import TYPE_CHECKING
 from fgl.core.experiments import probe
 from fgl.core.report.figures import Space
 from fgl.core.report.scores import BytesBothWays
+from fgl.core.server import senders
 from fgl.core.server.refusals import Refusal
 from fgl.core.store.typed import from_json, to_json
-from fgl.core.wire import probe_files, replies
+from fgl.core.wire import envelopes, probe_files, replies, requests
 from fgl.errors import ConfigError, Problem, StoreError, UploadError, UploadReplayError, UploadSenderError
 from fgl.io.files import open_regular
-from fgl.text import plain
+from fgl.text import plain, quoted
 
 if TYPE_CHECKING:
+    from pyrage.x25519 import Identity
+
     from fgl.core.report.probe import ProbeFigures
     from fgl.core.session import Session
+    from fgl.core.wire.envelopes import Envelope
     from fgl.core.wire.probe_files import ProbeRequest
     from fgl.core.wire.replies import ProbeScores
 
@@ -48,9 +52,9 @@ def opened(session: Session, file: Path) -> ProbeRequest:
     return probe_files.read(data, config.upload.run_id, session.info.class_names, config.features.name)
 
 
-def answered(session: Session, file: Path, replies_: Sequence[Path]) -> ProbeFigures:
-    """What the answers to the request in `file` come to. One that breaks a rule is named and left out. Raises
-    FGLError."""
+def answered(session: Session, file: Path, replies_: Sequence[Path], identity: Identity | None = None) -> ProbeFigures:
+    """What the answers to the request in `file` come to. One that breaks a rule is named and left out. identity: the
+    server's private key, which opens sealed answers. Raises FGLError."""
     request = opened(session, file)
     made = probe.Made(request.arrays, from_json(Space, request.about["space"]), None)
     known, names = session.config.upload.clients, session.info.class_names
@@ -59,8 +63,14 @@ def answered(session: Session, file: Path, replies_: Sequence[Path]) -> ProbeFig
     up = 0
     for path in replies_:
         try:
-            data = read(path, replies.MAX_REPLY)
+            envelope = _opened(path, identity)
+            data = envelope.data
+            sender = senders.judge(
+                session.config.server, data, envelope.block, kind="probe", run=request.run, round=requests.ROUND
+            )
             client_id = probe_files.sender_of(data)
+            if sender is not None and sender.client_id != client_id:
+                raise UploadSenderError(f"refused: signed by {sender.client_id}, and it names {quoted(client_id)}")
             if known is not None and client_id not in known:
                 raise UploadSenderError("refused: it is of no client of this run (upload.clients)")
             if client_id in answers:
@@ -71,6 +81,15 @@ def answered(session: Session, file: Path, replies_: Sequence[Path]) -> ProbeFig
             refused[plain(str(path), 200)] = Refusal(rule=error.rule, reason=str(error))
     down = file.stat().st_size * len(answers)
     return probe.figures(session, made, request.per_class, answers, refused, (BytesBothWays(down=down, up=up), 0.0))
+
+
+def _opened(path: Path, identity: Identity | None) -> Envelope:
+    """An answer with its signatures, at most a byte more than is allowed. Raises StoreError and UploadError."""
+    try:
+        found = envelopes.raw(path, replies.MAX_REPLY)
+    except OSError as error:
+        raise StoreError(f"cannot read {plain(str(path), 200)}: {error.strerror or error}") from error
+    return envelopes.opened(found, replies.MAX_REPLY, identity)
 
 
 def read(file: Path, most: int) -> bytes:

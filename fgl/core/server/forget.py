@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from fgl.contracts.events import StageContext
-from fgl.core.server import refusals, removed
+from fgl.core.server import log, refusals, removed
 from fgl.core.server.upload_store import drop_upload
 from fgl.core.store.run_dir import RunDir
 from fgl.errors import UploadError
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from fgl.core.session import Session
 
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 def forget(session: Session, clients: Sequence[str], client_id: str, left_over: Iterable[str] = ()) -> None:
@@ -48,11 +48,13 @@ def forget(session: Session, clients: Sequence[str], client_id: str, left_over: 
         left = [path.relative_to(run.root) for path in run.path("clients", client_id).rglob("*") if path.is_file()]
         if left:
             names = plain(", ".join(map(str, left[:5])) + (", …" if len(left) > 5 else ""))
-            log.warning("left in %s, since fgl did not write it: %s", run.root, names)
+            logger.warning("left in %s, since fgl did not write it: %s", run.root, names)
     for place in left_over:
         session.run.remove(session.run.path(place))
         session.run.remove_below(session.run.path(place))
     removed.refresh(session)
+    if session.remote_clients:
+        log.forget(session.run, client_id, session.config.upload.run_id)
     session.events.client_forgotten(StageContext(str(session.run.root), "clients"), client_id)
 
 
@@ -61,6 +63,9 @@ _STAYS = (
     "environment.json",
     "metrics.jsonl",
     "server/remote-clients.json",
+    "server/log.jsonl",
+    "server/log-head.json",
+    "server/log-details.jsonl",
     "server/forgotten.json",
     "forgotten.json",
 )

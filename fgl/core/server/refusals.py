@@ -46,10 +46,15 @@ def refuse(session: Session, client_id: str, error: UploadError, so_far: int = 0
     reason = str(error) if len(str(error)) <= _REASON else f"{str(error)[:_REASON]}…"
     if so_far < _KEPT:
         session.events.upload_refused(context, client_id, error.rule, reason)
-    elif so_far % _KEPT == 0:
+    elif is_told(so_far):
         more = f"{so_far:,} files were refused so far; one in {_KEPT:,} is told of: {reason}"
         session.events.upload_refused(context, client_id, error.rule, more)
     return {"rule": error.rule, "reason": reason}
+
+
+def is_told(so_far: int) -> bool:
+    """Whether a refusal of that number is told of: the first ones, then one in a thousand."""
+    return so_far < _KEPT or so_far % _KEPT == 0
 
 
 def listed(run: RunDir) -> dict[str, dict[str, str]]:

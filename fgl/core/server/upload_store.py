@@ -36,6 +36,8 @@ class UploadManifest:
     """Codec → bytes of an upload that says the same."""
     codec_error: dict[str, tuple[float, float]]
     """Array → largest error and relative RMS."""
+    signature: str = ""
+    """Its signature block, by which it is judged again when keys change; empty where it came without one."""
 
 
 def drop_encoded(run: RunDir, client_id: str) -> None:

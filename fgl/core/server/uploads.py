@@ -12,7 +12,7 @@ import numpy as np
 
 from fgl.contracts.events import StageContext
 from fgl.contracts.federation import ClientFailure
-from fgl.core.server import refusals
+from fgl.core.server import refusals, senders
 from fgl.core.server.encoding import Encoding, encoded, keep_encoded, of_own
 from fgl.core.server.upload_store import UploadManifest, drop_encoded, manifest_of, read_upload, upload_path
 from fgl.core.store.typed import to_json
@@ -35,9 +35,11 @@ def accept(
     client_id: str | None,
     request: str,
     encoding: Encoding,
+    block: bytes | None = None,
 ) -> str:
     """Validate an upload and keep it; returns whose it is. client_id: whose it must be, None for anybody on the list.
-    request: digest of what the client was asked, "" where it answers by file. Raises UploadError."""
+    request: digest of what the client was asked, "" where it answers by file. block: its signatures, which have been
+    judged, or None. Raises UploadError."""
     accepted = upload_reader.decode(data, expected, client_id)
     path, digest = upload_path(session.run, accepted.client_id), hashlib.sha256(data).hexdigest()
     context = StageContext(str(session.run.root), "clients")
@@ -60,6 +62,7 @@ def accept(
         codec=accepted.codec,
         bytes_by_codec=sizes,
         codec_error=dict(accepted.codec_error),
+        signature="" if block is None else block.decode("utf-8", errors="replace"),
     )
     session.run.write_sealed(path.with_suffix(".json"), to_json(manifest))
     session.events.upload_accepted(context, accepted.client_id, digest, len(data))
@@ -80,7 +83,11 @@ def validated(
     refused: dict[str, dict[str, str]] = {}
     for client_id, manifest in manifests.items():
         try:
-            upload = upload_reader.decode(read_upload(upload_path(session.run, client_id)), expected, client_id)
+            data = read_upload(upload_path(session.run, client_id))
+            if session.remote_clients:  # simulated clients are called, and sign nothing
+                block = manifest.signature.encode() if manifest.signature else None
+                senders.judge(session.config.server, data, block, kind="upload", run=expected.run, round=expected.round)
+            upload = upload_reader.decode(data, expected, client_id)
             accepted[client_id] = manifest
             if upload.codec == TEXT:  # another encoder may give arrays of another size
                 path = encoded(session, client_id, manifest.sha256, encoding)

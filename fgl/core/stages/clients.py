@@ -145,6 +145,7 @@ def gather_inputs(session: Session, done: Done) -> Inputs:
         "classes": session.info.class_names,
         "files": _received(session, _known(session, clients)),
         "refused": sorted(refusals.listed(session.run)),
+        **session.config.server.inputs(),
     }
 
 

@@ -42,9 +42,9 @@ def prepare_request(
 
 
 def _parts(config: RunConfig) -> dict[str, Any]:
-    """A configuration without the method that chose its parts, and without trackers, which are the server's: a client
-    needs to have installed only the parts."""
-    return {key: value for key, value in config.to_dict().items() if key not in ("method", "trackers")}
+    """A configuration without the method that chose its parts, and without what is the server's alone: a client needs
+    to have installed only the parts."""
+    return {key: value for key, value in config.to_dict().items() if key not in ("method", "trackers", "server")}
 
 
 TRAIN = "fgl.core.client.tasks:answer_train"
