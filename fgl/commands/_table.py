@@ -22,6 +22,7 @@ from fgl.commands import (
     probe,
     probe_by_file,
     quality,
+    review,
     run,
     server,
     server_log,
@@ -73,6 +74,8 @@ PANELS: dict[str, dict[str, Command | Group]] = {
                 "probe": announced(probe_by_file.client_probe_command),
                 "prepare": announced(client.prepare_command),
                 "show": client.show_command,
+                "review": announced(review.review_command),
+                "approve": announced(review.approve_command),
             },
         ),
         "server": Group(

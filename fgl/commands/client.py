@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ import typer
 from fgl.commands._config import flag_layer
 from fgl.commands._console import check_folder, shown, stdout_to_stderr
 from fgl.commands._disclosure import print_draft, print_upload
+from fgl.commands._files import codecs_of, known_names, read
 from fgl.commands._options import ConfigFlags, Json, config_flags, home
 from fgl.commands._outgoing import Outgoing, SealTo, SignKey
 from fgl.commands._output import say, say_json
@@ -24,7 +24,6 @@ from fgl.errors import COMMAND_LINE, ConfigError, DataError, Problem, StoreError
 from fgl.io import strict_json
 
 if TYPE_CHECKING:
-    from fgl.contracts.codec import Codec
     from fgl.core.client.policy import Policy
     from fgl.core.client.prepare import Draft
     from fgl.core.config.schema import RunConfig
@@ -122,11 +121,11 @@ def show_command(
     from fgl.core.store.typed import to_json
     from fgl.core.wire.disclosure import MAX_BYTES, disclosed
 
-    data = _read(file, MAX_BYTES)
-    known = _codecs_of(data)
+    data = read(file, MAX_BYTES)
+    known = codecs_of(data)
     disclosure = disclosed(data, known=known)
     beside = (file.with_suffix(".private"), file.parent / f"{disclosure.client_id}.private")
-    for names in filter(None, map(_known_names, beside if private is None else (private,))):
+    for names in filter(None, map(known_names, beside if private is None else (private,))):
         if not disclosure.class_names_known:
             disclosure = disclosed(data, names, known)
     if as_json:
@@ -253,44 +252,3 @@ def _disclosure(draft: Draft, config: RunConfig, simulate: bool) -> dict[str, An
         "filters": list(draft.filters),
         "loaded": None if draft.loaded is None else to_json(draft.loaded),
     }
-
-
-# --- a file that exists already -------------------------------------------------------------------------------------
-
-
-def _read(file: Path, most: int) -> bytes:
-    """Raises StoreError or UploadSizeError."""
-    from fgl.errors import UploadSizeError
-    from fgl.io.files import open_regular
-    from fgl.text import plain
-
-    try:
-        with open_regular(file) as opened:
-            size = os.fstat(opened.fileno()).st_size
-            if size > most:
-                raise UploadSizeError(f"refused: a file of {size} bytes; no upload is larger than {most}")
-            return opened.read(most + 1)
-    except OSError as error:
-        raise StoreError(
-            f"cannot read {plain(file)}: {error.strerror or error}; expected the path of an upload"
-        ) from error
-
-
-def _codecs_of(data: bytes) -> dict[str, Codec]:
-    """The codecs in which a file can be read here: the built-in ones, and its own where that is installed."""
-    from fgl.core.wire import codecs, upload_reader
-
-    registry = PluginManager.load().registry
-    name = upload_reader.opened(data)[0].codec
-    return codecs.table(registry, name if name in registry.names("codec") else "")
-
-
-def _known_names(private: Path) -> list[str] | None:
-    """Class names that a client stored beside its upload; whether the upload has this list is checked later."""
-    from fgl.io.files import read_text
-
-    try:
-        names = strict_json.loads(read_text(private / "summary.json"))["class_names"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return None
-    return names if isinstance(names, list) and all(isinstance(name, str) for name in names) else None

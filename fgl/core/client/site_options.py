@@ -9,6 +9,45 @@ from pydantic import Field, field_validator
 
 from fgl.contracts.options import Options
 from fgl.core.config.defaults import CODECS_ALLOWED
+from fgl.core.wire.kinds import KINDS
+
+
+class EgressOptions(Options):
+    """The section `site.egress`: what a file must be for it to leave, by whoever asks for it. Without a rule it is
+    shown, and nothing is refused."""
+
+    kinds: list[str] | None = Field(
+        None, description="kinds of files that may leave (upload, update, probe, …); null: any"
+    )
+    codecs: list[str] | None = Field(None, description="codecs in which rows may leave; null: any")
+    min_images_per_row: int = Field(
+        1, ge=1, description="fewest images that a row of an upload may stand for; 1: a row may describe one image"
+    )
+    min_images_per_number: int = Field(
+        1, ge=1, description="fewest images behind any count or score, such as the images of a class"
+    )
+    free_text: bool = Field(True, description="whether prompts as text and names of domains may leave")
+    max_epsilon: float | None = Field(
+        None,
+        gt=0,
+        description="most that all answers about the images may cost, with this file; a file that no ledger prices is "
+        "refused. null: any",
+    )
+    max_recovered: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="largest share of the rows whose text the review may recover from the file; null: any",
+    )
+    ask: bool = Field(False, description="whether a person must say yes before a file is approved")
+
+    @field_validator("kinds")
+    @classmethod
+    def _known(cls, names: list[str] | None) -> list[str] | None:
+        unknown = [name for name in names or [] if name not in KINDS]
+        if unknown:
+            raise ValueError(f"expected kinds of files that leave a client ({', '.join(KINDS)}), not {unknown[0]!r}")
+        return names
 
 
 class SiteOptions(Options):
@@ -55,6 +94,12 @@ class SiteOptions(Options):
     )
     private: str | None = Field(
         None, description="folder for what stays here, absolute or below ~; null: CLIENT.private where one stands"
+    )
+
+    egress: EgressOptions = Field(
+        default_factory=EgressOptions,
+        description="what files must be for fgl client approve to sign them: kinds, codecs, min_images_per_row, "
+        "min_images_per_number, free_text, max_epsilon, max_recovered, ask",
     )
 
     @field_validator("paths", "private", "ledger")

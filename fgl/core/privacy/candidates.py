@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from fgl.contracts.prompts import SupportsGrammar, spells
 from fgl.core.config.defaults import DEFAULTS
@@ -16,8 +16,34 @@ from fgl.errors import ConfigError, FGLError, Problem
 from fgl.io.files import read_text
 
 if TYPE_CHECKING:
+    from fgl.contracts.dataset import DatasetInfo
+    from fgl.contracts.generator import Generator
+    from fgl.contracts.progress import Progress
     from fgl.contracts.prompts import Grammar
-    from fgl.core.session import Session
+    from fgl.core.config.schema import RunConfig
+    from fgl.core.plugin_manager import PluginManager
+
+
+class Attacker(Protocol):
+    """What an attacker knows, and works with: a session, or what a client has of the configuration that all share."""
+
+    @property
+    def config(self) -> RunConfig: ...
+
+    @property
+    def manager(self) -> PluginManager: ...
+
+    @property
+    def info(self) -> DatasetInfo: ...
+
+    @property
+    def generator(self) -> Generator: ...
+
+    @property
+    def device(self) -> str: ...
+
+    @property
+    def progress(self) -> Progress: ...
 
 
 # --- what is tried --------------------------------------------------------------------------------------------------
@@ -59,7 +85,7 @@ class CandidateTexts:
         )
 
 
-def candidate_texts(session: Session) -> CandidateTexts:
+def candidate_texts(session: Attacker) -> CandidateTexts:
     """The file's texts; or all that prompt strategies can write of the class names of this dataset and, as decoys, of
     the bundled ones. A grammar of the run's own strategy that has too many texts is searched, of another left out.
 
@@ -94,7 +120,7 @@ def read(file: str) -> tuple[str, ...]:
     return texts
 
 
-def _strategies(session: Session) -> list[tuple[SupportsGrammar, bool]]:
+def _strategies(session: Attacker) -> list[tuple[SupportsGrammar, bool]]:
     """(strategy, whether it is the run's own) of those that can say what they may write; the run's own first."""
     manager, chosen = session.manager, session.config.prompt_strategy
     found = [(manager.create("prompt_strategy", chosen), True)]
@@ -108,7 +134,7 @@ def _strategies(session: Session) -> list[tuple[SupportsGrammar, bool]]:
     return [(strategy, mine) for strategy, mine in found if isinstance(strategy, SupportsGrammar)]
 
 
-def _decoys(session: Session) -> list[str]:
+def _decoys(session: Attacker) -> list[str]:
     """Class names of the bundled datasets."""
     registry = session.manager.registry
     name = DEFAULTS["dataset"]["name"]

@@ -21,8 +21,7 @@ if TYPE_CHECKING:
     from fgl.contracts.arrays import Array
     from fgl.contracts.generator import Encoder
     from fgl.contracts.prompts import Grammar
-    from fgl.core.privacy.candidates import CandidateTexts
-    from fgl.core.session import Session
+    from fgl.core.privacy.candidates import Attacker, CandidateTexts
 
     Floats = NDArray[np.float32]
 
@@ -31,7 +30,8 @@ _BLOCK = 256  # texts that are encoded and compared at once
 _PASSES = 6  # over all places of a grammar; most rows settle in two
 _DRAWN, _STARTS = 4096, 3
 # What a codec rounds off takes less from a cosine; another text takes more.
-_SETTLED = 0.9995
+SETTLED = 0.9995
+"""A cosine from which on a row is taken for that of the text."""
 # Texts that an encoder cuts to the same are equal but for rounding: the first of them counts.
 _EQUAL = 1e-6
 _TOGETHER = "encode_batch_size"
@@ -49,7 +49,7 @@ class LookupResult:
     margin: list[float]
 
 
-def look_up(session: Session, uploads: Sequence[ClientUpload], tried: CandidateTexts) -> dict[str, LookupResult]:
+def look_up(session: Attacker, uploads: Sequence[ClientUpload], tried: CandidateTexts) -> dict[str, LookupResult]:
     """Client → what was found. Rows that several clients have are looked up once."""
     encoder = _encoder(session)
     names = [spec.name for spec in session.generator.declare().arrays if not spec.shared]
@@ -80,7 +80,7 @@ def look_up(session: Session, uploads: Sequence[ClientUpload], tried: CandidateT
     }
 
 
-def _encoder(session: Session) -> Encoder:
+def _encoder(session: Attacker) -> Encoder:
     """The generator's text encoder, many texts at a time where it has such an option: rounding makes other rows of
     texts, but nothing to a nearest neighbor."""
     chosen = session.config.generator
@@ -136,7 +136,7 @@ class Search:
             advance(len(texts))
         nearest = np.argsort(-scores, axis=0, kind="stable")
         for start in range(_STARTS):
-            left = np.flatnonzero(self.cosine < _SETTLED)
+            left = np.flatnonzero(self.cosine < SETTLED)
             self._ascend(grammar, left, drawn[nearest[start, left]], advance)
 
     def _ascend(self, grammar: Grammar, rows: NDArray[np.int64], chosen: NDArray[np.int64], advance: Any) -> None:
@@ -147,7 +147,7 @@ class Search:
             for place, phrases in enumerate(grammar):
                 wanted: dict[str, list[tuple[int, int]]] = {}
                 for at, row in enumerate(rows.tolist()) if len(phrases) > 1 else ():
-                    if self.cosine[row] >= _SETTLED:
+                    if self.cosine[row] >= SETTLED:
                         continue
                     others = np.delete(chosen[at], place).tobytes()
                     if seen.get((at, place)) == others:  # nothing has changed since

@@ -127,6 +127,13 @@ def disclosed(
 ) -> Disclosure:
     """Everything that the file says, and what follows from it. class_names: in label order, where they are known;
     those of another list are not used. known: codecs by name; None: the built-in ones. Raises UploadError."""
+    return opened(data, class_names, known)[0]
+
+
+def opened(
+    data: bytes, class_names: Sequence[str] | None = None, known: Mapping[str, Codec] | None = None
+) -> tuple[Disclosure, ClientUpload]:
+    """As `disclosed`, and its rows."""
     known = codecs.built_in() if known is None else known
     if len(data) > MAX_BYTES:
         raise UploadSizeError(f"refused: a file of {len(data)} bytes; no upload is larger than {MAX_BYTES}")
@@ -141,7 +148,7 @@ def disclosed(
     classes = _classes(client_upload, names)
     texts = list(dict.fromkeys(prompt.text for prompt in client_upload.prompts))
     negatives = list(dict.fromkeys(prompt.negative for prompt in client_upload.prompts if prompt.negative))
-    return Disclosure(
+    made = Disclosure(
         client_id=client_upload.client_id,
         run_id=metadata.run,
         round=client_upload.round,
@@ -165,6 +172,7 @@ def disclosed(
         fields=_fields(metadata, slots),
         exposes=_exposes(client_upload),
     )
+    return made, client_upload
 
 
 def _check_identity(metadata: UploadMetadata, known: Mapping[str, Codec]) -> None:

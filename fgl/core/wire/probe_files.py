@@ -48,6 +48,8 @@ MAX_PER_CLASS = 1000
 _MAX_SIDE, _MAX_ABS = 16_384, 1e12
 _KEYS = {"format", "version", "run", "classes", "per_class", "size", "space", "about", "checksum"}
 _STATE = "state/"
+ANSWER = frozenset({"client_id", "run", "request", "recognized", "made", "real"})
+"""Keys by which an answer is known."""
 
 
 @dataclass(frozen=True, slots=True)

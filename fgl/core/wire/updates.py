@@ -57,6 +57,7 @@ MAX_LOSS = 1e6
 MAX_ABS = 1e12
 _MODEL, _EXTRA = "model/", "extra/"
 _KEYS = {"format", "version", "run", "client_id", "round", "status", "samples", "loss", "kept", "checksum"}
+_MAX_RUN = 100
 _DIGEST = re.compile(r"(?:[0-9a-f]{64})?")
 
 
@@ -114,6 +115,20 @@ def received(data: bytes | memoryview) -> tuple[dict[str, Array], dict[str, Arra
     UploadError where it is damaged."""
     metadata, tensors = _read(data)
     return _part(tensors, _MODEL), _part(tensors, _EXTRA), str(metadata["kept"])
+
+
+def described(data: bytes | memoryview) -> tuple[Header, str, dict[str, Array], dict[str, Array]]:
+    """(header, status, model, extra) of an update, by its own account alone, for whoever looks at it before it leaves.
+    Raises UploadError where it is not sound."""
+    metadata, tensors = _read(data)
+    run, client_id, round_, samples = (metadata[key] for key in ("run", "client_id", "round", "samples"))
+    if not isinstance(run, str) or not isinstance(client_id, str) or len(run) > _MAX_RUN:
+        raise UploadFormatError("refused: run and client_id are not texts")
+    if type(round_) is not int or type(samples) is not int or not (0 <= round_ < 2**31 and 0 <= samples <= MAX_SAMPLES):
+        raise UploadFormatError(f"refused: round {quoted(round_)} and samples {quoted(samples)}")
+    loss = _number(metadata["loss"])
+    header = Header(run, client_id, round_, samples, loss, str(metadata["kept"]))
+    return header, str(metadata["status"]), _part(tensors, _MODEL), _part(tensors, _EXTRA)
 
 
 def digest_of_kept(arrays: Mapping[str, Array]) -> str:
