@@ -39,19 +39,19 @@ def write(name: str, settings: dict[str, Any]) -> None:
 def serve(**changes: Any) -> None:
     """Write server.yaml, with the clients' keys."""
     listed = {name: Path(f"{name}.pub").read_text().strip() for name in ("north", "south")}
-    write("server.yaml", {"dataset": {"name": "imagefolder", "path": "ward"}, "server": {"keys": listed, **changes}})
+    write("server.yaml", {"dataset": {"name": "imagefolder", "path": "slides"}, "server": {"keys": listed, **changes}})
 
 
 @pytest.fixture
 def site(fgl: Typed, tmp_path: Path) -> Typed:
     """`fgl` in a folder with images, configurations, and keys of two clients and the server."""
     for name in CLASSES:
-        folder = tmp_path / "ward" / name
+        folder = tmp_path / "slides" / name
         folder.mkdir(parents=True)
         for index in range(3):
             Image.fromarray(np.full((8, 8, 3), 9 * index, dtype=np.uint8)).save(folder / f"{index}.png")
     write("shared.yaml", SHARED)
-    write("north.yaml", {"dataset": {"name": "imagefolder", "path": "ward"}})
+    write("north.yaml", {"dataset": {"name": "imagefolder", "path": "slides"}})
     for name in ("north", "south", "other"):
         keys.write_pair(Path(name), *keys.client_pair())
     keys.write_pair(Path("server"), *keys.server_pair())
@@ -129,7 +129,7 @@ def test_the_signature_beside_a_file_may_be_among_the_files(site: Typed) -> None
 def test_where_no_keys_are_listed_files_are_taken_as_ever(site: Typed) -> None:
     prepared(site, "--key", "north.key")
     Path("north.safetensors.sig").write_bytes(b"junk")
-    write("server.yaml", {"dataset": {"name": "imagefolder", "path": "ward"}})
+    write("server.yaml", {"dataset": {"name": "imagefolder", "path": "slides"}})
     assert ingested(site, "north.safetensors")["outcome"] == "accepted"
 
 
@@ -216,7 +216,7 @@ def test_keys_are_replaced_and_revoked_while_a_run_goes_on(site: Typed) -> None:
     assert "which is revoked" in said.err
     prepared(site, "--key", "north.key")
     assert ingested(site, "north.safetensors", new=False)["outcome"] == "accepted"
-    write("server.yaml", {"dataset": {"name": "imagefolder", "path": "ward"}})
+    write("server.yaml", {"dataset": {"name": "imagefolder", "path": "slides"}})
     said = site("server", "ingest", "run", "north.safetensors", "--config", "shared.yaml", "--config", "server.yaml")
     assert said.code == 2, "a run that lists keys does not go on as one without, by a file that was left out"
     assert site("server", "log", "verify", "run").code == 0
@@ -241,7 +241,7 @@ def test_a_wrong_section_of_keys_is_refused_in_one_line(site: Typed, section: di
     text = yaml.safe_dump({"server": section}).replace("KEY\n", f"{public}\n").replace("KEY-----", "KEY-----")
     if "PRIVATE" in text:
         text = yaml.safe_dump({"server": section})
-    Path("server.yaml").write_text(text + "dataset: {name: imagefolder, path: ward}\n")
+    Path("server.yaml").write_text(text + "dataset: {name: imagefolder, path: slides}\n")
     said = site("server", "ingest", "run", "north.key", "--config", "shared.yaml", "--config", "server.yaml")
     assert said.code == 2
     assert word in said.err, said.err
@@ -341,7 +341,7 @@ def test_the_record_is_verified_and_says_what_is_wrong(site: Typed) -> None:
     said = site("server", "log", "show", "run")
     assert "2 " in said.out
     assert "accepted: details forgotten" in said.out
-    said = site("server", "log", "verify", "ward")
+    said = site("server", "log", "verify", "slides")
     assert (said.code, "has no server's record" in said.err) == (7, True)
 
 

@@ -35,13 +35,13 @@ APPROVE = ("client", "approve", "north.safetensors", "shared.yaml", "north.yaml"
 
 def site(**egress: Any) -> None:
     rules = {"egress": egress, "ledger": str(Path("ledger").absolute())}
-    data = {"name": "imagefolder", "path": "ward"}
+    data = {"name": "imagefolder", "path": "scans"}
     Path("north.yaml").write_text(yaml.safe_dump({"dataset": data, "site": rules}))
 
 
 def serve(**changes: Any) -> None:
     server = {"keys": {"north": Path("north.pub").read_text().strip()}, **changes}
-    data = {"name": "imagefolder", "path": "ward"}
+    data = {"name": "imagefolder", "path": "scans"}
     Path("server.yaml").write_text(yaml.safe_dump({"dataset": data, "server": server}))
 
 
@@ -49,7 +49,7 @@ def serve(**changes: Any) -> None:
 def north(fgl: Typed, tmp_path: Path) -> Typed:
     """`fgl` at a site that has signed an upload of 4 and 2 images."""
     for name, count in zip(CLASSES, (4, 2), strict=True):
-        folder = tmp_path / "ward" / name
+        folder = tmp_path / "scans" / name
         folder.mkdir(parents=True)
         for index in range(count):
             Image.fromarray(np.full((8, 8, 3), 9 * index, dtype=np.uint8)).save(folder / f"{index}.png")
@@ -139,7 +139,7 @@ def test_text_that_would_leave_is_shown_and_refused_where_the_site_says_so(north
     said = north(*REVIEW)
     assert said.code == 9
     assert "text      malignant, real world images, high resolution" in said.out
-    assert "free_text: refused: it holds 2 prompts as text" in said.out
+    assert "free_text: refused: it holds 3 texts of prompts" in said.out
     assert "attack    none is needed: the prompts stand in the file" in said.out
 
 

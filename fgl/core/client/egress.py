@@ -59,7 +59,7 @@ def _judged(
         yield "min_images_per_number", smallest >= least, reason
     if not rules.free_text:
         texts, names = len(contents.texts), len(contents.names)
-        reason = f"it holds {counted(texts, 'prompt')} as text, and {counted(names, 'name')} of domains"
+        reason = f"it holds {counted(texts, 'text')} of prompts, and {counted(names, 'name')} of domains"
         yield "free_text", not (texts or names), reason
     if rules.max_epsilon is not None:
         if epsilon is None:

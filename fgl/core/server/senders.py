@@ -66,7 +66,7 @@ def _first(
     client_id: str | None = None,
 ) -> Statement:
     """The first signature of a role that counts; while a key is replaced, a file may have one of each. client_id: whose
-    file it must be; None: whose the signature says. Raises the first one's error where none does."""
+    file it must be; None: whose the signature says. Raises the last one's error where none does."""
     errors: list[UploadError] = []
     for one in found:
         if one.statement.role == role:
@@ -76,7 +76,7 @@ def _first(
             except UploadError as error:
                 errors.append(error)
     if errors:
-        raise errors[0]
+        raise errors[-1]
     if role == signatures.SENDER:
         raise _refused("no signature of its sender is in its signature block: sign it with fgl client prepare --key")
     raise _refused("nobody has approved it, and server.approved_only asks for that: fgl client approve FILE --key KEY")

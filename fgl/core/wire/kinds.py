@@ -75,10 +75,10 @@ def find(data: bytes) -> FileKind:
     try:
         stated = _stated(data)
     except UploadError as error:
-        why = str(error).removeprefix("refused: ")
+        why, start = str(error).removeprefix("refused: "), data[:12].decode("latin-1")
         raise UploadFormatError(
-            f"refused: no file that leaves a client ({known}), or not whole: it begins with {quoted(data[:12].decode('latin-1'))}, "
-            f"and as a file of fgl's: {why}"
+            f"refused: no file that leaves a client ({known}), or not whole: it begins with "
+            f"{quoted(start)}, and as a file of fgl's: {why}"
         ) from None
     for name in KINDS:
         found = kind_of(name)
