@@ -66,6 +66,7 @@ def prepare_command(
     threads: Threads = None,
 ) -> None:
     """Write one client's upload. Only its images, the tokenizer and the text encoder are loaded; nothing is sent."""
+    from fgl.core.client import policy as client_policy
     from fgl.core.client import prepare
     from fgl.core.wire import requests, signatures
 
@@ -79,9 +80,12 @@ def prepare_command(
     with stdout_to_stderr(), shown(as_json) as progress, _private_folder(folder, dry_run) as texts:
         compute = manager.create("executor", resolved.executor).device(resolved.device)
         request = strict_json.loads(requests.prepare_request(resolved, client, requests.ROUND, texts, compute, ""))
+        request["ledger"] = str(policy.ledger() if policy is not None else folder / client_policy.LEDGER)
         draft = prepare.draft(request, progress)
-    if not simulate:
-        _check_left_out(draft, leave_out)
+        if not simulate:
+            _check_left_out(draft, leave_out)
+        if not dry_run:
+            draft = prepare.settled(request, draft)
     disclosure = _disclosure(draft, resolved, simulate)
     if not as_json:
         print_draft(disclosure, resolved, dry_run)
@@ -250,5 +254,14 @@ def _disclosure(draft: Draft, config: RunConfig, simulate: bool) -> dict[str, An
         "held": dict(zip(draft.class_names, draft.held, strict=True)),
         "notes": dict(sorted(draft.notes.items())),
         "filters": list(draft.filters),
+        "privacy": [
+            {
+                "what": one.what,
+                "level": one.level,
+                "epsilon": one.cost.epsilon(config.privacy.delta),
+                "delta": config.privacy.delta,
+            }
+            for one in draft.spent
+        ],
         "loaded": None if draft.loaded is None else to_json(draft.loaded),
     }

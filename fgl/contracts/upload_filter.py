@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from fgl.contracts.progress import NullProgress
+from fgl.errors import PolicyError, Problem
 
 if TYPE_CHECKING:
     from fgl.contracts.arrays import Array
@@ -18,10 +19,18 @@ if TYPE_CHECKING:
     from fgl.contracts.progress import Progress
     from fgl.contracts.prompt import Prompt
     from fgl.contracts.prompts import Prepared
+    from fgl.privacy.cost import Cost
 
 
 def _unheard(kind: str, count: int) -> None:
     """Discard a note: the default of `FilterContext.note`."""
+
+
+def _no_ledger(what: str, level: str, cost: Cost) -> None:
+    """The default of `FilterContext.spend`."""
+    raise PolicyError(
+        [Problem("upload.filters", what, "expected a client with a ledger: noise is not drawn where nobody counts it")]
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +67,14 @@ class FilterContext:
     note: Callable[[str, int], None] = _unheard
     """Call it with a kind and a count of what the client should know, such as ("rows_clipped", 3). Totals are stored in
     the client's private summary.json and may be shown, so a kind must not reveal anything about the data."""
+
+    spend: Callable[[str, str, Cost], None] = _no_ledger
+    """For a filter that provides "noise" and must be the first of the chain. Call it with what is noised in words, the
+    level ("image" or "client") and the price of the noise that was drawn. The client's ledger records it before the
+    upload leaves, or refuses the upload. Raises PolicyError where there is no ledger."""
+
+    feature_norm: float | None = None
+    """Largest L2 norm that a feature vector can have, where the generator clips them (`generator.max_norm`)."""
 
 
 class UploadFilter(Protocol):

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from fgl.contracts.prompts import Prepared
 from fgl.core.client.prepared import checked_prompts, prepared
+from fgl.core.config.fit import NOISE
 from fgl.core.wire.codecs import no_texts
-from fgl.errors import BrokenPluginError, ConfigError, FGLError, UploadError
+from fgl.errors import BrokenPluginError, ConfigError, FGLError, Problem, UploadError
 
 if TYPE_CHECKING:
     from fgl.contracts.generator import UploadSchema
@@ -31,6 +32,11 @@ def filtered(
 
     Raises BrokenPluginError where a filter does not keep its contract, UploadError where it leaves no row, and
     ConfigError where it has arrays and texts are to be sent."""
+    noisy = [place for place, (entry, _) in enumerate(filters) if NOISE in entry.component.provides]
+    if noisy and noisy != [0]:
+        name = filters[noisy[-1]][0].component.name
+        expected = "expected it once, and first: what was made of exact rows before is not covered by its price"
+        raise ConfigError([Problem("upload.filters", repr(name), expected)])
     for place, (entry, filter_) in enumerate(filters):
         context, whose = context_at(place), entry.title
         for array in (*given.arrays.values(), *given.indices.values()):

@@ -30,6 +30,8 @@ from fgl.errors import ConfigError, PolicyError, Problem
 from fgl.text import plain, quoted
 
 SITE = "site"
+COUNTED = ("upload",)
+"""Tasks whose answers have a price that the ledger counts, or are refused. What a site with a limit answers."""
 SIMULATE = "--simulate"
 LEDGER = "ledger"
 """Folder below the private one of a simulated client; a site has its own, outside of any run."""
@@ -314,6 +316,9 @@ def allowed(asked: Mapping[str, Any], task: str) -> dict[str, Any]:
     policy.judge_task(task)
     config = policy.configure(asked["config"], manager)
     policy.judge(config, manager, _beside(asked, manager))
+    if task not in COUNTED and config.privacy.max_epsilon is not None:
+        expected = f"nothing whose price is not known: privacy.max_epsilon is set here; {', '.join(COUNTED)} with noise"
+        raise PolicyError([Problem("task", quoted(task), f"expected {expected}")], "what was asked of this site")
     private = private_folder(asked)
     if private is None:
         problem = Problem("site.private", "none", "expected the folder for what stays here, in the site's own file")

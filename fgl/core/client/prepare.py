@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from fgl.contracts.upload_filter import FilterContext
 from fgl.core.client import policy, prepared, private_folder
 from fgl.core.client.filtering import filtered
 from fgl.core.client.private_folder import ERROR
+from fgl.core.client.settling import Spent, record_upload
 from fgl.core.client.site import site_of
 from fgl.core.encoding import encode_once_warned, warn_of_cuts
 from fgl.core.seeds import client_seed, filter_seed
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from fgl.contracts.generator import Footprint, Generator, UploadSchema
     from fgl.core.client.site import Site
     from fgl.core.registry import Entry
+    from fgl.privacy.cost import Cost
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +41,7 @@ class Draft:
     client holds. left_out: samples of its data that are not, by the split that they are in. loaded: what was needed of
     the generator; None where it does not tell. filters: names of the upload filters that were applied. codecs:
     those that may be in the upload, by name. is_encoded: whether each row is what the text encoder made of its text,
-    whatever a filter did to it afterwards."""
+    whatever a filter did to it afterwards. spent: what its noise costs, one entry for each filter that drew any."""
 
     data: bytes
     prompts: list[Prompt]
@@ -52,6 +54,7 @@ class Draft:
     filters: tuple[str, ...] = ()
     codecs: Mapping[str, Codec] | None = None
     is_encoded: bool = True
+    spent: tuple[Spent, ...] = ()
 
 
 def prepare(payload: bytes, progress: Progress | None = None) -> bytes:
@@ -62,7 +65,7 @@ def prepare(payload: bytes, progress: Progress | None = None) -> bytes:
     prompts.jsonl and summary.json to the private folder. Raises DataError where the client holds nothing, and
     PolicyError where the site does not allow what is asked."""
     asked = policy.allowed(strict_json.loads(payload), "upload")
-    made = draft(asked, progress)
+    made = settled(asked, draft(asked, progress))
     keep(Path(asked["private"]), made)
     return made.data
 
@@ -100,6 +103,13 @@ def draft(asked: Mapping[str, Any], progress: Progress | None = None) -> Draft:
         label_names=site.class_names,
     )
 
+    spent: list[Spent] = []
+
+    def spend(what: str, level: str, cost: Cost) -> None:
+        spent.append(Spent(what, level, cost))
+
+    norm = None if schema is None else getattr(site.generator, "feature_norm", None)
+
     def filter_context(place: int) -> FilterContext:
         return FilterContext(
             client_id=client_id,
@@ -111,6 +121,8 @@ def draft(asked: Mapping[str, Any], progress: Progress | None = None) -> Draft:
             device=asked["device"],
             progress=context.progress,
             note=note,
+            spend=spend,
+            feature_norm=norm,
         )
 
     with private_folder.private_files(private).host():  # a strategy may keep what took it long
@@ -142,7 +154,17 @@ def draft(asked: Mapping[str, Any], progress: Progress | None = None) -> Draft:
         tuple(entry.component.name for entry, _ in site.filters),
         site.codecs,
         is_encoded and [prompt.text for prompt in made.prompts] == [prompt.text for prompt in prompts],
+        tuple(spent),
     )
+
+
+def settled(asked: Mapping[str, Any], made: Draft) -> Draft:
+    """A draft whose bytes may leave: recorded in the client's ledger, or those that were recorded for the same
+    question.
+
+    The question is what a client is asked of its images, wherever, for whatever a server does with it: a run that
+    differs in its classifier gets the same file. Raises BudgetError where the limit does not allow it."""
+    return replace(made, data=record_upload(asked, site_of(asked), made.data, made.spent))
 
 
 def _prompts(answer: Any, site: Site, labels: Labels) -> list[Prompt]:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from fgl.core.registry import Registry
 
 
-TEXT, ROUNDS, DENOISER = "text", "rounds", "denoiser"
+TEXT, ROUNDS, DENOISER, NOISE = "text", "rounds", "denoiser", "noise"
 _MARKS = ("arrays", "private_counts")
 """What a prompt strategy provides that is no name of arrays."""
 _ACCEPTS: Mapping[str, tuple[str, ...]] = {"generator": (TEXT,), "classifier": (IMAGES, ROUNDS)}
@@ -67,6 +67,7 @@ def check(values: Mapping[str, Any], registry: Registry) -> list[Problem]:
     handed = _handed(values, chosen, registry)
     problems = [problem for one in handed for problem in _misfits(one, chosen, registry)]
     problems += _filter_problems(values.get("upload"), chosen.get("prompt_strategy"), registry)
+    problems += _uncounted(values, registry)
     generator = chosen.get("generator")
     for key, shown, needed in _of_product(values):
         if generator is not None and needed not in (given := provides("generator", generator)):
@@ -131,6 +132,37 @@ def _filter_problems(upload: Any, strategy: Component | None, registry: Registry
             if accepted and not set(handed) <= set(accepted):
                 expected = f"leave it out: it accepts {', '.join(accepted)}, and the prompt strategy hands on "
                 yield Problem("upload.filters", repr(selected.name), expected + ", ".join(handed))
+
+
+def _uncounted(values: Mapping[str, Any], registry: Registry) -> Iterator[Problem]:
+    """What reads clients' images without a price, in a run whose uploads have one: an epsilon that leaves something out
+    is none. Baselines are beside the run, and the statement says that they are not private."""
+    upload, rounds, adaptation = (values.get(name) for name in ("upload", "rounds", "adaptation"))
+    evaluation = values.get("evaluation")
+    noisy = [one.name for one in (upload.chain() if upload is not None else ()) if is_noise(one.name, registry)]
+    if not noisy:
+        return
+    reads = [
+        ("rounds.count", rounds is not None and rounds.count, "0"),
+        ("adaptation.rounds", adaptation is not None and adaptation.rounds, "0"),
+        ("evaluation.at_clients", evaluation is not None and evaluation.at_clients, "false"),
+        (
+            "evaluation.real",
+            evaluation is not None and evaluation.quality and evaluation.real == "train" and evaluation.real,
+            "test or public",
+        ),
+    ]
+    for key, value, instead in reads:
+        if value:
+            expected = f"expected {instead}: it reads the clients' images without a price, and {noisy[0]} states one"
+            yield Problem(key, str(value), expected)
+
+
+def is_noise(name: str, registry: Registry) -> bool:
+    """Whether an upload filter makes what it returns private, at a price that the client's ledger records."""
+    with suppress(PluginError):
+        return NOISE in registry.find("upload_filter", name).component.provides
+    return False
 
 
 def _of_baseline(name: str, registry: Registry) -> tuple[str, ...]:

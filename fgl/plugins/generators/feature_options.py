@@ -51,6 +51,14 @@ class FeatureOptions(Options):
         "space's model reads, 32 for a space without a model",
     )
 
+    max_norm: float | None = Field(
+        None,
+        gt=0,
+        allow_inf_nan=False,
+        description="L2 norm to which longer feature vectors are scaled, at the clients and at the server; null: as "
+        "the space makes them. Noise on statistics of them (gaussian-noise) presupposes it",
+    )
+
     @property
     def space_name(self) -> str:
         """The feature space: that of any model where only a model is given."""

@@ -81,7 +81,13 @@ class FeatureSpaceUser:
     def feature_space(self) -> Mapping[str, object]:
         """What the space says of itself, with the digest of its weights and the size of the images that it sees."""
         described = {key: value for key, value in self._extractor.describe().items() if key not in _NOT_OF_THE_FEATURES}
-        return {**described, "side": self._side}
+        norm = {} if self.options.max_norm is None else {"max_norm": self.options.max_norm}
+        return {**described, "side": self._side, **norm}
+
+    @property
+    def feature_norm(self) -> float | None:
+        """Largest L2 norm of a feature vector; None where it is not bounded."""
+        return self.options.max_norm
 
     def preparation(self) -> Preparation:
         """Squares of `image_size` pixels, or of what the space's model reads."""
@@ -90,7 +96,7 @@ class FeatureSpaceUser:
     def image_features(self, device: str) -> SquaresToFeatures:
         """The space, loaded on the device."""
         extractor = self._extractor if device == "cpu" else self._load(device)
-        return SquaresToFeatures(extractor, self._side, self.width)
+        return SquaresToFeatures(extractor, self._side, self.width, self.options.max_norm)
 
     @cached_property
     def width(self) -> int:
@@ -128,12 +134,20 @@ class FeatureSpaceUser:
 class SquaresToFeatures:
     """Contract `ImageFeatures`."""
 
-    def __init__(self, extractor: Extractor, side: int, width: int) -> None:
-        self._extractor, self._side, self._width = extractor, side, width
+    def __init__(self, extractor: Extractor, side: int, width: int, max_norm: float | None = None) -> None:
+        self._extractor, self._side, self._width, self._max_norm = extractor, side, width, max_norm
 
     def features(self, pixels: Pixels, progress: Progress | None = None) -> Array:
         """uint8 [m, h, w, 3] → float32 [m, d]."""
         if not len(pixels):
             return np.empty((0, self._width), dtype=np.float32)
         squares = cropped(pixels, self._side, self._side)
-        return np.asarray(self._extractor.features(squares, progress or NullProgress()), dtype=np.float32)
+        found = np.asarray(self._extractor.features(squares, progress or NullProgress()), dtype=np.float32)
+        return found if self._max_norm is None else _shortened(found, self._max_norm)
+
+
+def _shortened(features: Array, norm: float) -> Array:
+    """float32 [m, d] with rows of norm at most `norm`, also after rounding: a guarantee is to hold, not nearly hold."""
+    lengths = np.linalg.norm(features.astype(np.float64), axis=1, keepdims=True)
+    scale = np.minimum(1, norm * (1 - 1e-6) / np.maximum(lengths, 1e-300))
+    return np.asarray(features * scale, dtype=np.float32)

@@ -24,6 +24,13 @@ def fgl_upload_filters() -> list[Component]:
             provides=("arrays",),
         ),
         Component(
+            name="gaussian-noise",
+            target="fgl.plugins.upload_filters.gaussian_noise:GaussianNoise",
+            options="fgl.plugins.upload_filters.options:GaussianNoiseOptions",
+            summary="Differential privacy: clipping and Gaussian noise, recorded in the client's ledger.",
+            provides=("arrays", "noise"),
+        ),
+        Component(
             name="min-samples",
             target="fgl.plugins.upload_filters.min_samples:MinSamples",
             options="fgl.plugins.upload_filters.options:MinSamplesOptions",

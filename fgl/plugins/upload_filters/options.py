@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -71,3 +71,38 @@ class MinSamplesOptions(Options):
             return {"samples": int(text)}
         except ValueError:
             raise ValueError("expected a whole number after the colon, the fewest samples (min-samples:5)") from None
+
+
+class GaussianNoiseOptions(Options):
+    """Gaussian noise with a price, which each client's ledger records (docs/privacy.md)."""
+
+    short_option: ClassVar[str] = "epsilon"
+
+    epsilon: float | None = Field(
+        None, gt=0, allow_inf_nan=False, description="epsilon of one upload, at delta; give this or sigma"
+    )
+    delta: float = Field(1e-5, gt=0, lt=1, description="delta of one upload, far below 1 / images of a client")
+    sigma: float | None = Field(
+        None, gt=0, allow_inf_nan=False, description="standard deviation of the noise by the sensitivity, for epsilon"
+    )
+    level: Literal["image", "client"] = Field(
+        "image",
+        description="who is protected: image, whether one image was there (moments of features); client, whether all "
+        "of a client's rows were others (rows of any kind)",
+    )
+    max_norm: float = Field(
+        1.0, gt=0, allow_inf_nan=False, description="largest L2 norm of a class's mean row, at the level of clients"
+    )
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if (self.epsilon is None) == (self.sigma is None):
+            raise ValueError("expected epsilon or sigma, one of both (gaussian-noise:4)")
+        return self
+
+    @classmethod
+    def from_text(cls, text: str) -> dict[str, Any]:
+        try:
+            return {"epsilon": float(text)}
+        except ValueError:
+            raise ValueError("expected a number after the colon, the epsilon of an upload (gaussian-noise:4)") from None
