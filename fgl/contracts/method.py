@@ -11,6 +11,7 @@ SECTIONS = (
     "aggregator",
     "generator",
     "adaptation",
+    "votes",
     "synthesis",
     "classifier",
     "rounds",

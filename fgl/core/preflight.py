@@ -19,7 +19,7 @@ from fgl.core.encoding import doubtful_names
 from fgl.core.plugin_manager import PluginManager
 from fgl.core.server.removed import removed_clients
 from fgl.core.session import Session, check_fit, has
-from fgl.core.stages import adaptation, federated_evaluation, quality, train, upload_filters
+from fgl.core.stages import adaptation, federated_evaluation, quality, train, upload_filters, votes
 from fgl.core.store.run_dir import RunDir
 from fgl.core.wire import codecs
 from fgl.errors import BrokenPluginError, ConfigError, DataError, FGLError, Problem
@@ -188,6 +188,7 @@ def open_session(
     )
     check_product(session)
     adaptation.check(session)
+    votes.check(session)
     federated_evaluation.check(session)
     quality.check(session)
     if beside is None or beside.config.classifier != config.classifier:

@@ -53,11 +53,12 @@ class EgressOptions(Options):
 class SiteOptions(Options):
     """The section `site:` of a site's own file: what a server may ask of this client."""
 
-    tasks: list[Literal["upload", "rounds", "adapt", "evaluate", "probe"]] = Field(
+    tasks: list[Literal["upload", "rounds", "adapt", "evaluate", "probe", "vote"]] = Field(
         ["upload"],
         min_length=1,
         description="what may be asked for: upload, rows of prompts; rounds, adapt: models, adapters of the generator, "
-        "trained on the images; evaluate, counts of images that a classifier has right; probe, scores of pictures",
+        "trained on the images; evaluate, counts of images that a classifier has right; probe, scores of pictures; "
+        "vote, noisy counts of the images that are nearest to candidates",
     )
     prompt_strategies: list[str] | None = Field(
         None, description="prompt strategies that may be asked for; null: any that is installed here"

@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from fgl.contracts.boundary import contained, simulation_progress
-from fgl.core.client import adapting, evaluation, policy, prepare, private_folder, probe, training
+from fgl.core.client import adapting, evaluation, policy, prepare, private_folder, probe, training, voting
 from fgl.core.client.private_folder import ERROR
 from fgl.core.wire.requests import opened
 from fgl.errors import ClientFailedError, FGLError, UploadFormatError, public_message
@@ -71,3 +71,9 @@ def answer_probe(payload: bytes) -> bytes:
     """`probe`, as a federation calls it."""
     asked = opened(payload)[0]
     return guarded(lambda: probe.probe(payload), asked["client_id"], policy.private_folder(asked))
+
+
+def answer_vote(payload: bytes) -> bytes:
+    """`vote`, as a federation calls it."""
+    asked = opened(payload)[0]
+    return guarded(lambda: voting.vote(payload), asked["client_id"], policy.private_folder(asked))

@@ -15,6 +15,7 @@ DEFAULTS: dict[str, Any] = {
     "aggregator": {"name": "union"},
     "generator": {"name": "tiny"},
     "adaptation": {},
+    "votes": {},
     "synthesis": {},
     "classifier": {"name": "small"},
     "rounds": {},
@@ -37,6 +38,9 @@ DEFAULT_CODEC, EXACT_CODEC, TEXT_CODEC = "fp16", "fp32", "text"
 
 CODECS_ALLOWED = ("fp16", "fp32", "int8")
 """What a site sends in where its owner says nothing of codecs: no texts."""
+
+VOTING_SPACE = "random-filters"
+"""The feature space in which images vote: one that learns from none."""
 
 PATHS = {
     ("dataset", "file"): "parquet",

@@ -27,12 +27,14 @@ from fgl.core.config.schema import (
 )
 from fgl.core.config.server import ServerOptions
 from fgl.core.config.validation import shown, validate
+from fgl.core.config.votes import VotesOptions
 from fgl.core.registry import Registry
 from fgl.errors import ConfigError, PluginError, Problem, nearest, suggestion
 
 _PLAIN: dict[str, type[Options]] = {
     "upload": UploadOptions,
     "adaptation": AdaptationOptions,
+    "votes": VotesOptions,
     "synthesis": SynthesisOptions,
     "rounds": RoundsOptions,
     "evaluation": EvaluationOptions,

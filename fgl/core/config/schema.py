@@ -12,6 +12,7 @@ from fgl.core.baselines import PROMPTS
 from fgl.core.config.adaptation import AdaptationOptions
 from fgl.core.config.defaults import DEFAULT_CODEC
 from fgl.core.config.server import ServerOptions
+from fgl.core.config.votes import VotesOptions
 from fgl.io import yaml_text
 
 ORDER = (
@@ -23,6 +24,7 @@ ORDER = (
     "aggregator",
     "generator",
     "adaptation",
+    "votes",
     "synthesis",
     "classifier",
     "rounds",
@@ -267,6 +269,7 @@ class RunConfig(BaseModel):
     aggregator: Selected
     generator: Selected
     adaptation: AdaptationOptions
+    votes: VotesOptions
     synthesis: SynthesisOptions
     classifier: Selected
     rounds: RoundsOptions

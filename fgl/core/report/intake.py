@@ -11,8 +11,9 @@ from fgl.core.report.tables import Table
 from fgl.core.server.claimed_weights import Dominant
 from fgl.core.server.intake_record import Intake
 from fgl.core.server.refusals import Refusal
-from fgl.core.server.tally import CodecBytes, CodecError
+from fgl.core.server.tally import CodecBytes, CodecError, VotesResult
 from fgl.core.wire.codecs import TEXT
+from fgl.text import counted
 from fgl.text import markdown as md
 
 if TYPE_CHECKING:
@@ -63,6 +64,8 @@ def _fedavg_bytes(report: RunReport) -> int | None:
 
 def _bytes(up: Uploads, fedavg: int | None, of_images: bool) -> list[str]:
     """of_images: whether what was sent are prompts for a generator of images, not statistics of features."""
+    if up.votes is not None:
+        return _votes(up.votes, up.bytes_total)
     rows = "embeddings" if of_images else "statistics"
     sent = " and ".join(dict.fromkeys("texts" if codec == TEXT else rows for codec in up.codec_error))
     readable = (_READ if TEXT in up.codec_error else _INVERTED) if of_images else _DESCRIBED
@@ -74,6 +77,27 @@ def _bytes(up: Uploads, fedavg: int | None, of_images: bool) -> list[str]:
         f"(model × 2 ways × clients){files}",
         f"- {readable}, and class ids with weights are a histogram of each "
         "client's labels: neither is a privacy guarantee",
+    ]
+
+
+def _votes(votes: VotesResult, sent: int) -> list[str]:
+    voters = len(votes.rounds[-1].voters)
+    down = sum(one.bytes_down for one in votes.rounds)
+    noise = (
+        f"every number has noise of a standard deviation of {votes.client_deviation:.4g} votes on it: "
+        "`fgl privacy` states what that guarantees"
+        if votes.client_deviation
+        else "there is no noise on them, and no guarantee: set votes.epsilon"
+    )
+    return [
+        f"- {sent:,} bytes of votes from {counted(voters, 'client')} in {counted(len(votes.rounds), 'round')}, on "
+        f"ballots of {down:,} bytes; no embedding, no prompt and no exact class count of a client",
+        f"- {noise}",
+        *(
+            [f"- no candidate of {', '.join(map(md, votes.undecided))} had votes above the threshold: all count alike"]
+            if votes.undecided
+            else []
+        ),
     ]
 
 
@@ -111,7 +135,9 @@ def _dominant(one: Dominant) -> str:
 
 
 def codecs_section(up: Uploads) -> list[str]:
-    """The same rows in every codec."""
+    """The same rows in every codec; none where clients vote."""
+    if up.votes is not None:
+        return []
     rows = [_codec_row(codec, one, up.codec_error.get(codec, {})) for codec, one in up.bytes_by_codec.items()]
     columns = ("codec", "bytes", "known", "largest absolute error", "relative RMS error")
     return [

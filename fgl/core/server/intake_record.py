@@ -114,6 +114,12 @@ def record(session: Session, clients: Sequence[str], uploads: ClientsResult) -> 
 
 def fields(session: Session, uploads: ClientsResult) -> list[str]:
     """What clients sent, in words."""
+    if uploads.votes is not None:
+        noise = f", with noise of a standard deviation of {uploads.votes.client_deviation:.4g} on it"
+        return [
+            "for each candidate of a ballot, how many of the client's images of its class are nearest to it"
+            + (noise if uploads.votes.client_deviation else ", exactly"),
+        ]
     sentences = []
     used = uploads.codec_error  # codec → array → its error
     if any(codec != TEXT for codec in used):

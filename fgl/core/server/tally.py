@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from fgl.core.server import encoding
 from fgl.core.server.refusals import Refusal
 from fgl.core.store.owned import digest_of
+from fgl.core.store.typed import json_field
 from fgl.core.wire.codecs import TEXT
 from fgl.errors import TooFewUploadsError
 
@@ -39,6 +40,64 @@ class CodecError:
     """‖x − q‖ / ‖x‖ over the array."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VoteRound:
+    """One round of votes."""
+
+    round: int
+    """Number of the round, from 1."""
+    candidates: int
+    """Texts that were put to the vote."""
+    ballot: str
+    """sha256 of what clients were sent."""
+    voters: list[str]
+    """Clients whose votes count."""
+    sha256: dict[str, str]
+    """Client → digest of its vote."""
+    limited: dict[str, float]
+    """Client whose votes were scaled down beside the others' → the factor on them."""
+    refused: dict[str, Refusal]
+    """Client → why its vote does not count."""
+    deviation: float
+    """Standard deviation of the noise in the sum for one candidate, in votes."""
+    bytes_up: int
+    """Bytes of all votes."""
+    bytes_down: int
+    """Bytes of all ballots."""
+    seconds: float
+    """Of painting, asking and counting."""
+
+
+@dataclass(frozen=True, slots=True)
+class VotedText:
+    """A text that images are synthesized from."""
+
+    class_id: int
+    """Its class."""
+    text: str
+    """The text, which is public."""
+    votes: float
+    """Noisy votes of all clients."""
+    share: float
+    """Of its class's images."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VotesResult:
+    """What clients' images have voted."""
+
+    rounds: list[VoteRound]
+    """In order."""
+    texts: list[VotedText]
+    """What images are synthesized from, by class."""
+    undecided: list[str]
+    """Classes of which no candidate has votes above the threshold: all candidates of the last round count alike."""
+    deviation: float
+    """Standard deviation of the noise that the guarantee rests on, for one round, in votes; 0: no guarantee."""
+    client_deviation: float
+    """Standard deviation of what each client added, in votes."""
+
+
 @dataclass(frozen=True, slots=True)
 class ClientsResult:
     """What the uploads that were accepted amount to."""
@@ -65,6 +124,8 @@ class ClientsResult:
     """Client → digest of its file."""
     refused: dict[str, Refusal]
     """Client, or file of an unknown sender → why it was refused."""
+    votes: VotesResult | None = json_field(omit_none=True)
+    """What was voted. Only where clients vote and send no rows."""
 
 
 def summary(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,15 +10,13 @@ import numpy as np
 
 from fgl.contracts.prompts import ClientContext, Encoded
 from fgl.core.baselines import BASELINES, find
-from fgl.core.config.defaults import CLASS_LIST_PROMPTS, EXACT_CODEC
+from fgl.core.config.defaults import CLASS_LIST_PROMPTS
 from fgl.core.config.schema import RoundsOptions
 from fgl.core.report import metrics
-from fgl.core.server import encoding
+from fgl.core.server import own_upload
 from fgl.core.stages import clients, evaluate, partition, plan, rounds, rounds_spec, synthesize
 from fgl.core.stages import train as train_stage
 from fgl.core.stages.partition import divided
-from fgl.core.wire import requests, upload, upload_reader
-from fgl.core.wire.codecs import TEXT
 from fgl.io import strict_json
 
 if TYPE_CHECKING:
@@ -185,24 +182,14 @@ def from_class_list(session: Session) -> Any:
     strategy = session.manager.registry.create("prompt_strategy", CLASS_LIST_PROMPTS, dict(options))
     encoder = session.generator.encoder(session.device)
     context = ClientContext(
-        "server",
+        own_upload.SERVER,
         _ClassList(len(session.info.class_names)),
         session.info.names_in_prompts,
         lambda prompts: Encoded(*encoder.encode(prompts)),
         seed=config.seed,
         label_names=session.info.class_names,
     )
-    prompts = strategy.prompts(context)
-    arrays, indices = encoder.encode(prompts)
-    declaration = session.generator.declare()
-    sender = upload.UploadHeader("server", requests.ROUND, session.info.class_names, config.upload.run_id)
-    # texts become what fp32 holds
-    codec = EXACT_CODEC if config.upload.codec == TEXT else config.upload.codec
-    data = upload.encode(sender, declaration, codec, prompts, arrays, indices, session.codecs)
-    # the caps are for what comes from outside
-    return upload_reader.decode(
-        data, replace(encoding.expectation(session, ["server"]), max_rows=2**40, max_bytes=2**60)
-    )
+    return own_upload.of_prompts(session, strategy.prompts(context), encoder)
 
 
 class _ClassList:

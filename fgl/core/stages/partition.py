@@ -75,6 +75,14 @@ def client_ids(session: Session, done: Done) -> Sequence[str]:
     return list(done[STAGE].samples) if listed is None else listed
 
 
+def expected_clients(session: Session) -> Sequence[str]:
+    """The clients of a run before anything is done."""
+    listed = session.config.upload.clients
+    if listed is not None:
+        return listed
+    return sorted(partitioning.divide(session.manager, session.config, session.split("train")))
+
+
 def divided(session: Session, done: Done) -> dict[str, list[int]]:
     """Client → positions of its training samples, without clients that were taken out; empty where clients have data
     of their own."""

@@ -18,6 +18,7 @@ from fgl.core.stages import (
     rounds,
     synthesize,
     train,
+    votes,
 )
 from fgl.core.stages.stage import Done, Stage
 
@@ -29,6 +30,7 @@ PIPELINE: tuple[Stage[Any], ...] = (
     partition.STAGE,
     clients.STAGE,
     clients.FROM_FILES,
+    votes.STAGE,
     adaptation.STAGE,
     plan.STAGE,
     synthesize.STAGE,

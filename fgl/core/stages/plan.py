@@ -12,7 +12,7 @@ from fgl.contracts.aggregator import ClientUpload, Conditioning
 from fgl.contracts.generator import Shard
 from fgl.core.server import claimed_weights
 from fgl.core.server import uploads as server_uploads
-from fgl.core.stages import adaptation, clients
+from fgl.core.stages import adaptation, clients, votes
 from fgl.core.stages.stage import Done, Inputs, Stage, Work
 from fgl.core.synthesis import plan
 from fgl.core.synthesis.per_client import GeneratorPerClient, client_of
@@ -89,11 +89,19 @@ def planned(session: Session, done: Done) -> Plan:
 
 
 def _planned(session: Session, done: Done) -> Plan:
-    accepted = list(done[clients.STAGE].bytes_per_client)
+    sent = done[clients.STAGE]
     adapted = adaptation.adapted(session, done)
+
+    def uploads() -> Sequence[ClientUpload]:
+        return (
+            server_uploads.opened(session, list(sent.bytes_per_client))
+            if sent.votes is None
+            else [votes.own(session, sent)]
+        )
+
     return Plan(
         shards=lambda: read_plan(session.run.plan_file),
-        conditioning=lambda: aggregate(adapted, server_uploads.opened(session, accepted)),
+        conditioning=lambda: aggregate(adapted, uploads()),
     )
 
 

@@ -75,6 +75,19 @@ def make_plan(
     return _cut(items, shard_size)
 
 
+def each_row(conditioning: Conditioning, images: int, run_seed: int, shard_size: int) -> list[Shard]:
+    """As many images of every row, in the order of the rows, whatever the rows weigh."""
+    items = []
+    for row, (conditioning_id, class_id) in enumerate(zip(conditioning.ids, conditioning.class_id, strict=True)):
+        guidance = float(conditioning.guidance_scale[row])
+        own = None if np.isnan(guidance) else guidance
+        for k in range(images):
+            name, domain = image_id(conditioning_id, k), conditioning.domain[row]
+            seed = image_seed(run_seed, name)
+            items.append(PlanItem(name, row, conditioning_id, int(class_id), domain, own, seed))
+    return _cut(items, shard_size)
+
+
 def list_rows(conditioning: Conditioning, run_seed: int, shard_size: int) -> list[Shard]:
     """One item for each row: the plan of a product that is not synthesized. Items are known by their weight too, since
     that is what is kept of them."""

@@ -127,6 +127,7 @@ def train_request(
     return len(head).to_bytes(8, "little") + head + message
 
 
+VOTE = "fgl.core.client.tasks:answer_vote"
 EVALUATE, PROBE = "fgl.core.client.tasks:answer_evaluate", "fgl.core.client.tasks:answer_probe"
 
 

@@ -33,6 +33,12 @@ def fgl_methods() -> list[Component]:
             summary="The generator, adapted by low-rank adapters that the clients train, then one synthetic set.",
         ),
         Component(
+            name="fgl-votes",
+            target="fgl.plugins.methods.generative:Votes",
+            options="fgl.plugins.methods.options:VotesOptions",
+            summary="Images vote for public texts under differential privacy (after arXiv 2305.15560, 2506.07555).",
+        ),
+        Component(
             name="analytic",
             target="fgl.plugins.methods.heads:Analytic",
             options="fgl.plugins.methods.options:FeatureOptions",

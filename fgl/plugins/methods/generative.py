@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from fgl.plugins.methods.options import AdaptedOptions, LearnedOptions, RoundsOptions
+    from fgl.plugins.methods.options import AdaptedOptions, LearnedOptions, RoundsOptions, VotesOptions
 
 
 class OneShot:
@@ -36,6 +36,16 @@ class Learned:
 
     def configuration(self) -> Mapping[str, object]:
         return {"prompt_strategy": {"name": "learned", **self.options.model_dump(mode="json")}}
+
+
+class Votes:
+    """Clients' images vote for texts that the server proposes; noisy counts are all that leaves."""
+
+    def __init__(self, options: VotesOptions) -> None:
+        self.options = options
+
+    def configuration(self) -> Mapping[str, object]:
+        return {"prompt_strategy": {"name": "diversified"}, "votes": self.options.model_dump(mode="json")}
 
 
 class Adapted:

@@ -50,6 +50,20 @@ class AdaptedOptions(Options):
     )
 
 
+class VotesOptions(Options):
+    """Votes in the place of uploads; see the section votes for all that it takes."""
+
+    rounds: int = Field(2, ge=1, le=1000, description="rounds of votes")
+    candidates: int = Field(16, ge=1, le=1000, description="texts of a class that a round puts to the vote")
+    pictures: int = Field(4, ge=1, le=1000, description="pictures of each candidate, whose features are averaged")
+    epsilon: float | None = Field(
+        4.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="what all rounds may reveal of an image, at privacy.delta; null: no noise, no guarantee",
+    )
+
+
 class FeatureOptions(Options):
     """The feature space of a head."""
 

@@ -334,7 +334,7 @@ def test_a_policy_that_says_something_wrong_is_no_policy(section: Any, word: str
 
 def test_a_policy_knows_every_task_that_clients_answer() -> None:
     named = set(policy.SiteOptions.model_fields["tasks"].annotation.__args__[0].__args__)  # type: ignore[union-attr]
-    assert named == {"upload", "rounds", "adapt", "evaluate", "probe"}
+    assert named == {"upload", "rounds", "adapt", "evaluate", "probe", "vote"}
 
 
 # --- upload filters -------------------------------------------------------------------------------------------------

@@ -1,0 +1,88 @@
+"""What clients and the server agree on in a vote: the feature space, and how much noise there is."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from fgl.contracts.classifier import FitContext
+from fgl.core.config.defaults import DEFAULTS
+from fgl.core.config.schema import RunConfig, Selected
+from fgl.core.store.owned import digest_of
+from fgl.errors import ConfigError, Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from fgl.contracts.classifier import Classifier
+    from fgl.contracts.features import Extractor, FeatureSpace
+    from fgl.core.plugin_manager import PluginManager
+    from fgl.privacy import Release
+
+UNIT = 2.0**-10
+"""Votes are written in units of this: fine beside any noise, and a power of two, so that sums are exact."""
+
+
+LEAST, MOST = 0.25, 10_000.0
+"""Standard deviations of noise that votes can be written with."""
+_GRID = 1.001
+"""Noise on a grid is not quite Gaussian: so much more of it makes up for that, whatever is voted on."""
+PLAIN_AGGREGATOR = DEFAULTS["aggregator"]["name"]
+
+
+def space_of(config: RunConfig, manager: PluginManager) -> FeatureSpace:
+    """The feature space of the votes. Raises ConfigError for one that would learn from images."""
+    chosen = config.features if config.features.name == config.votes.space else None
+    if chosen is None:
+        chosen = Selected(name=config.votes.space, options={})
+    space: FeatureSpace = manager.create("features", chosen)
+    if space.learns():
+        expected = "expected one that does not learn from images: what it learned would be of the clients, or of nobody"
+        raise ConfigError([Problem("votes.space", config.votes.space, expected)])
+    return space
+
+
+def extractor_of(
+    config: RunConfig, manager: PluginManager, classifier: Classifier, class_names: Sequence[str], device: str
+) -> Extractor:
+    """The space, ready to use."""
+    context = FitContext(class_names=tuple(class_names), seed=config.seed, device=device)
+    return space_of(config, manager).extractor({}, classifier, context)
+
+
+def space_digest(extractor: Extractor) -> str:
+    """By which client and server know that they compare in the same space."""
+    return digest_of(dict(extractor.describe()))
+
+
+def deviation(config: RunConfig) -> float:
+    """Standard deviation of the noise that the guarantee takes, on each number, in votes; 0 without a guarantee."""
+    options = config.votes
+    if options.sigma is not None:
+        return options.sigma
+    if options.epsilon is None:
+        return 0.0
+    from fgl.privacy import sigma_of
+
+    return _GRID * sigma_of(options.epsilon, config.privacy.delta, options.rounds)
+
+
+def client_deviation(config: RunConfig) -> float:
+    """Standard deviation of what one client adds. Noise that is divided is divided among the fewest clients that a sum
+    may be made of (upload.min_clients): it has to be enough without those that drop out."""
+    whole = deviation(config)
+    return whole if config.votes.noise == "each" else whole / math.sqrt(max(1, config.upload.min_clients))
+
+
+def release(config: RunConfig, candidates: int) -> Release:
+    """What a client's vote in one round is, for its price: one image, or one client, changes votes by 1 in norm at
+    most. candidates: numbers of the vote. Raises ValueError where there is no noise, or too little for the unit."""
+    from fgl.privacy import Release
+
+    return Release(
+        sigma=client_deviation(config),
+        sensitivity=1.0,
+        coordinates=candidates,
+        whole=True,  # votes are multiples of the unit before there is noise on them
+        grid=UNIT,
+    )

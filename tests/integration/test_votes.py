@@ -1,0 +1,235 @@
+"""Clients' images vote, and the run synthesizes what they voted for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import fgl
+from fgl.contracts.boundary import simulated
+from fgl.core import orchestrator, voting
+from fgl.core.client import site as client_site
+from fgl.core.client import voting as client_voting
+from fgl.core.data import decode
+from fgl.core.wire import ballots
+from fgl.errors import BudgetError, ConfigError, LedgerError, PolicyError, UploadError
+from fgl.privacy import sigma_of
+
+
+@pytest.fixture
+def config(images: Callable[..., Path], pipeline: Path) -> Callable[..., dict[str, Any]]:
+    root = images(per_class=12)
+
+    def make(clients: int = 2, **votes: Any) -> dict[str, Any]:
+        return {
+            "dataset": {"path": str(root)},
+            "partition": {"name": "iid", "clients": clients},
+            "prompt_strategy": "diversified",
+            "generator": {
+                "name": "stable-diffusion",
+                "model": str(pipeline),
+                "num_inference_steps": 1,
+                "guidance_scale": 1.0,
+                "dtype": "fp32",
+            },
+            "synthesis": {"images_per_class": 4},
+            "classifier": {"name": "small", "epochs": 1},
+            "baselines": "none",
+            "votes": {"rounds": 2, "candidates": 4, "pictures": 2, **votes},
+        }
+
+    return make
+
+
+def votes_of(run: Path, number: int) -> dict[str, Any]:
+    found = orchestrator.reopen(run, fgl.NullProgress()).run.read_sealed(
+        run / "server" / "votes" / f"round-{number}.json"
+    )
+    assert found is not None
+    return found
+
+
+def test_what_is_synthesized_follows_from_texts_and_votes_alone(
+    config: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    result = fgl.run(config(), tmp_path / "run", progress=False)
+    found = result["upload"]["votes"]
+    assert not (tmp_path / "run" / "server" / "uploads").exists()
+    assert result["upload"]["weight_per_class"] == {}
+    assert sorted(result["upload"]["bytes_per_client"]) == ["client-00", "client-01"]
+    assert result["upload"]["bytes_total"] < 6000
+    assert len(found["rounds"]) == 2
+    assert {text["class_id"] for text in found["texts"]} == {0, 1, 2}
+    for class_id in range(3):
+        assert sum(text["share"] for text in found["texts"] if text["class_id"] == class_id) == pytest.approx(1)
+    # without noise, a client's votes are its images, each for the candidate of its class that it is nearest to
+    for number in (1, 2):
+        votes = votes_of(tmp_path / "run", number)["votes"]
+        whole = np.sum([votes[name] for name in sorted(votes)], axis=0)
+        assert whole.sum() == 30  # of twelve images of a class, two are test images
+    report = (tmp_path / "run" / "report.md").read_text(encoding="utf-8")
+    assert "no embedding, no prompt and no exact class count" in report
+    assert "no guarantee" in report
+    again = fgl.resume(tmp_path / "run", progress=False)
+    assert again.digest == result.digest
+    assert {"clients", "plan", "synthesize"} <= set(again["reused_stages"])
+
+
+def test_an_image_votes_for_the_nearest_candidate_of_its_class(
+    config: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    fgl.run(config(rounds=1), tmp_path / "run", progress=False)
+    session = orchestrator.reopen(tmp_path / "run", fgl.NullProgress())
+    kept = votes_of(tmp_path / "run", 1)
+    extractor = voting.extractor_of(
+        session.config, session.manager, session.classifier, session.info.class_names, session.device
+    )
+    candidates = np.array([one["class_id"] for one in kept["candidates"]])
+    expected = ballots.Expected("", 1, 4, session.info.class_names, voting.space_digest(extractor), _width(extractor))
+    data = (tmp_path / "run" / "server" / "votes" / "ballot-1.safetensors").read_bytes()
+    features = ballots.read_ballot(data, expected).features
+    train, parts = session.split("train"), session.run.read_json(session.run.partition_file)
+    for client, rows in parts.items():
+        wanted = np.zeros(len(candidates))
+        for row in rows:
+            pixels = decode(
+                fgl.contracts.dataset.Subset(train, [row]), session.image_size, fgl.NullProgress(), ""
+            ).pixels
+            point = extractor.features(pixels, fgl.NullProgress())[0]
+            distances = np.linalg.norm(features.astype(np.float64) - point, axis=1)
+            distances[candidates != train.labels[row]] = np.inf
+            wanted[distances.argmin()] += 1
+        assert kept["votes"][client] == wanted.tolist()
+
+
+def _width(extractor: Any) -> int:
+    return int(extractor.describe()["dimensions"])
+
+
+def test_noise_is_new_in_each_run_and_a_killed_run_draws_none_again(
+    config: Callable[..., dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = {**config(epsilon=4.0), "privacy": {"delta": 1e-3, "max_epsilon": 4.0}}
+    one = fgl.run(given, tmp_path / "one", progress=False)
+    found = one["upload"]["votes"]
+    assert found["deviation"] == pytest.approx(sigma_of(4.0, 1e-3, 2), rel=0.01)
+    assert found["rounds"][0]["deviation"] == pytest.approx(found["deviation"] * 2**0.5)
+    fgl.run(given, tmp_path / "two", progress=False)
+    assert votes_of(tmp_path / "one", 1)["votes"] != votes_of(tmp_path / "two", 1)["votes"]
+    assert votes_of(tmp_path / "one", 1)["ballot"] == votes_of(tmp_path / "two", 1)["ballot"]
+    honest, drawn = client_voting.add_noise, []
+
+    def counting(*given: Any) -> Any:
+        drawn.append(1)
+        return honest(*given)
+
+    def dies(*given: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(client_voting, "add_noise", counting)
+    with monkeypatch.context() as killed:
+        killed.setattr(ballots, "read_vote", dies)
+        with pytest.raises(KeyboardInterrupt):
+            fgl.run(given, tmp_path / "killed", progress=False)
+    assert drawn
+    fgl.resume(tmp_path / "killed", progress=False)
+    assert len(drawn) == 4  # one a client and round
+    ledger = tmp_path / "killed" / "clients" / "client-00" / "private" / "ledger" / "ledger.jsonl"
+    assert len(ledger.read_text().splitlines()) == 1 + 2
+    fgl.resume(tmp_path / "killed", progress=False)
+    assert len(drawn) == 4
+
+
+def test_a_client_answers_one_ballot_a_round(config: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+    fgl.run(config(rounds=1, sigma=2.0), tmp_path / "run", progress=False)
+    session = orchestrator.reopen(tmp_path / "run", fgl.NullProgress())
+    data = (tmp_path / "run" / "server" / "votes" / "ballot-1.safetensors").read_bytes()
+    private = tmp_path / "run" / "clients" / "client-00" / "private"
+    request = {
+        "config": session.config.to_dict(),
+        "client_id": "client-00",
+        "device": session.device,
+        "data": session.info.digest,
+        "private": str(private),
+        "ledger": str(private / "ledger"),
+    }
+    with simulated():
+        first = client_voting.answer(request, data)
+        assert client_voting.answer(request, data) == first
+        site = client_site.site_of(request)
+        extractor = voting.extractor_of(session.config, site.manager, site.classifier, site.class_names, "cpu")
+        expected = ballots.Expected("", 1, 4, site.class_names, voting.space_digest(extractor), _width(extractor))
+        ballot = ballots.read_ballot(data, expected)
+        features = ballot.features + 1
+        other = ballots.encode_ballot(
+            ballots.Ballot("", 1, ballot.size, ballot.space, features, ballot.class_id), site.class_names
+        )
+        with pytest.raises(UploadError, match="another ballot of round 1 was answered"):
+            client_voting.answer(request, other)
+        (answer,) = (private / "ledger" / "answers").iterdir()
+        answer.write_bytes(b"cut")
+        with pytest.raises(LedgerError, match="would be paid for again"):
+            client_voting.answer(request, data)
+        # another run, in another folder, asks about the same images: it is another question, and is paid for
+        limited = {**session.config.to_dict(), "upload": {"run_id": "another"}, "privacy": {"max_epsilon": 0.1}}
+        fresh = ballots.encode_ballot(
+            ballots.Ballot("another", 1, ballot.size, ballot.space, ballot.features, ballot.class_id), site.class_names
+        )
+        with pytest.raises(BudgetError, match="costs epsilon"):
+            client_voting.answer({**request, "config": limited}, fresh)
+        exact = {**limited, "votes": {**limited["votes"], "sigma": None}}
+        with pytest.raises(PolicyError, match="exact votes have no price"):
+            client_voting.answer({**request, "config": exact}, fresh)
+    client_site.release()
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"votes": {"rounds": 1, "level": "client", "epsilon": 1.0}}, "the noise is larger than all votes"),
+        ({"votes": {"rounds": 1}, "rounds": {"count": 1}}, "rounds.count"),
+        ({"votes": {"rounds": 1}, "evaluation": {"at_clients": True}}, "evaluation.at_clients"),
+        ({"votes": {"rounds": 1}, "prompt_strategy": "learned"}, "a grammar"),
+        ({"votes": {"rounds": 1, "space": "trained"}}, "does not learn"),
+        ({"votes": {"rounds": 1, "epsilon": 1.0, "sigma": 1.0}}, "not both"),
+        ({"votes": {"rounds": 1, "epsilon": -1.0}}, "more than 0"),
+    ],
+)
+def test_what_cannot_be_is_said_before_anything_runs(
+    config: Callable[..., dict[str, Any]], tmp_path: Path, changes: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(ConfigError, match=words):
+        fgl.run({**config(), **changes}, tmp_path / "run", progress=False)
+    assert not (tmp_path / "run" / "server").exists()
+
+
+def test_one_image_more_moves_the_votes_by_one(config: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+    """The sensitivity that the noise is for, by brute force: every image of a client, left out."""
+    fgl.run(config(clients=1, rounds=1), tmp_path / "run", progress=False)
+    session = orchestrator.reopen(tmp_path / "run", fgl.NullProgress())
+    data = (tmp_path / "run" / "server" / "votes" / "ballot-1.safetensors").read_bytes()
+    request = {
+        "config": session.config.to_dict(),
+        "client_id": "client-00",
+        "device": "cpu",
+        "data": session.info.digest,
+    }
+    with simulated():
+        site = client_site.site_of(request)
+        extractor = voting.extractor_of(session.config, site.manager, site.classifier, site.class_names, "cpu")
+        expected = ballots.Expected("", 1, 4, site.class_names, voting.space_digest(extractor), _width(extractor))
+        ballot = ballots.read_ballot(data, expected)
+        held = list(site.partition["client-00"])
+        whole = client_voting._counts(site, "client-00", extractor, ballot)
+        try:
+            for row in held[::5]:
+                site.partition["client-00"] = [one for one in held if one != row]
+                without = client_voting._counts(site, "client-00", extractor, ballot)
+                assert np.linalg.norm(whole - without) == 1
+        finally:
+            site.partition["client-00"] = held
+    client_site.release()
