@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from fgl.contracts.generator import Generator
 
 _CLASSES = 4
+_Entry = tuple[Mapping[str, float], Mapping[str, "Array"]]
 
 
 class AdaptationContract:
@@ -37,9 +38,21 @@ class AdaptationContract:
     def make(self) -> Adaptation:
         raise NotImplementedError("override `make`: return self.generator().adaptation(AdapterSpec(…))")
 
+    @pytest.fixture(scope="class")
+    @classmethod
+    def _shared(cls) -> dict[tuple[str, str], Any]:
+        """What several tests look at and none changes, by its name and the parameters of the tests."""
+        return {}
+
     @pytest.fixture
-    def images(self) -> CaptionedImages:
+    def images(self, request: pytest.FixtureRequest, _shared: dict[tuple[str, str], Any]) -> CaptionedImages:
         """24 images of four classes, one caption each."""
+        key = ("images", _parameters(request))
+        if key not in _shared:
+            _shared[key] = self._images()
+        return _shared[key]  # type: ignore[no-any-return]
+
+    def _images(self) -> CaptionedImages:
         height, width = self.make().image_size()
         square = labelled_pixels(24, max(height, width), _CLASSES)
         prompts = [Prompt(index, f"class {index}") for index in range(_CLASSES)]
@@ -59,8 +72,24 @@ class AdaptationContract:
         return AdaptContext(seed=3, device="cpu", steps=4, evaluate_every=2)
 
     @pytest.fixture
-    def adapted(self, images: CaptionedImages, context: AdaptContext) -> Adapted:
-        return self.make().fit(images, images, context)
+    def training(
+        self,
+        request: pytest.FixtureRequest,
+        _shared: dict[tuple[str, str], Any],
+        images: CaptionedImages,
+        context: AdaptContext,
+    ) -> _Training:
+        """A whole training, done once: the tests of its result need no more than one."""
+        key = ("training", _parameters(request))
+        if key not in _shared:
+            entries: list[_Entry] = []
+            context = replace(context, on_entry=lambda entry, now: entries.append((entry, dict(now.state("last")))))
+            _shared[key] = _Training(self.make().fit(images, images, context), entries)
+        return _shared[key]  # type: ignore[no-any-return]
+
+    @pytest.fixture
+    def adapted(self, training: _Training) -> Adapted:
+        return training.adapted
 
     def test_what_can_be_adapted_passes_the_check(self) -> None:
         self.make().check()
@@ -79,16 +108,15 @@ class AdaptationContract:
         assert adapted.size_bytes() == sum(array.nbytes for array in after.values())
 
     def test_its_history_starts_with_the_generator_as_it_was_and_the_lowest_held_out_loss_is_selected(
-        self, images: CaptionedImages, context: AdaptContext
+        self, training: _Training
     ) -> None:
-        states: list[tuple[Mapping[str, float], Mapping[str, Array]]] = []
-        context = replace(context, on_entry=lambda entry, now: states.append((entry, dict(now.state("last")))))
-        adapted = self.make().fit(images, images, context)
-        history = adapted.history()
+        history = training.adapted.history()
         assert [entry["step"] for entry in history] == [0, 2, 4]
         assert all("held_out_loss" in entry for entry in history)
         assert all("loss" in entry for entry in history[1:])
-        _assert_same(adapted.state("selected"), min(states, key=lambda each: each[0]["held_out_loss"])[1])
+        assert [dict(entry) for entry, _ in training.entries] == [dict(entry) for entry in history]
+        lowest = min(training.entries, key=lambda each: each[0]["held_out_loss"])
+        _assert_same(training.adapted.state("selected"), lowest[1])
 
     def test_killed_or_shorter_training_resumes_to_the_weights_of_an_uninterrupted_one(
         self, adapted: Adapted, images: CaptionedImages, context: AdaptContext
@@ -145,6 +173,21 @@ class AdaptationContract:
             files = (path for path in (tmp_path / name).rglob("*") if path.is_file())
             written.append({path.relative_to(tmp_path / name): path.read_bytes() for path in files})
         assert written[0] == written[1]
+
+
+@dataclass(frozen=True, slots=True)
+class _Training:
+    """A training and what it said as it went on."""
+
+    adapted: Adapted
+    entries: list[_Entry]
+    """Each entry of the history, with the last weights of then."""
+
+
+def _parameters(request: pytest.FixtureRequest) -> str:
+    """What tells a test from the same one with other parameters, which may be of another model."""
+    call = getattr(request.node, "callspec", None)
+    return "" if call is None else str(call.id)
 
 
 class _Counting:
