@@ -64,6 +64,7 @@ class Session:
     _codecs: dict[str, Codec] = field(default_factory=dict)
     _pixels: dict[str, LabelledPixels] = field(default_factory=dict)
     _features: dict[str, LabelledArrays] = field(default_factory=dict)
+    _image_size: tuple[int, int] | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         self.events = Events(self.manager, self.run, self.config)
@@ -127,6 +128,11 @@ class Session:
     @property
     def image_size(self) -> tuple[int, int]:
         """(height, width) of synthetic images, pixels."""
+        if self._image_size is None:  # a generator looks at its files to answer, and many ask
+            self._image_size = self._stated_image_size()
+        return self._image_size
+
+    def _stated_image_size(self) -> tuple[int, int]:
         said = self.generator.describe().get("image_size")
         try:
             height, width = (operator.index(side) for side in cast("Sequence[int]", said))
