@@ -1,4 +1,5 @@
-"""Runs that die. A process of its own that imports the libraries once and forks a child for each run it is told of.
+"""Runs that die. A process of its own that imports the libraries once and forks a child for each run it is told of;
+what the first run imports beside them, it imports before the second.
 
 A job is one line of JSON on stdin: config, out, result (file for what the run returns), log (file to which each
 synthesized image, trained epoch and asked client is a line), and how to die: kill_at (the n-th write to the run
@@ -8,6 +9,7 @@ clock is to leap about), file_limit (bytes that a file may have, 0 for any). The
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import resource
@@ -17,6 +19,7 @@ import sys
 import time
 import traceback
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -117,6 +120,19 @@ def serve() -> None:
                 time.sleep(0.001)
         answers.write(json.dumps({"status": status}) + "\n")
         answers.flush()
+        _import_what_it_did(_modules_file(job))
+
+
+def _modules_file(job: Mapping[str, Any]) -> Path:
+    return Path(job["result"]).with_suffix(".modules")
+
+
+def _import_what_it_did(modules: Path) -> None:
+    """Import what a run that came to its end has imported, so that no later child spends its time on that."""
+    for name in modules.read_text().splitlines() if modules.exists() else ():
+        if name not in sys.modules:
+            with suppress(Exception):  # a module that only exists inside of another one
+                importlib.import_module(name)
 
 
 def _child(job: Mapping[str, Any]) -> None:
@@ -133,6 +149,7 @@ def _child(job: Mapping[str, Any]) -> None:
         if job.get("file_limit"):
             resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         Path(job["result"]).write_text(json.dumps(result))
+        _modules_file(job).write_text("\n".join(sys.modules))
         code = 0
     except FGLError as error:
         Path(job["result"]).write_text(json.dumps({"error": str(error), "type": type(error).__name__}))

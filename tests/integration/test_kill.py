@@ -32,7 +32,7 @@ def config(pipeline: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str
         "generator": {
             "name": "stable-diffusion",
             "model": str(pipeline),
-            "num_inference_steps": 2,
+            "num_inference_steps": 1,
             "dtype": "fp32",
             "guidance_scale": 2.0,
             "batch_size": BATCH,
