@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -78,9 +79,23 @@ def test_rounds_start_from_the_one_shot_model_and_every_byte_is_counted(settings
 def test_clients_hand_over_bytes_and_nothing_else_from_processes_of_their_own(
     settings: Settings, tmp_path: Path
 ) -> None:
-    for isolation in ("none", "process"):
-        changes = {"federation": {"name": "local", "isolation": isolation}, "algorithm": {"name": "scaffold"}}
-        fgl.run(settings(**changes), out=tmp_path / isolation)
+    def take_part(isolation: str, rounds: int) -> Any:
+        federation = {"name": "local", "isolation": isolation}
+        given = settings(
+            partition={"clients": 2},
+            rounds={"count": rounds},
+            federation=federation,
+            algorithm={"name": "scaffold"},
+        )
+        return fgl.run(given, out=tmp_path / isolation)
+
+    take_part("none", 0)  # uploads of processes are `test_run.py`'s: here each would only import all libraries
+    shutil.copytree(tmp_path / "none", tmp_path / "process")
+    take_part("none", 2)
+    result = take_part("process", 2)
+    assert {"clients", "train"} <= set(result["reused_stages"])
+    assert "rounds" not in result["reused_stages"]
+    assert result["rounds"]["rounds"][1]["clients"] == ["client-00", "client-01"]
     assert same(tmp_path / "none", tmp_path / "process")
     # what a client keeps between rounds stays in its private folder
     kept = tmp_path / "none" / "clients" / "client-00" / "private" / "rounds" / "own"
