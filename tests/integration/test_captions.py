@@ -166,15 +166,28 @@ def test_a_run_notices_that_its_prompts_file_has_changed(settings: dict[str, Any
         fgl.run(settings, out=tmp_path / "run")
 
 
-# A run, as JSON on stdin; the models of its clients' stage, and whether it was reused, on stdout.
-RUN = """
+# Runs, as JSON on stdin; a line for each on stdout: the models of its clients' stage, and whether that was reused.
+RUNS = """
 import json, sys
 import fgl
 from pathlib import Path
-settings, out = json.load(sys.stdin)
-result = fgl.run(settings, out=out)
-record = json.loads((Path(out) / "stages/clients.json").read_text())
-print(json.dumps([record["inputs"].get("prompt_models"), "clients" in result["reused_stages"]]))
+settings, out, times = json.load(sys.stdin)
+for _ in range(times):
+    result = fgl.run(settings, out=out)
+    record = json.loads((Path(out) / "stages/clients.json").read_text())
+    print(json.dumps([record["inputs"].get("prompt_models"), "clients" in result["reused_stages"]]))
+"""
+
+# The words of commands, one after the other, as JSON on stdin.
+COMMANDS = """
+import json, sys
+from fgl.cli import main
+for words in json.load(sys.stdin):
+    sys.argv = ["fgl", *words]
+    try:
+        main()
+    except SystemExit as ended:
+        assert not ended.code, ended.code
 """
 
 
@@ -184,9 +197,10 @@ def test_a_run_notices_that_the_lock_of_its_captioning_model_has_moved(
     settings["prompt_strategy"]["model"] = "who/captioner"
     out, environment = str(tmp_path / "run"), hub.env(tmp_path / "home")
 
-    def call(*arguments: str, given: Any = None) -> str:
+    def call(script: str, given: Any) -> list[Any]:
+        """The lines of JSON that a process of its own printed."""
         done = subprocess.run(
-            [sys.executable, "-c", *arguments],
+            [sys.executable, "-c", script],
             input=json.dumps(given),
             capture_output=True,
             text=True,
@@ -194,22 +208,21 @@ def test_a_run_notices_that_the_lock_of_its_captioning_model_has_moved(
             env={**environment, "PYTHONPATH": os.pathsep.join(sys.path)},
         )
         assert done.returncode == 0, done.stderr
-        return done.stdout
+        return [json.loads(line) for line in done.stdout.splitlines() if line.startswith(("[", "{"))]
 
-    def stage(name: str) -> tuple[str, str]:
-        said = json.loads(call("from fgl.cli import main; main()", "stages", out, "--json"))["stages"]
-        return next((one["state"], one["why"]) for one in said if one["stage"] == name)
+    def clients_stage(*before: list[str]) -> tuple[str, str]:
+        """What `fgl stages` says of it. before: commands that the same process runs first."""
+        said = call(COMMANDS, [*before, ["stages", out, "--json"]])[-1]["stages"]
+        return next((one["state"], one["why"]) for one in said if one["stage"] == "clients")
 
     old = hub.push("who/captioner", captioner)
-    assert json.loads(call(RUN, given=[settings, out])) == [{"who/captioner": old}, False]
+    assert call(RUNS, [settings, out, 1]) == [[{"who/captioner": old}, False]]
     changed = tmp_path / "changed"
     save_captioner(changed, seed=1)
     new = hub.push("who/captioner", changed)
     hub.log.clear()
-    assert stage("clients") == ("done", "")
+    assert clients_stage() == ("done", "")
     assert hub.log == [], "the lock tells"
-    call("from fgl.cli import main; main()", "models", "pull", "who/captioner", "--update")
-    state, why = stage("clients")
-    assert (state, why) == ("stale", f"prompt_models.who/captioner: {old} → {new}")
-    assert json.loads(call(RUN, given=[settings, out])) == [{"who/captioner": new}, False]
-    assert json.loads(call(RUN, given=[settings, out])) == [{"who/captioner": new}, True]
+    moved = ("stale", f"prompt_models.who/captioner: {old} → {new}")
+    assert clients_stage(["models", "pull", "who/captioner", "--update"]) == moved
+    assert call(RUNS, [settings, out, 2]) == [[{"who/captioner": new}, False], [{"who/captioner": new}, True]]
