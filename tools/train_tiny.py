@@ -269,6 +269,11 @@ def train_denoiser(
 ) -> None:
     """Train text encoder and UNet together on v-prediction; what ships is their exponential moving average.
 
+    The loss is the one that `fgl adapt --from-scratch` trains with; the loop is not, because that one trains a UNet
+    beside a frozen text encoder, whose embeddings of the captions it is given as arrays (16 captions an image would be
+    330 kB). Here the encoder is random too and learns with the UNet. Nor has it batches of several datasets by share,
+    symmetries by dataset, timesteps as of `denoiser.steps_of`, Muon, or a rate that falls at the end.
+
     start: a pipeline whose weights to go on from, with an optimizer state of zero."""
     words = everything["text"]
     tokenizer, tokens = prepare_text(words, parts, work, everything["seed"], start)

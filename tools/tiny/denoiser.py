@@ -64,9 +64,7 @@ class Optimizer:
         self.pairs: list[tuple[nn.Parameter, nn.Parameter]] = []
         others = []
         for name, weight in model.named_parameters():
-            if weight.ndim < 2 or any(
-                part in name for part in ("embedding.weight", "positional_embedding", "conv_in", "conv_out")
-            ):
+            if weight.ndim < 2 or any(part in name for part in _ADAMW):
                 others.append(weight)
                 continue
             flat = flatten(weight.detach())
