@@ -203,7 +203,8 @@ def test_a_dry_run_computes_and_writes_nothing(fgl: Callable[..., CliResult], tm
 
 @pytest.mark.slow
 def test_the_main_job_prints_its_table_and_where_the_report_is(fgl: Callable[..., CliResult], tmp_path: Path) -> None:
-    """What `make run` runs, on the shipped generator and data, with hardly any images and epochs."""
+    """What `make run` runs, on the shipped generator and data, with hardly any images, steps and epochs. A batch is
+    paid for in full, however few images are in it."""
     said = fgl(
         "run",
         "--out",
@@ -216,6 +217,12 @@ def test_the_main_job_prints_its_table_and_where_the_report_is(fgl: Callable[...
         "classifier.epochs=1",
         "--set",
         "rounds.local_epochs=1",
+        "--set",
+        "classifier.image_size=16",
+        "--set",
+        "generator.batch_size=10",
+        "--set",
+        "generator.num_inference_steps=2",
     )
     assert said.code == 0, said.err
     for title in (
