@@ -214,6 +214,7 @@ def test_keys_are_replaced_and_revoked_while_a_run_goes_on(site: Typed) -> None:
     said = site("server", "run", "run")  # what was kept is judged again: by a revoked key nobody is heard
     assert said.code == 5
     assert "which is revoked" in said.err
+    assert (events()[-1]["event"], events()[-1]["client"], events()[-1]["kept"]) == ("refused", "north", True)
     prepared(site, "--key", "north.key")
     assert ingested(site, "north.safetensors", new=False)["outcome"] == "accepted"
     write("server.yaml", {"dataset": {"name": "imagefolder", "path": "slides"}})

@@ -12,6 +12,7 @@ import pytest
 import yaml
 from PIL import Image
 
+from fgl.io import keys
 from tests.helpers.cli import CliResult
 
 Typed = Callable[..., CliResult]
@@ -74,6 +75,27 @@ def test_sites_answer_one_file_and_the_server_says_what_follows(sites: Typed, tm
     code = sites(*SERVER, "north.probe.json", "--fail-if", "weak").code
     assert code == (0 if json.loads(sites(*SERVER, "north.probe.json", "--json").out)["outlook"] == "known" else 8)
     assert not (tmp_path / "unused").exists()
+
+
+def test_answers_are_signed_and_sealed_where_the_server_lists_keys(sites: Typed, tmp_path: Path) -> None:
+    for name in ("north", "south"):
+        keys.write_pair(tmp_path / name, *keys.client_pair())
+    keys.write_pair(tmp_path / "server", *keys.server_pair())
+    listed = {name: (tmp_path / f"{name}.pub").read_text().strip() for name in ("north", "south")}
+    settings = yaml.safe_load((tmp_path / "server.yaml").read_text())
+    write(tmp_path / "server.yaml", {**settings, "server": {"keys": listed}})
+    sites(*SERVER, "--per-class", "2")
+    assert sites(*probe("north", "--key", "north.key", "--seal-to", "server.pub")).code == 0
+    assert not (tmp_path / "north.probe.json").exists()
+    said = sites(*probe("south", "--key", "north.key"))  # in the name of another
+    assert said.code == 0, said.err
+    answers = ("north.probe.json.age", "south.probe.json")
+    found = json.loads(sites(*SERVER, *answers, "--key", "server.key", "--json").out)
+    assert set(found["clients"]) == {"north"}
+    assert {name: one["rule"] for name, one in found["refused"].items()} == {"south.probe.json": "sender"}
+    said = sites("client", "review", "south.probe.json")
+    assert said.code == 0, said.err
+    assert "scores of pictures beside" in said.out
 
 
 def test_what_is_no_honest_answer_is_named_and_left_out(sites: Typed, tmp_path: Path) -> None:

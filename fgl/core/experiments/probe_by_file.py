@@ -15,7 +15,7 @@ from fgl.core.store.typed import from_json, to_json
 from fgl.core.wire import envelopes, probe_files, replies, requests
 from fgl.errors import ConfigError, Problem, StoreError, UploadError, UploadReplayError, UploadSenderError
 from fgl.io.files import open_regular
-from fgl.text import plain, quoted
+from fgl.text import plain
 
 if TYPE_CHECKING:
     from pyrage.x25519 import Identity
@@ -69,8 +69,7 @@ def answered(session: Session, file: Path, replies_: Sequence[Path], identity: I
                 session.config.server, data, envelope.block, kind="probe", run=request.run, round=requests.ROUND
             )
             client_id = probe_files.sender_of(data)
-            if sender is not None and sender.client_id != client_id:
-                raise UploadSenderError(f"refused: signed by {sender.client_id}, and it names {quoted(client_id)}")
+            senders.check_name(sender, client_id)
             if known is not None and client_id not in known:
                 raise UploadSenderError("refused: it is of no client of this run (upload.clients)")
             if client_id in answers:

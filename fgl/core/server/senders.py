@@ -57,6 +57,12 @@ def judge(
     return Sender(client_id=sender.client_id, key=sender.key, approved_by=approved_by)
 
 
+def check_name(sender: Sender | None, named: str) -> None:
+    """Raises UploadSenderError where a file names another client than the one that has signed it."""
+    if sender is not None and sender.client_id != named:
+        raise _refused(f"signed by {sender.client_id}, and it names {quoted(named)}")
+
+
 def _first(
     found: Sequence[Signature],
     data: bytes,

@@ -12,6 +12,7 @@ import numpy as np
 
 from fgl.contracts.events import StageContext
 from fgl.contracts.federation import ClientFailure
+from fgl.core.server import log as record
 from fgl.core.server import refusals, senders
 from fgl.core.server.encoding import Encoding, encoded, keep_encoded, of_own
 from fgl.core.server.upload_store import UploadManifest, drop_encoded, manifest_of, read_upload, upload_path
@@ -86,7 +87,10 @@ def validated(
             data = read_upload(upload_path(session.run, client_id))
             if session.remote_clients:  # simulated clients are called, and sign nothing
                 block = manifest.signature.encode() if manifest.signature else None
-                senders.judge(session.config.server, data, block, kind="upload", run=expected.run, round=expected.round)
+                sender = senders.judge(
+                    session.config.server, data, block, kind="upload", run=expected.run, round=expected.round
+                )
+                senders.check_name(sender, client_id)
             upload = upload_reader.decode(data, expected, client_id)
             accepted[client_id] = manifest
             if upload.codec == TEXT:  # another encoder may give arrays of another size
@@ -96,6 +100,9 @@ def validated(
         except UploadError as error:
             accepted.pop(client_id, None)
             refused[client_id] = refusals.refuse(session, client_id, error)
+            if session.remote_clients:
+                what = {"client": client_id, "file_sha256": manifest.sha256, "kept": True, **refused[client_id]}
+                record.add(session.run, record.REFUSED, expected.run, **what)
     return accepted, refused
 
 

@@ -75,7 +75,9 @@ def _probe(data: bytes, class_names: Sequence[str] | None, known: Mapping[str, C
     if not isinstance(client_id, str) or re.fullmatch(CLIENT_ID, client_id) is None:
         raise UploadFormatError(f"refused: client_id is {quoted(client_id)}")
     rest = {key: value for key, value in stated.items() if key not in ("run", "request")}
-    scores = replies.validate_scores(strict_json.dumps(rest).encode(), client_id, list(classes), _ANY)
+    scores = replies.validate_scores(
+        strict_json.dumps(rest).encode(), client_id, list(classes) or [""], _ANY
+    )  # too few images for a class of their own
     says = [
         f"scores of pictures beside {counted(scores.reference, 'image')}: how near they lie, and how many images are "
         "told apart by them; no image and no features of one",

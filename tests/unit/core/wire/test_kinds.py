@@ -70,6 +70,7 @@ def test_an_answer_to_a_probe_says_how_many_images_its_scores_are_of() -> None:
     assert found.place == Place(kind="probe", run="skin-1", client_id="north", round=0)
     assert found.groups == {"images that the scores are of": 9}
     assert not found.texts
+    assert read(answer(per_class={})).groups == found.groups
 
 
 @pytest.mark.parametrize(
