@@ -19,6 +19,7 @@ from fgl.commands import (
     plugin_kit,
     plugins,
     presets,
+    privacy,
     probe,
     probe_by_file,
     quality,
@@ -63,6 +64,7 @@ PANELS: dict[str, dict[str, Command | Group]] = {
     "Measure and compare": {
         "quality": announced(quality.quality_command),
         "audit": announced(audit.audit_command),
+        "privacy": announced(privacy.privacy_command),
         "compare": announced(compare.compare_command),
         "sweep": announced(sweep.sweep_command),
     },

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from fgl.core.report import audit, clients, generator, intake, metrics, quality, rounds
+from fgl.core.report import audit, clients, generator, intake, metrics, privacy_statement, quality, rounds
 from fgl.core.report.results import results_table
 from fgl.core.report.schema import ProductSummary, RunReport
 from fgl.core.report.tables import Table
@@ -41,6 +41,7 @@ def markdown(session: Session, report: RunReport, sheets: Sequence[Path]) -> str
         quality.quality_section(report.quality),
         *(quality.quality_section(one, label) for label, one in report.quality_beside.items()),
         audit.report_section(report.audit),
+        privacy_statement.section(privacy_statement.of(session)),
         _samples(session, report),
         _digest(report),
         generator.generator_section(report),
