@@ -1,7 +1,7 @@
 """What adapting `tiny` is worth on data that it does not know: CIFAR-10 and PACS, central and federated.
 
     python benchmarks/adapt.py central --data DATA --set cifar10 --work DIR --kind full --steps 400
-    python benchmarks/adapt.py federated --data DATA --set cifar10 --work DIR --rounds 6 --local-steps 20
+    python benchmarks/adapt.py federated --data DATA --set pacs --work DIR --local-steps 250
 
 DATA holds <set>/train.parquet and test.parquet. The images are those of docs/evidence.md (pieces cifar10-unseen and
 pacs-unseen): 100 private and 100 test images of a class, or 40 of a class and domain. One JSON object for each run is
@@ -21,8 +21,8 @@ from typing import Any
 import fgl
 
 SETS: dict[str, dict[str, Any]] = {
-    "cifar10": {"limit": 100, "partition": {"name": "dirichlet", "clients": 5, "beta": 0.01}},
-    "pacs": {"limit": 40, "partition": {"name": "dirichlet", "clients": 5, "beta": 0.01}},
+    "cifar10": {"limit": 100, "partition": {"name": "dirichlet", "clients": 5, "beta": 0.01}, "prompts": "class-name"},
+    "pacs": {"limit": 40, "partition": {"name": "dirichlet", "clients": 5, "beta": 0.01}, "prompts": "domain"},
 }
 
 
@@ -32,6 +32,7 @@ def config(args: argparse.Namespace) -> dict[str, Any]:
         "seed": args.seed,
         "dataset": {"name": "parquet", "path": str(args.data / args.set), "max_per_class": chosen["limit"]},
         "partition": chosen["partition"],
+        "prompt_strategy": chosen["prompts"],
         "generator": "tiny",
         "synthesis": {"images_per_class": args.images_per_class},
         "baselines": args.baselines or "none",
@@ -64,22 +65,26 @@ def federated(args: argparse.Namespace) -> dict[str, Any]:
         "kind": args.kind,
         "rank": args.rank,
         "factors": args.factors,
+        "adapters": args.adapters,
         "rounds": args.rounds,
         "local_steps": args.local_steps,
         "batch_size": args.batch_size,
     }
-    place = args.work / f"{args.set}-federated-{args.kind}-{args.rank}-{args.seed}"
+    place = (
+        args.work / f"{args.set}-{args.adapters}-{args.kind}-{args.rank}-{args.rounds}-{args.local_steps}-{args.seed}"
+    )
     result = fgl.run({**config(args), "adaptation": options}, place, progress=args.progress)
     found = result["adaptation"]
     each = [entry["seconds"] / len(entry["clients"]) for entry in found["rounds"]]
     return {
         "top1": result.top1,
         "baselines": result.baselines,
-        "bytes": found["bytes_up"] + found["bytes_down"] + result.bytes_sent,
+        "bytes": found["bytes_up"] + found["bytes_down"] + result["upload"]["bytes_total"],
+        "bytes_up": found["bytes_up"] + result["upload"]["bytes_total"],
         "adapter_bytes": found["adapter_bytes"],
         "losses": [round(entry["loss"], 4) for entry in found["rounds"]],
         "seconds_a_client_and_round": round(sum(each) / len(each), 1),
-        "settings": {**found["settings"], "rounds": args.rounds, "local_steps": args.local_steps},
+        "settings": {**found["settings"], **options},
     }
 
 
@@ -94,10 +99,11 @@ def main() -> None:
     parser.add_argument("--images-per-class", type=int, default=100)
     parser.add_argument("--kind", choices=["lora", "full", "scratch"], default="lora")
     parser.add_argument("--rank", type=int, default=8)
-    parser.add_argument("--factors", choices=["both", "up"], default="up")
+    parser.add_argument("--factors", choices=["both", "up"], default="both")
+    parser.add_argument("--adapters", choices=["per-client", "shared"], default="per-client")
     parser.add_argument("--steps", type=int, default=400)
-    parser.add_argument("--rounds", type=int, default=6)
-    parser.add_argument("--local-steps", type=int, default=20)
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--local-steps", type=int, default=100)
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--baselines", nargs="*", default=["class-list"], help="beside the run; none: --baselines")
     parser.add_argument("--progress", action="store_true")

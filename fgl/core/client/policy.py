@@ -30,7 +30,7 @@ from fgl.errors import ConfigError, PolicyError, Problem
 from fgl.text import plain, quoted
 
 SITE = "site"
-COUNTED = ("upload",)
+COUNTED = ("upload", "vote")
 """Tasks whose answers have a price that the ledger counts, or are refused. What a site with a limit answers."""
 SIMULATE = "--simulate"
 LEDGER = "ledger"

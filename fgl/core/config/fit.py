@@ -140,6 +140,9 @@ def _uncounted(values: Mapping[str, Any], registry: Registry) -> Iterator[Proble
     upload, rounds, adaptation = (values.get(name) for name in ("upload", "rounds", "adaptation"))
     evaluation = values.get("evaluation")
     noisy = [one.name for one in (upload.chain() if upload is not None else ()) if is_noise(one.name, registry)]
+    votes = values.get("votes")
+    if votes is not None and votes.rounds and votes.private:
+        noisy.append("votes.epsilon" if votes.sigma is None else "votes.sigma")
     if not noisy:
         return
     reads = [

@@ -77,6 +77,9 @@ def statement(config: RunConfig, run: RunDir, registry: Registry, remote: bool) 
     """remote: whether the clients are elsewhere, with their ledgers. Raises LedgerError where one that is here was
     cut."""
     asked = tuple({"name": one.name, **one.options} for one in config.upload.chain() if is_noise(one.name, registry))
+    if config.votes.rounds and config.votes.private:
+        told = {name: getattr(config.votes, name) for name in ("level", "noise", "rounds", "epsilon", "sigma")}
+        asked += ({"name": "votes", **{name: value for name, value in told.items() if value is not None}},)
     clients = {} if remote else dict(_prices(run.path("clients"), config.privacy.delta))
     warnings = {warning for one in clients.values() if (warning := delta_warning(config.privacy.delta, one.images))}
     return Statement(
@@ -112,6 +115,8 @@ def _prices(folder: Path, delta: float) -> Iterable[tuple[str, ClientPrice]]:
 def _uncounted(config: RunConfig, uploads_have_noise: bool, run: RunDir) -> Iterable[str]:
     if not uploads_have_noise and any(run.path("server", "uploads").glob("*.safetensors")):
         yield "uploads without noise: rows, classes and exact counts"
+    if config.votes.rounds and not config.votes.private:
+        yield "votes without noise: exact counts of images"
     if config.rounds.count:
         yield f"{config.rounds.count} rounds: models trained on the clients' images"
     if config.adaptation.rounds:
