@@ -260,6 +260,8 @@ def section(name: str, piece: Mapping[str, Any], one: Mapping[str, Any], picture
             lines.append(f"| {setting['setting']} | {' | '.join(cells)} | {_against(first, setting)} |")
     elif piece.get("field"):
         lines += field_table(rows, yaml.safe_load((HERE / "pieces.yaml").read_text())["leaves"])
+        missing = [method for method in piece["methods"] if method not in {row.method for row in rows}]
+        lines += ["", f"Not run yet: {', '.join(missing)}."] if missing else []
     else:
         lines += [f"| {' | '.join(method_results.COLUMNS)} |", "|---" * len(method_results.COLUMNS) + "|"]
         lines += [f"| {' | '.join(method_results.cells_of(row))} |" for row in rows]
