@@ -20,6 +20,7 @@ from fgl.cli import build
 from fgl.commands import _errors, _output
 from fgl.commands._table import NAMES
 from fgl.commands.probe import BAD_OUTLOOK
+from fgl.commands.review import REFUSED
 from fgl.core.plugin_manager import PluginManager
 from tests.helpers.cli import CliResult
 
@@ -215,7 +216,7 @@ def test_the_page_of_exit_codes_is_that_of_the_errors() -> None:
     stated = {int(code): text for code, text in re.findall(r"^\| (\d+) \| (.+) \|$", page, re.MULTILINE)}
     kinds = [one for one in vars(errors).values() if isinstance(one, type) and issubclass(one, errors.FGLError)]
     codes = {kind.exit_code for kind in kinds}
-    assert set(stated) == codes | {0, 130, _output.READER_GONE, BAD_OUTLOOK}
+    assert set(stated) == codes | {0, 130, _output.READER_GONE, BAD_OUTLOOK, REFUSED}
     for kind in kinds:
         if kind.__base__ is errors.FGLError:
             assert f"`{kind.__name__}`" in stated[kind.exit_code]
