@@ -24,6 +24,7 @@ TASKS: Mapping[str, str] = {
     f"{_MODULE}:answer_adapt": "a round of federated adaptation: weights of adapters come, and go back trained",
     f"{_MODULE}:answer_evaluate": "how many of its images a model that comes with the request classifies correctly",
     f"{_MODULE}:answer_probe": "how pictures that come with the request lie among its images: scores",
+    f"{_MODULE}:answer_vote": "how many of its images are nearest to each candidate of a ballot, with noise",
 }
 """Each task → what the client answers it with. Payloads of rounds are as large as the model, uploads some megabytes."""
 
