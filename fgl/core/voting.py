@@ -9,6 +9,7 @@ from fgl.contracts.classifier import FitContext
 from fgl.core.config.defaults import DEFAULTS
 from fgl.core.config.schema import RunConfig, Selected
 from fgl.core.store.owned import digest_of
+from fgl.core.wire import ballots
 from fgl.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 
 UNIT = 2.0**-10
 """Votes are written in units of this: fine beside any noise, and a power of two, so that sums are exact."""
-
-
 LEAST, MOST = 0.25, 10_000.0
 """Standard deviations of noise that votes can be written with."""
 _GRID = 1.001
@@ -53,6 +52,23 @@ def extractor_of(
 def space_digest(extractor: Extractor) -> str:
     """By which client and server know that they compare in the same space."""
     return digest_of(dict(extractor.describe()))
+
+
+def dimensions(extractor: Extractor) -> int:
+    """Of the space."""
+    return int(str(extractor.describe()["dimensions"]))
+
+
+def expected(config: RunConfig, class_names: Sequence[str], extractor: Extractor) -> ballots.Expected:
+    """What a ballot of this configuration may be."""
+    return ballots.Expected(
+        run=config.upload.run_id,
+        rounds=config.votes.rounds,
+        per_class=config.votes.candidates,
+        class_names=class_names,
+        space=space_digest(extractor),
+        dimensions=dimensions(extractor),
+    )
 
 
 def deviation(config: RunConfig) -> float:

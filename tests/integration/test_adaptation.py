@@ -22,6 +22,7 @@ from fgl.core.wire import updates
 from fgl.errors import ConfigError, DataError
 from fgl.plugins.generators.denoiser import DiffusionDenoiser
 from fgl.plugins.generators.options import LORA_FILE
+from tests.helpers.settings import small
 
 
 @pytest.fixture(autouse=True)
@@ -37,21 +38,8 @@ def config(images: Callable[..., Path], pipeline: Path) -> Callable[..., dict[st
     root = images(per_class=10)
 
     def make(**adaptation: Any) -> dict[str, Any]:
-        return {
-            "dataset": {"path": str(root)},
-            "partition": {"name": "iid", "clients": 2},
-            "generator": {
-                "name": "stable-diffusion",
-                "model": str(pipeline),
-                "num_inference_steps": 1,
-                "guidance_scale": 1.0,
-                "dtype": "fp32",
-            },
-            "synthesis": {"images_per_class": 2},
-            "classifier": {"name": "small", "epochs": 1},
-            "baselines": "none",
-            "adaptation": {"rank": 2, "batch_size": 8, "local_steps": 2, "rounds": 2, "lr": 0.05, **adaptation},
-        }
+        asked = {"rank": 2, "batch_size": 8, "local_steps": 2, "rounds": 2, "lr": 0.05, **adaptation}
+        return {**small(root, pipeline, synthesis={"images_per_class": 2}), "adaptation": asked}
 
     return make
 

@@ -12,12 +12,18 @@ import pytest
 import fgl
 from fgl.contracts.boundary import simulated
 from fgl.core import orchestrator, voting
+from fgl.core.client import prepare
 from fgl.core.client import site as client_site
 from fgl.core.client import voting as client_voting
+from fgl.core.config.saved import load_config
 from fgl.core.data import decode
-from fgl.core.wire import ballots
+from fgl.core.plugin_manager import PluginManager
+from fgl.core.preflight import open_session
+from fgl.core.store.run_dir import RunDir
+from fgl.core.wire import ballots, requests
 from fgl.errors import BudgetError, ConfigError, LedgerError, PolicyError, UploadError
 from fgl.privacy import sigma_of
+from tests.helpers.settings import small
 
 
 @pytest.fixture
@@ -25,22 +31,9 @@ def config(images: Callable[..., Path], pipeline: Path) -> Callable[..., dict[st
     root = images(per_class=12)
 
     def make(clients: int = 2, **votes: Any) -> dict[str, Any]:
-        return {
-            "dataset": {"path": str(root)},
-            "partition": {"name": "iid", "clients": clients},
-            "prompt_strategy": "diversified",
-            "generator": {
-                "name": "stable-diffusion",
-                "model": str(pipeline),
-                "num_inference_steps": 1,
-                "guidance_scale": 1.0,
-                "dtype": "fp32",
-            },
-            "synthesis": {"images_per_class": 4},
-            "classifier": {"name": "small", "epochs": 1},
-            "baselines": "none",
-            "votes": {"rounds": 2, "candidates": 4, "pictures": 2, **votes},
-        }
+        asked = {"rounds": 2, "candidates": 4, "pictures": 2, **votes}
+        parted = {"name": "iid", "clients": clients}
+        return {**small(root, pipeline), "partition": parted, "prompt_strategy": "diversified", "votes": asked}
 
     return make
 
@@ -75,6 +68,11 @@ def test_what_is_synthesized_follows_from_texts_and_votes_alone(
     assert "no embedding, no prompt and no exact class count" in report
     assert "no guarantee" in report
     assert "No differential privacy is claimed" in report
+    for client, size in result["upload"]["bytes_per_client"].items():
+        assert size == sum(one["bytes_per_client"][client] for one in found["rounds"])
+    # what an audit would look up or shadow is not there, which it says
+    audited = fgl.audit(tmp_path / "run", features="pixels", progress=False)
+    assert set(audited.left_out) == {"membership", "uploads"}
     again = fgl.resume(tmp_path / "run", progress=False)
     assert again.digest == result.digest
     assert {"clients", "plan", "synthesize"} <= set(again["reused_stages"])
@@ -90,7 +88,7 @@ def test_an_image_votes_for_the_nearest_candidate_of_its_class(
         session.config, session.manager, session.classifier, session.info.class_names, session.device
     )
     candidates = np.array([one["class_id"] for one in kept["candidates"]])
-    expected = ballots.Expected("", 1, 4, session.info.class_names, voting.space_digest(extractor), _width(extractor))
+    expected = voting.expected(session.config, session.info.class_names, extractor)
     data = (tmp_path / "run" / "server" / "votes" / "ballot-1.safetensors").read_bytes()
     features = ballots.read_ballot(data, expected).features
     train, parts = session.split("train"), session.run.read_json(session.run.partition_file)
@@ -105,10 +103,6 @@ def test_an_image_votes_for_the_nearest_candidate_of_its_class(
             distances[candidates != train.labels[row]] = np.inf
             wanted[distances.argmin()] += 1
         assert kept["votes"][client] == wanted.tolist()
-
-
-def _width(extractor: Any) -> int:
-    return int(extractor.describe()["dimensions"])
 
 
 def test_noise_is_new_in_each_run_and_a_killed_run_draws_none_again(
@@ -165,7 +159,7 @@ def test_a_client_answers_one_ballot_a_round(config: Callable[..., dict[str, Any
         assert client_voting.answer(request, data) == first
         site = client_site.site_of(request)
         extractor = voting.extractor_of(session.config, site.manager, site.classifier, site.class_names, "cpu")
-        expected = ballots.Expected("", 1, 4, site.class_names, voting.space_digest(extractor), _width(extractor))
+        expected = voting.expected(session.config, site.class_names, extractor)
         ballot = ballots.read_ballot(data, expected)
         features = ballot.features + 1
         other = ballots.encode_ballot(
@@ -197,6 +191,10 @@ def test_a_client_answers_one_ballot_a_round(config: Callable[..., dict[str, Any
         ({"votes": {"rounds": 1}, "rounds": {"count": 1}}, "rounds.count"),
         ({"votes": {"rounds": 1}, "evaluation": {"at_clients": True}}, "evaluation.at_clients"),
         ({"votes": {"rounds": 1}, "prompt_strategy": "learned"}, "a grammar"),
+        (
+            {"votes": {"rounds": 1}, "upload": {"clients": ["north"], "run_id": "r"}, "remote": True},
+            "votes do not travel",
+        ),
         ({"votes": {"rounds": 1, "space": "trained"}}, "does not learn"),
         ({"votes": {"rounds": 1, "epsilon": 1.0, "sigma": 1.0}}, "not both"),
         ({"votes": {"rounds": 1, "epsilon": -1.0}}, "more than 0"),
@@ -205,9 +203,25 @@ def test_a_client_answers_one_ballot_a_round(config: Callable[..., dict[str, Any
 def test_what_cannot_be_is_said_before_anything_runs(
     config: Callable[..., dict[str, Any]], tmp_path: Path, changes: dict[str, Any], words: str
 ) -> None:
+    remote = bool(changes.get("remote"))
+    changes = {key: value for key, value in changes.items() if key != "remote"}
+    manager = PluginManager.load()
+
+    def opened() -> None:
+        given = load_config({**config(), **changes}, manager)
+        open_session(given, manager, RunDir(tmp_path / "run"), fgl.NullProgress(), remote_clients=remote)
+
     with pytest.raises(ConfigError, match=words):
-        fgl.run({**config(), **changes}, tmp_path / "run", progress=False)
+        opened()
     assert not (tmp_path / "run" / "server").exists()
+
+
+def test_a_client_of_a_run_of_votes_sends_no_upload(config: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+    given = load_config(config(sigma=2.0), PluginManager.load())
+    request = requests.prepare_request(given, "client-00", requests.ROUND, tmp_path / "private", "cpu", "")
+    with simulated(), pytest.raises(ConfigError, match="send no upload"):
+        prepare.prepare(request)
+    client_site.release()
 
 
 def test_one_image_more_moves_the_votes_by_one(config: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
@@ -224,7 +238,7 @@ def test_one_image_more_moves_the_votes_by_one(config: Callable[..., dict[str, A
     with simulated():
         site = client_site.site_of(request)
         extractor = voting.extractor_of(session.config, site.manager, site.classifier, site.class_names, "cpu")
-        expected = ballots.Expected("", 1, 4, site.class_names, voting.space_digest(extractor), _width(extractor))
+        expected = voting.expected(session.config, site.class_names, extractor)
         ballot = ballots.read_ballot(data, expected)
         held = list(site.partition["client-00"])
         whole = client_voting._counts(site, "client-00", extractor, ballot)

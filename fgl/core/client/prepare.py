@@ -23,7 +23,7 @@ from fgl.core.seeds import client_seed, filter_seed
 from fgl.core.store.typed import to_json
 from fgl.core.wire import identical_classes, upload, upload_reader
 from fgl.core.wire.codecs import TEXT, no_texts
-from fgl.errors import BrokenPluginError, ClassListError, ConfigError, FGLError, UploadError
+from fgl.errors import BrokenPluginError, ClassListError, ConfigError, FGLError, Problem, UploadError
 from fgl.io import strict_json
 
 if TYPE_CHECKING:
@@ -78,6 +78,9 @@ def draft(asked: Mapping[str, Any], progress: Progress | None = None) -> Draft:
         notes[kind] += count
 
     site = site_of(asked)
+    if site.config.votes.rounds:
+        expected = "expected 0: clients of this run vote, and send no upload beside it"
+        raise ConfigError([Problem("votes.rounds", str(site.config.votes.rounds), expected)])
     client_id, round_number = asked["client_id"], asked["round"]
     options, images = site.config.upload, site.samples(client_id)
     entries = [site.strategy_entry, *(entry for entry, _ in site.filters)]

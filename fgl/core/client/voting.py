@@ -37,20 +37,12 @@ def vote(payload: bytes) -> bytes:
 
 
 def answer(request: Mapping[str, Any], data: bytes) -> bytes:
-    """request: one that is allowed. data: the ballot's file."""
+    """`vote`, to a request that is allowed. data: the ballot's file. Raises FGLError as it does."""
     site = client_site.site_of(request)
     config, client_id = site.config, str(request["client_id"])
     options = config.votes
     extractor = voting.extractor_of(config, site.manager, site.classifier, site.class_names, str(request["device"]))
-    expected = ballots.Expected(
-        run=config.upload.run_id,
-        rounds=options.rounds,
-        per_class=options.candidates,
-        class_names=site.class_names,
-        space=voting.space_digest(extractor),
-        dimensions=int(str(extractor.describe()["dimensions"])),
-    )
-    ballot = ballots.read_ballot(data, expected)
+    ballot = ballots.read_ballot(data, voting.expected(config, site.class_names, extractor))
     images = own_images.identity(site.samples(client_id))
     ledger = own_images.ledger_of(request, config)
     question = {"votes": ballot.run, "round": ballot.round, "images": images.digest}
@@ -58,7 +50,10 @@ def answer(request: Mapping[str, Any], data: bytes) -> bytes:
     earlier = ledger.held(key)
     if earlier is not None:
         if ballots.answered(earlier) != ballot.digest:
-            raise UploadReplayError(f"refused: another ballot of round {ballot.round} was answered; one a round")
+            raise UploadReplayError(
+                f"refused: another ballot of round {ballot.round} was answered; one a round. Another vote is another "
+                "run: give it a folder, or between machines an upload.run_id, of its own"
+            )
         return earlier
     deviation = voting.client_deviation(config)
     price = _price(config, ballot, images, key, deviation)

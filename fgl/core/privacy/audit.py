@@ -38,6 +38,9 @@ def parts(session: Session) -> tuple[list[str], dict[str, str]]:
     why = fit.unfit_parts(session.config, session.manager.registry)
     if session.config.adaptation.rounds:
         why["membership"] = "the clients adapted the generator, and shadow models would each need one of their own"
+    if session.config.votes.rounds:
+        why["membership"] = "the clients voted, and shadow models would each need votes of their own"
+        why["uploads"] = "the clients voted, and there is no row of theirs to look up"
     if session.remote_clients:
         why["membership"] = "shadow models are made of the clients' images, which are elsewhere"
         if session.config.upload.clients is not None and session.dataset.split("public") is None:

@@ -77,6 +77,7 @@ def statement(config: RunConfig, run: RunDir, registry: Registry, remote: bool) 
     """remote: whether the clients are elsewhere, with their ledgers. Raises LedgerError where one that is here was
     cut."""
     asked = tuple({"name": one.name, **one.options} for one in config.upload.chain() if is_noise(one.name, registry))
+    uploads_have_noise = bool(asked)
     if config.votes.rounds and config.votes.private:
         told = {name: getattr(config.votes, name) for name in ("level", "noise", "rounds", "epsilon", "sigma")}
         asked += ({"name": "votes", **{name: value for name, value in told.items() if value is not None}},)
@@ -87,7 +88,7 @@ def statement(config: RunConfig, run: RunDir, registry: Registry, remote: bool) 
         asked,
         clients,
         remote,
-        tuple(_uncounted(config, bool(asked), run)),
+        tuple(_uncounted(config, uploads_have_noise, run)),
         tuple(_not_private(config)),
         tuple(sorted(warnings)),
     )

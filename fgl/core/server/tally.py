@@ -54,6 +54,8 @@ class VoteRound:
     """Clients whose votes count."""
     sha256: dict[str, str]
     """Client → digest of its vote."""
+    bytes_per_client: dict[str, int]
+    """Client → bytes of its vote."""
     limited: dict[str, float]
     """Client whose votes were scaled down beside the others' → the factor on them."""
     refused: dict[str, Refusal]

@@ -1,0 +1,244 @@
+"""Rounds of votes: candidates are proposed and painted, clients vote, and the votes are added up."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fgl.contracts.progress import NullProgress
+from fgl.contracts.prompt import Prompt
+from fgl.core import voting
+from fgl.core.server import candidates as proposals
+from fgl.core.server import claimed_weights, own_upload, refusals, tally, upload_store
+from fgl.core.server.ask import ask
+from fgl.core.server.candidates import Candidate
+from fgl.core.server.refusals import Refusal
+from fgl.core.server.tally import ClientsResult, VotedText, VoteRound, VotesResult
+from fgl.core.store.owned import digest_of
+from fgl.core.synthesis import fill, plan
+from fgl.core.wire import ballots, requests
+from fgl.errors import ConfigError, Problem, UploadError
+from fgl.io import files
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from fgl.contracts.features import Extractor
+    from fgl.core.session import Session
+    from fgl.core.wire.ballots import Ballot
+
+_SLACK = 40.0  # standard deviations of the noise: no honest number is further out
+NO_GRAMMAR = (
+    "expected a prompt strategy with a grammar, from which the server can propose without an image (docs/votes.md)"
+)
+
+
+class Vote:
+    """The rounds of one run. digest: of what determines them."""
+
+    def __init__(self, session: Session, names: Sequence[str], digest: str) -> None:
+        self.session, self.names, self.digest, self.options = session, names, digest, session.config.votes
+        self.files: list[Path] = []
+        self.rounds: list[VoteRound] = []
+        self.voted: list[tuple[list[Candidate], NDArray[np.float64]]] = []
+        self._grammars = _grammars(session)
+        self._extractor: Extractor | None = None
+
+    def hold(self, number: int) -> None:
+        """A round, or what was committed of it. Raises UploadError where too few clients vote."""
+        path = self._path(f"round-{number}.json")
+        kept = self.session.run.read_sealed(path)
+        course = digest_of([self.digest, [one.ballot for one in self.rounds]])
+        if kept is None or kept["course"] != course:
+            kept = {"course": course, **self._held(number, course)}
+            self.session.run.write_sealed(path, kept)
+        self.files.append(path)
+        candidates = [Candidate(**{**one, "phrases": tuple(one["phrases"])}) for one in kept["candidates"]]
+        votes = {name: np.array(each, dtype=np.float64) for name, each in kept["votes"].items()}
+        factors = claimed_weights.factors(
+            {name: max(0.0, float(each.sum())) for name, each in votes.items()},
+            self.session.config.upload.max_weight_ratio,
+        )
+        whole = sum((each * factors.get(name, 1.0) for name, each in votes.items()), np.zeros(len(candidates)))
+        if self.options.variation == "none" and self.voted:
+            whole = whole + self.voted[-1][1]
+        self.voted.append((candidates, whole))
+        self.rounds.append(
+            VoteRound(
+                round=number,
+                candidates=len(candidates),
+                ballot=kept["ballot"],
+                voters=sorted(votes),
+                sha256={name: one["sha256"] for name, one in kept["answered"].items()},
+                bytes_per_client={name: one["bytes"] for name, one in kept["answered"].items()},
+                limited=factors,
+                refused={name: Refusal(**one) for name, one in kept["refused"].items()},
+                deviation=self._deviation(number, len(votes)),
+                bytes_up=kept["bytes_up"],
+                bytes_down=kept["bytes_down"],
+                seconds=kept["seconds"],
+            )
+        )
+
+    def _deviation(self, number: int, voters: int) -> float:
+        """Standard deviation of the noise in the sum of a round, or of all rounds up to it where these are summed."""
+        one = voting.client_deviation(self.session.config)
+        summed = number if self.options.variation == "none" else 1
+        return one * math.sqrt(voters * summed)
+
+    def _held(self, number: int, course: str) -> dict[str, Any]:
+        candidates = self._candidates(number)
+        began = time.monotonic()
+        ballot, data = self._ballot(number, course, candidates)
+        session, accepted, answered = self.session, dict[str, list[float]](), dict[str, dict[str, object]]()
+        refused: dict[str, dict[str, str]] = {}
+        most = _SLACK * voting.client_deviation(session.config)
+        most += 1.0 if self.options.level == "client" else self.options.max_images
+        box = np.frombuffer(data, dtype=np.uint8)
+
+        def request(client_id: str) -> bytes:
+            private = upload_store.private_folder(session.run, client_id)
+            return requests.task_request(
+                session.config, client_id, session.device, session.info.digest, {"ballot": box}, private=str(private)
+            )
+
+        def accept(client_id: str, reply: bytes) -> None:
+            accepted[client_id] = ballots.read_vote(reply, client_id, ballot, voting.UNIT, most).tolist()
+            answered[client_id] = {"sha256": hashlib.sha256(reply).hexdigest(), "bytes": len(reply)}
+
+        def refuse(client_id: str, error: UploadError) -> None:
+            refused[client_id] = refusals.refuse(session, client_id, error)
+
+        federation = session.manager.create("federation", session.config.federation)
+        traffic = ask(federation, self.names, requests.VOTE, request, accept, refuse, session.progress)
+        tally.check_enough(session, len(accepted), len(self.names), refused)
+        return {
+            "candidates": [asdict(candidate) for candidate in candidates],
+            "ballot": ballot.digest,
+            "votes": accepted,
+            "answered": answered,
+            "refused": refused,
+            "bytes_up": traffic.up,
+            "bytes_down": len(data) * len(self.names),
+            "seconds": round(time.monotonic() - began, 3),
+        }
+
+    def _candidates(self, number: int) -> list[Candidate]:
+        count = self.options.candidates
+        if number > 1 and self.options.variation == "none":
+            return self.voted[-1][0]
+        rng = np.random.default_rng([self.session.config.seed, 5, number])
+        if number == 1:
+            each = (proposals.proposed(name, of, count, rng) for name, of in sorted(self._grammars.items()))
+            return [candidate for of_class in each for candidate in of_class]
+        candidates, votes = self.voted[-1]
+        weights = proposals.counted(votes, self.rounds[-1].deviation, self.options.threshold)
+        return proposals.next_round(candidates, weights, self._grammars, count, rng)
+
+    def _ballot(self, number: int, course: str, candidates: Sequence[Candidate]) -> tuple[Ballot, bytes]:
+        """The ballot of a round, and its bytes: those that were written before a kill, since clients that have answered
+        them answer no others."""
+        session = self.session
+        path, seal = self._path(f"ballot-{number}.safetensors"), self._path(f"ballot-{number}.json")
+        kept = session.run.read_sealed(seal)
+        data = files.read_bytes(path) if kept is not None and kept["course"] == course and path.exists() else b""
+        if kept is None or hashlib.sha256(data).hexdigest() != kept.get("digest"):
+            data = self._painted(number, candidates)
+            session.run.write(path, data)
+            session.run.write_sealed(seal, {"course": course, "digest": hashlib.sha256(data).hexdigest()})
+        self.files += [path, seal]
+        expected = voting.expected(session.config, session.info.class_names, self._space())
+        return ballots.read_ballot(data, expected), data
+
+    def _painted(self, number: int, candidates: Sequence[Candidate]) -> bytes:
+        session = self.session
+        extractor = self._space()
+        prompts = [Prompt(one.class_id, one.text) for one in candidates]
+        upload = own_upload.of_prompts(session, prompts, session.generator.encoder(session.device))
+        aggregator = session.manager.registry.create("aggregator", voting.PLAIN_AGGREGATOR, {})
+        conditioning = aggregator.aggregate([upload], session.generator.fingerprint())
+        shards = plan.each_row(
+            conditioning, self.options.pictures, session.config.seed, session.config.synthesis.shard_size
+        )
+        sums = np.zeros((len(candidates), voting.dimensions(extractor)))
+        for item, pixels in fill.images(session, shards, conditioning, f"paint candidates, round {number}"):
+            row = int(conditioning.row[item.conditioning])
+            sums[row] += extractor.features(pixels[None], NullProgress())[0]
+        ballot = ballots.Ballot(
+            run=session.config.upload.run_id,
+            round=number,
+            size=session.image_size,
+            space=voting.space_digest(extractor),
+            features=(sums / self.options.pictures).astype(np.float32),
+            class_id=np.array([one.class_id for one in candidates], dtype=np.int64),
+        )
+        return ballots.encode_ballot(ballot, session.info.class_names)
+
+    def _space(self) -> Extractor:
+        if self._extractor is None:
+            session = self.session
+            self._extractor = voting.extractor_of(
+                session.config, session.manager, session.classifier, session.info.class_names, session.device
+            )
+        return self._extractor
+
+    def _path(self, name: str) -> Path:
+        return self.session.run.path("server", "votes", name)
+
+    def result(self) -> ClientsResult:
+        """What was voted, for the report and for what is synthesized."""
+        candidates, votes = self.voted[-1]
+        weights = proposals.counted(votes, self.rounds[-1].deviation, self.options.threshold)
+        texts, undecided = [], []
+        for class_id in sorted(self._grammars):
+            rows = [row for row, one in enumerate(candidates) if one.class_id == class_id]
+            chosen = [row for row in rows if weights[row] > 0]
+            if not chosen:  # nobody holds it, or the noise hides that somebody does: as if nobody had been asked
+                undecided.append(self.session.info.class_names[class_id])
+            shares = weights[chosen] / weights[chosen].sum() if chosen else np.full(len(rows), 1 / len(rows))
+            for row, share in zip(chosen or rows, shares.tolist(), strict=True):
+                texts.append(VotedText(class_id, candidates[row].text, round(float(votes[row]), 4), share))
+        last = self.rounds[-1]
+        each = {name: sum(one.bytes_per_client.get(name, 0) for one in self.rounds) for name in last.voters}
+        return ClientsResult(
+            bytes_total=sum(one.bytes_up for one in self.rounds),
+            bytes_per_client=each,
+            codec="votes",
+            bytes_by_codec={},
+            codec_error={},
+            text_bytes_total=0,
+            prompts={own_upload.SERVER: len(texts)},
+            weight_per_class={},
+            uploads=digest_of([[one.class_id, one.text, one.share] for one in texts]),
+            sha256=last.sha256,
+            refused=last.refused,
+            votes=VotesResult(
+                rounds=self.rounds,
+                texts=texts,
+                undecided=undecided,
+                deviation=voting.deviation(self.session.config),
+                client_deviation=voting.client_deviation(self.session.config),
+            ),
+        )
+
+
+def _grammars(session: Session) -> dict[int, proposals.Grammars]:
+    """Class → what may be said of it."""
+    options = session.config.votes
+    strategy = session.manager.create("prompt_strategy", session.config.prompt_strategy)
+    found: dict[int, proposals.Grammars] = {}
+    for class_id, name in enumerate(session.info.names_in_prompts):
+        words = [name] if options.names is None else options.names
+        grammars = [[list(place) for place in grammar] for grammar in strategy.grammar(words, options.styles)]
+        if not grammars:
+            raise ConfigError([Problem("prompt_strategy", session.config.prompt_strategy.name, NO_GRAMMAR)])
+        found[class_id] = grammars
+    return found
