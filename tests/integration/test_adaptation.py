@@ -16,6 +16,7 @@ import fgl
 from fgl.contracts.generator import Shard
 from fgl.core import orchestrator, status
 from fgl.core.client import adapting
+from fgl.core.server import forget
 from fgl.core.server.uploads import opened
 from fgl.core.synthesis.shards import read_plan, read_shards
 from fgl.core.wire import updates
@@ -185,6 +186,22 @@ def test_a_client_that_fails_in_the_last_round_has_its_images_made_with_what_was
     result = fgl.run(config(rounds=1, adapters="per-client"), tmp_path / "run", progress=False)
     assert sorted(result["adaptation"]["per_client"]) == ["client-00"]
     assert result["synthetic"]["images"] == 2 * 3  # of each class, whoever asked for them
+
+
+def test_what_a_client_that_is_taken_out_has_trained_goes_at_once(
+    config: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    first = fgl.run(config(rounds=1, adapters="per-client"), tmp_path / "run", progress=False)
+    place = tmp_path / "run" / first["adaptation"]["per_client"]["client-01"]
+    assert (place / LORA_FILE).exists()
+    session = orchestrator.reopen(tmp_path / "run", _Quiet())
+    with session.run.lock():
+        forget.forget(session, ["client-00", "client-01"], "client-01")
+    assert not list((tmp_path / "run").glob("adaptation/**/*.safetensors"))
+    assert not list((tmp_path / "run").glob("rounds/adapter/*"))
+    again = fgl.resume(tmp_path / "run", progress=False)
+    assert sorted(again["adaptation"]["per_client"]) == ["client-00"]
+    assert not place.exists()
 
 
 def test_a_killed_round_asks_no_client_to_train_again(

@@ -19,6 +19,7 @@ from fgl.core.config.saved import load_config
 from fgl.core.data import decode
 from fgl.core.plugin_manager import PluginManager
 from fgl.core.preflight import open_session
+from fgl.core.server import forget
 from fgl.core.store.run_dir import RunDir
 from fgl.core.wire import ballots, requests
 from fgl.errors import BudgetError, ConfigError, LedgerError, PolicyError, UploadError
@@ -139,6 +140,18 @@ def test_noise_is_new_in_each_run_and_a_killed_run_draws_none_again(
     assert len(ledger.read_text().splitlines()) == 1 + 2
     fgl.resume(tmp_path / "killed", progress=False)
     assert len(drawn) == 4
+
+
+def test_votes_of_a_client_that_is_taken_out_go_at_once(config: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+    fgl.run(config(rounds=1, sigma=2.0), tmp_path / "run", progress=False)
+    before = votes_of(tmp_path / "run", 1)["votes"]
+    session = orchestrator.reopen(tmp_path / "run", fgl.NullProgress())
+    with session.run.lock():
+        forget.forget(session, ["client-00", "client-01"], "client-01")
+    assert not list((tmp_path / "run").glob("server/votes/*"))
+    fgl.resume(tmp_path / "run", progress=False)
+    # the other one has not voted anew: its answer to the ballot is the one that it gave
+    assert votes_of(tmp_path / "run", 1)["votes"] == {"client-00": before["client-00"]}
 
 
 def test_a_client_answers_one_ballot_a_round(config: Callable[..., dict[str, Any]], tmp_path: Path) -> None:

@@ -40,6 +40,8 @@ def forget(session: Session, clients: Sequence[str], client_id: str, left_over: 
         removed.add(run, client_id)
         drop(run, [client_id])
         drop_audit(run)
+        for place in _OF_SINGLE_CLIENTS:
+            run.remove_below(run.path(*place.split("/")))
         # A stage's record is replaced when the stage runs again; this one names the client and what it held.
         run.forget_stage("clients")
         if log_left := event_log.redacted(run.root, client_id):
@@ -58,6 +60,9 @@ def forget(session: Session, clients: Sequence[str], client_id: str, left_over: 
     session.events.client_forgotten(StageContext(str(session.run.root), "clients"), client_id)
 
 
+_OF_SINGLE_CLIENTS = ("adaptation", "rounds/adapter", "server/votes")
+"""What holds the parts of single clients beside each other, adapters and votes: that of a client that is taken out goes
+at once, and does not wait until they are made again without it."""
 _STAYS = (
     "config.yaml",
     "environment.json",

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fgl.contracts.aggregator import ClientUpload, Conditioning
-from fgl.contracts.generator import ImageBatch, Shard
+from fgl.contracts.generator import Shard
 from fgl.core.store.owned import digest_of
 
 if TYPE_CHECKING:
-    from fgl.contracts.generator import Encoder, Generator, Synthesizer, UploadSchema
+    from fgl.contracts.generator import Encoder, Generator, ImageBatch, Synthesizer, UploadSchema
     from fgl.contracts.product import Product
 
 
@@ -85,7 +85,8 @@ class SynthesizerPerClient:
     def __init__(self, generators: GeneratorPerClient, device: str) -> None:
         self._generators, self._device = generators, device
         self._held: tuple[str, Synthesizer] | None = None
-        self._lock = threading.Lock()  # an executor may fill shards in several threads
+        # an executor may fill shards in several threads, and would have each other's model loaded in turn
+        self._lock = threading.Lock()
         self._notes: dict[str, object] = {}
 
     def synthesize(
@@ -95,12 +96,8 @@ class SynthesizerPerClient:
             with self._lock:
                 part = Shard(shard.index, tuple(items))
                 synthesizer = self._of(client)
-                batches = [
-                    replace(batch, pixels=batch.pixels.copy())  # a generator may use its buffer again
-                    for batch in synthesizer.synthesize(part, conditioning, progress)
-                ]
+                yield from synthesizer.synthesize(part, conditioning, progress)
                 self._notes.update(synthesizer.notes())
-            yield from batches
 
     def notes(self) -> Mapping[str, object]:
         return dict(self._notes)
