@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         CaptionedImages,
         SupportsAdaptation,
     )
+    from fgl.contracts.aggregation_rule import AggregationRule, Ruling
     from fgl.contracts.aggregator import Aggregator, ClientUpload, Conditioning, Rows
     from fgl.contracts.algorithm import Algorithm, GlobalState, LocalJob, LocalUpdate
     from fgl.contracts.arrays import Array, Labels, Pixels
@@ -112,6 +113,7 @@ __all__ = [
     "Adaptation",
     "Adapted",
     "AdapterSpec",
+    "AggregationRule",
     "Aggregator",
     "Algorithm",
     "Array",
@@ -178,6 +180,7 @@ __all__ = [
     "Prompt",
     "PromptStrategy",
     "Rows",
+    "Ruling",
     "RunContext",
     "Shard",
     "StageContext",
@@ -239,6 +242,7 @@ _HOMES = {
     "fgl.contracts.tasks": ("answer_task",),
     "fgl.core.client.policy": ("at_site",),
     "fgl.core.client.site_policy": ("site_policy",),
+    "fgl.contracts.aggregation_rule": ("AggregationRule", "Ruling"),
     "fgl.contracts.aggregator": ("Aggregator", "ClientUpload", "Conditioning", "Rows"),
     "fgl.contracts.algorithm": ("Algorithm", "GlobalState", "LocalJob", "LocalUpdate"),
     "fgl.contracts.arrays": ("Array", "Labels", "Pixels"),

@@ -100,6 +100,8 @@ def flag_layer(flags: ConfigFlags, problems: list[Problem]) -> dict[str, Any]:
         layer["trackers"] = list(flags.tracker)
     if flags.rounds is not None:
         layer["rounds"] = {"count": flags.rounds}
+    if flags.aggregation_rule is not None:
+        layer.setdefault("rounds", {})["aggregation"] = expand("aggregation_rule", flags.aggregation_rule)
     if flags.controls is not None:
         if flags.baselines is not None:
             expected = "expected --baselines alone: --controls is its old name"

@@ -70,6 +70,10 @@ class ConfigFlags:
     algorithm: Annotated[
         str | None, typer.Option(metavar="NAME", help="What rounds train and average with: {installed}.")
     ] = None
+    aggregation_rule: Annotated[
+        str | None,
+        typer.Option("--aggregation-rule", metavar="NAME", help="What a round's updates become first: {installed}."),
+    ] = None
     baselines: Annotated[
         str | None,
         typer.Option(

@@ -32,6 +32,7 @@ CONTRACTS = {
     "classifier": "ClassifierContract",
     "features": "FeatureSpaceContract",
     "algorithm": "AlgorithmContract",
+    "aggregation_rule": "AggregationRuleContract",
     "federation": "FederationContract",
     "executor": "ExecutorContract",
     "tracker": "TrackerContract",

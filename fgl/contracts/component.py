@@ -42,13 +42,19 @@ FAMILIES = {
     "classifier": "fgl_classifiers",
     "features": "fgl_feature_spaces",
     "algorithm": "fgl_algorithms",
+    "aggregation_rule": "fgl_aggregation_rules",
     "federation": "fgl_federations",
     "executor": "fgl_executors",
     "tracker": "fgl_trackers",
 }
 """Plugin family → the hook that registers its members."""
 
-SELECTED_BY = {"upload_filter": "upload.filters", "codec": "upload.codec", "tracker": "trackers"}
+SELECTED_BY = {
+    "upload_filter": "upload.filters",
+    "codec": "upload.codec",
+    "aggregation_rule": "rounds.aggregation",
+    "tracker": "trackers",
+}
 """Plugin family → the configuration key that selects its members, where that is not the family's name."""
 
 
@@ -64,6 +70,7 @@ PROTOCOLS = {
     "classifier": "fgl.contracts.classifier:Classifier",
     "features": "fgl.contracts.features:FeatureSpace",
     "algorithm": "fgl.contracts.algorithm:Algorithm",
+    "aggregation_rule": "fgl.contracts.aggregation_rule:AggregationRule",
     "federation": "fgl.contracts.federation:Federation",
     "executor": "fgl.contracts.federation:Executor",
     "tracker": "fgl.contracts.tracker:Tracker",

@@ -91,6 +91,13 @@ def fgl_algorithms() -> list[Component]:
 
 
 @hookspec
+def fgl_aggregation_rules() -> list[Component]:
+    """What takes the place of a round's updates before they are averaged (`AggregationRule`), selected by
+    `rounds.aggregation:`."""
+    raise AssertionError("a specification is not called")
+
+
+@hookspec
 def fgl_federations() -> list[Component]:
     """Transports between server and clients (`Federation`), selected by `federation:`."""
     raise AssertionError("a specification is not called")

@@ -38,6 +38,7 @@ DIRECTORY = "FGL_PLUGINS_DIR"
 BUILTINS = tuple(
     EntryPoint(name, f"fgl.plugins.{name}", GROUP)
     for name in (
+        "aggregation_rules",
         "aggregators",
         "algorithms",
         "classifiers",

@@ -16,6 +16,7 @@ from safetensors.numpy import load_file
 import fgl
 from fgl.contracts.progress import NullProgress
 from fgl.core.orchestrator import reopen
+from fgl.core.stages.rounds import caps_of
 from fgl.core.status import stages
 from fgl.errors import ConfigError, DataError, DivergedError
 from tests.conftest import changed
@@ -120,6 +121,34 @@ def test_a_longer_training_goes_on_from_a_shorter_one(
     shorter = fgl.run(settings(rounds={"count": 2}), out=tmp_path / "grown")
     assert len(shorter["rounds"]["rounds"]) == 2
     assert "own: 3 rounds are there and 2 are asked for: trained anew" in caplog.text
+
+
+def test_an_aggregation_rule_decides_and_says_what_it_left_out(
+    settings: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rounds = {"count": 2, "aggregation": "krum", "drop": {2: ["client-00"]}, "start": "scratch"}
+    result = fgl.run(settings(partition={"clients": 5}, rounds=rounds), out=tmp_path / "run")
+    first, second = result["rounds"]["rounds"]
+    assert first["rule"]["name"] == "krum"
+    assert len(first["rule"]["left_out"]) == 4
+    assert first["clients"] == [f"client-{number:02d}" for number in range(5)]
+    refused = "krum with hostile=1 takes at least 2 x 1 + 3 = 5 updates, and a round has 4"
+    assert (second["clients"], second["rule"]["refused"]) == ([], refused)
+    assert first["top1"] == second["top1"]  # the model stayed as it was
+    assert f"round 2: {refused}; the global model stays as it is" in caplog.text
+    text = (tmp_path / "run" / "report.md").read_text()
+    assert "Aggregation rule krum, in 2 rounds: left out client-0" in text
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [line["left_out"] for line in lines if line["event"] == "round"] == [4, 0]
+    few = settings(partition={"clients": 4}, rounds={"aggregation": "krum"})
+    with pytest.raises(ConfigError, match=r"rounds.aggregation: got krum; krum with .* and a round has 4"):
+        fgl.run(few, out=tmp_path / "few")
+
+
+def test_a_client_counts_for_no_more_samples_than_its_upload_declared() -> None:
+    held = {"a": range(30), "b": range(30), "c": range(30)}
+    assert caps_of({"a": [10.0, 20.0], "b": [12.4, 0.0]}, held) == {"b": 12}
+    assert caps_of({}, held) == {}
 
 
 def test_only_what_was_asked_for_is_tested(settings: Settings, tmp_path: Path) -> None:

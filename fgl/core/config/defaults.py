@@ -39,6 +39,9 @@ DEFAULT_CODEC, EXACT_CODEC, TEXT_CODEC = "fp16", "fp32", "text"
 CODECS_ALLOWED = ("fp16", "fp32", "int8")
 """What a site sends in where its owner says nothing of codecs: no texts."""
 
+PLAIN_RULE = "mean"
+"""The aggregation rule that leaves a round's updates to the algorithm."""
+
 VOTING_SPACE = "random-filters"
 """The feature space in which images vote: one that learns from none."""
 

@@ -30,6 +30,11 @@ def located(config: RunConfig, options_of: Callable[[str, Selected], Options]) -
     if any(places):
         filters = [{"name": one.name, **one.options, **place} for one, place in zip(chain, places, strict=True)]
         update["upload"] = update.get("upload", config.upload).model_copy(update={"filters": filters})
+    rule = config.rounds.rule()
+    if place := _absolute(options_of("aggregation_rule", rule)):
+        update["rounds"] = update.get("rounds", config.rounds).model_copy(
+            update={"aggregation": {"name": rule.name, **rule.options, **place}}
+        )
     placed = [_absolute(options_of("tracker", one)) for one in config.trackers]
     if any(placed):
         update["trackers"] = tuple(

@@ -13,7 +13,7 @@ from fgl.core.baselines import BASELINES, PROMPTS
 from fgl.core.config import companions, deprecated, fit, methods, short_forms
 from fgl.core.config import server as config_server
 from fgl.core.config.adaptation import AdaptationOptions
-from fgl.core.config.defaults import DEFAULTS, PATHS, PROMPTS_COMPARED, TEXT_CODEC
+from fgl.core.config.defaults import DEFAULTS, PATHS, PLAIN_RULE, PROMPTS_COMPARED, TEXT_CODEC
 from fgl.core.config.schema import (
     ORDER,
     AuditOptions,
@@ -79,6 +79,8 @@ def resolve(
         given = merged[family]
         if family == "upload":
             given = {**given, "filters": resolved_filters(given.get("filters", []), registry, problems)}
+        if family == "rounds" and "aggregation" in given:
+            given = {**given, "aggregation": _rule(given["aggregation"], registry, problems)}
         values[family] = (
             _plain(family, given, problems) if family in _PLAIN else _component(family, given, registry, problems)
         )
@@ -114,12 +116,16 @@ def _merge(merged: dict[str, Any], key: str, value: Any, registry: Registry, pro
         name = value.get("name", old["name"])
         merged[key] = {**(old if name == old["name"] else {}), **value, "name": name}
     elif key in _PLAIN:
+        old = merged[key]
         if not isinstance(value, dict):
             hint = f": set {key}.{_MAIN[key]}" if key in _MAIN and isinstance(value, int) else ""
             expected = f"expected a mapping ({', '.join(_PLAIN[key].model_fields)}){hint}"
             problems.append(Problem(key, shown(value), expected))
             return
         merged[key] = {**merged[key], **value}
+        if key == "rounds" and isinstance(rule := value.get("aggregation"), dict) and "name" not in rule:
+            before = short_forms.expanded("aggregation_rule", old.get("aggregation", PLAIN_RULE), registry)
+            merged[key]["aggregation"] = {**(before if isinstance(before, dict) else {}), **rule}
     elif key == "baseline_options" and isinstance(value, dict):
         both = {
             name: {**merged[key].get(name, {}), **given} for name, given in value.items() if isinstance(given, dict)
@@ -335,6 +341,17 @@ def _list_of(family: str, value: Any, registry: Registry, problems: list[Problem
             where = f".{one['name']}" if is_known else ""
             problems[place] = Problem(f"{key}{where}{rest}", problem.got, problem.expected)
     return resolved
+
+
+def _rule(value: Any, registry: Registry, problems: list[Problem]) -> dict[str, object]:
+    """The aggregation rule of rounds, as a mapping with its name and every option."""
+    key = SELECTED_BY["aggregation_rule"]
+    if isinstance(value, str | dict):
+        found = _list_of("aggregation_rule", value, registry, problems, key)
+        return found[0] if found else {"name": PLAIN_RULE}
+    known = ", ".join(registry.names("aggregation_rule"))
+    problems.append(Problem(key, shown(value), f"expected a name, or a mapping with a name and options ({known})"))
+    return {"name": PLAIN_RULE}
 
 
 def _trackers(value: Any, registry: Registry, problems: list[Problem]) -> tuple[Selected, ...]:

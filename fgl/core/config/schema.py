@@ -10,7 +10,7 @@ from fgl.contracts.dataset import CLIENT_ID
 from fgl.contracts.options import Options
 from fgl.core.baselines import PROMPTS
 from fgl.core.config.adaptation import AdaptationOptions
-from fgl.core.config.defaults import DEFAULT_CODEC
+from fgl.core.config.defaults import DEFAULT_CODEC, PLAIN_RULE
 from fgl.core.config.server import ServerOptions
 from fgl.core.config.votes import VotesOptions
 from fgl.io import yaml_text
@@ -154,6 +154,11 @@ class RoundsOptions(Options):
         description="a client's update is refused whose distance from the model that was sent is more than so many "
         "times that model's norm, and as many times the median client's distance",
     )
+    aggregation: dict[str, Any] = Field(
+        {"name": PLAIN_RULE},
+        description="what takes the place of a round's updates before the algorithm averages them: the name of an "
+        "aggregation rule, or a mapping with its name and options ({name: krum, hostile: 2})",
+    )
     evaluate_every: int = Field(
         1, ge=1, description="rounds from one test of the global model to the next; the last one is always tested"
     )
@@ -163,6 +168,20 @@ class RoundsOptions(Options):
     server: dict[str, Any] = Field(
         default_factory=dict, description="options of the classifier that are others in the server's fine-tuning"
     )
+
+    def rule(self) -> Selected:
+        """The aggregation rule."""
+        rest = {key: value for key, value in self.aggregation.items() if key != "name"}
+        return Selected(name=str(self.aggregation["name"]), options=rest)
+
+    def inputs(self, *without: str) -> dict[str, Any]:
+        """What determines the course of rounds, JSON. Values that change nothing leave no trace, so that earlier runs
+        stay as they are. without: options that are told apart."""
+        values = self.model_dump(mode="json", exclude=set(without))
+        values["drop"] = {str(number): names for number, names in self.drop.items()}  # as a record on disk has it
+        if self.aggregation == {"name": PLAIN_RULE}:
+            del values["aggregation"]
+        return values
 
     @field_validator("drop", mode="before")
     @classmethod

@@ -120,7 +120,7 @@ def run_seed(
         run_report.save_environment(session)
         runs = {method.name: _own_run(session, method.config) for method in methods if method.config is not None}
         base = _Base(session, pipeline.run(session, "partition"))
-        rounds.check(config.rounds, partition.client_ids(session, base.done))
+        rounds.check(config.rounds, partition.client_ids(session, base.done), manager)
         results = {}
         for method in methods:
             announce(method)

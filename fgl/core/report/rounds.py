@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
+
 from fgl.core.report.scores import Adaptation, Round, Rounds, StartChoice
 from fgl.core.report.tables import Table
 from fgl.text import counted
@@ -20,7 +23,34 @@ def rounds_section(after: Rounds | None) -> list[str]:
         "The global model is tested for this table alone: nothing is selected by it, the last round counts.",
         "",
         *Table(_COLUMNS, [_cells(one) for one in after.rounds], "rrllrrrlr").markdown(),
+        *_rule_lines(after.rounds),
     ]
+
+
+def _rule_lines(rounds: Sequence[Round]) -> list[str]:
+    """What the aggregation rule did, client by client, and whose claims were capped; none where neither happened."""
+    ruled = [one.rule for one in rounds if one.rule is not None]
+    lines = []
+    if ruled:
+        left_out = Counter(client for one in ruled for client in one.left_out)
+        scaled = Counter(client for one in ruled for client in one.scaled)
+        done = [
+            f"{words} {md(_often(counts))}"
+            for words, counts in (("left out", left_out), ("scaled down", scaled))
+            if counts
+        ]
+        refused = [one for one in ruled if one.refused]
+        done += [f"too few updates in {counted(len(refused), 'round')} ({md(refused[0].refused)})"] if refused else []
+        lines += ["", f"Aggregation rule {md(ruled[0].name)}, in {counted(len(ruled), 'round')}"]
+        lines[-1] += f": {'; '.join(done)}." if done else "."
+    capped = Counter(client for one in rounds for client in one.capped or ())
+    if capped:
+        lines += ["", f"Counted for no more samples than their uploads declared: {md(_often(capped))}."]
+    return lines
+
+
+def _often(counts: Counter[str]) -> str:
+    return ", ".join(f"{client} ({number})" for client, number in sorted(counts.items()))
 
 
 STARTS = {

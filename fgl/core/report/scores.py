@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fgl.core.server.refusals import Refusal
+from fgl.core.server.round_rule import RoundRule
 from fgl.core.store.typed import JsonObject, json_field
 
 
@@ -218,6 +219,11 @@ class Round:
     """Loss of the server's fine-tuning. Not there unless `rounds.server_epochs` is set."""
     counts: RoundCounts | None = json_field(omit_none=True)
     """The global model, tested by the clients. Only there in rounds of a trial of starts."""
+    rule: RoundRule | None = json_field(omit_none=True)
+    """What the aggregation rule did. Not there with `mean`, and where nobody answered."""
+    capped: dict[str, int] | None = json_field(omit_none=True)
+    """Client → samples that it counted for, where it claimed more than its upload had declared. Not there where none
+    did."""
     top1: float | None
     """Top-1 of the global model; null where the round was not tested."""
     seconds: float

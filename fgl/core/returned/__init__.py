@@ -48,6 +48,7 @@ CHECKS: Mapping[str, Check] = {
     "Algorithm.local": training.updated,
     "Algorithm.reply": training.replied,
     "Algorithm.aggregate": training.aggregated,
+    "AggregationRule.apply": training.ruled,
     "Federation.call": training.answers,
     "Executor.device": values.a_text,
     "Executor.environment": values.report_json,

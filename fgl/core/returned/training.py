@@ -113,6 +113,24 @@ def updated(value: Any, call: Call) -> Any:
     return value
 
 
+def ruled(value: Any, call: Call) -> Any:
+    """An aggregation rule's: as many rows of the same parts, all finite."""
+    given: Mapping[str, Any] = call.arguments["parts"]
+    if set(value.parts) != set(given):
+        raise WrongValueError(
+            f"returned the parts {quoted(', '.join(sorted(value.parts)))}; expected {', '.join(given)}"
+        )
+    parts = {name: numbers(array, f"returned {name} as") for name, array in value.parts.items()}
+    for name, array in parts.items():
+        if array.shape != given[name].shape or not np.isfinite(array).all():
+            raise WrongValueError(f"returned {name} {list(array.shape)}; expected finite {list(given[name].shape)}")
+    count = len(next(iter(given.values())))
+    rows = [operator.index(row) for row in (*value.left_out, *value.scaled)]
+    if any(not 0 <= row < count for row in rows) or len(set(value.left_out)) >= count:
+        raise WrongValueError(f"named rows {sorted(set(rows))}; expected rows of {count}, not all of them left out")
+    return value
+
+
 def replied(value: Mapping[str, Any], call: Call) -> dict[str, tuple[int, ...]]:
     shapes = {}
     for name, shape in value.items():

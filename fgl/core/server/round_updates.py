@@ -48,6 +48,8 @@ class RoundEntry(TypedDict):
     local: NotRequired[dict[str, JsonObject]]
     server_loss: NotRequired[float]
     counts: NotRequired[JsonObject]
+    rule: NotRequired[JsonObject]
+    capped: NotRequired[dict[str, int]]
     top1: NotRequired[float | None]
     seconds: NotRequired[float]
 

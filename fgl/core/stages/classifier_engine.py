@@ -66,7 +66,7 @@ class ClassifierEngine(RoundEngine):
         self._synthetic: SyntheticSet | None = None
 
     def identity(self, partition_digest: str) -> Inputs:
-        return identity(self.session, self.track, partition_digest, self.start.digest)
+        return identity(self.session, self.track, partition_digest, self.start)
 
     def request(self) -> requests.Training:
         session, track = self.session, self.track

@@ -6,6 +6,7 @@ import logging
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,10 +14,11 @@ import numpy as np
 from fgl.contracts.algorithm import GlobalState
 from fgl.contracts.events import StageContext
 from fgl.core.seeds import round_seed
-from fgl.core.server import round_updates
+from fgl.core.server import combining, round_updates
 from fgl.core.stages import round_state
 from fgl.core.stages.round_state import Committed
 from fgl.core.store.owned import digest_of
+from fgl.core.store.typed import to_json
 from fgl.errors import DataError, DivergedError
 
 if TYPE_CHECKING:
@@ -55,6 +57,7 @@ class RoundEngine(ABC):
             raise DataError(f"{track.algorithm.name}: no client has data; expected at least one")
         manager, config = session.manager, session.config
         self.algorithm: Algorithm = manager.create("algorithm", track.algorithm)
+        self.rule = combining.rule_of(track.options, manager, len(self.holders))
         self.federation: Federation = manager.create("federation", config.federation)
         self.digest = digest_of(self.identity(partition_digest))
         self.store = round_state.place(session.run, track.name, self.digest)
@@ -203,21 +206,38 @@ class RoundEngine(ABC):
                 raise none_usable(number, entry["failed"])
             log.warning("round %d: all clients dropped out; the global model stays as it is", number)
             return state, before.kept, entry
-        sent = [update for update, _ in answers]
+        sent = self._capped([update for update, _ in answers], entry)
         if self.track.test_clients:
             entry["local"] = {update.client_id: self.test_client(update.model) for update in sent}
         entry["clients"] = [update.client_id for update in sent]
         entry["samples"] = sum(update.samples for update in sent)
         entry["loss"] = sum(update.samples * update.loss for update in sent) / entry["samples"]
+        if self.rule is not None:
+            sent, said = combining.ruled(self.track.options.rule().name, self.rule, state, sent)
+            entry["rule"] = to_json(said)
+            if not sent:
+                log.warning("round %d: %s; the global model stays as it is", number, said.refused)
+                entry["clients"] = []
+                return state, before.kept, entry
         state = self.combine(number, state, sent)
         finite(state, f"round {number}: {self.track.algorithm.name} put the updates together to")
         if self.track.options.server_epochs:
             state, entry["server_loss"] = self.fine_tune(number, state)
         return state, {**before.kept, **{update.client_id: kept for update, kept in answers}}, entry
 
+    def _capped(self, updates: Sequence[LocalUpdate], entry: RoundEntry) -> list[LocalUpdate]:
+        """Updates with the samples that they count for: no more than their clients' uploads declared."""
+        most = {update.client_id: self.start.caps.get(update.client_id, update.samples) for update in updates}
+        entry_caps = {
+            update.client_id: most[update.client_id] for update in updates if update.samples > most[update.client_id]
+        }
+        if entry_caps:
+            entry["capped"] = entry_caps
+        return [replace(update, samples=min(update.samples, most[update.client_id])) for update in updates]
+
     def _chosen(self, number: int) -> list[str]:
         """Clients that are asked in a round: all, or a random share that follows from the seed and the round."""
-        count = max(1, round(self.track.options.fraction * len(self.holders)))
+        count = combining.number_asked(self.track.options.fraction, len(self.holders))
         picked = np.random.default_rng([self.session.config.seed, number]).choice(
             len(self.holders), count, replace=False
         )

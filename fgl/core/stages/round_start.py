@@ -100,7 +100,7 @@ def candidates(session: Session, spec: RoundsSpec, start: Start) -> list[Candida
     # From scratch is what the algorithm does alone: the synthetic set has no part in it.
     alone = replace(spec, goes_on=False, options=options.model_copy(update={"server_epochs": 0}))
     fast = replace(spec, goes_on=False)
-    scratch = Candidate(SCRATCH, _named(alone, SCRATCH), Start())
+    scratch = Candidate(SCRATCH, _named(alone, SCRATCH), Start(caps=start.caps))
     if options.start == SCRATCH:
         return [scratch]
     chosen = [Candidate(ONE_SHOT, spec, start), Candidate(FAST, _named(fast, FAST), start), scratch]

@@ -10,6 +10,7 @@ resumes a shorter one.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from fgl.contracts.arrays import contiguous
 from fgl.core.report import guess, metrics
 from fgl.core.report.metrics import Scores
 from fgl.core.report.scores import StartChoice
+from fgl.core.server import combining
 from fgl.core.server.round_updates import RoundEntry
 from fgl.core.stages import clients, evaluate, partition, round_start, round_state, rounds_spec, synthesize, train
 from fgl.core.stages.rounds_spec import Start, identity, local_classifier
@@ -32,6 +34,7 @@ from fgl.text import counted
 
 if TYPE_CHECKING:
     from fgl.core.config.schema import RoundsOptions
+    from fgl.core.plugin_manager import PluginManager
     from fgl.core.session import Session
     from fgl.core.stages.rounds_spec import RoundsSpec
 
@@ -64,7 +67,7 @@ def inputs_of(session: Session, track: RoundsSpec, partition_digest: str, start:
     tried = round_start.candidates(session, track, start)
     first = tried[0]
     inputs = {
-        **identity(session, first.spec, partition_digest, first.start.digest),
+        **identity(session, first.spec, partition_digest, first.start),
         "count": track.options.count,
     }
     if len(tried) == 1:
@@ -129,7 +132,15 @@ def after_one_shot(session: Session, done: Done) -> Start:
         digest=done.made(train.STAGE),
         synthetic=lambda: synthesize.own_set(session, done),
         guess=guess_of(done[clients.STAGE].weight_per_class),
+        caps=caps_of(done[clients.STAGE].weight_per_class, partition.divided(session, done)),
     )
+
+
+def caps_of(weights: Mapping[str, Sequence[float]], held: Mapping[str, Sequence[int]]) -> dict[str, int]:
+    """Client → samples that its updates count for at most, of those whose uploads declared fewer than they hold: what
+    was declared before is not outbid in a round. weights: as for `guess_of`. held: client → its samples."""
+    declared = {client: max(1, math.floor(sum(of_class) + 0.5)) for client, of_class in weights.items()}
+    return {client: most for client, most in declared.items() if most < len(held.get(client, ()))}
 
 
 def guess_of(weights: Mapping[str, Sequence[float]]) -> float:
@@ -244,17 +255,19 @@ def discarded(session: Session, track: RoundsSpec, inputs: Inputs) -> int:
 
 def _there(session: Session, track: RoundsSpec, inputs: Inputs) -> int:
     """Committed rounds of the longest of the trainings that may count."""
-    start = Start(digest=str(inputs["start"]))
+    caps = inputs.get("caps")
+    start = Start(digest=str(inputs["start"]), caps=dict(caps) if isinstance(caps, Mapping) else {})
     lengths = [0]
     for one in round_start.candidates(session, track, start):
-        course = digest_of(identity(session, one.spec, str(inputs["partition"]), one.start.digest))
+        course = digest_of(identity(session, one.spec, str(inputs["partition"]), one.start))
         committed = round_state.read(round_state.place(session.run, one.spec.name, course))
         lengths.append(0 if committed is None else len(committed.history))
     return max(lengths)
 
 
-def check(options: RoundsOptions, clients: Sequence[str]) -> None:
-    """Raises ConfigError where `rounds.drop` names what is no client."""
+def check(options: RoundsOptions, clients: Sequence[str], manager: PluginManager) -> None:
+    """Raises ConfigError where `rounds.drop` names what is no client, or a round has too few for its rule."""
+    combining.rule_of(options, manager, len(clients))
     unknown = sorted({name for names in options.drop.values() for name in names} - set(clients))
     if unknown:
         some = ", ".join(clients[:10]) + (", …" if len(clients) > 10 else "")

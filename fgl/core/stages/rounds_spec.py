@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from fgl.core.config.schema import Selected
@@ -37,12 +37,14 @@ class RoundsSpec:
 class Start:
     """Where a track starts. state: of the one-shot model, None for a fresh one. digest: of the stage that made it.
     synthetic: reads the synthetic set, for the server's fine-tuning. guess: the share of the clients' images that a
-    guess gets right, by their uploads' account."""
+    guess gets right, by their uploads' account. caps: client → samples that its updates count for at most, of those
+    whose uploads declared fewer than they hold."""
 
     state: Callable[[], Mapping[str, Array]] | None = None
     digest: str = ""
     synthetic: Callable[[], SyntheticSet] | None = None
     guess: float = 0.0
+    caps: Mapping[str, int] = field(default_factory=dict)
 
 
 def own_rounds_spec(session: Session) -> RoundsSpec:
@@ -67,18 +69,16 @@ def baseline(session: Session, name: str) -> Selected:
     return Selected(name=name, options=options.model_dump(mode="json"))
 
 
-def identity(session: Session, track: RoundsSpec, partition_digest: str, start_digest: str) -> Inputs:
+def identity(session: Session, track: RoundsSpec, partition_digest: str, start: Start) -> Inputs:
     """All that determines a track's course, except how long it is."""
     config, options = session.config, track.options
-    elsewhere = {"count", "start", "trial_rounds", "local_epochs", "local", "server", "server_epochs"}
-    how = options.model_dump(mode="json", exclude=elsewhere)
-    how["drop"] = {str(number): names for number, names in options.drop.items()}  # as a record on disk has it
+    how = options.inputs("count", "start", "trial_rounds", "local_epochs", "local", "server", "server_epochs")
     fine = {"epochs": options.server_epochs, "classifier": config.server_classifier().model_dump()}
     clients = local_classifier(session, track).model_dump()
     return {
         "dataset": session.info.digest,
         "partition": partition_digest,
-        "start": start_digest,
+        "start": start.digest,
         "seed": config.seed,
         "classifier": clients,
         "epochs": track.epochs,
@@ -89,5 +89,6 @@ def identity(session: Session, track: RoundsSpec, partition_digest: str, start_d
         "device": session.device_kind,
         "forgotten": session.removed_clients,
         "test_clients": track.test_clients,
+        **({"caps": dict(start.caps)} if start.caps else {}),
         **session.weights("classifier"),
     }

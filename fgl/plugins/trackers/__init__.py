@@ -43,6 +43,8 @@ def fgl_stage_finished(context: StageContext) -> None:
 @hookimpl
 def fgl_round_finished(context: StageContext, entry: Mapping[str, Any]) -> None:
     counts = {key: len(entry[key]) for key in ("clients", "dropped", "failed")}
+    if rule := entry.get("rule"):
+        counts |= {"left_out": len(rule["left_out"]), "scaled": len(rule["scaled"])}
     numbers = {key: value for key, value in entry.items() if isinstance(value, int | float)}
     _append(context, "round", **numbers, **counts)
 

@@ -11,6 +11,7 @@ Each test builds its plugin with `make()`. Override a fixture to test on data of
 from __future__ import annotations
 
 from fgl.testing.contracts.adaptations import AdaptationContract
+from fgl.testing.contracts.aggregation_rules import AggregationRuleContract
 from fgl.testing.contracts.aggregators import AggregatorContract
 from fgl.testing.contracts.algorithms import AlgorithmContract
 from fgl.testing.contracts.classifiers import ClassifierContract, ClosedFormContract
@@ -49,6 +50,7 @@ CONTRACTS = {
     "classifier": ClassifierContract,
     "features": FeatureSpaceContract,
     "algorithm": AlgorithmContract,
+    "aggregation_rule": AggregationRuleContract,
     "federation": FederationContract,
     "executor": ExecutorContract,
     "tracker": TrackerContract,
@@ -58,6 +60,7 @@ CONTRACTS = {
 __all__ = [
     "CONTRACTS",
     "AdaptationContract",
+    "AggregationRuleContract",
     "AggregatorContract",
     "AlgorithmContract",
     "ClassifierContract",

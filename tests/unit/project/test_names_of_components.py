@@ -22,6 +22,7 @@ WORDS = {
     "int8": "a dtype of tensors",
     "local": "a baseline, a part of the rounds' options, and a column of their history",
     "fedavg": "a baseline: the row that compares with one round of FedAvg",
+    "median": "a quantile of distances",
     "parquet": "the suffix of a shard's file",
     "pixels": "a field of ImageBatch",
     "transformers": "a library, whose version a run keeps",

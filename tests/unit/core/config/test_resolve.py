@@ -331,3 +331,37 @@ def test_a_run_without_upload_filters_has_the_inputs_that_it_had_before_there_we
     assert "filters" not in resolve([], registry).upload.inputs()
     filtered = resolve([{"upload": {"filters": ["aggregate"]}}], registry).upload.inputs()
     assert [one["name"] for one in filtered["filters"]] == ["aggregate"]
+
+
+def test_the_rule_of_rounds_is_a_component_with_all_its_options(registry: Registry) -> None:
+    layers: list[dict[str, object]] = [
+        {"rounds": {"count": 2, "aggregation": "krum:2"}},
+        {"rounds": {"aggregation": {"keep": 3}}},
+    ]
+    config = resolve(layers, registry)
+    assert config.rounds.aggregation == {"name": "krum", "hostile": 2, "keep": 3}
+    assert config.rounds.count == 2
+    assert resolve([config.to_dict()], registry) == config
+    other = resolve([*layers, {"rounds": {"aggregation": "median"}}], registry)
+    assert other.rounds.aggregation == {"name": "median"}
+    # what changes nothing leaves no trace in what determines a run
+    assert "aggregation" not in resolve([], registry).rounds.inputs()
+    assert other.rounds.inputs("count")["aggregation"] == {"name": "median"}
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("crum", "rounds.aggregation: got 'crum'; unknown aggregation rule 'crum': did you mean 'krum'?"),
+        ("krum:x", "rounds.aggregation.krum: got 'krum:x'; krum expected a whole number after the colon"),
+        ({"name": "trimmed-mean", "trim": 0}, "rounds.aggregation.trimmed-mean.trim: got 0; expected 1 or more"),
+        ({"name": "median", "trim": 1}, "rounds.aggregation.median.trim: got 1; unknown option"),
+        (["median"], "rounds.aggregation: got ['median']; expected a name, or a mapping with a name and options"),
+        (3, "rounds.aggregation: got 3; expected a name, or a mapping with a name and options"),
+    ],
+)
+def test_what_is_wrong_with_the_rule_of_rounds_is_one_line(registry: Registry, given: object, said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        resolve([{"rounds": {"aggregation": given}}], registry)
+    (problem,) = caught.value.problems
+    assert str(problem).startswith(said), str(problem)
