@@ -14,7 +14,8 @@ from fgl.plugins.classifiers.classifier import TransformersClassifier
 from fgl.plugins.classifiers.options import ClassifierOptions
 from fgl.testing.contracts import ClassifierContract
 
-# Eight channels: with fewer, torch 2.13 on AVX2 writes beyond its memory in a 1x1 convolution of stride 2 (channels_last).
+# Eight channels: with fewer, torch 2.13 on AVX2 writes beyond its memory in a 1x1 convolution of stride 2
+# (channels_last).
 OPTIONS = ClassifierOptions(
     architecture="regnet",
     config={"embedding_size": 8, "hidden_sizes": [8], "depths": [1], "groups_width": 8, "layer_type": "x"},
