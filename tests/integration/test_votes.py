@@ -197,6 +197,19 @@ def test_a_client_answers_one_ballot_a_round(config: Callable[..., dict[str, Any
     client_site.release()
 
 
+def test_classes_of_which_nobody_knows_what_they_are_called_find_a_name_each(
+    config: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    asked = config(rounds=1, candidates=4, pictures=1, names=["sun", "moon", "star", "cloud"])
+    found = fgl.run({**asked, "prompt_strategy": "class-name"}, tmp_path / "run", progress=False)["upload"]["votes"]
+    texts = [text["text"] for text in found["texts"]]
+    assert len(set(texts)) == len(texts), "images of one text would be of two classes"
+    assert {text["class_id"] for text in found["texts"]} == {0, 1, 2}
+    for key, few in (("names", ["sun", "moon"]), ("candidates", 2)):
+        with pytest.raises(ConfigError, match=rf"votes.{key}.*expected at least 3"):
+            fgl.run({**asked, "votes": {**asked["votes"], key: few}}, tmp_path / key, progress=False)
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [

@@ -82,6 +82,37 @@ def counted(votes: NDArray[np.float64], deviation: float, threshold: float) -> N
     return remaining
 
 
+def exclusive(candidates: Sequence[Candidate], weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Weights with which every text stands for one class alone, since images of one text must not be of two classes:
+    the one whose votes for it weigh most, after each class has got the one text that serves all together best (an
+    assignment). A class that nothing was voted for gets a text that the others do not want.
+
+    weights: float64 [n], not negative. Returns float64 [n]; each class has at least one above 0. Raises ValueError
+    where there are not enough texts for that.
+    """
+    from scipy.optimize import linear_sum_assignment
+
+    classes = {class_id: row for row, class_id in enumerate(sorted({one.class_id for one in candidates}))}
+    texts = {text: column for column, text in enumerate(sorted({one.text for one in candidates}))}
+    place = [(classes[one.class_id], texts[one.text]) for one in candidates]
+    table = np.full((len(classes), len(texts)), -np.inf)
+    for at, weight in zip(place, weights.tolist(), strict=True):
+        table[at] = weight
+    if len(texts) < len(classes):
+        raise ValueError(f"{len(texts)} texts for {len(classes)} classes")
+    rows, columns = linear_sum_assignment(table, maximize=True)
+    owner = table.argmax(axis=0)
+    owner[columns] = rows
+    assigned = set(zip(rows.tolist(), columns.tolist(), strict=True))
+    found = np.zeros(len(candidates))
+    for row, at in enumerate(place):
+        if at in assigned:
+            found[row] = max(float(weights[row]), np.finfo(np.float64).tiny)
+        elif owner[at[1]] == at[0]:
+            found[row] = weights[row]
+    return found
+
+
 def _all(class_id: int, grammars: Grammars) -> Iterator[Candidate]:
     for number, grammar in enumerate(grammars):
         for phrases in np.ndindex(*map(len, grammar)):

@@ -161,14 +161,17 @@ class Vote:
     def _painted(self, number: int, candidates: Sequence[Candidate]) -> bytes:
         session = self.session
         extractor = self._space()
-        prompts = [Prompt(one.class_id, one.text) for one in candidates]
+        # Classes that may be any of several names have texts in common: one set of pictures serves them all.
+        first = {one.text: one.class_id for one in reversed(candidates)}
+        prompts = [Prompt(class_id, text) for text, class_id in sorted(first.items())]
+        place = {prompt.text: row for row, prompt in enumerate(prompts)}
         upload = own_upload.of_prompts(session, prompts, session.generator.encoder(session.device))
         aggregator = session.manager.registry.create("aggregator", voting.PLAIN_AGGREGATOR, {})
         conditioning = aggregator.aggregate([upload], session.generator.fingerprint())
         shards = plan.each_row(
             conditioning, self.options.pictures, session.config.seed, session.config.synthesis.shard_size
         )
-        sums = np.zeros((len(candidates), voting.dimensions(extractor)))
+        sums = np.zeros((len(prompts), voting.dimensions(extractor)))
         for item, pixels in fill.images(session, shards, conditioning, f"paint candidates, round {number}"):
             row = int(conditioning.row[item.conditioning])
             sums[row] += extractor.features(pixels[None], NullProgress())[0]
@@ -177,7 +180,7 @@ class Vote:
             round=number,
             size=session.image_size,
             space=voting.space_digest(extractor),
-            features=(sums / self.options.pictures).astype(np.float32),
+            features=(sums[[place[one.text] for one in candidates]] / self.options.pictures).astype(np.float32),
             class_id=np.array([one.class_id for one in candidates], dtype=np.int64),
         )
         return ballots.encode_ballot(ballot, session.info.class_names)
@@ -196,12 +199,13 @@ class Vote:
     def result(self) -> ClientsResult:
         """What was voted, for the report and for what is synthesized."""
         candidates, votes = self.voted[-1]
-        weights = proposals.counted(votes, self.rounds[-1].deviation, self.options.threshold)
+        counted = proposals.counted(votes, self.rounds[-1].deviation, self.options.threshold)
+        weights = counted if self.options.names is None else proposals.exclusive(candidates, counted)
         texts, undecided = [], []
         for class_id in sorted(self._grammars):
             rows = [row for row, one in enumerate(candidates) if one.class_id == class_id]
             chosen = [row for row in rows if weights[row] > 0]
-            if not chosen:  # nobody holds it, or the noise hides that somebody does: as if nobody had been asked
+            if not counted[rows].any():  # nobody holds it, or noise hides that somebody does: as if nobody was asked
                 undecided.append(self.session.info.class_names[class_id])
             shares = weights[chosen] / weights[chosen].sum() if chosen else np.full(len(rows), 1 / len(rows))
             for row, share in zip(chosen or rows, shares.tolist(), strict=True):

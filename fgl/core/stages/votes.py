@@ -47,6 +47,12 @@ def check(session: Session) -> None:
             problems.append(Problem(key, str(asked), expected))
     if options.variation == "none" and options.names is None and options.candidates < 2:
         problems.append(Problem("votes.candidates", "1", "expected at least 2, or there is nothing to choose"))
+    if options.names is not None:
+        classes = len(session.info.class_names)
+        for key, given in (("names", len(set(options.names))), ("candidates", options.candidates)):
+            if given < classes:
+                expected = f"expected at least {classes}: each of {classes} classes is to find a name of its own"
+                problems.append(Problem(f"votes.{key}", str(given), expected))
     least = voting.client_deviation(config)
     if least and not voting.LEAST <= least <= voting.MOST:
         expected = f"expected {voting.LEAST:g} to {voting.MOST:g}, which votes can be written with"

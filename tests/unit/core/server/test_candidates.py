@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fgl.core.server.candidates import Candidate, counted, next_round, proposed
+from fgl.core.server.candidates import Candidate, counted, exclusive, next_round, proposed
 
 PLACES = st.lists(st.lists(st.text("abcdef", min_size=1, max_size=4), min_size=1, max_size=6, unique=True), max_size=4)
 GRAMMARS = st.lists(PLACES.filter(bool), min_size=1, max_size=3)
@@ -70,3 +70,37 @@ def test_the_best_stay_and_the_others_differ_from_a_voted_one_in_one_phrase() ->
 @pytest.mark.parametrize(("threshold", "left"), [(0.0, [0.0, 3.0, 0.5]), (1.0, [0.0, 1.0, 0.0])])
 def test_votes_below_the_threshold_count_as_none(threshold: float, left: list[float]) -> None:
     assert counted(np.array([-5.0, 3.0, 0.5]), 2.0, threshold).tolist() == left
+
+
+def hidden(votes: list[list[float]]) -> tuple[list[Candidate], np.ndarray]:
+    """Candidates of classes that may be called a, b, c, …, with their votes."""
+    rows = [(class_id, name) for class_id, row in enumerate(votes) for name in range(len(row))]
+    found = [Candidate(class_id, "abcdef"[name], 0, (name,)) for class_id, name in rows]
+    return found, np.array(votes, dtype=np.float64).ravel()
+
+
+@pytest.mark.parametrize(
+    ("votes", "kept"),
+    [
+        ([[9, 1, 0], [0, 5, 2]], [[9, 0, 0], [0, 5, 2]]),  # b is the other's
+        ([[9, 8, 0], [7, 0, 0]], [[0, 8, 0], [7, 0, 0]]),  # together they get most so, although a is first for both
+        ([[0, 6, 1], [0, 2, 3]], [[0, 6, 0], [0, 0, 3]]),
+    ],
+)
+def test_a_text_stands_for_one_class(votes: list[list[float]], kept: list[list[float]]) -> None:
+    candidates, weights = hidden(votes)
+    np.testing.assert_array_equal(exclusive(candidates, weights).reshape(len(votes), -1), kept)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.lists(st.integers(0, 3), min_size=6, max_size=6), min_size=1, max_size=6))
+def test_every_class_gets_a_text_of_its_own(votes: list[list[float]]) -> None:
+    candidates, weights = hidden(votes)
+    table = exclusive(candidates, weights).reshape(len(votes), -1)
+    assert (table > 0).any(axis=1).all()
+    assert ((table > 0).sum(axis=0) <= 1).all()
+
+
+def test_too_few_texts_for_the_classes_are_an_error() -> None:
+    with pytest.raises(ValueError, match="2 texts for 3 classes"):
+        exclusive(*hidden([[1, 1]] * 3))
