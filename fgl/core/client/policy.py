@@ -21,6 +21,7 @@ from fgl.contracts.options import Options
 from fgl.core.client.site_options import SiteOptions
 from fgl.core.config import short_forms
 from fgl.core.config.defaults import DEFAULTS, PATHS, TEXT_CODEC
+from fgl.core.config.fit import is_noise
 from fgl.core.config.resolve import codec_problems, resolve, resolved_filters
 from fgl.core.config.schema import RunConfig, Selected
 from fgl.core.config.validation import shown, validate
@@ -62,15 +63,23 @@ class Policy:
         return self._with_required(config, manager.registry)
 
     def _with_required(self, config: RunConfig, registry: Registry) -> RunConfig:
-        """With the filters that this site requires at the end of the chain, where it does not end with them anyway."""
+        """With the filters that this site requires, unless they are there already: noise before the chain, since it is
+        priced for exact rows, the others at its end. Raises PolicyError where other noise was asked for."""
         problems = list[Problem]()
         required = resolved_filters(self.rules.required_filters, registry, problems, f"{SITE}.required_filters")
         if problems:
             raise ConfigError(problems, "this site's policy")
+        noise = [one for one in required if is_noise(one["name"], registry)]
+        last = [one for one in required if one not in noise]
         asked = config.upload.filters
-        if not required or asked[-len(required) :] == required:
-            return config
-        return config.model_copy(update={"upload": config.upload.model_copy(update={"filters": [*asked, *required]})})
+        others = [one for one in asked if is_noise(one["name"], registry) and one not in noise]
+        if noise and others:
+            whose, wanted = f"{SITE}.required_filters", shown(noise[0])
+            expected = f"{whose} has {wanted} in its place, and noise is added once"
+            raise PolicyError([Problem("upload.filters", shown(others[0]), expected)], _ASKER)
+        chain = [*(one for one in noise if one not in asked), *asked]
+        chain += last if last and chain[-len(last) :] != last else []
+        return config.model_copy(update={"upload": config.upload.model_copy(update={"filters": chain})})
 
     def judge(self, config: RunConfig, manager: PluginManager, others: Sequence[tuple[str, Selected]] = ()) -> None:
         """others: components that a request names beside its configuration, each with its family."""
@@ -82,7 +91,7 @@ class Policy:
         for family, component in asked:
             problems += self._component(family, component, manager)
         if problems:
-            raise PolicyError(dict.fromkeys(problems), "what was asked of this site")
+            raise PolicyError(dict.fromkeys(problems), _ASKER)
 
     def ledger(self) -> Path:
         """The folder of what was answered: no run's, so that another run over the same images finds it."""
@@ -94,7 +103,7 @@ class Policy:
     def judge_task(self, task: str) -> None:
         """Raises PolicyError where the site does not allow a task."""
         if task not in self.rules.tasks:
-            raise PolicyError([_problem("task", task, "tasks", self.rules.tasks)], "what was asked of this site")
+            raise PolicyError([_problem("task", task, "tasks", self.rules.tasks)], _ASKER)
 
     def _refused(self, config: RunConfig) -> Iterator[Problem]:
         if config.upload.clients is None:
@@ -216,6 +225,7 @@ def at_server(layers: Sequence[Mapping[str, object]], registry: Registry) -> lis
     return complete
 
 
+_ASKER = "what was asked of this site"
 _TO_SIMULATE = f"to play a client of a partition instead, with nothing of a site's: {SIMULATE}"
 
 
@@ -318,7 +328,7 @@ def allowed(asked: Mapping[str, Any], task: str) -> dict[str, Any]:
     policy.judge(config, manager, _beside(asked, manager))
     if task not in COUNTED and config.privacy.max_epsilon is not None:
         expected = f"nothing whose price is not known: privacy.max_epsilon is set here; {', '.join(COUNTED)} with noise"
-        raise PolicyError([Problem("task", quoted(task), f"expected {expected}")], "what was asked of this site")
+        raise PolicyError([Problem("task", quoted(task), f"expected {expected}")], _ASKER)
     private = private_folder(asked)
     if private is None:
         problem = Problem("site.private", "none", "expected the folder for what stays here, in the site's own file")
@@ -339,7 +349,7 @@ def _beside(asked: Mapping[str, Any], manager: PluginManager) -> list[tuple[str,
             validate(family, manager.registry.options_class(entry), selected.options, problems)
             components.append((family, selected))
     if problems:
-        raise ConfigError(problems, "what was asked of this site")
+        raise ConfigError(problems, _ASKER)
     return components
 
 

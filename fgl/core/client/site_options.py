@@ -74,8 +74,8 @@ class SiteOptions(Options):
     )
     required_filters: list[str | dict[str, Any]] = Field(
         [],
-        description="upload filters that this site applies to all that it sends, after those that were asked for: "
-        "names, or mappings with a name and options",
+        description="upload filters that this site applies to all that it sends, noise before those that were asked "
+        "for and others after them: names, or mappings with a name and options",
     )
     paths: list[str] = Field(
         [],

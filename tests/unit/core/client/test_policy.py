@@ -365,6 +365,19 @@ def test_filters_that_the_owner_requires_run_after_those_that_were_asked_for(
         of(ward, {"required_filters": ["clipp"]}).configure(shared(), manager)
 
 
+def test_noise_that_the_owner_requires_comes_first_and_once(ward: Path, manager: PluginManager) -> None:
+    policy = of(ward, {"required_filters": ["clip:3", "gaussian-noise:8"]})
+
+    def chain(*filters: str) -> list[str]:
+        return [one.name for one in policy.configure(shared(upload={"filters": list(filters)}), manager).upload.chain()]
+
+    assert chain() == ["gaussian-noise", "clip"]
+    assert chain("aggregate") == ["gaussian-noise", "aggregate", "clip"]
+    assert chain("gaussian-noise:8", "aggregate") == ["gaussian-noise", "aggregate", "clip"]
+    with pytest.raises(PolicyError, match=r"upload\.filters: got .*gaussian-noise.*noise is added once"):
+        chain("gaussian-noise:2")
+
+
 def test_a_required_filter_that_withholds_everything_sends_nothing(
     ward: Path, tmp_path: Path, manager: PluginManager
 ) -> None:
