@@ -238,7 +238,7 @@ def section(name: str, piece: Mapping[str, Any], one: Mapping[str, Any], picture
     first, count = one["settings"][0], len(one["seeds"])
     options = first["partition"]["options"] if "options" in first["partition"] else first["partition"]
     varied = bool(first["setting"])
-    rows = [_row(row) for row in first["methods"]]
+    rows = [_row(row, piece) for row in first["methods"]]
     how = ", ".join(f"{key} {value}" for key, value in options.items() if key in ("clients", "beta") and value)
     how = "" if varied or not how else f" ({how})"
     seeds = f"{count} seed{'s' * (count > 1)}"
@@ -296,9 +296,12 @@ def figures(name: str, one: Mapping[str, Any], folder: Path) -> list[str]:
     return ["", *(f"![{path.stem}]({FIGURES.name}/{path.name})" for path in paths)]
 
 
-def _row(recorded: Mapping[str, Any]) -> method_results.MethodRow:
-    """A method's row. A baseline has today's title, whatever it was called when the piece ran."""
+def _row(recorded: Mapping[str, Any], piece: Mapping[str, Any] | None = None) -> method_results.MethodRow:
+    """A method's row. A baseline has today's title, whatever it was called when the piece ran; a piece whose
+    configuration makes another method of `fgl` says which (`titles`)."""
     row = from_json(method_results.MethodRow, recorded)
+    if piece is not None and row.method in piece.get("titles", {}):
+        return replace(row, title=piece["titles"][row.method])
     return replace(row, title=BASELINES[row.method].title) if row.method in compared() else row
 
 
