@@ -69,10 +69,10 @@ class Policy:
         required = resolved_filters(self.rules.required_filters, registry, problems, f"{SITE}.required_filters")
         if problems:
             raise ConfigError(problems, "this site's policy")
-        noise = [one for one in required if is_noise(one["name"], registry)]
+        noise = [one for one in required if is_noise(str(one["name"]), registry)]
         last = [one for one in required if one not in noise]
         asked = config.upload.filters
-        others = [one for one in asked if is_noise(one["name"], registry) and one not in noise]
+        others = [one for one in asked if is_noise(str(one["name"]), registry) and one not in noise]
         if noise and others:
             whose, wanted = f"{SITE}.required_filters", shown(noise[0])
             expected = f"{whose} has {wanted} in its place, and noise is added once"
