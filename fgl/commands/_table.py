@@ -29,6 +29,7 @@ from fgl.commands import (
     server_log,
     stages,
     sweep,
+    votes_by_file,
 )
 from fgl.commands._loading import announced
 
@@ -75,6 +76,7 @@ PANELS: dict[str, dict[str, Command | Group]] = {
                 "keygen": keys.client_keygen_command,
                 "probe": announced(probe_by_file.client_probe_command),
                 "prepare": announced(client.prepare_command),
+                "vote": announced(votes_by_file.client_vote_command),
                 "show": client.show_command,
                 "review": announced(review.review_command),
                 "approve": announced(review.approve_command),
@@ -85,6 +87,7 @@ PANELS: dict[str, dict[str, Command | Group]] = {
             {
                 "keygen": keys.server_keygen_command,
                 "probe": announced(probe_by_file.server_probe_command),
+                "ballot": announced(votes_by_file.server_ballot_command),
                 "ingest": announced(server.ingest_command),
                 "run": announced(server.run_command),
                 "forget": announced(server.forget_command),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,74 +21,99 @@ from fgl.core.plugin_manager import PluginManager
 from fgl.errors import COMMAND_LINE, ConfigError, Problem, TooFewUploadsError, UploadError
 
 if TYPE_CHECKING:
+    from fgl.contracts.progress import Progress
     from fgl.core.config.schema import RunConfig
+    from fgl.core.session import Session
     from fgl.core.store.run_dir import RunDir
 
 
 @config_flags("set_")
 def ingest_command(
     run: Run,
-    files: Annotated[list[Path], typer.Argument(metavar="FILES…", help="Uploads written by clients.")],
+    files: Annotated[list[Path], typer.Argument(metavar="FILES…", help="Uploads, or votes, written by clients.")],
     *,
     config: Annotated[
         list[str] | None,
         typer.Option(metavar="FILE", help="Configuration of a new run; repeatable, later ones win."),
     ] = None,
-    replace: Annotated[bool, typer.Option("--replace", help="Let a client's new upload replace its old one.")] = (
-        False
-    ),
+    replace: Annotated[bool, typer.Option("--replace", help="Let a client's new file replace its old one.")] = (False),
     wait: Wait = 0.0,
     key: UnsealKey = None,
     flags: ConfigFlags,
     as_json: Json = False,
 ) -> None:
-    """Validate uploads and keep those that are accepted. A run that does not exist yet is started.
+    """Validate uploads, or votes, and keep those that are accepted. A run that does not exist yet is started.
 
     A signature is FILE.sig beside FILE. A changed section `server` of --config is taken into a run that has begun."""
     from fgl.contracts.progress import NullProgress
-    from fgl.core import outputs
-    from fgl.core.config.saved import save_config, saved_config
     from fgl.core.orchestrator import client_ids
-    from fgl.core.preflight import open_session
-    from fgl.core.server import ingest
-    from fgl.core.store import folder_kind
-    from fgl.core.store.run_dir import RunDir
+    from fgl.core.server import ingest, vote_intake
 
-    manager, folder = PluginManager.load(), RunDir(run)
     identity = identity_of(key)
     files = [path for path in files if not (path.name.endswith(".sig") and path.with_suffix("") in files)]
-    _check_files(run, files, begins=outputs.begins(folder), configured=bool(config) or bool(flags.set_))
-    resolved = _ingest_config(manager, folder, config or [], flags)
-    with stdout_to_stderr():
-        session = open_session(resolved, manager, folder, NullProgress(), remote_clients=True)
-        outputs.check_beside(session.config, run, "RUN")
-        with folder.lock(wait):
-            # another process may have started it, or changed it, while this one read its dataset
-            if not outputs.begins(folder):
-                saved = saved_config(folder, manager)
-                _check_same(run, resolved, saved)
-                if saved.server != resolved.server:
-                    save_config(folder, resolved, remote_clients=True)
-            folder_kind.mark_remote(folder)
-            if outputs.begins(folder):
-                save_config(folder, resolved, remote_clients=True)
-            clients = client_ids(session)
-            outcomes = ingest.ingest(session, clients, files, replace, identity)
-            missing = ingest.missing(folder, clients)
-    _show_outcomes(run, outcomes, missing, as_json)
+    # A link to nowhere is refused with its name, as other files are: in an inbox it must not keep the rest out.
+    problems = [Problem("FILES", str(path), "no such file") for path in files if not os.path.lexists(path)]
+    with stdout_to_stderr(), held_run(run, config or [], flags, NullProgress(), wait, problems) as session:
+        clients = client_ids(session)
+        outcomes = ingest.ingest(session, clients, files, replace, identity)
+        found = vote_intake.standing(session, clients) if session.config.votes.rounds else None
+        if found is not None:
+            missing, rest = found.missing, found.in_words(run)
+        else:
+            missing = ingest.missing(session.run, clients)
+            names = ", ".join(missing[:10]) + (", …" if len(missing) > 10 else "")
+            rest = f"still missing: {names}" if missing else f"all uploads are there: fgl server run {run}"
+    if as_json:
+        say_json({"files": outcomes, "missing": missing, **({"round": found.round} if found is not None else {})})
+    else:
+        for name, outcome in outcomes.items():
+            client = f": {outcome['client']}" if outcome["client"] else ""
+            say(f"{name}: {outcome['outcome']}{client}{_reason(outcome)}")
+        say(rest)
     if any(outcome["outcome"] in ("refused", "unreadable") for outcome in outcomes.values()):
         raise typer.Exit(UploadError.exit_code)
 
 
-def _check_files(run: Path, files: Sequence[Path], *, begins: bool, configured: bool) -> None:
-    """Raises ConfigError for files that do not exist, or where a run begins without a configuration."""
-    # A link to nowhere is refused with its name, as other files are: in an inbox it must not keep the rest out.
-    problems = [Problem("FILES", str(path), "no such file") for path in files if not os.path.lexists(path)]
-    if begins and not configured:
+@contextmanager
+def held_run(
+    run: Path,
+    config: Sequence[str],
+    flags: ConfigFlags,
+    progress: Progress,
+    wait: float,
+    problems: Sequence[Problem] = (),
+) -> Iterator[Session]:
+    """A run whose clients are elsewhere, held alone; one that does not exist yet is started.
+
+    config: files of a new run, or with a changed section `server`. problems: what else is wrong, to be said together.
+    Raises ConfigError, also where a run is to begin without a configuration, and StoreError."""
+    from fgl.core import outputs
+    from fgl.core.config.saved import save_config, saved_config
+    from fgl.core.preflight import open_session
+    from fgl.core.store import folder_kind
+    from fgl.core.store.run_dir import RunDir
+
+    manager, folder = PluginManager.load(), RunDir(run)
+    begins = outputs.begins(folder)
+    if begins and not (config or flags.set_):
         expected = f"{run} is not started yet: pass the clients' configuration with --config FILE"
-        problems.append(Problem("--config", "nothing", expected))
+        problems = [*problems, Problem("--config", "nothing", expected)]
     if problems:
         raise ConfigError(problems, COMMAND_LINE)
+    resolved = _ingest_config(manager, folder, config, flags)
+    session = open_session(resolved, manager, folder, progress, remote_clients=True)
+    outputs.check_beside(session.config, run, "RUN")
+    with folder.lock(wait):
+        # another process may have started it, or changed it, while this one read its dataset
+        if not outputs.begins(folder):
+            saved = saved_config(folder, manager)
+            _check_same(run, resolved, saved)
+            if saved.server != resolved.server:
+                save_config(folder, resolved, remote_clients=True)
+        folder_kind.mark_remote(folder)
+        if outputs.begins(folder):
+            save_config(folder, resolved, remote_clients=True)
+        yield session
 
 
 def _ingest_config(manager: PluginManager, run: RunDir, files: Sequence[str], flags: ConfigFlags) -> RunConfig:
@@ -115,17 +141,6 @@ def _ingest_config(manager: PluginManager, run: RunDir, files: Sequence[str], fl
     _check_same(run.root, given, saved)
     # keys are replaced and revoked while a run goes on: they decide who is heard, and nothing of what is computed
     return _with_server(saved, given)
-
-
-def _show_outcomes(run: Path, outcomes: Mapping[str, dict[str, str]], missing: Sequence[str], as_json: bool) -> None:
-    if as_json:
-        say_json({"files": outcomes, "missing": missing})
-        return
-    for name, outcome in outcomes.items():
-        client = f": {outcome['client']}" if outcome["client"] else ""
-        say(f"{name}: {outcome['outcome']}{client}{_reason(outcome)}")
-    names = ", ".join(missing[:10]) + (", …" if len(missing) > 10 else "")
-    say(f"still missing: {names}" if missing else f"all uploads are there: fgl server run {run}")
 
 
 @config_flags("set_", "device")

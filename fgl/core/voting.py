@@ -26,6 +26,8 @@ LEAST, MOST = 0.25, 10_000.0
 """Standard deviations of noise that votes can be written with."""
 _GRID = 1.001
 """Noise on a grid is not quite Gaussian: so much more of it makes up for that, whatever is voted on."""
+_SLACK = 40.0
+"""Standard deviations of the noise: no honest number is further out."""
 PLAIN_AGGREGATOR = DEFAULTS["aggregator"]["name"]
 
 
@@ -88,6 +90,21 @@ def client_deviation(config: RunConfig) -> float:
     may be made of (upload.min_clients): it has to be enough without those that drop out."""
     whole = deviation(config)
     return whole if config.votes.noise == "each" else whole / math.sqrt(max(1, config.upload.min_clients))
+
+
+def noise_problems(config: RunConfig) -> list[Problem]:
+    """What is wrong with the noise that is asked for: too little or too much for the unit that votes are written in."""
+    least = client_deviation(config)
+    if not least or LEAST <= least <= MOST:
+        return []
+    expected = f"expected {LEAST:g} to {MOST:g}, which votes can be written with"
+    return [Problem("votes", f"noise of a standard deviation of {least:.4g} at a client", expected)]
+
+
+def largest(config: RunConfig) -> float:
+    """The largest magnitude that a number of an honest vote may have, in votes."""
+    exact = 1.0 if config.votes.level == "client" else float(config.votes.max_images)
+    return exact + _SLACK * client_deviation(config)
 
 
 def release(config: RunConfig, candidates: int) -> Release:

@@ -57,6 +57,10 @@ def _judged(
         what, smallest = min(contents.groups.items(), key=lambda item: item[1])
         reason = f"its smallest group is {smallest:g} ({plain(what, 80)}); expected {least} or more"
         yield "min_images_per_number", smallest >= least, reason
+    elif least > 1 and contents.blurred:
+        priced = "there is noise of a price on its numbers, which the site's ledger states"
+        unknown = f"how many images are behind its numbers is not known, and no ledger prices them; expected {least}"
+        yield "min_images_per_number", epsilon is not None, unknown if epsilon is None else priced
     if not rules.free_text:
         texts, names = len(contents.texts), len(contents.names)
         reason = f"it holds {counted(texts, 'text')} of prompts, and {counted(names, 'name')} of domains"

@@ -17,7 +17,7 @@ class EgressOptions(Options):
     shown, and nothing is refused."""
 
     kinds: list[str] | None = Field(
-        None, description="kinds of files that may leave (upload, update, probe, …); null: any"
+        None, description="kinds of files that may leave (upload, update, probe, vote); null: any"
     )
     codecs: list[str] | None = Field(None, description="codecs in which rows may leave; null: any")
     min_images_per_row: int = Field(

@@ -175,6 +175,11 @@ class PrivacyLedger:
         """All that was answered, in order; empty where nothing was."""
         return _entries(self._lines(), self.folder)
 
+    def entry_of(self, answer: bytes) -> Entry | None:
+        """The line of an answer, by its bytes; None where there is none: nothing prices it."""
+        digest = hashlib.sha256(answer).hexdigest()
+        return next((one for one in reversed(self.entries()) if one.answer == digest), None)
+
     def spent(self, images: Protected, level: Level) -> Cost:
         """What all answers about any of these images cost together, at a level.
 

@@ -15,7 +15,7 @@ from fgl.core.client import site as client_site
 from fgl.core.data import decode
 from fgl.core.wire import ballots
 from fgl.core.wire.requests import opened
-from fgl.errors import PolicyError, Problem, UploadReplayError
+from fgl.errors import ConfigError, PolicyError, Problem, UploadReplayError
 from fgl.privacy import add_noise
 
 if TYPE_CHECKING:
@@ -41,6 +41,11 @@ def answer(request: Mapping[str, Any], data: bytes) -> bytes:
     site = client_site.site_of(request)
     config, client_id = site.config, str(request["client_id"])
     options = config.votes
+    problems = voting.noise_problems(config)
+    if not options.rounds:
+        problems.append(Problem("votes.rounds", "0", "expected 1 or more: clients of this run send uploads"))
+    if problems:
+        raise ConfigError(problems)
     extractor = voting.extractor_of(config, site.manager, site.classifier, site.class_names, str(request["device"]))
     ballot = ballots.read_ballot(data, voting.expected(config, site.class_names, extractor))
     images = own_images.identity(site.samples(client_id))

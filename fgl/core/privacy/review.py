@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from fgl.contracts.generator import Generator
     from fgl.contracts.progress import Progress
     from fgl.core.client.policy import Policy
+    from fgl.core.client.spending import Entry
     from fgl.core.config.schema import RunConfig
     from fgl.core.plugin_manager import PluginManager
     from fgl.core.wire.kinds import Contents
@@ -184,16 +185,15 @@ def review(data: bytes, known: Known) -> Review:
     )
 
 
+def spent_on(entry: Entry) -> Spent:
+    """What a line of the ledger says."""
+    return Spent(epsilon=entry.epsilon, in_all=entry.epsilon_in_all, delta=entry.delta, level=entry.level)
+
+
 def _spent(data: bytes, policy: Policy | None) -> Spent | None:
     """The ledger's line of a file."""
-    if policy is None:
-        return None
-    digest = hashlib.sha256(data).hexdigest()
-    lines = [one for one in PrivacyLedger(policy.ledger()).entries() if one.answer == digest]
-    if not lines:
-        return None
-    last = lines[-1]
-    return Spent(epsilon=last.epsilon, in_all=last.epsilon_in_all, delta=last.delta, level=last.level)
+    entry = None if policy is None else PrivacyLedger(policy.ledger()).entry_of(data)
+    return None if entry is None else spent_on(entry)
 
 
 def _recovered(contents: Contents, known: Known) -> tuple[Recovered | None, str]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from fgl.contracts.events import StageContext
-from fgl.core.server import log, refusals, removed
+from fgl.core.server import log, refusals, removed, vote_store
 from fgl.core.server.upload_store import drop_upload
 from fgl.core.store.run_dir import RunDir
 from fgl.errors import UploadError
@@ -42,6 +42,7 @@ def forget(session: Session, clients: Sequence[str], client_id: str, left_over: 
         drop_audit(run)
         for place in _OF_SINGLE_CLIENTS:
             run.remove_below(run.path(*place.split("/")))
+        vote_store.drop_rounds(run)
         # A stage's record is replaced when the stage runs again; this one names the client and what it held.
         run.forget_stage("clients")
         if log_left := event_log.redacted(run.root, client_id):
@@ -60,9 +61,9 @@ def forget(session: Session, clients: Sequence[str], client_id: str, left_over: 
     session.events.client_forgotten(StageContext(str(session.run.root), "clients"), client_id)
 
 
-_OF_SINGLE_CLIENTS = ("adaptation", "rounds/adapter", "server/votes")
-"""What holds the parts of single clients beside each other, adapters and votes: that of a client that is taken out goes
-at once, and does not wait until they are made again without it."""
+_OF_SINGLE_CLIENTS = ("adaptation", "rounds/adapter")
+"""What holds the adapters of single clients beside each other: that of a client that is taken out goes at once, and
+does not wait until they are made again without it. So do votes, see `vote_store`."""
 _STAYS = (
     "config.yaml",
     "environment.json",
@@ -93,7 +94,8 @@ def drop_audit(run: RunDir) -> None:
 
 
 def drop(run: RunDir, clients: Iterable[str]) -> None:
-    """Remove clients' uploads and, in a simulation, what they kept."""
+    """Remove clients' uploads, votes that came as files and, in a simulation, what they kept."""
     for client_id in clients:
         drop_upload(run, client_id)
+        vote_store.drop_votes(run, client_id)
         run.remove_below(run.path("clients", client_id))

@@ -31,6 +31,7 @@ PIPELINE: tuple[Stage[Any], ...] = (
     clients.STAGE,
     clients.FROM_FILES,
     votes.STAGE,
+    votes.FROM_FILES,
     adaptation.STAGE,
     plan.STAGE,
     synthesize.STAGE,

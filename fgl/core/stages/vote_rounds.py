@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -15,16 +14,16 @@ from fgl.contracts.progress import NullProgress
 from fgl.contracts.prompt import Prompt
 from fgl.core import voting
 from fgl.core.server import candidates as proposals
-from fgl.core.server import claimed_weights, own_upload, refusals, tally, upload_store
+from fgl.core.server import claimed_weights, own_upload, refusals, tally, upload_store, vote_store
 from fgl.core.server.ask import ask
 from fgl.core.server.candidates import Candidate
 from fgl.core.server.refusals import Refusal
 from fgl.core.server.tally import ClientsResult, VotedText, VoteRound, VotesResult
+from fgl.core.server.vote_intake import Collected
 from fgl.core.store.owned import digest_of
 from fgl.core.synthesis import fill, plan
 from fgl.core.wire import ballots, requests
 from fgl.errors import ConfigError, Problem, UploadError
-from fgl.io import files
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,16 +32,32 @@ if TYPE_CHECKING:
 
     from fgl.contracts.features import Extractor
     from fgl.core.session import Session
+    from fgl.core.stages.stage import Inputs
     from fgl.core.wire.ballots import Ballot
 
-_SLACK = 40.0  # standard deviations of the noise: no honest number is further out
 NO_GRAMMAR = (
     "expected a prompt strategy with a grammar, from which the server can propose without an image (docs/votes.md)"
 )
 
 
+def painting(session: Session) -> Inputs:
+    """What determines the pictures of candidates, and so a ballot, beside the candidates themselves."""
+    config = session.config
+    return {
+        "features": config.features.model_dump() if config.features.name == config.votes.space else {},
+        "space": config.votes.space,
+        "pictures": config.votes.pictures,
+        "generator": session.generator.fingerprint(),
+        "encoding": dict(session.generator.encoding()),
+        "codec": config.upload.codec,
+        "classes": session.info.class_names,
+        "seed": config.seed,
+        "run_id": config.upload.run_id,
+    }
+
+
 class Vote:
-    """The rounds of one run. digest: of what determines them."""
+    """The rounds of one run, whose clients are called. digest: of what determines them."""
 
     def __init__(self, session: Session, names: Sequence[str], digest: str) -> None:
         self.session, self.names, self.digest, self.options = session, names, digest, session.config.votes
@@ -54,13 +69,14 @@ class Vote:
 
     def hold(self, number: int) -> None:
         """A round, or what was committed of it. Raises UploadError where too few clients vote."""
-        path = self._path(f"round-{number}.json")
+        path = vote_store.round_path(self.session.run, number)
         kept = self.session.run.read_sealed(path)
         course = digest_of([self.digest, [one.ballot for one in self.rounds]])
-        if kept is None or kept["course"] != course:
-            kept = {"course": course, **self._held(number, course)}
+        if kept is None or kept["course"] != course or not self._stands(number, kept):
+            kept = {"course": course, **self._held(number)}
             self.session.run.write_sealed(path, kept)
-        self.files.append(path)
+        ballot = vote_store.ballot_path(self.session.run, number)
+        self.files += [ballot, ballot.with_suffix(".json"), path]
         candidates = [Candidate(**{**one, "phrases": tuple(one["phrases"])}) for one in kept["candidates"]]
         votes = {name: np.array(each, dtype=np.float64) for name, each in kept["votes"].items()}
         factors = claimed_weights.factors(
@@ -94,15 +110,31 @@ class Vote:
         summed = number if self.options.variation == "none" else 1
         return one * math.sqrt(voters * summed)
 
-    def _held(self, number: int, course: str) -> dict[str, Any]:
+    def _stands(self, number: int, kept: Mapping[str, Any]) -> bool:
+        """Whether what was committed of a round still counts."""
+        return True
+
+    def _held(self, number: int) -> dict[str, Any]:
         candidates = self._candidates(number)
         began = time.monotonic()
-        ballot, data = self._ballot(number, course, candidates)
-        session, accepted, answered = self.session, dict[str, list[float]](), dict[str, dict[str, object]]()
-        refused: dict[str, dict[str, str]] = {}
-        most = _SLACK * voting.client_deviation(session.config)
-        most += 1.0 if self.options.level == "client" else self.options.max_images
-        box = np.frombuffer(data, dtype=np.uint8)
+        ballot, data = self._ballot(number, candidates)
+        collected = self._collected(ballot, data)
+        tally.check_enough(self.session, len(collected.votes), len(self.names), collected.refused)
+        return {
+            "candidates": [asdict(candidate) for candidate in candidates],
+            "ballot": ballot.digest,
+            "votes": collected.votes,
+            "answered": collected.answered,
+            "refused": collected.refused,
+            "bytes_up": collected.bytes_up,
+            "bytes_down": len(data) * len(self.names),
+            "seconds": round(time.monotonic() - began, 3),
+        }
+
+    def _collected(self, ballot: Ballot, data: bytes) -> Collected:
+        """What the clients vote. data: the ballot's file."""
+        session, found = self.session, Collected()
+        most, box = voting.largest(session.config), np.frombuffer(data, dtype=np.uint8)
 
         def request(client_id: str) -> bytes:
             private = upload_store.private_folder(session.run, client_id)
@@ -111,25 +143,15 @@ class Vote:
             )
 
         def accept(client_id: str, reply: bytes) -> None:
-            accepted[client_id] = ballots.read_vote(reply, client_id, ballot, voting.UNIT, most).tolist()
-            answered[client_id] = {"sha256": hashlib.sha256(reply).hexdigest(), "bytes": len(reply)}
+            found.accept(client_id, reply, ballots.read_vote(reply, client_id, ballot, voting.UNIT, most))
 
         def refuse(client_id: str, error: UploadError) -> None:
-            refused[client_id] = refusals.refuse(session, client_id, error)
+            found.refused[client_id] = refusals.refuse(session, client_id, error)
 
         federation = session.manager.create("federation", session.config.federation)
         traffic = ask(federation, self.names, requests.VOTE, request, accept, refuse, session.progress)
-        tally.check_enough(session, len(accepted), len(self.names), refused)
-        return {
-            "candidates": [asdict(candidate) for candidate in candidates],
-            "ballot": ballot.digest,
-            "votes": accepted,
-            "answered": answered,
-            "refused": refused,
-            "bytes_up": traffic.up,
-            "bytes_down": len(data) * len(self.names),
-            "seconds": round(time.monotonic() - began, 3),
-        }
+        found.bytes_up = traffic.up
+        return found
 
     def _candidates(self, number: int) -> list[Candidate]:
         count = self.options.candidates
@@ -143,18 +165,15 @@ class Vote:
         weights = proposals.counted(votes, self.rounds[-1].deviation, self.options.threshold)
         return proposals.next_round(candidates, weights, self._grammars, count, rng)
 
-    def _ballot(self, number: int, course: str, candidates: Sequence[Candidate]) -> tuple[Ballot, bytes]:
+    def _ballot(self, number: int, candidates: Sequence[Candidate]) -> tuple[Ballot, bytes]:
         """The ballot of a round, and its bytes: those that were written before a kill, since clients that have answered
         them answer no others."""
         session = self.session
-        path, seal = self._path(f"ballot-{number}.safetensors"), self._path(f"ballot-{number}.json")
-        kept = session.run.read_sealed(seal)
-        data = files.read_bytes(path) if kept is not None and kept["course"] == course and path.exists() else b""
-        if kept is None or hashlib.sha256(data).hexdigest() != kept.get("digest"):
+        made_of = digest_of([painting(session), number, [asdict(one) for one in candidates]])
+        data = vote_store.ballot(session.run, number, made_of)
+        if data is None:
             data = self._painted(number, candidates)
-            session.run.write(path, data)
-            session.run.write_sealed(seal, {"course": course, "digest": hashlib.sha256(data).hexdigest()})
-        self.files += [path, seal]
+            vote_store.write_ballot(session.run, number, data, made_of)
         expected = voting.expected(session.config, session.info.class_names, self._space())
         return ballots.read_ballot(data, expected), data
 
@@ -192,9 +211,6 @@ class Vote:
                 session.config, session.manager, session.classifier, session.info.class_names, session.device
             )
         return self._extractor
-
-    def _path(self, name: str) -> Path:
-        return self.session.run.path("server", "votes", name)
 
     def result(self) -> ClientsResult:
         """What was voted, for the report and for what is synthesized."""

@@ -1,23 +1,26 @@
 """Rounds of votes in the place of uploads: the server proposes, clients' images vote, and texts with votes remain.
 
-RUN/server/votes/ballot-K.safetensors   what round K puts to the vote, written before anybody is asked
-RUN/server/votes/round-K.json           its candidates and what each client voted; the commit of the round
+What lies where stands in `fgl.core.server.vote_store`.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from fgl.contracts.prompt import Prompt
 from fgl.contracts.prompts import SupportsGrammar
 from fgl.core import model_digests, voting
 from fgl.core.client import site
-from fgl.core.server import own_upload
+from fgl.core.server import forget, own_upload, refusals, vote_intake, vote_store
+from fgl.core.server.refusals import Refusal
 from fgl.core.server.tally import ClientsResult
 from fgl.core.stages import clients, foundation_models, partition
 from fgl.core.stages.stage import Done, Inputs, Stage, Work
-from fgl.core.stages.vote_rounds import NO_GRAMMAR, Vote
+from fgl.core.stages.vote_rounds import NO_GRAMMAR, Vote, painting
+from fgl.core.stages.votes_by_file import VoteByFile
+from fgl.core.store.owned import digest_of
 from fgl.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
@@ -33,10 +36,9 @@ def check(session: Session) -> None:
     problems = []
     if not isinstance(session.manager.create("prompt_strategy", config.prompt_strategy), SupportsGrammar):
         problems.append(Problem("prompt_strategy", config.prompt_strategy.name, NO_GRAMMAR))
-    if session.remote_clients:
-        # taken as uploads, their files would be what votes are there to avoid
-        expected = "0: votes do not travel as files yet, and clients that are elsewhere are not called"
-        problems.append(Problem("votes.rounds", str(options.rounds), f"expected {expected}"))
+    if session.remote_clients and not config.upload.run_id:
+        expected = "expected an id of this run: a client answers one ballot a round of a run, and knows a run by its id"
+        problems.append(Problem("upload.run_id", "''", expected))
     for key, asked in (
         ("rounds.count", config.rounds.count),
         ("adaptation.rounds", config.adaptation.rounds),
@@ -53,10 +55,7 @@ def check(session: Session) -> None:
             if given < classes:
                 expected = f"expected at least {classes}: each of {classes} classes is to find a name of its own"
                 problems.append(Problem(f"votes.{key}", str(given), expected))
-    least = voting.client_deviation(config)
-    if least and not voting.LEAST <= least <= voting.MOST:
-        expected = f"expected {voting.LEAST:g} to {voting.MOST:g}, which votes can be written with"
-        problems.append(Problem("votes", f"noise of a standard deviation of {least:.4g} at a client", expected))
+    problems += voting.noise_problems(config)
     if problems:
         raise ConfigError(problems)
     if options.level == "client":
@@ -88,6 +87,7 @@ def _inputs(session: Session, done: Done) -> Inputs:
     config = session.config
     prompt_files = session.manager.options("prompt_strategy", config.prompt_strategy).files()
     return {
+        **painting(session),
         "partition": done.made(partition.STAGE) if partition.STAGE.enabled(session) else "",
         "clients": list(config.upload.clients or ()),
         "dataset": session.info.digest,
@@ -95,12 +95,6 @@ def _inputs(session: Session, done: Done) -> Inputs:
         "prompt_strategy": config.prompt_strategy.model_dump(),
         "prompt_files": {name: model_digests.of_path(name) for name in prompt_files},
         **clients.prompt_names(session),
-        "features": config.features.model_dump() if config.features.name == config.votes.space else {},
-        "generator": session.generator.fingerprint(),
-        "encoding": dict(session.generator.encoding()),
-        "classes": session.info.class_names,
-        "seed": config.seed,
-        "run_id": config.upload.run_id,
         "min_clients": config.upload.min_clients,
         "delta": config.privacy.delta,
         "forgotten": session.removed_clients,
@@ -115,6 +109,40 @@ def _work(session: Session, done: Done, digest: str) -> Work[ClientsResult]:
         voters.hold(number)
     site.release()
     return voters.result(), voters.files
+
+
+def by_file(session: Session, done: Done) -> VoteByFile:
+    """The rounds of a run whose clients are elsewhere, as far as they were closed before."""
+    names = [name for name in partition.client_ids(session, done) if name not in session.removed_clients]
+    return VoteByFile(session, names, digest_of(_inputs(session, done)))
+
+
+def _inputs_by_file(session: Session, done: Done) -> Inputs:
+    """Who has voted what, and whose votes count, beside what determines the ballots."""
+    return {
+        **_inputs(session, done),
+        "received": vote_store.received(session.run, session.config.votes.rounds),
+        "refused": sorted(refusals.listed(session.run)),
+        **session.config.server.inputs(),
+    }
+
+
+def _gather(session: Session, done: Done, digest: str) -> Work[ClientsResult]:
+    """What `fgl server ingest` has accepted. Raises TooFewUploadsError where a round waits for votes."""
+    found = by_file(session, done)
+    found.hold_all()
+    result = found.result()
+    listed = {name: Refusal(**note) for name, note in refusals.listed(session.run).items()}
+    return replace(result, refused={**listed, **result.refused}), found.files
+
+
+def _waited_for(session: Session, name: str, inputs: Inputs) -> str:
+    return vote_intake.standing(session, partition.expected_clients(session)).in_words(session.run.root)
+
+
+def _end_removal(session: Session, done: Done) -> None:
+    """Where taking a client out was interrupted."""
+    forget.drop(session.run, session.removed_clients)
 
 
 def own(session: Session, result: ClientsResult) -> ClientUpload:
@@ -136,3 +164,19 @@ STAGE = Stage(
     heading=lambda session: f"votes on {session.config.votes.candidates} candidates a class",
 )
 """In the place of `clients.STAGE`; for later stages it is the same one."""
+
+FROM_FILES = Stage(
+    name="clients",
+    needs=("partition",),
+    result=ClientsResult,
+    enabled=lambda session: session.config.votes.rounds > 0 and session.remote_clients,
+    inputs=_inputs_by_file,
+    work=_gather,
+    made=lambda session, digest, result: result.uploads,
+    before=_end_removal,
+    outputs=("server/votes",),
+    given=("clients", vote_store.RECEIVED, "server/refused.json", *vote_store.FIRST_BALLOT),
+    partial=_waited_for,
+    heading=STAGE.heading,
+)
+"""In the place of `clients.FROM_FILES`."""

@@ -12,6 +12,7 @@ answers), unit and checksum. Tensor: `votes` int32 [n], in units of `unit` votes
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from safetensors.numpy import save
 
+from fgl.contracts.dataset import CLIENT_ID
 from fgl.core.wire import container
 from fgl.core.wire.upload import METADATA, checksum, classes_digest
 from fgl.errors import (
@@ -44,7 +46,7 @@ MAX_BALLOT = 200_000_000
 """Bytes of a ballot."""
 MAX_VOTE = 50_000_000
 """Bytes of a vote."""
-_MAX_SIDE, _MAX_ABS = 16_384, 1e12
+_MAX_SIDE, _MAX_ABS, _MAX_RUN = 16_384, 1e12, 100
 _BALLOT_KEYS = {"format", "version", "run", "round", "classes", "size", "space", "checksum"}
 _VOTE_KEYS = {"format", "version", "run", "round", "client", "ballot", "unit", "checksum"}
 
@@ -149,6 +151,30 @@ def read_ballot(data: bytes, expected: Expected) -> Ballot:
     return Ballot(expected.run, number, size, expected.space, features, class_id.astype(np.int64), digest)
 
 
+def stated_round(data: bytes) -> int:
+    """The round that a ballot says it is of. Raises UploadError."""
+    stated, _ = _opened(data, MAX_BALLOT, BALLOT, "ballot", _BALLOT_KEYS, {"features", "class_id"})
+    number = stated["round"]
+    if type(number) is not int or not 1 <= number < 2**31:
+        raise UploadReplayError(f"refused: a ballot of round {quoted(number)}")
+    return number
+
+
+def own_ballot(data: bytes) -> Ballot:
+    """A ballot of the server's own, of whose bytes it knows the digest: what it states is taken as it is. Raises
+    UploadError."""
+    stated, arrays = _opened(data, MAX_BALLOT, BALLOT, "ballot", _BALLOT_KEYS, {"features", "class_id"})
+    return Ballot(
+        run=stated["run"],
+        round=stated["round"],
+        size=_size(stated["size"]),
+        space=stated["space"],
+        features=arrays["features"],
+        class_id=arrays["class_id"].astype(np.int64),
+        digest=hashlib.sha256(data).hexdigest(),
+    )
+
+
 def encode_vote(ballot: Ballot, client_id: str, votes: NDArray[np.int64], unit: float) -> bytes:
     """The bytes of a vote. votes: int64 [n], in units of `unit` votes."""
     bounds = np.iinfo(np.int32)
@@ -172,12 +198,36 @@ def answered(vote: bytes) -> str:
     return str(_opened(vote, MAX_VOTE, VOTE, "vote", _VOTE_KEYS, {"votes"})[0]["ballot"])
 
 
-def sender_of(data: bytes) -> str:
-    """Whose vote it says it is. Raises UploadError."""
-    stated, _ = _opened(data, MAX_VOTE, VOTE, "vote", _VOTE_KEYS, {"votes"})
-    if not isinstance(stated["client"], str):
-        raise UploadFormatError("refused: a vote that names no client")
-    return stated["client"]
+@dataclass(frozen=True, slots=True)
+class Stated:
+    """What a vote says of itself, of whatever ballot."""
+
+    run: str
+    """Id of the run."""
+    round: int
+    """Number of the round."""
+    client_id: str
+    """Whose vote it is."""
+    votes: NDArray[np.float64]
+    """float64 [n]: a number a candidate, in votes."""
+
+
+def stated_in(data: bytes) -> Stated:
+    """What a vote says of itself, with its form checked and nothing else. Raises UploadError."""
+    stated, arrays = _opened(data, MAX_VOTE, VOTE, "vote", _VOTE_KEYS, {"votes"})
+    run, number, client_id, unit = (stated[key] for key in ("run", "round", "client", "unit"))
+    if not isinstance(run, str) or len(run) > _MAX_RUN:
+        raise UploadFormatError(f"refused: a vote of the run {quoted(run)}")
+    if type(number) is not int or not 1 <= number < 2**31:
+        raise UploadFormatError(f"refused: a vote of round {quoted(number)}")
+    if not isinstance(client_id, str) or re.fullmatch(CLIENT_ID, client_id) is None:
+        raise UploadFormatError(f"refused: a vote of the client {quoted(client_id)}")
+    if type(unit) is not float or not 0 < unit <= 1:
+        raise UploadFormatError(f"refused: votes in units of {quoted(unit)}")
+    votes = arrays["votes"]
+    if votes.dtype != np.int32 or votes.ndim != 1 or not len(votes):
+        raise UploadShapeError(f"refused: votes {votes.dtype} {list(votes.shape)}; expected int32 [n]")
+    return Stated(run, number, client_id, votes.astype(np.float64) * unit)
 
 
 def read_vote(data: bytes, client_id: str, ballot: Ballot, unit: float, most: float) -> NDArray[np.float64]:

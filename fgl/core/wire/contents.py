@@ -1,4 +1,4 @@
-"""What is in an upload, in the update of a round and in the answer to a probe, in words: the kinds of `wire.kinds`."""
+"""What is in an upload, the update of a round, the answer to a probe and a vote, in words: kinds of `wire.kinds`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from fgl.contracts.dataset import CLIENT_ID
-from fgl.core.wire import container, disclosure, probe_files, replies, updates, upload
+from fgl.core.wire import ballots, container, disclosure, probe_files, replies, updates, upload
 from fgl.core.wire.kinds import Contents, FileKind
 from fgl.core.wire.signatures import Place
 from fgl.errors import UploadFormatError, UploadSizeError
@@ -92,10 +92,30 @@ def _probe(data: bytes, class_names: Sequence[str] | None, known: Mapping[str, C
     )
 
 
+def _vote(data: bytes, class_names: Sequence[str] | None, known: Mapping[str, Codec] | None) -> Contents:
+    stated = ballots.stated_in(data)
+    votes = stated.votes.tolist()
+    exact = all(one >= 0 and one.is_integer() for one in votes)
+    what = (
+        "how many images are nearest to it, exactly: there is no noise on them"
+        if exact
+        else "how many images are nearest to it, with noise, or scaled: the ledger says what that costs"
+    )
+    return Contents(
+        place=Place(kind="vote", run=stated.run, client_id=stated.client_id, round=stated.round),
+        says=[f"{counted(len(votes), 'number')}, one for each candidate of a ballot: {what}"],
+        groups={
+            f"images that are nearest to candidate {row}": one for row, one in enumerate(votes) if exact and one > 0
+        },
+        blurred=not exact,
+    )
+
+
 def _is(format_: str, stated: Mapping[str, object]) -> bool:
     return stated.get("format") == format_
 
 
 UPLOAD = FileKind(lambda stated: _is(upload.FORMAT, stated), _upload)
 UPDATE = FileKind(lambda stated: _is(updates.FORMAT, stated), _update)
+VOTE = FileKind(lambda stated: _is(ballots.VOTE, stated), _vote)
 PROBE = FileKind(lambda stated: set(stated) >= probe_files.ANSWER, _probe)

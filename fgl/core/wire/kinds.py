@@ -24,6 +24,7 @@ KINDS = {
     "upload": "fgl.core.wire.contents:UPLOAD",
     "update": "fgl.core.wire.contents:UPDATE",
     "probe": "fgl.core.wire.contents:PROBE",
+    "vote": "fgl.core.wire.contents:VOTE",
 }
 """Kind, as signatures call it → its `FileKind`, as module:attribute."""
 
@@ -42,6 +43,9 @@ class Contents:
     """Images that each of its rows stands for, by its own account."""
     groups: Mapping[str, float] = field(default_factory=dict)
     """What a number of it is about → the images behind that number."""
+    blurred: bool = False
+    """Whether the images behind its numbers cannot be told from it, as where there is noise on them: then only a ledger
+    says what they give away."""
     texts: Sequence[str] = ()
     """Texts of prompts that can be read in it."""
     names: Sequence[str] = ()
