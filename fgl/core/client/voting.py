@@ -41,10 +41,9 @@ def answer(request: Mapping[str, Any], data: bytes) -> bytes:
     site = client_site.site_of(request)
     config, client_id = site.config, str(request["client_id"])
     options = config.votes
-    problems = voting.noise_problems(config)
     if not options.rounds:
-        problems.append(Problem("votes.rounds", "0", "expected 1 or more: clients of this run send uploads"))
-    if problems:
+        raise ConfigError([Problem("votes.rounds", "0", "expected 1 or more: clients of this run send uploads")])
+    if problems := voting.noise_problems(config):
         raise ConfigError(problems)
     extractor = voting.extractor_of(config, site.manager, site.classifier, site.class_names, str(request["device"]))
     ballot = ballots.read_ballot(data, voting.expected(config, site.class_names, extractor))

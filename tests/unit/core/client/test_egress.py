@@ -55,6 +55,13 @@ def test_what_no_ledger_prices_and_no_attack_has_tried_is_refused() -> None:
     assert verdicts({"max_recovered": 0.5}, FILE, found=(2, 2)) == {"max_recovered": False}
 
 
+def test_numbers_with_noise_pass_by_a_price_alone() -> None:
+    vote = Contents(place=Place(kind="vote", run="r", client_id="north", round=1), says=[], blurred=True)
+    assert verdicts({"min_images_per_number": 5}, vote) == {"min_images_per_number": False}
+    assert verdicts({"min_images_per_number": 5}, vote, epsilon=1.0) == {"min_images_per_number": True}
+    assert verdicts({"min_images_per_number": 1}, vote) == {}
+
+
 def test_without_rules_nothing_is_judged_and_a_rule_that_does_not_apply_is_silent() -> None:
     assert verdicts({}, FILE) == {}
     assert verdicts({"codecs": ["fp16"], "min_images_per_row": 9, "max_recovered": 0.0}, SCORES) == {}

@@ -105,7 +105,13 @@ def test_what_was_damaged_on_its_way_is_refused() -> None:
 def test_a_vote_is_a_number_a_candidate() -> None:
     asked = ballot(digest="d")
     data = ballots.encode_vote(asked, "north", np.array([1024, 0, -512, 3]), UNIT)
-    assert ballots.sender_of(data) == "north"
+    stated = ballots.stated_in(data)
+    assert (stated.run, stated.round, stated.client_id, stated.votes.tolist()) == (
+        "run 1",
+        1,
+        "north",
+        [1.0, 0.0, -0.5, 3 * UNIT],
+    )
     assert ballots.read_vote(data, "north", asked, UNIT, 10).tolist() == [1.0, 0.0, -0.5, 3 * UNIT]
     many = ballot(digest="d", class_id=np.zeros(160, dtype=np.int64), features=np.zeros((160, 4), np.float32))
     sizes = [len(ballots.encode_vote(one, "north", np.zeros(len(one), np.int64), UNIT)) for one in (many, asked)]
@@ -133,3 +139,34 @@ def test_a_vote_that_breaks_a_rule_is_refused_by_its_name(change: dict[str, Any]
     with pytest.raises(UploadError) as refused:
         ballots.read_vote(data, "north", asked, UNIT, 100)
     assert refused.value.rule == rule
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"run": 1},
+        {"run": "r" * 101},
+        {"round": 0},
+        {"round": 1.0},
+        {"client": "../north"},
+        {"client": None},
+        {"unit": 0.0},
+        {"unit": "1"},
+        {"arrays": {"votes": np.zeros((2, 2), np.int32)}},
+        {"arrays": {"votes": np.zeros(0, np.int32)}},
+        {"arrays": {"votes": np.zeros(4, np.int64)}},
+    ],
+)
+def test_what_a_vote_says_of_itself_is_read_strictly_too(change: dict[str, Any]) -> None:
+    data = rewritten(ballots.encode_vote(ballot(digest="d"), "north", np.array([1, 0, 2, 3]), UNIT), **change)
+    with pytest.raises(UploadError):
+        ballots.stated_in(data)
+
+
+def test_a_round_that_a_ballot_states_is_a_number() -> None:
+    data = ballots.encode_ballot(ballot(), NAMES)
+    assert ballots.stated_round(data) == 1
+    assert ballots.own_ballot(data).class_id.tolist() == [0, 0, 1, 1]
+    for wrong in (0, True, "1"):
+        with pytest.raises(UploadError, match="of round"):
+            ballots.stated_round(rewritten(data, round=wrong))

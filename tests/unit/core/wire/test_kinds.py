@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fgl.contracts.prompts import Prompt
-from fgl.core.wire import kinds, probe_files, updates, upload
+from fgl.core.wire import ballots, kinds, probe_files, updates, upload
 from fgl.core.wire.kinds import Contents
 from fgl.core.wire.signatures import Place
 from fgl.errors import UploadError, UploadFormatError
@@ -73,6 +73,16 @@ def test_an_answer_to_a_probe_says_how_many_images_its_scores_are_of() -> None:
     assert read(answer(per_class={})).groups == found.groups
 
 
+def test_a_vote_says_how_many_images_are_behind_its_numbers_where_these_are_exact() -> None:
+    asked = ballots.Ballot("skin-1", 2, (8, 8), "s", np.zeros((3, 2), np.float32), np.zeros(3, np.int64), "d")
+    exact = read(ballots.encode_vote(asked, "north", np.array([4096, 0, 2048]), 2.0**-10))
+    assert exact.place == Place(kind="vote", run="skin-1", client_id="north", round=2)
+    assert exact.groups == {"images that are nearest to candidate 0": 4, "images that are nearest to candidate 2": 2}
+    assert "exactly" in exact.says[0]
+    noisy = read(ballots.encode_vote(asked, "north", np.array([4096, -1024, 2048]), 2.0**-10))
+    assert (noisy.groups, noisy.blurred, exact.blurred) == ({}, True, False)
+
+
 @pytest.mark.parametrize(
     "data",
     [
@@ -89,7 +99,9 @@ def test_an_answer_to_a_probe_says_how_many_images_its_scores_are_of() -> None:
     ],
 )
 def test_what_is_no_such_file_is_refused_in_one_line(data: bytes) -> None:
-    with pytest.raises(UploadFormatError, match=r"no file that leaves a client \(upload, update, probe\)") as caught:
+    with pytest.raises(
+        UploadFormatError, match=r"no file that leaves a client \(upload, update, probe, vote\)"
+    ) as caught:
         kinds.find(data)
     assert "\n" not in str(caught.value)
 
