@@ -203,7 +203,7 @@ def _dry_run(manager: PluginManager, config: RunConfig, folder: Path, replace: b
         _suggest_domains(session)
     train, test = session.split("train"), session.split("test")
     divided = divide(manager, config, train)
-    rounds_stage.check(config.rounds, list(divided), manager)
+    rounds_stage.check(session, list(divided))
     check_clients(config, list(divided))
     foundation_models.check_available(session)
     plan = {

@@ -127,7 +127,8 @@ class Component:
     For generators: "text" if its encoder encodes prompts, "denoiser" if it has one (`SupportsDenoiser`), names of
     arrays; (): "text". For classifiers: kinds
     of products, and "rounds" if `fit` can continue from a state and calls hooks; (): "images" and "rounds". For upload
-    filters: "text" or names of arrays; (): anything."""
+    filters: "text" or names of arrays; (): anything. For algorithms: "noise" if a client's update is its model alone,
+    and it keeps nothing from round to round, so that `rounds.privacy` covers all that leaves it; (): nothing."""
 
     companions: Mapping[str, Any] = field(default_factory=dict)
     """Configuration that goes with it: defaults of other sections, used if this component is selected and nothing else

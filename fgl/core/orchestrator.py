@@ -89,7 +89,7 @@ def execute(session: Session, part_of_another: bool = False) -> RunReport:
     try:
         done = pipeline.run(session, "partition", begin=headings.begin)
         clients = partition.client_ids(session, done)
-        rounds.check(config.rounds, clients, session.manager)
+        rounds.check(session, clients)
         check_clients(config, clients)
         pipeline.run(session, done=done, begin=headings.begin)
         report = run_report.write(session, done, _baselines(session, done, headings))

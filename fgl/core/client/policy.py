@@ -31,7 +31,7 @@ from fgl.errors import ConfigError, PolicyError, Problem
 from fgl.text import plain, quoted
 
 SITE = "site"
-COUNTED = ("upload", "vote")
+COUNTED = ("upload", "vote", "rounds")
 """Tasks whose answers have a price that the ledger counts, or are refused. What a site with a limit answers."""
 SIMULATE = "--simulate"
 LEDGER = "ledger"

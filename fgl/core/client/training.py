@@ -15,7 +15,7 @@ from fgl.contracts.algorithm import LocalJob
 from fgl.contracts.classifier import FitContext
 from fgl.contracts.preparation import Preparation
 from fgl.core import seeds
-from fgl.core.client import policy, private_folder
+from fgl.core.client import policy, private_folder, private_updates
 from fgl.core.client import site as client_site
 from fgl.core.config.schema import Selected
 from fgl.core.store.checkpoints import Checkpoints
@@ -36,6 +36,7 @@ def train(asked: Mapping[str, object], message: memoryview) -> bytes:
     """One client's part of one round → the bytes of its update. Raises FGLError; to have diverged is an answer."""
     asked = policy.allowed(asked, "rounds")
     site = client_site.site_of(asked)
+    price = private_updates.priced(asked, site.config)
     client_id, number = asked["client_id"], asked["round"]
     data = _pixels(
         asked["data"],
@@ -57,6 +58,8 @@ def train(asked: Mapping[str, object], message: memoryview) -> bytes:
     def fit(model: Mapping[str, Array], hook: TrainingHook | None) -> TrainedClassifier:
         return classifier.fit(data, None, replace(context, start=model, hook=hook))
 
+    if price is not None:
+        return private_updates.answer(asked, message, site, len(data), fit, price)
     return local_round(asked, message, site, len(data), fit)
 
 
@@ -99,6 +102,7 @@ def local_round(
 def release() -> None:
     """Let go of the clients' decoded images."""
     _pixels.cache_clear()
+    private_updates.release_images()
     client_site.release()
 
 

@@ -12,8 +12,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from fgl.contracts.component import SELECTED_BY
 from fgl.contracts.product import IMAGES
 from fgl.core import baselines
+from fgl.core.config.defaults import PLAIN_RULE
 from fgl.errors import PluginError, Problem
 
 if TYPE_CHECKING:
@@ -143,10 +145,14 @@ def _uncounted(values: Mapping[str, Any], registry: Registry) -> Iterator[Proble
     votes = values.get("votes")
     if votes is not None and votes.rounds and votes.private:
         noisy.append("votes.epsilon" if votes.sigma is None else "votes.sigma")
+    private = rounds is not None and rounds.count and rounds.privacy is not None
+    if private:
+        yield from _private_rounds(values, bool(noisy), registry)
+        noisy.append("rounds.privacy")
     if not noisy:
         return
     reads = [
-        ("rounds.count", rounds is not None and rounds.count, "0"),
+        ("rounds.count", rounds is not None and not private and rounds.count, "0, or rounds.privacy"),
         ("adaptation.rounds", adaptation is not None and adaptation.rounds, "0"),
         ("evaluation.at_clients", evaluation is not None and evaluation.at_clients, "false"),
         (
@@ -159,6 +165,28 @@ def _uncounted(values: Mapping[str, Any], registry: Registry) -> Iterator[Proble
         if value:
             expected = f"expected {instead}: it reads the clients' images without a price, and {noisy[0]} states one"
             yield Problem(key, str(value), expected)
+
+
+def _private_rounds(values: Mapping[str, Any], beside: bool, registry: Registry) -> Iterator[Problem]:
+    """What `rounds.privacy` does not go with. beside: whether what clients send before the rounds has a price."""
+    rounds, algorithm = values["rounds"], values.get("algorithm")
+    if not beside:
+        expected = (
+            "expected uploads with a price as well: a filter that adds noise for whole clients (upload.filters: "
+            "[{name: gaussian-noise, level: client, epsilon: 8}]), or private votes in their place"
+        )
+        yield Problem("rounds.privacy", "uploads without noise", expected)
+    if rounds.start == "auto":
+        yield Problem("rounds.start", "auto", "expected one-shot or scratch: to choose, clients send exact counts")
+    if rounds.rule().name != PLAIN_RULE:
+        expected = f"expected {PLAIN_RULE}: noise of a stated size is for a sum, and other rules would cut into it"
+        yield Problem(SELECTED_BY["aggregation_rule"], rounds.rule().name, expected)
+    with suppress(PluginError):
+        if algorithm is not None and NOISE not in registry.find("algorithm", algorithm.name).component.accepts:
+            entries = (entry for entry in registry.all() if entry.family == "algorithm")
+            fitting = ", ".join(sorted(entry.component.name for entry in entries if NOISE in entry.component.accepts))
+            expected = f"expected {fitting}: its clients send or keep more than their model, which nothing noises"
+            yield Problem("algorithm", repr(algorithm.name), expected)
 
 
 def is_noise(name: str, registry: Registry) -> bool:

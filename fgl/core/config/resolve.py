@@ -126,6 +126,8 @@ def _merge(merged: dict[str, Any], key: str, value: Any, registry: Registry, pro
         if key == "rounds" and isinstance(rule := value.get("aggregation"), dict) and "name" not in rule:
             before = short_forms.expanded("aggregation_rule", old.get("aggregation", PLAIN_RULE), registry)
             merged[key]["aggregation"] = {**(before if isinstance(before, dict) else {}), **rule}
+        if key == "rounds" and isinstance(price := value.get("privacy"), dict):
+            merged[key]["privacy"] = {**(old.get("privacy") or {}), **price}
     elif key == "baseline_options" and isinstance(value, dict):
         both = {
             name: {**merged[key].get(name, {}), **given} for name, given in value.items() if isinstance(given, dict)

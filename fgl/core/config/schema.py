@@ -11,6 +11,7 @@ from fgl.contracts.options import Options
 from fgl.core.baselines import PROMPTS
 from fgl.core.config.adaptation import AdaptationOptions
 from fgl.core.config.defaults import DEFAULT_CODEC, PLAIN_RULE
+from fgl.core.config.rounds_privacy import RoundsPrivacyOptions
 from fgl.core.config.server import ServerOptions
 from fgl.core.config.votes import VotesOptions
 from fgl.io import yaml_text
@@ -159,6 +160,11 @@ class RoundsOptions(Options):
         description="what takes the place of a round's updates before the algorithm averages them: the name of an "
         "aggregation rule, or a mapping with its name and options ({name: krum, hostile: 2})",
     )
+    privacy: RoundsPrivacyOptions | None = Field(
+        None,
+        description="clip and noise of each client's update, at a price that its ledger records; null: exact updates, "
+        "and no guarantee",
+    )
     evaluate_every: int = Field(
         1, ge=1, description="rounds from one test of the global model to the next; the last one is always tested"
     )
@@ -181,6 +187,8 @@ class RoundsOptions(Options):
         values["drop"] = {str(number): names for number, names in self.drop.items()}  # as a record on disk has it
         if self.aggregation == {"name": PLAIN_RULE}:
             del values["aggregation"]
+        if self.privacy is None:
+            del values["privacy"]
         return values
 
     @field_validator("drop", mode="before")

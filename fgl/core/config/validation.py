@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import UnionType
 from typing import Any, Union, get_args, get_origin
 
@@ -61,6 +61,7 @@ def _judged(family: str, cls: type[Options], given: dict[str, object], detail: A
     key = ".".join([family, *map(str, place[: -2 if is_key else None])])
     if detail["type"] == "extra_forbidden":
         option = str(place[-1])
+        cls = _section(cls, place[:-1])
         return (
             key,
             value,
@@ -73,6 +74,15 @@ def _judged(family: str, cls: type[Options], given: dict[str, object], detail: A
     if detail["type"] == "string_type" and not isinstance(value, dict | list | tuple):
         expected += f": put it in quotes, '{shown(value)}'"
     return key, value, f"{expected} (a key)" if is_key else expected
+
+
+def _section(cls: type[Options], place: Sequence[Any]) -> type[Options]:
+    """The options class at a place of another one's."""
+    for name in place:
+        field = cls.model_fields.get(str(name))
+        kinds = () if field is None else (field.annotation, *get_args(field.annotation))
+        cls = next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Options)), cls)
+    return cls
 
 
 def _has_kinds(cls: type[Options], name: Any) -> bool:

@@ -113,6 +113,10 @@ def run_seed(
     FGLError."""
     plain = config.model_copy(update={"baselines": (), "all_baselines": False})
     outputs.check(run)
+    trained = [method.name for method in methods if method.config is None and method.rounds]
+    if config.rounds.privacy is not None and trained:
+        expected = f"expected none beside {', '.join(trained)}: what a comparison trains has no statement of privacy"
+        raise ConfigError([Problem("rounds.privacy", "a price", expected)], "the configuration")
     session = open_session(plain, manager, run, progress)
     with session.run.lock():
         save_config(session.run, session.config)
@@ -120,7 +124,7 @@ def run_seed(
         run_report.save_environment(session)
         runs = {method.name: _own_run(session, method.config) for method in methods if method.config is not None}
         base = _Base(session, pipeline.run(session, "partition"))
-        rounds.check(config.rounds, partition.client_ids(session, base.done), manager)
+        rounds.check(session, partition.client_ids(session, base.done))
         results = {}
         for method in methods:
             announce(method)

@@ -257,7 +257,9 @@ class ShadowTrainer:
                 "own", "rounds", session.config.algorithm, round_options, options.local_epochs, goes_on=True
             )
         count = session.config.audit.rounds
-        round_options = options.model_copy(update={"count": count, "server_epochs": 0, "evaluate_every": count})
+        round_options = options.model_copy(
+            update={"count": count, "server_epochs": 0, "evaluate_every": count, "privacy": None}
+        )
         algorithm = rounds_spec.baseline(session, self.method)
         return rounds_spec.RoundsSpec(
             self.method, f"method:{self.method}", algorithm, round_options, options.local_epochs

@@ -81,6 +81,9 @@ def statement(config: RunConfig, run: RunDir, registry: Registry, remote: bool) 
     if config.votes.rounds and config.votes.private:
         told = {name: getattr(config.votes, name) for name in ("level", "noise", "rounds", "epsilon", "sigma")}
         asked += ({"name": "votes", **{name: value for name, value in told.items() if value is not None}},)
+    if config.rounds.count and config.rounds.privacy is not None:
+        price = config.rounds.privacy.model_dump(exclude_none=True)
+        asked += ({"name": "rounds", "rounds": config.rounds.count, **price},)
     clients = {} if remote else dict(_prices(run.path("clients"), config.privacy.delta))
     warnings = {warning for one in clients.values() if (warning := delta_warning(config.privacy.delta, one.images))}
     return Statement(
@@ -118,7 +121,7 @@ def _uncounted(config: RunConfig, uploads_have_noise: bool, run: RunDir) -> Iter
         yield "uploads without noise: rows, classes and exact counts"
     if config.votes.rounds and not config.votes.private:
         yield "votes without noise: exact counts of images"
-    if config.rounds.count:
+    if config.rounds.count and config.rounds.privacy is None:
         yield f"{config.rounds.count} rounds: models trained on the clients' images"
     if config.adaptation.rounds:
         yield f"{config.adaptation.rounds} rounds of adaptation: adapters trained on the clients' images"
@@ -142,7 +145,7 @@ _WHO = {
     "image": "each single image of a client: whoever has all that the client sent, the synthetic set and the "
     "classifier, and knows every other image, can hardly tell whether that image was among them",
     "client": "each client as a whole: whoever has all that was sent, the synthetic set and the classifier can hardly "
-    "tell whether the client's rows were its own or zeros. That it took part is not hidden",
+    "tell whether what the client sent was its own or noise around zeros. That it took part is not hidden",
 }
 
 

@@ -206,9 +206,9 @@ class Round:
     failed: dict[str, str]
     """Client → why its update could not be used."""
     samples: int
-    """Samples that the updates stand for."""
+    """Samples that the updates stand for; 0 with `rounds.privacy`, where clients do not say."""
     loss: float | None
-    """Mean training loss of the clients, weighted by samples; null where nobody trained."""
+    """Mean training loss of the clients, weighted by samples; null where nobody trained, and with `rounds.privacy`."""
     bytes_down: int
     """Bytes to the clients."""
     bytes_up: int

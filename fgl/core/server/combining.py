@@ -86,6 +86,19 @@ def ruled(
     return result, said
 
 
+def fixed_mean(state: GlobalState, updates: Sequence[LocalUpdate], asked: int) -> list[LocalUpdate]:
+    """Noised updates, each replaced by the sum of all their changes divided by how many clients were asked.
+
+    The divisor follows from the configuration alone and not from who answered, and all weigh the same. Other arrays
+    than the trained ones are those that were sent to the clients."""
+    names = _floating(state, True)
+    total = sum((change_of(state, update, names) for update in updates), start=np.zeros(0) if not names else 0.0)
+    changes = _unpacked(np.asarray(total) / asked, {name: state.model[name] for name in names})
+    model = dict(state.model)
+    model |= {name: (model[name] + change).astype(model[name].dtype) for name, change in changes.items()}
+    return [replace(update, model=model, extra={}) for update in updates]
+
+
 def _floating(state: GlobalState, is_trained: bool) -> list[str]:
     """Names of floating-point arrays that an optimizer changes, or of those that it does not, in the model's order."""
     return [

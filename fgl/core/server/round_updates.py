@@ -97,7 +97,7 @@ def collect(
         message = wire_updates.encode(header, state.model, extra)
         sent.append(len(message))
         private = upload_store.private_folder(session.run, client_id)
-        return requests.train_request(ask.training, client_id, number, private, message)
+        return requests.train_request(ask.training, client_id, number, private, message, state.trained)
 
     def accept(client_id: str, reply: bytes) -> None:
         header = wire_updates.Header(run_id, client_id, number)

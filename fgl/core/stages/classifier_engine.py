@@ -80,6 +80,7 @@ class ClassifierEngine(RoundEngine):
             device=session.device,
             data=session.info.digest,
             digest=self.digest,
+            noise=track.options.count if track.options.privacy is not None else 0,
         )
 
     def first(self) -> tuple[Mapping[str, Array], Sequence[str]]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from fgl.core.baselines import BASELINES
 from fgl.core.client import private_folder, training
 from fgl.core.server import refusals
-from fgl.core.stages import round_state, rounds
+from fgl.core.stages import round_start, round_state, rounds
 from fgl.core.store.owned import digest_of
 from fgl.core.store.typed import JsonObject
 from fgl.io import event_log
@@ -68,6 +68,8 @@ def _rounds(session: Session, track: str, stage: str) -> Iterator[tuple[str, str
         return
     choice = record["value"].get("start") if isinstance(record["value"], dict) else None
     if choice is None:
+        if stage == rounds.STAGE.name and not record["inputs"]["start"]:  # of no one-shot model
+            track = f"{track}-{round_start.SCRATCH}"
         course = digest_of({key: value for key, value in record["inputs"].items() if key != "count"})
     else:
         track, course = choice["track"], choice["course"]

@@ -207,11 +207,15 @@ class RoundEngine(ABC):
             log.warning("round %d: all clients dropped out; the global model stays as it is", number)
             return state, before.kept, entry
         sent = self._capped([update for update, _ in answers], entry)
+        private = self.track.options.privacy is not None
         if self.track.test_clients:
             entry["local"] = {update.client_id: self.test_client(update.model) for update in sent}
         entry["clients"] = [update.client_id for update in sent]
-        entry["samples"] = sum(update.samples for update in sent)
-        entry["loss"] = sum(update.samples * update.loss for update in sent) / entry["samples"]
+        if not private:  # else clients say neither
+            entry["samples"] = sum(update.samples for update in sent)
+            entry["loss"] = sum(update.samples * update.loss for update in sent) / entry["samples"]
+        if private:
+            sent = combining.fixed_mean(state, sent, len(chosen))
         if self.rule is not None:
             sent, said = combining.ruled(self.track.options.rule().name, self.rule, state, sent)
             entry["rule"] = to_json(said)

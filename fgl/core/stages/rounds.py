@@ -16,9 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from safetensors.numpy import load_file, save
 
 from fgl.contracts.arrays import contiguous
+from fgl.core import private_rounds
 from fgl.core.report import guess, metrics
 from fgl.core.report.metrics import Scores
 from fgl.core.report.scores import StartChoice
@@ -33,8 +35,6 @@ from fgl.errors import ConfigError, Problem
 from fgl.text import counted
 
 if TYPE_CHECKING:
-    from fgl.core.config.schema import RoundsOptions
-    from fgl.core.plugin_manager import PluginManager
     from fgl.core.session import Session
     from fgl.core.stages.rounds_spec import RoundsSpec
 
@@ -164,7 +164,34 @@ def notes(session: Session, done: Done) -> list[str]:
     warning, result = done.once(start_warning, session), done.get(STAGE)
     start = None if result is None else result.start
     chosen = [] if start is None or round_start.is_compared(start) else [start.reason]
+    if result is not None and session.config.rounds.privacy is not None:
+        chosen.append(f"rounds.privacy: {done.once(_noise, session)}")
     return [warning, *chosen] if warning else chosen
+
+
+def _noise(session: Session, done: Done) -> str:
+    return noise_of(session, len(partition.client_ids(session, done)))
+
+
+def noise_of(session: Session, clients: int) -> str:
+    """What the noise of private rounds does to a round's sum, in words. clients: of which a share is asked.
+
+    Raises ConfigError where the sum would be noise alone, or where the classifier has statistics of BatchNorm, which
+    never leave the clients, and nothing else would ever estimate them."""
+    options, config = session.config.rounds, session.config
+    assert options.privacy is not None
+    model = session.classifier.initial(train.context(session, "check"))
+    state, trained = model.state("last"), set(model.trained())
+    buffers = [name for name, array in state.items() if name not in trained and np.issubdtype(array.dtype, np.floating)]
+    if buffers and options.start == round_start.SCRATCH:
+        expected = (
+            f"expected rounds.start=one-shot, or a classifier without BatchNorm: clients of private rounds send no "
+            f"statistics, and from scratch the {len(buffers)} of this one would stay as they began"
+        )
+        raise ConfigError([Problem("rounds.start", options.start, expected)])
+    numbers = sum(state[name].size for name in trained)
+    asked = combining.number_asked(options.fraction, clients)
+    return private_rounds.check_noise(options.privacy, options.count, config.privacy.delta, numbers, asked)
 
 
 def _warn_of_start(session: Session, done: Done) -> None:
@@ -265,9 +292,13 @@ def _there(session: Session, track: RoundsSpec, inputs: Inputs) -> int:
     return max(lengths)
 
 
-def check(options: RoundsOptions, clients: Sequence[str], manager: PluginManager) -> None:
-    """Raises ConfigError where `rounds.drop` names what is no client, or a round has too few for its rule."""
-    combining.rule_of(options, manager, len(clients))
+def check(session: Session, clients: Sequence[str]) -> None:
+    """Raises ConfigError where `rounds.drop` names what is no client, or a round has too few clients for its rule or
+    for the noise of its updates."""
+    options = session.config.rounds
+    combining.rule_of(options, session.manager, len(clients))
+    if options.count and options.privacy is not None:
+        log.warning("rounds.privacy: %s", noise_of(session, len(clients)))
     unknown = sorted({name for names in options.drop.values() for name in names} - set(clients))
     if unknown:
         some = ", ".join(clients[:10]) + (", …" if len(clients) > 10 else "")

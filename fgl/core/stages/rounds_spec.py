@@ -73,6 +73,8 @@ def identity(session: Session, track: RoundsSpec, partition_digest: str, start: 
     """All that determines a track's course, except how long it is."""
     config, options = session.config, track.options
     how = options.inputs("count", "start", "trial_rounds", "local_epochs", "local", "server", "server_epochs")
+    if options.privacy is not None and options.privacy.epsilon is not None:  # which noise that is follows from these
+        how["privacy"] |= {"delta": config.privacy.delta, "rounds": options.count}
     fine = {"epochs": options.server_epochs, "classifier": config.server_classifier().model_dump()}
     clients = local_classifier(session, track).model_dump()
     return {

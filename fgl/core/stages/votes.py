@@ -40,7 +40,7 @@ def check(session: Session) -> None:
         expected = "expected an id of this run: a client answers one ballot a round of a run, and knows a run by its id"
         problems.append(Problem("upload.run_id", "''", expected))
     for key, asked in (
-        ("rounds.count", config.rounds.count),
+        ("rounds.count", config.rounds.count and config.rounds.privacy is None),
         ("adaptation.rounds", config.adaptation.rounds),
         ("evaluation.at_clients", config.evaluation.at_clients),
     ):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -56,7 +56,8 @@ class Training:
     """What a client is told of a federated training, the same in each of its rounds.
 
     config: of the run. algorithm, classifier: with their options, those for local training. prepare: what images
-    become. digest: of all that determines this training; what the client kept for another is not used.
+    become. digest: of all that determines this training; what the client kept for another is not used. noise: rounds
+    that the price in the client's configuration (`rounds.privacy`) is for; 0: updates are exact.
     """
 
     config: RunConfig
@@ -68,6 +69,7 @@ class Training:
     device: str
     data: str
     digest: str
+    noise: int = 0
 
     task: ClassVar[str] = TRAIN
 
@@ -83,6 +85,7 @@ class Training:
             "device": self.device,
             "data": self.data,
             "digest": self.digest,
+            **({"noise": self.noise} if self.noise else {}),
         }
 
 
@@ -112,13 +115,20 @@ class AdapterTraining:
 
 
 def train_request(
-    training: Training | AdapterTraining, client_id: str, number: int, private: Path, message: bytes
+    training: Training | AdapterTraining,
+    client_id: str,
+    number: int,
+    private: Path,
+    message: bytes,
+    trained: Sequence[str] = (),
 ) -> bytes:
-    """What goes to a client in round `number`. message: the model, see `fgl.core.wire.updates`. A client that is
-    elsewhere would know beforehand what comes before it."""
+    """What goes to a client in round `number`. message: the model, see `fgl.core.wire.updates`. trained: names of its
+    arrays that an optimizer changes, where their change is noised. A client that is elsewhere would know beforehand
+    what comes before it."""
     head = strict_json.dumps(
         {
             **training.request(),
+            **({"trained": list(trained)} if isinstance(training, Training) and training.noise else {}),
             "client_id": client_id,
             "round": number,
             "private": str(private),

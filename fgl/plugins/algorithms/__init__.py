@@ -15,12 +15,14 @@ def fgl_algorithms() -> list[Component]:
             name="fedavg",
             target="fgl.plugins.algorithms.fedavg:FedAvg",
             options=f"{_OPTIONS}:FedAvgOptions",
+            accepts=("noise",),
             summary="average of the clients' models, weighted by sample count (McMahan et al. 2017)",
         ),
         Component(
             name="fedprox",
             target="fgl.plugins.algorithms.fedprox:FedProx",
             options=f"{_OPTIONS}:FedProxOptions",
+            accepts=("noise",),
             summary="FedAvg with a pull towards the global model in each local step (Li et al. 2020)",
         ),
         Component(
@@ -33,6 +35,7 @@ def fgl_algorithms() -> list[Component]:
             name="fedadam",
             target="fgl.plugins.algorithms.fedadam:FedAdam",
             options=f"{_OPTIONS}:FedAdamOptions",
+            accepts=("noise",),
             summary="Adam at the server on the clients' averaged change (Reddi et al. 2021)",
         ),
     ]
