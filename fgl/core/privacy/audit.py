@@ -39,7 +39,6 @@ def parts(session: Session) -> tuple[list[str], dict[str, str]]:
     if session.config.adaptation.rounds:
         why["membership"] = "the clients adapted the generator, and shadow models would each need one of their own"
     if session.config.votes.rounds:
-        why["membership"] = "the clients voted, and shadow models would each need votes of their own"
         why["uploads"] = "the clients voted, and there is no row of theirs to look up"
     if session.remote_clients:
         why["membership"] = "shadow models are made of the clients' images, which are elsewhere"

@@ -66,7 +66,8 @@ def methods(session: Session) -> list[str]:
 def title(session: Session, method: str) -> str:
     config = session.config
     if method == ONE_SHOT:
-        return f"fgl one-shot, {config.prompt_strategy.name} prompts"
+        voted = ", voted on" if config.votes.rounds else ""
+        return f"fgl one-shot, {config.prompt_strategy.name} prompts{voted}"
     if method == AFTER_ROUNDS:
         count = config.rounds.count
         return f"fgl, {count} round{'s' * (count > 1)} after it"
@@ -188,6 +189,7 @@ class ShadowTrainer:
         one_shot = {
             **shared,
             "uploads": clients_stage.request_inputs(session, held),
+            **({"votes": config.votes.model_dump(), "delta": config.privacy.delta} if config.votes.rounds else {}),
             "aggregator": config.aggregator.model_dump(),
             "images_per_class": config.synthesis.images_per_class,
             "recipe": synthesize.recipe(session),
