@@ -57,6 +57,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=2, help="local epochs of a round")
     parser.add_argument("--images", type=int, default=40, help="training images a class, of all clients together")
     parser.add_argument("--attacks", default=",".join(ATTACKS))
+    parser.add_argument("--rules", default=",".join(RULES))
     args = parser.parse_args()
     fixed = {"images_per_class": args.images, "rounds": args.rounds, "local_epochs": args.epochs}
     found = json.loads(args.out.read_text()) if args.out.exists() else {**fixed, "runs": []}
@@ -66,7 +67,7 @@ def main() -> None:
         for split, (clients, hostile) in itertools.product(SPLITS, CASES):
             wanted = [
                 (attack, rule)
-                for attack, rule in itertools.product(args.attacks.split(","), RULES)
+                for attack, rule in itertools.product(args.attacks.split(","), args.rules.split(","))
                 if not any(same(one, seed, split, clients, attack, rule) for one in found["runs"])
             ]
             if wanted:
