@@ -158,7 +158,8 @@ def fgl_round_finished(context: StageContext, entry: Mapping[str, Any]) -> None:
     """A round of federated training has been committed. context: its run and stage. entry: what report.json says of it:
     `round` from 1; ids of `clients` that took part and of `dropped` ones; `failed`, id to reason; `samples` that they
     trained on; `loss`, the mean over these, None where nobody answered; `bytes_down`, `bytes_up`; `seconds`; `top1`, a
-    share of the test images, None where it was not tested; with fine-tuning `server_loss`. Rounds that an earlier
+    share of the test images, None where it was not tested; with fine-tuning `server_loss`; with an aggregation rule
+    `rule`, whom it left out or scaled down. Rounds that an earlier
     process committed are not told of again, also not one after whose commit that process was killed."""
     raise AssertionError("a specification is not called")
 

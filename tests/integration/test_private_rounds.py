@@ -19,7 +19,7 @@ from fgl.core.config.resolve import resolve
 from fgl.core.plugin_manager import PluginManager
 from fgl.core.report import privacy_statement
 from fgl.core.stages import round_state
-from fgl.errors import ConfigError, PolicyError
+from fgl.errors import ConfigError, DataError, PolicyError
 from fgl.privacy import Cost
 from tests.conftest import changed
 from tests.helpers.settings import small
@@ -118,7 +118,7 @@ def test_a_round_is_noised_once_whatever_is_killed_and_the_statement_adds_it_up(
     assert all("loss" not in line for line in lines if line["event"] == "round")
 
 
-def test_a_client_whose_training_diverges_sends_noise_like_any_other(
+def test_a_client_whose_training_diverges_sends_noise_like_any_other_until_its_limit(
     settings: Callable[..., dict[str, Any]], tmp_path: Path
 ) -> None:
     given = settings(rounds={"count": 1, "local": {"lr": 1e30, "optimizer": "sgd"}})
@@ -126,6 +126,12 @@ def test_a_client_whose_training_diverges_sends_noise_like_any_other(
     (entry,) = result["rounds"]["rounds"]
     assert entry["failed"] == {}
     assert len(entry["clients"]) == 3
+    # one round more goes on from the first, and is above what these images may be put to
+    limit = 1.01 * ledger_of(tmp_path / "run", "client-00").entries()[-1].epsilon_in_all
+    more = changed(given, {"rounds": {"count": 2}, "privacy": {"max_epsilon": limit}})
+    with pytest.raises(DataError, match=r"round 2: no client .* would cost more privacy than the site allows"):
+        fgl.run(more, tmp_path / "run", progress=False)
+    assert len(ledger_of(tmp_path / "run", "client-00").entries()) == 2
 
 
 @pytest.mark.parametrize(
@@ -179,3 +185,11 @@ def test_a_site_with_a_limit_gives_no_exact_update(settings: Callable[..., dict[
     assert private_updates.priced({}, plain) is None
     with pytest.raises(ConfigError, match="expected clip, and epsilon or noise_multiplier"):
         private_updates.priced({"noise": 2}, plain)
+
+
+@pytest.mark.parametrize("names", [[], ["count"], ["w", "other"]])
+def test_a_server_cannot_have_less_noised_than_there_is(names: list[str]) -> None:
+    model = {"w": np.zeros(3, np.float32), "count": np.array(3)}
+    with pytest.raises(ConfigError, match="expected names of floating-point arrays of the model"):
+        private_updates._trained({"trained": names}, model)
+    assert private_updates._trained({"trained": ["w", "w"]}, model) == ["w"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -117,18 +118,18 @@ def ruled(value: Any, call: Call) -> Any:
     """An aggregation rule's: as many rows of the same parts, all finite."""
     given: Mapping[str, Any] = call.arguments["parts"]
     if set(value.parts) != set(given):
-        raise WrongValueError(
-            f"returned the parts {quoted(', '.join(sorted(value.parts)))}; expected {', '.join(given)}"
-        )
-    parts = {name: numbers(array, f"returned {name} as") for name, array in value.parts.items()}
+        got = plain(", ".join(map(str, value.parts)), 60)
+        raise WrongValueError(f"returned the parts {got}; expected {', '.join(given)}")
+    parts = {name: np.asarray(numbers(array, f"returned {name} as"), np.float64) for name, array in value.parts.items()}
     for name, array in parts.items():
         if array.shape != given[name].shape or not np.isfinite(array).all():
             raise WrongValueError(f"returned {name} {list(array.shape)}; expected finite {list(given[name].shape)}")
     count = len(next(iter(given.values())))
-    rows = [operator.index(row) for row in (*value.left_out, *value.scaled)]
-    if any(not 0 <= row < count for row in rows) or len(set(value.left_out)) >= count:
-        raise WrongValueError(f"named rows {sorted(set(rows))}; expected rows of {count}, not all of them left out")
-    return value
+    if not all(0 <= operator.index(row) < count for row in (*value.left_out, *value.scaled)):
+        raise WrongValueError(f"named rows {sorted({*value.left_out, *value.scaled})}; expected 0 to {count - 1}")
+    if len(set(value.left_out)) >= count:
+        raise WrongValueError(f"left all {count} updates out; expected at least one to be used")
+    return replace(value, parts=parts)
 
 
 def replied(value: Mapping[str, Any], call: Call) -> dict[str, tuple[int, ...]]:

@@ -179,3 +179,25 @@ def test_answers_of_other_clients_are_named(answers: Any, said: str) -> None:
 def test_replies_and_failures_pass() -> None:
     answers = [("a", b"x"), ("b", ClientFailure("b", "it failed"))]
     assert list(member("federation", call=answers).call(["a", "b"], "module:function", None, None)) == answers
+
+
+@pytest.mark.parametrize(
+    ("ruling", "said"),
+    [
+        (fgl.Ruling({}), "returned the parts ; expected weights"),
+        (fgl.Ruling({"weights": np.zeros((3, 4))}), "returned weights [3, 4]; expected finite [3, 2]"),
+        (fgl.Ruling({"weights": np.full((3, 2), np.nan)}), "returned weights [3, 2]; expected finite [3, 2]"),
+        (fgl.Ruling({"weights": np.zeros((3, 2))}, left_out=(3,)), "named rows [3]; expected 0 to 2"),
+        (fgl.Ruling({"weights": np.zeros((3, 2))}, left_out=(0, 1, 2)), "left all 3 updates out"),
+        (fgl.Ruling({"weights": np.zeros((3, 2))}, scaled={-1: 0.5}), "named rows [-1]; expected 0 to 2"),
+    ],
+)
+def test_a_ruling_that_is_not_of_the_updates_is_named(ruling: Any, said: str) -> None:
+    with pytest.raises(BrokenPluginError) as caught:
+        member("aggregation_rule", apply=ruling).apply({"weights": np.zeros((3, 2))})
+    assert f"AggregationRule.apply() {said}" in str(caught.value)
+
+
+def test_rows_of_a_ruling_become_arrays_of_float64() -> None:
+    rule = member("aggregation_rule", apply=fgl.Ruling({"weights": [[1, 2], [3, 4]]}))
+    assert rule.apply({"weights": np.zeros((2, 2))}).parts["weights"].dtype == np.float64
