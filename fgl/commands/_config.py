@@ -100,8 +100,6 @@ def flag_layer(flags: ConfigFlags, problems: list[Problem]) -> dict[str, Any]:
         layer["trackers"] = list(flags.tracker)
     if flags.rounds is not None:
         layer["rounds"] = {"count": flags.rounds}
-    if flags.aggregation_rule is not None:
-        layer.setdefault("rounds", {})["aggregation"] = expand("aggregation_rule", flags.aggregation_rule)
     if flags.controls is not None:
         if flags.baselines is not None:
             expected = "expected --baselines alone: --controls is its old name"
@@ -117,6 +115,13 @@ def flag_layer(flags: ConfigFlags, problems: list[Problem]) -> dict[str, Any]:
             set_option(extra, assignment)
         except ConfigError as error:
             problems += error.problems
+    if flags.aggregation_rule is not None:
+        rule, rounds = expand("aggregation_rule", flags.aggregation_rule), extra.get("rounds")
+        more = rounds.get("aggregation") if isinstance(rounds, dict) else None
+        if isinstance(more, dict):  # options beside the flag
+            more |= {**rule, **more}
+        else:
+            layer.setdefault("rounds", {})["aggregation"] = rule
     return merged(layer, deprecated.current(extra, problems, COMMAND_LINE))
 
 

@@ -88,7 +88,7 @@ def plugins_new(
 
 def distribution(name: str, family: str) -> dict[str, str]:
     """Path of each file of a new distribution → its text. name: of the component, without "fgl-"."""
-    from fgl.contracts.component import API_VERSION, FAMILIES, SELECTED_BY
+    from fgl.contracts.component import API_VERSION, FAMILIES, LISTED, SELECTED_BY
 
     module = f"fgl_{name.replace('-', '_')}"
     camel = "".join(part.capitalize() for part in name.split("-"))
@@ -109,7 +109,7 @@ def distribution(name: str, family: str) -> dict[str, str]:
         "FIELDS": _FIELDS.get(family, ""),
         "MAKE": f"lambda: {camel}({_MADE.get(family, 'MineOptions()')})" if has_options else camel,
         "IMPORTS": f"{camel}, {camel}Options" if has_options else camel,
-        "SELECT": f"{{{key}: [{name}]}}" if family in ("upload_filter", "tracker") else f"{{{key}: {name}}}",
+        "SELECT": f"{{{key}: [{name}]}}" if family in LISTED else f"{{{key}: {name}}}",
     }
 
     def filled(text: str) -> str:

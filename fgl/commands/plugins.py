@@ -170,7 +170,7 @@ def _as_json(value: Any) -> Any:
 
 
 def _print_component(component: dict[str, Any]) -> None:
-    from fgl.contracts.component import SELECTED_BY
+    from fgl.contracts.component import LISTED, SELECTED_BY
 
     origin = f"{plain(component['distribution'])} {plain(component['version'])}".strip()
     say(f"{component['name']} ({component['family']}, from {origin}): {plain(component['summary'])}")
@@ -186,8 +186,9 @@ def _print_component(component: dict[str, Any]) -> None:
             say(f"  {what}: {plain(', '.join(names))}")
     if component["companions"]:
         say(f"  unless chosen otherwise, goes with: {plain(strict_json.dumps(component['companions']))}")
-    key = component["family"]
-    key = f"{SELECTED_BY[key]}.{component['name']}" if key in SELECTED_BY else key
+    family = component["family"]
+    key = SELECTED_BY.get(family, family)
+    key = f"{key}.{component['name']}" if family in LISTED else key
     for option in component["options"]:
         shown = "required" if option["required"] else strict_json.dumps(option["default"])
         say(f"  {key}.{option['name']}: {option['type']} = {plain(shown)}")

@@ -57,6 +57,9 @@ SELECTED_BY = {
 }
 """Plugin family → the configuration key that selects its members, where that is not the family's name."""
 
+LISTED = ("upload_filter", "tracker")
+"""Families of which a configuration selects a list."""
+
 
 PROTOCOLS = {
     "method": "fgl.contracts.method:Method",

@@ -349,7 +349,13 @@ def _rule(value: Any, registry: Registry, problems: list[Problem]) -> dict[str, 
     """The aggregation rule of rounds, as a mapping with its name and every option."""
     key = SELECTED_BY["aggregation_rule"]
     if isinstance(value, str | dict):
+        before = len(problems)
         found = _list_of("aggregation_rule", value, registry, problems, key)
+        given = value.get("name") if isinstance(value, dict) else value
+        named = f"{key}.{str(given).partition(':')[0]}"
+        for place, problem in enumerate(problems[before:], before):  # there is one: its name is no part of the key
+            if problem.key.startswith(named):
+                problems[place] = Problem(key + problem.key[len(named) :], problem.got, problem.expected)
         return found[0] if found else {"name": PLAIN_RULE}
     known = ", ".join(registry.names("aggregation_rule"))
     problems.append(Problem(key, shown(value), f"expected a name, or a mapping with a name and options ({known})"))

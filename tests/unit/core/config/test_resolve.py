@@ -353,9 +353,9 @@ def test_the_rule_of_rounds_is_a_component_with_all_its_options(registry: Regist
     ("given", "said"),
     [
         ("crum", "rounds.aggregation: got 'crum'; unknown aggregation rule 'crum': did you mean 'krum'?"),
-        ("krum:x", "rounds.aggregation.krum: got 'krum:x'; krum expected a whole number after the colon"),
-        ({"name": "trimmed-mean", "trim": 0}, "rounds.aggregation.trimmed-mean.trim: got 0; expected 1 or more"),
-        ({"name": "median", "trim": 1}, "rounds.aggregation.median.trim: got 1; unknown option"),
+        ("krum:x", "rounds.aggregation: got 'krum:x'; krum expected a whole number after the colon"),
+        ({"name": "trimmed-mean", "trim": 0}, "rounds.aggregation.trim: got 0; expected 1 or more"),
+        ({"name": "median", "trim": 1}, "rounds.aggregation.trim: got 1; unknown option"),
         (["median"], "rounds.aggregation: got ['median']; expected a name, or a mapping with a name and options"),
         (3, "rounds.aggregation: got 3; expected a name, or a mapping with a name and options"),
     ],
