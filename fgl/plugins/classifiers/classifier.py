@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torchmetrics.functional.classification import multiclass_accuracy
 
 from fgl.contracts.dataset import LabelledPixels
 from fgl.contracts.progress import NullProgress
@@ -145,9 +144,7 @@ class TransformersClassifier:
                         f"training diverged in epoch {epoch} (loss {entry['loss']}): lower lr ({options.lr})"
                     )
                 if validation is not None:
-                    entry["validation_top1"] = self._top1(
-                        network, fit.average, validation, augmenter, len(context.class_names)
-                    )
+                    entry["validation_top1"] = self._top1(network, fit.average, validation, augmenter)
                     slack = options.selection_slack * _error(fit.best, len(validation))
                     if entry["validation_top1"] >= fit.best - slack:
                         fit.selected = fit.state()
@@ -170,9 +167,7 @@ class TransformersClassifier:
         return count, count * per_epoch
 
     @staticmethod
-    def _top1(
-        network: Network, average: State | None, validation: LabelledPixels, augmenter: Augmenter, classes: int
-    ) -> float:
+    def _top1(network: Network, average: State | None, validation: LabelledPixels, augmenter: Augmenter) -> float:
         training = None if average is None else snapshot(network.model)
         if average is not None:
             network.model.load_state_dict(average)
@@ -180,13 +175,12 @@ class TransformersClassifier:
         predicted = network.outputs(validation.pixels, augmenter, NullProgress(), "validate", exact=False).argmax(1)
         if training is not None:
             network.model.load_state_dict(training)
-        return top1(predicted, torch.from_numpy(validation.labels), classes)
+        return top1(predicted, torch.from_numpy(validation.labels))
 
 
-def top1(predicted: torch.Tensor, labels: torch.Tensor, classes: int) -> float:
+def top1(predicted: torch.Tensor, labels: torch.Tensor) -> float:
     """Share of int64 [n] `predicted` that equals `labels`, over all samples."""
-    # torchmetrics rejects fewer than two classes
-    return float(multiclass_accuracy(predicted, labels, max(classes, 2), average="micro"))
+    return float((predicted == labels).float().mean())
 
 
 def _error(share: float, count: int) -> float:

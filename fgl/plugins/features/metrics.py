@@ -16,8 +16,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torchmetrics.image.fid import FrechetInceptionDistance
-from torchmetrics.image.kid import poly_mmd
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -117,6 +115,8 @@ def kid(real: Tensor, made: Tensor, seed: int) -> tuple[float | None, float | No
     equal, the statistic is degenerate, and the jackknife overestimates. The usual mean over random subsets uses only
     the pairs within a subset, and its spread is not a standard error, since the subsets overlap.
     """
+    from torchmetrics.image.kid import poly_mmd  # seconds of imports, which distances alone do without
+
     count = min(len(real), len(made))
     if count < 2:
         return None, None, f"{count} image to compare; the estimate needs two of each"
@@ -149,6 +149,8 @@ def fid(real: Tensor, made: Tensor) -> tuple[float | None, str]:
     It is computed only if both covariances have full rank: the contribution of dimensions that were never seen to vary
     is an artefact of the number of images.
     """
+    from torchmetrics.image.fid import FrechetInceptionDistance
+
     dimensions = real.shape[1]
     for what, points in (("real", real), ("compared", made)):
         if len(points) <= dimensions:
