@@ -10,7 +10,6 @@ from __future__ import annotations
 import io
 import os
 import re
-import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -44,6 +43,7 @@ from fgl.io import yaml_text
 from fgl.io.strict_json import loads
 from fgl.plugins.trackers import fgl_upload_refused
 from fgl.text import is_unseen
+from tests.helpers import warm
 from tests.helpers.cli import CliResult
 from tests.helpers.hub import Hub
 
@@ -318,11 +318,5 @@ def test_what_a_hub_calls_its_files_and_its_refusals(hub: Hub, tmp_path: Path) -
     hub.push("who/rude", {"config.json": b"{}"})
     hub.fault("", "who/rude", status=403, code="\x1b[31mGatedRepo <img src=x>")
     for model in ("who/evil", "who/rude"):
-        done = subprocess.run(
-            [sys.executable, "-c", "from fgl.cli import main; main()", "models", "pull", model],
-            check=False,
-            capture_output=True,
-            text=True,
-            env=hub.env(tmp_path),
-        )
+        done = warm.run("from fgl.cli import main; main()", "models", "pull", model, env=hub.env(tmp_path))
         hold(CliResult(done.returncode, done.stdout, done.stderr))

@@ -1,55 +1,38 @@
-"""Runs that die. A process of its own that imports the libraries once and forks a child for each run it is told of;
-what the first run imports beside them, it imports before the second.
+"""Runs that die, each in a process of its own (`tests.helpers.warm`).
 
-A job is one line of JSON on stdin: config, out, result (file for what the run returns), log (file to which each
-synthesized image, trained epoch and asked client is a line), and how to die: kill_at (the n-th write to the run
-directory; 0 never), moment ("before" it, "half" way through, or "after"), after (seconds, 0 never), jump (whether the
-clock is to leap about), file_limit (bytes that a file may have, 0 for any). The answer is a line: how the child ended.
+A job is JSON on stdin: config, out, result (file for what the run returns), log (file to which each synthesized image,
+trained epoch and asked client is a line), and how to die: kill_at (the n-th write to the run directory; 0 never),
+moment ("before" it, "half" way through, or "after"), jump (whether the clock is to leap about), file_limit (bytes that
+a file may have, 0 for any).
 """
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import resource
 import signal
-import subprocess
-import sys
 import time
-import traceback
 from collections.abc import Mapping
-from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from tests.helpers import warm
+
+_SCRIPT = "import json, sys; from tests.helpers.kill import child; child(json.load(sys.stdin))"
 
 
 @dataclass
 class Killer:
-    """Speaks to that process."""
+    """Starts such processes."""
 
     config: Mapping[str, Any]
     folder: Path
-    process: subprocess.Popen[str] = field(init=False)
     jobs: int = 0
 
-    def __enter__(self) -> Killer:
-        self.process = subprocess.Popen(
-            [sys.executable, __file__],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-        )
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-        self.process.wait(60)
-
-    def run(self, out: Path, **how: Any) -> Ended:
+    def run(self, out: Path, *, after: float = 0.0, **how: Any) -> Ended:
+        """after: seconds until it is killed, 0 for never. how: see above."""
         self.jobs += 1
         job = {
             "config": dict(self.config),
@@ -58,17 +41,13 @@ class Killer:
             "log": str(self.folder / f"{out.name}.log"),
             **how,
         }
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.process.stdin.write(json.dumps(job) + "\n")
-        self.process.stdin.flush()
         began = time.monotonic()
-        status = json.loads(self.process.stdout.readline())["status"]
+        done = warm.run(_SCRIPT, given=json.dumps(job), after=after, remember=True)
         result = Path(job["result"])
         return Ended(
-            killed=os.WIFSIGNALED(status),
-            code=os.WEXITSTATUS(status) if os.WIFEXITED(status) else -1,
-            result=json.loads(result.read_text()) if result.exists() else {},
+            killed=done.returncode < 0,
+            code=max(done.returncode, -1),
+            result=json.loads(result.read_text()) if result.exists() else {"stderr": done.stderr},
             seconds=time.monotonic() - began,
         )
 
@@ -80,7 +59,8 @@ class Killer:
 
 @dataclass(frozen=True)
 class Ended:
-    """result: what `fgl.run` returned, or {"error": its message}; empty where it was killed. code: exit code."""
+    """result: what `fgl.run` returned, or {"error": its message}; what it said where there is neither. code: exit
+    code."""
 
     killed: bool
     code: int
@@ -88,58 +68,11 @@ class Ended:
     seconds: float = 0.0
 
 
-def serve() -> None:
-    # Whatever a run imports late as well: a child that is killed while it imports has not even begun.
-    import pandas  # noqa: F401  (pyarrow does, where it is there)
-    import skimage.color  # noqa: F401
-    import torch
-    from diffusers import StableDiffusionPipeline  # noqa: F401
-
-    import fgl
-    import fgl.core.orchestrator
-    import fgl.plugins.classifiers.classifier
-    import fgl.plugins.generators.stable_diffusion  # noqa: F401
-
-    torch.set_num_threads(1)  # in the parent, before any thread is started: a child forked later has none to lose
-    answers = sys.stdout
-    sys.stdout = sys.stderr
-    for line in sys.stdin:
-        job = json.loads(line)
-        child = os.fork()
-        if child == 0:
-            _child(job)
-        deadline = time.monotonic() + job["after"] if job.get("after") else None
-        while True:
-            ended, status = os.waitpid(child, 0 if deadline is None else os.WNOHANG)
-            if ended:
-                break
-            if deadline is not None and time.monotonic() > deadline:
-                os.kill(child, signal.SIGKILL)
-                deadline = None
-            else:
-                time.sleep(0.001)
-        answers.write(json.dumps({"status": status}) + "\n")
-        answers.flush()
-        _import_what_it_did(_modules_file(job))
-
-
-def _modules_file(job: Mapping[str, Any]) -> Path:
-    return Path(job["result"]).with_suffix(".modules")
-
-
-def _import_what_it_did(modules: Path) -> None:
-    """Import what a run that came to its end has imported, so that no later child spends its time on that."""
-    for name in modules.read_text().splitlines() if modules.exists() else ():
-        if name not in sys.modules:
-            with suppress(Exception):  # a module that only exists inside of another one
-                importlib.import_module(name)
-
-
-def _child(job: Mapping[str, Any]) -> None:
+def child(job: Mapping[str, Any]) -> None:
+    """Run `job` in this process, and exit as `fgl` does."""
     import fgl
     from fgl.errors import FGLError
 
-    code = 1
     try:
         _watch(job)
         if job.get("file_limit"):
@@ -149,16 +82,9 @@ def _child(job: Mapping[str, Any]) -> None:
         if job.get("file_limit"):
             resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         Path(job["result"]).write_text(json.dumps(result))
-        _modules_file(job).write_text("\n".join(sys.modules))
-        code = 0
     except FGLError as error:
         Path(job["result"]).write_text(json.dumps({"error": str(error), "type": type(error).__name__}))
-        code = error.exit_code
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        sys.stderr.flush()
-        os._exit(code)
+        raise SystemExit(error.exit_code) from error
 
 
 def _watch(job: Mapping[str, Any]) -> None:
@@ -224,7 +150,3 @@ def _watch(job: Mapping[str, Any]) -> None:
             return now() + (-1) ** calls * 86_400 * 365 * calls
 
         time.time = jumping
-
-
-if __name__ == "__main__":
-    serve()

@@ -5,10 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -35,6 +32,7 @@ from fgl.errors import ConfigError, StoreError
 from fgl.plugins.classifiers.classifier import TransformersClassifier
 from fgl.plugins.generators.synthesizer import DiffusionSynthesizer
 from tests.conftest import CLASSES, changed
+from tests.helpers import warm
 from tests.helpers.settings import small
 
 Settings = Callable[..., dict[str, Any]]
@@ -240,9 +238,8 @@ RunDir.record = deadly
 sys.argv = ["fgl", "audit", {str(out)!r}, "--quiet"]
 main()
 """
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    died = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, check=False)
-    assert died.returncode == -signal.SIGKILL, died.stderr.decode()
+    died = warm.run(script)
+    assert died.returncode == -signal.SIGKILL, died.stderr
     assert not (out / "audit" / "audit.json").exists()
     fits = counted(monkeypatch)
     found = audited(out)

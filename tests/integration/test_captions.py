@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -19,6 +17,7 @@ from fgl.cli import main
 from fgl.errors import DataError
 from fgl.plugins.prompts.caption_model import Captioner
 from tests.conftest import CLASSES
+from tests.helpers import warm
 from tests.helpers.captioners import save_captioner
 from tests.helpers.hub import Hub
 
@@ -199,14 +198,7 @@ def test_a_run_notices_that_the_lock_of_its_captioning_model_has_moved(
 
     def call(script: str, given: Any) -> list[Any]:
         """The lines of JSON that a process of its own printed."""
-        done = subprocess.run(
-            [sys.executable, "-c", script],
-            input=json.dumps(given),
-            capture_output=True,
-            text=True,
-            check=False,
-            env={**environment, "PYTHONPATH": os.pathsep.join(sys.path)},
-        )
+        done = warm.run(script, env=environment, given=json.dumps(given))
         assert done.returncode == 0, done.stderr
         return [json.loads(line) for line in done.stdout.splitlines() if line.startswith(("[", "{"))]
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.helpers import warm
 from tests.helpers.hub import Hub
 from tests.helpers.pipelines import save_lora, save_safety_checker, save_xl_pipeline
 
@@ -52,13 +52,7 @@ def config(images: Callable[..., Path], tmp_path: Path) -> Path:
 
 
 def fgl(hub: Hub, home: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", "from fgl.cli import main; main()", *arguments],
-        env={**hub.env(home), **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return warm.run("from fgl.cli import main; main()", *arguments, env={**hub.env(home), **environment})
 
 
 def test_a_run_pulls_what_each_side_needs_says_what_it_used_and_runs_again_without_the_hub(

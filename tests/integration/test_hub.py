@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from tests.helpers import warm
 from tests.helpers.hub import CHUNK, Hub
 
 BIG = "unet/diffusion_pytorch_model.safetensors"
@@ -88,20 +89,13 @@ def start(environment: dict[str, str], calls: list[dict[str, Any]]) -> subproces
 
 
 def resolve(environment: dict[str, str], *calls: dict[str, Any]) -> list[Answer]:
-    out, err = (process := start(environment, list(calls))).communicate(timeout=120)
-    assert process.returncode == 0, err
-    return [Answer(**one) for one in json.loads(out)]
+    done = warm.run(RESOLVE, env=environment, given=json.dumps(calls))
+    assert done.returncode == 0, done.stderr
+    return [Answer(**one) for one in json.loads(done.stdout)]
 
 
 def fgl(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", "from fgl.cli import main; main()", *arguments],
-        capture_output=True,
-        text=True,
-        env={**environment, "PYTHONPATH": os.pathsep.join(sys.path)},
-        check=False,
-        timeout=120,
-    )
+    return warm.run("from fgl.cli import main; main()", *arguments, env=environment)
 
 
 def parts(home: Path) -> list[Path]:
@@ -523,14 +517,7 @@ print(json.dumps(answers))
 
 
 def generators(environment: dict[str, str], *what: tuple[str, dict[str, Any], str]) -> list[str]:
-    done = subprocess.run(
-        [sys.executable, "-c", GENERATORS],
-        input=json.dumps(what),
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**environment, "PYTHONPATH": os.pathsep.join(sys.path)},
-    )
+    done = warm.run(GENERATORS, env=environment, given=json.dumps(what))
     assert done.returncode == 0, done.stderr
     return list(json.loads(done.stdout))
 
@@ -740,14 +727,7 @@ fgl.hub.remote._ATTEMPTS = 2
 
 
 def bounded(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", f"{BOUNDED}from fgl.cli import main; main()", *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-        env={**environment, "PYTHONPATH": os.pathsep.join(sys.path)},
-    )
+    return warm.run(f"{BOUNDED}from fgl.cli import main; main()", *arguments, env=environment)
 
 
 def test_a_listing_without_an_end_is_cut_off(hub: Hub, tmp_path: Path) -> None:
@@ -915,13 +895,7 @@ def test_a_disk_that_is_too_small_is_said_before_the_first_byte(hub: Hub, tmp_pa
         "shutil.disk_usage = lambda path: Usage(10**6, 10**6 - 1000, 1000)\n"
         "from fgl.cli import main; main()"
     )
-    said = subprocess.run(
-        [sys.executable, "-c", code, "models", "pull", "who/model"],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**hub.env(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)},
-    )
+    said = warm.run(code, "models", "pull", "who/model", env=hub.env(tmp_path))
     assert said.returncode == 6
     assert "460.9 kB to download, 1.0 kB free at" in said.stderr
     assert "HF_HOME" in said.stderr

@@ -49,9 +49,8 @@ def config(pipeline: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str
 
 
 @pytest.fixture(scope="module")
-def killer(config: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Killer]:
-    with Killer(config, tmp_path_factory.mktemp("logs")) as process:
-        yield process
+def killer(config: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Killer:
+    return Killer(config, tmp_path_factory.mktemp("logs"))
 
 
 @pytest.fixture(scope="module")
@@ -101,30 +100,30 @@ def test_killed_while_texts_are_kept_and_encoded_a_run_ends_the_same(
 ) -> None:
     """At each write between the first upload and the plan: the texts, their manifest, what they are encoded to."""
     short = {**config, "upload": {"codec": "text"}, "baselines": "none"}
-    with Killer(short, tmp_path_factory.mktemp("text-logs")) as killer:
-        first = tmp_path / "first"
-        undisturbed = killer.run(first), first
-        assert undisturbed[0].code == 0, undisturbed[0].result
-        written = killer.log(first, "write")
-        begin, end = written.index("write prompts.jsonl"), written.index("write plan.parquet")
-        assert written[begin:end].count("write client-00.safetensors") == 2
-        for point in range(begin + 1, end + 2):
-            out = tmp_path / f"run-{point}"
-            assert killer.run(out, kill_at=point, moment=("before", "half", "after")[point % 3]).killed
-            same(killer, killer.run(out), out, undisturbed, kills=1)
-            for path in (first / "server" / "encoded").iterdir():
-                assert (out / "server" / "encoded" / path.name).read_bytes() == path.read_bytes()
+    killer = Killer(short, tmp_path_factory.mktemp("text-logs"))
+    first = tmp_path / "first"
+    undisturbed = killer.run(first), first
+    assert undisturbed[0].code == 0, undisturbed[0].result
+    written = killer.log(first, "write")
+    begin, end = written.index("write prompts.jsonl"), written.index("write plan.parquet")
+    assert written[begin:end].count("write client-00.safetensors") == 2
+    for point in range(begin + 1, end + 2):
+        out = tmp_path / f"run-{point}"
+        assert killer.run(out, kill_at=point, moment=("before", "half", "after")[point % 3]).killed
+        same(killer, killer.run(out), out, undisturbed, kills=1)
+        for path in (first / "server" / "encoded").iterdir():
+            assert (out / "server" / "encoded" / path.name).read_bytes() == path.read_bytes()
+        shutil.rmtree(out)
+    for path in sorted((first / "server" / "encoded").iterdir()):
+        out = tmp_path / "damaged"
+        for kind in ("cut", "flip", "empty", "gone"):
+            shutil.copytree(first, out)
+            shutil.rmtree(out / "server" / "shards")
+            damage(out / "server" / "encoded" / path.name, kind)
+            again = killer.run(out)
+            assert again.result["synthetic"]["digest"] == undisturbed[0].result["synthetic"]["digest"]
+            assert (out / "server" / "encoded" / path.name).read_bytes() == path.read_bytes()
             shutil.rmtree(out)
-        for path in sorted((first / "server" / "encoded").iterdir()):
-            out = tmp_path / "damaged"
-            for kind in ("cut", "flip", "empty", "gone"):
-                shutil.copytree(first, out)
-                shutil.rmtree(out / "server" / "shards")
-                damage(out / "server" / "encoded" / path.name, kind)
-                again = killer.run(out)
-                assert again.result["synthetic"]["digest"] == undisturbed[0].result["synthetic"]["digest"]
-                assert (out / "server" / "encoded" / path.name).read_bytes() == path.read_bytes()
-                shutil.rmtree(out)
 
 
 def test_killed_again_and_again_a_run_still_comes_to_its_end(

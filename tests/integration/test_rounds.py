@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -323,10 +323,9 @@ def test_options_of_baselines_are_checked(settings: Settings, tmp_path: Path) ->
 
 
 @pytest.fixture
-def killer(settings: Settings, tmp_path: Path) -> Iterator[Killer]:
+def killer(settings: Settings, tmp_path: Path) -> Killer:
     (tmp_path / "logs").mkdir()
-    with Killer(settings(algorithm={"name": "scaffold"}), tmp_path / "logs") as process:
-        yield process
+    return Killer(settings(algorithm={"name": "scaffold"}), tmp_path / "logs")
 
 
 def test_a_killed_training_loses_no_more_than_a_round(killer: Killer, tmp_path: Path) -> None:

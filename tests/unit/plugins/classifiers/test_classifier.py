@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from importlib import import_module
@@ -27,6 +24,7 @@ from fgl.plugins.classifiers import fgl_classifiers
 from fgl.plugins.classifiers.architectures import build
 from fgl.plugins.classifiers.classifier import TransformersClassifier, batches, rate, seen_in
 from fgl.plugins.classifiers.options import ClassifierOptions
+from tests.helpers import warm
 from tests.helpers.hub import Hub
 
 NAMES = ('a "quoted" name', "road/highway", "森林")
@@ -210,8 +208,8 @@ def test_a_pretrained_model_of_the_hub_is_pulled_without_its_pickles(hub: Hub, t
         "model = build(ClassifierOptions(pretrained='who/net', image_size=32), ('a', 'b', 'c'), 0)\n"
         "print(sum(parameter.sum().item() for name, parameter in model.base_model.named_parameters()))"
     )
-    environment = {**hub.env(tmp_path / "home"), "PYTHONPATH": os.pathsep.join(sys.path)}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    done = warm.run(code, env=hub.env(tmp_path / "home"))
+    assert done.returncode == 0, done.stderr
     assert float(done.stdout) == pytest.approx(sum(one.sum().item() for one in built.base_model.parameters()), rel=1e-5)
     assert sorted(one.path.rpartition("/")[2] for one in hub.downloads()) == ["config.json", "model.safetensors"]
     (use,) = ClassifierOptions(pretrained="who/net", revision="v1").models()

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +20,7 @@ from fgl.errors import ModelError
 from fgl.plugins.features.image_model import ImageModelSpace
 from fgl.plugins.features.options import ImageModelOptions
 from fgl.testing.contracts import fit_context
+from tests.helpers import warm
 from tests.helpers.hub import Hub
 from tests.helpers.image_models import DIMENSIONS, SIDE, save_image_model
 
@@ -130,8 +129,7 @@ from fgl.testing.contracts import fit_context
 space = ImageModelSpace(ImageModelOptions(model="owner/dino"))
 print(json.dumps(dict(space.extractor({}, None, fit_context()).describe())))
 """
-    command = [sys.executable, "-c", code]
-    done = subprocess.run(command, env=hub.env(tmp_path / "home"), capture_output=True, text=True, check=False)
+    done = warm.run(code, env=hub.env(tmp_path / "home"))
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout.splitlines()[-1])
     assert (said["model"], said["commit"]) == ("owner/dino", commit)

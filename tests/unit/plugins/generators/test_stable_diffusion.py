@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import shutil
 import subprocess
 import sys
@@ -28,6 +27,7 @@ from fgl.plugins.generators.options import StableDiffusionOptions
 from fgl.plugins.generators.pipeline_parts import WEIGHTS
 from fgl.plugins.generators.stable_diffusion import StableDiffusion
 from fgl.plugins.generators.synthesizer import draw_guidance
+from tests.helpers import warm
 from tests.helpers.hub import Hub
 from tests.helpers.pipelines import SIDE, TOKENS, WIDTH, save_pipeline
 
@@ -392,8 +392,7 @@ def test_what_a_model_may_be_called(shared: Path, model: str, options: dict[str,
 
 def _run(environment: dict[str, str], code: str) -> str:
     """Output of `code`, in a process of its own: the client reads its settings when it is imported."""
-    given = {**environment, "PYTHONPATH": os.pathsep.join(sys.path)}
-    done = subprocess.run([sys.executable, "-c", code], env=given, capture_output=True, text=True, check=False)
+    done = warm.run(code, env=environment)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

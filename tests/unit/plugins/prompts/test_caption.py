@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import shutil
 import signal
-import subprocess
-import sys
-import time
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -28,6 +24,7 @@ from fgl.plugins.prompts.caption_model import Captioner, identity
 from fgl.plugins.prompts.options import CaptionOptions
 from fgl.testing.contracts import DrawnImages, client_context
 from fgl.testing.data import CLASS_NAMES
+from tests.helpers import warm
 from tests.helpers.captioners import WORDS, save_captioner, save_writer
 
 KINDS = ("blip", "blip-2", "git", "vision-encoder-decoder", "llava")
@@ -403,7 +400,7 @@ def test_a_folder_that_cannot_be_written_is_said(context, options, tmp_path):
 
 
 _CHILD = """
-import sys, time
+import os, signal, sys
 from dataclasses import replace
 from pathlib import Path
 import numpy as np
@@ -411,27 +408,21 @@ from fgl.plugins.prompts.caption import Caption
 from fgl.plugins.prompts.options import CaptionOptions
 from fgl.testing.contracts import DrawnImages, client_context
 
-class Slow(DrawnImages):
+class Deadly(DrawnImages):
     def image(self, index):
-        time.sleep(0.1)
+        if path.exists() and path.read_bytes().count(b"\\n") >= 6:
+            os.kill(os.getpid(), signal.SIGKILL)
         return super().image(index)
 
-model, private = sys.argv[1:]
-context = client_context(Slow(np.array([0] * 8 + [1] * 5), None))
-Caption(CaptionOptions(model=model, max_new_tokens=6, batch_size=3)).prompts(replace(context, private=Path(private)))
+model, path = sys.argv[1], Path(sys.argv[2])
+context = client_context(Deadly(np.array([0] * 8 + [1] * 5), None))
+Caption(CaptionOptions(model=model, max_new_tokens=6, batch_size=3)).prompts(replace(context, private=path.parent))
 """
 
 
 def test_a_killed_run_goes_on_after_its_last_batch_and_ends_the_same(context, options, counted):
     path = context.private / FILE
-    child = subprocess.Popen([sys.executable, "-c", _CHILD, options.model, str(context.private)])
-    deadline = time.monotonic() + 120
-    while not (path.exists() and path.read_bytes().count(b"\n") >= 6):
-        assert child.poll() is None, "it ended before it could be killed"
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    os.kill(child.pid, signal.SIGKILL)
-    child.wait()
+    assert warm.run(_CHILD, options.model, str(path)).returncode == -signal.SIGKILL
     done = path.read_bytes()
     kept = done.count(b"\n")
     assert 6 <= kept < 13
