@@ -16,7 +16,7 @@ from fgl.contracts.component import SELECTED_BY
 from fgl.contracts.product import IMAGES
 from fgl.core import baselines
 from fgl.core.config.defaults import PLAIN_RULE
-from fgl.errors import PluginError, Problem
+from fgl.errors import ConfigError, PluginError, Problem
 
 if TYPE_CHECKING:
     from fgl.contracts.component import Component
@@ -139,12 +139,8 @@ def _filter_problems(upload: Any, strategy: Component | None, registry: Registry
 def _uncounted(values: Mapping[str, Any], registry: Registry) -> Iterator[Problem]:
     """What reads clients' images without a price, in a run whose uploads have one: an epsilon that leaves something out
     is none. Baselines are beside the run, and the statement says that they are not private."""
-    upload, rounds, adaptation = (values.get(name) for name in ("upload", "rounds", "adaptation"))
-    evaluation = values.get("evaluation")
-    noisy = [one.name for one in (upload.chain() if upload is not None else ()) if is_noise(one.name, registry)]
-    votes = values.get("votes")
-    if votes is not None and votes.rounds and votes.private:
-        noisy.append("votes.epsilon" if votes.sigma is None else "votes.sigma")
+    rounds, adaptation, evaluation = (values.get(name) for name in ("rounds", "adaptation", "evaluation"))
+    noisy = _noise_before_rounds(values, registry)
     private = rounds is not None and rounds.count and rounds.privacy is not None
     if private:
         yield from _private_rounds(values, bool(noisy), registry)
@@ -165,6 +161,21 @@ def _uncounted(values: Mapping[str, Any], registry: Registry) -> Iterator[Proble
         if value:
             expected = f"expected {instead}: it reads the clients' images without a price, and {noisy[0]} states one"
             yield Problem(key, str(value), expected)
+
+
+def _noise_before_rounds(values: Mapping[str, Any], registry: Registry) -> list[str]:
+    upload, votes = values.get("upload"), values.get("votes")
+    noisy = [one.name for one in (upload.chain() if upload is not None else ()) if is_noise(one.name, registry)]
+    if votes is not None and votes.rounds and votes.private:
+        noisy.append("votes.epsilon" if votes.sigma is None else "votes.sigma")
+    return noisy
+
+
+def check_unpriced(config: RunConfig, registry: Registry, what: str) -> None:
+    """Raises ConfigError where the configuration states what its clients' answers cost, of which `what` is none."""
+    if noisy := _noise_before_rounds(dict(config), registry):
+        expected = f"expected none: {what} reads the clients' images without a price, and {noisy[0]} states one"
+        raise ConfigError([Problem(noisy[0], "a price", expected)])
 
 
 def _private_rounds(values: Mapping[str, Any], beside: bool, registry: Registry) -> Iterator[Problem]:

@@ -12,6 +12,7 @@ import numpy as np
 from fgl.contracts.dataset import LabelledPixels
 from fgl.contracts.progress import Announcing
 from fgl.core.client import site
+from fgl.core.config import fit
 from fgl.core.partitioning import divide
 from fgl.core.report.figures import Space
 from fgl.core.report.intervals import Share, wilson
@@ -50,6 +51,7 @@ def probe(
     if not session.yields_images:
         kind = f"a generator of images; {session.config.generator.name!r} yields {session.product.kind}"
         raise ConfigError([Problem("generator", repr(session.config.generator.name), f"expected {kind}")])
+    fit.check_unpriced(session.config, session.manager.registry, "a probe")
     start = time.monotonic()
     config, names = session.config, session.info.class_names
     divided = divide(session.manager, config, session.split("train"))

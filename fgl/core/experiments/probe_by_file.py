@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fgl.core.config import fit
 from fgl.core.experiments import probe
 from fgl.core.report.figures import Space
 from fgl.core.report.scores import BytesBothWays
@@ -33,6 +34,7 @@ def ask(session: Session, per_class: int, learn_images: int) -> bytes:
     if not 1 <= per_class <= probe_files.MAX_PER_CLASS:
         problem = Problem("--per-class", str(per_class), f"expected 1 to {probe_files.MAX_PER_CLASS}")
         raise ConfigError([problem], "the command line")
+    fit.check_unpriced(session.config, session.manager.registry, "a probe")
     made = probe.made_here(session, per_class, learn_images, pool_clients=False)
     request = probe_files.ProbeRequest(
         run=session.config.upload.run_id,

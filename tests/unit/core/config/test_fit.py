@@ -175,6 +175,15 @@ def test_every_command_says_the_same(
     assert not list(tmp_path.iterdir())
 
 
+def test_a_probe_is_refused_where_the_configuration_states_a_price(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    said = checked(monkeypatch, capsys)("probe", "--set", "votes.rounds=1", "--set", "votes.sigma=4", fails=2)
+    assert "votes.sigma" in said
+    assert "a probe reads the clients' images without a price" in " ".join(said.split())
+
+
 # --- a plugin whose parts state names of their own: this module is one
 
 
