@@ -94,6 +94,8 @@ def test_a_round_is_noised_once_whatever_is_killed_and_the_statement_adds_it_up(
     assert found.levels == ("client",)
     assert found.epsilon == pytest.approx(total.epsilon(found.delta), rel=1e-12)
     assert entries[-1].epsilon_in_all == pytest.approx(found.epsilon, rel=1e-12)
+    assert result["privacy"]["epsilon"] == found.epsilon
+    assert result["privacy"]["holds"] is True
     text = (run / "report.md").read_text()
     assert "Differentially private at the level of clients" in text
     assert "3 clients at noise multiplier 1: 3 updates add up to 3 clips at most" in text

@@ -12,6 +12,7 @@ from fgl.core.baselines import find
 from fgl.core.client.policy import LEDGER
 from fgl.core.client.spending import Entry, PrivacyLedger, delta_warning
 from fgl.core.config.fit import is_noise
+from fgl.core.report.schema import PrivacySummary
 from fgl.privacy.cost import Cost
 from fgl.text import markdown as md
 
@@ -226,6 +227,20 @@ def section(found: Statement) -> list[str]:
         )
     beside = [f"Not private, beside the run: {md(', '.join(found.not_private))}."] if found.not_private else []
     return ["", "## Privacy", "", lead, *beside, *found.warnings, "`fgl privacy RUN` prints the whole statement."]
+
+
+def summary(found: Statement) -> PrivacySummary | None:
+    """The short form for report.json, None where no price is stated."""
+    if not found.claimed:
+        return None
+    return PrivacySummary(
+        holds=found.holds,
+        levels=list(found.levels),
+        epsilon=found.epsilon,
+        delta=found.delta,
+        uncounted=list(found.uncounted),
+        not_private=list(found.not_private),
+    )
 
 
 def to_json(found: Statement) -> dict[str, Any]:

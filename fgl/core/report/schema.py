@@ -141,6 +141,24 @@ class PromptModel:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PrivacySummary:
+    """What differential privacy the clients' answers have; `fgl privacy RUN --json` has the whole statement."""
+
+    holds: bool
+    """Whether the price covers all that the clients sent and all that was measured on their images."""
+    levels: list[str]
+    """Who is protected: image, client."""
+    epsilon: float | None
+    """The largest of any client, of all its answers; null where the ledgers are elsewhere."""
+    delta: float
+    """At which epsilon holds."""
+    uncounted: list[str]
+    """What else read the clients' images, in words."""
+    not_private: list[str]
+    """Baselines that did, beside the run."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LogMark:
     """The state of metrics.jsonl when the report was written."""
 
@@ -212,6 +230,8 @@ class RunReport:
     """The generator's adaptation at the clients. Only where they adapted it."""
     client_model: ClientModel | None = json_field(omit_none=True)
     """What a client had to load of the generator. Only where the generator tells."""
+    privacy: PrivacySummary | None = json_field(omit_none=True)
+    """The price of what clients sent. Only where a run states one."""
     preset: JsonObject | None = json_field(omit_none=True)
     """The preset that the run was started from. Only in what `fgl run --preset --json` prints."""
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fgl.core.report import run
+from fgl.core.report import privacy_statement, run
 from fgl.core.report.audit_figures import Audit, Audited
 from fgl.core.report.figures import Quality
 from fgl.core.report.schema import RunReport
@@ -73,6 +73,8 @@ def into_report(session: Session, change: Callable[[RunReport], RunReport]) -> N
     path = session.run.path("report.json")
     try:
         report = change(RunReport.from_dict(session.run.read_json(path)))
+        # what was measured may have read clients' images
+        report = replace(report, privacy=privacy_statement.summary(privacy_statement.of(session)))
     except (OSError, ValueError, KeyError) as error:
         raise StoreError(
             f"{path} is damaged or gone: run again, then measure again: what was measured is kept"

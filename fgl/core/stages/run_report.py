@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 from fgl.core import footprint
-from fgl.core.report import contact_sheet, metrics
+from fgl.core.report import contact_sheet, metrics, privacy_statement
 from fgl.core.report import run as report_run
 from fgl.core.report.schema import SCHEMA_VERSION, RunReport
 from fgl.core.server import intake_record
@@ -84,6 +84,7 @@ def contents(session: Session, done: Done, baselines: list[JsonObject]) -> JsonO
         "quality": _json_of(done, quality.STAGE),
         "quality_beside": measured.qualities(session, synthetic.digest),
         "audit": measured.kept_audit(session, measured.audited(session)),
+        "privacy": privacy_statement.summary(privacy_statement.of(session)),
         "seconds": session.seconds,
         "baselines": baselines,
         "partition": {"samples": _samples(session, done)},
