@@ -90,7 +90,8 @@ def test_clients_hand_over_bytes_and_nothing_else_from_processes_of_their_own(
         )
         return fgl.run(given, out=tmp_path / isolation)
 
-    take_part("none", 0)  # uploads of processes are `test_run.py`'s: here each would only import all libraries
+    # uploads of processes are `test_run.py`'s, and each process imports all libraries: they do the second round alone
+    take_part("none", 1)
     shutil.copytree(tmp_path / "none", tmp_path / "process")
     take_part("none", 2)
     result = take_part("process", 2)
@@ -99,8 +100,14 @@ def test_clients_hand_over_bytes_and_nothing_else_from_processes_of_their_own(
     assert result["rounds"]["rounds"][1]["clients"] == ["client-00", "client-01"]
     assert same(tmp_path / "none", tmp_path / "process")
     # what a client keeps between rounds stays in its private folder
-    kept = tmp_path / "none" / "clients" / "client-00" / "private" / "rounds" / "own"
-    assert sorted(path.name for path in kept.iterdir()) == ["1.safetensors", "2.safetensors"]
+    for client in ("client-00", "client-01"):
+        kept, apart = (
+            tmp_path / isolation / "clients" / client / "private" / "rounds" / "own"
+            for isolation in ("none", "process")
+        )
+        assert sorted(path.name for path in kept.iterdir()) == ["1.safetensors", "2.safetensors"]
+        for path in kept.iterdir():
+            assert path.read_bytes() == (apart / path.name).read_bytes()
 
 
 def test_a_longer_training_goes_on_from_a_shorter_one(
