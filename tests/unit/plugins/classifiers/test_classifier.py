@@ -335,6 +335,7 @@ class Kept:
 def test_training_goes_on_from_any_epoch_to_the_same_weights(
     options: dict[str, Any], validation: LabelledPixels | None
 ):
+    options = {"epochs": 4, **options}
     undisturbed = classifier(**options).fit(toy(), validation, CONTEXT)
     epochs = len(undisturbed.history())
     for end in range(1, epochs + 1):
