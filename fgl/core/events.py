@@ -91,6 +91,8 @@ class Events:
     def _start(self, chosen: Any, context: RunContext) -> None:
         folder = self._run.path(FOLDER, chosen.name)
         files.make_folders(self._run.root, folder)
+        for path in folder.rglob("*"):  # a tracker opens them itself: a run from elsewhere must not lead it out
+            files.refuse_special(path)
         tracker = self._manager.create("tracker", chosen)
         tracker.start(context, folder)
         self._trackers[chosen.name] = tracker

@@ -135,6 +135,13 @@ def refuse_link(path: Path) -> None:
         raise StoreError(f"{path} is a symbolic link: fgl neither writes nor deletes through one; remove it")
 
 
+def refuse_special(path: Path) -> None:
+    """Raise StoreError for a link, a pipe or a device, which nobody should write to in the belief that it is a file."""
+    refuse_link(path)
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise StoreError(f"cannot write {path}: {_NOT_REGULAR}; remove it")
+
+
 def advice(error: OSError) -> str:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return "; free some space and run the same command again: what is committed is kept"

@@ -25,7 +25,7 @@ _KEPT = ("prompts.jsonl", "summary.json", "captions.jsonl", "error.txt")
 _OWN = (
     lock.NAME, LEDGER, "config.yaml", "environment.json", "partition.json", "metrics.jsonl", "report.json", "report.md",
     "stages", "checkpoints", "adaptation", "clients", "server", "train", "classifier", "baselines", "quality", "audit",
-    "sheets", "rounds",
+    "sheets", "rounds", "trackers", "forgotten.json",
 )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import datasets
 
 from fgl.errors import BadImageError, DataError
+from fgl.io.files import read_bytes
 from fgl.plugins.datasets.base import Checks, Loaded, LoadedOnce, Origin, assemble
 from fgl.plugins.datasets.class_list import ListedClasses, RawLabels, resolve
 from fgl.plugins.datasets.images import LazyImages
@@ -209,7 +210,7 @@ def _reader(rows: Any, column: str, naming: Callable[[int], str]) -> Callable[[i
         if cell.get("bytes") is not None:
             return bytes(cell["bytes"])
         try:
-            return Path(cell["path"]).read_bytes() if cell.get("path") else b""
+            return read_bytes(Path(cell["path"])) if cell.get("path") else b""
         except OSError as error:
             raise BadImageError(f"cannot read the image {naming(index)}: {error}") from error
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 from fgl.contracts.events import RunContext
 from fgl.contracts.tracker import Event
 from fgl.errors import StoreError
-from fgl.io import strict_json
+from fgl.io import files, strict_json
 from fgl.plugins.trackers.options import CsvOptions
 
 COLUMNS = ("time", "stage", "event", "step", "name", "value")
@@ -28,11 +29,7 @@ class CsvTable:
     def start(self, run: RunContext, folder: Path) -> None:
         """Write config.json, and the table's header if there is no table yet: a resumed run adds to it."""
         self._path = folder / self.options.file
-        try:
-            text = strict_json.dumps(dict(run.config), indent=2)
-            (folder / "config.json").write_text(text + "\n", encoding="utf-8")
-        except OSError as error:
-            raise StoreError(f"cannot write {folder}: {error.strerror or error}") from error
+        files.write(folder / "config.json", f"{strict_json.dumps(dict(run.config), indent=2)}\n".encode())
         if not self._path.exists():
             self._write([COLUMNS])
 
@@ -50,7 +47,7 @@ class CsvTable:
     def _write(self, rows: list[tuple[Any, ...]]) -> None:
         # opened for each event: what is there is there, whenever the process ends
         try:
-            with self._path.open("a", encoding="utf-8", newline="") as file:
+            with io.TextIOWrapper(files.open_append(self._path), encoding="utf-8", newline="") as file:
                 csv.writer(file, lineterminator="\n").writerows(rows)
         except OSError as error:
             raise StoreError(f"cannot write {self._path}: {error.strerror or error}") from error

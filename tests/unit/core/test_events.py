@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import logging
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -155,6 +156,26 @@ def test_an_error_of_a_tracker_is_one_warning_and_the_others_go_on(
         ("epoch_finished", "1", "epoch", "1"),
         ("epoch_finished", "1", "loss", "0.5"),
     ]
+
+
+@pytest.mark.parametrize("name", ["events.csv", "config.json", "below/x"])
+@pytest.mark.parametrize("kind", ["link", "pipe"])
+def test_a_run_from_elsewhere_does_not_lead_a_tracker_out_of_it(
+    events: Any, caplog: pytest.LogCaptureFixture, tmp_path: Path, name: str, kind: str
+) -> None:
+    place, victim = tmp_path / "run" / "trackers" / "csv" / name, tmp_path / "victim"
+    place.parent.mkdir(parents=True)
+    victim.write_text("mine")
+    if kind == "link":
+        place.symlink_to(victim)
+    else:
+        os.mkfifo(place)
+    made, _ = events("csv")
+    with caplog.at_level(logging.WARNING):
+        happen(made)
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert ("is a symbolic link" if kind == "link" else "a pipe or a device") in said
+    assert victim.read_text() == "mine"
 
 
 def test_an_error_of_a_hook_is_one_warning(events: Any, caplog: pytest.LogCaptureFixture) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import struct
 import unicodedata
 from collections import Counter
@@ -19,7 +20,7 @@ from PIL import Image
 from transformers.image_utils import load_image
 
 from fgl.contracts.dataset import ImageSet
-from fgl.errors import BadImageError, DataError
+from fgl.errors import BadImageError, DataError, FGLError
 from fgl.plugins.datasets import fgl_datasets
 from fgl.plugins.datasets.decode import decode
 from fgl.plugins.datasets.holdout import hold_out
@@ -572,6 +573,19 @@ def test_a_saved_dataset_is_read_and_its_columns_found(tmp_path: Path) -> None:
     assert {train.image(index).tobytes() for index in range(6)} <= {
         decode(picture(number), "").tobytes() for number in range(12)
     }
+
+
+def test_a_path_in_a_saved_dataset_that_is_no_file_is_an_image_that_cannot_be_read(tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    os.mkfifo(tmp_path / "pipe")
+    cells = [{"bytes": None, "path": str(tmp_path / "pipe")}, {"bytes": None, "path": "/dev/zero"}] * 2
+    # as it lies in the table: the library's own kind of column would read the files when they are saved
+    cell = {"bytes": datasets.Value("binary"), "path": datasets.Value("string")}
+    features = datasets.Features({"image": cell, "label": datasets.ClassLabel(names=["a", "b"])})
+    rows = datasets.Dataset.from_dict({"image": cells, "label": [0, 1, 0, 1]}, features)
+    rows.save_to_disk(str(tmp_path / "saved"))
+    with pytest.raises(FGLError, match="not a regular file"):
+        hub(tmp_path / "saved", test_fraction=0.5).info()
 
 
 def test_splits_of_a_saved_dataset_are_used(tmp_path: Path) -> None:
