@@ -100,7 +100,8 @@ def forget(run: RunDir, client_id: str, run_id: str) -> None:
     named, kept = list[int](), list[bytes]()
     for line, stated in _lines(details_path(run)):
         if stated is None or names(line.decode("utf-8", errors="replace"), client_id):
-            named += [] if stated is None else [int(stated["entry"])]
+            number = None if stated is None else stated.get("entry")  # of a damaged line it may be anything
+            named += [number] if type(number) is int else []
         else:
             kept.append(line + b"\n")
     # First the note, then the removal: killed in between, it is told that details are still there.

@@ -179,6 +179,16 @@ def test_changed_missing_and_added_details_are_noticed(run: RunDir) -> None:
     assert log.verify(run).wrong == ()
 
 
+@pytest.mark.parametrize("left", [b'{"client": "north"}', b'{"entry": "2", "client": "north"}', b'{"entry": 2, "clie'])
+def test_a_client_is_taken_out_of_damaged_details_too(run: RunDir, left: bytes) -> None:
+    path = log.details_path(run)
+    path.write_bytes(left + b"\n" + path.read_bytes())
+    with run.lock():
+        log.forget(run, "north", "trial")
+    assert b"north" not in path.read_bytes()
+    assert log.verify(run).wrong == ()
+
+
 def test_details_of_a_line_that_never_came_are_cut_off(run: RunDir) -> None:
     path = log.details_path(run)
     for left in (b'{"entry": 6, "salt": "aa", "client": "late"}\n', b'{"entry": 6, "sa'):
