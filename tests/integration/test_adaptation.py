@@ -81,6 +81,11 @@ def test_more_rounds_resume_fewer_and_a_second_run_reuses_all(
     assert {"adaptation", "plan", "synthesize", "train"} <= set(again["reused_stages"])
     states = list(status.stages(orchestrator.reopen(tmp_path / "more", _Quiet())))
     assert {state.state for state in states} == {"done"}
+    # that state is for more rounds: what of it is damaged is named, and the result stands
+    state = tmp_path / "more" / "rounds" / "adapter" / "state.safetensors"
+    state.write_bytes(state.read_bytes()[:-1])
+    (damaged,) = (one for one in status.stages(orchestrator.reopen(tmp_path / "more", _Quiet())) if one.state != "done")
+    assert (damaged.state, "rounds/adapter/state.safetensors" in damaged.why) == ("damaged", True)
 
 
 @pytest.mark.parametrize("algorithm", ["fedprox", "scaffold", "fedadam"])

@@ -190,6 +190,14 @@ def test_refusals_are_listed_up_to_a_number_and_counted_beyond_it(
     assert (len(kept["files"]), kept["total"]) == (5, 13)
     session = reopen(run, NullProgress())
     assert integrity.named(session) == {}
+    record = run / "server" / "log.jsonl"
+    whole = record.read_bytes()
+    for damaged in (whole[:-5], whole.replace(b"refused", b"rEfused", 1), b""):
+        record.write_bytes(damaged)
+        assert list(integrity.named(session)) == ["server/log.jsonl"]
+    record.unlink()
+    assert "this run has no record" in integrity.named(session)["server/log.jsonl"]
+    record.write_bytes(whole)
     (run / "server" / "refused.json").unlink()
     assert integrity.named(session) == {
         "server/refused.json": "lost: what was refused before is no longer in the report"

@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING
 
 from fgl.core.baselines import BASELINES
 from fgl.core.client import private_folder, training
+from fgl.core.server import log as server_log
 from fgl.core.server import refusals
-from fgl.core.stages import round_start, round_state, rounds
+from fgl.core.stages import adaptation, round_start, round_state, rounds
 from fgl.core.store.owned import digest_of
 from fgl.core.store.typed import JsonObject
+from fgl.errors import StoreError
 from fgl.io import event_log
 
 if TYPE_CHECKING:
@@ -24,7 +26,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 # Folder of a training by rounds → the stage that it is of.
-_TRACKS = {"own": rounds.STAGE.name, "fedavg-1": BASELINES["fedavg"].stage}
+_TRACKS = {
+    "own": rounds.STAGE.name,
+    "fedavg-1": BASELINES["fedavg"].stage,
+    adaptation.NAME: adaptation.STAGE.name,
+}
 
 
 def named(session: Session) -> dict[str, str]:
@@ -40,6 +46,8 @@ def named(session: Session) -> dict[str, str]:
         and any(_refused_file(one) for one in event_log.events(session.run.root))
     ):
         found[session.run.name_of(listed)] = "lost: what was refused before is no longer in the report"
+    if session.remote_clients:
+        found |= dict(_record(session))
     for track, stage in _TRACKS.items():
         found |= dict(_rounds(session, track, stage))
     for folder in sorted(session.run.path("clients").glob("*/private")):
@@ -55,6 +63,17 @@ def warn(session: Session) -> dict[str, str]:
     for name, what in found.items():
         log.warning("%s: %s", session.run.path(name), what)
     return found
+
+
+def _record(session: Session) -> Iterator[tuple[str, str]]:
+    """Of the server's own record of who sent what."""
+    name = session.run.name_of(server_log.path_of(session.run))
+    try:
+        wrong = server_log.verify(session.run).wrong
+    except StoreError as error:
+        wrong = (str(error),)
+    if wrong:
+        yield name, f"{wrong[0]}; no result rests on it (fgl server log verify)"
 
 
 def _refused_file(event: Mapping[str, object]) -> bool:
