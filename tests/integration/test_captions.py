@@ -15,6 +15,7 @@ import yaml
 import fgl
 from fgl.cli import main
 from fgl.errors import DataError
+from fgl.plugins.prompts.caption_cache import CaptionCache
 from fgl.plugins.prompts.caption_model import Captioner
 from tests.conftest import CLASSES
 from tests.helpers import warm
@@ -126,10 +127,8 @@ def test_a_client_apart_prepares_its_captions_and_is_told_what_was_scrubbed(
     batches = len(captioned)
     assert "captions: 6" in first
     # as if the model had read a name on one of the pictures
-    path = tmp_path / "private" / "captions.jsonl"
-    kept = lines(path)
-    kept[0]["caption"] = "a boat named Bluebird"
-    path.write_text("".join(json.dumps(entry) + "\n" for entry in kept))
+    kept = lines(tmp_path / "private" / "captions.jsonl")
+    CaptionCache(tmp_path / "private", kept[0]["model"]).add({kept[0]["image"]: "a boat named Bluebird"})
     summary = json.loads(prepare("--json"))
     assert summary["notes"]["captions"] == 6
     assert summary["notes"]["scrubbed_names"] == 1

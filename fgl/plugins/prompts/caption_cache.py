@@ -15,10 +15,12 @@ from fgl.io import strict_json
 from fgl.io.files import open_append, open_regular
 
 FILE = "captions.jsonl"
+_CHECK = "check"
 
 
 class CaptionCache:
-    """A file with one JSON object per line: model, image, caption. It is only appended to; lines of other models stay.
+    """A file with one JSON object per line: model, image, caption, and a digest of these. It is only appended to; lines
+    of other models stay, and a line that does not fit its digest counts as absent.
 
     folder: the client's private folder; None: keep nothing. model: digest of the model and of its settings.
     """
@@ -41,7 +43,15 @@ class CaptionCache:
         if self._path is None:
             return
         lines = [
-            strict_json.dumps({"model": self._model, "image": image, "caption": caption}) + "\n"
+            strict_json.dumps(
+                {
+                    "model": self._model,
+                    "image": image,
+                    "caption": caption,
+                    _CHECK: _check(self._model, image, caption),
+                }
+            )
+            + "\n"
             for image, caption in captions.items()
         ]
         try:
@@ -74,8 +84,9 @@ def _read(path: Path, model: str) -> dict[str, str]:
                     break
                 try:
                     entry = strict_json.loads(line)
-                    if entry["model"] == model:
-                        known[str(entry["image"])] = _whole(str(entry["caption"]))
+                    image, caption = str(entry["image"]), str(entry["caption"])
+                    if entry["model"] == model and entry[_CHECK] == _check(model, image, caption):
+                        known[image] = caption
                 except (ValueError, KeyError, TypeError):
                     continue
     except FileNotFoundError:
@@ -85,6 +96,11 @@ def _read(path: Path, model: str) -> dict[str, str]:
             f"cannot read {path}: {error.strerror or error}; expected a file that was written here before, or none"
         ) from error
     return known
+
+
+def _check(model: str, image: str, caption: str) -> str:
+    """A flipped letter must not become another prompt."""
+    return hashlib.sha256(strict_json.dumps([model, image, caption]).encode()).hexdigest()[:16]
 
 
 def _whole(caption: str) -> str:

@@ -316,7 +316,7 @@ def test_captions_are_kept_by_pixels_and_found_again(context, options, counted):
     assert counted == [3, 3, 3, 3, 1]
     lines = (context.private / FILE).read_text().splitlines()
     assert len(lines) == 13
-    assert set(json.loads(lines[0])) == {"model", "image", "caption"}
+    assert set(json.loads(lines[0])) == {"model", "image", "caption", "check"}
     assert Caption(options).prompts(context) == first
     assert Caption(options).prompts(replace(context, images=Subset(context.images, range(12, -1, -1)))) == first
     assert sum(counted) == 13, "captioned again"
@@ -366,14 +366,26 @@ def test_lines_that_are_damaged_or_torn_are_as_if_not_there(context, options, co
     assert sum(counted) == 13 + 9, "what was written behind the torn line is lost"
 
 
+def test_a_flipped_letter_of_a_kept_caption_does_not_become_another_prompt(tmp_path):
+    CaptionCache(tmp_path, "model").add({"one": "a boat", "two": "a road"})
+    path = tmp_path / FILE
+    data = path.read_bytes()
+    for place in range(data.index(b"\n")):
+        path.write_bytes(data[:place] + bytes([data[place] ^ 1]) + data[place + 1 :])
+        found = CaptionCache(tmp_path, "model")
+        assert "one" not in found or found["one"] == "a boat"
+        assert found["two"] == "a road"
+    path.write_text('{"model": "model", "image": "one", "caption": "a boat"}\n')  # of an earlier version
+    assert "one" not in CaptionCache(tmp_path, "model")
+
+
 def test_half_of_a_character_is_cleaned_away_before_it_is_kept(context, options, counted):
     captions = ["a boat \ud83d under a bridge"] * 8 + ["a bird \udc00in the sky"] * 5
     keep(context, options, captions)
     data = (context.private / FILE).read_text(encoding="utf-8")
     assert "?" not in data
     assert "\\u" not in data
-    first = Caption(options).prompts(context)
-    assert [p.text for p in first] == [
+    assert [p.text for p in Caption(options).prompts(context)] == [
         "river, a boat under a bridge, real world images, high resolution.",
         "airplane, a bird in the sky, real world images, high resolution.",
     ]
@@ -381,10 +393,6 @@ def test_half_of_a_character_is_cleaned_away_before_it_is_kept(context, options,
     cache = CaptionCache(None, "model")
     cache.add({"image": "a\ud800dog"})
     assert cache["image"] == "a dog", "a run that goes on would read another text than the one that wrote it"
-    # one that an earlier version escaped
-    path = context.private / FILE
-    path.write_text(data.replace("a boat ", "a boat \\ud83d"))
-    assert Caption(options).prompts(context) == first
 
 
 def test_a_folder_that_cannot_be_written_is_said(context, options, tmp_path):
