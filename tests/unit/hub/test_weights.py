@@ -18,6 +18,8 @@ from fgl.hub.folders import verify_folder
 from fgl.hub.weights import POINTER, flaw, not_finite, tensors
 from fgl.plugins.generators.options import StableDiffusionOptions, StableDiffusionXLOptions
 from fgl.plugins.generators.stable_diffusion import StableDiffusion, StableDiffusionXL
+from fgl.text import is_unseen
+from tests.helpers.mutants import mutants, with_other_values
 from tests.helpers.pipelines import save_pipeline, save_xl_pipeline
 
 Weights = dict[str, torch.Tensor]
@@ -285,6 +287,29 @@ def test_a_configuration_of_nonsense_is_one_error(folders: dict[str, Path], part
     path.write_text(json.dumps({**json.loads(path.read_text()), "block_out_channels": "wide"}))
     with pytest.raises(ModelError, match=part):
         generator("sd", folders["sd"]).declare()
+
+
+def test_any_mutant_of_a_models_file_is_loaded_or_refused(tmp_path: Path) -> None:
+    folder = save_pipeline(tmp_path / "sd", vae="kl")
+    weights = folder / "text_encoder" / "model.safetensors"
+    whole = weights.read_bytes()
+    end = 8 + int.from_bytes(whole[:8], "little")
+    changed = [(weights, header + whole[end:]) for header in mutants([whole[:end]], 0, 4)]
+    for number, path in enumerate(sorted(folder.rglob("*config.json"))):
+        changed += [(path, mutant) for mutant in with_other_values(path.read_bytes(), number, 2)]
+        changed += [(path, mutant) for mutant in mutants([path.read_bytes()], number, 1)]
+    for path, mutant in changed:
+        sound = path.read_bytes()
+        path.write_bytes(mutant)
+        said = ""
+        try:
+            found = generator("sd", folder)
+            found.declare()
+            found.fingerprint()
+        except ModelError as error:
+            said = str(error)
+        assert not [one for one in said if is_unseen(one)], mutant
+        path.write_bytes(sound)
 
 
 def bomb(levels: int) -> str:

@@ -12,11 +12,14 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from fgl.core.config import presets
 from fgl.core.config.loader import read_yaml, set_option
 from fgl.core.config.resolve import resolve
 from fgl.core.plugin_manager import PluginManager
 from fgl.errors import ConfigError
 from fgl.io import yaml_text
+from fgl.text import is_unseen
+from tests.helpers.mutants import mutants
 
 REGISTRY = PluginManager.load().registry
 
@@ -69,6 +72,20 @@ def test_a_bomb_is_an_error_of_one_line(tmp_path: Path, text: str, said: str) ->
     assert said in str(caught.value)
     assert len(str(caught.value)) < 500
     assert str(caught.value).count("\n") == 1
+
+
+def test_any_mutant_of_a_configuration_is_read_or_refused(tmp_path: Path) -> None:
+    sound = [path.read_bytes() for path in sorted(presets.FOLDER.glob("*.yaml"))]
+    sound.append(b"a: &a {epochs: 3}\nclassifier:\n  <<: *a\n  lr: 1e-3\nupload: {clients: [north], filters: [clip]}")
+    path = tmp_path / "c.yaml"
+    for mutant in mutants(sound, 0, 60):
+        path.write_bytes(mutant)
+        said = ""
+        try:
+            resolve([read_yaml(path)], REGISTRY)
+        except ConfigError as error:
+            said = str(error)
+        assert not [one for one in said if is_unseen(one) and one != "\n"], mutant
 
 
 def test_minutes_of_minutes_are_text_and_not_computed() -> None:

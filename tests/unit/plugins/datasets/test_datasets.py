@@ -27,6 +27,7 @@ from fgl.plugins.datasets.holdout import hold_out
 from fgl.plugins.datasets.imagefolder import ImageFolder
 from fgl.plugins.datasets.options import HuggingFaceOptions, ImageFolderOptions, ParquetOptions
 from fgl.plugins.datasets.parquet import Parquet
+from tests.helpers.mutants import mutants
 
 ODD_NAMES = ["T-shirt ∕ top", 'it\'s "quoted"', "猫", "two  words", "naïve"]
 
@@ -127,6 +128,23 @@ def test_damaged_exif_data_does_not_cost_the_image() -> None:
 def test_what_cannot_be_decoded_is_named(data: bytes) -> None:
     with pytest.raises(BadImageError, match=r"cannot read the image shelf/7\.png: .+; replace or remove it"):
         decode(data, "shelf/7.png")
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # of Pillow, which says what it passes over
+def test_any_mutant_of_a_picture_is_decoded_or_named() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (9, 7, 3), dtype=np.uint8)
+    sound = []
+    for kind in ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM"):
+        buffer = io.BytesIO()
+        Image.fromarray(pixels).save(buffer, kind)
+        sound.append(buffer.getvalue())
+    for mutant in mutants(sound, 0, 300):
+        said = ""
+        try:
+            assert decode(mutant, "x").mode == "RGB"
+        except BadImageError as error:
+            said = str(error)
+        assert "\n" not in said, mutant
 
 
 def test_a_decompression_bomb_is_refused() -> None:
