@@ -300,9 +300,17 @@ def test_a_simulated_client_can_be_taken_out_too(command: Command, config: Path,
     result = command("server", "forget", run, "--client", "client-01", "--json", "--quiet")
     assert set(result["upload"]["bytes_per_client"]) == {"client-00", "client-02"}
     assert not (run / "clients" / "client-01").exists()
+    lists = {f"{folder}forgotten.json" for folder in ("", "server/")} | {"metrics.jsonl", ".fgl-files"}
+    lists |= {"partition.json", "stages/partition.json"}  # which follow from the configuration and the seed
+    told = {path.relative_to(run).as_posix() for path in run.rglob("*") if b"client-01" in _content(path)}
+    assert told <= lists | {"report.json", "report.md", "stages/clients.json", "stages/plan.json"}
     again = fgl.run(config, out=run)
     assert again["synthetic"]["digest"] == result["synthetic"]["digest"]
     assert "clients" in again["reused_stages"]
+
+
+def _content(path: Path) -> bytes:
+    return path.read_bytes() if path.is_file() else b""
 
 
 def test_what_is_refused_is_said_everywhere_and_stops_nobody(command: Command, config: Path, tmp_path: Path) -> None:

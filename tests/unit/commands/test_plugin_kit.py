@@ -179,6 +179,7 @@ def test_a_single_file_is_a_plugin_where_a_folder_is_named(fgl: Any, tmp_path: P
     (folder / "loud_prompts.py").write_text(SINGLE)
     (folder / "_helper.py").write_text("raise RuntimeError('no plugin')")
     (folder / "broken_one.py").write_text("raise RuntimeError('half written')")
+    Path("loud_prompts.py").write_text(SINGLE)  # the working directory is no such folder
     assert "loud" not in fgl("plugins", "list").out
     monkeypatch.setenv(plugin_manager.DIRECTORY, str(folder))
     listed = fgl("plugins", "list").out

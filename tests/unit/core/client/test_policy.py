@@ -245,6 +245,17 @@ def test_everything_that_may_not_be_asked_is_named_at_once_with_the_rule_and_wha
     assert of(ward, {"hub_models": ["stabilityai/*"]}).configure(shared(generator="sd-turbo"), manager)
 
 
+def test_a_path_is_refused_alike_whether_or_not_something_is_there(
+    ward: Path, tmp_path: Path, manager: PluginManager
+) -> None:
+    said = set()
+    for path in (secret(tmp_path), tmp_path / "nothing.csv", tmp_path):
+        with pytest.raises(PolicyError) as caught:
+            of(ward).configure(shared(prompt_strategy={"name": "prompts-file", "path": str(path)}), manager)
+        said.add(str(caught.value).replace(str(path), "PATH"))
+    assert len(said) == 1
+
+
 def test_plugins_of_others_may_be_asked_for_as_far_as_the_owner_lists_them(ward: Path) -> None:
     manager = PluginManager.load()
     component = replace(manager.registry.find("prompt_strategy", "class-name").component, name="theirs")
