@@ -197,6 +197,9 @@ def test_refusals_are_listed_up_to_a_number_and_counted_beyond_it(
         assert list(integrity.named(session)) == ["server/log.jsonl"]
     record.unlink()
     assert "this run has no record" in integrity.named(session)["server/log.jsonl"]
+    (run / "metrics.jsonl").rename(tmp_path / "metrics.jsonl")
+    assert integrity.named(session) == {}, "nothing has come yet"
+    (tmp_path / "metrics.jsonl").rename(run / "metrics.jsonl")
     record.write_bytes(whole)
     (run / "server" / "refused.json").unlink()
     assert integrity.named(session) == {

@@ -67,7 +67,11 @@ def warn(session: Session) -> dict[str, str]:
 
 def _record(session: Session) -> Iterator[tuple[str, str]]:
     """Of the server's own record of who sent what."""
-    name = session.run.name_of(server_log.path_of(session.run))
+    path = server_log.path_of(session.run)
+    events = {event.get("event") for event in event_log.events(session.run.root)}
+    if not path.exists() and events.isdisjoint({"accepted", "refused"}):
+        return  # nothing has come yet
+    name = session.run.name_of(path)
     try:
         wrong = server_log.verify(session.run).wrong
     except StoreError as error:
