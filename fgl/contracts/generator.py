@@ -273,6 +273,23 @@ class SupportsWordVectors(Protocol):
         is cut off."""
 
 
+@runtime_checkable
+class SupportsVariation(Protocol):
+    """A generator that makes variations of images: image to image, instead of from noise."""
+
+    def varying(self, device: str, original: Callable[[PlanItem], Pixels], strength: float) -> Synthesizer:
+        """Load the server side as `Generator.synthesizer` does, for images that begin as others.
+
+        An image follows, to the last bit, from its row, its seed, its original and the strength.
+
+        Args:
+            device: Where to generate.
+            original: Item -> uint8 [h, w, 3], the image that it varies. Called again for an item that is drawn again.
+            strength: How far an image may depart from its original, above 0 and at most 1: share of the noise
+                schedule that is gone back and denoised again.
+        """
+
+
 @dataclass(frozen=True, slots=True)
 class Footprint:
     """How much of a model has to be loaded."""

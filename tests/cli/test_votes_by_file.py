@@ -105,7 +105,7 @@ def failure(fgl: Typed, *arguments: str, code: int) -> str:
 def test_votes_that_went_over_give_what_one_process_gives(sites: Typed) -> None:
     """The same ballots, byte for byte, and so the same images; without noise, as two runs draw none alike."""
     shared = yaml.safe_load(Path("shared.yaml").read_text())
-    shared["votes"]["epsilon"] = None
+    shared["votes"] |= {"epsilon": None, "variation": "img2img"}
     shared |= {"upload": {"run_id": "skin-1"}, "partition": {"name": "iid", "clients": 2}}
     shared["dataset"] = {"name": "imagefolder", "path": "slides", **shared["dataset"]}
     write("simulated.yaml", shared)

@@ -37,3 +37,16 @@ def paint(subject: Any, prompts: Sequence[Prompt], scales: Sequence[float | None
     rows = conditioning_of(arrays, indices, len(prompts))
     shard = shard_of(SEEDS[: len(prompts)], scales)
     return np.concatenate([b.pixels for b in subject.synthesizer("cpu").synthesize(shard, rows, lambda count: None)])
+
+
+def vary(subject: Any, prompts: Sequence[Prompt], originals: NDArray[np.uint8], strength: float) -> NDArray[np.uint8]:
+    """Variations of originals, uint8 [n, h, w, 3], one a prompt."""
+    arrays, indices = subject.encoder("cpu").encode(prompts)
+    rows, shard = conditioning_of(arrays, indices, len(prompts)), shard_of(SEEDS[: len(prompts)])
+    varying = subject.varying("cpu", lambda item: originals[item.conditioning], strength)
+    return np.concatenate([batch.pixels for batch in varying.synthesize(shard, rows, lambda count: None)])
+
+
+def noise_images(count: int, size: Sequence[int]) -> NDArray[np.uint8]:
+    """uint8 [count, h, w, 3]."""
+    return np.random.default_rng(0).integers(0, 255, (count, *size, 3)).astype(np.uint8)

@@ -10,8 +10,9 @@ import diffusers
 import numpy as np
 import pytest
 import torch
-from diffusers import StableDiffusionPipeline
+from diffusers import StableDiffusionImg2ImgPipeline, StableDiffusionPipeline
 from numpy.typing import NDArray
+from PIL import Image
 
 import fgl.plugins.generators
 from fgl.contracts.aggregator import Conditioning
@@ -24,7 +25,7 @@ from fgl.plugins.aggregators.options import UnionOptions
 from fgl.plugins.aggregators.union import Union
 from fgl.plugins.generators.options import StableDiffusionOptions
 from fgl.plugins.generators.stable_diffusion import StableDiffusion
-from tests.helpers.images import SEEDS, conditioning_of, paint
+from tests.helpers.images import SEEDS, conditioning_of, noise_images, paint, vary
 from tests.helpers.pipelines import save_pipeline
 
 PROMPTS = ["a cat", "a tench", "森林 at dawn", "a much longer text than fits into the tokens"]
@@ -92,6 +93,20 @@ def test_every_solver_paints_the_pipelines_picture(
     wanted = theirs(diffusers_pipeline(folder), ALL, guidance)
     assert wanted.std() > 5, "the picture must have content for equality to mean something"
     np.testing.assert_array_equal(paint(generator(folder, guidance_scale=guidance), ALL), wanted)
+
+
+@pytest.mark.parametrize(("scheduler", "vae"), [("DDIMScheduler", "kl"), ("EulerAncestralDiscreteScheduler", "tiny")])
+def test_a_variation_is_what_the_image_to_image_pipeline_paints(tmp_path: Path, scheduler: str, vae: Any) -> None:
+    folder = save_pipeline(tmp_path, scheduler=scheduler, vae=vae)
+    subject = generator(folder)
+    originals = noise_images(len(ALL), subject.describe()["image_size"])
+    made = vary(subject, ALL, originals, 0.7)
+    whole = diffusers_pipeline(folder)
+    image_to_image = StableDiffusionImg2ImgPipeline(**whole.components, requires_safety_checker=False)
+    image_to_image.set_progress_bar_config(disable=True)
+    given = {"image": [Image.fromarray(one) for one in originals], "strength": 0.7}
+    np.testing.assert_array_equal(made, theirs(image_to_image, ALL, 2.0, **given))
+    assert (made != paint(subject, ALL)).any()
 
 
 def test_the_kl_autoencoder_is_decoded_as_the_pipeline_decodes_it(tmp_path: Path) -> None:

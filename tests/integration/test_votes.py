@@ -11,6 +11,7 @@ import pytest
 
 import fgl
 from fgl.contracts.boundary import simulated
+from fgl.contracts.generator import Shard
 from fgl.core import orchestrator, voting
 from fgl.core.client import prepare
 from fgl.core.client import site as client_site
@@ -19,8 +20,11 @@ from fgl.core.config.saved import load_config
 from fgl.core.data import decode
 from fgl.core.plugin_manager import PluginManager
 from fgl.core.preflight import open_session
-from fgl.core.server import forget
+from fgl.core.server import forget, vote_store
+from fgl.core.stages import pipeline, plan, vote_rounds
 from fgl.core.store.run_dir import RunDir
+from fgl.core.synthesis.per_client import client_of
+from fgl.core.synthesis.shards import read_shards
 from fgl.core.wire import ballots, requests
 from fgl.errors import BudgetError, ConfigError, LedgerError, PolicyError, UploadError
 from fgl.privacy import sigma_of
@@ -224,6 +228,7 @@ def test_classes_of_which_nobody_knows_what_they_are_called_find_a_name_each(
         ({"votes": {"rounds": 1, "space": "trained"}}, "does not learn"),
         ({"votes": {"rounds": 1, "epsilon": 1.0, "sigma": 1.0}}, "not both"),
         ({"votes": {"rounds": 1, "epsilon": -1.0}}, "more than 0"),
+        ({"votes": {"rounds": 1, "strength": [0.5, 0.0]}}, "two numbers above 0"),
     ],
 )
 def test_what_cannot_be_is_said_before_anything_runs(
@@ -276,3 +281,49 @@ def test_one_image_more_moves_the_votes_by_one(config: Callable[..., dict[str, A
         finally:
             site.partition["client-00"] = held
     client_site.release()
+
+
+def test_pictures_that_images_voted_for_are_varied_and_the_set_is_varied_from_them(
+    config: Callable[..., dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = config(1, variation="img2img", strength=[0.9, 0.5], candidates=3)
+    given["generator"] |= {"num_inference_steps": 2}
+    whole = fgl.run(given, tmp_path / "run", progress=False)
+    session = orchestrator.reopen(tmp_path / "run", fgl.NullProgress())
+    first, second = votes_of(tmp_path / "run", 1), votes_of(tmp_path / "run", 2)
+    texts = [one["text"] for one in first["candidates"]]
+    assert all(one["pictures"] == "" for one in first["candidates"])
+    varied = [one for one in second["candidates"] if one["pictures"]]
+    kept = [one for one in second["candidates"] if one["origin"] >= 0 and not one["pictures"]]
+    assert varied
+    assert kept
+    assert all(one["text"] == texts[one["origin"]] for one in (*varied, *kept))
+    pictures = vote_store.pictures(session.run, 2)
+    assert pictures is not None
+    assert pictures.shape == (len(second["candidates"]), 2, *session.image_size, 3)
+    assert not vote_store.pictures_path(session.run, 1).exists()
+    # an image of the set is the generator's variation of a picture that was voted for
+    planned = plan.planned(session, pipeline.run(session, "synthesize"))
+    row, rgb = next(read_shards(session.run.shards, planned.shards))
+    (item,) = (one for one in planned.items if one.image_id == row["image_id"])
+    candidate = int(client_of(planned.conditioning, item.conditioning).removeprefix("candidate-"))
+    assert candidate in {one["candidate"] for one in whole["upload"]["votes"]["texts"]}
+    original = pictures[candidate][int(item.image_id, 16) % 2]
+    varying = session.generator.varying("cpu", lambda item: original, 0.5)
+    (batch,) = varying.synthesize(Shard(0, (item,)), planned.conditioning, lambda count: None)
+    assert (batch.pixels[0] == rgb).all()
+    # killed after the votes, and with its pictures lost, a run comes to the same
+    with monkeypatch.context() as killed:
+
+        def dies(*arguments: Any) -> Any:
+            raise KeyboardInterrupt
+
+        killed.setattr(vote_rounds.Vote, "keep_pictures", dies)
+        with pytest.raises(KeyboardInterrupt):
+            fgl.run(given, tmp_path / "again", progress=False)
+    for number in (1, 2):
+        vote_store.pictures_path(RunDir(tmp_path / "again"), number).unlink()
+    assert fgl.resume(tmp_path / "again", progress=False).digest == whole.digest
+    assert (vote_store.pictures(RunDir(tmp_path / "again"), 2) == pictures).all()
+    resumed = fgl.resume(tmp_path / "again", progress=False)
+    assert {"clients", "plan", "synthesize", "train"} <= set(resumed["reused_stages"])

@@ -10,8 +10,9 @@ import diffusers
 import numpy as np
 import pytest
 import torch
-from diffusers import StableDiffusionXLPipeline
+from diffusers import StableDiffusionXLImg2ImgPipeline, StableDiffusionXLPipeline
 from numpy.typing import NDArray
+from PIL import Image
 
 from fgl.contracts.prompts import Prompt
 from fgl.core.synthesis.plan import make_plan
@@ -21,7 +22,7 @@ from fgl.plugins.aggregators.options import UnionOptions
 from fgl.plugins.aggregators.union import Union
 from fgl.plugins.generators.options import StableDiffusionXLOptions
 from fgl.plugins.generators.stable_diffusion import StableDiffusionXL
-from tests.helpers.images import SEEDS, paint
+from tests.helpers.images import SEEDS, noise_images, paint, vary
 from tests.helpers.pipelines import POOLED, TOKENS, WIDTH, XL_WIDTH, save_xl_pipeline
 
 # One negative text is empty, which is not the same as none.
@@ -111,6 +112,16 @@ def test_no_negative_prompt_is_zeros_where_the_model_says_so_and_an_empty_one_ne
     assert (arrays["negative_prompt_embeds"][row[1]] != 0).any()
     assert (row[1] == row[2]) is not zeros
     np.testing.assert_array_equal(paint(generator(folder), ALL), theirs(diffusers_pipeline(folder), ALL, 2.0))
+
+
+def test_a_variation_is_what_the_image_to_image_pipeline_paints(tmp_path: Path) -> None:
+    folder = save_xl_pipeline(tmp_path, vae="kl", latents_mean=(0.1, -0.2, 0.3, 0.0))
+    subject = generator(folder)
+    originals = noise_images(len(ALL), subject.describe()["image_size"])
+    pipeline = StableDiffusionXLImg2ImgPipeline(**diffusers_pipeline(folder).components, add_watermarker=False)
+    pipeline.set_progress_bar_config(disable=True)
+    given = {"image": [Image.fromarray(one) for one in originals], "strength": 0.7}
+    np.testing.assert_array_equal(vary(subject, ALL, originals, 0.7), theirs(pipeline, ALL, 2.0, **given))
 
 
 @pytest.mark.parametrize("mean", [None, (0.1, -0.2, 0.3, 0.0)])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from fgl.contracts.options import Options
 from fgl.core.config.defaults import VOTING_SPACE
@@ -49,10 +49,16 @@ class VotesOptions(Options):
         allow_inf_nan=False,
         description="votes below this many standard deviations of the noise count as none",
     )
-    variation: Literal["grammar", "none"] = Field(
+    variation: Literal["grammar", "none", "img2img"] = Field(
         "grammar",
         description="candidates of the next round: grammar: the best, and others that differ from one of them in one "
-        "phrase; none: the same again, and the votes of all rounds are summed",
+        "phrase; none: the same again, and the votes of all rounds are summed; img2img: the best, and variations of "
+        "their pictures, from which the images of the run are varied too",
+    )
+    strength: tuple[float, float] = Field(
+        (0.8, 0.4),
+        description="how far pictures are varied (img2img) in the second round, and for the images in the end, with "
+        "equal steps between: above 0, at most 1, where nothing is left of the original",
     )
     space: str = Field(
         VOTING_SPACE,
@@ -68,11 +74,23 @@ class VotesOptions(Options):
         [], description="what the prompt strategy may put in the place of a domain, such as drawing styles"
     )
 
+    @field_validator("strength")
+    @classmethod
+    def _shares(cls, value: tuple[float, float]) -> tuple[float, float]:
+        if not all(0 < one <= 1 for one in value):
+            raise ValueError("expected two numbers above 0, and at most 1")
+        return value
+
     @model_validator(mode="after")
     def _one_of_both(self) -> VotesOptions:
         if self.epsilon is not None and self.sigma is not None:
             raise ValueError("expected epsilon or sigma, not both: each determines the other")
         return self
+
+    def strength_at(self, number: int) -> float:
+        """How far pictures are varied in a round, from 2; one more than there are rounds: for the images in the end."""
+        first, last = self.strength
+        return last if self.rounds == 1 else first + (last - first) * (number - 2) / (self.rounds - 1)
 
     @property
     def private(self) -> bool:

@@ -6,8 +6,9 @@ the best candidates stay, and the others of a round differ from one of them in o
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,11 @@ class Candidate:
     """Position of its grammar among those of its class."""
     phrases: tuple[int, ...]
     """For each place of that grammar, the phrase that stands there."""
+    pictures: str = ""
+    """Which pictures, where candidates of one text have others: digest of what they were varied from; "": as painted
+    from the text."""
+    origin: int = -1
+    """Position in the round before of the candidate that it varies, or is where the pictures are the same; -1: new."""
 
 
 def proposed(class_id: int, grammars: Grammars, count: int, rng: np.random.Generator) -> list[Candidate]:
@@ -75,6 +81,36 @@ def next_round(
     return found
 
 
+def next_pictures(
+    candidates: Sequence[Candidate],
+    votes: NDArray[np.float64],
+    grammars: Mapping[int, Grammars],
+    count: int,
+    rng: np.random.Generator,
+    number: int,
+) -> list[Candidate]:
+    """As `next_round`, with variations of pictures in the place of phrases: what differs is `pictures`. number: of the
+    round that is made."""
+    found = []
+    for class_id, of_class in sorted(grammars.items()):
+        rows = [row for row, candidate in enumerate(candidates) if candidate.class_id == class_id]
+        weights = votes[rows]
+        order = sorted(range(len(rows)), key=lambda place: (-weights[place], place))
+        best = [rows[place] for place in order if weights[place] > 0][: max(1, count // 2)]
+        made = [replace(candidates[row], origin=row) for row in best]
+        children: dict[int, int] = {}
+        if best:
+            for parent in rng.choice(rows, size=count - len(made), p=weights / weights.sum()).tolist():
+                children[parent] = children.get(parent, 0) + 1
+                of = candidates[parent]
+                said = f"{of.pictures}/{of.text}/{number}/{children[parent]}".encode()
+                made.append(replace(of, pictures=hashlib.sha256(said).hexdigest()[:32], origin=parent))
+        else:
+            made = list(proposed(class_id, of_class, count, rng))
+        found += made
+    return found
+
+
 def counted(votes: NDArray[np.float64], deviation: float, threshold: float) -> NDArray[np.float64]:
     """What noisy votes come to: those below `threshold` standard deviations of the noise count as none, and the others
     lose as much. float64 [n], not negative."""
@@ -97,7 +133,7 @@ def exclusive(candidates: Sequence[Candidate], weights: NDArray[np.float64]) -> 
     place = [(classes[one.class_id], texts[one.text]) for one in candidates]
     table = np.full((len(classes), len(texts)), -np.inf)
     for at, weight in zip(place, weights.tolist(), strict=True):
-        table[at] = weight
+        table[at] = weight + max(float(table[at]), 0.0)  # of one text there may be several sets of pictures
     if len(texts) < len(classes):
         raise ValueError(f"{len(texts)} texts for {len(classes)} classes")
     rows, columns = linear_sum_assignment(table, maximize=True)

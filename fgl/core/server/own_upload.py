@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 SERVER = "server"
 
 
-def of_prompts(session: Session, prompts: Sequence[Prompt], encoder: Encoder) -> ClientUpload:
-    """A row for each prompt, in their order."""
+def of_prompts(session: Session, prompts: Sequence[Prompt], encoder: Encoder, name: str = SERVER) -> ClientUpload:
+    """A row for each prompt, in their order. name: whose upload it says it is."""
     config = session.config
     arrays, indices = encoder.encode(prompts)
-    sender = upload.UploadHeader(SERVER, requests.ROUND, session.info.class_names, config.upload.run_id)
+    sender = upload.UploadHeader(name, requests.ROUND, session.info.class_names, config.upload.run_id)
     # texts become what fp32 holds
     codec = EXACT_CODEC if config.upload.codec == TEXT else config.upload.codec
     data = upload.encode(sender, session.generator.declare(), codec, prompts, arrays, indices, session.codecs)
     # the caps are for what comes from outside
-    return upload_reader.decode(data, replace(encoding.expectation(session, [SERVER]), max_rows=2**40, max_bytes=2**60))
+    return upload_reader.decode(data, replace(encoding.expectation(session, [name]), max_rows=2**40, max_bytes=2**60))

@@ -82,6 +82,8 @@ class VotedText:
     """Noisy votes of all clients."""
     share: float
     """Of its class's images."""
+    candidate: int | None = json_field(omit_none=True)
+    """Number of the candidate whose pictures the images are variations of. Only with `variation: img2img`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

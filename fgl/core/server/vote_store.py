@@ -3,6 +3,7 @@
 RUN/server/votes/ballot-K.safetensors   what round K puts to the vote; its commit is ballot-K.json
 RUN/server/votes/round-K.json           its candidates and what each client voted; the commit of the round, which is
                                         closed from then on
+RUN/server/votes/pictures-K.safetensors the pictures of its candidates, where these are varied; its commit is .json
 RUN/server/received/K/<client>.safetensors   a vote of round K that came as a file; its commit is <client>.json
 """
 
@@ -13,6 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+from safetensors.numpy import load, save
+
 from fgl.core.store.owned import file_digest
 from fgl.core.store.typed import from_json, to_json
 from fgl.core.wire import ballots
@@ -20,6 +24,7 @@ from fgl.errors import StoreError
 from fgl.io import files
 
 if TYPE_CHECKING:
+    from fgl.contracts.arrays import Pixels
     from fgl.core.store.run_dir import RunDir
     from fgl.core.wire.ballots import Ballot
 
@@ -84,6 +89,48 @@ def ballot(run: RunDir, number: int, made_of: str | None = None) -> bytes | None
     except OSError:
         return None
     return data if hashlib.sha256(data).hexdigest() == seal.get("digest") else None
+
+
+def pictures_path(run: RunDir, number: int) -> Path:
+    """Of the pictures of a round's candidates."""
+    return run.path("server", "votes", f"pictures-{number}.safetensors")
+
+
+def write_pictures(run: RunDir, number: int, pictures: Pixels, made_of: str) -> None:
+    """Keep the pictures of a round's candidates. pictures: uint8 [n, p, h, w, 3]. made_of: as for `write_ballot`."""
+    path = pictures_path(run, number)
+    data = save({"pictures": np.ascontiguousarray(pictures)})
+    run.write(path, data)
+    each = [hashlib.sha256(one.tobytes()).hexdigest() for one in pictures]
+    seal = {"made_of": made_of, "digest": hashlib.sha256(data).hexdigest(), "each": each}
+    run.write_sealed(path.with_suffix(".json"), seal)
+
+
+def pictures(run: RunDir, number: int, made_of: str | None = None) -> Pixels | None:
+    """uint8 [n, p, h, w, 3]; None where they are not there, or not what was written or asked for."""
+    path = pictures_path(run, number)
+    seal = run.read_sealed(path.with_suffix(".json"))
+    if seal is None or (made_of is not None and seal["made_of"] != made_of):
+        return None
+    try:
+        data = files.read_bytes(path)
+    except OSError:
+        return None
+    return load(data)["pictures"] if hashlib.sha256(data).hexdigest() == seal["digest"] else None
+
+
+def picture_digests(run: RunDir, number: int) -> list[str]:
+    """Of each candidate's pictures. Raises StoreError where they are not there."""
+    seal = run.read_sealed(pictures_path(run, number).with_suffix(".json"))
+    if seal is None:
+        raise StoreError(f"{pictures_path(run, number)} is damaged or gone: run again to paint it")
+    return list(seal["each"])
+
+
+def drop_pictures(run: RunDir, number: int) -> None:
+    """Remove the pictures of a round."""
+    path = pictures_path(run, number)
+    run.remove_named(path.with_suffix(".json"), path)
 
 
 def is_closed(run: RunDir, number: int) -> bool:

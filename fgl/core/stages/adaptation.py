@@ -19,7 +19,7 @@ from fgl.core.adapters import adaptation_of, check_strategy
 from fgl.core.client import adapting
 from fgl.core.config.schema import RoundsOptions, Selected
 from fgl.core.server.round_updates import RoundEntry
-from fgl.core.stages import partition, round_state
+from fgl.core.stages import partition, round_state, votes
 from fgl.core.stages.round_engine import RoundEngine
 from fgl.core.stages.rounds_spec import RoundsSpec, Start
 from fgl.core.stages.stage import Done, Inputs, Stage, Work
@@ -262,8 +262,8 @@ def bytes_sent(done: Done) -> int:
 
 def adapted(session: Session, done: Done) -> Session:
     """The session with the generator that synthesizes: the one that the clients have adapted, or one of each, if they
-    have. Raises NotDoneError."""
-    return done.once(_adapted, session) if STAGE.enabled(session) else session
+    have; one that varies pictures, where clients have voted on these. Raises NotDoneError."""
+    return done.once(_adapted, session) if STAGE.enabled(session) else votes.painting_session(session, done)
 
 
 def _adapted(session: Session, done: Done) -> Session:

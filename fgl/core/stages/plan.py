@@ -96,12 +96,12 @@ def _planned(session: Session, done: Done) -> Plan:
         return (
             server_uploads.opened(session, list(sent.bytes_per_client))
             if sent.votes is None
-            else [votes.own(session, sent)]
+            else votes.own(session, sent)
         )
 
     return Plan(
         shards=lambda: read_plan(session.run.plan_file),
-        conditioning=lambda: aggregate(adapted, uploads()),
+        conditioning=lambda: aggregate(adapted, uploads(), of_clients=sent.votes is None),
     )
 
 
@@ -141,9 +141,11 @@ def _check_alike(session: Session, conditioning: Conditioning) -> None:
         log.warning("%s", identical_classes.told(pairs, session.info.class_names))
 
 
-def aggregate(session: Session, uploads: Sequence[ClientUpload]) -> Conditioning:
+def aggregate(session: Session, uploads: Sequence[ClientUpload], of_clients: bool = True) -> Conditioning:
+    """of_clients: whether their weights are what clients claim, and not the server's own."""
     aggregator = session.manager.create("aggregator", session.config.aggregator)
-    uploads = claimed_weights.limited(uploads, session.config.upload.max_weight_ratio)
+    if of_clients:
+        uploads = claimed_weights.limited(uploads, session.config.upload.max_weight_ratio)
     if isinstance(session.generator, GeneratorPerClient):
         return session.generator.aggregate(uploads, aggregator.aggregate)
     conditioning: Conditioning = aggregator.aggregate(uploads, session.generator.fingerprint())

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fgl.contracts.progress import NullProgress
-from fgl.contracts.prompt import Prompt
 from fgl.core import voting
 from fgl.core.server import candidates as proposals
 from fgl.core.server import claimed_weights, own_upload, refusals, tally, upload_store, vote_store
@@ -20,8 +19,8 @@ from fgl.core.server.candidates import Candidate
 from fgl.core.server.refusals import Refusal
 from fgl.core.server.tally import ClientsResult, VotedText, VoteRound, VotesResult
 from fgl.core.server.vote_intake import Collected
+from fgl.core.stages import vote_pictures
 from fgl.core.store.owned import digest_of
-from fgl.core.synthesis import fill, plan
 from fgl.core.wire import ballots, requests
 from fgl.errors import ConfigError, Problem, UploadError
 
@@ -30,11 +29,13 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from fgl.contracts.arrays import Pixels
     from fgl.contracts.features import Extractor
     from fgl.core.session import Session
     from fgl.core.stages.stage import Inputs
     from fgl.core.wire.ballots import Ballot
 
+IMG2IMG = "img2img"
 NO_GRAMMAR = (
     "expected a prompt strategy with a grammar, from which the server can propose without an image (docs/votes.md)"
 )
@@ -53,6 +54,8 @@ def painting(session: Session) -> Inputs:
         "classes": session.info.class_names,
         "seed": config.seed,
         "run_id": config.upload.run_id,
+        # how far pictures of a round are varied
+        **({"strength": [*config.votes.strength, config.votes.rounds]} if config.votes.variation == IMG2IMG else {}),
     }
 
 
@@ -163,13 +166,15 @@ class Vote:
             return [candidate for of_class in each for candidate in of_class]
         candidates, votes = self.voted[-1]
         weights = proposals.counted(votes, self.rounds[-1].deviation, self.options.threshold)
+        if self.options.variation == IMG2IMG:
+            return proposals.next_pictures(candidates, weights, self._grammars, count, rng, number)
         return proposals.next_round(candidates, weights, self._grammars, count, rng)
 
     def _ballot(self, number: int, candidates: Sequence[Candidate]) -> tuple[Ballot, bytes]:
         """The ballot of a round, and its bytes: those that were written before a kill, since clients that have answered
         them answer no others."""
         session = self.session
-        made_of = digest_of([painting(session), number, [asdict(one) for one in candidates]])
+        made_of = self._made_of(number, candidates)
         data = vote_store.ballot(session.run, number, made_of)
         if data is None:
             data = self._painted(number, candidates)
@@ -177,29 +182,78 @@ class Vote:
         expected = voting.expected(session.config, session.info.class_names, self._space())
         return ballots.read_ballot(data, expected), data
 
+    def _made_of(self, number: int, candidates: Sequence[Candidate]) -> str:
+        """Digest of all that determines a round's pictures."""
+        return digest_of([painting(self.session), number, [asdict(one) for one in candidates]])
+
+    @property
+    def _varies(self) -> bool:
+        return self.options.variation == IMG2IMG
+
+    def pictures(self, number: int) -> Pixels:
+        """Those of a round's candidates that are varied, uint8 [n, p, h, w, 3], kept or painted. Candidates of earlier
+        rounds must be known."""
+        candidates = self.voted[number - 1][0] if number <= len(self.voted) else self._candidates(number)
+        made_of, run = self._made_of(number, candidates), self.session.run
+        found = vote_store.pictures(run, number, made_of)
+        if found is None:
+            found = self._varied(number, candidates)
+            vote_store.write_pictures(run, number, found, made_of)
+        return found
+
+    def _varied(self, number: int, candidates: Sequence[Candidate]) -> Pixels:
+        session, label = self.session, f"paint candidates, round {number}"
+        shape = (len(candidates), self.options.pictures, *session.image_size, 3)
+        made: Pixels = np.zeros(shape, dtype=np.uint8)
+        fresh = [place for place, one in enumerate(candidates) if one.origin < 0]
+        if fresh:
+            for places, k, pixels in vote_pictures.from_texts(session, [candidates[one] for one in fresh], label):
+                for place in places:
+                    made[fresh[place], k] = pixels
+        if len(fresh) == len(candidates):
+            return made
+        before, earlier = self.pictures(number - 1), self.voted[number - 2][0]
+        children = []
+        for place, one in enumerate(candidates):
+            if one.origin >= 0 and one.pictures == earlier[one.origin].pictures:
+                made[place] = before[one.origin]
+            elif one.origin >= 0:
+                children.append(place)
+        if children:
+            strength = self.options.strength_at(number)
+            made[children] = vote_pictures.varied(
+                session, [candidates[place] for place in children], before, strength, label
+            )
+        return made
+
+    def keep_pictures(self) -> None:
+        """Have the pictures of the last round alone, from which images are varied."""
+        if self._varies:
+            last = len(self.rounds)
+            self.pictures(last)
+            path = vote_store.pictures_path(self.session.run, last)
+            self.files += [path, path.with_suffix(".json")]
+            for number in range(1, last):
+                vote_store.drop_pictures(self.session.run, number)
+
     def _painted(self, number: int, candidates: Sequence[Candidate]) -> bytes:
         session = self.session
         extractor = self._space()
-        # Classes that may be any of several names have texts in common: one set of pictures serves them all.
-        first = {one.text: one.class_id for one in reversed(candidates)}
-        prompts = [Prompt(class_id, text) for text, class_id in sorted(first.items())]
-        place = {prompt.text: row for row, prompt in enumerate(prompts)}
-        upload = own_upload.of_prompts(session, prompts, session.generator.encoder(session.device))
-        aggregator = session.manager.registry.create("aggregator", voting.PLAIN_AGGREGATOR, {})
-        conditioning = aggregator.aggregate([upload], session.generator.fingerprint())
-        shards = plan.each_row(
-            conditioning, self.options.pictures, session.config.seed, session.config.synthesis.shard_size
-        )
-        sums = np.zeros((len(prompts), voting.dimensions(extractor)))
-        for item, pixels in fill.images(session, shards, conditioning, f"paint candidates, round {number}"):
-            row = int(conditioning.row[item.conditioning])
-            sums[row] += extractor.features(pixels[None], NullProgress())[0]
+        sums = np.zeros((len(candidates), voting.dimensions(extractor)))
+        if self._varies:
+            for place, pictures in enumerate(self.pictures(number)):
+                for pixels in pictures:
+                    sums[place] += extractor.features(pixels[None], NullProgress())[0]
+        else:
+            label = f"paint candidates, round {number}"
+            for places, _, pixels in vote_pictures.from_texts(session, candidates, label):
+                sums[places] += extractor.features(pixels[None], NullProgress())[0]
         ballot = ballots.Ballot(
             run=session.config.upload.run_id,
             round=number,
             size=session.image_size,
             space=voting.space_digest(extractor),
-            features=(sums[[place[one.text] for one in candidates]] / self.options.pictures).astype(np.float32),
+            features=(sums / self.options.pictures).astype(np.float32),
             class_id=np.array([one.class_id for one in candidates], dtype=np.int64),
         )
         return ballots.encode_ballot(ballot, session.info.class_names)
@@ -225,7 +279,8 @@ class Vote:
                 undecided.append(self.session.info.class_names[class_id])
             shares = weights[chosen] / weights[chosen].sum() if chosen else np.full(len(rows), 1 / len(rows))
             for row, share in zip(chosen or rows, shares.tolist(), strict=True):
-                texts.append(VotedText(class_id, candidates[row].text, round(float(votes[row]), 4), share))
+                number = row if self._varies else None
+                texts.append(VotedText(class_id, candidates[row].text, round(float(votes[row]), 4), share, number))
         last = self.rounds[-1]
         each = {name: sum(one.bytes_per_client.get(name, 0) for one in self.rounds) for name in last.voters}
         return ClientsResult(

@@ -9,6 +9,7 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from fgl.contracts.generator import SupportsVariation
 from fgl.contracts.prompt import Prompt
 from fgl.contracts.prompts import SupportsGrammar
 from fgl.core import model_digests, voting
@@ -18,13 +19,15 @@ from fgl.core.server.refusals import Refusal
 from fgl.core.server.tally import ClientsResult
 from fgl.core.stages import clients, foundation_models, partition
 from fgl.core.stages.stage import Done, Inputs, Stage, Work
-from fgl.core.stages.vote_rounds import NO_GRAMMAR, Vote, painting
+from fgl.core.stages.vote_rounds import IMG2IMG, NO_GRAMMAR, Vote, painting
 from fgl.core.stages.votes_by_file import VoteByFile
 from fgl.core.store.owned import digest_of
-from fgl.errors import ConfigError, Problem
+from fgl.core.synthesis.from_pictures import GeneratorFromPictures
+from fgl.errors import ConfigError, Problem, StoreError
 
 if TYPE_CHECKING:
     from fgl.contracts.aggregator import ClientUpload
+    from fgl.contracts.arrays import Pixels
     from fgl.core.session import Session
 
 
@@ -55,6 +58,9 @@ def check(session: Session) -> None:
             if given < classes:
                 expected = f"expected at least {classes}: each of {classes} classes is to find a name of its own"
                 problems.append(Problem(f"votes.{key}", str(given), expected))
+    if options.variation == IMG2IMG and not isinstance(session.generator, SupportsVariation):
+        expected = f"expected a generator that makes variations of images; {config.generator.name} does not"
+        problems.append(Problem("votes.variation", IMG2IMG, expected))
     problems += voting.noise_problems(config)
     if problems:
         raise ConfigError(problems)
@@ -108,6 +114,7 @@ def _work(session: Session, done: Done, digest: str) -> Work[ClientsResult]:
     for number in range(1, session.config.votes.rounds + 1):
         voters.hold(number)
     site.release()
+    voters.keep_pictures()
     return voters.result(), voters.files
 
 
@@ -131,6 +138,7 @@ def _gather(session: Session, done: Done, digest: str) -> Work[ClientsResult]:
     """What `fgl server ingest` has accepted. Raises TooFewUploadsError where a round waits for votes."""
     found = by_file(session, done)
     found.hold_all()
+    found.keep_pictures()
     result = found.result()
     listed = {name: Refusal(**note) for name, note in refusals.listed(session.run).items()}
     return replace(result, refused={**listed, **result.refused}), found.files
@@ -145,11 +153,48 @@ def _end_removal(session: Session, done: Done) -> None:
     forget.drop(session.run, session.removed_clients)
 
 
-def own(session: Session, result: ClientsResult) -> ClientUpload:
-    """What is synthesized, as an upload of the server's own: each class's texts, by their share of its votes."""
+def own(session: Session, result: ClientsResult) -> list[ClientUpload]:
+    """What is synthesized, as uploads of the server's own: each class's texts, by their share of its votes. Where
+    pictures are varied, an upload for each candidate, under the name of its pictures."""
     assert result.votes is not None
-    prompts = [Prompt(one.class_id, one.text, weight=one.share) for one in result.votes.texts]
-    return own_upload.of_prompts(session, prompts, session.generator.encoder(session.device))
+    encoder, texts = session.generator.encoder(session.device), result.votes.texts
+    groups: dict[str, list[Prompt]] = {}
+    for one in texts:
+        name = own_upload.SERVER if one.candidate is None else _group(one.candidate)
+        groups.setdefault(name, []).append(Prompt(one.class_id, one.text, weight=one.share))
+    return [own_upload.of_prompts(session, prompts, encoder, name) for name, prompts in groups.items()]
+
+
+def painting_session(session: Session, done: Done) -> Session:
+    """The session with the generator that synthesizes: one that varies the pictures of the last round, where pictures
+    are varied. Raises NotDoneError."""
+    return done.once(_painting_session, session) if session.config.votes.rounds else session
+
+
+def _painting_session(session: Session, done: Done) -> Session:
+    options = session.config.votes
+    if options.variation != IMG2IMG:
+        return session
+    votes = done[STAGE].votes
+    assert votes is not None
+    chosen = sorted({one.candidate for one in votes.texts if one.candidate is not None})
+    digests = vote_store.picture_digests(session.run, options.rounds)
+
+    def pictures() -> dict[str, Pixels]:
+        found = vote_store.pictures(session.run, options.rounds)
+        if found is None:
+            path = vote_store.pictures_path(session.run, options.rounds)
+            raise StoreError(f"{path} is damaged or gone: run again to paint it")
+        return {_group(row): found[row] for row in chosen}
+
+    each = {_group(row): digests[row] for row in chosen}
+    strength = options.strength_at(options.rounds + 1)
+    generator = GeneratorFromPictures(session.generator, session.product, each, pictures, strength)
+    return replace(session, generator=generator)
+
+
+def _group(candidate: int) -> str:
+    return f"candidate-{candidate:05d}"
 
 
 STAGE = Stage(

@@ -9,7 +9,7 @@ RUN/clients/<k>/private/             stays at the client: its prompts, captions 
 RUN/server/uploads/<k>.safetensors   what crossed the boundary, byte for byte; <k>.json is its commit
 RUN/server/encoded/<k>.safetensors   what an upload of texts was encoded to, with its seal; recomputed where it is lost
 RUN/server/refused.json              uploads that were not accepted, and the rule that each broke
-RUN/server/votes/                    ballots, and a file a round with its candidates and votes
+RUN/server/votes/                    ballots, a file a round with its candidates and votes; pictures that are varied
 RUN/server/received/<round>/         votes that came as files, and a manifest a vote
 RUN/server/forgotten.json            clients that were taken out, and when; RUN/forgotten.json is the same list
 RUN/server/log.jsonl                 the server's record where clients are elsewhere; log-head, log-details: beside it

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from fgl.contracts.aggregator import Conditioning
-    from fgl.contracts.generator import PlanItem
+    from fgl.contracts.generator import PlanItem, Synthesizer
     from fgl.core.session import Session
 
 
@@ -80,10 +80,11 @@ def fill(
 
 
 def images(
-    session: Session, shards: list[Shard], conditioning: Conditioning, label: str
+    session: Session, shards: list[Shard], conditioning: Conditioning, label: str, by: Synthesizer | None = None
 ) -> Iterator[tuple[PlanItem, Any]]:
-    """Every item of the shards with its pixels, uint8 [h, w, 3], or values of another product; nothing is kept."""
-    synthesizer = session.generator.synthesizer(session.device)
+    """Every item of the shards with its pixels, uint8 [h, w, 3], or values of another product; nothing is kept. by: who
+    makes them; None: the session's generator."""
+    synthesizer = session.generator.synthesizer(session.device) if by is None else by
     with session.progress.track(label, sum(len(shard.items) for shard in shards)) as task:
         for shard in shards:
             for item, pixels in _paint(session, synthesizer, shard, conditioning, task.advance):

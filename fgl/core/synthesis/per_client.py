@@ -59,7 +59,7 @@ class GeneratorPerClient:
     def encoder(self, device: str) -> Encoder:
         return self._base.encoder(device)
 
-    def synthesizer(self, device: str) -> SynthesizerPerClient:
+    def synthesizer(self, device: str) -> Synthesizer:
         return SynthesizerPerClient(self, device)
 
     def aggregate(
@@ -70,12 +70,14 @@ class GeneratorPerClient:
         clients = sorted({upload.client_id for upload in uploads})
         return _joined(
             {
-                client: aggregate(
-                    [upload for upload in uploads if upload.client_id == client], self.of(client).fingerprint()
-                )
+                client: aggregate([upload for upload in uploads if upload.client_id == client], self.identity(client))
                 for client in clients
             }
         )
+
+    def identity(self, client_id: str) -> str:
+        """Fingerprint of what makes images of a client's rows."""
+        return self.of(client_id).fingerprint()
 
 
 class SynthesizerPerClient:

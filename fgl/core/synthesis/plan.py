@@ -72,7 +72,7 @@ def make_plan(
                 )
     if group is not None:
         items.sort(key=lambda item: group(item.conditioning))
-    return _cut(items, shard_size)
+    return cut(items, shard_size)
 
 
 def each_row(conditioning: Conditioning, images: int, run_seed: int, shard_size: int) -> list[Shard]:
@@ -85,7 +85,7 @@ def each_row(conditioning: Conditioning, images: int, run_seed: int, shard_size:
             name, domain = image_id(conditioning_id, k), conditioning.domain[row]
             seed = image_seed(run_seed, name)
             items.append(PlanItem(name, row, conditioning_id, int(class_id), domain, own, seed))
-    return _cut(items, shard_size)
+    return cut(items, shard_size)
 
 
 def list_rows(conditioning: Conditioning, run_seed: int, shard_size: int) -> list[Shard]:
@@ -96,10 +96,11 @@ def list_rows(conditioning: Conditioning, run_seed: int, shard_size: int) -> lis
         name = image_id(f"{conditioning_id}/{float(weight).hex()}", 0)
         class_id, domain = int(conditioning.class_id[row]), conditioning.domain[row]
         items.append(PlanItem(name, row, conditioning_id, class_id, domain, None, image_seed(run_seed, name)))
-    return _cut(items, shard_size)
+    return cut(items, shard_size)
 
 
-def _cut(items: Sequence[PlanItem], shard_size: int) -> list[Shard]:
+def cut(items: Sequence[PlanItem], shard_size: int) -> list[Shard]:
+    """Items as shards, in their order."""
     return [Shard(n, tuple(items[i : i + shard_size])) for n, i in enumerate(range(0, len(items), shard_size))]
 
 

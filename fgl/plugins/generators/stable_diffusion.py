@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
@@ -21,6 +21,7 @@ from fgl.plugins.generators.batching import batch_size
 from fgl.plugins.generators.checking import check_parts
 from fgl.plugins.generators.denoiser import DiffusionDenoiser
 from fgl.plugins.generators.encoder import NEGATIVE, PromptEncoder
+from fgl.plugins.generators.image_start import ImageStart
 from fgl.plugins.generators.known_models import EMBEDDED, LCM_WIDTHS
 from fgl.plugins.generators.loading import autocast_dtype, choose_dtype, load_parts, load_safety_checker
 from fgl.plugins.generators.lora import check_base, check_lora, fuse_lora
@@ -34,6 +35,8 @@ from fgl.plugins.generators.synthesizer import DiffusionSynthesizer, kept_size
 
 if TYPE_CHECKING:
     from fgl.contracts.adaptation import AdapterSpec
+    from fgl.contracts.arrays import Pixels
+    from fgl.contracts.generator import PlanItem
 from fgl.plugins.generators.word_vectors import DiffusionWordVectors
 
 # Part of the fingerprint: raise it when equal rows, seeds and options would yield other images.
@@ -189,6 +192,13 @@ class StableDiffusion:
 
     def synthesizer(self, device: str) -> DiffusionSynthesizer:
         """Load denoiser, decoder and scheduler. Tokenizers and text encoders may be missing."""
+        return self._synthesizer(device, None)
+
+    def varying(self, device: str, original: Callable[[PlanItem], Pixels], strength: float) -> DiffusionSynthesizer:
+        """Load denoiser, autoencoder and scheduler, to paint as StableDiffusionImg2ImgPipeline, or that of XL, does."""
+        return self._synthesizer(device, ImageStart(original, strength))
+
+    def _synthesizer(self, device: str, start: ImageStart | None) -> DiffusionSynthesizer:
         options, folder = self.options, self._folder(*self.layout.painters)
         scheduler = load_scheduler(folder, options.scheduler, options.lora is not None)
         pipeline = load_parts(folder, self.layout.painters, scheduler=scheduler)
@@ -200,7 +210,7 @@ class StableDiffusion:
         if options.safety_checker != "off":
             safety = SafetyCheck(*load_safety_checker(self._checker(), options.safety_checker), on, dtype)
         return DiffusionSynthesizer(
-            pipeline, self.layout, options, on, dtype, self._size(folder), safety, self._micro()
+            pipeline, self.layout, options, on, dtype, self._size(folder), safety, self._micro(), start
         )
 
     def denoiser(self, device: str) -> DiffusionDenoiser:

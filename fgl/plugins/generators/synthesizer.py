@@ -23,6 +23,7 @@ from fgl.errors import ModelError
 from fgl.plugins._logging import quiet_diffusers
 from fgl.plugins.generators.batching import batch_size, is_out_of_memory, release
 from fgl.plugins.generators.encoder import NEGATIVE
+from fgl.plugins.generators.image_start import encoded, noised
 from fgl.plugins.generators.micro_conditions import time_ids
 from fgl.plugins.generators.pipeline_parts import STABLE_DIFFUSION_XL
 from fgl.text import first_line
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from fgl.contracts.aggregator import Conditioning
     from fgl.contracts.arrays import Pixels
     from fgl.contracts.generator import PlanItem, Shard
+    from fgl.plugins.generators.image_start import ImageStart
     from fgl.plugins.generators.options import StableDiffusionOptions
     from fgl.plugins.generators.pipeline_parts import Layout
     from fgl.plugins.generators.safety_checker import SafetyCheck
@@ -76,6 +78,7 @@ class DiffusionSynthesizer:
         size: (height, width), in pixels.
         safety: Rejects images; None: off.
         micro: Sizes and crop that the denoiser receives, for layouts that have them.
+        start: What images are variations of, as in the image-to-image pipelines; None: they begin from noise.
     """
 
     def __init__(
@@ -88,7 +91,9 @@ class DiffusionSynthesizer:
         size: tuple[int, int],
         safety: SafetyCheck | None,
         micro: Mapping[str, Any],
+        start: ImageStart | None = None,
     ) -> None:
+        self._start = start
         self._pipeline, self._options, self._device, self._dtype, self._size = pipeline, options, device, dtype, size
         self._xl, self._safety, self._micro = layout is STABLE_DIFFUSION_XL, safety, micro
         self._layout = torch.channels_last if options.channels_last else torch.contiguous_format
@@ -193,7 +198,7 @@ class DiffusionSynthesizer:
         # drawn on the CPU, so that every device gets the same noise
         generators = [torch.Generator("cpu").manual_seed(item.seed) for item in batch]
         with torch.no_grad(), deterministic:
-            latents = self._denoise(self._condition(batch, conditioning, guided), generators)
+            latents = self._denoise(self._condition(batch, conditioning, guided), generators, batch)
             return self._decode(latents, generators)
 
     def _scale(self, item: PlanItem, conditioning: Conditioning) -> float:
@@ -235,7 +240,7 @@ class DiffusionSynthesizer:
         stacked = torch.from_numpy(np.stack([np.asarray(row, dtype=np.float32) for row in rows]))
         return stacked.to(self._device, self._dtype)
 
-    def _denoise(self, conditions: _Conditions, generators: list[torch.Generator]) -> Tensor:
+    def _denoise(self, conditions: _Conditions, generators: list[torch.Generator], batch: Sequence[PlanItem]) -> Tensor:
         """float32 latents [b, c, h / scale, w / scale]."""
         pipeline, scheduler, scales = self._pipeline, self._pipeline.scheduler, conditions.scales
         guided = conditions.guided
@@ -246,21 +251,19 @@ class DiffusionSynthesizer:
                 f"num_inference_steps: {type(scheduler).__name__} rejects {self._options.num_inference_steps}: "
                 f"{first_line(error)}"
             ) from error
-        latents: Tensor = pipeline.prepare_latents(
-            len(scales), pipeline.unet.config.in_channels, *self._size, torch.float32, self._device, generators
-        )
+        latents, timesteps = self._begun(batch, generators)
         extra = pipeline.prepare_extra_step_kwargs(generators, 0.0)
         timestep_cond = None
         if self._distilled is not None:
             offset = torch.tensor([scale - 1 for scale in scales])
             timestep_cond = pipeline.get_guidance_scale_embedding(offset, embedding_dim=self._distilled)
             timestep_cond = timestep_cond.to(self._device, self._dtype)
-        if self._xl and hasattr(scheduler, "set_begin_index"):
+        if self._xl and self._start is None and hasattr(scheduler, "set_begin_index"):
             scheduler.set_begin_index(0)  # as only that pipeline does
         scale = torch.tensor(scales, device=self._device).view(-1, 1, 1, 1)
         mixed = guided and min(scales) <= 1
         self._swap(pipeline.unet, pipeline.vae)
-        for step in scheduler.timesteps:
+        for step in timesteps:
             sample = scheduler.scale_model_input(torch.cat([latents] * 2) if guided else latents, step)
             sample = sample.to(self._dtype).contiguous(memory_format=self._layout)
             guess = self._unet(
@@ -277,6 +280,20 @@ class DiffusionSynthesizer:
                 guess = torch.where(scale > 1, pushed, guess) if mixed else pushed
             latents = scheduler.step(guess, step, latents, **extra, return_dict=False)[0]
         return latents
+
+    def _begun(self, batch: Sequence[PlanItem], generators: list[torch.Generator]) -> tuple[Tensor, Any]:
+        """(float32 latents [b, c, h / scale, w / scale] that denoising begins with, the steps that it takes)."""
+        pipeline, scheduler, start = self._pipeline, self._pipeline.scheduler, self._start
+        if start is None:
+            noise: Tensor = pipeline.prepare_latents(
+                len(batch), pipeline.unet.config.in_channels, *self._size, torch.float32, self._device, generators
+            )
+            return noise, scheduler.timesteps
+        timesteps = start.timesteps(scheduler, self._options.num_inference_steps)
+        self._swap(pipeline.vae, pipeline.unet)
+        images = start.pixels(batch, self._size).to(self._device, self._vae_dtype)
+        latents = self._scaled(encoded(pipeline.vae, images, generators))
+        return noised(scheduler, latents, timesteps[:1], generators), timesteps
 
     def _decode(self, latents: Tensor, generators: list[torch.Generator]) -> Pixels:
         """uint8 [b, h, w, 3], rounded as the pipeline's image processor does. Raises ModelError on NaN."""
@@ -317,6 +334,16 @@ class DiffusionSynthesizer:
             return latents / scale
         shift, spread = (torch.tensor(one, device=latents.device).view(1, -1, 1, 1) for one in (mean, std))
         return latents * spread / scale + shift
+
+    def _scaled(self, latents: Tensor) -> Tensor:
+        """The denoiser's input, from what the encoder yields: `_unscaled` backwards, in the pipelines' order."""
+        config = self._pipeline.vae.config
+        scale = float(config.scaling_factor)
+        mean, std = config.get("latents_mean"), config.get("latents_std")
+        if not self._xl or mean is None or std is None:
+            return scale * latents
+        shift, spread = (torch.tensor(one, device=latents.device).view(1, -1, 1, 1) for one in (mean, std))
+        return (latents - shift) * scale / spread
 
     def _swap(self, wanted: Any, other: Any) -> None:
         """With offload, move one network to the device and the other to main memory."""

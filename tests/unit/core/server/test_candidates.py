@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fgl.core.server.candidates import Candidate, counted, exclusive, next_round, proposed
+from fgl.core.server.candidates import Candidate, counted, exclusive, next_pictures, next_round, proposed
 
 PLACES = st.lists(st.lists(st.text("abcdef", min_size=1, max_size=4), min_size=1, max_size=6, unique=True), max_size=4)
 GRAMMARS = st.lists(PLACES.filter(bool), min_size=1, max_size=3)
@@ -104,3 +104,21 @@ def test_every_class_gets_a_text_of_its_own(votes: list[list[float]]) -> None:
 def test_too_few_texts_for_the_classes_are_an_error() -> None:
     with pytest.raises(ValueError, match="2 texts for 3 classes"):
         exclusive(*hidden([[1, 1]] * 3))
+
+
+def test_pictures_are_varied_from_the_best_and_known_by_what_they_vary() -> None:
+    rng = np.random.default_rng(0)
+    before = [Candidate(0, f"text {row}", 0, (row,)) for row in range(4)]
+    grammars = {0: [[[f"text {row}" for row in range(4)]]]}
+    votes = np.array([0.0, 6.0, 3.0, 0.0])
+    second = next_pictures(before, votes, grammars, 6, rng, 2)
+    assert [(one.text, one.origin, one.pictures) for one in second[:2]] == [("text 1", 1, ""), ("text 2", 2, "")]
+    children = second[2:]
+    assert len(second) == 6
+    assert all(one.origin in (1, 2) and one.text == before[one.origin].text for one in children)
+    assert len({one.pictures for one in children}) == 4
+    third = next_pictures(second, np.array([9.0, 0, 0, 0, 0, 0]), grammars, 6, rng, 3)
+    assert not {one.pictures for one in third[1:]} & {one.pictures for one in children}, "of another round"
+    # a class that nobody voted for is proposed anew
+    again = next_pictures(before, np.zeros(4), grammars, 3, rng, 2)
+    assert all((one.origin, one.pictures) == (-1, "") for one in again)
