@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from fgl.contracts.options import Options
 from fgl.core.config.defaults import VOTING_SPACE
 
 MAX_CANDIDATES = 1000
+_Share = Annotated[float, Field(gt=0, le=1)]
 
 
 class VotesOptions(Options):
@@ -55,8 +56,10 @@ class VotesOptions(Options):
         "phrase; none: the same again, and the votes of all rounds are summed; img2img: the best, and variations of "
         "their pictures, from which the images of the run are varied too",
     )
-    strength: tuple[float, float] = Field(
-        (0.8, 0.4),
+    strength: list[_Share] = Field(
+        [0.8, 0.4],
+        min_length=2,
+        max_length=2,
         description="how far pictures are varied (img2img) in the second round, and for the images in the end, with "
         "equal steps between: above 0, at most 1, where nothing is left of the original",
     )
@@ -73,13 +76,6 @@ class VotesOptions(Options):
     styles: list[str] = Field(
         [], description="what the prompt strategy may put in the place of a domain, such as drawing styles"
     )
-
-    @field_validator("strength")
-    @classmethod
-    def _shares(cls, value: tuple[float, float]) -> tuple[float, float]:
-        if not all(0 < one <= 1 for one in value):
-            raise ValueError("expected two numbers above 0, and at most 1")
-        return value
 
     @model_validator(mode="after")
     def _one_of_both(self) -> VotesOptions:

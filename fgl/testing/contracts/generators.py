@@ -19,7 +19,6 @@ from fgl.contracts.generator import (
     PlanItem,
     Shard,
     SupportsFootprint,
-    SupportsVariation,
     SupportsWordVectors,
     UploadSchema,
 )
@@ -183,29 +182,6 @@ class GeneratorContract(DenoiserTests):
             assert (one.parameters > 0) == (one.size_bytes > 0) == bool(one.parts), one
         assert half.parameters <= whole.parameters
         assert half.size_bytes <= whole.size_bytes
-
-    # --- variations of images, where it makes them
-
-    def test_a_variation_follows_from_what_it_varies_to_the_last_bit(
-        self, conditioning: Conditioning, shard: Shard
-    ) -> None:
-        generator = self.make()
-        if not isinstance(generator, SupportsVariation):
-            pytest.skip("no method `varying`")
-        first = Shard(0, shard.items[:1])
-        height, width = image_size(generator)
-        dark = np.zeros((height, width, 3), dtype=np.uint8)
-
-        def made(original: Pixels) -> Pixels:
-            varying = generator.varying(_DEVICE, lambda item: original, 0.5)
-            (batch,) = varying.synthesize(first, conditioning, lambda count: None)
-            pixels: Pixels = batch.pixels
-            assert pixels.shape == (1, height, width, 3)
-            return pixels
-
-        one = made(dark)
-        assert (one == made(dark)).all()
-        assert (one != made(dark + 255)).any(), "an image does not depend on what it varies"
 
     # --- words, where the text encoder can be learned through
 
