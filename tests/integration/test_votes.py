@@ -213,8 +213,9 @@ def test_classes_of_which_nobody_knows_what_they_are_called_find_a_name_each(
     audited = fgl.audit(tmp_path / "run", features="pixels", shadows=4, methods=["fgl"], progress=False)
     assert set(audited.left_out) == {"uploads"}
     assert audited.membership["methods"]["fgl"]["title"] == "fgl one-shot, class-name prompts, voted on"
-    for key, few in (("names", ["sun", "moon"]), ("candidates", 2)):
-        with pytest.raises(ConfigError, match=rf"votes.{key}.*expected at least 3"):
+    expected = {"names": "at least 3", "candidates": "at least 3", "variation": "grammar or none"}
+    for key, few in (("names", ["sun", "moon"]), ("candidates", 2), ("variation", "img2img")):
+        with pytest.raises(ConfigError, match=rf"votes.{key}.*expected {expected[key]}"):
             fgl.run({**asked, "votes": {**asked["votes"], key: few}}, tmp_path / key, progress=False)
 
 

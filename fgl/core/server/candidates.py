@@ -61,17 +61,13 @@ def next_round(
     are drawn by their votes, then new proposals where there are not enough. votes: float64 [n], not negative."""
     found = []
     for class_id, of_class in sorted(grammars.items()):
-        rows = [row for row, candidate in enumerate(candidates) if candidate.class_id == class_id]
-        weights = votes[rows]
-        order = sorted(range(len(rows)), key=lambda place: (-weights[place], place))
-        best = [candidates[rows[place]] for place in order if weights[place] > 0][: max(1, count // 2)]
-        made = {candidate.text: candidate for candidate in best}
+        rows, best = _ranked(candidates, votes, class_id, count)
+        made = {candidates[row].text: candidates[row] for row in best}
         if best:
-            parents = rng.choice(len(rows), size=_TRIES * count, p=weights / weights.sum())
-            for parent in parents.tolist():
+            for parent in rng.choice(rows, size=_TRIES * count, p=votes[rows] / votes[rows].sum()).tolist():
                 if len(made) == count:
                     break
-                child = _varied(candidates[rows[parent]], of_class, rng)
+                child = _varied(candidates[parent], of_class, rng)
                 made.setdefault(child.text, child)
         for candidate in proposed(class_id, of_class, count, rng):
             if len(made) == count:
@@ -93,14 +89,11 @@ def next_pictures(
     round that is made."""
     found = []
     for class_id, of_class in sorted(grammars.items()):
-        rows = [row for row, candidate in enumerate(candidates) if candidate.class_id == class_id]
-        weights = votes[rows]
-        order = sorted(range(len(rows)), key=lambda place: (-weights[place], place))
-        best = [rows[place] for place in order if weights[place] > 0][: max(1, count // 2)]
+        rows, best = _ranked(candidates, votes, class_id, count)
         made = [replace(candidates[row], origin=row) for row in best]
         children: dict[int, int] = {}
         if best:
-            for parent in rng.choice(rows, size=count - len(made), p=weights / weights.sum()).tolist():
+            for parent in rng.choice(rows, size=count - len(made), p=votes[rows] / votes[rows].sum()).tolist():
                 children[parent] = children.get(parent, 0) + 1
                 of = candidates[parent]
                 said = f"{of.pictures}/{of.text}/{number}/{children[parent]}".encode()
@@ -109,6 +102,15 @@ def next_pictures(
             made = list(proposed(class_id, of_class, count, rng))
         found += made
     return found
+
+
+def _ranked(
+    candidates: Sequence[Candidate], votes: NDArray[np.float64], class_id: int, count: int
+) -> tuple[list[int], list[int]]:
+    """(rows of a class, those of them that stay: with votes, the most first, half of `count` at most)."""
+    rows = [row for row, candidate in enumerate(candidates) if candidate.class_id == class_id]
+    order = sorted(rows, key=lambda row: (-votes[row], row))
+    return rows, [row for row in order if votes[row] > 0][: max(1, count // 2)]
 
 
 def counted(votes: NDArray[np.float64], deviation: float, threshold: float) -> NDArray[np.float64]:

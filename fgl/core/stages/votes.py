@@ -58,6 +58,12 @@ def check(session: Session) -> None:
             if given < classes:
                 expected = f"expected at least {classes}: each of {classes} classes is to find a name of its own"
                 problems.append(Problem(f"votes.{key}", str(given), expected))
+        if options.variation == IMG2IMG:
+            expected = (
+                "expected grammar or none beside votes.names: varied pictures keep their texts, and classes that "
+            )
+            expected += "vote for the same ones would be left without a name of their own"
+            problems.append(Problem("votes.variation", IMG2IMG, expected))
     if options.variation == IMG2IMG and not isinstance(session.generator, SupportsVariation):
         expected = f"expected a generator that makes variations of images; {config.generator.name} does not"
         problems.append(Problem("votes.variation", IMG2IMG, expected))
