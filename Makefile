@@ -35,15 +35,15 @@ test-lowest:
 	.venv-lowest/bin/pip install --quiet typer==0.18.0 rich==14.0.0 pluggy==1.6.0
 	.venv-lowest/bin/pytest tests/cli tests/unit $(ARGS)
 
-# Source distribution and wheel in an environment that has only what the wheel itself asks for: the main job, away from
-# the checkout. Then the source distribution in the wheel's place.
+# Source distribution and wheel in an environment that has only what the wheel itself asks for: the main job with few
+# images, away from the checkout; with all of them it is `make run`. Then the source distribution in the wheel's place.
 package: $(STAMP)
 	rm -rf dist $(WHEEL)
 	$(BIN)/python -m build --no-isolation --outdir dist . >/dev/null
 	$(PYTHON) -m venv $(WHEEL)
 	$(WHEEL)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
 	$(WHEEL)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt dist/*.whl
-	$(BIN)/python tools/try_package.py $(WHEEL)
+	$(BIN)/python tools/try_package.py $(WHEEL) --smoke
 	PIP_CONSTRAINT=constraints.txt $(WHEEL)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps \
 	  --force-reinstall dist/*.tar.gz
 	$(BIN)/python tools/try_package.py $(WHEEL) --smoke
