@@ -46,6 +46,6 @@ class TestStableDiffusionXL(GeneratorContract):
 class TestTheEmbeddedModel(GeneratorContract):
     make = staticmethod(
         lambda: StableDiffusion(
-            StableDiffusionOptions(model="embedded:tiny", num_inference_steps=1, guidance_scale=1.0)
+            StableDiffusionOptions(model="embedded:tiny", num_inference_steps=1, guidance_scale=1.0, batch_size=4)
         )
     )

@@ -27,6 +27,7 @@ from fgl.core.wire import codecs, upload, upload_reader
 from fgl.errors import FGLError
 from fgl.io import strict_json
 from fgl.testing.contracts.denoisers import DenoiserTests, image_size
+from fgl.testing.contracts.variations import VariationTests
 from fgl.testing.data import CLASS_NAMES
 from fgl.testing.randomness import global_state_untouched
 
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 _DEVICE = "cpu"
 
 
-class GeneratorContract(DenoiserTests):
+class GeneratorContract(DenoiserTests, VariationTests):
     """A generator's two halves agree on its declaration, and an image depends on its item alone.
 
     Give `make` a model that is small: every test loads it. Override the fixture `prompts` where texts are not what it

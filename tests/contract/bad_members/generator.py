@@ -448,3 +448,85 @@ class RefuseAWordThatIsNotInItsText(GeneratorContract):
                 super().__init__(texts, texts)
 
         return generator(word_vectors=lambda self, texts, words, device: Lenient(texts, words))()
+
+
+# --- with variations of images
+
+
+class Variations(Synthesizer):
+    """Sound ones: a mixture of the original and noise."""
+
+    def __init__(self, original, strength):
+        self.original, self.strength = original, strength
+
+    def image(self, item, row):
+        begun = self.original(item).astype(np.float64)
+        return ((1 - self.strength) * begun + self.strength * super().image(item, row)).astype(np.uint8)
+
+
+def variations(**members):
+    kind = type("OtherVariations", (Variations,), members)
+    return generator(varying=lambda self, device, original, strength: kind(original, strength))
+
+
+class RefuseVariationsOfHalfTheSize(GeneratorContract):
+    refused_by = "test_every_item_gets_one_variation_of_the_stated_size"
+    make = variations(image=lambda self, item, row: Variations.image(self, item, row)[: SIDE // 2])
+
+
+class RefuseNothingForTheWeakest(GeneratorContract):
+    refused_by = "test_every_item_gets_one_variation_of_the_stated_size"
+    make = variations(
+        synthesize=lambda self, shard, rows, progress: (
+            Variations.synthesize(self, shard, rows, progress) if self.strength > 1e-3 else iter(())
+        )
+    )
+
+
+class RefuseOriginalOfTheShardsFirst(GeneratorContract):
+    refused_by = "test_a_variation_depends_on_its_item_and_its_original_alone_to_the_last_bit"
+
+    @staticmethod
+    def make():
+        class First(Variations):
+            def synthesize(self, shard, conditioning, progress):
+                asked, self.original = self.original, lambda item: asked(shard.items[0])
+                yield from super().synthesize(shard, conditioning, progress)
+
+        return generator(varying=lambda self, device, original, strength: First(original, strength))()
+
+
+class RefuseVariationsWithoutASeed(GeneratorContract):
+    refused_by = "test_another_seed_is_another_variation"
+    make = variations(image=lambda self, item, row: Variations.image(self, replace(item, seed=0), row))
+
+
+class RefuseImagesThatBeginAsNoise(GeneratorContract):
+    refused_by = "test_the_weaker_a_variation_is_the_more_is_left_of_its_original"
+    make = variations(image=Synthesizer.image)
+
+
+class RefuseStrengthTheOtherWayRound(GeneratorContract):
+    refused_by = "test_the_weaker_a_variation_is_the_more_is_left_of_its_original"
+    make = generator(varying=lambda self, device, original, strength: Variations(original, 1 - strength))
+
+
+class RefuseOriginalsThatAreWrittenTo(GeneratorContract):
+    refused_by = "test_originals_and_global_random_numbers_are_left_alone"
+
+    @staticmethod
+    def make():
+        class Writing(Variations):
+            def image(self, item, row):
+                image = super().image(item, row)
+                self.original(item)[:] = image
+                return image
+
+        return generator(varying=lambda self, device, original, strength: Writing(original, strength))()
+
+
+class RefuseVariationsByGlobalNoise(GeneratorContract):
+    refused_by = "test_originals_and_global_random_numbers_are_left_alone"
+    make = variations(
+        image=lambda self, item, row: np.random.seed(item.seed % 1000) or Variations.image(self, item, row)
+    )
