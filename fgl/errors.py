@@ -174,6 +174,16 @@ class UploadReplayError(UploadError):
     rule = "replay"
 
 
+class AlreadyVotedError(UploadReplayError):
+    """A client that is asked for another vote in a round in which it has voted."""
+
+    rule = "voted"
+    public_reason = (
+        "it has voted in this round, on another ballot or with other noise; another vote is another run, with a "
+        "folder, or between machines an upload.run_id, of its own"
+    )
+
+
 class UploadEncoderError(UploadError):
     rule = "encoder"
 
@@ -192,6 +202,12 @@ class UploadValueError(UploadError):
 
 class UploadWeightError(UploadError):
     rule = "weight"
+
+
+class UploadNoiseError(UploadError):
+    """A vote with other noise on it than the configuration states."""
+
+    rule = "noise"
 
 
 class UploadNormError(UploadError):

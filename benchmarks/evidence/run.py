@@ -50,6 +50,8 @@ from fgl.text import counted
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 FIGURES = ROOT / "docs" / "evidence"
+_OWN = shutil.ignore_patterns("rounds", "baselines", "ledger", "round-*.json", "clients.json")
+"""Not taken over from an earlier setting: what was trained, and what clients answered, whose noise is of its price."""
 FOLDED = ("dataset", "partition", "prompt_strategy")
 
 
@@ -110,7 +112,7 @@ def run(name: str, piece: Mapping[str, Any], args: argparse.Namespace) -> None:
         for seed in seeds:
             place = folder / f"seed-{seed}"
             if before is not None and not place.exists() and (before / place.name).exists():
-                shutil.copytree(before / place.name, place, ignore=shutil.ignore_patterns("rounds", "baselines"))
+                shutil.copytree(before / place.name, place, ignore=_OWN)
             found[seed] = seed_of(name, setting, config, methods, manager, place, seed)
         if setting:
             before = folder

@@ -15,6 +15,9 @@ from fgl.errors import ConfigError, Problem
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import numpy as np
+    from numpy.typing import NDArray
+
     from fgl.contracts.classifier import Classifier
     from fgl.contracts.features import Extractor, FeatureSpace
     from fgl.core.plugin_manager import PluginManager
@@ -92,6 +95,11 @@ def client_deviation(config: RunConfig) -> float:
     return whole if config.votes.noise == "each" else whole / math.sqrt(max(1, config.upload.min_clients))
 
 
+def noise(config: RunConfig) -> ballots.Noise:
+    """What is on the vote of a client."""
+    return ballots.Noise(config.votes.level, client_deviation(config))
+
+
 def noise_problems(config: RunConfig) -> list[Problem]:
     """What is wrong with the noise that is asked for: too little or too much for the unit that votes are written in."""
     least = client_deviation(config)
@@ -99,6 +107,11 @@ def noise_problems(config: RunConfig) -> list[Problem]:
         return []
     expected = f"expected {LEAST:g} to {MOST:g}, which votes can be written with"
     return [Problem("votes", f"noise of a standard deviation of {least:.4g} at a client", expected)]
+
+
+def read(data: bytes, client_id: str, ballot: ballots.Ballot, config: RunConfig) -> NDArray[np.float64]:
+    """What a client voted, float64 [n], by the rules of this configuration. Raises UploadError."""
+    return ballots.read_vote(data, client_id, ballot, UNIT, largest(config), noise(config))
 
 
 def largest(config: RunConfig) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from fgl.core.store.run_dir import RunDir
 from fgl.core.synthesis.per_client import client_of
 from fgl.core.synthesis.shards import read_shards
 from fgl.core.wire import ballots, requests
-from fgl.errors import BudgetError, ConfigError, LedgerError, PolicyError, UploadError
+from fgl.errors import BudgetError, ConfigError, FGLError, LedgerError, PolicyError, UploadError
 from fgl.privacy import sigma_of
 from tests.helpers.settings import small
 
@@ -184,6 +185,11 @@ def test_a_client_answers_one_ballot_a_round(config: Callable[..., dict[str, Any
         )
         with pytest.raises(UploadError, match="another ballot of round 1 was answered"):
             client_voting.answer(request, other)
+        # noise of another price cannot be stated for a vote that was given before
+        for change in ({"sigma": 4.0}, {"sigma": None}, {"level": "client"}, {"sigma": None, "epsilon": 0.5}):
+            changed = {**session.config.to_dict(), "votes": {**session.config.to_dict()["votes"], **change}}
+            with pytest.raises(UploadError, match="answered with noise of a standard deviation of 2 at the level of"):
+                client_voting.answer({**request, "config": changed}, data)
         (answer,) = (private / "ledger" / "answers").iterdir()
         answer.write_bytes(b"cut")
         with pytest.raises(LedgerError, match="would be paid for again"):
@@ -329,3 +335,28 @@ def test_pictures_that_images_voted_for_are_varied_and_the_set_is_varied_from_th
     assert (vote_store.pictures(RunDir(tmp_path / "again"), 2) == pictures).all()
     reopened = orchestrator.reopen(tmp_path / "again", fgl.NullProgress())
     assert {one.state for one in stages(reopened)} == {"done"}
+
+
+def test_a_run_whose_noise_was_changed_after_the_vote_does_not_claim_the_new_price(
+    config: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    fgl.run(config(rounds=1, epsilon=8.0), tmp_path / "run", progress=False)
+    with pytest.raises(FGLError, match="another ballot or with other noise; another vote is another run"):
+        fgl.run(config(rounds=1, epsilon=1.0), tmp_path / "run", progress=False)
+    again = fgl.run(config(rounds=1, epsilon=8.0), tmp_path / "run", progress=False)
+    assert again["upload"]["votes"]["deviation"] == pytest.approx(sigma_of(8.0, 1e-5, 1), rel=0.01)
+
+
+def test_texts_of_a_prompts_file_are_put_to_the_vote(config: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+    path, given = tmp_path / "prompts.csv", config(rounds=1, candidates=4)
+    names = sorted(one.name for one in (tmp_path / "images").iterdir())
+    rows = [(name, f"{kind} {number}") for number, name in enumerate(names) for kind in ("a photo of", "a drawing of")]
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([("class", "prompt"), *rows[:-2]])
+    given |= {"prompt_strategy": {"name": "prompts-file", "path": str(path)}}
+    with pytest.raises(ConfigError, match="expected texts of '林地', as prompts call that class"):
+        fgl.run(given, tmp_path / "run", progress=False)
+    with path.open("a", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows(rows[-2:])
+    fgl.run(given, tmp_path / "run", progress=False)
+    assert {one["text"] for one in votes_of(tmp_path / "run", 1)["candidates"]} == {text for _, text in rows}

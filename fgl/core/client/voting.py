@@ -15,7 +15,7 @@ from fgl.core.client import site as client_site
 from fgl.core.data import decode
 from fgl.core.wire import ballots
 from fgl.core.wire.requests import opened
-from fgl.errors import ConfigError, PolicyError, Problem, UploadReplayError
+from fgl.errors import AlreadyVotedError, ConfigError, PolicyError, Problem
 from fgl.privacy import add_noise
 
 if TYPE_CHECKING:
@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 def vote(payload: bytes) -> bytes:
     """The answer to a ballot: for each candidate the images of its class that lie nearest to it, with noise on every
     number. A ballot that was answered before has the same answer, and none of a round that was answered has another:
-    the ledger of what was answered about these images, which outlives the run, holds it.
+    the ledger of what was answered about these images, which outlives the run, holds it. It is handed out again only
+    where the configuration still asks for the noise that is on it.
 
     Raises FGLError, among them UploadError for a ballot that breaks a rule."""
     request, arrays = opened(payload)
@@ -51,15 +52,11 @@ def answer(request: Mapping[str, Any], data: bytes) -> bytes:
     ledger = own_images.ledger_of(request, config)
     question = {"votes": ballot.run, "round": ballot.round, "images": images.digest}
     key = spending.request_key(question)
-    earlier = ledger.held(key)
+    earlier, noise = ledger.held(key), voting.noise(config)
     if earlier is not None:
-        if ballots.answered(earlier) != ballot.digest:
-            raise UploadReplayError(
-                f"refused: another ballot of round {ballot.round} was answered; one a round. Another vote is another "
-                "run: give it a folder, or between machines an upload.run_id, of its own"
-            )
+        _check_earlier(earlier, ballot, noise)
         return earlier
-    deviation = voting.client_deviation(config)
+    deviation = noise.deviation
     price = _price(config, ballot, images, key, deviation)
     if price is not None:
         ledger.check(price)
@@ -69,9 +66,22 @@ def answer(request: Mapping[str, Any], data: bytes) -> bytes:
     # towards zero: rounding is not to make a vote longer than the norm that the noise is for
     exact = np.trunc(counts / voting.UNIT) * voting.UNIT
     noisy = add_noise(exact, deviation, voting.UNIT) if deviation else exact
-    made = ballots.encode_vote(ballot, client_id, np.rint(noisy / voting.UNIT).astype(np.int64), voting.UNIT)
+    made = ballots.encode_vote(ballot, client_id, np.rint(noisy / voting.UNIT).astype(np.int64), voting.UNIT, noise)
     # what may leave is what is recorded: of two that vote at once, both hand out one vote
     return made if price is None else ledger.record(price, made)
+
+
+def _check_earlier(vote: bytes, ballot: Ballot, noise: ballots.Noise) -> None:
+    """Whether what was answered in this round may be handed out again. Raises AlreadyVotedError."""
+    another = "Another vote is another run: give it a folder, or between machines an upload.run_id, of its own"
+    digest, stated = ballots.answered(vote)
+    if digest != ballot.digest:
+        raise AlreadyVotedError(f"refused: another ballot of round {ballot.round} was answered; one a round. {another}")
+    if not stated.is_as(noise):
+        raise AlreadyVotedError(
+            f"refused: this ballot was answered {stated}, and now the configuration asks for a vote {noise}; one vote "
+            f"a ballot. {another}"
+        )
 
 
 def _price(

@@ -67,7 +67,7 @@ def _read(session: Session, ballot: Ballot, manifest: VoteManifest) -> tuple[byt
     block = manifest.signature.encode() if manifest.signature else None
     sender = senders.judge(config.server, data, block, kind=KIND, run=config.upload.run_id, round=ballot.round)
     senders.check_name(sender, name)
-    return data, ballots.read_vote(data, name, ballot, voting.UNIT, voting.largest(config))
+    return data, voting.read(data, name, ballot, config)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,7 +161,7 @@ class VoteIntake:
         if stated.run == run_id and stated.round != noted.round:
             why = "was closed" if stated.round < noted.round else "has no ballot yet"
             raise UploadRoundError(f"refused: round {stated.round} {why}; votes of round {noted.round} are taken")
-        ballots.read_vote(data, stated.client_id, ballot, voting.UNIT, voting.largest(session.config))
+        voting.read(data, stated.client_id, ballot, session.config)
         return stated.client_id, self._kept(stated.client_id, envelope, digest, ballot, noted)
 
     def _ballot_of(self, number: int) -> Ballot:

@@ -137,7 +137,7 @@ class Vote:
     def _collected(self, ballot: Ballot, data: bytes) -> Collected:
         """What the clients vote. data: the ballot's file."""
         session, found = self.session, Collected()
-        most, box = voting.largest(session.config), np.frombuffer(data, dtype=np.uint8)
+        box = np.frombuffer(data, dtype=np.uint8)
 
         def request(client_id: str) -> bytes:
             private = upload_store.private_folder(session.run, client_id)
@@ -146,7 +146,7 @@ class Vote:
             )
 
         def accept(client_id: str, reply: bytes) -> None:
-            found.accept(client_id, reply, ballots.read_vote(reply, client_id, ballot, voting.UNIT, most))
+            found.accept(client_id, reply, voting.read(reply, client_id, ballot, session.config))
 
         def refuse(client_id: str, error: UploadError) -> None:
             found.refused[client_id] = refusals.refuse(session, client_id, error)
@@ -314,6 +314,7 @@ def _grammars(session: Session) -> dict[int, proposals.Grammars]:
         words = [name] if options.names is None else options.names
         grammars = [[list(place) for place in grammar] for grammar in strategy.grammar(words, options.styles)]
         if not grammars:
-            raise ConfigError([Problem("prompt_strategy", session.config.prompt_strategy.name, NO_GRAMMAR)])
+            expected = f"expected texts of {name!r}, as prompts call that class, which need no image (docs/votes.md)"
+            raise ConfigError([Problem("prompt_strategy", session.config.prompt_strategy.name, expected)])
         found[class_id] = grammars
     return found

@@ -6,12 +6,14 @@ metadata: one key `fgl`, a JSON object with format, version, run, round, classes
 pictures, and `class_id` int32 [n], ascending. No text and no picture: a client needs neither to vote.
 
 Up: one safetensors file. Header metadata: format, version, run, round, client, ballot (sha256 of the file that it
-answers), unit and checksum. Tensor: `votes` int32 [n], in units of `unit` votes.
+answers), unit, level, noise (standard deviation, in votes) and checksum. Tensor: `votes` int32 [n], in units of
+`unit` votes.
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -27,6 +29,7 @@ from fgl.errors import (
     UploadChecksumError,
     UploadClassesError,
     UploadFormatError,
+    UploadNoiseError,
     UploadReplayError,
     UploadSenderError,
     UploadShapeError,
@@ -48,7 +51,7 @@ MAX_VOTE = 50_000_000
 """Bytes of a vote."""
 _MAX_SIDE, _MAX_ABS, _MAX_RUN = 16_384, 1e12, 100
 _BALLOT_KEYS = {"format", "version", "run", "round", "classes", "size", "space", "checksum"}
-_VOTE_KEYS = {"format", "version", "run", "round", "client", "ballot", "unit", "checksum"}
+_VOTE_KEYS = {"format", "version", "run", "round", "client", "ballot", "unit", "level", "noise", "checksum"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +75,26 @@ class Ballot:
 
     def __len__(self) -> int:
         return len(self.class_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Noise:
+    """What a guarantee of a vote rests on. A vote states it, so that none counts for a guarantee that it was not made
+    for."""
+
+    level: str
+    """Whom it protects: `image` or `client`."""
+    deviation: float
+    """Standard deviation of the noise that the client added to each number, in votes; 0: exact votes."""
+
+    def __str__(self) -> str:
+        if not self.deviation:
+            return "without noise"
+        return f"with noise of a standard deviation of {self.deviation:.4g} at the level of {self.level}s"
+
+    def is_as(self, other: Noise) -> bool:
+        """Whether it is the same, but for rounding: the deviation is computed on each side."""
+        return self.level == other.level and math.isclose(self.deviation, other.deviation, rel_tol=1e-6)
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,8 +198,8 @@ def own_ballot(data: bytes) -> Ballot:
     )
 
 
-def encode_vote(ballot: Ballot, client_id: str, votes: NDArray[np.int64], unit: float) -> bytes:
-    """The bytes of a vote. votes: int64 [n], in units of `unit` votes."""
+def encode_vote(ballot: Ballot, client_id: str, votes: NDArray[np.int64], unit: float, noise: Noise) -> bytes:
+    """The bytes of a vote. votes: int64 [n], in units of `unit` votes. noise: what is on them."""
     bounds = np.iinfo(np.int32)
     arrays = {"votes": np.clip(votes, bounds.min, bounds.max).astype(np.int32)}
     return _packed(
@@ -188,14 +211,17 @@ def encode_vote(ballot: Ballot, client_id: str, votes: NDArray[np.int64], unit: 
             "client": client_id,
             "ballot": ballot.digest,
             "unit": unit,
+            "level": noise.level,
+            "noise": noise.deviation,
         },
         arrays,
     )
 
 
-def answered(vote: bytes) -> str:
-    """The digest of the ballot that a vote of this client's own answers. Raises UploadError."""
-    return str(_opened(vote, MAX_VOTE, VOTE, "vote", _VOTE_KEYS, {"votes"})[0]["ballot"])
+def answered(vote: bytes) -> tuple[str, Noise]:
+    """The digest of the ballot that a vote of this client's own answers, and the noise on it. Raises UploadError."""
+    stated = _opened(vote, MAX_VOTE, VOTE, "vote", _VOTE_KEYS, {"votes"})[0]
+    return str(stated["ballot"]), _noise(stated)
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +236,8 @@ class Stated:
     """Whose vote it is."""
     votes: NDArray[np.float64]
     """float64 [n]: a number a candidate, in votes."""
+    noise: Noise
+    """What is on them, as it says."""
 
 
 def stated_in(data: bytes) -> Stated:
@@ -227,12 +255,14 @@ def stated_in(data: bytes) -> Stated:
     votes = arrays["votes"]
     if votes.dtype != np.int32 or votes.ndim != 1 or not len(votes):
         raise UploadShapeError(f"refused: votes {votes.dtype} {list(votes.shape)}; expected int32 [n]")
-    return Stated(run, number, client_id, votes.astype(np.float64) * unit)
+    return Stated(run, number, client_id, votes.astype(np.float64) * unit, _noise(stated))
 
 
-def read_vote(data: bytes, client_id: str, ballot: Ballot, unit: float, most: float) -> NDArray[np.float64]:
+def read_vote(
+    data: bytes, client_id: str, ballot: Ballot, unit: float, most: float, noise: Noise
+) -> NDArray[np.float64]:
     """What a client voted, float64 [n], if it answers this ballot. most: largest magnitude that a number may have, in
-    votes. Raises UploadError with the rule that it broke."""
+    votes. noise: what has to be on it. Raises UploadError with the rule that it broke."""
     stated, arrays = _opened(data, MAX_VOTE, VOTE, "vote", _VOTE_KEYS, {"votes"})
     _check_run(stated, ballot.run, "vote")
     if stated["client"] != client_id:
@@ -241,6 +271,11 @@ def read_vote(data: bytes, client_id: str, ballot: Ballot, unit: float, most: fl
         raise UploadReplayError("refused: a vote on another ballot; it must answer the one that this server wrote")
     if stated["unit"] != unit:
         raise UploadFormatError(f"refused: votes in units of {quoted(stated['unit'])}; expected {unit:g}")
+    if not (found_noise := _noise(stated)).is_as(noise):
+        raise UploadNoiseError(
+            f"refused: a vote {found_noise}; this configuration states {noise} (votes, privacy.delta, "
+            "upload.min_clients), and must be the same at clients and server"
+        )
     votes = arrays["votes"]
     if votes.dtype != np.int32 or votes.shape != (len(ballot),):
         raise UploadShapeError(
@@ -281,6 +316,13 @@ def _opened(
 def _check_run(stated: Mapping[str, object], run: str, what: str) -> None:
     if stated["run"] != run:
         raise UploadReplayError(f"refused: a {what} of the run {quoted(stated['run'])}; this is {quoted(run)}")
+
+
+def _noise(stated: Mapping[str, Any]) -> Noise:
+    level, deviation = stated["level"], stated["noise"]
+    if level not in ("image", "client") or type(deviation) is not float or not 0 <= deviation <= _MAX_ABS:
+        raise UploadFormatError(f"refused: a vote with noise of {quoted(deviation)} at the level {quoted(level)}")
+    return Noise(level, deviation)
 
 
 def _size(value: object) -> tuple[int, int]:

@@ -95,11 +95,11 @@ def _probe(data: bytes, class_names: Sequence[str] | None, known: Mapping[str, C
 def _vote(data: bytes, class_names: Sequence[str] | None, known: Mapping[str, Codec] | None) -> Contents:
     stated = ballots.stated_in(data)
     votes = stated.votes.tolist()
-    exact = all(one >= 0 and one.is_integer() for one in votes)
+    exact = all(one >= 0 and one.is_integer() for one in votes)  # whatever it states
     what = (
         "how many images are nearest to it, exactly: there is no noise on them"
         if exact
-        else "how many images are nearest to it, with noise, or scaled: the ledger says what that costs"
+        else f"how many images are nearest to it, scaled or {stated.noise}: the ledger says what that costs"
     )
     return Contents(
         place=Place(kind="vote", run=stated.run, client_id=stated.client_id, round=stated.round),

@@ -6,6 +6,7 @@ import difflib
 import logging
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 
 from fgl.contracts.dataset import DatasetInfo
 from fgl.contracts.prompts import ClientContext, Prompt
@@ -14,7 +15,7 @@ from fgl.plugins.prompts.budget import fit_budget
 from fgl.plugins.prompts.grouping import count_classes
 from fgl.plugins.prompts.identical_classes import check_class_names
 from fgl.plugins.prompts.options import PromptsFileOptions
-from fgl.plugins.prompts.prompts_table import Row, read, short
+from fgl.plugins.prompts.prompts_table import ID, Row, read, short, texts_by_class
 from fgl.plugins.prompts.template import LABEL, fill
 
 log = logging.getLogger(__name__)
@@ -41,6 +42,26 @@ class PromptsFile:
             for what, text in (("prompt", row.text), ("negative", row.negative))
             if text is not None
         ]
+
+    def grammar(self, class_names: Sequence[str], domains: Sequence[str]) -> list[list[list[str]]]:
+        """See `PromptStrategy`: the file's texts for these classes, and the class-level prompt of classes without one
+        if `missing` asks for it. None where the file is not, or where it calls classes by their ids, since these say
+        nothing without the class list.
+
+        Raises DataError where it cannot be read."""
+        if not Path(self.options.path).expanduser().exists():
+            return []
+        written = texts_by_class(self.options, domains)
+        if any(ID.fullmatch(name) and name not in class_names for name in written):
+            return []
+        loose = {name.casefold(): texts for name, texts in written.items()}
+        found = []
+        for name in class_names:
+            texts = written.get(name) or loose.get(name.casefold(), [])
+            if not texts and self.options.missing == "class-name":
+                texts = [fill(self.options.template, {LABEL: name})]
+            found += texts
+        return [[list(dict.fromkeys(found))]] if found else []
 
     def prompts(self, context: ClientContext) -> list[Prompt]:
         """In order of class, then of the file. Weight: the client's samples of the class, shared as the rows say.

@@ -36,7 +36,7 @@ _LIMIT = 20  # problems that are listed
 _MOST = 1000  # problems after which the rest of the file is not read: each takes time to report
 _MAX_GUIDANCE = 100.0
 _LEAST_SHARE = 1e-6  # of the largest weight of a class: no client can send less
-_ID = re.compile(r"0|[1-9][0-9]*")  # "01" is more likely a name that is misspelt than the number 1
+ID = re.compile(r"0|[1-9][0-9]*")  # "01" is more likely a name that is misspelt than the number 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +115,29 @@ def read(
         count = f"{some}{len(problems)} problem{'s' if len(problems) > 1 else ''}"
         raise DataError(f"{options.path}: {count}:\n{shown}{more}")
     return rows
+
+
+def texts_by_class(options: PromptsFileOptions, domains: Sequence[str]) -> dict[str, list[str]]:
+    """What the file has for each value of its class column, as text, in the file's order, for whoever does not know the
+    class list. Rows of domains other than `domains`, where there are any, are left out.
+
+    Raises DataError where the file cannot be read as a table, with every problem."""
+    path = Path(options.path).expanduser()
+    problems: list[str] = []
+    found: dict[str, list[str]] = {}
+    try:
+        for _, values in _jsonl(path, problems) if _is_jsonl(options, path) else _csv(path, problems):
+            name, text, domain = values.get("class"), values.get("prompt"), values.get("domain")
+            elsewhere = domain is not None and domains and domain not in domains
+            if isinstance(text, str) and text.strip() and _is_unicode(text) and not elsewhere:
+                found.setdefault(str(name).strip(), []).append(text.strip())
+    except (UnicodeDecodeError, OSError) as error:
+        raise DataError(
+            f"path: cannot read {options.path}: {error}; expected a CSV or JSONL file with prompts"
+        ) from error
+    if problems:
+        raise DataError(f"{options.path}: " + "; ".join(problems[:_LIMIT]))
+    return found
 
 
 def _is_unicode(text: str) -> bool:
@@ -251,7 +274,7 @@ def _class_id(value: Any, class_names: Sequence[str], by_name: Mapping[str, int]
         if class_id is not None:
             return class_id
         if name.isascii() and name.isdigit():
-            if not _ID.fullmatch(name):
+            if not ID.fullmatch(name):
                 wrong.append(f"class: got {short(name)}; expected an id without leading zeros, or a name")
                 return None
             value = int(name) if len(name) < 10 else name

@@ -17,6 +17,7 @@ from fgl.errors import UploadError
 NAMES = ("cat", "dog")
 EXPECTED = ballots.Expected("run 1", 2, 3, NAMES, "space", 4)
 UNIT = 2.0**-10
+NOISE = ballots.Noise("image", 1.2)
 
 
 def ballot(**changes: Any) -> ballots.Ballot:
@@ -104,7 +105,7 @@ def test_what_was_damaged_on_its_way_is_refused() -> None:
 
 def test_a_vote_is_a_number_a_candidate() -> None:
     asked = ballot(digest="d")
-    data = ballots.encode_vote(asked, "north", np.array([1024, 0, -512, 3]), UNIT)
+    data = ballots.encode_vote(asked, "north", np.array([1024, 0, -512, 3]), UNIT, NOISE)
     stated = ballots.stated_in(data)
     assert (stated.run, stated.round, stated.client_id, stated.votes.tolist()) == (
         "run 1",
@@ -112,9 +113,9 @@ def test_a_vote_is_a_number_a_candidate() -> None:
         "north",
         [1.0, 0.0, -0.5, 3 * UNIT],
     )
-    assert ballots.read_vote(data, "north", asked, UNIT, 10).tolist() == [1.0, 0.0, -0.5, 3 * UNIT]
+    assert ballots.read_vote(data, "north", asked, UNIT, 10, NOISE).tolist() == [1.0, 0.0, -0.5, 3 * UNIT]
     many = ballot(digest="d", class_id=np.zeros(160, dtype=np.int64), features=np.zeros((160, 4), np.float32))
-    sizes = [len(ballots.encode_vote(one, "north", np.zeros(len(one), np.int64), UNIT)) for one in (many, asked)]
+    sizes = [len(ballots.encode_vote(one, "north", np.zeros(len(one), np.int64), UNIT, NOISE)) for one in (many, asked)]
     assert sizes[0] - sizes[1] == 640 - 16
 
 
@@ -126,6 +127,10 @@ def test_a_vote_is_a_number_a_candidate() -> None:
         ({"ballot": "e"}, "replay"),
         ({"round": 2}, "replay"),
         ({"unit": 1.0}, "format"),
+        ({"noise": 2.4}, "noise"),
+        ({"noise": 0.0}, "noise"),
+        ({"level": "client"}, "noise"),
+        ({"level": "row"}, "format"),
         ({"arrays": {"votes": np.zeros(3, np.int32)}}, "shape"),
         ({"arrays": {"votes": np.zeros(4, np.float32)}}, "shape"),
         ({"arrays": {"votes": np.full(4, 2**30, np.int32)}}, "value"),
@@ -135,9 +140,9 @@ def test_a_vote_is_a_number_a_candidate() -> None:
 )
 def test_a_vote_that_breaks_a_rule_is_refused_by_its_name(change: dict[str, Any], rule: str) -> None:
     asked = ballot(digest="d")
-    data = rewritten(ballots.encode_vote(asked, "north", np.array([1, 0, 2, 3]), UNIT), **change)
+    data = rewritten(ballots.encode_vote(asked, "north", np.array([1, 0, 2, 3]), UNIT, NOISE), **change)
     with pytest.raises(UploadError) as refused:
-        ballots.read_vote(data, "north", asked, UNIT, 100)
+        ballots.read_vote(data, "north", asked, UNIT, 100, NOISE)
     assert refused.value.rule == rule
 
 
@@ -152,13 +157,16 @@ def test_a_vote_that_breaks_a_rule_is_refused_by_its_name(change: dict[str, Any]
         {"client": None},
         {"unit": 0.0},
         {"unit": "1"},
+        {"noise": -1.0},
+        {"noise": 1},
+        {"level": None},
         {"arrays": {"votes": np.zeros((2, 2), np.int32)}},
         {"arrays": {"votes": np.zeros(0, np.int32)}},
         {"arrays": {"votes": np.zeros(4, np.int64)}},
     ],
 )
 def test_what_a_vote_says_of_itself_is_read_strictly_too(change: dict[str, Any]) -> None:
-    data = rewritten(ballots.encode_vote(ballot(digest="d"), "north", np.array([1, 0, 2, 3]), UNIT), **change)
+    data = rewritten(ballots.encode_vote(ballot(digest="d"), "north", np.array([1, 0, 2, 3]), UNIT, NOISE), **change)
     with pytest.raises(UploadError):
         ballots.stated_in(data)
 

@@ -75,11 +75,13 @@ def test_an_answer_to_a_probe_says_how_many_images_its_scores_are_of() -> None:
 
 def test_a_vote_says_how_many_images_are_behind_its_numbers_where_these_are_exact() -> None:
     asked = ballots.Ballot("skin-1", 2, (8, 8), "s", np.zeros((3, 2), np.float32), np.zeros(3, np.int64), "d")
-    exact = read(ballots.encode_vote(asked, "north", np.array([4096, 0, 2048]), 2.0**-10))
+    exact = read(ballots.encode_vote(asked, "north", np.array([4096, 0, 2048]), 2.0**-10, ballots.Noise("image", 0.0)))
     assert exact.place == Place(kind="vote", run="skin-1", client_id="north", round=2)
     assert exact.groups == {"images that are nearest to candidate 0": 4, "images that are nearest to candidate 2": 2}
     assert "exactly" in exact.says[0]
-    noisy = read(ballots.encode_vote(asked, "north", np.array([4096, -1024, 2048]), 2.0**-10))
+    noise = ballots.Noise("image", 3.5)
+    noisy = read(ballots.encode_vote(asked, "north", np.array([4096, -1024, 2048]), 2.0**-10, noise))
+    assert "standard deviation of 3.5" in noisy.says[0]
     assert (noisy.groups, noisy.blurred, exact.blurred) == ({}, True, False)
 
 

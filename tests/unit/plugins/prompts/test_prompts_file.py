@@ -275,3 +275,23 @@ def test_a_file_names_classes_as_the_data_does_whatever_prompts_call_them(ask):
     context = replace(client(), class_names=("a wide river", "a plane"), label_names=client().class_names)
     prompts = ask("class,prompt\nriver,a river at night\n", context, missing="class-name")
     assert [(prompt.class_id, "a plane" in prompt.text) for prompt in prompts] == [(0, False), (1, True)]
+
+
+def test_its_grammar_is_what_the_file_has_of_a_class_by_its_name(tmp_path):
+    path = tmp_path / "prompts.csv"
+    path.write_text("class,prompt,domain\nriver,one,photo\nRiver,two,sketch\nairplane,three,\nriver,one,\n")
+    strategy = PromptsFile(PromptsFileOptions(path=str(path)))
+    assert strategy.grammar(["river"], []) == [[["one"]]]  # as it is written, before other spellings
+    assert strategy.grammar(["RIVER"], []) == [[["two"]]]
+    assert strategy.grammar(["river", "airplane"], ["sketch"]) == [[["one", "three"]]]
+    assert strategy.grammar(["bird"], []) == []
+    filled = PromptsFile(PromptsFileOptions(path=str(path), missing="class-name", template="a {label}"))
+    assert filled.grammar(["bird", "airplane"], []) == [[["a bird", "three"]]]
+    path.write_text("class,prompt\n0,one\n")
+    assert strategy.grammar(["river"], []) == []
+    assert strategy.grammar(["0"], []) == [[["one"]]]
+    path.write_text("class,text,more\nriver,one,two\n")
+    with pytest.raises(DataError, match="unknown column 'more'"):
+        strategy.grammar(["river"], [])
+    path.unlink()
+    assert strategy.grammar(["river"], []) == []
