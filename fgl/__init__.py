@@ -50,8 +50,9 @@ if TYPE_CHECKING:
     from fgl.contracts.codec import Codec, SupportsBoundCheck
     from fgl.contracts.dataset import Dataset, DatasetInfo, ImageSet, LabelledPixels, Partitioner, Subset, SupportsKinds
     from fgl.contracts.events import RunContext, StageContext
+    from fgl.contracts.executor import Executor, ShardJob, SupportsUsage, fill_shard, fill_shards
     from fgl.contracts.features import Extractor, FeatureSpace
-    from fgl.contracts.federation import ClientFailure, Executor, Federation
+    from fgl.contracts.federation import ClientFailure, Federation
     from fgl.contracts.generator import (
         ArraySpec,
         Denoiser,
@@ -184,6 +185,7 @@ __all__ = [
     "Ruling",
     "RunContext",
     "Shard",
+    "ShardJob",
     "StageContext",
     "StoreError",
     "Subset",
@@ -199,6 +201,7 @@ __all__ = [
     "SupportsPreparation",
     "SupportsProduct",
     "SupportsTexts",
+    "SupportsUsage",
     "SupportsVariation",
     "SupportsWordVectors",
     "Synthesizer",
@@ -216,6 +219,8 @@ __all__ = [
     "audit",
     "compare",
     "create",
+    "fill_shard",
+    "fill_shards",
     "hookimpl",
     "load_image",
     "options_of",
@@ -271,7 +276,8 @@ _HOMES = {
     ),
     "fgl.contracts.events": ("RunContext", "StageContext"),
     "fgl.contracts.features": ("Extractor", "FeatureSpace"),
-    "fgl.contracts.federation": ("ClientFailure", "Executor", "Federation"),
+    "fgl.contracts.executor": ("Executor", "ShardJob", "SupportsUsage", "fill_shard", "fill_shards"),
+    "fgl.contracts.federation": ("ClientFailure", "Federation"),
     "fgl.contracts.generator": (
         "ArraySpec",
         "Denoiser",

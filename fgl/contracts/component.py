@@ -13,7 +13,7 @@ from fgl.text import plain
 if TYPE_CHECKING:
     from fgl.contracts.options import Options
 
-API_VERSION = 3
+API_VERSION = 4
 API_CHANGES: Mapping[int, Mapping[str, str]] = {
     2: {
         "generator": "Synthesizer.synthesize yields ImageBatch and no arrays, Synthesizer has notes(), Encoder has "
@@ -26,6 +26,10 @@ API_CHANGES: Mapping[int, Mapping[str, str]] = {
         "that the client has not cleared",
     },
     3: {"algorithm": "GlobalState.own is called algorithm_state"},
+    4: {
+        "executor": "Executor.run(job, advance) gets a ShardJob and calls fgl.fill_shard(job, index) for each of "
+        "job.shards, in place of run(shards, work)"
+    },
 }
 """Interface version → family → what plugins of that family must change. A family that is not named still accepts
 plugins of the previous version."""
@@ -75,7 +79,7 @@ PROTOCOLS = {
     "algorithm": "fgl.contracts.algorithm:Algorithm",
     "aggregation_rule": "fgl.contracts.aggregation_rule:AggregationRule",
     "federation": "fgl.contracts.federation:Federation",
-    "executor": "fgl.contracts.federation:Executor",
+    "executor": "fgl.contracts.executor:Executor",
     "tracker": "fgl.contracts.tracker:Tracker",
 }
 """Family → the protocol of its members, all of whose methods each of them has."""

@@ -1,13 +1,12 @@
-"""Federations and executors: what carries tasks to the clients, and what runs the synthesis of shards."""
+"""Federations: what carries tasks to the clients."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from fgl.contracts.generator import Shard
     from fgl.contracts.progress import Progress
 
 
@@ -45,18 +44,3 @@ class Federation(Protocol):
             payload: Client id → the bytes to send to that client. Call it once for each, when they are sent.
             progress: Where to report each client that has answered or failed.
         """
-
-
-class Executor(Protocol):
-    """Runs the synthesis of shards. `work` gets a whole shard; its commit may end after `work` has returned."""
-
-    def device(self, asked: str) -> str:
-        """The device that `asked` means on this machine ("auto": the best available). Raises ModelError if it is not
-        available."""
-
-    def environment(self) -> Mapping[str, object]:
-        """Threads and hardware: what figures depend on besides the configuration. fgl adds the versions of Python
-        and its libraries; an executor whose shards are filled elsewhere states those that apply there."""
-
-    def run(self, shards: Sequence[Shard], work: Callable[[Shard], None]) -> None:
-        """Call `work` on every shard, in any order, and return once all calls have returned."""

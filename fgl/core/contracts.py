@@ -14,6 +14,7 @@ __getattr__, __dir__ = moved(
         **names("fgl.contracts.classifier", "Classifier"),
         **names("fgl.contracts.features", "Extractor FeatureSpace"),
         **names("fgl.contracts.algorithm", "Algorithm"),
-        **names("fgl.contracts.federation", "Federation Executor"),
+        **names("fgl.contracts.federation", "Federation"),
+        **names("fgl.contracts.executor", "Executor"),
     },
 )

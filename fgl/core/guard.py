@@ -54,7 +54,7 @@ class _Member:
 class Guard:
     """Base of all stand-ins. Each class of components gets one of its own, with the members that it has."""
 
-    __slots__ = ("_fgl_facts", "_fgl_title", "_fgl_value")
+    __slots__ = ("__weakref__", "_fgl_facts", "_fgl_title", "_fgl_value")
 
     def __init__(self, value: Any, title: str, facts: dict[str, Any]) -> None:
         object.__setattr__(self, "_fgl_value", value)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+import weakref
+from collections.abc import Callable
 from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -14,6 +16,12 @@ from fgl.errors import BrokenPluginError, MissingExtraError, PluginClashError, U
 
 if TYPE_CHECKING:
     from fgl.contracts.options import Options
+
+
+_Origin = tuple[str, str, dict[str, Any]]
+"""Family, name and options of a component."""
+_CROSSING = ("generator", "codec")
+"""Families whose components other processes make again, see `fgl.core.synthesis.order`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +57,7 @@ class Registry:
     entries: dict[tuple[str, str], list[Entry]] = field(default_factory=dict)
     failed: list[str] = field(default_factory=list)
     """Plugins that are installed and not in use, each with the reason: what is asked for may be theirs."""
+    _origins: dict[int, tuple[Callable[[], Any], _Origin]] = field(default_factory=dict)
 
     def add(self, entry: Entry) -> None:
         self.entries.setdefault((entry.family, entry.component.name), []).append(entry)
@@ -114,7 +123,21 @@ class Registry:
             if entry.builtin or guard.passes(error):
                 raise
             raise guard.broken(entry.title, error) from error
-        return made if entry.builtin else guard.guarded(made, family, entry.title)
+        component = made if entry.builtin else guard.guarded(made, family, entry.title)
+        if family in _CROSSING:
+            self._remember(component, (family, name, options))
+        return component
+
+    def origin(self, component: Any) -> _Origin | None:
+        """Family, name and options of a generator or codec that this registry has made; None of anything else."""
+        there, origin = self._origins.get(id(component), (None, None))
+        return origin if there is not None and there() is component else None
+
+    def _remember(self, component: Any, origin: _Origin) -> None:
+        try:
+            self._origins[id(component)] = weakref.ref(component), origin
+        except TypeError:  # a class with slots, of which none is large
+            self._origins[id(component)] = (lambda: component), origin
 
     def check(self, entry: Entry) -> None:
         """Import a component and look it over without making it. Raises PluginError: it clashes, is written for another

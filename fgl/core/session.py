@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from fgl.contracts.classifier import Classifier
     from fgl.contracts.codec import Codec
     from fgl.contracts.dataset import Dataset
-    from fgl.contracts.federation import Executor
+    from fgl.contracts.executor import Executor
     from fgl.contracts.generator import Generator
     from fgl.core.config.schema import RunConfig
     from fgl.core.plugin_manager import PluginManager

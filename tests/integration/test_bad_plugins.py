@@ -76,7 +76,7 @@ class Mute(Noisy):
 
 class Idle(Wrapper):
     family, name, options = "executor", "local", {}
-    def run(self, shards, work): pass
+    def run(self, job, advance): pass
 
 
 class Numpy(Wrapper):
@@ -106,7 +106,7 @@ class Doubled:
 
 
 def components(family, **targets):
-    return [Component(name, target, api_version=3) for name, target in targets.items()]
+    return [Component(name, target, api_version=4) for name, target in targets.items()]
 
 
 @hookimpl

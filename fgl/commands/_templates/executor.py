@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import fgl
-from fgl import Options, Shard
+from fgl import Options, ShardJob
 from pydantic import Field
 
 
@@ -31,8 +31,8 @@ class Mine:
         """JSON: what figures depend on besides the configuration."""
         return dict(self.base.environment())
 
-    def run(self, shards: Sequence[Shard], work: Callable[[Shard], None]) -> None:
-        """Call `work` on every shard, and return once all calls have."""
-        order = sorted(shards, key=lambda shard: -len(shard.items)) if self.options.largest_first else shards
-        for shard in order:
-            work(shard)
+    def run(self, job: ShardJob, advance: Callable[[int], None]) -> None:
+        """Have every shard filled, and return when all are committed. `job` may be sent to other processes."""
+        images = dict(zip(job.shards, job.images, strict=True))
+        order = sorted(job.shards, key=lambda index: -images[index]) if self.options.largest_first else job.shards
+        fgl.fill_shards(job, order, advance=advance)

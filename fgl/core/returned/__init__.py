@@ -52,5 +52,6 @@ CHECKS: Mapping[str, Check] = {
     "Federation.call": training.answers,
     "Executor.device": values.a_text,
     "Executor.environment": values.report_json,
+    "SupportsUsage.usage": values.report_json,
 }
 """Protocol.method → the check of what it returns."""

@@ -6,7 +6,9 @@ What lies where stands in `fgl.core.server.vote_store`.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from fgl.contracts.generator import SupportsVariation
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from fgl.contracts.aggregator import ClientUpload
     from fgl.contracts.arrays import Pixels
     from fgl.core.session import Session
+    from fgl.core.store.run_dir import RunDir
 
 
 def check(session: Session) -> None:
@@ -186,17 +189,20 @@ def _painting_session(session: Session, done: Done) -> Session:
     chosen = sorted({one.candidate for one in votes.texts if one.candidate is not None})
     digests = vote_store.picture_digests(session.run, options.rounds)
 
-    def pictures() -> dict[str, Pixels]:
-        found = vote_store.pictures(session.run, options.rounds)
-        if found is None:
-            path = vote_store.pictures_path(session.run, options.rounds)
-            raise StoreError(f"{path} is damaged or gone: run again to paint it")
-        return {_group(row): found[row] for row in chosen}
-
+    pictures = partial(_pictures, session.run, options.rounds, chosen)
     each = {_group(row): digests[row] for row in chosen}
     strength = options.strength_at(options.rounds + 1)
     generator = GeneratorFromPictures(session.generator, session.product, each, pictures, strength)
     return replace(session, generator=generator)
+
+
+def _pictures(run: RunDir, rounds: int, chosen: Sequence[int]) -> dict[str, Pixels]:
+    """Pictures of candidates, by group. Raises StoreError where they are damaged or gone."""
+    found = vote_store.pictures(run, rounds)
+    if found is None:
+        path = vote_store.pictures_path(run, rounds)
+        raise StoreError(f"{path} is damaged or gone: run again to paint it")
+    return {_group(row): found[row] for row in chosen}
 
 
 def _group(candidate: int) -> str:

@@ -148,6 +148,17 @@ class ShardStore:
                     self._places[self._planned(key)] = (path, row)
         return left
 
+    def announce(self, shards: Sequence[Shard]) -> None:
+        """Note the files of shards before they are begun, so that whoever writes them has nothing to note: several
+        processes may, and the ledger is written by one."""
+        paths = [self._path(shard.index) for shard in shards]
+        self.run.note(*paths, *(path.with_suffix(".json") for path in paths))
+
+    @property
+    def places(self) -> Mapping[_Key, tuple[Path, int]]:
+        """Where images of earlier plans lie: the file and the row."""
+        return self._places
+
     def _planned(self, key: _Key) -> _Key:
         """The key of a shard's image in its plan: draws before the accepted one were blanked, and would be again."""
         image_id, seed, draw = key
@@ -156,14 +167,14 @@ class ShardStore:
 
     def missing(self, items: Sequence[PlanItem]) -> tuple[PlanItem, ...]:
         """Those of `items` that no earlier plan's shard holds."""
-        return tuple(item for item in items if _key(item) not in self._places)
+        return tuple(item for item in items if key_of(item) not in self._places)
 
     def write(self, shard: Shard, made: Mapping[str, EncodedImage], notes: Mapping[str, object] | None = None) -> None:
         """Fill and commit a shard: parquet that `datasets.load_dataset("parquet", …)` opens with decoded images and
         named labels; then its manifest, which is the commit. made: image id → what was made of the items that no
         earlier shard holds. notes: the generator's, on what was made."""
         earlier_images, earlier_notes = self._found([item for item in shard.items if item.image_id not in made])
-        drawn = [made[item.image_id] if item.image_id in made else earlier_images[_key(item)] for item in shard.items]
+        drawn = [made[item.image_id] if item.image_id in made else earlier_images[key_of(item)] for item in shard.items]
         form = self.form
         table = pa.table(
             {
@@ -255,8 +266,8 @@ class ShardStore:
         """What an earlier plan's shards hold of the items, as it was drawn, and the notes of those shards."""
         wanted: dict[Path, list[tuple[PlanItem, int]]] = {}
         for item in items:
-            if _key(item) in self._places:
-                path, row = self._places[_key(item)]
+            if key_of(item) in self._places:
+                path, row = self._places[key_of(item)]
                 wanted.setdefault(path, []).append((item, row))
         images_by_key: dict[_Key, EncodedImage] = {}
         for path, rows in wanted.items():
@@ -265,7 +276,7 @@ class ShardStore:
             encoded = self.form.encoded(images, [row for _, row in rows])
             for (item, row), data in zip(rows, encoded, strict=True):
                 drawn = replace(item, seed=seeds[row].as_py(), draw=draws[row].as_py())
-                images_by_key[_key(item)] = EncodedImage(drawn, data)
+                images_by_key[key_of(item)] = EncodedImage(drawn, data)
         return images_by_key, [self._notes(path) for path in wanted]
 
 
@@ -312,7 +323,7 @@ def number(path: Path) -> int:
     return int(path.stem.split("-")[1])
 
 
-def _key(item: PlanItem) -> _Key:
+def key_of(item: PlanItem) -> _Key:
     return item.image_id, item.seed, item.draw
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 import torch
 
-from fgl.contracts.generator import Shard
+from fgl.contracts.executor import ShardJob, fill_shards
 from fgl.errors import ModelError
 
 
@@ -28,6 +28,5 @@ class LocalExecutor:
         gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
         return {"threads": torch.get_num_threads(), "gpu": gpu}
 
-    def run(self, shards: Sequence[Shard], work: Callable[[Shard], None]) -> None:
-        for shard in shards:
-            work(shard)
+    def run(self, job: ShardJob, advance: Callable[[int], None]) -> None:
+        fill_shards(job, job.shards, advance=advance)

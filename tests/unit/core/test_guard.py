@@ -110,9 +110,9 @@ class Half:
     def environment(self) -> Any:
         return {}
 
-    def run(self, shards: Any, work: Any) -> None:
-        for shard in shards:
-            work(shard)
+    def run(self, job: Any, advance: Any) -> None:
+        for shard in job:
+            advance(shard)
 
 
 @pytest.mark.parametrize(

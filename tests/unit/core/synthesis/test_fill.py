@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fgl.contracts.executor import fill_shards
 from fgl.contracts.generator import ImageBatch, PlanItem, Shard
 from fgl.contracts.product import Product
 from fgl.contracts.progress import NullProgress
@@ -57,7 +58,7 @@ def shards(count: int) -> list[Shard]:
 
 
 def run(painter: Painter, kept: ShardStore, wanted: list[Shard]) -> int:
-    one_by_one = SimpleNamespace(run=lambda left, work: [work(shard) for shard in left])
+    one_by_one = SimpleNamespace(run=lambda job, advance: fill_shards(job, job.shards, advance=advance))
     session: Any = SimpleNamespace(
         progress=NullProgress(),
         generator=painter,
