@@ -11,6 +11,7 @@ new interpreter all the same: `subprocess.run([sys.executable, ...])`.
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
 import os
@@ -86,6 +87,7 @@ def serve() -> None:
     import torch
     from diffusers import StableDiffusionPipeline, StableDiffusionXLPipeline  # noqa: F401
     from transformers import AutoModelForImageTextToText, CLIPTextModel, CLIPTokenizer  # noqa: F401
+    from transformers.conversion_mapping import get_checkpoint_conversion_mapping
 
     import fgl
     import fgl.cli
@@ -93,6 +95,9 @@ def serve() -> None:
     import fgl.plugins.classifiers.classifier
     import fgl.plugins.generators.stable_diffusion  # noqa: F401
 
+    get_checkpoint_conversion_mapping("")  # compiles a thousand regular expressions, once for a process
+    gc.collect()
+    gc.freeze()  # or each child walks through what has been imported, and copies the memory that it touches
     torch.set_num_threads(1)  # in the parent, before any thread is started: a child forked later has none to lose
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
