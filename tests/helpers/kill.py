@@ -1,9 +1,10 @@
 """Runs that die, each in a process of its own (`tests.helpers.warm`).
 
 A job is JSON on stdin: config, out, result (file for what the run returns), log (file to which each synthesized image,
-trained epoch and asked client is a line), and how to die: kill_at (the n-th write to the run directory; 0 never),
-moment ("before" it, "half" way through, or "after"), jump (whether the clock is to leap about), file_limit (bytes that
-a file may have, 0 for any).
+trained epoch, asked client and finished write is a line), and how to die: kill_at (the n-th write to the run directory;
+0 never), kill_on ([line, n]: the write that would be the n-th such line in the log, lines of earlier processes among
+them), moment ("before" it, "half" way through, or "after"), jump (whether the clock is to leap about), file_limit
+(bytes that a file may have, 0 for any).
 """
 
 from __future__ import annotations
@@ -13,8 +14,10 @@ import os
 import resource
 import signal
 import time
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -94,8 +97,10 @@ def _watch(job: Mapping[str, Any]) -> None:
     from fgl.core.store.owned import OwnedFolder
     from fgl.plugins.generators.synthesizer import DiffusionSynthesizer
 
+    log_file = Path(job["log"])
+
     def log(line: str) -> None:
-        with Path(job["log"]).open("a") as file:
+        with log_file.open("a") as file:
             file.write(line + "\n")
 
     synthesize, save, prepare, write = (
@@ -105,6 +110,7 @@ def _watch(job: Mapping[str, Any]) -> None:
         OwnedFolder.write,
     )
     count = 0
+    written = Counter(log_file.read_text().splitlines() if log_file.exists() else ())
 
     def logged_synthesize(self: Any, shard: Any, conditioning: Any, progress: Any) -> Any:
         place = 0
@@ -115,7 +121,8 @@ def _watch(job: Mapping[str, Any]) -> None:
             yield painted
 
     def logged_save(self: Any, arrays: Any) -> None:
-        log(f"epoch {self.folder.name}/{self.name}")
+        content = sha256(b"".join(arrays[name].tobytes() for name in sorted(arrays))).hexdigest()
+        log(f"epoch {self.folder.name}/{self.name} {content}")
         save(self, arrays)
 
     def logged_prepare(payload: bytes, *more: Any) -> bytes:
@@ -125,7 +132,9 @@ def _watch(job: Mapping[str, Any]) -> None:
     def deadly_write(self: OwnedFolder, path: Path, data: bytes) -> None:
         nonlocal count
         count += 1
-        here = count == job.get("kill_at")
+        line = f"write {path.relative_to(job['out']).as_posix()}"
+        written[line] += 1
+        here = count == job.get("kill_at") or [line, written[line]] == job.get("kill_on")
         if here and job["moment"] == "half":
             path.parent.mkdir(parents=True, exist_ok=True)
             self.note(path)
@@ -133,7 +142,7 @@ def _watch(job: Mapping[str, Any]) -> None:
         if here and job["moment"] in ("before", "half"):
             os.kill(os.getpid(), signal.SIGKILL)
         write(self, path, data)
-        log(f"write {path.name}")
+        log(line)
         if here:
             os.kill(os.getpid(), signal.SIGKILL)
 

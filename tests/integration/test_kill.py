@@ -7,7 +7,8 @@ import os
 import random
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from tests.helpers.kill import Ended, Killer
 from tests.helpers.settings import write_noise
 
 SHARD, BATCH, EPOCHS = 4, 2, 3
+CHAINS = 4
+"""Runs among which the moments to be killed at are dealt out: each gets a few writes further between two kills."""
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +79,34 @@ def same(killer: Killer, ended: Ended, out: Path, undisturbed: tuple[Ended, Path
     assert len(killer.log(out, "client")) <= len(killer.log(first, "client")) + kills
     assert not list(out.glob("server/*.previous"))
     assert not list(out.glob("checkpoints/*"))
-    assert not [path for path in out.rglob(".*") if path.name not in (".lock", ".fgl-files")]
+    assert not hidden(out)
+
+
+def killed_at_each(killer: Killer, first: Path, points: Sequence[int], out: Path) -> tuple[Ended, int]:
+    """One run, killed at each of the writes (counted from 1) of the undisturbed run `first`, and how often; no kill
+    costs more work than `same` allows for one, and each attempt puts away what the one before it left."""
+    written, log, moments = killer.log(first, "write"), killer.log(first, ""), ("before", "half", "after")
+    work = [line for line in log if not line.startswith("write")]
+    assert len(work) == len(set(work))
+    for point in (*points, 0):
+        done = Counter(killer.log(out, ""))
+        if point:
+            line, moment = written[point - 1], moments[point % 3]
+            ended = killer.run(out, kill_on=[line, written[:point].count(line)], moment=moment)
+            assert ended.killed, f"the run was to die {moment} write {point}, {line}: {ended.result}"
+            part = Path(line.removeprefix("write "))
+            left = {path.relative_to(out) for path in hidden(out)}
+            assert left == ({part.with_name(f".{part.name}.part")} if moment == "half" else set())
+        else:
+            ended = killer.run(out)
+        for kind, lost in (("image", SHARD + BATCH), ("epoch", 1), ("client", 1)):
+            now = Counter(killer.log(out, kind))
+            assert sum(min(count - done[line], count - 1) for line, count in now.items()) <= lost, (point, kind)
+    return ended, len(points)
+
+
+def hidden(out: Path) -> list[Path]:
+    return [path for path in out.rglob(".*") if path.name not in (".lock", ".fgl-files")]
 
 
 @pytest.mark.slow
@@ -85,12 +115,10 @@ def test_killed_at_every_commit_point_a_run_ends_the_same(
 ) -> None:
     points = len(killer.log(undisturbed[1], "write"))
     assert points > 40
-    for point in range(1, points + 1):
-        out = tmp_path / f"run-{point}"
-        moment = ("before", "half", "after")[point % 3]
-        ended = killer.run(out, kill_at=point, moment=moment)
-        assert ended.killed, f"the run was to die {moment} write {point}"
-        same(killer, killer.run(out), out, undisturbed, kills=1)
+    for start in range(1, CHAINS + 1):
+        out = tmp_path / f"run-{start}"
+        ended, kills = killed_at_each(killer, undisturbed[1], range(start, points + 1, CHAINS), out)
+        same(killer, ended, out, undisturbed, kills)
         shutil.rmtree(out)
 
 
@@ -105,12 +133,15 @@ def test_killed_while_texts_are_kept_and_encoded_a_run_ends_the_same(
     undisturbed = killer.run(first), first
     assert undisturbed[0].code == 0, undisturbed[0].result
     written = killer.log(first, "write")
-    begin, end = written.index("write prompts.jsonl"), written.index("write plan.parquet")
-    assert written[begin:end].count("write client-00.safetensors") == 2
-    for point in range(begin + 1, end + 2):
-        out = tmp_path / f"run-{point}"
-        assert killer.run(out, kill_at=point, moment=("before", "half", "after")[point % 3]).killed
-        same(killer, killer.run(out), out, undisturbed, kills=1)
+    begin, end = (
+        written.index(f"write {name}") + 1
+        for name in ("clients/client-00/private/prompts.jsonl", "server/plan.parquet")
+    )
+    assert sum(line.endswith("/client-00.safetensors") for line in written[begin - 1 : end - 1]) == 2
+    for start in range(begin, begin + CHAINS):
+        out = tmp_path / f"run-{start}"
+        ended, kills = killed_at_each(killer, first, range(start, end + 1, CHAINS), out)
+        same(killer, ended, out, undisturbed, kills)
         for path in (first / "server" / "encoded").iterdir():
             assert (out / "server" / "encoded" / path.name).read_bytes() == path.read_bytes()
         shutil.rmtree(out)
