@@ -65,6 +65,7 @@ _NAMES = {
     "lora_commit": "commit of the LoRA",
     "vae_slicing": "VAE in slices",
     "vae_tiling": "VAE in tiles",
+    "workers": "processes that made the images",
     "batch_sizes": "sizes of batches, as memory ran out",
 }
 """What an entry about the generator is called, where its key would not do."""

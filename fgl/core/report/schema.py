@@ -95,7 +95,7 @@ class SyntheticSet:
     redrawn: int
     """Images that the safety checker blanked and that were drawn again."""
     notes: JsonObject
-    """What the generator says of making them."""
+    """What the generator says of making them, and the executor of the processes that did, as `workers`."""
     missing_classes: list[str]
     """Classes that no client sent a row of; there is no image of them."""
     product: ProductSummary | None = json_field(omit_none=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,7 +17,9 @@ from fgl.contracts.executor import ShardJob, fill_shard
 from fgl.contracts.generator import Generator, PlanItem, Shard
 from fgl.contracts.product import Product
 from fgl.core.plugin_manager import PluginManager
+from fgl.core.stages import votes
 from fgl.core.store.run_dir import RunDir
+from fgl.core.synthesis.from_pictures import GeneratorFromPictures
 from fgl.core.synthesis.order import Filling, Order
 from fgl.core.synthesis.painting import Painting
 from fgl.core.synthesis.per_client import GeneratorPerClient
@@ -85,6 +88,16 @@ def test_generators_of_clients_cross_as_what_they_were_made_of(
     arrived = sent.order.filling.generator
     assert arrived.of("client").fingerprint() == generator.fingerprint()
     assert arrived.fingerprint() == each.fingerprint()
+
+
+def test_pictures_that_are_varied_cross_as_the_place_where_they_lie(
+    manager: PluginManager, generator: Any, tmp_path: Path
+) -> None:
+    pictures = partial(votes._pictures, RunDir(tmp_path), 1, [0])
+    product = Product("images", (16, 16, 3), "uint8")
+    each: Any = GeneratorFromPictures(generator, product, {"candidate-00000": "digest"}, pictures, 0.5)
+    sent: Any = pickle.loads(pickle.dumps(job(manager, each, tmp_path)))
+    assert sent.order.filling.generator.fingerprint() == each.fingerprint()
 
 
 def test_what_cannot_be_sent_is_an_error_that_says_what_to_use(
