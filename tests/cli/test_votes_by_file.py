@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import signal
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,13 +14,12 @@ import yaml
 from PIL import Image
 
 import fgl as library
-from fgl.cli import main
-from fgl.core.client import spending
 from fgl.core.orchestrator import digest
 from fgl.core.server import log
 from fgl.core.store.run_dir import RunDir
-from fgl.core.wire import ballots
+from fgl.core.wire import ballots, signatures
 from fgl.io import keys
+from tests.helpers import commits
 from tests.helpers.cli import CliResult
 
 Typed = Callable[..., CliResult]
@@ -263,59 +258,27 @@ def test_what_is_wrong_is_said_in_one_line(sites: Typed, caplog: pytest.LogCaptu
 
 
 def test_a_vote_that_is_killed_at_any_commit_is_given_once(sites: Typed) -> None:
-    """Before each file that the command puts in place and each line of its ledger; then the command is typed again."""
+    """And signed alike: Ed25519 draws nothing."""
     said(sites, "server", "ballot", "run", *CONFIG)
     words = ("client", "vote", "ballot-1.safetensors", "shared.yaml", "north.yaml", "--client", "north")
-    place = 0
+    act, place = commits.command(*words, "--key", "north.key"), 0
     while True:
         place += 1
         shutil.rmtree("north.ledger", ignore_errors=True)
-        Path("north.vote-1.safetensors").unlink(missing_ok=True)
-        if not killed(words, place):
+        for name in ("north.vote-1.safetensors", "north.vote-1.safetensors.sig"):
+            Path(name).unlink(missing_ok=True)
+        if not commits.killed(act, place):
             break
         left = Path("north.vote-1.safetensors")
         gone = left.read_bytes() if left.exists() else None
-        assert sites(*words).code == 0
+        commits.done(act)
         lines = Path("north.ledger/ledger.jsonl").read_bytes().splitlines()
         assert len(lines) == 2, "one line that begins, and one vote"
         answer = json.loads(lines[1])["answer"]
         made = left.read_bytes()
         assert Path(f"north.ledger/answers/{answer}").read_bytes() == made
         assert gone in (None, made)
-    assert place == 8, [path.name for path in Path("north.ledger").rglob("*")]
-
-
-def killed(words: tuple[str, ...], place: int) -> bool:
-    """Type a command in a process of its own that is killed before the place-th file is put in place, or line of the
-    ledger flushed; whether it came to that."""
-    child = os.fork()
-    if child == 0:
-        try:
-            _die(place)
-            with open(os.devnull, "w") as nowhere:
-                sys.stdout = sys.stderr = nowhere
-                sys.argv = ["fgl", *words]
-                main()
-        except SystemExit:
-            pass
-        finally:
-            os._exit(0)
-    _, status = os.waitpid(child, 0)
-    return os.WIFSIGNALED(status)
-
-
-def _die(place: int) -> None:
-    count = 0
-
-    def deadly(act: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*arguments: Any, **named: Any) -> Any:
-            nonlocal count
-            count += 1
-            if count == place:
-                os.kill(os.getpid(), signal.SIGKILL)
-            return act(*arguments, **named)
-
-        return call
-
-    spending.os = SimpleNamespace(**{**vars(os), "fsync": deadly(os.fsync)})  # type: ignore[assignment]
-    os.replace = deadly(os.replace)
+        place_of = signatures.Place(kind="vote", run="skin-1", client_id="north", round=1)
+        signed = signatures.sign(keys.signing_key(Path("north.key")), made, place_of)
+        assert Path("north.vote-1.safetensors.sig").read_bytes() == signatures.block([signed])
+    assert place == 11, [path.name for path in Path("north.ledger").rglob("*")]

@@ -227,15 +227,15 @@ class PrivacyLedger:
     def _begun(self) -> list[bytes]:
         """The lines, with what a kill left undone brought to its end. Under the lock."""
         lines = self._lines()
-        if not lines:
-            self._append([], {"format": _FORMAT})
-            return self._lines()
         path = self.folder / LEDGER
         whole = sum(len(line) + 1 for line in lines)
         with _trouble(path), files.open_append(path, private=True) as file:
             if file.seek(0, os.SEEK_END) > whole:  # a line that a kill cut off: its answer has not left
                 file.truncate(whole)
                 os.fsync(file.fileno())
+        if not lines:
+            self._append([], {"format": _FORMAT})
+            return self._lines()
         self._set_head(lines)
         return lines
 

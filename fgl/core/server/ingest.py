@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fgl.core.server import log, refusals, senders
+from fgl.core.server import refusals, senders
 from fgl.core.server.encoding import Encoding, expectation
 from fgl.core.server.noted import Noted
 from fgl.core.server.removed import refresh, removed_clients
@@ -100,8 +100,7 @@ class _UploadIntake:
             same and noted.sender is not None and earlier is not None and earlier.signature.encode() != envelope.block
         )
         if earlier is not None and same and not anew:
-            if not log.has_accepted(session.run, sender, earlier.sha256):  # killed before it was noted
-                noted.accepted(session, sender, data, None)
+            noted.completed(session, sender, data)
             return sender, "already there"
         if earlier is not None and not same and not self._replace:
             raise UploadReplayError(

@@ -117,13 +117,13 @@ def _append(run: RunDir, run_id: str, event: str, details: Mapping[str, Any], st
     kept = _kept_head(run)
     try:
         with open_append(path) as file:
-            line, number = _mend(file)
+            line, number, came = _mend(file)
             lost = None if kept is None or _holds(run, kept, line, number) else kept
             if number == 0:
                 line, number = _write(file, b"", 0, {"event": STARTED, "run": run_id}), 1
             if lost is not None:
                 line, number = _write(file, line, number, {"event": LOST, "head": str(lost)}), number + 1
-            digest = {"details": _append_details(details_path(run), number + 1, details)} if details else {}
+            digest = {"details": _append_details(details_path(run), came, number + 1, details)} if details else {}
             line = _write(file, line, number, {"event": event, **stated, **digest})
             file.flush()
             os.fsync(file.fileno())
@@ -132,16 +132,17 @@ def _append(run: RunDir, run_id: str, event: str, details: Mapping[str, Any], st
     run.write_sealed(head_path(run), {"entries": number + 1, "sha256": _sha256(line)})
 
 
-def _append_details(path: Path, number: int, details: Mapping[str, Any]) -> str:
+def _append_details(path: Path, came: int, number: int, details: Mapping[str, Any]) -> str:
     """Write details of a line that comes next; returns their digest. What a killed process wrote for a line that never
-    came is cut off."""
+    came is cut off: `came` lines of the record did, and since then perhaps those that say what was mended or lost."""
     line = strict_json.dumps({"entry": number, "salt": secrets.token_hex(16), **strict_json.finite(details)}).encode()
     with open_append(path) as file:
         end = file.seek(0, os.SEEK_END)
         tail = _tail(file, end)
         whole, _, torn = tail.rpartition(b"\n")
         last = whole.rpartition(b"\n")[2]
-        stale = (_parsed(last) or {}).get("entry") == number
+        of_line = (_parsed(last) or {}).get("entry")
+        stale = type(of_line) is int and came < of_line <= number
         cut = len(torn) + (len(last) + 1 if stale else 0)
         if cut:
             file.truncate(end - cut)
@@ -175,19 +176,19 @@ def _write(file: BinaryIO, last: bytes, number: int, event: Mapping[str, Any]) -
     return line
 
 
-def _mend(file: BinaryIO) -> tuple[bytes, int]:
-    """(last whole line, its number; 0 where there is none). What a killed process left of a line is cut off, and a line
-    says so."""
+def _mend(file: BinaryIO) -> tuple[bytes, int, int]:
+    """(last whole line, its number, how many there were; 0 where there is none). What a killed process left of a line
+    is cut off, and a line says so."""
     end = file.seek(0, os.SEEK_END)
     tail = _tail(file, end)
     whole, newline, torn = tail.rpartition(b"\n")
     if torn:
         file.truncate(end - len(torn))
     last = whole.rpartition(b"\n")[2] if newline else b""
-    number = _number(last) if last else 0
+    number = came = _number(last) if last else 0
     if torn and number:
         last, number = _write(file, last, number, {"event": MENDED, "bytes": len(torn)}), number + 1
-    return last, number
+    return last, number, came
 
 
 def _tail(file: BinaryIO, end: int) -> bytes:
@@ -217,14 +218,21 @@ def _number(line: bytes) -> int:
 # --- reading --------------------------------------------------------------------------------------------------------
 
 
-def has_accepted(run: RunDir, client_id: str, sha256: str) -> bool:
-    """Whether the record has the acceptance of a file; where it was accepted and the process killed before it was
-    noted, it is noted when the file comes again."""
-    wanted = (client_id, sha256)
-    return any(
-        event is not None and (event.get("client"), event.get("sha256")) == wanted
-        for _, event in _lines(details_path(run))
-    )
+def last_accepted(run: RunDir, client_id: str, kind: str, number: int) -> dict[str, Any] | None:
+    """The details of the last line by which a client's file of a kind and round was accepted, where they are there.
+
+    Details alone are none: their line may not have come before the process was killed."""
+    wanted = {"client": client_id, "kind": kind, "round": number}
+    known = {
+        _sha256(line): one
+        for line, one in _lines(details_path(run))
+        if one is not None and wanted.items() <= one.items()
+    }
+    found = None
+    for _, event in _lines(path_of(run)) if known else ():
+        if event is not None and event.get("event") == ACCEPTED:
+            found = known.get(str(event.get("details")), found)
+    return found
 
 
 def entries(run: RunDir) -> Iterator[dict[str, Any]]:

@@ -33,6 +33,13 @@ class Noted:
         run_id = session.config.upload.run_id
         log.add(session.run, log.ACCEPTED, run_id, **record, **self._what(), replaces=replaces)
 
+    def completed(self, session: Session, client_id: str, data: bytes) -> None:
+        """Of a file that is kept already: record that it was accepted, where the process was killed before it was."""
+        last = log.last_accepted(session.run, client_id, self.kind, self.round)
+        key = None if self.sender is None else self.sender.key
+        if last is None or (last.get("sha256"), last.get("key")) != (hashlib.sha256(data).hexdigest(), key):
+            self.accepted(session, client_id, data, None if last is None else str(last.get("sha256")))
+
     def refused(self, session: Session, sha256: str, note: dict[str, str]) -> None:
         """sha256: of the file as it came. A client is named only where its signature proves it."""
         client_id = None if self.sender is None else self.sender.client_id

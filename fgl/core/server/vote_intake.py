@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from fgl.contracts.events import StageContext
 from fgl.core import voting
-from fgl.core.server import log, senders, upload_store, vote_store
+from fgl.core.server import senders, upload_store, vote_store
 from fgl.core.server.noted import Noted
 from fgl.core.wire import ballots
 from fgl.errors import UploadError, UploadReplayError, UploadRoundError, UploadSenderError, UploadSizeError
@@ -185,8 +185,7 @@ class VoteIntake:
         signature = "" if envelope.block is None else envelope.block.decode("utf-8", errors="replace")
         same = earlier is not None and earlier.sha256 == digest
         if earlier is not None and same and (noted.sender is None or earlier.signature == signature):
-            if not log.has_accepted(session.run, client_id, digest):  # killed before it was noted
-                noted.accepted(session, client_id, envelope.data, None)
+            noted.completed(session, client_id, envelope.data)
             return "already there"
         if earlier is not None and not same and not self._replace:
             raise UploadReplayError(

@@ -289,6 +289,13 @@ def test_a_line_that_was_cut_off_by_a_kill_is_dropped(tmp_path):
     assert len(ledger.entries()) == 2
 
 
+def test_a_first_line_that_was_cut_off_by_a_kill_is_written_again(tmp_path):
+    (tmp_path / LEDGER).write_bytes(b'{"format":1,"aft')
+    ledger = PrivacyLedger(tmp_path)
+    assert ledger.record(_vote(), b"1") == b"1"
+    assert len(ledger.entries()) == 1
+
+
 def test_of_many_processes_at_once_one_spends_the_last_of_the_budget(tmp_path):
     read, write = os.pipe()
     children = []

@@ -20,7 +20,8 @@ def run(tmp_path: Path) -> RunDir:
     folder.root.mkdir()
     with folder.lock():
         for name in ("north", "south", "east", "west"):
-            log.add(folder, log.ACCEPTED, "trial", client=name, sha256=hashlib.sha256(name.encode()).hexdigest())
+            digest = hashlib.sha256(name.encode()).hexdigest()
+            log.add(folder, log.ACCEPTED, "trial", client=name, sha256=digest, kind="upload", round=0)
     return folder
 
 
@@ -143,12 +144,14 @@ def test_of_a_client_that_was_forgotten_only_that_is_left_and_the_chain_holds(ru
     with run.lock():
         log.add(run, log.REFUSED, "trial", client=None, reason="refused: north has already sent another")
         log.add(run, log.REFUSED, "trial", client=None, reason="refused: north-west is unknown")
-        assert log.has_accepted(run, "north", digest.decode())
+        before_it = log.last_accepted(run, "north", "upload", 0)
+        assert before_it is not None
+        assert before_it["sha256"] == digest.decode()
         log.forget(run, "north", "trial")
     found = log.verify(run, kept)
     assert (found.wrong, found.events["forgotten"]) == ((), 1)
     assert lines(run)[:5] == before, "no line is changed"
-    assert not log.has_accepted(run, "north", digest.decode())
+    assert log.last_accepted(run, "north", "upload", 0) is None
     for path in run.root.rglob("*"):
         data = path.read_bytes() if path.is_file() else b""
         assert digest not in data
