@@ -136,6 +136,38 @@ def test_a_client_whose_training_diverges_sends_noise_like_any_other_until_its_l
     assert len(ledger_of(tmp_path / "run", "client-00").entries()) == 2
 
 
+def test_votes_about_images_and_rounds_for_clients_are_priced_together_and_not_added_up(
+    settings: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    run, votes = tmp_path / "run", {"rounds": 1, "candidates": 2, "pictures": 1, "sigma": 2.0, "space": "pixels"}
+    given = settings(upload={"filters": []}, prompt_strategy="diversified", votes=votes)
+    # a limit is for the level of the answer: for whole clients a vote counts as often as a client has images
+    with pytest.raises(DataError, match=r"round 1: no client .* would cost more privacy than the site allows"):
+        fgl.run(changed(given, {"privacy": {"max_epsilon": 20.0}}), run, progress=False)
+    (vote,) = ledger_of(run, "client-00").entries()
+    assert vote.level == "image"
+    assert vote.epsilon < 20
+    result = fgl.run(changed(given, {"privacy": {"max_epsilon": None}}), run, progress=False)
+    entries = ledger_of(run, "client-00").entries()
+    assert [entry.level for entry in entries] == ["image", "client", "client"]
+    assert entries[0] == vote
+    assert entries[1].mu == pytest.approx(1.0, rel=1e-5)
+    delta = entries[0].delta
+    for_clients = Cost(entries[0].count * vote.mu, entries[0].count * vote.slack)
+    for_images = vote.cost
+    for number, entry in enumerate(entries[1:], start=1):
+        for_clients, for_images = for_clients + entry.cost, for_images + Cost(2 * entry.mu, 2 * entry.slack)
+        assert entry.epsilon_in_all == pytest.approx(for_clients.epsilon(delta), rel=1e-12), number
+    found = privacy_statement.of(orchestrator.reopen(run, fgl.NullProgress()))
+    assert (found.holds, found.levels, found.mixed) == (True, ("image",), True)
+    assert found.clients["client-00"].epsilon == pytest.approx(for_images.epsilon(delta), rel=1e-12)
+    assert (result["privacy"]["levels"], result["privacy"]["epsilon"]) == (["image"], found.epsilon)
+    said = " ".join(privacy_statement.in_words(found))
+    assert "Protected (level client)" not in said
+    for words in (said, (run / "report.md").read_text()):
+        assert "Whole clients are not protected by it" in words
+
+
 @pytest.mark.parametrize(
     ("changes", "key", "words"),
     [

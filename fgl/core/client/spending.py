@@ -36,6 +36,10 @@ log = logging.getLogger(__name__)
 LEDGER, HEAD, ANSWERS, IMAGES = "ledger.jsonl", "ledger.head", "answers", "images"
 Level = Literal["image", "client"]
 _FORMAT = 1
+_OTHER = {
+    "image": ", at which what was priced for clients counts as two",
+    "client": ", at which what was priced for images counts as often as there are images",
+}
 _MEMBER = 16
 """Bytes of an image's digest."""
 _WAIT = 600.0
@@ -207,13 +211,15 @@ class PrivacyLedger:
         after = before + spending.cost
         if most is not None and not after.fits(most, delta):
             spent, asked = before.epsilon(delta), spending.cost.epsilon(delta)
-            rest = "nothing more is answered about them" if spent >= most else "this one is refused"
+            mixed = any(one.level != spending.level for one in entries)
+            level = f"level {spending.level}{_OTHER[spending.level] if mixed else ''}"
+            rest = "nothing more is answered about them" if spent >= most and not mixed else "this one is refused"
             raise BudgetError(
                 [
                     Problem(
                         "privacy.max_epsilon",
                         f"{spending.what}, which costs epsilon {asked:.4g} (level {spending.level})",
-                        f"at delta {delta:g}, epsilon {spent:.4g} is spent on these images already, with it "
+                        f"at delta {delta:g}, epsilon {spent:.4g} is spent on these images already ({level}), with it "
                         f"{after.epsilon(delta):.4g}, and this site's limit is {most:g}: {rest}; what was answered "
                         f"before is handed out again. The site's owner may raise the limit, in the site's own file",
                     )

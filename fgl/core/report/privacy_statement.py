@@ -71,7 +71,14 @@ class Statement:
     @property
     def levels(self) -> tuple[str, ...]:
         named = {one.level for one in self.clients.values()} or {str(one.get("level")) for one in self.asked}
-        return tuple(sorted(named))
+        return ("image",) if "image" in named else tuple(sorted(named))
+
+    @property
+    def mixed(self) -> bool:
+        """Whether a client's answers were priced at both levels: only single images are protected by all of them."""
+        answered: list[set[str]] = [{answer.level for answer in one.answers} for one in self.clients.values()]
+        asked = {str(one.get("level")) for one in self.asked}
+        return any(len(levels) > 1 for levels in (*answered, asked))
 
 
 def statement(config: RunConfig, run: RunDir, registry: Registry, remote: bool) -> Statement:
@@ -162,6 +169,7 @@ def in_words(found: Statement) -> list[str]:
             + ". The figures below are of the noised answers alone."
         )
     lines += [f"Protected (level {level}): {_WHO.get(level, level)}." for level in found.levels]
+    lines += [f"Levels: {MIXED}."] if found.mixed else []
     lines.append(
         "From whom: the server, the other clients, and anybody who gets what leaves the clients or follows from it. "
         "Each client adds its own noise before anything leaves, and trusts nobody else with it."
@@ -186,6 +194,11 @@ def in_words(found: Statement) -> list[str]:
     return lines
 
 
+MIXED = (
+    "answers were priced for images and for clients, which are different units: their epsilons are not added up. The "
+    "figure is for images, at which an answer that was priced for clients counts as two. Whole clients are not "
+    "protected by it: for them an answer that was priced for images counts as often as there are images"
+)
 ASSUMPTIONS = (
     "neighbours differ by adding or removing one unit; several images of one person count as many times as there are",
     "class names, prompts for classes, the feature space and all options were chosen without looking at these images",
@@ -226,6 +239,8 @@ def section(found: Statement) -> list[str]:
             f"{md('; '.join(found.uncounted))}."
         )
     beside = [f"Not private, beside the run: {md(', '.join(found.not_private))}."] if found.not_private else []
+    if found.mixed:
+        beside.insert(0, f"Of levels: {MIXED}.")
     return ["", "## Privacy", "", lead, *beside, *found.warnings, "`fgl privacy RUN` prints the whole statement."]
 
 
