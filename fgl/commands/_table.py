@@ -27,6 +27,7 @@ from fgl.commands import (
     run,
     server,
     server_log,
+    server_synthesize,
     stages,
     sweep,
     votes_by_file,
@@ -90,6 +91,7 @@ PANELS: dict[str, dict[str, Command | Group]] = {
                 "ballot": announced(votes_by_file.server_ballot_command),
                 "ingest": announced(server.ingest_command),
                 "run": announced(server.run_command),
+                "synthesize": announced(server_synthesize.server_synthesize_command),
                 "forget": announced(server.forget_command),
                 "log": Group(
                     "The server's own record of a run.",

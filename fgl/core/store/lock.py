@@ -36,13 +36,26 @@ def hold(folder: Path, wait: float = 0.0) -> Iterator[None]:
     with file:
         _held.append((_absolute(folder), file))
         try:
-            try:
-                file.truncate(0)
-                holder = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
-                file.write(strict_json.dumps(holder).encode())
-                file.flush()
-            except OSError as error:
-                raise StoreError(f"cannot write to {folder}: {error.strerror or error}") from error
+            _sign(folder, file)
+            yield
+            check(folder)
+        finally:
+            _held.remove((_absolute(folder), file))
+
+
+@contextmanager
+def share(folder: Path) -> Iterator[None]:
+    """Use a folder beside other processes that share it; nobody can hold it meanwhile. Nothing in it is tidied: what
+    others are writing is theirs. Raises StoreError as `hold`, without waiting."""
+    path = folder / NAME
+    try:
+        file = _taken(path, time.monotonic(), fcntl.LOCK_SH)
+    except OSError as error:
+        raise StoreError(f"cannot read {path}: {error.strerror or error}") from error
+    with file:
+        _held.append((_absolute(folder), file))
+        try:
+            _sign(folder, file)
             yield
             check(folder)
         finally:
@@ -61,11 +74,22 @@ def check(folder: Path) -> None:
             )
 
 
-def _taken(path: Path, deadline: float) -> BinaryIO:
+def _sign(folder: Path, file: BinaryIO) -> None:
+    """Say who is here, for whoever finds the folder in use. Of those that share it, the last one is named."""
+    try:
+        file.truncate(0)
+        holder = {"pid": os.getpid(), "host": socket.gethostname(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
+        file.write(strict_json.dumps(holder).encode())
+        file.flush()
+    except OSError as error:
+        raise StoreError(f"cannot write to {folder}: {error.strerror or error}") from error
+
+
+def _taken(path: Path, deadline: float, kind: int = fcntl.LOCK_EX) -> BinaryIO:
     while True:
         file = files.open_append(path)
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, kind | fcntl.LOCK_NB)
             if _is_that(path, file):  # and not removed before it was locked
                 return file
         except OSError as error:

@@ -40,25 +40,43 @@ def fill(
     images were made, and the generator's notes on all of the set: those of other processes are with their shards. Notes
     of the executor are beside them."""
     left = store.begin(shards)
-    missing = {shard.index: store.missing(shard.items) for shard in left}
-    total = sum(len(items) for items in missing.values())
-    usage: Mapping[str, object] = {}
     if left:
         store.announce(left)
-        planned = {shard.index: shard for shard in left}
-        filling = Filling(Painting.of(session), session.generator, store, planned, missing, conditioning)
-        job = ShardJob(
-            task=_TASK,
-            order=Order(filling, session),
-            shards=tuple(planned),
-            images=tuple(len(items) for items in missing.values()),
-            device=session.device,
-            run=str(Path(os.path.abspath(store.run.root))),
-        )
-        with session.progress.track(label, total) as task:
-            session.executor.run(job, task.advance)
-        if isinstance(session.executor, SupportsUsage):
-            usage = session.executor.usage()
+    total, usage = _filled(session, store, left, conditioning, label)
+    store.end(shards)
+    return total, {**store.notes(shards), **usage}
+
+
+def fill_part(
+    session: Session, store: ShardStore, shards: list[Shard], conditioning: Callable[[], Conditioning], label: str
+) -> tuple[int, int]:
+    """Fill those of the shards that are missing, beside other processes that fill other shards of the same plan; see
+    `ShardStore.join`. Arguments as those of `fill`. Returns how many shards were filled, and how many images made."""
+    left = store.join(shards)
+    total, _ = _filled(session, store, left, conditioning, label)
+    return len(left), total
+
+
+def _filled(
+    session: Session, store: ShardStore, left: list[Shard], conditioning: Callable[[], Conditioning], label: str
+) -> tuple[int, Mapping[str, object]]:
+    """Have the executor fill shards. Returns how many images were made, and the executor's notes."""
+    missing = {shard.index: store.missing(shard.items) for shard in left}
+    total = sum(len(items) for items in missing.values())
+    if not left:
+        return 0, {}
+    planned = {shard.index: shard for shard in left}
+    filling = Filling(Painting.of(session), session.generator, store, planned, missing, conditioning)
+    job = ShardJob(
+        task=_TASK,
+        order=Order(filling, session),
+        shards=tuple(planned),
+        images=tuple(len(items) for items in missing.values()),
+        device=session.device,
+        run=str(Path(os.path.abspath(store.run.root))),
+    )
+    with session.progress.track(label, total) as task:
+        session.executor.run(job, task.advance)
     lacking = [shard.index for shard in left if not store.is_committed(shard)]
     if lacking:
         title = session.manager.registry.find("executor", session.config.executor.name).title
@@ -66,8 +84,7 @@ def fill(
             f"{title}: Executor.run() returned before shard {lacking[0]} was committed: it must have every shard of "
             "the job filled by fgl.fill_shard() or fgl.fill_shards(), and wait for these calls to return"
         )
-    store.end(shards)
-    return total, {**store.notes(shards), **usage}
+    return total, session.executor.usage() if isinstance(session.executor, SupportsUsage) else {}
 
 
 def fill_order(

@@ -140,13 +140,39 @@ class ShardStore:
         lone = [path for path in self._own(self.folder, ".json") if not path.with_suffix(".parquet").exists()]
         self.run.remove(*lone)
         if left:
-            for path in self._own(self._aside, ".parquet"):
-                if self._manifest(path) is None:
-                    continue
-                columns = pq.read_table(path, columns=["image_id", "seed", "draw"]).to_pydict()
-                for row, key in enumerate(zip(*columns.values(), strict=True)):
-                    self._places[self._planned(key)] = (path, row)
+            self._look_aside()
         return left
+
+    def join(self, shards: Sequence[Shard]) -> list[Shard]:
+        """As `begin`, beside other processes that fill shards of the same plan: nothing is moved or removed."""
+        left = [shard for shard in shards if not self.done(shard)]
+        if left:
+            self._look_aside()
+        return left
+
+    def is_begun(self, shards: Sequence[Shard]) -> bool:
+        """Whether `begin` and `announce` have been called for these shards, so that others may join. Reads manifests,
+        and no images."""
+        paths = {self._path(shard.index): shard for shard in shards}
+        if not all(self.run.name_of(path) in self.run.ledger for path in paths):
+            return False
+        manifests = {path: self.run.read_sealed(path.with_suffix(".json")) for path in self._own(self.folder, ".json")}
+        return all(
+            manifest is not None
+            and manifest.get("recipe") == self.recipe
+            and path.with_suffix(".parquet") in paths
+            and manifest.get("items") == items_digest(paths[path.with_suffix(".parquet")])
+            for path, manifest in manifests.items()
+        )
+
+    def _look_aside(self) -> None:
+        """Note which images of earlier plans can be used again."""
+        for path in self._own(self._aside, ".parquet"):
+            if self._manifest(path) is None:
+                continue
+            columns = pq.read_table(path, columns=["image_id", "seed", "draw"]).to_pydict()
+            for row, key in enumerate(zip(*columns.values(), strict=True)):
+                self._places[self._planned(key)] = (path, row)
 
     def announce(self, shards: Sequence[Shard]) -> None:
         """Note the files of shards before they are begun, so that whoever writes them has nothing to note: several
