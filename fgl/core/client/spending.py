@@ -24,7 +24,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from fgl.core.store import lock
 from fgl.errors import BudgetError, LedgerError, Problem
@@ -40,6 +40,8 @@ _OTHER = {
     "image": ", at which what was priced for clients counts as two",
     "client": ", at which what was priced for images counts as often as there are images",
 }
+_MOST = 10**15
+"""Of images, and of their number times μ: what is more was edited, and no epsilon can be computed of it."""
 _MEMBER = 16
 """Bytes of an image's digest."""
 _WAIT = 600.0
@@ -343,7 +345,7 @@ def _entries(lines: Sequence[bytes], folder: Path) -> list[Entry]:
                 known = values == {"format": _FORMAT}
             else:
                 entries.append(Entry(**values))
-                known = entries[-1].cost.mu >= 0
+                known = _is_sound(entries[-1])
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise _broken(folder / LEDGER, f"line {number} cannot be read") from None
         if not known:
@@ -351,6 +353,20 @@ def _entries(lines: Sequence[bytes], folder: Path) -> list[Entry]:
         if after != _digest(lines[: number - 1]):
             raise _broken(folder / LEDGER, f"line {number} does not follow the line before it")
     return entries
+
+
+def _is_sound(entry: Entry) -> bool:
+    """Whether its values are of the kinds that are written: what is counted and what names a file."""
+    numbers = (entry.mu, entry.slack, entry.delta, entry.epsilon, entry.epsilon_in_all, entry.time)
+    texts, digests = (entry.key, entry.what), (entry.images, entry.answer)
+    return (
+        all(type(one) in (int, float) and 0 <= one <= 1e300 for one in numbers)
+        and all(type(one) is int and 0 <= one <= _MOST for one in (entry.count, entry.size))
+        and max(1, entry.count) * max(entry.mu, entry.slack) <= _MOST
+        and all(type(one) is str for one in (*texts, *digests))
+        and all(one.isalnum() for one in digests)
+        and entry.level in get_args(Level)
+    )
 
 
 def _digest(lines: Sequence[bytes]) -> str:

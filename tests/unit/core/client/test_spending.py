@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -287,6 +288,37 @@ def test_a_line_that_was_cut_off_by_a_kill_is_dropped(tmp_path):
     assert len(ledger.entries()) == 1
     ledger.record(_vote("next"), b"2")
     assert len(ledger.entries()) == 2
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("mu", 1e308),
+        ("mu", "1"),
+        ("mu", True),
+        ("slack", -1),
+        ("level", "nobody"),
+        ("count", -5),
+        ("count", 1.5),
+        ("count", "many"),
+        ("images", 7),
+        ("images", "../images"),
+        ("answer", ["a"]),
+        ("answer", None),
+        ("epsilon", 1e301),
+        ("what", {}),
+    ],
+)
+def test_a_line_with_what_no_answer_has_is_refused_though_the_chain_holds(tmp_path, field, value):
+    ledger = PrivacyLedger(tmp_path)
+    ledger.record(_vote(), b"1")
+    first, line = (tmp_path / LEDGER).read_bytes().splitlines()
+    made = json.dumps({**json.loads(line), field: value}).encode()
+    (tmp_path / LEDGER).write_bytes(first + b"\n" + made + b"\n")
+    (tmp_path / HEAD).write_text(json.dumps({"lines": 2, "last": hashlib.sha256(made).hexdigest()}))
+    for act in (ledger.entries, lambda: ledger.check(_vote("next")), lambda: ledger.held(_vote().key)):
+        with pytest.raises(LedgerError, match="line 2"):
+            act()
 
 
 def test_a_first_line_that_was_cut_off_by_a_kill_is_written_again(tmp_path):
