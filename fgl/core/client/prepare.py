@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from safetensors.numpy import load
 
 from fgl.contracts.progress import NullProgress, Progress
 from fgl.contracts.prompts import ClientContext, Encoded, Prepared, Prompt
@@ -167,7 +168,19 @@ def settled(asked: Mapping[str, Any], made: Draft) -> Draft:
 
     The question is what a client is asked of its images, wherever, for whatever a server does with it: a run that
     differs in its classifier gets the same file. Raises BudgetError where the limit does not allow it."""
-    return replace(made, data=record_upload(asked, site_of(asked), made.data, made.spent))
+    data = record_upload(asked, site_of(asked), made.data, made.spent)
+    return made if data == made.data else replace(made, data=data, prompts=_as_sent(made.prompts, data))
+
+
+def _as_sent(prompts: list[Prompt], data: bytes) -> list[Prompt]:
+    """Prompts with the weights of the upload that leaves: those of another draw of noise were never sent, and no ledger
+    prices them. data: of the client's own ledger. Rows that this draw left out, or that one, have no prompt here."""
+    sent = load(data)
+    weights: dict[int, list[float]] = {}
+    for class_id, weight in zip(sent["class_id"].tolist(), sent["weight"].tolist(), strict=True):
+        weights.setdefault(class_id, []).append(weight)
+    known = [one for one in prompts if weights.get(one.class_id)]
+    return [replace(one, weight=float(weights[one.class_id].pop(0))) for one in known if weights[one.class_id]]
 
 
 def _prompts(answer: Any, site: Site, labels: Labels) -> list[Prompt]:

@@ -62,7 +62,9 @@ def _sent(shared: dict[str, object], rules: Policy, client: str = "north") -> by
 def test_the_same_question_gets_the_same_file_and_another_one_is_added_up(images, tmp_path):
     rules = _site(images, tmp_path)
     first = _sent(_shared(), rules)
+    kept = (tmp_path / "private" / "prompts.jsonl").read_bytes()
     assert _sent(_shared(), rules) == first
+    assert (tmp_path / "private" / "prompts.jsonl").read_bytes() == kept, "counts of a draw that was never sent"
     elsewhere = split(
         [*rules.own, {"site": {"ledger": str(tmp_path / "ledger"), "private": str(tmp_path / "p2")}}], "s"
     )
