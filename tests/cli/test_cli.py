@@ -220,6 +220,8 @@ def test_the_main_job_prints_its_table_and_where_the_report_is(fgl: Callable[...
         "--set",
         "classifier.image_size=16",
         "--set",
+        "classifier.batch_size=256",
+        "--set",
         "generator.batch_size=10",
         "--set",
         "generator.num_inference_steps=2",
