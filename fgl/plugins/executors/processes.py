@@ -6,7 +6,6 @@ committed is filled again; a shard at which processes die again and again ends t
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import pickle
@@ -25,6 +24,7 @@ import torch
 
 from fgl.contracts.executor import ShardJob
 from fgl.errors import ModelError
+from fgl.io import strict_json
 from fgl.plugins.executors.local import LocalExecutor
 from fgl.plugins.executors.options import ProcessesOptions
 from fgl.plugins.executors.worker import SCRIPT, STOP
@@ -169,7 +169,7 @@ class _Crew:
         ours, theirs = Pipe()
         with theirs:
             process = subprocess.Popen(
-                [sys.executable, "-c", SCRIPT, str(theirs.fileno()), json.dumps(sys.path)],
+                [sys.executable, "-c", SCRIPT, str(theirs.fileno()), strict_json.dumps(sys.path)],
                 stdin=subprocess.DEVNULL,
                 pass_fds=(theirs.fileno(),),
                 env={**os.environ, "OMP_NUM_THREADS": str(self._threads)},
