@@ -29,12 +29,11 @@ class VariationTests:
         raise NotImplementedError
 
     @pytest.fixture
-    def varying(self) -> Callable[..., list[Pixels]]:
-        """Items, rows, originals by image id, strength -> what another instance of the generator makes of them."""
+    def varying(self, conditioning: Conditioning) -> Callable[..., list[Pixels]]:
+        """Items, originals by image id, strength -> what another instance of the generator makes of them, uint8
+        [height, width, 3] each."""
 
-        def varied(
-            items: Sequence[PlanItem], conditioning: Conditioning, originals: Mapping[str, Pixels], strength: float
-        ) -> list[Pixels]:
+        def varied(items: Sequence[PlanItem], originals: Mapping[str, Pixels], strength: float) -> list[Pixels]:
             generator = self.make()
             assert isinstance(generator, SupportsVariation)
             synthesizer = generator.varying(_DEVICE, lambda item: originals[item.image_id], strength)
@@ -64,28 +63,26 @@ class VariationTests:
     def test_every_item_gets_one_variation_of_the_stated_size(
         self,
         varying: Callable[..., list[Pixels]],
-        conditioning: Conditioning,
         items: tuple[PlanItem, ...],
         originals: dict[str, Pixels],
     ) -> None:
         size = image_size(self.make())
         for strength, asked in ((1e-6, items), (_STRONG, items[:1])):
-            images = varying(asked, conditioning, originals, strength)
+            images = varying(asked, originals, strength)
             assert len(images) == len(asked), f"{len(images)} variations of {len(asked)} items"
             assert all(image.dtype == np.uint8 for image in images)
             assert all(image.shape == (*size, 3) for image in images), f"variations of {list(images[0].shape)}"
-        assert varying((), conditioning, originals, _WEAK) == [], "variations of nothing"
+        assert varying((), originals, _WEAK) == [], "variations of nothing"
 
     def test_a_variation_depends_on_its_item_and_its_original_alone_to_the_last_bit(
         self,
         varying: Callable[..., list[Pixels]],
-        conditioning: Conditioning,
         items: tuple[PlanItem, ...],
         originals: dict[str, Pixels],
     ) -> None:
-        straight = varying(items, conditioning, originals, _WEAK)
-        turned = varying(items[::-1], conditioning, originals, _WEAK)[::-1]
-        alone = varying(items[1:], conditioning, originals, _WEAK)
+        straight = varying(items, originals, _WEAK)
+        turned = varying(items[::-1], originals, _WEAK)[::-1]
+        alone = varying(items[1:], originals, _WEAK)
         for name, ours, others in (("in another order", straight, turned), ("alone", straight[1:], alone)):
             for image, other in zip(ours, others, strict=True):
                 assert image.tobytes() == other.tobytes(), f"a variation is another one {name}"
@@ -93,29 +90,25 @@ class VariationTests:
     def test_another_seed_is_another_variation(
         self,
         varying: Callable[..., list[Pixels]],
-        conditioning: Conditioning,
         items: tuple[PlanItem, ...],
         originals: dict[str, Pixels],
     ) -> None:
         item = items[0]
         other = replace(item, image_id=f"{item.image_id}-2", seed=item.seed + 1)
         both = {**originals, other.image_id: originals[item.image_id]}
-        one, two = varying((item, other), conditioning, both, _STRONG)
+        one, two = varying((item, other), both, _STRONG)
         assert one.tobytes() != two.tobytes()
 
     def test_the_weaker_a_variation_is_the_more_is_left_of_its_original(
         self,
         varying: Callable[..., list[Pixels]],
-        conditioning: Conditioning,
         items: tuple[PlanItem, ...],
         originals: dict[str, Pixels],
     ) -> None:
         """By how much the same items differ that begin as other images: it must not grow with the strength."""
         others = {item.image_id: 255 - originals[item.image_id] for item in items}
         apart = {
-            strength: _distance(
-                varying(items, conditioning, originals, strength), varying(items, conditioning, others, strength)
-            )
+            strength: _distance(varying(items, originals, strength), varying(items, others, strength))
             for strength in (_WEAK, _STRONG)
         }
         assert apart[_WEAK] > 0, "another original gives the same image"
@@ -124,13 +117,12 @@ class VariationTests:
     def test_originals_and_global_random_numbers_are_left_alone(
         self,
         varying: Callable[..., list[Pixels]],
-        conditioning: Conditioning,
         items: tuple[PlanItem, ...],
         originals: dict[str, Pixels],
     ) -> None:
         before = {name: pixels.tobytes() for name, pixels in originals.items()}
         with global_state_untouched():
-            varying(items, conditioning, originals, _WEAK)
+            varying(items, originals, _WEAK)
         assert {name: pixels.tobytes() for name, pixels in originals.items()} == before, "an original was written to"
 
 
